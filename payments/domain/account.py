@@ -1,0 +1,153 @@
+"""The ledger: how a transfer changes an account, and the double entries that record it.
+
+An entry's amount goes to the account and its opposite to a counter-account, so that every entry is
+balanced by itself. Amounts and balances are in minor units. Dataclasses here are values: nothing
+changes one after it was made (they are not frozen, because that doubles the cost of making one).
+"""
+
+from dataclasses import dataclass
+from json.encoder import encode_basestring as quoted
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter
+
+from payments.domain.results import Reason, iso_time, nullable
+
+MAX_BALANCE = 10**18
+Kind = Literal["make", "deposit", "rollback", "opening"]
+Counter = Literal["world", "sales"]
+
+
+@dataclass(slots=True)
+class Transfer:
+    """Money to move to an account (from it when negative); ``decide`` knows no payment id."""
+
+    kind: Kind
+    account: str
+    amount: int
+    currency: str
+    counter: Counter
+    payment: str | None = None
+
+
+@dataclass(slots=True)
+class Settled:
+    """How a transfer ended: the message back to its payment."""
+
+    ok: bool
+    reason: Reason | None = None
+
+
+@dataclass(slots=True)
+class Account:
+    """The row of an account; ``sequence`` is the number of its last entry."""
+
+    balance: int
+    sequence: int
+    currency: str
+
+
+@dataclass(slots=True)
+class CounterAccount:
+    """The row of a counter-account, such as ``sales/3``: a balance for each currency."""
+
+    balances: dict[str, int]
+
+
+class Opening(NamedTuple):
+    """What a new account is given from ``world``; nothing when the balance is 0."""
+
+    balance: int
+    currency: str
+
+
+class Entry(NamedTuple):
+    """One line of the ledger: a transfer and the account after it."""
+
+    transfer: Transfer
+    account: Account
+
+
+class Posting(NamedTuple):
+    """An accepted transfer: the new row and its entries, two when it opened the account."""
+
+    account: Account
+    entries: tuple[Entry, ...]
+
+
+class LedgerEntry(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """The public record of an entry; ``payment`` is null in an opening."""
+
+    account: str
+    sequence: int
+    payment: str | None
+    kind: Kind
+    amount: int
+    balance: int
+    currency: str
+    counter_account: str
+    time: str
+
+
+def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Posting | Reason:
+    """Apply a transfer to an account; a reason means that it is declined and leaves no trace."""
+    steps = [transfer]
+    if account is None:
+        opens = opening.balance > 0 and opening.currency == transfer.currency
+        if transfer.kind == "rollback" or (transfer.kind == "make" and not opens):
+            return Reason.UNKNOWN_ACCOUNT
+        account = Account(0, 0, transfer.currency)
+        if opens:
+            steps.insert(0, Transfer("opening", transfer.account, *opening, "world"))
+    if transfer.currency != account.currency:
+        return Reason.WRONG_CURRENCY
+    entries = []
+    for step in steps:
+        balance = account.balance + step.amount
+        if balance < 0:
+            return Reason.INSUFFICIENT_FUNDS
+        if balance > MAX_BALANCE and step.kind == "deposit":  # Money given back always has room.
+            return Reason.BALANCE_LIMIT
+        account = Account(balance, account.sequence + 1, account.currency)
+        entries.append(Entry(step, account))
+    return Posting(account, tuple(entries))
+
+
+def counter_name(counter: Counter, partition: int) -> str:
+    """Return the name of a partition's counter-account: ``sales/3``."""
+    return f"{counter}/{partition}"
+
+
+def post_counter(row: CounterAccount | None, entry: Entry) -> CounterAccount:
+    """Apply the second leg of an entry to its counter-account."""
+    balances = {} if row is None else row.balances
+    currency, amount = entry.transfer.currency, entry.transfer.amount
+    return CounterAccount({**balances, currency: balances.get(currency, 0) - amount})
+
+
+def encode_transfer(transfer: Transfer, payment: str) -> bytes:
+    """Return the message that asks the accounts stage for a payment's transfer."""
+    return (
+        f'{{"kind":"{transfer.kind}","account":{quoted(transfer.account)},'
+        f'"amount":{transfer.amount},"currency":"{transfer.currency}",'
+        f'"counter":"{transfer.counter}","payment":{quoted(payment)}}}'
+    ).encode()
+
+
+def encode_ledger_entry(entry: Entry, *, partition: int, time_ms: int) -> bytes:
+    """Return the bytes of the ``LedgerEntry``: written by hand, because every payment has one."""
+    step, account = entry
+    return (
+        f'{{"account":{quoted(step.account)},"sequence":{account.sequence},'
+        f'"payment":{nullable(step.payment)},"kind":"{step.kind}","amount":{step.amount},'
+        f'"balance":{account.balance},"currency":"{step.currency}","counter_account":'
+        f'"{counter_name(step.counter, partition)}","time":"{iso_time(time_ms)}"}}'
+    ).encode()
+
+
+_TRANSFER, _SETTLED = TypeAdapter(Transfer), TypeAdapter(Settled)
+_ACCOUNT, _COUNTER_ACCOUNT = TypeAdapter(Account), TypeAdapter(CounterAccount)
+decode_transfer = _TRANSFER.validate_json
+encode_settled, decode_settled = _SETTLED.dump_json, _SETTLED.validate_json
+encode_account, decode_account = _ACCOUNT.dump_json, _ACCOUNT.validate_json
+encode_counter, decode_counter = _COUNTER_ACCOUNT.dump_json, _COUNTER_ACCOUNT.validate_json

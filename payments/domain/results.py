@@ -1,0 +1,121 @@
+"""What a command is answered with: outcomes, the closed list of reasons, the result record."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from json.encoder import encode_basestring as quoted
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel
+
+Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED")
+
+
+class Reason(StrEnum):
+    """Why a command ended so; results and dead letters share the list."""
+
+    UNKNOWN_ACCOUNT = "unknown_account"  # A make from an account that was never opened.
+    INSUFFICIENT_FUNDS = "insufficient_funds"  # The balance would go below zero.
+    WRONG_CURRENCY = "wrong_currency"  # The account is kept in another currency.
+    BALANCE_LIMIT = "balance_limit"  # A deposit would lift the balance over 10^18.
+    PREVENTED = "prevented"  # Cancelled before any money had moved.
+    ROLLED_BACK = "rolled_back"  # Cancelled by moving the money back.
+    DIFFERENT_TYPE = "different_type"  # The id names a deposit and not a make, or the reverse.
+    DIFFERENT_ACCOUNT = "different_account"  # The id names a payment of another account.
+    DIFFERENT_AMOUNT = "different_amount"  # The id names a payment of another amount.
+    DIFFERENT_CURRENCY = "different_currency"  # The id names a payment in another currency.
+    TOO_MANY_WAITING = "too_many_waiting"  # As many commands as may wait for the payment do.
+    NULL_KEY = "null_key"  # The record has no key, so no payment id.
+    EMPTY_KEY = "empty_key"  # The key has no bytes.
+    KEY_NOT_UTF8 = "key_not_utf8"  # The key is not text.
+    KEY_TOO_LONG = "key_too_long"  # The key has more than 255 characters.
+    KEY_NOT_PRINTABLE = "key_not_printable"  # The key has control characters or only spaces.
+    NULL_VALUE = "null_value"  # The record has no value.
+    EMPTY_VALUE = "empty_value"  # The value has no bytes.
+    TOO_LARGE = "too_large"  # The value has more than 64 KiB.
+    NOT_UTF8 = "not_utf8"  # The value is not text.
+    NOT_JSON = "not_json"  # The value is not one JSON document.
+    TOO_DEEP = "too_deep"  # The JSON is nested too deeply to be read.
+    NOT_AN_OBJECT = "not_an_object"  # The JSON is not an object.
+    DUPLICATED_FIELD = "duplicated_field"  # A field is given twice.
+    MISSING_TYPE = "missing_type"  # The command has no type.
+    UNKNOWN_TYPE = "unknown_type"  # The type is none of make, deposit, cancel, get.
+    UNKNOWN_FIELD = "unknown_field"  # The command has no such field.
+    MISSING_FIELD = "missing_field"  # A required field is absent.
+    INVALID_ID = "invalid_id"  # The command's own id is not 1 to 255 printable characters.
+    EMPTY_ACCOUNT = "empty_account"  # The account is empty or only spaces.
+    INVALID_ACCOUNT = "invalid_account"  # The account is not text, too long or not printable.
+    RESERVED_ACCOUNT = "reserved_account"  # The account looks like a counter-account.
+    AMOUNT_NOT_INTEGER = "amount_not_integer"  # It is 1.5, 1.0, 1e2, NaN, text, a boolean, ...
+    AMOUNT_NOT_POSITIVE = "amount_not_positive"  # The amount is zero or negative.
+    AMOUNT_TOO_LARGE = "amount_too_large"  # The amount is over 10^15.
+    UNKNOWN_CURRENCY = "unknown_currency"  # The currency is not an ISO 4217 code.
+    IMPOSSIBLE = "impossible"  # A defect: the payment table has no such transition.
+    INTERNAL_ERROR = "internal_error"  # A defect: the domain raised an exception.
+
+
+@dataclass(slots=True)
+class Request:
+    """What a make or deposit asks for; two are compared field by field in this order."""
+
+    type: Literal["make", "deposit"]
+    account: str
+    amount: int
+    currency: str
+
+
+class Answer(NamedTuple):
+    """The answer to one command; ``state`` is the payment's after it (a ``payment.State``)."""
+
+    command: str | None
+    type: str | None
+    outcome: Outcome
+    reason: Reason | None = None
+    message: str | None = None
+    replayed: bool = False
+    state: str | None = None
+    request: Request | None = None  # What the payment is, not what the command asked for.
+
+
+class Result(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """The public record of an answer; what does not apply is null, and no field is absent."""
+
+    payment: str
+    command: str | None
+    type: Literal["make", "deposit", "cancel", "get", "expire"] | None
+    outcome: Outcome
+    reason: Reason | None
+    message: str | None
+    replayed: bool
+    state: str | None
+    account: str | None
+    amount: int | None
+    currency: str | None
+    time: str
+
+
+@lru_cache(maxsize=4096)
+def iso_time(time_ms: int) -> str:
+    """Return epoch milliseconds as public records write them: ``2026-01-01T00:00:00.000Z``."""
+    return f"{datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:-6]}.{time_ms % 1000:03d}Z"
+
+
+def nullable(text: str | None) -> str:
+    """Return a text or None as JSON."""
+    return "null" if text is None else quoted(text)
+
+
+def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
+    """Return the bytes of a ``Result``: written by hand, because every command pays for it."""
+    command, type_, outcome, reason, message, replayed, state, request = answer
+    asked = '"account":null,"amount":null,"currency":null'
+    if request is not None:
+        asked = f'"account":{quoted(request.account)},"amount":{request.amount}'
+        asked += f',"currency":"{request.currency}"'
+    return (
+        f'{{"payment":{quoted(payment)},"command":{nullable(command)},"type":{nullable(type_)},'
+        f'"outcome":{quoted(outcome)},"reason":{nullable(reason)},"message":{nullable(message)},'
+        f'"replayed":{"true" if replayed else "false"},"state":{nullable(state)},{asked},'
+        f'"time":"{iso_time(time_ms)}"}}'
+    ).encode(errors="replace")

@@ -1,0 +1,260 @@
+"""The ledger: what a transfer does to an account, and that no money appears or vanishes."""
+
+import json
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payments.domain.account import (
+    MAX_BALANCE,
+    Account,
+    CounterAccount,
+    Entry,
+    Kind,
+    LedgerEntry,
+    Opening,
+    Posting,
+    Settled,
+    Transfer,
+    counter_name,
+    decode_account,
+    decode_counter,
+    decode_settled,
+    decode_transfer,
+    encode_account,
+    encode_counter,
+    encode_ledger_entry,
+    encode_settled,
+    encode_transfer,
+    post,
+    post_counter,
+)
+from payments.domain.results import Reason
+
+NO_OPENING = Opening(0, "EUR")
+OPENING = Opening(1_000, "EUR")
+TIME_MS = 1_767_225_600_007
+
+
+def make(amount: int, currency: str = "EUR") -> Transfer:
+    return Transfer("make", "abc", -amount, currency, "sales", "p1")
+
+
+def deposit(amount: int, currency: str = "EUR") -> Transfer:
+    return Transfer("deposit", "abc", amount, currency, "world", "p1")
+
+
+def undo(transfer: Transfer) -> Transfer:
+    return Transfer(
+        "rollback", transfer.account, -transfer.amount, transfer.currency, transfer.counter, "p1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "transfer", "opening", "expected"),
+    [
+        (Account(100, 3, "EUR"), make(100), OPENING, Account(0, 4, "EUR")),
+        (Account(0, 4, "EUR"), deposit(5), OPENING, Account(5, 5, "EUR")),
+        (Account(100, 3, "EUR"), undo(make(7)), NO_OPENING, Account(107, 4, "EUR")),
+        (Account(100, 3, "EUR"), undo(deposit(100)), NO_OPENING, Account(0, 4, "EUR")),
+        (None, make(1_000), OPENING, Account(0, 2, "EUR")),
+        (None, deposit(5), OPENING, Account(1_005, 2, "EUR")),
+        (None, deposit(5), NO_OPENING, Account(5, 1, "EUR")),
+        (None, deposit(5, "USD"), OPENING, Account(5, 1, "USD")),
+        (
+            Account(MAX_BALANCE - 1, 3, "EUR"),
+            deposit(1),
+            NO_OPENING,
+            Account(MAX_BALANCE, 4, "EUR"),
+        ),
+        (
+            Account(MAX_BALANCE, 3, "EUR"),
+            undo(make(9)),
+            NO_OPENING,
+            Account(MAX_BALANCE + 9, 4, "EUR"),
+        ),
+        (
+            Account(MAX_BALANCE + 9, 4, "EUR"),
+            make(1),
+            NO_OPENING,
+            Account(MAX_BALANCE + 8, 5, "EUR"),
+        ),
+    ],
+)
+def test_an_accepted_transfer_changes_balance_and_sequence(
+    account: Account | None, transfer: Transfer, opening: Opening, expected: Account
+) -> None:
+    posting = post(account, transfer, opening=opening)
+    assert isinstance(posting, Posting)
+    assert posting.account == expected
+    assert posting.entries[-1] == Entry(transfer, expected)
+
+
+@pytest.mark.parametrize(
+    ("account", "transfer", "opening", "reason"),
+    [
+        (None, make(1), NO_OPENING, Reason.UNKNOWN_ACCOUNT),
+        (None, make(1, "USD"), OPENING, Reason.UNKNOWN_ACCOUNT),
+        (None, undo(make(1)), OPENING, Reason.UNKNOWN_ACCOUNT),
+        (None, undo(deposit(1)), NO_OPENING, Reason.UNKNOWN_ACCOUNT),
+        (None, make(1_001), OPENING, Reason.INSUFFICIENT_FUNDS),
+        (Account(0, 9, "EUR"), make(1), OPENING, Reason.INSUFFICIENT_FUNDS),
+        (Account(99, 3, "EUR"), make(100), OPENING, Reason.INSUFFICIENT_FUNDS),
+        (Account(99, 3, "EUR"), undo(deposit(100)), OPENING, Reason.INSUFFICIENT_FUNDS),
+        (Account(99, 3, "EUR"), make(1, "USD"), OPENING, Reason.WRONG_CURRENCY),
+        (Account(99, 3, "USD"), deposit(1), OPENING, Reason.WRONG_CURRENCY),
+        (Account(MAX_BALANCE, 3, "EUR"), deposit(1), NO_OPENING, Reason.BALANCE_LIMIT),
+    ],
+)
+def test_a_transfer_that_may_not_be_is_declined_for_a_reason(
+    account: Account | None, transfer: Transfer, opening: Opening, reason: Reason
+) -> None:
+    assert post(account, transfer, opening=opening) is reason
+
+
+def test_an_account_with_an_opening_balance_is_opened_by_an_entry_of_its_own() -> None:
+    posting = post(None, make(100), opening=OPENING)
+    assert isinstance(posting, Posting)
+    written = [encode_ledger_entry(e, partition=3, time_ms=TIME_MS) for e in posting.entries]
+    assert [json.loads(value) for value in written] == [
+        {
+            "account": "abc",
+            "sequence": 1,
+            "payment": None,
+            "kind": "opening",
+            "amount": 1_000,
+            "balance": 1_000,
+            "currency": "EUR",
+            "counter_account": "world/3",
+            "time": "2026-01-01T00:00:00.007Z",
+        },
+        {
+            "account": "abc",
+            "sequence": 2,
+            "payment": "p1",
+            "kind": "make",
+            "amount": -100,
+            "balance": 900,
+            "currency": "EUR",
+            "counter_account": "sales/3",
+            "time": "2026-01-01T00:00:00.007Z",
+        },
+    ]
+
+
+def test_the_fields_of_a_ledger_entry_have_a_fixed_order() -> None:
+    posting = post(Account(5, 1, "EUR"), make(5), opening=OPENING)
+    assert isinstance(posting, Posting)
+    assert encode_ledger_entry(posting.entries[0], partition=0, time_ms=0) == (
+        b'{"account":"abc","sequence":2,"payment":"p1","kind":"make","amount":-5,"balance":0,'
+        b'"currency":"EUR","counter_account":"sales/0","time":"1970-01-01T00:00:00.000Z"}'
+    )
+
+
+def test_the_second_leg_goes_to_the_counter_account_of_its_currency() -> None:
+    euro = Entry(make(100), Account(0, 1, "EUR"))
+    dollar = Entry(make(7, "USD"), Account(0, 1, "USD"))
+    first = post_counter(None, euro)
+    second = post_counter(first, dollar)
+    assert first == CounterAccount({"EUR": 100})
+    assert second == CounterAccount({"EUR": 100, "USD": 7})
+    assert post_counter(second, euro) == CounterAccount({"EUR": 200, "USD": 7})
+    assert counter_name("sales", 3) == "sales/3"
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
+kinds: st.SearchStrategy[Kind] = st.sampled_from(["make", "deposit", "rollback"])
+
+
+@given(names, names, kinds, st.integers(-(10**15), 10**15), st.sampled_from(["EUR", "USD"]))
+def test_a_transfer_survives_its_codec_with_its_payment(
+    payment: str, account: str, kind: Kind, amount: int, currency: str
+) -> None:
+    transfer = Transfer(kind, account, amount, currency, "sales")
+    sent = Transfer(kind, account, amount, currency, "sales", payment)
+    assert decode_transfer(encode_transfer(transfer, payment)) == sent
+
+
+@given(names, names, st.integers(-(10**15), 10**15), st.integers(0, 2 * 10**18))
+def test_a_ledger_entry_is_parsed_back(
+    payment: str, account: str, amount: int, balance: int
+) -> None:
+    transfer = Transfer("rollback", account, amount, "EUR", "world", payment)
+    value = encode_ledger_entry(
+        Entry(transfer, Account(balance, 8, "EUR")), partition=2, time_ms=TIME_MS
+    )
+    assert LedgerEntry.model_validate_json(value) == LedgerEntry(
+        account=account,
+        sequence=8,
+        payment=payment,
+        kind="rollback",
+        amount=amount,
+        balance=balance,
+        currency="EUR",
+        counter_account="world/2",
+        time="2026-01-01T00:00:00.007Z",
+    )
+
+
+@pytest.mark.parametrize(
+    "settled", [Settled(ok=True), *(Settled(ok=False, reason=r) for r in Reason)]
+)
+def test_a_settlement_survives_its_codec(settled: Settled) -> None:
+    assert decode_settled(encode_settled(settled)) == settled
+
+
+def test_rows_survive_their_codecs_and_are_readable() -> None:
+    account = Account(0, 12, "EUR")
+    assert encode_account(account) == b'{"balance":0,"sequence":12,"currency":"EUR"}'
+    assert decode_account(encode_account(account)) == account
+    counter = CounterAccount({"EUR": -100_000, "USD": 10**30})
+    assert encode_counter(CounterAccount({"EUR": -100_000})) == b'{"balances":{"EUR":-100000}}'
+    assert decode_counter(encode_counter(counter)) == counter
+
+
+amounts = st.one_of(st.integers(1, 50), st.integers(10**15 - 5, 10**15))
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["make", "deposit", "undo"]),
+        amounts,
+        st.sampled_from(["EUR", "USD"]),
+    ),
+    max_size=30,
+)
+
+
+@given(steps, st.sampled_from([0, 60]))
+def test_whatever_is_posted_the_ledger_is_gapless_solvent_and_adds_up_to_zero(
+    plan: list[tuple[str, str, int, str]], opening_balance: int
+) -> None:
+    accounts: dict[str, Account] = {}
+    counters: dict[str, CounterAccount] = {}
+    entries: dict[str, list[Entry]] = defaultdict(list)
+    for name, kind, amount, currency in plan:
+        transfer = Transfer("deposit", name, amount, currency, "world")
+        if kind == "make":
+            transfer = Transfer("make", name, -amount, currency, "sales")
+        if kind == "undo":
+            last = [e.transfer for e in entries[name] if e.transfer.kind != "opening"][-1:]
+            transfer = undo(last[0]) if last else transfer
+        posting = post(accounts.get(name), transfer, opening=Opening(opening_balance, "EUR"))
+        if isinstance(posting, Reason):
+            continue
+        accounts[name] = posting.account
+        for entry in posting.entries:
+            entries[name].append(entry)
+            counter = entry.transfer.counter
+            counters[counter] = post_counter(counters.get(counter), entry)
+    totals: dict[str, int] = defaultdict(int)
+    for name, account in accounts.items():
+        assert [e.account.sequence for e in entries[name]] == [*range(1, account.sequence + 1)]
+        assert all(e.account.balance >= 0 for e in entries[name])
+        assert sum(e.transfer.amount for e in entries[name]) == account.balance
+        totals[account.currency] += account.balance
+    for counter_account in counters.values():
+        for currency, balance in counter_account.balances.items():
+            totals[currency] += balance
+    assert not any(totals.values())

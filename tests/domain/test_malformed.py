@@ -1,0 +1,182 @@
+"""Malformed commands and keys: each is refused for its first fault, in words."""
+
+import pytest
+
+from payments.domain.commands import Command, Malformed, parse_command, parse_payment_id
+from payments.domain.results import Reason
+
+MAKE = b'{"type":"make","account":"abc","amount":100}'
+
+
+def parse(value: bytes | None) -> Command:
+    return parse_command(value, default_currency="EUR")
+
+
+def make_with(amount: str) -> bytes:
+    return f'{{"type":"make","account":"abc","id":"c1","amount":{amount}}}'.encode()
+
+
+def account_with(account: str) -> bytes:
+    return f'{{"type":"deposit","amount":1,"id":"c1","account":{account}}}'.encode()
+
+
+BAD: list[tuple[bytes | None, Reason, str]] = [
+    (None, Reason.NULL_VALUE, "no value"),
+    (b"", Reason.EMPTY_VALUE, "no value"),
+    (b'{"type":"get"}' + b" " * (65_537 - 14), Reason.TOO_LARGE, "65537 bytes"),
+    (b"\xff", Reason.NOT_UTF8, "position 0"),
+    (b'{"type":"get","id":"\xff"}', Reason.NOT_UTF8, "position 20"),
+    ('{"type":"get"}'.encode("utf-16"), Reason.NOT_UTF8, "position 0"),
+    (b"pay me", Reason.NOT_JSON, "column 1"),
+    (b" ", Reason.NOT_JSON, "Expecting value"),
+    (b'{"type":"get"} x', Reason.NOT_JSON, "Extra data"),
+    (b'{"type":"get",}', Reason.NOT_JSON, "line 1"),
+    (b"\xef\xbb\xbf" + MAKE, Reason.NOT_JSON, "column 1"),
+    (make_with("01"), Reason.NOT_JSON, "delimiter"),
+    (b"[" * 60_000, Reason.TOO_DEEP, "nested"),
+    (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, Reason.TOO_DEEP, "nested"),
+    (b"[]", Reason.NOT_AN_OBJECT, "an array"),
+    (b'"make"', Reason.NOT_AN_OBJECT, '"make"'),
+    (b"null", Reason.NOT_AN_OBJECT, "null"),
+    (b"NaN", Reason.NOT_AN_OBJECT, "NaN"),
+    (MAKE[:-1] + b',"amount":100}', Reason.DUPLICATED_FIELD, '"amount" is given 2 times'),
+    (MAKE[:-1] + b',"\\u0061mount":100}', Reason.DUPLICATED_FIELD, '"amount"'),
+    (MAKE[:-1] + b',"amount":1,"id":null}', Reason.DUPLICATED_FIELD, '"amount"'),
+    (b'{"type":"get","type":"get"}', Reason.DUPLICATED_FIELD, '"type"'),
+    (b'{"type":"get","x":1,"x":1}', Reason.DUPLICATED_FIELD, '"x"'),
+    (b"{}", Reason.MISSING_TYPE, "received nothing"),
+    (b'{"account":"abc","amount":100}', Reason.MISSING_TYPE, "make, deposit, cancel or get"),
+    (b'{"type":"refund"}', Reason.UNKNOWN_TYPE, '"refund"'),
+    (b'{"type":null}', Reason.UNKNOWN_TYPE, "null"),
+    (b'{"type":["make"]}', Reason.UNKNOWN_TYPE, "an array"),
+    (b'{"type":{"make":1}}', Reason.UNKNOWN_TYPE, "an object"),
+    (b'{"type":"\\ud800"}', Reason.UNKNOWN_TYPE, r'"\ud800"'),
+    (b'{"type":"Make","account":"abc","amount":100}', Reason.UNKNOWN_TYPE, '"Make"'),
+    (MAKE[:-1] + b',"note":"x"}', Reason.UNKNOWN_FIELD, '"note"'),
+    (MAKE[:-1] + b',"\\ud800":1}', Reason.UNKNOWN_FIELD, r'"\ud800"'),
+    (b'{"type":"cancel","amount":1}', Reason.UNKNOWN_FIELD, '"amount" is not a field of this'),
+    (b'{"type":"cancel","account":null}', Reason.UNKNOWN_FIELD, '"account"'),
+    (b'{"type":"make","amount":100}', Reason.MISSING_FIELD, '"account" must be given'),
+    (b'{"type":"make","account":"abc"}', Reason.MISSING_FIELD, '"amount" must be given'),
+    (make_with("0"), Reason.AMOUNT_NOT_POSITIVE, '"amount" must be at least 1, received 0'),
+    (make_with("-0"), Reason.AMOUNT_NOT_POSITIVE, "received 0"),
+    (make_with("-5"), Reason.AMOUNT_NOT_POSITIVE, "received -5"),
+    (make_with("-" + "9" * 60_000), Reason.AMOUNT_NOT_POSITIVE, "received -99999"),
+    (make_with("1.5"), Reason.AMOUNT_NOT_INTEGER, "received 1.5"),
+    (make_with("100.0"), Reason.AMOUNT_NOT_INTEGER, "received 100.0"),
+    (make_with("1e2"), Reason.AMOUNT_NOT_INTEGER, "received 1e2"),
+    (make_with("1e400"), Reason.AMOUNT_NOT_INTEGER, "received 1e400"),
+    (make_with("1e" + "9" * 30), Reason.AMOUNT_NOT_INTEGER, "received 1e999"),
+    (make_with("NaN"), Reason.AMOUNT_NOT_INTEGER, "received NaN"),
+    (make_with("Infinity"), Reason.AMOUNT_NOT_INTEGER, "received Infinity"),
+    (make_with('"100"'), Reason.AMOUNT_NOT_INTEGER, 'received "100"'),
+    (make_with("true"), Reason.AMOUNT_NOT_INTEGER, "received true"),
+    (make_with("null"), Reason.AMOUNT_NOT_INTEGER, "received null"),
+    (make_with("[100]"), Reason.AMOUNT_NOT_INTEGER, "received an array"),
+    (make_with("[" * 300 + "]" * 300), Reason.AMOUNT_NOT_INTEGER, "received an array"),
+    (make_with(str(10**15 + 1)), Reason.AMOUNT_TOO_LARGE, "received 1000000000000001"),
+    (make_with("9" * 60_000), Reason.AMOUNT_TOO_LARGE, "received 99999"),
+    (account_with('""'), Reason.EMPTY_ACCOUNT, 'received ""'),
+    (account_with('"  "'), Reason.EMPTY_ACCOUNT, 'received "  "'),
+    (account_with("5"), Reason.INVALID_ACCOUNT, "received 5"),
+    (account_with("1.5"), Reason.INVALID_ACCOUNT, "received 1.5"),
+    (account_with("null"), Reason.INVALID_ACCOUNT, "received null"),
+    (account_with('"a\\nb"'), Reason.INVALID_ACCOUNT, r"a\nb"),
+    (account_with('"\\u202e"'), Reason.INVALID_ACCOUNT, r"\u202e"),
+    (account_with('"\\ud800"'), Reason.INVALID_ACCOUNT, r"\ud800"),
+    (account_with(f'"{"a" * 256}"'), Reason.INVALID_ACCOUNT, "1 to 255 printable"),
+    (account_with('"world/0"'), Reason.RESERVED_ACCOUNT, "counter-account"),
+    (account_with('"sales/12"'), Reason.RESERVED_ACCOUNT, '"sales/12"'),
+    (MAKE[:-1] + b',"currency":"EURO"}', Reason.UNKNOWN_CURRENCY, '"EURO"'),
+    (MAKE[:-1] + b',"currency":"eur"}', Reason.UNKNOWN_CURRENCY, '"eur"'),
+    (MAKE[:-1] + b',"currency":"XXX"}', Reason.UNKNOWN_CURRENCY, '"XXX"'),
+    (MAKE[:-1] + b',"currency":978}', Reason.UNKNOWN_CURRENCY, "978"),
+    (MAKE[:-1] + b',"currency":["EUR"]}', Reason.UNKNOWN_CURRENCY, "an array"),
+    (MAKE[:-1] + b',"id":5}', Reason.INVALID_ID, "received 5"),
+    (MAKE[:-1] + b',"id":""}', Reason.INVALID_ID, 'received ""'),
+    (MAKE[:-1] + b',"id":" "}', Reason.INVALID_ID, 'received " "'),
+    (MAKE[:-1] + b',"id":["c1"]}', Reason.INVALID_ID, "an array"),
+    (b'{"type":"get","id":"a\\u0000"}', Reason.INVALID_ID, r"a\u0000"),
+    (f'{{"type":"get","id":"{"a" * 256}"}}'.encode(), Reason.INVALID_ID, "1 to 255"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason", "words"), BAD)
+def test_a_malformed_command_is_refused_for_its_first_fault(
+    value: bytes | None, reason: Reason, words: str
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(value)
+    assert caught.value.reason is reason
+    assert words in caught.value.message
+    assert len(caught.value.message) < 250
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"type":"pay","note":1}', Reason.UNKNOWN_FIELD),
+        (b'{"note":1}', Reason.UNKNOWN_FIELD),
+        (b'{"type":"pay","amount":0}', Reason.UNKNOWN_TYPE),
+        (b'{"type":"cancel","amount":0,"id":5}', Reason.UNKNOWN_FIELD),
+        (b'{"type":"make","amount":0}', Reason.MISSING_FIELD),
+        (b'{"type":"make","account":"","amount":0,"currency":"x","id":5}', Reason.INVALID_ID),
+        (b'{"type":"make","account":"","amount":0,"currency":"x"}', Reason.EMPTY_ACCOUNT),
+        (b'{"type":"make","account":"a","amount":0,"currency":"x"}', Reason.AMOUNT_NOT_POSITIVE),
+    ],
+)
+def test_of_several_faults_the_first_in_the_documented_order_is_told(
+    value: bytes, reason: Reason
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(value)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("value", "command", "type_"),
+    [
+        (b'{"id":"c1","type":"make"}', "c1", "make"),
+        (b'{"id":"c1","type":"pay"}', "c1", None),
+        (b'{"id":"c1"}', "c1", None),
+        (b'{"id":5,"type":"cancel"}', None, "cancel"),
+        (b'{"id":"","type":["get"]}', None, None),
+        (b'{"id":"c1","id":"c1","type":"get"}', None, "get"),
+        (b'{"id":"c1","type":"get","type":"get"}', "c1", None),
+        (b'{"id":"c1","type":"get"', None, None),
+        (b'["id","c1"]', None, None),
+        (b"", None, None),
+    ],
+)
+def test_a_refusal_echoes_the_id_and_type_that_can_be_read_reliably(
+    value: bytes, command: str | None, type_: str | None
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(value)
+    assert (caught.value.command, caught.value.type) == (command, type_)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, Reason.NULL_KEY),
+        (b"", Reason.EMPTY_KEY),
+        (b"\xff", Reason.KEY_NOT_UTF8),
+        (b"\xed\xa0\x80", Reason.KEY_NOT_UTF8),
+        (b"x" * 256, Reason.KEY_TOO_LONG),
+        (b"x" * 1_000_000, Reason.KEY_TOO_LONG),
+        (b" ", Reason.KEY_NOT_PRINTABLE),
+        (b"p\x00", Reason.KEY_NOT_PRINTABLE),
+        (b"\x00fence", Reason.KEY_NOT_PRINTABLE),
+        (b"p\n1", Reason.KEY_NOT_PRINTABLE),
+        ("\u202e1".encode(), Reason.KEY_NOT_PRINTABLE),
+    ],
+)
+def test_a_malformed_key_is_refused(key: bytes | None, reason: Reason) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse_payment_id(key)
+    assert caught.value.reason is reason
+    assert (caught.value.command, caught.value.type) == (None, None)
+    assert len(caught.value.message) < 250
+    assert caught.value.message.isprintable()

@@ -1,0 +1,106 @@
+"""Results: the public record of an answer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payments.domain.payment import State
+from payments.domain.results import (
+    Answer,
+    Outcome,
+    Reason,
+    Request,
+    Result,
+    encode_result,
+    iso_time,
+)
+
+TIME_MS = 1_767_225_600_000
+
+
+def test_a_result_has_its_fields_in_the_published_order() -> None:
+    answer = Answer(
+        "c1",
+        "make",
+        Outcome.COMPLETED,
+        state="completed",
+        request=Request("make", "abc", 100, "EUR"),
+    )
+    assert encode_result("p1", answer, TIME_MS) == (
+        b'{"payment":"p1","command":"c1","type":"make","outcome":"completed","reason":null,'
+        b'"message":null,"replayed":false,"state":"completed","account":"abc","amount":100,'
+        b'"currency":"EUR","time":"2026-01-01T00:00:00.000Z"}'
+    )
+
+
+def test_an_expiry_notice_has_no_command() -> None:
+    value = encode_result("p1", Answer(None, "expire", Outcome.EXPIRED), TIME_MS)
+    result = Result.model_validate_json(value)
+    assert (result.command, result.type, result.outcome) == (None, "expire", Outcome.EXPIRED)
+    assert (result.state, result.account, result.amount, result.currency) == (None,) * 4
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=9)
+answers = st.builds(
+    Answer,
+    command=st.none() | texts,
+    type=st.sampled_from([None, "make", "deposit", "cancel", "get", "expire"]),
+    outcome=st.sampled_from(Outcome),
+    reason=st.none() | st.sampled_from(Reason),
+    message=st.none() | texts,
+    replayed=st.booleans(),
+    state=st.none() | st.sampled_from(State),
+    request=st.none()
+    | st.builds(
+        Request,
+        type=st.sampled_from(["make", "deposit"]),
+        account=texts,
+        amount=st.integers(1, 10**15),
+        currency=st.sampled_from(["EUR", "USD"]),
+    ),
+)
+
+
+@given(texts, answers, st.integers(0, 4_102_444_800_000))
+def test_a_result_is_parsed_back(payment: str, answer: Answer, time_ms: int) -> None:
+    result = Result.model_validate_json(encode_result(payment, answer, time_ms))
+    request = answer.request
+    assert result.model_dump() == {
+        "payment": payment,
+        "command": answer.command,
+        "type": answer.type,
+        "outcome": answer.outcome,
+        "reason": answer.reason,
+        "message": answer.message,
+        "replayed": answer.replayed,
+        "state": answer.state,
+        "account": request.account if request else None,
+        "amount": request.amount if request else None,
+        "currency": request.currency if request else None,
+        "time": iso_time(time_ms),
+    }
+
+
+def test_a_text_that_is_no_unicode_never_stops_a_result() -> None:
+    answer = Answer("c1", "get", Outcome.REJECTED, message="\ud800 broke")
+    result = Result.model_validate_json(encode_result("p1", answer, TIME_MS))
+    assert result.message == "? broke"
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (1_767_225_599_999, "2025-12-31T23:59:59.999Z"),
+        (1_767_225_600_001, "2026-01-01T00:00:00.001Z"),
+        (1_767_225_661_120, "2026-01-01T00:01:01.120Z"),
+    ],
+)
+def test_a_time_is_written_in_utc_with_milliseconds(time_ms: int, text: str) -> None:
+    assert iso_time(time_ms) == text
+
+
+@given(st.integers(0, 250_000_000_000_000))
+def test_no_millisecond_is_lost_in_a_time(time_ms: int) -> None:
+    assert int(iso_time(time_ms)[-4:-1]) == time_ms % 1000
