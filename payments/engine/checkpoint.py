@@ -1,0 +1,112 @@
+r"""Checkpoints: the record that closes a group in the journal, and what a restart reads from it.
+
+Key: ``\0`` + (n mod 64), so compaction only ever removes a checkpoint that is 64 groups old.
+Value: one line of JSON (``n``, ``published``, ``inputs``, ``sources``, ``outputs``), a line feed,
+and then the bytes of the outputs one after the other; ``outputs`` gives their addresses and
+lengths. So the outputs' bytes stay as they are, whatever they hold, and kcat shows all of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from .errors import JournalBroken
+from .limits import RING
+from .outputs import Output, Position
+
+RESERVED = b"\0"
+"""First byte of the engine's own keys in a journal; no row's key may begin with it."""
+
+FENCE_KEY = b"\0fence"
+
+
+def checkpoint_key(n: int) -> bytes:
+    """Return the slot of group ``n`` in the ring."""
+    return b"\0%d" % (n % RING)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """State of one journal after group ``n``."""
+
+    n: int
+    published: int
+    """All outputs of groups up to this one were acknowledged when ``n`` was cut."""
+
+    inputs: dict[str, int]
+    """Next offset to read, by input topic."""
+
+    sources: dict[str, Position]
+    """Last message taken from each ``<stage>/<partition>``."""
+
+    outputs: list[Output]
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Return the value of the checkpoint's record."""
+    index: list[Any] = []
+    pieces: list[bytes] = [b"", b"\n"]
+    for output in checkpoint.outputs:
+        key, value, headers = output.key, output.value, output.headers
+        entry: list[Any] = [
+            output.topic,
+            output.partition,
+            None if key is None else len(key),
+            None if value is None else len(value),
+            output.type,
+            output.time_ms,
+        ]
+        pieces.append(key or b"")
+        pieces.append(value or b"")
+        if headers:
+            entry.append([[name, len(content)] for name, content in headers])
+            pieces.extend(content for _, content in headers)
+        index.append(entry)
+    pieces[0] = orjson.dumps(
+        {
+            "n": checkpoint.n,
+            "published": checkpoint.published,
+            "inputs": checkpoint.inputs,
+            "sources": checkpoint.sources,
+            "outputs": index,
+        }
+    )
+    return b"".join(pieces)
+
+
+def decode_checkpoint(value: bytes) -> Checkpoint:
+    """Read what ``encode_checkpoint`` wrote. Raises ``JournalBroken`` when it is something else."""
+    try:
+        line, _, body = value.partition(b"\n")
+        fields = orjson.loads(line)
+        outputs = []
+        cursor = _Cursor(body)
+        for topic, partition, key_size, value_size, kind, time_ms, *rest in fields["outputs"]:
+            key = cursor.take(key_size)
+            content = cursor.take(value_size)
+            headers = [(name, cursor.take(size) or b"") for name, size in (rest[0] if rest else ())]
+            outputs.append(Output(topic, partition, key, content, kind, time_ms, headers))
+        sources = {name: (position[0], position[1]) for name, position in fields["sources"].items()}
+        return Checkpoint(fields["n"], fields["published"], fields["inputs"], sources, outputs)
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"
+        raise JournalBroken(message) from error
+
+
+class _Cursor:
+    """Takes consecutive pieces of the outputs' bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._at = 0
+
+    def take(self, size: int | None) -> bytes | None:
+        if size is None:
+            return None
+        piece = self._body[self._at : self._at + size]
+        if len(piece) != size:
+            message = f"{size} bytes expected at {self._at}, {len(piece)} found"
+            raise ValueError(message)
+        self._at += size
+        return piece

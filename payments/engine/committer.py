@@ -1,0 +1,144 @@
+"""The committer: journals open groups, then publishes their outputs (DESIGN 4.2).
+
+It runs as fast as the log answers, so it tunes itself: groups are small when there is little to do
+and large under load. Two loops overlap: while the outputs of one cycle are published, the next one
+is journalled, on connections of their own.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from .errors import FailStop, as_fail_stop
+from .journal import Group, Journal
+from .limits import Limits
+from .log import Lane, Log, Writer
+from .outputs import Rounds
+
+
+class CommitterCounts(NamedTuple):
+    """What was done since the start."""
+
+    groups: int
+    cycles: int
+
+
+class Committer:
+    """Appends the groups of all journals of one worker."""
+
+    def __init__(
+        self, log: Log, messenger: Writer, limits: Limits, on_failure: Callable[[FailStop], None]
+    ) -> None:
+        self._log = log
+        self._messenger = messenger
+        self._limits = limits
+        self._on_failure = on_failure
+        self._dirty: dict[Journal, None] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._cycles_under_way = 0
+        self._journalled: asyncio.Queue[list[Group]] = asyncio.Queue(limits.publish_queue)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._groups = 0
+        self._cycles = 0
+
+    def start(self) -> None:
+        """Start both loops in the running event loop."""
+        self._tasks = [
+            asyncio.create_task(self._guard(self._journal_loop), name="journal"),
+            asyncio.create_task(self._guard(self._publish_loop), name="publish"),
+        ]
+
+    async def stop(self) -> None:
+        """End both loops where they are. What is not journalled was never decided."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    @property
+    def counts(self) -> CommitterCounts:
+        """Groups and cycles journalled so far."""
+        return CommitterCounts(self._groups, self._cycles)
+
+    def touch(self, journal: Journal) -> None:
+        """Say that ``journal`` has an open group, or should write a checkpoint."""
+        self._dirty[journal] = None
+        self._idle.clear()
+        self._wake.set()
+
+    def forget(self, journal: Journal) -> None:
+        """Drop a journal that this worker no longer owns."""
+        self._dirty.pop(journal, None)
+        self._settle()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything decided so far is journalled and published."""
+        return self._idle.is_set()
+
+    async def quiet(self) -> None:
+        """Wait until everything decided so far is journalled and published."""
+        await self._idle.wait()
+
+    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await loop()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
+            self._on_failure(as_fail_stop("the committer", error))
+
+    async def _journal_loop(self) -> None:
+        """Take the open groups of all dirty journals, append each as one batch, hand them on.
+
+        1. cut the open group of every dirty journal that has room in its ring;
+        2. append all their batches at once;
+        3. give the groups to the publisher (waits while it is too far behind).
+        """
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            ready = [journal for journal in self._dirty if journal.may_cut]
+            if not ready:
+                continue
+            for journal in ready:
+                del self._dirty[journal]
+            groups = [journal.cut() for journal in ready]
+            self._cycles_under_way += 1
+            await self._log.append([group.batch for group in groups], Lane.JOURNAL)
+            self._groups += len(groups)
+            self._cycles += 1
+            await self._journalled.put(groups)
+
+    async def _publish_loop(self) -> None:
+        """Publish what is journalled, all that has queued up at once, then note it.
+
+        The next cycles' outputs follow only when these are acknowledged, so that what any partition
+        holds of a journal's messages is always a beginning of them, in order (DESIGN 4.4).
+        """
+        while True:
+            groups = await self._journalled.get()
+            cycles = 1
+            while not self._journalled.empty():
+                groups = groups + self._journalled.get_nowait()
+                cycles += 1
+            rounds = Rounds(self._limits.batch_bytes)
+            for group in groups:
+                group.publication.add_to(rounds, self._messenger)
+            await publish(self._log, rounds)
+            for group in groups:
+                group.journal.published = group.publication.group
+            self._cycles_under_way -= cycles
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._dirty:
+            self._wake.set()
+        elif not self._cycles_under_way:
+            self._idle.set()
+
+
+async def publish(log: Log, rounds: Rounds) -> None:
+    """Append outputs in order, in as few appends as their sizes allow."""
+    for batches in rounds:
+        await log.append(batches, Lane.PUBLISH)

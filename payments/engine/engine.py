@@ -1,0 +1,249 @@
+"""The engine as a host sees it: assign, handle, drain, stop.
+
+A host (a Faust worker, a test, a simulation) tells it which partitions are owned and carries its
+deliveries to the stages' agents; the engine does the rest.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
+
+from .committer import Committer
+from .errors import FailStop, as_fail_stop
+from .journal import Journal
+from .limits import Limits
+from .log import Log, Reader, TopicPartition, Writer
+from .processing import Processing
+from .reading import Deliver, Delivery, Reading
+from .stage import Stage, by_name, topics_of
+from .takeover import Takeover, TakeoverReport
+from .upkeep import Upkeep
+
+logger = logging.getLogger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Return the time of this machine, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Engine:
+    """All stages of one application in one worker."""
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        stages: Sequence[Stage],
+        log: Log,
+        deliver: Deliver,
+        on_failure: Callable[[FailStop], None],
+        limits: Limits | None = None,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+        renewal_seconds: float = 3600.0,
+    ) -> None:
+        self.stages = by_name(stages)
+        self.log = log
+        self.limits = limits or Limits()
+        self.partitions = 0
+        """Partitions of every topic."""
+        self._app_id = app_id
+        self._deliver = deliver
+        self._on_failure = on_failure
+        self._clock_ms = clock_ms
+        self._renewal_seconds = renewal_seconds
+        self._journals: dict[str, dict[int, Journal]] = {name: {} for name in self.stages}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._reading: Reading | None = None
+        self._assigning = asyncio.Lock()
+        self._turns = {name: asyncio.Lock() for name in self.stages}
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect, check the topics, and start the loops. Raises ``FailStop``."""
+        stages = list(self.stages.values())
+        await self.log.start(topics_of(stages))
+        self.partitions = self._count_partitions(stages)
+        messenger = await self.log.new_writer()
+        self._reader: Reader = await self.log.open_reader(committed_only=True)
+        self._committer = Committer(self.log, messenger, self.limits, self._on_failure)
+        self._committer.start()
+        self._takeover = Takeover(
+            log=self.log,
+            claim_prefix=self._app_id,
+            stages=stages,
+            messenger=messenger,
+            limits=self.limits,
+        )
+        self._processing = {
+            stage.name: Processing(stage, self.partitions, self._committer, self.limits)
+            for stage in stages
+        }
+        self.upkeep = Upkeep(
+            self,
+            self._committer,
+            self._takeover,
+            clock_ms=self._clock_ms,
+            renewal_seconds=self._renewal_seconds,
+        )
+        self._spawn("upkeep", self.upkeep.tick_forever)
+        self._spawn("renewal", self.upkeep.renew_forever)
+
+    async def stop(self) -> None:
+        """End everything; call ``drain`` first for a clean end."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._committer.stop()
+        await self._reader.close()
+        await self.log.close()
+
+    def _count_partitions(self, stages: Sequence[Stage]) -> int:
+        counts = {topic: self.log.partition_count(topic) for topic in topics_of(stages)}
+        if len(set(counts.values())) != 1:
+            listing = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+            message = f"all topics must have the same number of partitions, but: {listing}"
+            raise FailStop(message)
+        return next(iter(counts.values()))
+
+    # --- partitions ------------------------------------------------------------------------------
+
+    @property
+    def owned(self) -> AbstractSet[int]:
+        """Partition numbers that this worker owns."""
+        return next(iter(self._journals.values())).keys()
+
+    def journals(self, stage: str) -> Mapping[int, Journal]:
+        """Return the journals of one stage by partition."""
+        return self._journals[stage]
+
+    def owns(self, journal: Journal) -> bool:
+        """Whether ``journal`` is still this worker's."""
+        return self._journals[journal.stage].get(journal.partition) is journal
+
+    def writers(self) -> dict[int, Writer]:
+        """Return the writer of each owned partition."""
+        journals = next(iter(self._journals.values()))
+        return {partition: journal.writer for partition, journal in journals.items()}
+
+    def all_journals(self) -> list[Journal]:
+        """Return every journal that this worker owns."""
+        return [journal for found in self._journals.values() for journal in found.values()]
+
+    async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
+        """Own exactly these input partitions: drop what is lost, take over what is new.
+
+        Partitions that are kept keep their memory: if another worker had owned them meanwhile, the
+        first append is refused and the process ends. Returns what was taken over, if anything.
+        ``resume`` comes next. Raises ``FailStop``.
+        """
+        async with self._assigning:
+            await self._stop_reading()
+            wanted = self._partition_numbers(assigned)
+            for partition in self.owned - wanted:
+                self._release(partition)
+            report = None
+            if new := wanted - self.owned:
+                journals, report = await self._takeover.run(new)
+                for journal in journals:
+                    self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
+                    self._journals[journal.stage][journal.partition] = journal
+                    self._committer.touch(journal)
+            return report
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that was decided so far is journalled and published."""
+        return self._committer.is_quiet
+
+    async def drain(self) -> None:
+        """Stop taking records, and wait until all that was decided is journalled and published."""
+        await self._stop_reading()
+        await self._committer.quiet()
+        for journal in self.all_journals():
+            if not journal.is_settled:
+                self._committer.touch(journal)
+        await self._committer.quiet()
+
+    def _partition_numbers(self, assigned: AbstractSet[TopicPartition]) -> set[int]:
+        inputs = {topic for stage in self.stages.values() for topic in stage.inputs}
+        found: dict[int, set[str]] = {}
+        for at in assigned:
+            if at.topic in inputs:
+                found.setdefault(at.partition, set()).add(at.topic)
+        for partition, topics in found.items():
+            if topics != inputs:
+                message = (
+                    f"partition {partition} of {sorted(inputs - topics)} was assigned to another "
+                    f"worker than that of {sorted(topics)}; all workers of an app must run the "
+                    f"same version"
+                )
+                raise FailStop(message)
+        return set(found)
+
+    def _release(self, partition: int) -> None:
+        for name, journals in self._journals.items():
+            self._committer.forget(journals.pop(partition))
+            self.stages[name].logic.released(partition)
+
+    # --- records ---------------------------------------------------------------------------------
+
+    async def handle(self, delivery: Delivery) -> int:
+        """Decide what a delivery holds; return how many records were new.
+
+        Ends the process on an error: its host may go on with the next delivery, and so make the
+        records of this one look handled.
+        """
+        if not delivery.reading.begin():
+            return 0
+        stage = delivery.stage
+        try:
+            # One at a time, in the order of arrival, however many agents there are: a later
+            # record that overtook an earlier one would make it look handled.
+            async with self._turns[stage]:
+                return await self._processing[stage].handle(delivery.runs, self._journals[stage])
+        except Exception as error:
+            self._on_failure(as_fail_stop(f"handling records of {stage}", error))
+            raise
+        finally:
+            delivery.reading.end()
+            delivery.done()
+
+    def resume(self) -> None:
+        """Read on, from where the journals are."""
+        assert self._reading is None, "resume() follows assign()"
+        stage_of = {topic: stage.name for stage in self.stages.values() for topic in stage.inputs}
+        positions = {
+            TopicPartition(topic, journal.partition): offset
+            for journal in self.all_journals()
+            for topic, offset in journal.inputs.items()
+            if topic in stage_of
+        }
+        self._reading = Reading(self._reader, stage_of, self._deliver, self.limits)
+        if positions:
+            self._spawn("reading", partial(self._reading.run, positions))
+
+    async def _stop_reading(self) -> None:
+        task = self._tasks.pop("reading", None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._reading is not None:
+            reading, self._reading = self._reading, None
+            reading.stopped = True
+            await reading.quiet()
+
+    # --- failure ---------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks[name] = asyncio.create_task(self._guard(name, work), name=name)
+
+    async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
+            self._on_failure(as_fail_stop(name, error))

@@ -1,0 +1,258 @@
+"""A Faust app that runs stages on the engine."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import TP, TransportT
+from faust.types.tuples import ConsumerMessage
+
+from payments.engine.engine import Engine, wall_clock_ms
+from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop
+from payments.engine.kafka import KafkaLog
+from payments.engine.limits import Limits
+from payments.engine.log import Log, TopicPartition
+from payments.engine.reading import Delivery
+from payments.engine.stage import Stage
+
+from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
+from .tables import JournalTable, JournalTableManager
+
+if TYPE_CHECKING:
+    from faust.transport.conductor import Conductor
+
+logger = logging.getLogger(__name__)
+
+_OFFSET_COMMIT_SECONDS = 5.0
+_MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
+
+
+class _Boot(BootStrategy):
+    """Everything that is written goes through the engine: Faust's own producer is not started."""
+
+    enable_kafka_producer = False
+
+
+class EngineApp(faust.App):
+    """Hosts ``stages``. Agents take ``Delivery`` events and give them to ``engine.handle``.
+
+    ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
+    ``log`` replaces the broker, in tests.
+    """
+
+    BootStrategy = _Boot
+    logger = FAUST_LOGGER
+
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        stages: Sequence[Stage],
+        partitions: int,
+        connection: Mapping[str, Any],
+        log: Log | None = None,
+        delivery_timeout_seconds: float = 60.0,
+        drain_timeout_seconds: float = 8.0,
+        renewal_seconds: float = 3600.0,
+        session_timeout_seconds: float = 10.0,
+        instance_id: str | None = None,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+        limits: Limits | None = None,
+        **options: Any,  # noqa: ANN401 - Faust's own settings
+    ) -> None:
+        self.connection = connection
+        self.partitions = partitions
+        self._drain_timeout_seconds = drain_timeout_seconds
+        self.engine = Engine(
+            app_id=app_id,
+            stages=stages,
+            log=log or KafkaLog(connection, delivery_timeout_seconds=delivery_timeout_seconds),
+            deliver=self.deliver,
+            on_failure=self.fail_stop,
+            renewal_seconds=renewal_seconds,
+            clock_ms=clock_ms,
+            limits=limits,
+        )
+        self._channels: dict[str, Any] = {}
+        self._test_agents: dict[str, Any] = {}
+        super().__init__(
+            app_id,
+            broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
+            store="memory://",
+            Table=JournalTable,
+            TableManager=JournalTableManager,
+            topic_partitions=partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            broker_session_timeout=session_timeout_seconds,
+            broker_heartbeat_interval=min(3.0, session_timeout_seconds / 4),
+            broker_request_timeout=connection["request_timeout_ms"] / 1000,
+            broker_max_poll_interval=_MEMBERSHIP_POLL_LIMIT_SECONDS,
+            consumer_group_instance_id=instance_id,
+            web_enabled=False,
+            stream_recovery_delay=0.0,
+            stream_wait_empty=False,
+            **options,
+        )
+        self.on_partitions_revoked.connect(self._drain_before_rebalance)  # type: ignore[arg-type] # Faust's signals have no types
+
+    def _new_transport(self) -> TransportT:
+        return MembershipTransport(self.conf.broker_consumer, self)
+
+    def inputs(self, stage: Stage) -> Any:  # noqa: ANN401 - Faust's channel type is internal
+        """Return the channel of a stage's agent: its input topics, without Faust's own decoding."""
+        channel = self._channels[stage.name] = self.topic(
+            *stage.inputs,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=self.partitions,
+            acks=False,
+        )
+        return channel
+
+    def rows(self, stage: Stage) -> JournalTable:
+        """Return a table to read a stage's rows: of the partitions that this worker owns."""
+        table = self.Table(
+            stage.name,
+            partitions=self.partitions,
+            key_type=bytes,
+            value_type=bytes,
+            help=f"rows of the {stage.name} stage, written through its journal",
+        )
+        return cast("JournalTable", table)
+
+    # --- what the engine asks of its host --------------------------------------------------------
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Put one delivery into the channel of its stage's agent, as one event."""
+        if agent := self._test_agents.get(delivery.stage):
+            await agent.put(delivery, wait=False)
+            return
+        at = delivery.runs[0].at
+        tp = TP(*at)
+        message = ConsumerMessage(
+            topic=at.topic,
+            partition=at.partition,
+            offset=delivery.runs[0].records[0].offset,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=None,
+            checksum=None,
+            tp=tp,
+            generation_id=self.consumer_generation_id,
+        )
+        # Faust's conductor is the only way to the queues of its agents.
+        for channel in cast("Conductor", self.topics)._tp_index[tp]:  # noqa: SLF001
+            await channel.queue.put(self.create_event(None, delivery, {}, message))
+
+    def fail_stop(self, failure: FailStop) -> None:
+        """End the process at once: what it has in memory may be out of date."""
+        defect = failure.__cause__ if isinstance(failure, Defect) else None
+        logger.critical("fail-stop: %s", failure, exc_info=defect)
+        logging.shutdown()
+        os._exit(EXIT_FAIL_STOP)
+
+    # --- what Faust asks of the engine -----------------------------------------------------------
+
+    async def own(self, assigned: set[TP]) -> None:
+        """Own exactly these partitions; ``engine.resume`` comes next."""
+        report = await self.engine.assign({TopicPartition(*tp) for tp in assigned})
+        if report is not None:
+            logger.info("%s", report)
+
+    async def _drain_before_rebalance(self, _app: Any, revoked: set[TP], **_: Any) -> None:  # noqa: ANN401, ARG002 - Faust's signal
+        await self._drain()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._drain_timeout_seconds):
+                await self.engine.drain()
+        except TimeoutError:
+            message = (
+                f"what was decided could not be published within {self._drain_timeout_seconds} "
+                f"s before partitions were handed over; the next owner does it from the journal"
+            )
+            self.fail_stop(FailStop(message))
+
+    async def on_first_start(self) -> None:
+        """Connect the engine before the worker joins its group. Ends the process on failure.
+
+        Faust would make a data directory here; the engine keeps everything in Kafka.
+        """
+        try:
+            await self.engine.start()
+            self._check_partitions()
+        except FailStop as failure:
+            self.fail_stop(failure)
+        self._lag = self.add_future(self._show_lag())
+
+    def _check_partitions(self) -> None:
+        if self.engine.partitions != self.partitions:
+            message = (
+                f"the topics have {self.engine.partitions} partitions, but PAYMENTS_PARTITIONS "
+                f"is {self.partitions}; the number can't be changed in place"
+            )
+            raise FailStop(message)
+
+    async def on_stop(self) -> None:
+        """Finish what is decided, then leave."""
+        self._lag.cancel()
+        await self._drain()
+        await self._commit_positions()
+        await self.engine.stop()
+        await super().on_stop()
+
+    async def _show_lag(self) -> None:
+        """Commit positions to the consumer group now and then, for lag tools only."""
+        while not self.should_stop:
+            await self.sleep(_OFFSET_COMMIT_SECONDS)
+            await self._commit_positions()
+
+    async def _commit_positions(self) -> None:
+        positions = {
+            TP(topic, journal.partition): offset
+            for journal in self.engine.all_journals()
+            for topic, offset in journal.inputs.items()
+        }
+        if positions:
+            await self.membership.commit_positions(positions)
+
+    @asynccontextmanager
+    async def test_context(self) -> AsyncIterator[Self]:
+        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory one."""
+        async with AsyncExitStack() as agents:
+            for agent in self.agents.values():
+                for stage, channel in self._channels.items():
+                    if agent.channel is channel:
+                        wrapper = await agents.enter_async_context(agent.test_context())
+                        self._test_agents[stage] = wrapper
+            await self.engine.start()
+            await self.engine.assign(self.all_inputs())
+            self.engine.resume()
+            yield self
+            await self.engine.drain()
+            await self.engine.stop()
+
+    def all_inputs(self) -> set[TopicPartition]:
+        """Return every input partition of every stage."""
+        return {
+            TopicPartition(topic, partition)
+            for stage in self.engine.stages.values()
+            for topic in stage.inputs
+            for partition in range(self.partitions)
+        }
+
+    @property
+    def membership(self) -> MembershipConsumer:
+        """The consumer that holds the membership."""
+        return cast("MembershipConsumer", self.consumer)

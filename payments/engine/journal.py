@@ -1,0 +1,196 @@
+"""A journal: what one stage has decided for one partition, in memory and on its way to the log.
+
+Nothing that a decision changes leaves the process before its group is journalled (DESIGN 4.1, 4.2).
+A decision is whole or not at all: its rows and outputs are staged, and join the open group only
+when it is made.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
+from .limits import MAX_GROUPS_AHEAD, Limits
+from .log import Batch, NewRecord, TopicPartition, Writer
+from .outputs import Output, Position, Publication, Source, size_of
+
+Rows = dict[bytes, bytes]
+
+_ROW_BYTES = 40
+"""What a row weighs in a batch beside key and value: an upper bound."""
+
+
+class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to store a row that the journal can't hold."""
+
+
+class Group(NamedTuple):
+    """A closed group: the batch for the journal, and what is published afterwards."""
+
+    journal: "Journal"
+    batch: Batch
+    publication: Publication
+
+
+class Journal:
+    """Rows, open group and positions of one stage and partition."""
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        partition: int,
+        changelog: str,
+        visible: frozenset[str],
+        writer: Writer,
+        limits: Limits,
+    ) -> None:
+        self.stage = stage
+        self.partition = partition
+        self.at = TopicPartition(changelog, partition)
+        self.visible = visible
+        self.writer = writer
+        self.limits = limits
+        self.rows: Rows = {}
+        self.inputs: dict[str, int] = {}
+        self.sources: dict[str, Position] = {}
+        self.n = 0
+        """Number of the last group that was cut."""
+        self.published = 0
+        """All outputs of groups up to this one are acknowledged."""
+        self.source: Source | None = None
+        """Who sent the record that is being handled, when another stage did."""
+        self._last_with_outputs = 0
+        self._published_on_record = 0
+        self._staged_rows: list[tuple[bytes, bytes | None]] = []
+        self._staged_outputs: list[Output] = []
+        self._changed: dict[bytes, bytes | None] = {}
+        self._outputs: list[Output] = []
+        self._bytes = 0
+        self._open = False
+        self.is_full = False
+        """Whether the open group has to be cut before it takes another decision."""
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def __repr__(self) -> str:
+        """Name it as it is named in messages."""
+        return f"{self.stage}/{self.partition}"
+
+    # --- what a stage does while it handles one record -------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the row of ``key`` as it was before this record."""
+        return self.rows.get(key)
+
+    def put(self, key: bytes, row: bytes) -> None:
+        """Store a row. Raises ``RowRefused`` for a reserved key or a row over the limit."""
+        if key[:1] == RESERVED or not key:
+            message = f"the key {key!r} is reserved"
+            raise RowRefused(message)
+        if len(row) > self.limits.row_bytes:
+            message = f"a row of {len(row)} bytes is over the limit of {self.limits.row_bytes}"
+            raise RowRefused(message)
+        self._staged_rows.append((key, row))
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row: a tombstone in the journal."""
+        self._staged_rows.append((key, None))
+
+    def emit(self, output: Output) -> None:
+        """Publish ``output`` once this decision is journalled."""
+        self._staged_outputs.append(output)
+
+    # --- what the processing does around it ------------------------------------------------------
+
+    def take_over_source(self, source: Source) -> bool:
+        """Note a message's sender; False when the message was taken before (a repeat)."""
+        if source.position <= self.sources.get(source.name, (0, -1)):
+            return False
+        self.source = source
+        return True
+
+    def discard(self) -> None:
+        """Forget what the record at hand has staged."""
+        self._staged_rows.clear()
+        self._staged_outputs.clear()
+
+    def accept(self) -> None:
+        """Add what is staged to the open group: the decision is made."""
+        if not self._staged_rows and not self._staged_outputs:
+            return
+        for key, row in self._staged_rows:
+            self._changed[key] = row
+            self._bytes += len(key) + len(row or b"") + _ROW_BYTES
+            if row is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = row
+        for output in self._staged_outputs:
+            self._bytes += size_of(output.key, output.value, output.headers)
+        self._outputs += self._staged_outputs
+        self._staged_rows.clear()
+        self._staged_outputs.clear()
+        self._open = True
+        if self._bytes >= self.limits.group_bytes:
+            self.is_full = True
+            self._room.clear()
+
+    def advance(self, topic: str, offset: int) -> None:
+        """Note that the record at ``offset`` is handled."""
+        if self.source is not None:
+            self.sources[self.source.name] = self.source.position
+            self.source = None
+        self.inputs[topic] = offset + 1
+        self._open = True
+
+    async def room(self) -> None:
+        """Wait until the open group may grow."""
+        await self._room.wait()
+
+    # --- what the committer does -----------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is decided that is not cut yet."""
+        return self._open
+
+    @property
+    def may_cut(self) -> bool:
+        """Whether the ring has a slot that no crash would need."""
+        return self.n - self.published < MAX_GROUPS_AHEAD
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the journal itself says that every output is published."""
+        return self._published_on_record >= self._last_with_outputs and not self._open
+
+    def cut(self) -> Group:
+        """Close the open group: its rows and then its checkpoint, as one batch."""
+        assert self.may_cut, f"{self}: group {self.n + 1} would overwrite a needed checkpoint"
+        rows = [NewRecord(key, row) for key, row in self._changed.items()]
+        outputs, self._outputs = self._outputs, []
+        self._changed, self._bytes, self._open = {}, 0, False
+        self.is_full = False
+        self._room.set()
+        self.n += 1
+        if outputs:
+            self._last_with_outputs = self.n
+        self._published_on_record = self.published
+        checkpoint = Checkpoint(self.n, self.published, self.inputs, self.sources, outputs)
+        rows.append(NewRecord(checkpoint_key(self.n), encode_checkpoint(checkpoint)))
+        return Group(self, Batch(self.at, self.writer, rows), self.publication(self.n, outputs))
+
+    def publication(self, n: int, outputs: list[Output]) -> Publication:
+        """Return the outputs of group ``n`` as they are published."""
+        return Publication(self.stage, self.partition, n, outputs, self.visible, self.writer)
+
+    # --- what the takeover does ------------------------------------------------------------------
+
+    def restore(self, last: Checkpoint) -> None:
+        """Go on where the last checkpoint of an earlier owner ended."""
+        self.n = last.n
+        self.published = last.published
+        self._published_on_record = last.published
+        self._last_with_outputs = last.n
+        self.inputs = dict(last.inputs)
+        self.sources = dict(last.sources)

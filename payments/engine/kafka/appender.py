@@ -1,0 +1,155 @@
+"""The appender: one produce request per broker carries the batches of many producers.
+
+A batch is built once, with its sequence number, and sent until the broker has it or refuses it: so
+a retry can't write it twice (KIP-98), and a writer has one batch under way per partition.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import errors
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Batch, Lane, TopicPartition
+
+from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
+
+_MAGIC = 2
+_ACKS_ALL = -1
+_REQUEST_BYTES = 32 * 1024 * 1024
+"""Batches of one request; Kafka's ``socket.request.max.bytes`` is 100 MiB."""
+
+_MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""More than any limit of the engine lets a batch grow to."""
+
+Encoded = dict[TopicPartition, bytes]
+
+
+class Sent(NamedTuple):
+    """What became of the batches of one request."""
+
+    offsets: dict[TopicPartition, int]
+    errors: dict[TopicPartition, Exception]
+
+
+def encode(batch: Batch) -> bytes:
+    """Return the batch in Kafka's record format, version 2, with the writer's next sequence."""
+    builder = DefaultRecordBatchBuilder(
+        magic=_MAGIC,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=0,
+        batch_size=_MAX_BATCH_BYTES,
+    )
+    for index, (key, value, headers) in enumerate(batch.records):
+        if builder.append(index, None, key, value, headers) is None:
+            message = f"a batch for {batch.at} would be over {_MAX_BATCH_BYTES} bytes"
+            raise FailStop(message)
+    writer = batch.writer
+    sequence = writer.take_sequence(batch.at, len(batch.records))
+    builder.set_producer_state(writer.producer_id, writer.epoch, sequence)
+    return bytes(builder.build())
+
+
+class Appender:
+    """Appends batches, with retries that can't repeat them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append ``batches``, at most one for each partition; return their first offsets.
+
+        1. Build each batch once.
+        2. Send them, one request per broker (or more, where it would be too large).
+        3. Send again what met a retriable error, to the leader of then, up to the time limit.
+
+        Raises ``Fenced`` when a writer is out of date, ``FailStop`` for every other refusal.
+        """
+        left: Encoded = {batch.at: encode(batch) for batch in batches}
+        assert len(left) == len(batches), "one batch for each partition"
+        sent = await self._send(left, lane)
+        if not sent.errors:
+            return sent.offsets
+        offsets = dict(sent.offsets)
+        patience = Patience(
+            f"appending to {', '.join(map(str, sent.errors))}",
+            self._connection.delivery_timeout_seconds,
+        )
+        while sent.errors:
+            for at, error in sent.errors.items():
+                if isinstance(error, FENCED):
+                    raise fenced(f"an append to {at} was refused", error)
+                if not isinstance(error, RETRIABLE):
+                    message = f"an append to {at} was refused: {error!r}"
+                    raise FailStop(message) from error
+            await patience.after(next(iter(sent.errors.values())))
+            await self._connection.refresh()
+            sent = await self._send({at: left[at] for at in sent.errors}, lane)
+            offsets |= sent.offsets
+        return offsets
+
+    async def _send(self, encoded: Encoded, lane: Lane) -> Sent:
+        requests, homeless = self._by_leader(encoded)
+        if len(requests) == 1 and not homeless:
+            node, part = requests[0]
+            return await self._send_one(node, part, lane)
+        total = Sent({}, homeless)
+        for sent in await asyncio.gather(
+            *(self._send_one(node, part, lane) for node, part in requests)
+        ):
+            total.offsets.update(sent.offsets)
+            total.errors.update(sent.errors)
+        return total
+
+    def _by_leader(
+        self, encoded: Encoded
+    ) -> tuple[list[tuple[int, Encoded]], dict[TopicPartition, Exception]]:
+        """Split batches into requests; those without a leader meet a retriable error."""
+        requests: list[tuple[int, Encoded]] = []
+        current: dict[int, tuple[Encoded, int]] = {}
+        homeless: dict[TopicPartition, Exception] = {}
+        for at, batch in encoded.items():
+            node = self._connection.leader(at)
+            if node is None:
+                homeless[at] = errors.LeaderNotAvailableError(str(at))
+                continue
+            part, size = current.get(node, ({}, _REQUEST_BYTES))
+            if size + len(batch) > _REQUEST_BYTES:
+                part, size = {}, 0
+                requests.append((node, part))
+            part[at] = batch
+            current[node] = (part, size + len(batch))
+        return requests, homeless
+
+    async def _send_one(self, node: int, encoded: Encoded, lane: Lane) -> Sent:
+        topics: dict[str, list[tuple[int, bytes]]] = {}
+        for at, batch in encoded.items():
+            topics.setdefault(at.topic, []).append((at.partition, batch))
+        request = ProduceRequest(
+            transactional_id=None,
+            required_acks=_ACKS_ALL,
+            timeout=self._connection.request_timeout_ms,
+            topics=list(topics.items()),
+        )
+        try:
+            response = await self._connection.send(node, request, lane)
+        except RETRIABLE as lost:
+            return Sent({}, dict.fromkeys(encoded, lost))
+        sent = Sent({}, {})
+        for topic, partitions in response.topics:
+            for partition, code, offset, *_ in partitions:
+                at = TopicPartition(topic, partition)
+                error = error_for(code)
+                # A duplicate is an append of ours whose acknowledgement was lost.
+                if error is None or error is errors.DuplicateSequenceNumber:
+                    sent.offsets[at] = offset
+                else:
+                    refusal = error(str(at))
+                    sent.errors[at] = refusal
+        return sent

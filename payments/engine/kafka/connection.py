@@ -1,0 +1,161 @@
+"""Connections to the brokers: metadata, leaders, coordinators, and patience with their errors."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+
+from payments.engine.errors import FailStop, Fenced
+from payments.engine.log import Lane, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+RETRIABLE: tuple[type[Exception], ...] = (
+    errors.CorruptRecordException,
+    errors.UnknownTopicOrPartitionError,
+    errors.LeaderNotAvailableError,
+    errors.NotLeaderForPartitionError,
+    errors.RequestTimedOutError,
+    errors.BrokerNotAvailableError,
+    errors.ReplicaNotAvailableError,
+    errors.NotEnoughReplicasError,
+    errors.NotEnoughReplicasAfterAppendError,
+    errors.KafkaStorageError,
+    errors.GroupLoadInProgressError,
+    errors.GroupCoordinatorNotAvailableError,
+    errors.NotCoordinatorForGroupError,
+    errors.ConcurrentTransactions,
+    errors.NodeNotReadyError,
+    errors.StaleMetadata,
+    errors.KafkaConnectionError,
+    errors.CorrelationIdError,
+    asyncio.TimeoutError,
+    OSError,
+)
+"""Errors after which the same request may succeed; all else ends the process.
+
+Coordinator errors have their consumer-group names in aiokafka: the codes 14 to 16 are the same.
+"""
+
+FENCED: tuple[type[Exception], ...] = (errors.InvalidProducerEpoch, errors.ProducerFenced)
+
+_PRODUCER_FENCED_CODE = 90
+"""PRODUCER_FENCED of KIP-588, which aiokafka 0.14 does not know."""
+
+_KIP_890_RETRIABLE_CODES = {
+    74: errors.NotLeaderForPartitionError,  # FENCED_LEADER_EPOCH
+    75: errors.NotLeaderForPartitionError,  # UNKNOWN_LEADER_EPOCH
+    120: errors.ConcurrentTransactions,  # TRANSACTION_ABORTABLE
+}
+
+
+def error_for(code: int) -> type[errors.KafkaError] | None:
+    """Return the error of a response's code; None for success."""
+    if code == 0:
+        return None
+    if code == _PRODUCER_FENCED_CODE:
+        found: type[errors.KafkaError] = errors.ProducerFenced
+    else:
+        found = _KIP_890_RETRIABLE_CODES.get(code) or errors.for_code(code)
+    return found
+
+
+class Patience:
+    """How long one thing is retried: pauses between tries, and an end."""
+
+    def __init__(self, doing: str, limit_seconds: float) -> None:
+        self._doing = doing
+        self._limit_seconds = limit_seconds
+        self._started = asyncio.get_running_loop().time()
+        self._tries = 0
+
+    async def after(self, error: BaseException) -> None:
+        """Pause before the next try. Raises ``FailStop`` when the limit is over."""
+        waited = asyncio.get_running_loop().time() - self._started
+        if waited > self._limit_seconds:
+            message = (
+                f"{self._doing}: still {error!r} after {waited:.0f} s and {self._tries + 1} tries; "
+                f"look at the brokers, then start the worker again (nothing is lost)"
+            )
+            raise FailStop(message) from error
+        if self._tries in (3, 30):
+            logger.warning("%s: %r, trying again", self._doing, error)
+        await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
+        self._tries += 1
+
+
+class Connection:
+    """One client for all that the engine writes, and asks, outside of reading."""
+
+    def __init__(self, arguments: Mapping[str, Any], *, delivery_timeout_seconds: float) -> None:
+        self.arguments = arguments
+        self.delivery_timeout_seconds = delivery_timeout_seconds
+        self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
+        self._client: AIOKafkaClient | None = None
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        """The client. It exists from ``start`` on."""
+        assert self._client is not None, "start() comes first"
+        return self._client
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Connect and learn the leaders of ``topics``."""
+        patience = Patience("connecting to Kafka", self.delivery_timeout_seconds)
+        while True:
+            self._client = AIOKafkaClient(**self.arguments, metadata_max_age_ms=60_000)
+            try:
+                await self._client.bootstrap()
+                await self._client.set_topics(topics)
+            except RETRIABLE as error:
+                await self._client.close()
+                await patience.after(error)
+            except errors.KafkaError as error:
+                await self._client.close()
+                message = f"can't connect to {self.arguments['bootstrap_servers']}: {error}"
+                raise FailStop(message) from error
+            else:
+                return
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the node that leads a partition; None while there is none."""
+        node: int | None = self.client.cluster.leader_for_partition(at)
+        return None if node is None or node < 0 else node
+
+    async def refresh(self) -> None:
+        """Ask for the leaders again."""
+        await self.client.force_metadata_update()
+
+    async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+        """Send one request to one node on the lane's connection; return the response."""
+        group = ConnectionGroup.DEFAULT if lane is Lane.JOURNAL else ConnectionGroup.COORDINATION
+        return await self.client.send(node, request, group=group)
+
+    async def coordinator(self, transactional_id: str) -> int:
+        """Return the node that coordinates a transactional id."""
+        node: int = await self.client.coordinator_lookup(
+            CoordinationType.TRANSACTION, transactional_id
+        )
+        # The coordinator may be a node that the metadata did not name yet.
+        if self.client.cluster.broker_metadata(node) is None:
+            await self.refresh()
+        return node
+
+
+def fenced(what: str, error: BaseException) -> Fenced:
+    """Return the failure of a writer whose epoch is out of date."""
+    message = (
+        f"{what}: {type(error).__name__}. Another worker owns this partition now; this process "
+        f"ends, and its supervisor may start it again"
+    )
+    return Fenced(message)

@@ -1,0 +1,64 @@
+"""The log on Kafka: puts connection, appender, claims and reader behind the engine's interface."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from payments.engine.errors import FailStop
+from payments.engine.limits import Limits
+from payments.engine.log import Bounds, TopicPartition
+
+from .appender import Appender
+from .claims import Claims
+from .connection import Connection
+from .offsets import bounds
+from .reader import KafkaReader
+
+
+class KafkaLog:
+    """See ``payments.engine.log.Log``. ``arguments`` are those of every aiokafka client."""
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        delivery_timeout_seconds: float = 60.0,
+        limits: Limits | None = None,
+    ) -> None:
+        self._arguments = arguments
+        self._limits = limits or Limits()
+        self._connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
+        self._patience_seconds = delivery_timeout_seconds
+        self._claims = Claims(self._connection)
+        self.append = Appender(self._connection).append
+        self.claim = self._claims.claim
+        self.renew = self._claims.renew
+        self.new_writer = self._claims.new_writer
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Connect, and learn where the partitions of ``topics`` are."""
+        await self._connection.start(topics)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._connection.close()
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        partitions = self._connection.client.cluster.partitions_for_topic(topic)
+        if not partitions:
+            message = f"there is no topic {topic}; make it with: payments topics apply"
+            raise FailStop(message)
+        return len(partitions)
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+        return await bounds(self._connection, at)
+
+    async def open_reader(self, *, committed_only: bool) -> KafkaReader:
+        """Return a reader with connections of its own."""
+        return await KafkaReader.open(
+            self._arguments,
+            committed_only=committed_only,
+            limits=self._limits,
+            patience_seconds=self._patience_seconds,
+        )

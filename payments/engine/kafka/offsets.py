@@ -1,0 +1,67 @@
+"""Offsets: what a partition holds, asked of its leader."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from aiokafka import errors
+from aiokafka.protocol.offset import OffsetRequest
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Bounds, TopicPartition
+
+from .connection import RETRIABLE, Connection, Patience, error_for
+
+_FIRST: Final = -2
+_END: Final = -1
+_NO_REPLICA = -1
+_READ_UNCOMMITTED = 0
+
+
+async def bounds(
+    connection: Connection, at: Sequence[TopicPartition]
+) -> dict[TopicPartition, Bounds]:
+    """Return first and end offset of each partition; the end counts open transactions too."""
+    first, end = await asyncio.gather(_ask(connection, at, _FIRST), _ask(connection, at, _END))
+    return {tp: Bounds(first[tp], end[tp]) for tp in at}
+
+
+async def _ask(
+    connection: Connection, at: Sequence[TopicPartition], which: int
+) -> dict[TopicPartition, int]:
+    patience = Patience("asking for offsets", connection.delivery_timeout_seconds)
+    found: dict[TopicPartition, int] = {}
+    while left := [tp for tp in at if tp not in found]:
+        try:
+            await _ask_once(connection, left, which, found)
+        except RETRIABLE as error:
+            await patience.after(error)
+            await connection.refresh()
+        except errors.KafkaError as error:
+            message = f"the offsets of {', '.join(map(str, left))} were refused: {error!r}"
+            raise FailStop(message) from error
+    return found
+
+
+async def _ask_once(
+    connection: Connection,
+    at: Sequence[TopicPartition],
+    which: int,
+    found: dict[TopicPartition, int],
+) -> None:
+    """Ask each leader once. Raises the first error; what was answered is in ``found``."""
+    nodes: dict[int, dict[str, list[tuple[int, int]]]] = {}
+    for tp in at:
+        node = connection.leader(tp)
+        if node is None:
+            raise errors.LeaderNotAvailableError(str(tp))
+        nodes.setdefault(node, {}).setdefault(tp.topic, []).append((tp.partition, which))
+    for node, topics in nodes.items():
+        request = OffsetRequest(_NO_REPLICA, _READ_UNCOMMITTED, list(topics.items()))
+        response = await connection.send(node, request)
+        for topic, partitions in response.topics:
+            for partition, code, _, offset in partitions:
+                error = error_for(code)
+                if error is not None:
+                    raise error(f"{topic}/{partition}")
+                found[TopicPartition(topic, partition)] = offset

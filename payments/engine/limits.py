@@ -1,0 +1,53 @@
+"""The limits of the engine: everything that could grow has one (DESIGN 4.6)."""
+
+from dataclasses import dataclass
+
+RING = 64
+"""Checkpoints that compaction can't remove: a checkpoint's key is its number modulo this."""
+
+MAX_GROUPS_AHEAD = RING - 2
+"""Groups journalled but not published: each of them must still be in the ring after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds. The defaults fit Kafka's own (1 MiB batches)."""
+
+    group_bytes: int = 512 * 1024
+    """A group is cut when its rows and outputs reach this."""
+
+    row_bytes: int = 256 * 1024
+    """A stored row may not be larger; a decision that makes one is an internal error."""
+
+    batch_bytes: int = 768 * 1024
+    """Outputs for one partition are split into batches of at most this."""
+
+    forward_bytes: int = 256 * 1024
+    """A larger record on a wrong partition is handled where it is, not passed on."""
+
+    dead_letter_bytes: int = 1024 * 1024
+    """A larger value is cut in the dead letter; a header gives its full size."""
+
+    fetch_records: int = 4000
+    """Records taken from the reader at once."""
+
+    deliveries: int = 2
+    """Fetches that a stage has under way; the reader waits for it."""
+
+    publish_queue: int = 4
+    """Cycles journalled but not yet taken up by the publisher."""
+
+    yield_every: int = 200
+    """Records handled before the event loop gets a turn."""
+
+    expiry_rows: int = 250
+    """Rows that a timer changes before the event loop gets a turn."""
+
+    idle_seconds: float = 1.0
+    """A journal that is idle this long writes its ``published`` once more."""
+
+    tick_seconds: float = 0.5
+    """How often timers run."""
+
+    concurrent_claims: int = 16
+    """Partitions that are claimed at the same time."""

@@ -1,0 +1,166 @@
+"""The log as the engine sees it: claim, append, read. Kafka behind one small interface.
+
+Two implementations stand behind it: ``kafka`` (a broker) and ``memory`` (one process, for tests and
+simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4):
+
+- a batch is appended whole or not at all, and once, however often it is retried;
+- a claim raises the epoch of a name, and from its return on no batch of an older epoch is accepted
+  on the partitions that it fenced;
+- a claimed writer that is refused learns so by ``Fenced``.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+Headers = Sequence[tuple[str, bytes]]
+
+SEQUENCE_MODULUS = 2**31
+"""Sequence numbers are 32 bits and go on at 0 (``DefaultRecordBatch.incrementSequence``)."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        """Return the form used in every message: ``topic/partition``."""
+        return f"{self.topic}/{self.partition}"
+
+
+class Record(Protocol):
+    """A record as read: aiokafka's ``ConsumerRecord`` has this shape, and so have our own."""
+
+    @property
+    def topic(self) -> str:
+        """Topic that it was read from."""
+
+    @property
+    def partition(self) -> int:
+        """Partition that it was read from."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in that partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970, UTC: the broker's where the topic says LogAppendTime."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key as received."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value as received."""
+
+    @property
+    def headers(self) -> Headers:
+        """Headers as received, in order."""
+
+
+NO_HEADERS: list[tuple[str, bytes]] = []
+"""Shared by all records without headers; aiokafka wants a list. Never changed."""
+
+
+class NewRecord(NamedTuple):
+    """A record to be appended."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = NO_HEADERS
+
+
+@dataclass(slots=True, eq=False)
+class Writer:
+    """A producer id and epoch, with the next sequence number of each partition."""
+
+    producer_id: int
+    epoch: int
+    sequences: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def take_sequence(self, at: TopicPartition, count: int) -> int:
+        """Return the sequence number of the next batch at ``at``, which has ``count`` records."""
+        first = self.sequences.get(at, 0)
+        self.sequences[at] = (first + count) % SEQUENCE_MODULUS
+        return first
+
+
+class Batch(NamedTuple):
+    """Records that are appended to one partition as one atomic unit."""
+
+    at: TopicPartition
+    writer: Writer
+    records: Sequence[NewRecord]
+
+
+class Lane(IntEnum):
+    """Connection that an append takes: a broker serves the requests of one connection in turn."""
+
+    JOURNAL = 0
+    PUBLISH = 1
+
+
+class Bounds(NamedTuple):
+    """First offset that a partition still has, and the offset after its last."""
+
+    first: int
+    end: int
+
+
+class Reader(Protocol):
+    """Reads given partitions from given offsets on; nobody's group."""
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from its offset; replaces what was assigned before."""
+
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is there, in order for each partition; empty after the timeout.
+
+        Raises ``PositionLost`` when an offset is not in the log any more.
+        """
+
+    async def positions(self, at: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the next offset that would be read of each; control records count as read."""
+
+    async def close(self) -> None:
+        """Give the connections back."""
+
+
+class Log(Protocol):
+    """Partitioned, replicated, append-only: what the engine needs of Kafka."""
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Connect, and learn where the partitions of ``topics`` are."""
+
+    async def close(self) -> None:
+        """Close all connections. Appends under way fail."""
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+
+    async def new_writer(self) -> Writer:
+        """Return a plain idempotent writer that nobody fences."""
+
+    async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
+        """Take over ``name``: older writers of that name are refused on ``fenced`` from now on."""
+
+    async def renew(self, name: str, writer: Writer, fenced: Sequence[TopicPartition]) -> None:
+        """Keep a claim and its fences from being forgotten. Raises ``Fenced`` when it was taken."""
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append batches, at most one for each partition; return the offset of each first record.
+
+        Retriable errors are retried with the same sequence numbers, up to a limit. Raises
+        ``Fenced`` when a writer is out of date and ``FailStop`` for all else.
+        """
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+
+    async def open_reader(self, *, committed_only: bool) -> Reader:
+        """Return a reader; ``committed_only`` hides records of open or aborted transactions."""

@@ -1,0 +1,180 @@
+"""Outputs: records that a group publishes after it is journalled, and the positions that name them.
+
+Every output has a position ``<stage>/<partition>/<n>/<i>``: the i-th output of the n-th group of
+one journal. A position is never used twice. It travels in a header: ``ce_id`` on visible topics
+(CloudEvents 1.0, Kafka protocol binding, binary mode), ``src`` on internal ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .log import Batch, Headers, NewRecord, TopicPartition, Writer
+
+POSITION_VISIBLE = "ce_id"
+POSITION_INTERNAL = "src"
+ORIGIN = "origin"
+"""Header of a record that was passed on: ``<topic>/<partition>/<offset>`` where it came in."""
+
+_HEADER_BYTES = 320
+"""What the engine's own headers of an output weigh, roughly: it only has to be an upper bound."""
+
+_SPEC_VERSION = ("ce_specversion", b"1.0")
+
+Position = tuple[int, int]
+"""Group and index of an output in its journal's history; later ones compare greater."""
+
+
+class Output(NamedTuple):
+    """A record to publish. ``type`` is its CloudEvents type, "" on internal topics."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    type: str
+    time_ms: int
+    headers: Headers = ()
+
+
+def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return an upper bound of the room that an output takes in a batch, in bytes."""
+    size = _HEADER_BYTES + (2 * len(key) if key else 0) + (len(value) if value else 0)
+    if headers:
+        size += sum(len(name) + len(content) + 8 for name, content in headers)
+    return size
+
+
+class Source(NamedTuple):
+    """Who sent a message: ``<stage>/<partition>``, and the message's position there."""
+
+    name: str
+    position: Position
+
+    @property
+    def partition(self) -> int:
+        """The partition of the sender."""
+        return int(self.name.rpartition("/")[2])
+
+
+def parse_source(text: bytes) -> Source:
+    """Read ``<stage>/<partition>/<n>/<i>``. Raises ``ValueError`` when it is something else."""
+    name, group, index = text.decode("ascii").rsplit("/", 2)
+    if name.count("/") != 1 or not name.rpartition("/")[2].isdecimal():
+        raise ValueError(name)
+    return Source(name, (int(group), int(index)))
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=4096)
+def iso_time(time_ms: int) -> bytes:
+    """Return milliseconds since 1970 as ``2026-01-01T00:00:00.000Z``."""
+    seconds, milliseconds = divmod(time_ms, 1000)
+    return f"{_second(seconds)}.{milliseconds:03d}Z".encode()
+
+
+class Publication(NamedTuple):
+    """Outputs of one group, ready to be made into records."""
+
+    stage: str
+    partition: int
+    group: int
+    outputs: list[Output]
+    visible: frozenset[str]
+    owner: Writer
+    """Writer that owns the partition: it writes the visible outputs, and is fenced there."""
+
+    def add_to(
+        self,
+        rounds: "Rounds",
+        messenger: Writer,
+        after: Mapping[str, Position] = MappingProxyType({}),
+    ) -> None:
+        """Add each output, as a record with its headers, to what is published.
+
+        ``messenger`` writes the internal ones. ``after`` gives, by topic, the last position that is
+        known to be published already.
+        """
+        group, visible, owner = self.group, self.visible, self.owner
+        source = f"{self.stage}/{self.partition}".encode()
+        ce_source = ("ce_source", b"/" + source)
+        prefix = b"%s/%d/" % (source, group)
+        for index, output in enumerate(self.outputs):
+            topic, partition, key, value, kind, time_ms, more = output
+            if after and (group, index) <= after.get(topic, (0, -1)):
+                continue
+            position = prefix + b"%d" % index
+            if topic in visible:
+                # Ours come first: a dead letter may carry CloudEvents headers of its own.
+                headers = [
+                    _SPEC_VERSION,
+                    (POSITION_VISIBLE, position),
+                    ce_source,
+                    ("ce_type", kind.encode()),
+                    ("ce_time", iso_time(time_ms)),
+                ]
+                if key:
+                    headers.append(("ce_subject", key))
+                if more:
+                    headers.extend(more)
+                writer = owner
+            else:
+                # Last, so that no header of a passed-on record can stand for the engine's own.
+                headers = [*more, (POSITION_INTERNAL, position)]
+                writer = messenger
+            size = size_of(key, value, more)
+            rounds.add(topic, partition, writer, NewRecord(key, value, headers), size)
+
+
+class Rounds:
+    """Records on their way, in batches: one for each partition and round, in order.
+
+    A round is one append; what would make a batch too large goes into the next round.
+    """
+
+    def __init__(self, batch_bytes: int) -> None:
+        self._batch_bytes = batch_bytes
+        self._open: dict[tuple[str, int], _OpenBatch] = {}
+        self._rounds: list[list[Batch]] = []
+        self.count = 0
+        """Records added."""
+
+    def add(
+        self, topic: str, partition: int, writer: Writer, record: NewRecord, size_bytes: int
+    ) -> None:
+        """Add a record to the last batch of its partition, or to a new one."""
+        batch = self._open.get((topic, partition))
+        if batch is None or batch.size_bytes + size_bytes > self._batch_bytes:
+            batch = self._begin(topic, partition, writer, 0 if batch is None else batch.round + 1)
+        batch.size_bytes += size_bytes
+        batch.records.append(record)
+        self.count += 1
+
+    def _begin(self, topic: str, partition: int, writer: Writer, number: int) -> "_OpenBatch":
+        batch = self._open[topic, partition] = _OpenBatch(number)
+        if number == len(self._rounds):
+            self._rounds.append([])
+        at = TopicPartition(topic, partition)
+        self._rounds[number].append(Batch(at, writer, batch.records))
+        return batch
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        """Yield the batches of each round."""
+        return iter(self._rounds)
+
+
+class _OpenBatch:
+    """A batch that may still grow, and the round that it is in."""
+
+    __slots__ = ("records", "round", "size_bytes")
+
+    def __init__(self, number: int) -> None:
+        self.round = number
+        self.size_bytes = 0
+        self.records: list[NewRecord] = []

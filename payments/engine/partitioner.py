@@ -1,0 +1,33 @@
+"""Which partition a key belongs to: murmur2, as Java clients and aiokafka compute it.
+
+librdkafka (kcat) uses CRC32 unless told otherwise, so a record may be found elsewhere; the stage
+then passes it on (DESIGN 2). Source of the rule: Kafka's ``BuiltInPartitioner.partitionForKey``.
+"""
+
+from functools import lru_cache
+from struct import unpack_from
+
+_SEED = 0x9747B28C
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(data: bytes) -> int:
+    """Return the 32-bit murmur2 hash with Kafka's seed, as an unsigned number."""
+    length = len(data)
+    h = _SEED ^ length
+    whole = length >> 2
+    for k in unpack_from(f"<{whole}I", data):
+        k = (k * _M) & _MASK  # noqa: PLW2901 - the word is mixed in place, as the hash is defined
+        h = ((h * _M) & _MASK) ^ (((k ^ (k >> 24)) * _M) & _MASK)
+    rest = length & 3
+    if rest:
+        h = ((h ^ int.from_bytes(data[-rest:], "little")) * _M) & _MASK
+    h = ((h ^ (h >> 13)) * _M) & _MASK
+    return h ^ (h >> 15)
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of ``key`` among ``partitions``."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,0 +1,85 @@
+"""Reading: records of the owned partitions, from the journals' positions, one fetch at a time.
+
+All records of one fetch that belong to a stage travel as one delivery, so whatever carries them (an
+agent's channel) is paid for once per fetch. A stage has few deliveries under way; the reader waits
+for it, so what is taken but not yet decided is bounded.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .limits import Limits
+from .log import Reader, TopicPartition
+from .processing import Run
+
+_FETCH_SECONDS = 60.0
+
+
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """What one fetch brought for one stage. ``done`` is called once, when it is handled."""
+
+    stage: str
+    runs: Sequence[Run]
+    reading: "Reading"
+
+    def done(self) -> None:
+        """Let the next delivery come."""
+        self.reading.done(self.stage)
+
+
+Deliver = Callable[[Delivery], Awaitable[None]]
+
+
+class Reading:
+    """Fetches for one assignment, until it is stopped."""
+
+    def __init__(
+        self, reader: Reader, stage_of: Mapping[str, str], deliver: Deliver, limits: Limits
+    ) -> None:
+        self._reader = reader
+        self._stage_of = stage_of
+        self._deliver = deliver
+        self._slots = {
+            stage: asyncio.Semaphore(limits.deliveries) for stage in set(stage_of.values())
+        }
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.stopped = False
+        """Deliveries that were not begun when this was set are left to the next assignment."""
+
+    async def run(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read from ``positions`` on, for ever. Raises what the reader raises."""
+        self._reader.assign(positions)
+        while True:
+            stages: dict[str, list[Run]] = {}
+            fetched = await self._reader.fetch(timeout_seconds=_FETCH_SECONDS)
+            for at, records in fetched.items():
+                stages.setdefault(self._stage_of[at.topic], []).append(Run(at, records))
+            for stage, runs in stages.items():
+                await self._slots[stage].acquire()
+                await self._deliver(Delivery(stage, runs, self))
+
+    def begin(self) -> bool:
+        """Say that a delivery is being handled; False when it must be left alone."""
+        if self.stopped:
+            return False
+        self._under_way += 1
+        self._quiet.clear()
+        return True
+
+    def end(self) -> None:
+        """Say that the handling of a delivery has ended."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
+
+    def done(self, stage: str) -> None:
+        """Free the slot of a delivery."""
+        self._slots[stage].release()
+
+    async def quiet(self) -> None:
+        """Wait until no delivery is being handled."""
+        await self._quiet.wait()

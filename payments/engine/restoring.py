@@ -1,0 +1,117 @@
+"""Restoring: what a journal holds, read up to its fence, becomes rows and checkpoints again."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from .errors import FailStop, JournalBroken
+from .journal import Journal
+from .limits import RING
+from .log import Log, Reader, Record, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+_FETCH_SECONDS = 5.0
+_STALLED_FETCHES = 12
+"""Fetches in a row without a record (a minute) after which reading is given up."""
+
+_PROGRESS_SECONDS = 3.0
+
+Checkpoints = dict[int, bytes]
+"""Checkpoints of one journal by slot of the ring, as read: only the last of each slot counts."""
+
+
+async def read_journals(
+    log: Log, journals: Sequence[Journal], fences: Mapping[TopicPartition, int]
+) -> tuple[dict[Journal, list[Checkpoint]], int]:
+    """Fill the rows of ``journals``; return their checkpoints in order, and the records read.
+
+    ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
+    are missing or out of order, ``FailStop`` when the log stops answering.
+    """
+    by_address = {journal.at: journal for journal in journals}
+    slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
+    left = dict(fences)
+    bounds = await log.bounds(list(by_address))
+    reader = await log.open_reader(committed_only=False)
+    progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
+    count = 0
+    try:
+        reader.assign({at: bounds[at].first for at in by_address})
+        while left:
+            for at, records in (await _fetch(reader, left)).items():
+                _fold(records, by_address[at].rows, slots[by_address[at]])
+                count += len(records)
+                if at in left and records[-1].offset >= left[at]:
+                    del left[at]
+            progress.show(count)
+    finally:
+        await reader.close()
+    return {journal: _in_order(journal, found) for journal, found in slots.items()}, count
+
+
+async def _fetch(
+    reader: Reader, waiting_for: Iterable[TopicPartition]
+) -> Mapping[TopicPartition, Sequence[Record]]:
+    for _ in range(_STALLED_FETCHES):
+        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        if fetched:
+            return fetched
+    message = (
+        f"no record came from {', '.join(map(str, waiting_for))} for "
+        f"{_FETCH_SECONDS * _STALLED_FETCHES:.0f} s while restoring; is its leader up?"
+    )
+    raise FailStop(message)
+
+
+def _fold(records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints) -> None:
+    """Apply records in order: a later one replaces an earlier one, a tombstone removes it."""
+    for record in records:
+        key, value = record.key, record.value
+        if key is None:
+            message = f"{record.topic}/{record.partition}/{record.offset} has no key"
+            raise JournalBroken(message)
+        if key[:1] == RESERVED:
+            if key != FENCE_KEY and value is not None:
+                slots[int(key[1:])] = value
+        elif value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+
+
+def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
+    """Return the checkpoints by number, the last ``RING`` of them at most."""
+    found = sorted((decode_checkpoint(value) for value in slots.values()), key=lambda c: c.n)
+    if not found:
+        if journal.rows:
+            message = f"{journal.at} has rows but no checkpoint; was it written by something else?"
+            raise JournalBroken(message)
+        return []
+    last = found[-1]
+    found = [checkpoint for checkpoint in found if checkpoint.n > last.n - RING]
+    have = {checkpoint.n for checkpoint in found}
+    missing = [n for n in range(last.published + 1, last.n + 1) if n not in have]
+    if missing:
+        message = (
+            f"{journal.at} lacks the checkpoints {missing} before {last.n}, so it is not known "
+            f"what they published; restore the topic from a replica or a backup"
+        )
+        raise JournalBroken(message)
+    return found
+
+
+class _Progress:
+    """Says how far a long restore is."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = self._shown = time.monotonic()
+
+    def show(self, count: int) -> None:
+        now = time.monotonic()
+        if now - self._shown >= _PROGRESS_SECONDS:
+            self._shown = now
+            rate = count / (now - self._started)
+            logger.info("restoring: %d of about %d records, %d/s", count, self._total, rate)

@@ -1,0 +1,117 @@
+"""A stage: what an application gives to the engine.
+
+A stage reads some topics, keeps rows, and publishes outputs. Its logic is synchronous and changes
+nothing but the journal that it is handed: so a decision is whole or not at all, and the engine can
+run it on a broker, in a test, or in a simulation.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .journal import Journal, Rows
+from .log import Headers, Record
+
+
+class StageLogic(Protocol):
+    """The application's part of a stage."""
+
+    def handle(self, record: Record, journal: Journal) -> None:
+        """Decide what ``record`` changes: ``journal.put``, ``delete`` and ``emit``.
+
+        A record sees the rows as they were before it. ``journal.source`` names the sender of a
+        message from another stage. Raise ``Refused`` to put the record on the dead letters together
+        with what was staged; any other exception discards what was staged.
+        """
+
+    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+        """Answer a record whose ``handle`` raised ``error``; its dead letter is written already."""
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Build what is kept beside the rows: they were restored from the journal."""
+
+    def released(self, partition: int) -> None:
+        """Drop what is kept for a partition that another worker owns now."""
+
+    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+        """Do what time asks for, at most ``limit`` rows of it; True when there is more."""
+
+
+class Refused(Exception):  # noqa: N818 - an outcome, not an error
+    """The record is not well formed: it goes to the dead letters with a stable reason code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of an application and its topics, which all have equally many partitions."""
+
+    name: str
+    logic: StageLogic
+    changelog: str
+    dead_letters: str
+    public_inputs: tuple[str, ...] = ()
+    """Anyone may write there, with any partitioner."""
+
+    internal_inputs: tuple[str, ...] = ()
+    """Only stages write there; every record carries its position."""
+
+    outputs: tuple[str, ...] = ()
+    """Visible topics that this stage alone writes, beside its dead letters."""
+
+    forward_to: str | None = None
+    """Internal input that takes records found on a wrong partition of a public one."""
+
+    visible: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check what the engine relies on."""
+        object.__setattr__(self, "visible", frozenset({*self.outputs, self.dead_letters}))
+        if self.forward_to is not None and self.forward_to not in self.internal_inputs:
+            message = f"{self.name}: records are passed on through an internal input of the stage"
+            raise ValueError(message)
+        if self.visible & set(self.inputs):
+            message = f"{self.name}: a stage can't read what it writes for others to see"
+            raise ValueError(message)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All topics that the stage reads."""
+        return (*self.public_inputs, *self.internal_inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """A record that came in on a wrong partition, as it was there, with its time of arrival."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def topics_of(stages: Iterable[Stage]) -> list[str]:
+    """Return every topic that these stages use, each once."""
+    names: dict[str, None] = {}
+    for stage in stages:
+        names |= dict.fromkeys((*stage.inputs, *sorted(stage.visible), stage.changelog))
+    return list(names)
+
+
+def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
+    """Return the stages by name. Raises ``ValueError`` where two would write the same topic."""
+    found: dict[str, Stage] = {}
+    writers: dict[str, str] = {}
+    for stage in stages:
+        for topic in (*stage.visible, stage.changelog):
+            if writers.setdefault(topic, stage.name) != stage.name:
+                message = f"{topic} would be written by {writers[topic]} and {stage.name}"
+                raise ValueError(message)
+        found[stage.name] = stage
+    return found

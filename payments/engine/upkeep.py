@@ -1,0 +1,89 @@
+"""Upkeep: what the passing of time asks of a worker (DESIGN 4.2, 4.3, 5).
+
+Timers of the stages, one more checkpoint for journals that have become idle, and the renewal of
+claims.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .committer import Committer
+from .journal import Journal
+from .takeover import Takeover
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Upkeep:
+    """Looks after the journals of one engine."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        committer: Committer,
+        takeover: Takeover,
+        *,
+        clock_ms: Callable[[], int],
+        renewal_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._committer = committer
+        self._takeover = takeover
+        self._clock_ms = clock_ms
+        self._renewal_seconds = renewal_seconds
+        self._idle: dict[Journal, int] = {}
+        """Group number at which a journal was last seen."""
+
+    async def tick_forever(self) -> None:
+        """Run the stages' timers, and write the last word of journals that are idle."""
+        limits = self._engine.limits
+        ticks_until_idle = max(1, round(limits.idle_seconds / limits.tick_seconds))
+        ticks = 0
+        while True:
+            await asyncio.sleep(limits.tick_seconds)
+            ticks += 1
+            await self.tick_all()
+            if ticks % ticks_until_idle == 0:
+                self.write_idle_checkpoints()
+
+    async def tick_all(self) -> None:
+        """Run the timers of all journals once."""
+        for journal in self._engine.all_journals():
+            await self.tick(journal)
+
+    async def tick(self, journal: Journal) -> None:
+        """Run the timer of one journal's stage, in pieces, until nothing is due."""
+        limits = self._engine.limits
+        logic = self._engine.stages[journal.stage].logic
+        more = True
+        while more and self._engine.owns(journal):
+            if journal.is_full:
+                self._committer.touch(journal)
+                await journal.room()
+                continue
+            more = logic.tick(journal, self._clock_ms(), limits.expiry_rows)
+            journal.accept()
+            if journal.is_open:
+                self._committer.touch(journal)
+            await asyncio.sleep(0)
+
+    def write_idle_checkpoints(self) -> None:
+        """Let journals that have not moved since the last call say what is published."""
+        seen, self._idle = self._idle, {}
+        for journal in self._engine.all_journals():
+            if not journal.is_settled and seen.get(journal) == journal.n:
+                self._committer.touch(journal)
+            self._idle[journal] = journal.n
+
+    async def renew_forever(self) -> None:
+        """Renew the claim of each owned partition, over its visible outputs and its journals."""
+        while True:
+            await asyncio.sleep(self._renewal_seconds)
+            for partition, writer in self._engine.writers().items():
+                await self._engine.log.renew(
+                    self._takeover.claim_name(partition),
+                    writer,
+                    self._takeover.visible_at(partition) + self._takeover.journals_at(partition),
+                )

@@ -1,0 +1,1 @@
+"""Tests of the engine on an in-memory log: no payment, no broker."""

@@ -1,0 +1,128 @@
+"""Workers of the word counter on a shared in-memory log, that can be crashed at any append."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from payments.engine.engine import Engine
+from payments.engine.errors import FailStop
+from payments.engine.limits import Limits
+from payments.engine.log import Batch, Lane, TopicPartition
+from payments.engine.memory import MemoryLog
+from payments.engine.partitioner import partition_of
+from payments.engine.reading import Delivery
+from payments.engine.stage import Stage, topics_of
+
+from .wordcount import word_count
+
+PARTITIONS = 3
+LIMIT_SECONDS = 20.0
+
+CrashMode = Literal["before", "half", "after"]
+"""What of the crashing append reaches the log: nothing, its first batch, or all of it."""
+
+
+class Killed(Exception):  # noqa: N818 - it stands for SIGKILL
+    """The worker is gone at this point."""
+
+
+class CrashingLog(MemoryLog):
+    """A log whose n-th append kills the worker that makes it."""
+
+    def __init__(self, stage: Stage, partitions: int = PARTITIONS) -> None:
+        super().__init__(topics_of([stage]), partitions)
+        self.appends = 0
+        self.crash_at: int | None = None
+        self.crash_mode: CrashMode = "before"
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append, or crash on the way."""
+        self.appends += 1
+        if self.appends != self.crash_at:
+            return await super().append(batches, lane)
+        if self.crash_mode == "half":
+            await super().append(batches[:1], lane)
+        elif self.crash_mode == "after":
+            await super().append(batches, lane)
+        raise Killed
+
+
+class Worker:
+    """One engine with its agents, as a host would run it."""
+
+    def __init__(self, log: MemoryLog, stage: Stage, limits: Limits | None = None) -> None:
+        self.stage = stage
+        self.failure: FailStop | None = None
+        self.ended = asyncio.Event()
+        self._agents: set[asyncio.Task[int]] = set()
+        self.engine = Engine(
+            app_id="words",
+            stages=[stage],
+            log=log,
+            deliver=self._deliver,
+            on_failure=self._fail,
+            limits=limits or Limits(tick_seconds=0.01, idle_seconds=0.02),
+        )
+
+    async def start(self, partitions: range = range(PARTITIONS)) -> "Worker":
+        """Start, own ``partitions``, and read."""
+        await self.engine.start()
+        await self.assign(partitions)
+        return self
+
+    async def assign(self, partitions: range) -> None:
+        """Own exactly these partitions."""
+        await self.engine.assign(
+            {TopicPartition(topic, p) for topic in self.stage.inputs for p in partitions}
+        )
+        self.engine.resume()
+
+    async def stop(self) -> None:
+        """End cleanly."""
+        await self.engine.drain()
+        await self.engine.stop()
+
+    async def kill(self) -> None:
+        """End where it is."""
+        await self.engine.stop()
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self.engine.handle(delivery))
+        self._agents.add(task)
+        task.add_done_callback(self._agents.discard)
+
+    def _fail(self, failure: FailStop) -> None:
+        self.failure = failure
+        self.ended.set()
+
+
+def produce(log: MemoryLog, count: int, *, words: int = 5, wrong_partition: bool = True) -> None:
+    """Send ``count`` records of ``words`` words, every third one to a wrong partition."""
+    for index in range(count):
+        word = b"w%d" % (index % words)
+        right = partition_of(word, PARTITIONS)
+        wrong = wrong_partition and index % 3 == 0
+        log.produce(TopicPartition("words", (right + wrong) % PARTITIONS), word, b"x")
+
+
+def counted(log: MemoryLog) -> dict[bytes, list[int]]:
+    """Return the counts that were published for each word, in order."""
+    found: dict[bytes, list[int]] = {}
+    for record in log.records("counts"):
+        assert record.key is not None
+        assert record.value is not None
+        found.setdefault(record.key, []).append(int(record.value))
+    return found
+
+
+async def until_counted(log: MemoryLog, count: int, worker: Worker) -> None:
+    """Wait until ``count`` results are published, or the worker has failed."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while len(log.records("counts")) < count and worker.failure is None:
+            await log.grown(0.05)
+
+
+def new_log() -> tuple[CrashingLog, Stage]:
+    """Return an empty log and the stage that uses it."""
+    stage = word_count()
+    return CrashingLog(stage), stage

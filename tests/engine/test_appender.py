@@ -1,0 +1,154 @@
+"""Appends over a broker that answers badly: retried with the same bytes, or the end."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import errors
+
+from payments.engine.errors import FailStop, Fenced
+from payments.engine.kafka import appender as appender_module
+from payments.engine.kafka.appender import Appender
+from payments.engine.log import SEQUENCE_MODULUS, Batch, Lane, NewRecord, TopicPartition, Writer
+
+AT, OTHER = TopicPartition("results", 0), TopicPartition("results", 1)
+Answer = Callable[[TopicPartition], int] | Exception
+
+
+class Brokers:
+    """Answers each request with the next of ``answers``: a code by partition, or an exception."""
+
+    delivery_timeout_seconds = 0.2
+    request_timeout_ms = 1000
+
+    def __init__(self, answers: Sequence[Answer], leaders: Sequence[int | None] = (1,)) -> None:
+        self.answers = list(answers)
+        self.leaders = list(leaders)
+        self.sent: list[tuple[int, dict[TopicPartition, bytes]]] = []
+        self.refreshed = 0
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the leader; the list gives it by refreshes so far."""
+        return self.leaders[min(self.refreshed, len(self.leaders) - 1)]
+
+    async def refresh(self) -> None:
+        """Count."""
+        self.refreshed += 1
+
+    async def send(self, node: int, request: Any, lane: Lane) -> Any:
+        """Answer, and note what was sent."""
+        batches = {
+            TopicPartition(topic, p): data for topic, parts in request._topics for p, data in parts
+        }
+        self.sent.append((node, batches))
+        answer = self.answers.pop(0) if self.answers else (lambda _: 0)
+        if isinstance(answer, Exception):
+            raise answer
+        topics = [(at.topic, [(at.partition, answer(at), 42, -1)]) for at in batches]
+        return SimpleNamespace(topics=topics)
+
+
+def batch(at: TopicPartition = AT, writer: Writer | None = None) -> Batch:
+    return Batch(at, writer or Writer(7, 3), [NewRecord(b"key", b"value")])
+
+
+def always(code: int) -> Answer:
+    return lambda _: code
+
+
+RETRIED = {
+    "leader moved": always(6),
+    "leader not known": always(5),
+    "request timed out at the broker": always(7),
+    "not enough replicas": always(19),
+    "not enough replicas after the append": always(20),
+    "topic not known yet": always(3),
+    "storage error": always(56),
+    "request timed out": errors.RequestTimedOutError(),
+    "connection lost": errors.KafkaConnectionError(),
+    "broker not ready": errors.NodeNotReadyError(),
+}
+
+
+@pytest.mark.parametrize("answer", RETRIED.values(), ids=RETRIED.keys())
+async def test_a_retriable_error_is_retried_with_the_same_bytes(answer: Answer) -> None:
+    brokers = Brokers([answer, answer])
+    writer = Writer(7, 3)
+    offsets = await Appender(brokers).append([batch(writer=writer)], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert offsets == {AT: 42}
+    assert len(brokers.sent) == 3
+    assert len({batches[AT] for _, batches in brokers.sent}) == 1
+    assert brokers.refreshed == 2
+    assert writer.sequences[AT] == 1
+
+
+async def test_an_append_follows_the_leader() -> None:
+    brokers = Brokers([always(6)], leaders=[1, None, 2])
+    await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert [node for node, _ in brokers.sent] == [1, 2]
+
+
+async def test_only_what_failed_is_sent_again() -> None:
+    brokers = Brokers([lambda at: 6 if at == OTHER else 0])
+    offsets = await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert set(offsets) == {AT, OTHER}
+    assert [set(batches) for _, batches in brokers.sent] == [{AT, OTHER}, {OTHER}]
+
+
+async def test_a_duplicate_is_an_append_whose_acknowledgement_was_lost() -> None:
+    brokers = Brokers([errors.RequestTimedOutError(), always(46)])
+    assert await Appender(brokers).append([batch()], Lane.JOURNAL) == {AT: 42}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [47, 90])
+async def test_an_outdated_epoch_is_a_fence(code: int) -> None:
+    with pytest.raises(Fenced, match="results/0 was refused"):
+        await Appender(Brokers([always(code)])).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [-1, 2**14, 10, 18, 29, 45, 59])
+async def test_every_other_refusal_is_the_end(code: int) -> None:
+    brokers = Brokers([always(code)])
+    with pytest.raises(FailStop, match="results/0 was refused"):
+        await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert len(brokers.sent) == 1
+
+
+async def test_retries_end() -> None:
+    brokers = Brokers([always(6)] * 1000)
+    with pytest.raises(FailStop, match="nothing is lost"):
+        await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+
+
+async def test_batches_go_to_the_leader_of_each_partition() -> None:
+    brokers = Brokers([])
+    brokers.leader = lambda at: at.partition + 1  # type: ignore[method-assign]
+    await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert sorted((node, set(batches)) for node, batches in brokers.sent) == [
+        (1, {AT}),
+        (2, {OTHER}),
+    ]
+
+
+async def test_requests_are_split_before_they_are_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(appender_module, "_REQUEST_BYTES", 10)
+    brokers = Brokers([])
+    await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    assert [set(batches) for _, batches in brokers.sent] == [{AT}, {OTHER}]
+
+
+async def test_a_batch_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appender_module, "_MAX_BATCH_BYTES", 80)
+    huge = Batch(AT, Writer(7, 3), [NewRecord(b"key", b"v" * 60)] * 2)
+    with pytest.raises(FailStop, match="over 80 bytes"):
+        await Appender(Brokers([])).append([huge], Lane.JOURNAL)  # type: ignore[arg-type]
+
+
+def test_sequence_numbers_go_on_at_zero_after_31_bits() -> None:
+    writer = Writer(7, 3, {AT: SEQUENCE_MODULUS - 2})
+    assert writer.take_sequence(AT, 5) == SEQUENCE_MODULUS - 2
+    assert writer.take_sequence(AT, 1) == 3
+    assert writer.take_sequence(OTHER, 1) == 0

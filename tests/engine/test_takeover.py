@@ -1,0 +1,172 @@
+"""What a takeover publishes again, and what it refuses to go on from."""
+
+import pytest
+
+from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
+from payments.engine.errors import FailStop, Fenced, JournalBroken, PositionLost
+from payments.engine.limits import MAX_GROUPS_AHEAD, RING
+from payments.engine.log import Batch, Lane, NewRecord, TopicPartition, Writer
+from payments.engine.memory import MemoryLog
+from payments.engine.outputs import Output
+from payments.engine.stage import topics_of
+from payments.engine.tails import NOTHING, last_positions
+
+from .harness import Worker, new_log
+from .wordcount import word_count
+
+JOURNAL = TopicPartition("words-count-changelog", 0)
+COUNTS = TopicPartition("counts", 0)
+
+
+def output(number: int) -> Output:
+    return Output("counts", 0, b"w", b"%d" % number, "count", 0)
+
+
+async def journalled(log: MemoryLog, groups: list[tuple[int, int, list[Output]]]) -> Writer:
+    """Write checkpoints (n, published, outputs) as an earlier owner of partition 0."""
+    writer = await log.claim("words-0", [COUNTS, TopicPartition("dead-words", 0)])
+    for n, published, outputs in groups:
+        checkpoint = Checkpoint(n, published, {"words": 0, "inbox": 0}, {}, outputs)
+        record = NewRecord(checkpoint_key(n), encode_checkpoint(checkpoint))
+        await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    return writer
+
+
+def published(log: MemoryLog) -> list[bytes | None]:
+    return [record.value for record in log.records("counts")]
+
+
+async def published_as(log: MemoryLog, writer: Writer, position: bytes, value: bytes) -> None:
+    record = NewRecord(b"w", value, [("ce_id", position)])
+    await log.append([Batch(COUNTS, writer, [record])], Lane.PUBLISH)
+
+
+async def take_over(log: MemoryLog) -> Worker:
+    worker = Worker(log, word_count())
+    await worker.engine.start()
+    await worker.assign(range(1))
+    return worker
+
+
+async def test_outputs_that_were_journalled_but_not_published_are_published_in_order() -> None:
+    log, _ = new_log()
+    await journalled(log, [(1, 0, [output(1)]), (2, 0, [output(2), output(3)]), (3, 0, [])])
+    await (await take_over(log)).stop()
+    assert published(log) == [b"1", b"2", b"3"]
+
+
+async def test_visible_outputs_are_published_only_past_the_tail() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(1, 0, [output(1)]), (2, 0, [output(2), output(3)])])
+    await published_as(log, writer, b"count/0/1/0", b"1")
+    await published_as(log, writer, b"count/0/2/0", b"2")
+    await (await take_over(log)).stop()
+    assert published(log) == [b"1", b"2", b"3"]
+
+
+async def test_what_the_journal_says_is_published_is_not_published_again() -> None:
+    log, _ = new_log()
+    await journalled(log, [(1, 0, [output(1)]), (2, 1, [output(2)])])
+    await (await take_over(log)).stop()
+    assert published(log) == [b"2"]
+
+
+async def test_the_tail_is_found_behind_records_and_control_records_of_others() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(1, 0, [output(1), output(2)])])
+    await published_as(log, writer, b"count/0/1/0", b"1")
+    for index in range(40):
+        log.produce(COUNTS, b"x", b"noise", [("ce_id", b"noise/%d" % index)])
+        log.produce(COUNTS, b"x", b"noise")
+    for _ in range(20):
+        await log.claim("somebody-else", [COUNTS])
+    assert (await last_positions(log, "count", [COUNTS]))[COUNTS] == (1, 0)
+    await (await take_over(log)).stop()
+    assert [value for value in published(log) if value != b"noise"] == [b"1", b"2"]
+
+
+async def test_an_empty_partition_has_no_tail() -> None:
+    log, _ = new_log()
+    assert await last_positions(log, "count", [COUNTS]) == {COUNTS: NOTHING}
+
+
+async def test_groups_ahead_fit_into_the_ring() -> None:
+    assert MAX_GROUPS_AHEAD < RING - 1
+    log, _ = new_log()
+    groups = [(n, 0, [output(n)]) for n in range(1, MAX_GROUPS_AHEAD + 1)]
+    await journalled(log, groups)
+    await (await take_over(log)).stop()
+    assert published(log) == [b"%d" % n for n in range(1, MAX_GROUPS_AHEAD + 1)]
+
+
+async def test_a_missing_checkpoint_is_an_error_that_names_it() -> None:
+    log, _ = new_log()
+    await journalled(log, [(1, 0, [output(1)]), (3, 0, [output(3)])])
+    with pytest.raises(JournalBroken, match=r"lacks the checkpoints \[2\] before 3"):
+        await take_over(log)
+
+
+async def test_rows_without_a_checkpoint_are_an_error() -> None:
+    log, _ = new_log()
+    log.produce(JOURNAL, b"w", b"1")
+    with pytest.raises(JournalBroken, match="has rows but no checkpoint"):
+        await take_over(log)
+
+
+async def test_a_journal_record_without_a_key_is_an_error() -> None:
+    log, _ = new_log()
+    log.produce(JOURNAL, None, b"1")
+    with pytest.raises(JournalBroken, match="words-count-changelog/0/0 has no key"):
+        await take_over(log)
+
+
+async def test_a_position_that_the_log_does_not_have_is_an_error() -> None:
+    log, _ = new_log()
+    writer = await log.claim("words-0", [])
+    checkpoint = Checkpoint(1, 1, {"words": 7, "inbox": 0}, {}, [])
+    record = NewRecord(checkpoint_key(1), encode_checkpoint(checkpoint))
+    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    with pytest.raises(PositionLost, match="goes on at words/0/7, but the broker has 0 to 0"):
+        await take_over(log)
+
+
+async def test_a_claim_that_is_lost_during_the_takeover_is_a_fence() -> None:
+    log, stage = new_log()
+    slow, fast = Worker(log, stage), Worker(log, stage)
+    await slow.engine.start()
+    claims: list[str] = []
+    claim = log.claim
+
+    async def claim_and_lose(name: str, fenced: list[TopicPartition]) -> Writer:
+        writer = await claim(name, fenced)
+        if not claims:
+            claims.append(name)
+            await fast.start(range(1))
+        return writer
+
+    log.claim = claim_and_lose  # type: ignore[method-assign, assignment]
+    with pytest.raises(Fenced):
+        await slow.assign(range(1))
+    assert fast.failure is None
+    await fast.stop()
+
+
+async def test_partitions_that_are_not_assigned_together_are_an_error() -> None:
+    log, stage = new_log()
+    worker = Worker(log, stage)
+    await worker.engine.start()
+    with pytest.raises(FailStop, match=r"partition 1 of \['inbox'\] was assigned to another"):
+        await worker.engine.assign({TopicPartition("words", 1)})
+
+
+async def test_topics_with_different_partition_counts_are_an_error() -> None:
+    stage = word_count()
+    log = MemoryLog(topics_of([stage]), 2)
+    log._counts["words"] = 3
+    with pytest.raises(FailStop, match="same number of partitions"):
+        await Worker(log, stage).engine.start()
+
+
+async def test_a_missing_topic_is_an_error() -> None:
+    with pytest.raises(FailStop, match="there is no topic"):
+        await Worker(MemoryLog([], 1), word_count()).engine.start()
