@@ -1,0 +1,108 @@
+"""The composition: settings, stages, tables, agents; and the worker that runs them.
+
+``faust -A payments.app worker`` runs it too; ``payments worker`` does so with fewer surprises.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import faust
+import uvloop
+from faust.types import StreamT
+
+from payments import health
+from payments.engine.engine import wall_clock_ms
+from payments.engine.hosting import EngineApp
+from payments.engine.log import Log
+from payments.engine.reading import Delivery
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
+
+
+def create_app(
+    settings: Settings, *, log: Log | None = None, clock_ms: Callable[[], int] = wall_clock_ms
+) -> EngineApp:
+    """Return the Faust app of this installation; ``log`` stands in for the broker in tests."""
+    payments = payments_stage(settings)
+    accounts = accounts_stage(settings)
+    app = EngineApp(
+        settings.app_id,
+        stages=[payments, accounts],
+        partitions=settings.partitions,
+        connection=settings.connection(),
+        log=log,
+        clock_ms=clock_ms,
+        delivery_timeout_seconds=settings.delivery_timeout_seconds,
+        drain_timeout_seconds=settings.drain_timeout_seconds,
+        renewal_seconds=settings.renewal_seconds,
+        session_timeout_seconds=settings.session_timeout_seconds,
+        instance_id=settings.instance_id,
+    )
+    app.rows(payments)
+    app.rows(accounts)
+
+    @app.agent(app.inputs(payments), name="payments")
+    async def decide_payments(stream: StreamT[Delivery]) -> None:
+        async for delivery in stream:
+            await app.engine.handle(delivery)
+
+    @app.agent(app.inputs(accounts), name="accounts")
+    async def move_money(stream: StreamT[Delivery]) -> None:
+        async for delivery in stream:
+            await app.engine.handle(delivery)
+
+    if (file := settings.health_file) is not None:
+        # Faust starts timers after the first assignment; a later rebalance shows in the flag.
+        @app.timer(health.RENEWAL_SECONDS, traced=False)  # type: ignore[untyped-decorator] # Faust's
+        async def renew_health() -> None:
+            if not app.rebalancing:
+                health.renew(file)
+
+    return app
+
+
+def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | None = None) -> int:
+    """Run a worker until SIGTERM or Ctrl-C, which drain it; return its exit code.
+
+    A worker that can't go on ends the process with ``EXIT_FAIL_STOP`` from where it stands.
+    """
+    _configure_logging(log_level)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    if settings.health_file is not None:
+        health.forget(settings.health_file)
+    app = create_app(settings)
+    if web_port is not None:
+        app.conf.web_enabled, app.conf.web_port = True, web_port
+    app.finalize()
+    app.worker_init()
+    app.worker_init_post_autodiscover()
+    worker = faust.Worker(app, loop=asyncio.new_event_loop(), override_logging=False, quiet=True)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        if settings.health_file is not None:
+            health.forget(settings.health_file)
+
+
+def _configure_logging(log_level: str) -> None:
+    """Log to standard error; Faust and aiokafka only where something is wrong."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    if log_level != "debug":
+        for name in ("faust", "mode", "aiokafka", "kafka"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Make ``app`` from the environment when ``faust -A payments.app`` asks for it."""
+    if name != "app":
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    globals()["app"] = app = create_app(Settings())
+    return app

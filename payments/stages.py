@@ -1,0 +1,283 @@
+"""The two stages: records become messages of the domain, decisions become rows and outputs.
+
+A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -> results.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from payments.domain.account import (
+    Opening,
+    Settled,
+    counter_name,
+    decode_account,
+    decode_counter,
+    decode_settled,
+    decode_transfer,
+    encode_account,
+    encode_counter,
+    encode_ledger_entry,
+    encode_settled,
+    encode_transfer,
+    post,
+    post_counter,
+)
+from payments.domain.commands import Malformed, parse_command, parse_payment_id
+from payments.domain.expiry import Windows
+from payments.domain.payment import (
+    Decision,
+    ImpossibleTransition,
+    Payment,
+    Policy,
+    Received,
+    WindowCloses,
+    decide,
+    decode_payment,
+    encode_payment,
+)
+from payments.domain.results import Answer, Outcome, Reason, encode_result
+from payments.engine.journal import Journal, Rows
+from payments.engine.log import Record
+from payments.engine.outputs import Output
+from payments.engine.partitioner import partition_of
+from payments.engine.stage import Refused, Stage
+from payments.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RESULT_TYPE = "payments.result"
+ENTRY_TYPE = "accounts.entry"
+
+
+def payments_stage(settings: Settings) -> Stage:
+    """Return the stage that folds commands and settlements into payments."""
+    return Stage(
+        name="payments",
+        logic=PaymentsLogic(settings),
+        changelog=settings.changelog("payments"),
+        dead_letters=settings.topic("payments.dead-letters"),
+        public_inputs=(settings.topic("payments.commands"),),
+        internal_inputs=(settings.topic("payments.inbox"),),
+        outputs=(settings.topic("payments.results"),),
+        forward_to=settings.topic("payments.inbox"),
+    )
+
+
+def accounts_stage(settings: Settings) -> Stage:
+    """Return the stage that moves money between accounts."""
+    return Stage(
+        name="accounts",
+        logic=AccountsLogic(settings),
+        changelog=settings.changelog("accounts"),
+        dead_letters=settings.topic("accounts.dead-letters"),
+        internal_inputs=(settings.topic("payments.transfers"),),
+        outputs=(settings.topic("accounts.ledger"),),
+    )
+
+
+class PaymentsLogic:
+    """Decides payments, answers every command once, and closes windows."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._inbox = settings.topic("payments.inbox")
+        self._results = settings.topic("payments.results")
+        self._transfers = settings.topic("payments.transfers")
+        self._partitions = settings.partitions
+        self._currency = settings.default_currency
+        self._policy = Policy(settings.decline_policy, settings.max_waiters)
+        self._width_ms = int(settings.window_seconds * 1000)
+        self._retention_ms = int(settings.retention_seconds * 1000)
+        self._windows: dict[int, Windows] = {}
+
+    def handle(self, record: Record, journal: Journal) -> None:
+        """Decide a command, or how a transfer ended."""
+        if record.topic == self._inbox:
+            self._settle(record, journal)
+        else:
+            self._command(record, journal)
+
+    def _command(self, record: Record, journal: Journal) -> None:
+        position = f"{record.topic}/{record.partition}/{record.offset}"
+        try:
+            payment_id = parse_payment_id(record.key)
+        except Malformed as error:
+            raise Refused(error.reason, error.message) from error
+        try:
+            command = parse_command(record.value, default_currency=self._currency)
+        except Malformed as error:
+            answer = Answer(
+                command=error.command or position,
+                type=error.type,
+                outcome=Outcome.REJECTED,
+                reason=error.reason,
+                message=error.message,
+            )
+            self._answer(payment_id, [answer], record.timestamp, journal)
+            raise Refused(error.reason, error.message) from error
+        key = payment_id.encode()
+        row = journal.get(key)
+        payment = None if row is None else decode_payment(row)
+        decision = decide(
+            payment,
+            Received(command, command.id or position),
+            time_ms=record.timestamp,
+            policy=self._policy,
+        )
+        self._apply(payment_id, payment, decision, record.timestamp, journal)
+
+    def _settle(self, record: Record, journal: Journal) -> None:
+        payment_id = parse_payment_id(record.key)
+        row = journal.get(payment_id.encode())
+        payment = None if row is None else decode_payment(row)
+        settled = decode_settled(record.value or b"")
+        try:
+            decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
+        except ImpossibleTransition as error:
+            logger.exception("payment %r met what can't be; its record is put aside", payment_id)
+            raise Refused(Reason.IMPOSSIBLE, str(error)) from error
+        self._apply(payment_id, payment, decision, record.timestamp, journal)
+
+    def _apply(
+        self,
+        payment_id: str,
+        before: Payment | None,
+        decision: Decision,
+        time_ms: int,
+        journal: Journal,
+    ) -> None:
+        """Turn a decision into rows and outputs."""
+        after = decision.payment
+        key = payment_id.encode()
+        if after is None:
+            if before is not None:
+                journal.delete(key)
+        elif after is not before:
+            journal.put(key, encode_payment(after))
+        if decision.transfer is not None:
+            account = decision.transfer.account.encode()
+            journal.emit(
+                Output(
+                    topic=self._transfers,
+                    partition=partition_of(account, self._partitions),
+                    key=account,
+                    value=encode_transfer(decision.transfer, payment_id),
+                    type="",
+                    time_ms=time_ms,
+                )
+            )
+        self._answer(payment_id, decision.answers, time_ms, journal)
+        if after is not None and after is not before:
+            previous_ms = None if before is None else before.time_ms
+            self._windows[journal.partition].add(key, after.time_ms, previous_ms)
+
+    def _answer(
+        self, payment_id: str, answers: Iterable[Answer], time_ms: int, journal: Journal
+    ) -> None:
+        key = payment_id.encode()
+        for answer in answers:
+            value = encode_result(payment_id, answer, time_ms)
+            journal.emit(Output(self._results, journal.partition, key, value, RESULT_TYPE, time_ms))
+
+    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+        """Reject a command that met a bug. A settlement that did leaves its payment waiting."""
+        if record.topic == self._inbox:
+            return
+        payment_id = parse_payment_id(record.key)
+        command = parse_command(record.value, default_currency=self._currency)
+        answer = Answer(
+            command=command.id or f"{record.topic}/{record.partition}/{record.offset}",
+            type=command.type,
+            outcome=Outcome.REJECTED,
+            reason=Reason.INTERNAL_ERROR,
+            message=f"{type(error).__name__}; nothing was changed, see the dead letters",
+        )
+        self._answer(payment_id, [answer], record.timestamp, journal)
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Build the windows again: a restored payment expires like any other."""
+        windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
+        for key, row in rows.items():
+            windows.add(key, decode_payment(row).time_ms)
+        self._windows[partition] = windows
+
+    def released(self, partition: int) -> None:
+        """Drop the windows of a partition."""
+        self._windows.pop(partition, None)
+
+    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+        """Forget payments whose window has closed, and give notice of each."""
+        keys = self._windows[journal.partition].take(now_ms, limit)
+        for key in dict.fromkeys(keys):
+            row = journal.get(key)
+            if row is None:
+                continue
+            payment = decode_payment(row)
+            window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
+            if window_end_ms + self._retention_ms > now_ms:
+                continue  # It has changed since, and is in a later window too.
+            decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
+            self._apply(key.decode(), payment, decision, now_ms, journal)
+        return len(keys) == limit
+
+
+class AccountsLogic:
+    """Posts transfers to accounts, and tells each payment how its transfer ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._ledger = settings.topic("accounts.ledger")
+        self._inbox = settings.topic("payments.inbox")
+        self._opening = Opening(settings.opening_balance, settings.default_currency)
+
+    def handle(self, record: Record, journal: Journal) -> None:
+        """Post one transfer, or decline it."""
+        transfer = decode_transfer(record.value or b"")
+        key = transfer.account.encode()
+        row = journal.get(key)
+        account = None if row is None else decode_account(row)
+        posting = post(account, transfer, opening=self._opening)
+        if isinstance(posting, Reason):
+            self._reply(transfer.payment, Settled(ok=False, reason=posting), record, journal)
+            return
+        journal.put(key, encode_account(posting.account))
+        counters: dict[bytes, bytes | None] = {}
+        for entry in posting.entries:
+            name = counter_name(entry.transfer.counter, journal.partition).encode()
+            held = counters[name] if name in counters else journal.get(name)
+            counter = post_counter(None if held is None else decode_counter(held), entry)
+            counters[name] = encode_counter(counter)
+            value = encode_ledger_entry(
+                entry, partition=journal.partition, time_ms=record.timestamp
+            )
+            journal.emit(
+                Output(self._ledger, journal.partition, key, value, ENTRY_TYPE, record.timestamp)
+            )
+        for name, counter_row in counters.items():
+            journal.put(name, counter_row or b"")
+        self._reply(transfer.payment, Settled(ok=True), record, journal)
+
+    def _reply(
+        self, payment: str | None, settled: Settled, record: Record, journal: Journal
+    ) -> None:
+        """Answer to the partition of the payments stage that sent the transfer."""
+        assert journal.source is not None, "transfers come from the payments stage alone"
+        assert payment is not None, "a transfer between the stages names its payment"
+        partition, value = journal.source.partition, encode_settled(settled)
+        journal.emit(Output(self._inbox, partition, payment.encode(), value, "", record.timestamp))
+
+    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+        """Decline a transfer that met a bug, so that its payment does not wait for ever."""
+        del error
+        payment = decode_transfer(record.value or b"").payment
+        settled = Settled(ok=False, reason=Reason.INTERNAL_ERROR)
+        self._reply(payment, settled, record, journal)
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Nothing is kept beside the rows."""
+
+    def released(self, partition: int) -> None:
+        """Nothing is kept beside the rows."""
+
+    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+        """Time changes nothing."""
+        del journal, now_ms, limit
+        return False

@@ -1,0 +1,192 @@
+"""Testing without a broker: the whole application embedded, on a log in memory.
+
+The same engine, the same agents (Faust's test agents) and the same domain as in a worker; only the
+log and the clock are others. For tests of your own service::
+
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        result = await payments.send("pay-1", {"type": "make", "account": "abc", "amount": 100})
+        assert result.outcome == "completed"
+        assert payments.ledger("abc")[-1].balance == 900
+
+``payments.pytest_plugin`` has it as a fixture.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from payments.app import create_app
+from payments.domain.account import LedgerEntry
+from payments.domain.results import Result
+from payments.engine.hosting import EngineApp
+from payments.engine.log import Headers, TopicPartition
+from payments.engine.memory import MemoryLog, StoredRecord
+from payments.engine.partitioner import partition_of
+from payments.engine.stage import topics_of
+from payments.settings import Settings
+
+LIMIT_SECONDS = 10.0
+"""How long a test waits before it fails."""
+
+START_MS = 1_767_225_600_000
+"""Where the clock stands at first: 2026-01-01T00:00:00Z."""
+
+
+class Clock:
+    """A clock that stands still until it is moved, in milliseconds since 1970."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now_ms
+
+    def advance(self, seconds: float) -> None:
+        """Move on."""
+        self.now_ms += int(seconds * 1000)
+
+
+class Testbed:
+    """Runs any engine app embedded. ``make_app`` gets the log and the clock to use."""
+
+    __test__ = False  # It is no test case, whatever pytest thinks of its name.
+
+    def __init__(
+        self, make_app: Callable[[Any, Clock], EngineApp], topics: Sequence[str], partitions: int
+    ) -> None:
+        self.clock = Clock()
+        self.log = MemoryLog(topics, partitions, self.clock)
+        self.app = make_app(self.log, self.clock)
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start the agents."""
+        await self._running.enter_async_context(self.app.test_context())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the agents."""
+        await self._running.__aexit__(kind, error, trace)
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> TopicPartition:
+        """Write a record as a client would; ``partition`` stands for another partitioner."""
+        if partition is None:
+            partition = partition_of(key or b"", self.app.partitions)
+        at = TopicPartition(topic, partition)
+        self.log.produce(at, key, value, headers)
+        return at
+
+    def records(self, topic: str) -> list[StoredRecord]:
+        """Return all records of a topic."""
+        return self.log.records(topic)
+
+    async def quiet(self) -> None:
+        """Wait until all inputs are handled and published. Raises ``TimeoutError``."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while self._behind() or not self.app.engine.is_quiet:
+                await self.log.grown(0.001)
+
+    def _behind(self) -> bool:
+        return any(
+            offset < self.log.end(TopicPartition(topic, journal.partition))
+            for journal in self.app.engine.all_journals()
+            for topic, offset in journal.inputs.items()
+        )
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock on and run what is due."""
+        self.clock.advance(seconds)
+        await self.app.engine.upkeep.tick_all()
+        await self.quiet()
+
+
+class PaymentsTestbed(Testbed):
+    """The payments application; keyword arguments are settings (``opening_balance=1000``)."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the fields of Settings
+        self.settings = Settings(**{"partitions": 4, **settings})
+
+        def make_app(log: MemoryLog, clock: Clock) -> EngineApp:
+            return create_app(self.settings, log=log, clock_ms=clock)
+
+        stages = create_app(self.settings).engine.stages.values()
+        super().__init__(make_app, topics_of(stages), self.settings.partitions)
+
+    async def send(
+        self,
+        payment: str,
+        command: Mapping[str, Any] | bytes,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> Result:
+        """Send one command, and return its result once it is there."""
+        before = len(self.results(payment))
+        self.post(payment, command, headers=headers, partition=partition)
+        await self.quiet()
+        results = self.results(payment)
+        assert len(results) == before + 1, f"one result expected, got {results[before:]}"
+        return results[-1]
+
+    def post(
+        self,
+        payment: str,
+        command: Mapping[str, Any] | bytes,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Send one command and do not wait; ``quiet`` does."""
+        value = command if isinstance(command, bytes) else json.dumps(command).encode()
+        topic = self.settings.topic("payments.commands")
+        self.produce(topic, payment.encode(), value, headers=headers, partition=partition)
+
+    def results(self, payment: str | None = None) -> list[Result]:
+        """Return the results so far, of one payment or of all."""
+        return [
+            Result.model_validate_json(record.value or b"")
+            for record in self.records(self.settings.topic("payments.results"))
+            if payment is None or record.key == payment.encode()
+        ]
+
+    def ledger(self, account: str | None = None) -> list[LedgerEntry]:
+        """Return the ledger so far, of one account or of all."""
+        return [
+            LedgerEntry.model_validate_json(record.value or b"")
+            for record in self.records(self.settings.topic("accounts.ledger"))
+            if account is None or record.key == account.encode()
+        ]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters of both stages: key, value, and what their headers say."""
+        mark = "__streams.errors."
+        return [
+            {
+                "key": record.key,
+                "value": record.value,
+                **{
+                    name.removeprefix(mark): content.decode()
+                    for name, content in record.headers
+                    if name.startswith(mark)
+                },
+            }
+            for stage in ("payments", "accounts")
+            for record in self.records(self.settings.topic(f"{stage}.dead-letters"))
+        ]

@@ -1,0 +1,227 @@
+"""Topics on the cluster: what differs from ``topics.yaml``, and making it so.
+
+Topics are compared by their own overrides: a configuration that a topic does not override is not
+part of it, whatever the broker's default. Topics are never deleted, and the number of partitions
+and replicas is never changed in place: keys would move to other partitions.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from payments.settings import Settings
+from payments.topics_file import Topic
+
+APPLY_LIMIT_SECONDS = 30.0
+POLL_SECONDS = 0.1
+TOPIC_OVERRIDE = 1
+"""``config_source`` of a value that is set on the topic itself (DescribeConfigs, KIP-226)."""
+
+
+class TopicsError(Exception):
+    """The cluster's topics cannot be brought to what the file says; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTopic:
+    """A topic as the cluster has it; ``ready`` means that each partition has a leader."""
+
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan: ``+`` to add, ``~`` to change, ``-`` to remove."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must be done: topics to create, topics to reconfigure, and the same in lines."""
+
+    create: tuple[Topic, ...]
+    reconfigure: tuple[Topic, ...]
+    changes: tuple[Change, ...]
+
+    def summary(self) -> str:
+        """Return the count of the lines by kind."""
+        add, change, remove = (sum(c.sign == sign for c in self.changes) for sign in "+~-")
+        return f"Plan: {add} to add, {change} to change, {remove} to remove"
+
+
+def compare(wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]) -> Plan:
+    """Return the plan that leads from the existing topics to the wanted ones.
+
+    Raises TopicsError when a topic has another number of partitions or replicas.
+    """
+    refused = [line for topic in wanted for line in _fixed_differences(topic, existing)]
+    if refused:
+        raise TopicsError("; ".join(refused))
+    create = tuple(topic for topic in wanted if topic.name not in existing)
+    changes = [_creation(topic) for topic in create]
+    reconfigure = []
+    for topic in wanted:
+        found = existing.get(topic.name)
+        different = list(_config_changes(topic, found.configs)) if found else []
+        if different:
+            reconfigure.append(topic)
+            changes += different
+    return Plan(create, tuple(reconfigure), tuple(changes))
+
+
+def _fixed_differences(topic: Topic, existing: Mapping[str, ExistingTopic]) -> Iterable[str]:
+    found = existing.get(topic.name)
+    if found is None:
+        return
+    if found.partitions != topic.partitions:
+        yield (
+            f"{topic.name} has {_count(found.partitions, 'partition')}, wanted are "
+            f"{topic.partitions}: a partition count is never changed in place, since keys would "
+            f"move; set PAYMENTS_PARTITIONS to the present count, or PAYMENTS_TOPIC_PREFIX and "
+            f"PAYMENTS_APP_ID to new names"
+        )
+    if found.replication != topic.replication:
+        yield (
+            f"{topic.name} has a replication of {found.replication}, wanted is "
+            f"{topic.replication}: it is not changed here; set PAYMENTS_REPLICATION to the present "
+            f"one, or change it with kafka-reassign-partitions"
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _creation(topic: Topic) -> Change:
+    configs = ", ".join(f"{name}={value}" for name, value in topic.configs.items())
+    size = f"{_count(topic.partitions, 'partition')}, replication {topic.replication}"
+    return Change("+", f"topic {topic.name} ({size}) {configs}".rstrip())
+
+
+def _config_changes(topic: Topic, present: Mapping[str, str]) -> Iterable[Change]:
+    for name, value in topic.configs.items():
+        if name not in present:
+            yield Change("+", f"config {topic.name} {name}={value}")
+        elif present[name] != value:
+            yield Change("~", f"config {topic.name} {name}: {present[name]} -> {value}")
+    for name in sorted(present.keys() - topic.configs.keys()):
+        yield Change("-", f"config {topic.name} {name}={present[name]}")
+
+
+class Cluster:
+    """The topics of one Kafka cluster, over one admin connection."""
+
+    def __init__(self, admin: AIOKafkaAdminClient) -> None:
+        self._admin = admin
+
+    async def plan(self, wanted: Sequence[Topic]) -> Plan:
+        """Compare the wanted topics with the cluster."""
+        return compare(wanted, await self._existing(wanted))
+
+    async def apply(self, plan: Plan, wanted: Sequence[Topic]) -> None:
+        """Carry out a plan, then wait until the cluster shows all of it and every leader.
+
+        Raises TopicsError when the cluster refuses a change, or after 30 s.
+        """
+        if plan.create:
+            await self._create(plan.create)
+        if plan.reconfigure:
+            await self._reconfigure(plan.reconfigure)
+        deadline = time.monotonic() + APPLY_LIMIT_SECONDS
+        while not await self._shows(wanted):
+            if time.monotonic() > deadline:
+                message = f"the cluster does not show the topics after {APPLY_LIMIT_SECONDS:.0f} s"
+                raise TopicsError(message)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete topics. No command does this: it is for tests that clean up."""
+        response = await self._admin.delete_topics(list(names))
+        for name, code in response.topic_error_codes:
+            _raise_for(code, f"topic {name} cannot be deleted")
+
+    async def _shows(self, wanted: Sequence[Topic]) -> bool:
+        existing = await self._existing(wanted)
+        if compare(wanted, existing).changes:
+            return False
+        return all(topic.ready for topic in existing.values())
+
+    async def _existing(self, wanted: Sequence[Topic]) -> dict[str, ExistingTopic]:
+        # All topics are asked for: asking for a missing one by name could create it.
+        names = {topic.name for topic in wanted}
+        shown = await self._admin.describe_topics()
+        found = {topic["topic"]: topic["partitions"] for topic in shown if topic["topic"] in names}
+        configs = await self._configs(list(found)) if found else {}
+        return {
+            name: ExistingTopic(
+                partitions=len(partitions),
+                replication=min((len(p["replicas"]) for p in partitions), default=0),
+                configs=configs[name],
+                ready=bool(partitions) and all(p["leader"] >= 0 for p in partitions),
+            )
+            for name, partitions in found.items()
+            if name in configs
+        }
+
+    async def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        configs = {}
+        for response in await self._admin.describe_configs(resources):
+            for code, message, _, name, entries in response.resources:
+                if code == UnknownTopicOrPartitionError.errno:
+                    continue  # just created: this broker has not heard of it yet
+                _raise_for(code, f"the configuration of {name} cannot be read: {message}")
+                configs[name] = {e[0]: e[1] or "" for e in entries if e[3] == TOPIC_OVERRIDE}
+        return configs
+
+    async def _create(self, topics: Sequence[Topic]) -> None:
+        response = await self._admin.create_topics(
+            [
+                NewTopic(t.name, t.partitions, t.replication, topic_configs=dict(t.configs))
+                for t in topics
+            ]
+        )
+        for result in response.to_object()["topic_errors"]:
+            # Somebody else made it just now: whether it is as wanted shows afterwards.
+            if result["error_code"] != TopicAlreadyExistsError.errno:
+                detail = result.get("error_message")
+                _raise_for(result["error_code"], f"topic {result['topic']} is refused: {detail}")
+
+    async def _reconfigure(self, topics: Sequence[Topic]) -> None:
+        # AlterConfigs replaces all overrides of a topic, so the whole set is sent.
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, t.name, dict(t.configs)) for t in topics
+        ]
+        for response in await self._admin.alter_configs(resources):
+            for code, message, _, name in response.resources:
+                _raise_for(code, f"the configuration of {name} is refused: {message}")
+
+
+def _raise_for(code: int, message: str) -> None:
+    if code:
+        error: Any = for_code(code)
+        reason = f"{message} ({error.__name__})"
+        raise TopicsError(reason)
+
+
+@asynccontextmanager
+async def cluster(settings: Settings) -> AsyncIterator[Cluster]:
+    """Connect to the cluster of these settings for as long as the block lasts."""
+    admin = AIOKafkaAdminClient(**settings.connection())
+    try:
+        await admin.start()
+        yield Cluster(admin)
+    finally:
+        await admin.close()

@@ -1,0 +1,112 @@
+"""The file ``topics.yaml``: which topics an installation wants, with which configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from payments.settings import Settings
+
+APP_PLACEHOLDER = "{app}"
+FENCING_TOPIC = "payments.fencing-check"
+"""The topic of the file that the fencing proof appends to."""
+
+
+class TopicsFileError(Exception):
+    """The file cannot be read or is malformed; the message names the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One wanted topic with its full name; configurations are in Kafka's own text form."""
+
+    name: str
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+
+
+def _kafka_text(value: object) -> object:
+    """Turn a YAML scalar into the text that Kafka stores for it; pydantic refuses the rest."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+ConfigValue = Annotated[str, BeforeValidator(_kafka_text)]
+Partitions = Annotated[int, Field(ge=1, le=4096)]
+Replication = Annotated[int, Field(ge=1, le=10)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Defaults(_Model):
+    partitions: Partitions = 8
+    replication: Replication = 1
+    configs: dict[str, ConfigValue] = Field(default_factory=dict)
+
+
+class _Entry(_Model):
+    partitions: Partitions | None = None
+    replication: Replication | None = None
+    configs: dict[str, ConfigValue] = Field(default_factory=dict)
+
+
+class _File(_Model):
+    defaults: _Defaults = _Defaults()
+    topics: dict[str, _Entry]
+
+
+def read_topics(path: Path, settings: Settings) -> tuple[Topic, ...]:
+    """Return the topics that the file describes for these settings, in the file's order.
+
+    Raises TopicsFileError when the file cannot be read or is malformed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; name the file with -f"
+        raise TopicsFileError(message) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path} is not a YAML file: {' '.join(str(error).split())}"
+        raise TopicsFileError(message) from error
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        message = f"{path}: {_problems(error)}"
+        raise TopicsFileError(message) from error
+    return tuple(
+        _topic(name, entry, file.defaults, settings) for name, entry in file.topics.items()
+    )
+
+
+def _topic(name: str, entry: _Entry, defaults: _Defaults, settings: Settings) -> Topic:
+    # A variable that is set wins over the file's default; a topic's own count wins over both.
+    given = settings.model_fields_set
+    partitions = settings.partitions if "partitions" in given else defaults.partitions
+    replication = settings.replication if "replication" in given else defaults.replication
+    return Topic(
+        name=_full_name(name, settings),
+        partitions=entry.partitions or partitions,
+        replication=entry.replication or replication,
+        configs={**defaults.configs, **entry.configs},
+    )
+
+
+def _full_name(name: str, settings: Settings) -> str:
+    if APP_PLACEHOLDER in name:
+        return name.replace(APP_PLACEHOLDER, settings.app_id)
+    return settings.topic(name)
+
+
+def _problems(error: ValidationError) -> str:
+    parts = [
+        f"{' > '.join(str(step) for step in problem['loc']) or 'the file'}: {problem['msg']}"
+        for problem in error.errors()
+    ]
+    return "; ".join(parts)

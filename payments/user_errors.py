@@ -1,0 +1,71 @@
+"""What a user can get wrong around the data, told in one line with a hint, not a traceback."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from payments.settings import Settings
+
+SECRETS = {"sasl_password"}
+
+
+class Different(click.ClickException):
+    """The cluster is not as the file says, which ``check`` reports with an exit code of its own."""
+
+    exit_code = 2
+
+
+def load_settings(**given: Any) -> "Settings":  # noqa: ANN401 - whatever the fields take
+    """Read the settings from the environment; ``given`` values win over it."""
+    from pydantic import ValidationError
+
+    from payments.settings import Settings
+
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise click.ClickException(_settings_problems(error)) from error
+
+
+def _settings_problems(error: "ValidationError") -> str:
+    parts = []
+    for problem in error.errors():
+        if not problem["loc"]:
+            parts.append(problem["msg"].removeprefix("Value error, "))
+            continue
+        field = str(problem["loc"][0])
+        value = "" if field in SECRETS else f"={problem['input']}"
+        parts.append(f"PAYMENTS_{field.upper()}{value}: {problem['msg']}")
+    return "; ".join(parts)
+
+
+@contextmanager
+def plain_errors(settings: "Settings") -> Iterator[None]:
+    """Turn errors that a user can mend into one line on standard error and exit code 1."""
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+
+    from payments.topics import TopicsError
+    from payments.topics_file import TopicsFileError
+
+    try:
+        yield
+    except (TopicsFileError, TopicsError) as error:
+        raise click.ClickException(str(error)) from error
+    except (KafkaConnectionError, TimeoutError) as error:
+        message = (
+            f"no Kafka broker answers at {settings.brokers}: is it running? Its address is "
+            f"PAYMENTS_BROKERS; a secured one needs PAYMENTS_SECURITY_PROTOCOL too"
+        )
+        raise click.ClickException(message) from error
+    except KafkaError as error:
+        message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
+        raise click.ClickException(message) from error
+    except (ssl.SSLError, FileNotFoundError, PermissionError) as error:
+        message = f"{error}: check PAYMENTS_SSL_CAFILE, PAYMENTS_SSL_CERTFILE, PAYMENTS_SSL_KEYFILE"
+        raise click.ClickException(message) from error

@@ -1,0 +1,1 @@
+"""Tests of the whole application with embedded agents: no broker."""
