@@ -1,0 +1,62 @@
+# The commands of this project. `make run` and `make test` make the environment they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+UV ?= uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header pyproject.toml
+PYTEST_ARGS ?=
+
+.PHONY: help run broker test lint format types bench environment lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
+	@$(BIN)/python -m dev.run
+
+broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
+	@$(BIN)/python -m dev.broker up
+
+test: $(INSTALLED) ## Run all tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## Check style with all rules of ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format .
+
+types: $(INSTALLED) ## Check types with mypy --strict
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## Measure speed and memory
+	@$(BIN)/python -m bench
+
+environment: $(INSTALLED) ## Only make the environment in .venv
+
+# The locks decide whether anything must be installed again: the stamp keeps their sum.
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it: make PYTHON=python3.11 ...")'
+	@if [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
+		echo "Making the environment in $(VENV) (first time: about a minute)" && \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e . && \
+		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED); \
+	else touch $(INSTALLED); fi
+
+lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
+	$(LOCK) --output-file requirements/runtime.txt
+	$(LOCK) --extra dev --group build --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --group build --output-file requirements/build.txt
+
+clean: ## Remove the environment, caches, and the development broker with its data
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m dev.broker down; fi
+	rm -rf $(VENV) .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,168 @@
+"""``make run``: a broker, the topics, a worker and a guided set of commands, then it stays up.
+
+Ctrl-C or SIGTERM ends it in order: the worker is drained first, then the broker is stopped if it
+was started here. Its data stays for the next run.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from dev.broker import Broker, broker_port, choose_broker, kafka_version
+from dev.demo import guided_set, run_guided_set, run_number
+from dev.errors import BrokerError
+from dev.local_broker import KAFKA_FOLDER
+from dev.terminal import indented, say, step
+from dev.worker import Worker, WorkerLostError
+from payments.settings import Settings
+
+TOPICS = Path(__file__).resolve().parent.parent / "topics.yaml"
+WORKER_DEFAULTS = {
+    "PAYMENTS_OPENING_BALANCE": "100000",
+    # Static membership: a worker that was killed has its partitions back in 2 to 3 seconds. The
+    # name holds the machine's, since two of one name on a shared broker would put each other out.
+    "PAYMENTS_INSTANCE_ID": "make-run-" + re.sub("[^a-zA-Z0-9._-]", "-", socket.gethostname()),
+}
+WATCH_SECONDS = 0.5
+APPLY_LIMIT_SECONDS = 120.0
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dev.run", description=__doc__)
+    parser.add_argument("--exit-after-demo", action="store_true", help="end after the guided set")
+    stay = not parser.parse_args().exit_after_demo
+    # What aiokafka retries by itself is no news; what it gives up on comes as an exception.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # SIGTERM shall end this like Ctrl-C, so that the same clean-up runs.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with_broker(choose_broker(kafka_version(), broker_port()), stay=stay)
+    except KeyboardInterrupt:
+        # While it stays up, an interrupt is how it is meant to end; before that it is a break-off.
+        return 0 if stay else INTERRUPTED
+    except BrokerError as error:
+        say(f"Error: {error}")
+        return 1
+    return 0
+
+
+def with_broker(broker: Broker, *, stay: bool) -> None:
+    """Run everything on this broker; end the broker only if it did not run before."""
+    was_running = broker.running
+    try:
+        broker.start()
+        step("Kafka", broker.describe())
+        with_worker(broker, stay=stay)
+    finally:
+        ignore_interrupts()
+        if broker.running and not was_running:
+            say("Stopping Kafka; its data stays")
+            broker.stop()
+
+
+def with_worker(broker: Broker, *, stay: bool) -> None:
+    """Apply the topics, run the worker and the guided set, and stay up if asked to."""
+    given = {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
+    settings = read_settings(given)
+    apply_topics(given)
+    log = KAFKA_FOLDER / "worker.log"
+    worker = Worker(given, log)
+    worker.start()
+    try:
+        step("worker", f"pid {worker.pid}, log in {log}")
+        say()
+        demonstrate(settings, worker)
+        if stay:
+            say_what_next(settings)
+            while True:
+                worker.watch()
+                time.sleep(WATCH_SECONDS)
+    finally:
+        ignore_interrupts()
+        say("\nStopping the worker")
+        worker.stop()
+
+
+def ignore_interrupts() -> None:
+    """Let the clean-up finish, whatever is pressed: each of its steps has a limit."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def read_settings(given: Mapping[str, str]) -> Settings:
+    """Return the settings that the worker will have."""
+    try:
+        return Settings(
+            brokers=given["PAYMENTS_BROKERS"],
+            opening_balance=int(given["PAYMENTS_OPENING_BALANCE"]),
+        )
+    except ValueError as error:
+        message = f"the settings are wrong: {error}"
+        raise BrokerError(message) from error
+
+
+def apply_topics(given: Mapping[str, str]) -> None:
+    """Run ``payments topics apply`` and print its summary, or all of it when it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "payments.cli", "topics", "apply", "--file", str(TOPICS)],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=APPLY_LIMIT_SECONDS,
+    )
+    if done.returncode != 0:
+        message = f"the topics cannot be applied\n{done.stdout}{done.stderr}"
+        raise BrokerError(message)
+    summary = [line for line in done.stdout.splitlines() if line.startswith("Plan:")]
+    step("topics", " ".join(summary).removeprefix("Plan: "))
+
+
+def demonstrate(settings: Settings, worker: Worker) -> None:
+    """Send the guided set; on a failure show what the worker said."""
+    steps = guided_set(run_number(), settings.opening_balance)
+    try:
+        asyncio.run(run_guided_set(settings, steps, worker.watch))
+    except WorkerLostError:
+        raise
+    except (BrokerError, KafkaError) as error:
+        tail = indented(worker.tail())
+        message = f"{error}\nThe worker's last lines:\n{tail}"
+        raise BrokerError(message) from error
+
+
+def say_what_next(settings: Settings) -> None:
+    """Print lines to try in a second terminal."""
+    commands, results, ledger = (
+        f"-b {settings.brokers} -t {settings.topic(name)}"
+        for name in ("payments.commands", "payments.results", "accounts.ledger")
+    )
+    journal = f"-b {settings.brokers} -t {settings.changelog('payments')}"
+    example = 'pay-1:{"type":"make","account":"abc","amount":100}'
+    say()
+    say("It stays up; Ctrl-C ends it. To try in a second terminal:")
+    say()
+    say("  # watch the results, then send a command (again and again: charged once)")
+    say(f"  kcat -C -q {results} -o end")
+    say(f"  echo '{example}' | kcat -P {commands} -K:")
+    say("  # the account's history, and the journal of the payments")
+    say(f"  kcat -C -q -e {ledger}")
+    say(f"  kcat -C -q -e {journal} -f '%k %s\\n'")
+    say()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What all tests share: the broker fixtures, and an end in order when the run is told to stop."""
+
+import shutil
+import signal
+
+import pytest
+
+pytest_plugins = ["tests.broker_fixture"]
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end the run like Ctrl-C, so that the broker of the tests is stopped too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a broker, so that ``-m "not broker"`` leaves them out."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+
+
+@pytest.fixture(scope="session")
+def kcat() -> str:
+    """Return the path of kcat; skip where it is not installed."""
+    path = shutil.which("kcat")
+    if path is None:
+        pytest.skip("kcat is not installed (apt-get install kcat)")
+    return path

@@ -1,0 +1,94 @@
+"""make run: the guided set has the results it must have, and the end is in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.demo import guided_set, run_number
+from payments.settings import Settings
+from tests.broker_fixture import process_environment
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT_SECONDS = 120.0
+
+
+def start(settings: Settings, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dev.run", *arguments],
+        cwd=ROOT,
+        env=process_environment(settings) | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> Iterator[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line
+        if text in line:
+            return
+    message = f"it ended before it said {text!r}"
+    raise AssertionError(message)
+
+
+def test_the_guided_set_gets_the_expected_results_and_ends(settings: Settings) -> None:
+    with start(settings, "--exit-after-demo") as process:
+        printed, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 0, printed
+    steps = guided_set("x", 1)
+    results = [line.split() for line in printed.splitlines() if line.strip().startswith("<-")]
+    assert [words[2] for words in results] == [step.outcome for step in steps]
+    assert "\033" not in printed
+    assert "Stopping Kafka" not in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stays_up_until_it_is_told_to_end_and_takes_its_worker_along(
+    settings: Settings, number: signal.Signals
+) -> None:
+    with start(settings) as process:
+        printed = list(lines_until(process, "It stays up"))
+        worker = next(int(line.split()[2].rstrip(",")) for line in printed if "worker  " in line)
+        assert is_running(worker)
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 0, rest
+    assert "Stopping the worker" in rest
+    assert not is_running(worker)
+
+
+def test_a_worker_that_is_killed_is_started_again(settings: Settings) -> None:
+    with start(settings) as process:
+        printed = list(lines_until(process, "It stays up"))
+        worker = next(int(line.split()[2].rstrip(",")) for line in printed if "worker  " in line)
+        os.kill(worker, signal.SIGKILL)
+        again = list(lines_until(process, "started again"))
+        process.terminate()
+        process.communicate(timeout=LIMIT_SECONDS)
+    assert any("killed by signal 9" in line for line in again)
+
+
+def test_run_numbers_are_short_and_do_not_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = set()
+    for second in (1_800_000_000, 1_800_000_001, 1_900_000_000):
+        monkeypatch.setattr(time, "time", lambda now=second: now)
+        numbers.add(run_number())
+    assert len(numbers) == 3
+    assert all(len(number) <= 6 and number.isalnum() for number in numbers)

@@ -1,0 +1,115 @@
+"""The worker of make run: started again when it ends, given up on when it ends again and again."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dev import worker as module
+from dev.worker import RESTARTS, Worker, WorkerLostError
+
+LIMIT_SECONDS = 30.0
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Worker]:
+    """Return a maker of workers that run the given Python code in place of ``payments worker``."""
+    python = sys.executable
+
+    def make(code: str) -> Worker:
+        script = tmp_path / "python"
+        script.write_text(f"#!{python}\n{code}")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        return Worker({}, tmp_path / "worker.log")
+
+    return make
+
+
+def watch_until(worker: Worker, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        worker.watch()
+
+
+def test_a_worker_that_ended_is_started_again_and_its_last_lines_are_shown(
+    made: Callable[[str], Worker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = made("print('the reason')\nraise SystemExit(70)\n")
+    worker.start()
+    first = worker.pid
+    watch_until(worker, lambda: worker.pid != first)
+    printed = capsys.readouterr().out
+    assert "it stopped itself, since it could not go on exactly (exit code 70)" in printed
+    assert "    the reason" in printed
+    assert "started again" in printed
+    worker.stop()
+
+
+def test_a_worker_that_ends_again_and_again_is_given_up_on(
+    made: Callable[[str], Worker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = made("raise SystemExit(3)\n")
+    worker.start()
+    with pytest.raises(WorkerLostError, match=f"{RESTARTS + 1} times in a row"):
+        watch_until(worker, lambda: False)
+    assert capsys.readouterr().out.count("exit code 3") == RESTARTS + 1
+
+
+def test_ends_of_a_worker_that_ran_steadily_do_not_add_up(
+    made: Callable[[str], Worker],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "STEADY_SECONDS", 0.0)
+    worker = made("raise SystemExit(3)\n")
+    worker.start()
+    pids = {worker.pid}
+
+    def seen() -> bool:
+        pids.add(worker.pid)
+        return len(pids) > RESTARTS + 2
+
+    watch_until(worker, seen)
+    assert f"1 of {RESTARTS}" in capsys.readouterr().out
+    worker.stop()
+
+
+def test_a_stop_lets_the_worker_drain(made: Callable[[str], Worker], tmp_path: Path) -> None:
+    worker = made(
+        "import signal, sys\n"
+        "def drain(*_):\n    print('drained', flush=True)\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, drain)\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    worker.start()
+    watch_until(worker, lambda: "ready" in (tmp_path / "worker.log").read_text())
+    worker.stop()
+    assert worker.tail() == ["ready", "drained"]
+
+
+def test_a_worker_that_does_not_end_is_killed(
+    made: Callable[[str], Worker],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_LIMIT_SECONDS", 0.5)
+    worker = made(
+        "import signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    worker.start()
+    watch_until(worker, lambda: "ready" in (tmp_path / "worker.log").read_text())
+    worker.stop()
+    assert "killed" in capsys.readouterr().out
+    ended = worker.pid
+    worker.watch()
+    assert worker.pid != ended
+    worker.stop()

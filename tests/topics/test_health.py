@@ -1,0 +1,111 @@
+"""Whether a worker is ready: what ``payments health`` says, and what the worker tells it."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from payments import health
+from payments.cli import main
+from tests.broker.client import WorkerProcess
+from tests.broker_fixture import Installations
+
+LIMIT_SECONDS = 20.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "health"
+
+
+def ask(file: Path | None) -> Result:
+    environment = {"PAYMENTS_HEALTH_FILE": str(file) if file else None}
+    return CliRunner().invoke(main, ["health"], env=environment, prog_name="payments")
+
+
+def set_age(file: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(file, (then, then))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def test_a_worker_that_renewed_its_file_is_ready(file: Path) -> None:
+    health.renew(file)
+    answer = ask(file)
+    assert (answer.exit_code, answer.output) == (0, "ready\n")
+
+
+def test_renewing_makes_an_old_file_young_again(file: Path) -> None:
+    health.renew(file)
+    set_age(file, health.LIMIT_SECONDS + 1)
+    assert ask(file).exit_code == 1
+    health.renew(file)
+    assert ask(file).exit_code == 0
+
+
+def test_a_file_that_is_too_old_is_told_with_its_age(file: Path) -> None:
+    health.renew(file)
+    set_age(file, health.LIMIT_SECONDS + 5)
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert answer.stderr == f"Error: the last heartbeat is 20 s old (limit 15 s): {file}\n"
+
+
+def test_a_forgotten_file_is_not_ready(file: Path) -> None:
+    health.renew(file)
+    health.forget(file)
+    health.forget(file)
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("Error: no heartbeat: ")
+
+
+def test_without_a_file_nothing_is_ready_and_the_setting_is_named() -> None:
+    answer = ask(None)
+    assert answer.exit_code == 1
+    assert "PAYMENTS_HEALTH_FILE is not set" in answer.stderr
+
+
+def test_a_file_that_cannot_be_written_is_logged_and_not_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        health.renew(tmp_path / "missing" / "health")
+        health.forget(tmp_path)
+    assert [record.getMessage()[:37] for record in caplog.records] == [
+        "the heartbeat file can't be written: ",
+        "the heartbeat file can't be removed: ",
+    ]
+
+
+async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
+    installations: Installations, file: Path
+) -> None:
+    health.renew(file)
+    settings = await installations.make(health_file=file)
+    worker = WorkerProcess(settings)
+    try:
+        await worker.start()
+        wait_until(file.exists)
+        assert ask(file).exit_code == 0
+        # It stops answering without ending: the file grows old.
+        worker.send(signal.SIGSTOP)
+        set_age(file, health.LIMIT_SECONDS + 1)
+        assert ask(file).exit_code == 1
+        worker.send(signal.SIGCONT)
+        wait_until(lambda: ask(file).exit_code == 0)
+        assert await worker.stop() == 0
+        assert not file.exists()
+    finally:
+        await worker.kill()
+        worker.log.unlink()
