@@ -4,9 +4,12 @@ A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 from payments.domain.account import (
+    Account,
+    CounterAccount,
     Opening,
     Settled,
     counter_name,
@@ -45,6 +48,11 @@ from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Value = TypeVar("Value")
+
+_DECODED_ROWS = 8192
+"""Rows that a stage keeps decoded: those that are under way are read again at once."""
+
 RESULT_TYPE = "payments.result"
 ENTRY_TYPE = "accounts.entry"
 
@@ -75,6 +83,27 @@ def accounts_stage(settings: Settings) -> Stage:
     )
 
 
+class _Decoded(Generic[Value]):
+    """Rows as the domain has them, for as long as the journal's row is the very same."""
+
+    def __init__(self, decode: Callable[[bytes], Value]) -> None:
+        self._decode = decode
+        self._held: dict[bytes, tuple[bytes, Value]] = {}
+
+    def get(self, key: bytes, row: bytes | None) -> Value | None:
+        """Return the row decoded; None where there is none."""
+        if row is None:
+            return None
+        held = self._held.get(key)
+        return held[1] if held is not None and held[0] is row else self._decode(row)
+
+    def put(self, key: bytes, row: bytes, value: Value) -> None:
+        """Keep what ``row`` was encoded from. If the decision is discarded, it is never found."""
+        if len(self._held) >= _DECODED_ROWS:
+            self._held.clear()
+        self._held[key] = row, value
+
+
 class PaymentsLogic:
     """Decides payments, answers every command once, and closes windows."""
 
@@ -88,6 +117,7 @@ class PaymentsLogic:
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._windows: dict[int, Windows] = {}
+        self._rows = _Decoded[Payment](decode_payment)
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Decide a command, or how a transfer ended."""
@@ -115,8 +145,7 @@ class PaymentsLogic:
             self._answer(payment_id, [answer], record.timestamp, journal)
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
-        row = journal.get(key)
-        payment = None if row is None else decode_payment(row)
+        payment = self._rows.get(key, journal.get(key))
         decision = decide(
             payment,
             Received(command, command.id or position),
@@ -127,8 +156,8 @@ class PaymentsLogic:
 
     def _settle(self, record: Record, journal: Journal) -> None:
         payment_id = parse_payment_id(record.key)
-        row = journal.get(payment_id.encode())
-        payment = None if row is None else decode_payment(row)
+        key = payment_id.encode()
+        payment = self._rows.get(key, journal.get(key))
         settled = decode_settled(record.value or b"")
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
@@ -152,17 +181,19 @@ class PaymentsLogic:
             if before is not None:
                 journal.delete(key)
         elif after is not before:
-            journal.put(key, encode_payment(after))
+            row = encode_payment(after)
+            journal.put(key, row)
+            self._rows.put(key, row, after)
         if decision.transfer is not None:
             account = decision.transfer.account.encode()
             journal.emit(
                 Output(
-                    topic=self._transfers,
-                    partition=partition_of(account, self._partitions),
-                    key=account,
-                    value=encode_transfer(decision.transfer, payment_id),
-                    type="",
-                    time_ms=time_ms,
+                    self._transfers,
+                    partition_of(account, self._partitions),
+                    account,
+                    encode_transfer(decision.transfer, payment_id),
+                    "",
+                    time_ms,
                 )
             )
         self._answer(payment_id, decision.answers, time_ms, journal)
@@ -227,32 +258,33 @@ class AccountsLogic:
         self._ledger = settings.topic("accounts.ledger")
         self._inbox = settings.topic("payments.inbox")
         self._opening = Opening(settings.opening_balance, settings.default_currency)
+        self._rows = _Decoded[Account](decode_account)
+        self._counters = _Decoded[CounterAccount](decode_counter)
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Post one transfer, or decline it."""
         transfer = decode_transfer(record.value or b"")
         key = transfer.account.encode()
-        row = journal.get(key)
-        account = None if row is None else decode_account(row)
+        account = self._rows.get(key, journal.get(key))
         posting = post(account, transfer, opening=self._opening)
         if isinstance(posting, Reason):
             self._reply(transfer.payment, Settled(ok=False, reason=posting), record, journal)
             return
-        journal.put(key, encode_account(posting.account))
-        counters: dict[bytes, bytes | None] = {}
+        row = encode_account(posting.account)
+        journal.put(key, row)
+        self._rows.put(key, row, posting.account)
+        counters: dict[bytes, CounterAccount] = {}
+        partition, time_ms = journal.partition, record.timestamp
         for entry in posting.entries:
-            name = counter_name(entry.transfer.counter, journal.partition).encode()
-            held = counters[name] if name in counters else journal.get(name)
-            counter = post_counter(None if held is None else decode_counter(held), entry)
-            counters[name] = encode_counter(counter)
-            value = encode_ledger_entry(
-                entry, partition=journal.partition, time_ms=record.timestamp
-            )
-            journal.emit(
-                Output(self._ledger, journal.partition, key, value, ENTRY_TYPE, record.timestamp)
-            )
-        for name, counter_row in counters.items():
-            journal.put(name, counter_row or b"")
+            name = counter_name(entry.transfer.counter, partition).encode()
+            counter = counters.get(name) or self._counters.get(name, journal.get(name))
+            counters[name] = post_counter(counter, entry)
+            value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
+            journal.emit(Output(self._ledger, partition, key, value, ENTRY_TYPE, time_ms))
+        for name, counter in counters.items():
+            row = encode_counter(counter)
+            journal.put(name, row)
+            self._counters.put(name, row, counter)
         self._reply(transfer.payment, Settled(ok=True), record, journal)
 
     def _reply(

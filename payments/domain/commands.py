@@ -122,10 +122,10 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
         command = _ADAPTER.validate_json(value, context=default_currency)
     except ValidationError:
         return _parse_slowly(value, default_currency)
-    # A member has a quoted name, and unless it is the amount or null a quoted value: more quotes
-    # than that betray a field that was given twice.
+    # A member has a quoted name and, unless it is the amount or null, a quoted value: if there are
+    # more quotes, a field may have been given twice.
     quotes = 4 * len(command.model_fields_set) - 2 * (command.type in ("make", "deposit"))
-    if b"\\" in value or b"null" in value or value.count(b'"') != quotes:
+    if b"null" in value or value.count(b'"') != quotes:
         return _parse_slowly(value, default_currency)
     return command
 
@@ -175,8 +175,8 @@ def _parse_slowly(value: bytes, default_currency: str) -> Command:
 
 
 def _first_fault(error: ValidationError, fields: dict[str, Any]) -> tuple[Reason, str]:
-    rank = {"extra_forbidden": 0, "missing": 1}
-    first = min(error.errors(include_url=False), key=lambda fault: rank.get(fault["type"], 2))
+    faults = error.errors(include_url=False)
+    first = min(faults, key=lambda fault: fault["type"] not in ("extra_forbidden", "missing"))
     name = first["loc"][-1] if first["loc"] else "type"
     reason, rule = _FAULTS.get(first["type"]) or first["ctx"]["error"].args
     received = _shown(fields[name]) if name in fields else "nothing"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
 from .limits import MAX_GROUPS_AHEAD, Limits
-from .log import Batch, NewRecord, TopicPartition, Writer
+from .log import NO_HEADERS, Batch, TopicPartition, Writer
 from .outputs import Output, Position, Publication, Source, size_of
 
 Rows = dict[bytes, bytes]
@@ -118,20 +118,23 @@ class Journal:
         """Add what is staged to the open group: the decision is made."""
         if not self._staged_rows and not self._staged_outputs:
             return
+        rows, changed, size = self.rows, self._changed, self._bytes
         for key, row in self._staged_rows:
-            self._changed[key] = row
-            self._bytes += len(key) + len(row or b"") + _ROW_BYTES
+            changed[key] = row
             if row is None:
-                self.rows.pop(key, None)
+                rows.pop(key, None)
+                size += len(key) + _ROW_BYTES
             else:
-                self.rows[key] = row
-        for output in self._staged_outputs:
-            self._bytes += size_of(output.key, output.value, output.headers)
+                rows[key] = row
+                size += len(key) + len(row) + _ROW_BYTES
+        for _, _, key_or_none, value, _, _, headers in self._staged_outputs:
+            size += size_of(key_or_none, value, headers)
         self._outputs += self._staged_outputs
         self._staged_rows.clear()
         self._staged_outputs.clear()
+        self._bytes = size
         self._open = True
-        if self._bytes >= self.limits.group_bytes:
+        if size >= self.limits.group_bytes:
             self.is_full = True
             self._room.clear()
 
@@ -167,7 +170,7 @@ class Journal:
     def cut(self) -> Group:
         """Close the open group: its rows and then its checkpoint, as one batch."""
         assert self.may_cut, f"{self}: group {self.n + 1} would overwrite a needed checkpoint"
-        rows = [NewRecord(key, row) for key, row in self._changed.items()]
+        rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
         outputs, self._outputs = self._outputs, []
         self._changed, self._bytes, self._open = {}, 0, False
         self.is_full = False
@@ -177,7 +180,7 @@ class Journal:
             self._last_with_outputs = self.n
         self._published_on_record = self.published
         checkpoint = Checkpoint(self.n, self.published, self.inputs, self.sources, outputs)
-        rows.append(NewRecord(checkpoint_key(self.n), encode_checkpoint(checkpoint)))
+        rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         return Group(self, Batch(self.at, self.writer, rows), self.publication(self.n, outputs))
 
     def publication(self, n: int, outputs: list[Output]) -> Publication:

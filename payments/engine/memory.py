@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from .engine import wall_clock_ms
 from .errors import FailStop, Fenced, PositionLost
-from .log import SEQUENCE_MODULUS, Batch, Bounds, Headers, Lane, NewRecord, TopicPartition, Writer
+from .log import (
+    SEQUENCE_MODULUS,
+    Batch,
+    Bounds,
+    Headers,
+    Lane,
+    NewRecord,
+    TopicPartition,
+    Writer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,7 @@ class MemoryLog:
         self, at: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> int:
         """Append one record as a client would; return its offset."""
-        offset = self._store(at, [NewRecord(key, value, list(headers))])
+        offset = self._store(at, [(key, value, list(headers))])
         self._grown.set()
         return offset
 

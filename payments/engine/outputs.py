@@ -41,9 +41,13 @@ class Output(NamedTuple):
 
 def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Return an upper bound of the room that an output takes in a batch, in bytes."""
-    size = _HEADER_BYTES + (2 * len(key) if key else 0) + (len(value) if value else 0)
-    if headers:
-        size += sum(len(name) + len(content) + 8 for name, content in headers)
+    size = _HEADER_BYTES
+    if key:
+        size += 2 * len(key)
+    if value:
+        size += len(value)
+    for name, content in headers:
+        size += len(name) + len(content) + 8
     return size
 
 
@@ -61,10 +65,17 @@ class Source(NamedTuple):
 
 def parse_source(text: bytes) -> Source:
     """Read ``<stage>/<partition>/<n>/<i>``. Raises ``ValueError`` when it is something else."""
-    name, group, index = text.decode("ascii").rsplit("/", 2)
-    if name.count("/") != 1 or not name.rpartition("/")[2].isdecimal():
-        raise ValueError(name)
-    return Source(name, (int(group), int(index)))
+    name, group, index = text.rsplit(b"/", 2)
+    return Source(_sender(name), (int(group), int(index)))
+
+
+@lru_cache(maxsize=16_384)
+def _sender(name: bytes) -> str:
+    text = name.decode("ascii")
+    stage, _, partition = text.partition("/")
+    if not stage or not partition.isdecimal():
+        raise ValueError(text)
+    return text
 
 
 @lru_cache(maxsize=1024)
@@ -77,6 +88,16 @@ def iso_time(time_ms: int) -> bytes:
     """Return milliseconds since 1970 as ``2026-01-01T00:00:00.000Z``."""
     seconds, milliseconds = divmod(time_ms, 1000)
     return f"{_second(seconds)}.{milliseconds:03d}Z".encode()
+
+
+@lru_cache(maxsize=4096)
+def _time_header(time_ms: int) -> tuple[str, bytes]:
+    return "ce_time", iso_time(time_ms)
+
+
+@lru_cache(maxsize=64)
+def _type_header(kind: str) -> tuple[str, bytes]:
+    return "ce_type", kind.encode()
 
 
 class Publication(NamedTuple):
@@ -105,8 +126,7 @@ class Publication(NamedTuple):
         source = f"{self.stage}/{self.partition}".encode()
         ce_source = ("ce_source", b"/" + source)
         prefix = b"%s/%d/" % (source, group)
-        for index, output in enumerate(self.outputs):
-            topic, partition, key, value, kind, time_ms, more = output
+        for index, (topic, partition, key, value, kind, time_ms, more) in enumerate(self.outputs):
             if after and (group, index) <= after.get(topic, (0, -1)):
                 continue
             position = prefix + b"%d" % index
@@ -116,8 +136,8 @@ class Publication(NamedTuple):
                     _SPEC_VERSION,
                     (POSITION_VISIBLE, position),
                     ce_source,
-                    ("ce_type", kind.encode()),
-                    ("ce_time", iso_time(time_ms)),
+                    _type_header(kind),
+                    _time_header(time_ms),
                 ]
                 if key:
                     headers.append(("ce_subject", key))
@@ -129,7 +149,7 @@ class Publication(NamedTuple):
                 headers = [*more, (POSITION_INTERNAL, position)]
                 writer = messenger
             size = size_of(key, value, more)
-            rounds.add(topic, partition, writer, NewRecord(key, value, headers), size)
+            rounds.add(topic, partition, writer, (key, value, headers), size)
 
 
 class Rounds:
@@ -140,41 +160,43 @@ class Rounds:
 
     def __init__(self, batch_bytes: int) -> None:
         self._batch_bytes = batch_bytes
-        self._open: dict[tuple[str, int], _OpenBatch] = {}
+        self._last: dict[tuple[str, int], _Part] = {}
         self._rounds: list[list[Batch]] = []
-        self.count = 0
-        """Records added."""
 
     def add(
         self, topic: str, partition: int, writer: Writer, record: NewRecord, size_bytes: int
     ) -> None:
-        """Add a record to the last batch of its partition, or to a new one."""
-        batch = self._open.get((topic, partition))
-        if batch is None or batch.size_bytes + size_bytes > self._batch_bytes:
-            batch = self._begin(topic, partition, writer, 0 if batch is None else batch.round + 1)
-        batch.size_bytes += size_bytes
-        batch.records.append(record)
-        self.count += 1
+        """Add a record behind those of its partition."""
+        part = self._last.get((topic, partition))
+        if part is None or part.free_bytes < size_bytes:
+            part = self._begin(topic, partition, writer, 0 if part is None else part.round + 1)
+        part.free_bytes -= size_bytes
+        part.records.append(record)
 
-    def _begin(self, topic: str, partition: int, writer: Writer, number: int) -> "_OpenBatch":
-        batch = self._open[topic, partition] = _OpenBatch(number)
+    def _begin(self, topic: str, partition: int, writer: Writer, number: int) -> "_Part":
+        part = self._last[topic, partition] = _Part(number, self._batch_bytes)
         if number == len(self._rounds):
             self._rounds.append([])
         at = TopicPartition(topic, partition)
-        self._rounds[number].append(Batch(at, writer, batch.records))
-        return batch
+        self._rounds[number].append(Batch(at, writer, part.records))
+        return part
+
+    @property
+    def count(self) -> int:
+        """Records added."""
+        return sum(len(batch.records) for batches in self._rounds for batch in batches)
 
     def __iter__(self) -> Iterator[list[Batch]]:
         """Yield the batches of each round."""
         return iter(self._rounds)
 
 
-class _OpenBatch:
-    """A batch that may still grow, and the round that it is in."""
+class _Part:
+    """The batch of a partition that may still grow, and the round that it is in."""
 
-    __slots__ = ("records", "round", "size_bytes")
+    __slots__ = ("free_bytes", "records", "round")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, free_bytes: int) -> None:
         self.round = number
-        self.size_bytes = 0
+        self.free_bytes = free_bytes
         self.records: list[NewRecord] = []

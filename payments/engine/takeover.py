@@ -10,7 +10,7 @@ from .committer import publish
 from .errors import PositionLost
 from .journal import Journal
 from .limits import Limits
-from .log import Batch, Lane, Log, NewRecord, TopicPartition, Writer
+from .log import NO_HEADERS, Batch, Lane, Log, TopicPartition, Writer
 from .outputs import Position, Rounds
 from .restoring import read_journals
 from .stage import Stage
@@ -88,7 +88,7 @@ class Takeover:
             for stage in self._stages
             for partition in report.partitions
         ]
-        fence = [NewRecord(FENCE_KEY, None)]
+        fence = [(FENCE_KEY, None, NO_HEADERS)]
         fences = await self._log.append(
             [Batch(journal.at, journal.writer, fence) for journal in journals], Lane.JOURNAL
         )

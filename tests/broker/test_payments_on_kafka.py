@@ -198,6 +198,20 @@ async def test_sigterm_drains_and_leaves_the_group_at_once(
         await audit(settings, client, opening_balance=OPENING)
 
 
+async def test_a_static_member_comes_back_from_another_host(
+    settings: Settings, start_worker: StartWorker
+) -> None:
+    settings = settings.model_copy(update={"instance_id": "w1"})
+    moved = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"]
+    if subprocess.run([*moved, "true"], check=False, capture_output=True).returncode:  # noqa: ASYNC221 - it ends at once
+        pytest.skip("another host name needs unshare and the right to use it")
+    worker = await start_worker(settings)
+    assert await worker.stop() == 0
+    async with Client(settings) as client:
+        await start_worker(settings, *moved, sys.executable, "-m", "payments.cli", "worker")
+        assert (await client.send("p1", MAKE))["outcome"] == "completed"
+
+
 async def test_the_faust_command_runs_a_worker_too(
     settings: Settings, start_worker: StartWorker
 ) -> None:

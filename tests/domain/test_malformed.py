@@ -87,6 +87,7 @@ BAD: list[tuple[bytes | None, Reason, str]] = [
     (account_with(f'"{"a" * 256}"'), Reason.INVALID_ACCOUNT, "1 to 255 printable"),
     (account_with('"world/0"'), Reason.RESERVED_ACCOUNT, "counter-account"),
     (account_with('"sales/12"'), Reason.RESERVED_ACCOUNT, '"sales/12"'),
+    (MAKE[:-1] + b',"currency":""}', Reason.UNKNOWN_CURRENCY, 'received ""'),
     (MAKE[:-1] + b',"currency":"EURO"}', Reason.UNKNOWN_CURRENCY, '"EURO"'),
     (MAKE[:-1] + b',"currency":"eur"}', Reason.UNKNOWN_CURRENCY, '"eur"'),
     (MAKE[:-1] + b',"currency":"XXX"}', Reason.UNKNOWN_CURRENCY, '"XXX"'),

@@ -2,7 +2,15 @@
 
 import pytest
 
-from payments.domain.payment import TABLE, Event, ImpossibleTransition, Payment, State
+from payments.domain.payment import (
+    IMPOSSIBLE,
+    NOTHING,
+    TABLE,
+    Event,
+    ImpossibleTransition,
+    Payment,
+    State,
+)
 from payments.domain.results import Answer, Outcome
 from tests.domain.expectations import (
     CELLS,
@@ -55,6 +63,20 @@ def test_every_state_meets_every_message_as_expected(row: str, message: str) -> 
         assert (decision.payment.state if decision.payment else "") == after
     assert [in_words(answer) for answer in decision.answers] == answers
     assert decision.transfer == transfer
+
+
+@pytest.mark.parametrize(("row", "message"), CELLS)
+def test_the_table_names_the_state_that_follows(row: str, message: str) -> None:
+    before, event = ROWS[row], list(Event)[list(MESSAGES).index(message)]
+    rule = TABLE[before.state if before else None][event]
+    assert (rule is IMPOSSIBLE) == (EXPECTED[row][message] == "!")
+    if rule is IMPOSSIBLE:
+        return
+    after = run(before, MESSAGES[message]).payment
+    if rule is NOTHING:
+        assert after is before
+    else:
+        assert rule.to is (after.state if after else None)
 
 
 @pytest.mark.parametrize(("row", "message"), CELLS)

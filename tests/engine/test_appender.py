@@ -10,7 +10,7 @@ from aiokafka import errors
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.kafka import appender as appender_module
 from payments.engine.kafka.appender import Appender
-from payments.engine.log import SEQUENCE_MODULUS, Batch, Lane, NewRecord, TopicPartition, Writer
+from payments.engine.log import NO_HEADERS, SEQUENCE_MODULUS, Batch, Lane, TopicPartition, Writer
 
 AT, OTHER = TopicPartition("results", 0), TopicPartition("results", 1)
 Answer = Callable[[TopicPartition], int] | Exception
@@ -50,7 +50,7 @@ class Brokers:
 
 
 def batch(at: TopicPartition = AT, writer: Writer | None = None) -> Batch:
-    return Batch(at, writer or Writer(7, 3), [NewRecord(b"key", b"value")])
+    return Batch(at, writer or Writer(7, 3), [(b"key", b"value", NO_HEADERS)])
 
 
 def always(code: int) -> Answer:
@@ -142,7 +142,7 @@ async def test_requests_are_split_before_they_are_too_large(
 
 async def test_a_batch_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appender_module, "_MAX_BATCH_BYTES", 80)
-    huge = Batch(AT, Writer(7, 3), [NewRecord(b"key", b"v" * 60)] * 2)
+    huge = Batch(AT, Writer(7, 3), [(b"key", b"v" * 60, NO_HEADERS)] * 2)
     with pytest.raises(FailStop, match="over 80 bytes"):
         await Appender(Brokers([])).append([huge], Lane.JOURNAL)  # type: ignore[arg-type]
 

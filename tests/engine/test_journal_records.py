@@ -14,7 +14,7 @@ from payments.engine.checkpoint import (
 from payments.engine.errors import JournalBroken
 from payments.engine.kafka.appender import encode
 from payments.engine.limits import RING
-from payments.engine.log import NewRecord, Writer
+from payments.engine.log import Writer
 from payments.engine.outputs import (
     Output,
     Publication,
@@ -111,9 +111,9 @@ def test_outputs_for_one_partition_are_split_into_rounds_and_keep_their_order() 
     writer = Writer(1, 0)
     rounds = Rounds(batch_bytes=250)
     for index in range(5):
-        rounds.add("results", 0, writer, NewRecord(b"%d" % index, None), 100)
-    rounds.add("results", 1, writer, NewRecord(b"x", None), 100)
-    found = [{batch.at.partition: [r.key for r in batch.records] for batch in r} for r in rounds]
+        rounds.add("results", 0, writer, (b"%d" % index, None, []), 100)
+    rounds.add("results", 1, writer, (b"x", None, []), 100)
+    found = [{batch.at.partition: [r[0] for r in batch.records] for batch in r} for r in rounds]
     assert found == [{0: [b"0", b"1"], 1: [b"x"]}, {0: [b"2", b"3"]}, {0: [b"4"]}]
     assert rounds.count == 6
 
@@ -121,5 +121,5 @@ def test_outputs_for_one_partition_are_split_into_rounds_and_keep_their_order() 
 def test_a_record_over_the_limit_is_a_batch_of_its_own() -> None:
     rounds = Rounds(batch_bytes=100)
     for size in (900, 10, 10):
-        rounds.add("results", 0, Writer(1, 0), NewRecord(b"k", None), size)
+        rounds.add("results", 0, Writer(1, 0), (b"k", None, []), size)
     assert [[len(batch.records) for batch in batches] for batches in rounds] == [[1], [2]]

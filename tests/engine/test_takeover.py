@@ -5,7 +5,7 @@ import pytest
 from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from payments.engine.errors import FailStop, Fenced, JournalBroken, PositionLost
 from payments.engine.limits import MAX_GROUPS_AHEAD, RING
-from payments.engine.log import Batch, Lane, NewRecord, TopicPartition, Writer
+from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from payments.engine.outputs import Output
 from payments.engine.stage import topics_of
@@ -27,7 +27,7 @@ async def journalled(log: MemoryLog, groups: list[tuple[int, int, list[Output]]]
     writer = await log.claim("words-0", [COUNTS, TopicPartition("dead-words", 0)])
     for n, published, outputs in groups:
         checkpoint = Checkpoint(n, published, {"words": 0, "inbox": 0}, {}, outputs)
-        record = NewRecord(checkpoint_key(n), encode_checkpoint(checkpoint))
+        record = (checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS)
         await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
     return writer
 
@@ -37,7 +37,7 @@ def published(log: MemoryLog) -> list[bytes | None]:
 
 
 async def published_as(log: MemoryLog, writer: Writer, position: bytes, value: bytes) -> None:
-    record = NewRecord(b"w", value, [("ce_id", position)])
+    record = (b"w", value, [("ce_id", position)])
     await log.append([Batch(COUNTS, writer, [record])], Lane.PUBLISH)
 
 
@@ -124,7 +124,7 @@ async def test_a_position_that_the_log_does_not_have_is_an_error() -> None:
     log, _ = new_log()
     writer = await log.claim("words-0", [])
     checkpoint = Checkpoint(1, 1, {"words": 7, "inbox": 0}, {}, [])
-    record = NewRecord(checkpoint_key(1), encode_checkpoint(checkpoint))
+    record = (checkpoint_key(1), encode_checkpoint(checkpoint), NO_HEADERS)
     await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
     with pytest.raises(PositionLost, match="goes on at words/0/7, but the broker has 0 to 0"):
         await take_over(log)

@@ -15,6 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import ConsumerT
+from mode import Service
 
 from payments.engine.errors import FailStop
 
@@ -61,7 +62,9 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(self._poll)
 
     async def _poll(self) -> None:
-        consumer = self._ensure_consumer()
+        consumer = self._consumer
+        if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it is not started yet
+            return
         consumer._coordinator.check_errors()  # noqa: SLF001 - aiokafka shows these nowhere else
         with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - what counts as a poll
             return
@@ -102,20 +105,24 @@ class MembershipConsumer(driver.Consumer):
         """Commit positions to the group, for lag tools; failures are only logged."""
         await self._thread.commit_positions(positions)
 
-    async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature
-        """Poll until stopped; end the process when the membership has died."""
-        while not (self.should_stop or fetcher.should_stop):
+    @Service.task
+    async def _watch(self) -> None:
+        """Poll from the start until stopped; end the process when the membership has died."""
+        while not self.should_stop:
             try:
                 await self._thread.poll()
             except self.consumer_stopped_errors:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever killed it, this process is no member any more
+            except Exception as error:  # noqa: BLE001 - whatever killed it, this is no member now
                 message = (
                     f"the membership in group {self.app.conf.id} is dead: {error!r}; the worker "
                     f"has to be started again"
                 )
                 cast("EngineApp", self.app).fail_stop(FailStop(message))
             await self.sleep(_POLL_SECONDS)
+
+    async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature
+        """Read nothing: the engine does."""
 
 
 class MembershipTransport(driver.Transport):

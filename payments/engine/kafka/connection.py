@@ -136,6 +136,10 @@ class Connection:
         """Ask for the leaders again."""
         await self.client.force_metadata_update()
 
+    def request_refresh(self) -> None:
+        """Ask for the leaders again, without waiting for the answer."""
+        self.client.force_metadata_update()
+
     async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Send one request to one node on the lane's connection; return the response."""
         group = ConnectionGroup.DEFAULT if lane is Lane.JOURNAL else ConnectionGroup.COORDINATION

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from payments.engine.errors import Fenced
-from payments.engine.log import Batch, Lane, NewRecord, TopicPartition, Writer
+from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition, Writer
 
 from .log import KafkaLog
 
@@ -53,5 +53,5 @@ async def prove_fencing(
 
 
 async def _append(log: KafkaLog, at: TopicPartition, writer: Writer) -> None:
-    record = NewRecord(b"fencing", b"written to prove that stale writers are refused")
+    record = (b"fencing", b"written to prove that stale writers are refused", NO_HEADERS)
     await log.append([Batch(at, writer, [record])], Lane.JOURNAL)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
 from payments.engine.log import Bounds, TopicPartition
 
 from .appender import Appender
@@ -22,12 +21,9 @@ class KafkaLog:
         arguments: Mapping[str, Any],
         *,
         delivery_timeout_seconds: float = 60.0,
-        limits: Limits | None = None,
     ) -> None:
         self._arguments = arguments
-        self._limits = limits or Limits()
         self._connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
-        self._patience_seconds = delivery_timeout_seconds
         self._claims = Claims(self._connection)
         self.append = Appender(self._connection).append
         self.claim = self._claims.claim
@@ -36,6 +32,7 @@ class KafkaLog:
 
     async def start(self, topics: Sequence[str]) -> None:
         """Connect, and learn where the partitions of ``topics`` are."""
+        self._topics = topics
         await self._connection.start(topics)
 
     async def close(self) -> None:
@@ -55,10 +52,9 @@ class KafkaLog:
         return await bounds(self._connection, at)
 
     async def open_reader(self, *, committed_only: bool) -> KafkaReader:
-        """Return a reader with connections of its own."""
-        return await KafkaReader.open(
-            self._arguments,
-            committed_only=committed_only,
-            limits=self._limits,
-            patience_seconds=self._patience_seconds,
+        """Return a reader with connections of its own: a fetch may be held by its broker."""
+        connection = Connection(
+            self._arguments, delivery_timeout_seconds=self._connection.delivery_timeout_seconds
         )
+        await connection.start(self._topics)
+        return KafkaReader(connection, committed_only=committed_only)
