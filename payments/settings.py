@@ -8,56 +8,124 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from payments.domain.currencies import CURRENCIES
+
+MAX_WAITERS = 250
+"""Commands whose ids always fit into one row of 256 KiB, the engine's limit: a longest id is 255
+characters of 4 bytes, the rest of a waiter 21 bytes, and the request needs about 1.2 KiB."""
+
+
+def _currency(code: str) -> str:
+    if code in CURRENCIES:
+        return code
+    message = "must be a currency code of ISO 4217 with minor units, such as EUR"
+    raise PydanticCustomError("unknown_currency", message)
+
+
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
 
 
 class Settings(BaseSettings):
     """What ``payments`` needs to know; each field is the variable ``PAYMENTS_<FIELD>``.
 
+    A field's docstring is its meaning in the README (``python -m dev.readme`` puts it there).
     Raises ``pydantic.ValidationError`` when a value is malformed, naming the field.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PAYMENTS_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="PAYMENTS_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     brokers: str = "localhost:9092"
+    """Kafka brokers to start from: `host:port`, separated by commas."""
+
     app_id: TopicName = "payments"
+    """Name of the installation: its consumer group, and the start of its changelogs' names."""
+
     topic_prefix: TopicName = ""
+    """Put before the name of every topic but the changelogs."""
+
     partitions: int = Field(default=8, ge=1, le=4096)
+    """Partitions of each topic, 1 to 4,096; never changed once the topics exist."""
+
     replication: int = Field(default=1, ge=1, le=10)
+    """Copies of each partition, 1 to 10; 3 in production."""
+
     instance_id: str | None = None
-    """Static membership (``group.instance.id``): the same for each restart of one worker."""
+    """Static membership (`group.instance.id`): the same for each restart of one worker."""
 
     opening_balance: int = Field(default=0, ge=0, le=10**15)
-    default_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    """Given to each new account in the default currency, in minor units, 0 to 10^15."""
+
+    default_currency: CurrencyCode = "EUR"
+    """Currency of a command that names none, by its ISO 4217 code."""
+
     decline_policy: Literal["retry", "pin"] = "retry"
-    max_waiters: int = Field(default=100, ge=1, le=10_000)
-    retention_seconds: float = Field(default=86_400.0, gt=0)
-    window_seconds: float = Field(default=60.0, gt=0)
+    """What a declined payment becomes: forgotten, so that it can be tried again (`retry`), or
+    declined for good (`pin`)."""
+
+    max_waiters: int = Field(default=100, ge=1, le=MAX_WAITERS)
+    """Commands that may wait for one payment to settle, 1 to 250; one more is rejected."""
+
+    retention_seconds: float = Field(default=86_400.0, ge=0.01, le=315_360_000.0)
+    """How long a settled payment is remembered after its last change, in seconds."""
+
+    window_seconds: float = Field(default=60.0, ge=0.01, le=315_360_000.0)
+    """Payments that changed within the same window expire together: its width in seconds, at most
+    the retention."""
 
     session_timeout_seconds: float = Field(default=10.0, ge=1, le=300)
+    """How long a worker may be silent before its partitions go to others, 1 to 300 seconds; not
+    over the request timeout."""
+
     request_timeout_seconds: float = Field(default=20.0, ge=1, le=300)
+    """How long one request to a broker may take, 1 to 300 seconds."""
+
     delivery_timeout_seconds: float = Field(default=60.0, ge=1, le=600)
-    """How long an append is retried before the process ends."""
+    """How long an append is retried before the process ends, 1 to 600 seconds."""
 
     renewal_seconds: float = Field(default=3600.0, ge=1, le=43_200)
+    """How often a worker renews its claim of each partition, 1 to 43,200 seconds; by
+    default a broker forgets a writer that was idle for a day."""
+
     drain_timeout_seconds: float = Field(default=8.0, ge=0.1, le=300)
+    """How long a worker that ends or hands partitions over may take to publish what it has
+    decided, 0.1 to 300 seconds."""
+
     health_file: Path | None = None
-    """Renewed by a worker while it is ready; ``payments health`` looks at it."""
+    """Renewed by a worker while it is ready; `payments health` looks at its age."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to talk to the brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
+
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How to log in with SASL: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+
     sasl_username: str | None = None
+    """User name for SASL."""
+
     sasl_password: SecretStr | None = None
+    """Password for SASL."""
+
     ssl_cafile: Path | None = None
+    """Certificates of the authorities to trust (PEM); without it those of the system."""
+
     ssl_certfile: Path | None = None
+    """The worker's own certificate (PEM), where the brokers ask for one."""
+
     ssl_keyfile: Path | None = None
+    """The key of that certificate (PEM), if it is in a file of its own."""
+
     ssl_check_hostname: bool = True
+    """Whether a broker's certificate must be for the name by which it is addressed."""
 
     @model_validator(mode="after")
-    def _credentials_match_the_protocol(self) -> Self:
+    def _fields_fit_each_other(self) -> Self:
         if self.security_protocol.startswith("SASL") and not (
             self.sasl_username and self.sasl_password
         ):
@@ -65,6 +133,9 @@ class Settings(BaseSettings):
             raise ValueError(message)
         if self.session_timeout_seconds > self.request_timeout_seconds:
             message = "session_timeout_seconds must not exceed request_timeout_seconds"
+            raise ValueError(message)
+        if self.window_seconds > self.retention_seconds:
+            message = "window_seconds must not exceed retention_seconds"
             raise ValueError(message)
         return self
 

@@ -4,29 +4,9 @@ A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable
 
-from payments.domain.account import (
-    Account,
-    CounterAccount,
-    Opening,
-    Settled,
-    counter_name,
-    decode_account,
-    decode_counter,
-    decode_settled,
-    decode_transfer,
-    encode_account,
-    encode_counter,
-    encode_ledger_entry,
-    encode_settled,
-    encode_transfer,
-    post,
-    post_counter,
-)
-from payments.domain.commands import Malformed, parse_command, parse_payment_id
-from payments.domain.expiry import Windows
+from payments.domain.account import Account, CounterAccount, Opening, Settled, post, post_counter
 from payments.domain.payment import (
     Decision,
     ImpossibleTransition,
@@ -35,23 +15,32 @@ from payments.domain.payment import (
     Received,
     WindowCloses,
     decide,
-    decode_payment,
-    encode_payment,
 )
-from payments.domain.results import Answer, Outcome, Reason, encode_result
+from payments.domain.results import Answer, Outcome, Reason
 from payments.engine.journal import Journal, Rows
 from payments.engine.log import Record
 from payments.engine.outputs import Output
 from payments.engine.partitioner import partition_of
 from payments.engine.stage import Refused, Stage
+from payments.expiry import Windows
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.decoded import DecodedRows
+from payments.records.internal import (
+    decode_account,
+    decode_counter,
+    decode_payment,
+    decode_settled,
+    decode_transfer,
+    encode_account,
+    encode_counter,
+    encode_payment,
+    encode_settled,
+    encode_transfer,
+)
+from payments.records.public import counter_name, encode_ledger_entry, encode_result
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-Value = TypeVar("Value")
-
-_DECODED_ROWS = 8192
-"""Rows that a stage keeps decoded: those that are under way are read again at once."""
 
 RESULT_TYPE = "payments.result"
 ENTRY_TYPE = "accounts.entry"
@@ -83,27 +72,6 @@ def accounts_stage(settings: Settings) -> Stage:
     )
 
 
-class _Decoded(Generic[Value]):
-    """Rows as the domain has them, for as long as the journal's row is the very same."""
-
-    def __init__(self, decode: Callable[[bytes], Value]) -> None:
-        self._decode = decode
-        self._held: dict[bytes, tuple[bytes, Value]] = {}
-
-    def get(self, key: bytes, row: bytes | None) -> Value | None:
-        """Return the row decoded; None where there is none."""
-        if row is None:
-            return None
-        held = self._held.get(key)
-        return held[1] if held is not None and held[0] is row else self._decode(row)
-
-    def put(self, key: bytes, row: bytes, value: Value) -> None:
-        """Keep what ``row`` was encoded from. If the decision is discarded, it is never found."""
-        if len(self._held) >= _DECODED_ROWS:
-            self._held.clear()
-        self._held[key] = row, value
-
-
 class PaymentsLogic:
     """Decides payments, answers every command once, and closes windows."""
 
@@ -117,7 +85,7 @@ class PaymentsLogic:
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._windows: dict[int, Windows] = {}
-        self._rows = _Decoded[Payment](decode_payment)
+        self._rows = DecodedRows[Payment](decode_payment)
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Decide a command, or how a transfer ended."""
@@ -258,8 +226,8 @@ class AccountsLogic:
         self._ledger = settings.topic("accounts.ledger")
         self._inbox = settings.topic("payments.inbox")
         self._opening = Opening(settings.opening_balance, settings.default_currency)
-        self._rows = _Decoded[Account](decode_account)
-        self._counters = _Decoded[CounterAccount](decode_counter)
+        self._rows = DecodedRows[Account](decode_account)
+        self._counters = DecodedRows[CounterAccount](decode_counter)
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Post one transfer, or decline it."""

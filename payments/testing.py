@@ -19,13 +19,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from payments.app import create_app
-from payments.domain.account import LedgerEntry
-from payments.domain.results import Result
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Headers, TopicPartition
 from payments.engine.memory import MemoryLog, StoredRecord
 from payments.engine.partitioner import partition_of
 from payments.engine.stage import topics_of
+from payments.records.public import LedgerEntry, Result
 from payments.settings import Settings
 
 LIMIT_SECONDS = 10.0

@@ -6,13 +6,9 @@ changes one after it was made (they are not frozen, because that doubles the cos
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from json.encoder import encode_basestring as quoted
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, TypeAdapter
-
-from payments.domain.results import Reason, iso_time, nullable
+from payments.domain.results import Reason
 
 MAX_BALANCE = 10**18
 Kind = Literal["make", "deposit", "rollback", "opening"]
@@ -76,20 +72,6 @@ class Posting(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-class LedgerEntry(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """The public record of an entry; ``payment`` is null in an opening."""
-
-    account: str
-    sequence: int
-    payment: str | None
-    kind: Kind
-    amount: int
-    balance: int
-    currency: str
-    counter_account: str
-    time: str
-
-
 def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Posting | Reason:
     """Apply a transfer to an account; a reason means that it is declined and leaves no trace."""
     steps = [transfer]
@@ -114,62 +96,8 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
     return Posting(account, tuple(entries))
 
 
-def counter_name(counter: Counter, partition: int) -> str:
-    """Return the name of a partition's counter-account: ``sales/3``."""
-    return f"{counter}/{partition}"
-
-
 def post_counter(row: CounterAccount | None, entry: Entry) -> CounterAccount:
     """Apply the second leg of an entry to its counter-account."""
     balances = {} if row is None else row.balances
     currency, amount = entry.transfer.currency, entry.transfer.amount
     return CounterAccount({**balances, currency: balances.get(currency, 0) - amount})
-
-
-def encode_transfer(transfer: Transfer, payment: str) -> bytes:
-    """Return the message that asks the accounts stage for a payment's transfer."""
-    return (
-        f'{{"kind":"{transfer.kind}","account":{quoted(transfer.account)},'
-        f'"amount":{transfer.amount},"currency":"{transfer.currency}",'
-        f'"counter":"{transfer.counter}","payment":{quoted(payment)}}}'
-    ).encode()
-
-
-def encode_ledger_entry(entry: Entry, *, partition: int, time_ms: int) -> bytes:
-    """Return the bytes of the ``LedgerEntry``: written by hand, because every payment has one."""
-    step, account = entry
-    return (
-        f'{{"account":{quoted(step.account)},"sequence":{account.sequence},'
-        f'"payment":{nullable(step.payment)},"kind":"{step.kind}","amount":{step.amount},'
-        f'"balance":{account.balance},"currency":"{step.currency}","counter_account":'
-        f'"{counter_name(step.counter, partition)}","time":"{iso_time(time_ms)}"}}'
-    ).encode()
-
-
-def encode_account(account: Account) -> bytes:
-    """Return the row of an account."""
-    return (
-        f'{{"balance":{account.balance},"sequence":{account.sequence},'
-        f'"currency":"{account.currency}"}}'
-    ).encode()
-
-
-def encode_counter(row: CounterAccount) -> bytes:
-    """Return the row of a counter-account."""
-    balances = ",".join([f'"{currency}":{amount}' for currency, amount in row.balances.items()])
-    return f'{{"balances":{{{balances}}}}}'.encode()
-
-
-def encode_settled(settled: Settled) -> bytes:
-    """Return the message that tells a payment how its transfer ended."""
-    return (
-        f'{{"ok":{"true" if settled.ok else "false"},"reason":{nullable(settled.reason)}}}'.encode()
-    )
-
-
-# The validators themselves: the adapters' methods only call them, and cost as much again.
-decode_transfer = TypeAdapter(Transfer).validator.validate_json
-decode_account = TypeAdapter(Account).validator.validate_json
-decode_counter = TypeAdapter(CounterAccount).validator.validate_json
-# There are few different settlements, and each is a value.
-decode_settled = lru_cache(maxsize=64)(TypeAdapter(Settled).validator.validate_json)

@@ -17,10 +17,7 @@ the state as it was: their answers say ``replayed``.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Literal, NamedTuple
-
-from pydantic import TypeAdapter
 
 from payments.domain.account import Counter, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
@@ -121,10 +118,6 @@ class ImpossibleTransition(Exception):  # noqa: N818  # it names a cell of the t
 
 
 Message = Received | Settled | WindowCloses
-_PAYMENT = TypeAdapter(Payment)
-# The adapter's own methods only call these, and cost as much again.
-encode_payment = partial(_PAYMENT.serializer.to_json, exclude_defaults=True)
-decode_payment = _PAYMENT.validator.validate_json
 
 
 def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: Policy) -> Decision:

@@ -1,13 +1,8 @@
 """What a command is answered with: outcomes, the closed list of reasons, the result record."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
-from json.encoder import encode_basestring as quoted
 from typing import Literal, NamedTuple
-
-from pydantic import BaseModel
 
 Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED")
 
@@ -76,46 +71,3 @@ class Answer(NamedTuple):
     replayed: bool = False
     state: str | None = None
     request: Request | None = None  # What the payment is, not what the command asked for.
-
-
-class Result(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """The public record of an answer; what does not apply is null, and no field is absent."""
-
-    payment: str
-    command: str | None
-    type: Literal["make", "deposit", "cancel", "get", "expire"] | None
-    outcome: Outcome
-    reason: Reason | None
-    message: str | None
-    replayed: bool
-    state: str | None
-    account: str | None
-    amount: int | None
-    currency: str | None
-    time: str
-
-
-@lru_cache(maxsize=4096)
-def iso_time(time_ms: int) -> str:
-    """Return epoch milliseconds as public records write them: ``2026-01-01T00:00:00.000Z``."""
-    return f"{datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:-6]}.{time_ms % 1000:03d}Z"
-
-
-def nullable(text: str | None) -> str:
-    """Return a text or None as JSON."""
-    return "null" if text is None else quoted(text)
-
-
-def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
-    """Return the bytes of a ``Result``: written by hand, because every command pays for it."""
-    command, type_, outcome, reason, message, replayed, state, request = answer
-    asked = '"account":null,"amount":null,"currency":null'
-    if request is not None:
-        asked = f'"account":{quoted(request.account)},"amount":{request.amount}'
-        asked += f',"currency":"{request.currency}"'
-    return (
-        f'{{"payment":{quoted(payment)},"command":{nullable(command)},"type":{nullable(type_)},'
-        f'"outcome":{quoted(outcome)},"reason":{nullable(reason)},"message":{nullable(message)},'
-        f'"replayed":{"true" if replayed else "false"},"state":{nullable(state)},{asked},'
-        f'"time":"{iso_time(time_ms)}"}}'
-    ).encode(errors="replace")

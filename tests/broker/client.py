@@ -29,7 +29,9 @@ class Client:
         self.sent: list[str] = []
         self.results: dict[str, list[dict[str, Any]]] = {}
         self.notices: list[dict[str, Any]] = []
-        self._producer = AIOKafkaProducer(**settings.connection(), linger_ms=2)
+        self._producer = AIOKafkaProducer(
+            **settings.connection(), linger_ms=2, enable_idempotence=True
+        )
         self._consumer = AIOKafkaConsumer(
             settings.topic("payments.results"),
             **settings.connection(),

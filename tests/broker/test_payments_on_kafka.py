@@ -5,18 +5,25 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from payments.domain.results import Result
+from dev.local_broker import LocalBroker
+from payments.engine.engine import Engine
+from payments.engine.kafka import KafkaLog
 from payments.engine.kafka.fencing import prove_fencing
+from payments.engine.log import Batch, Lane, TopicPartition
+from payments.engine.reading import Delivery
+from payments.records.public import Result
 from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
 from tests.broker_fixture import Installations
 
 from .client import Client, WorkerProcess, audit, read_all
 
-MAKE = {"type": "make", "account": "abc", "amount": 100, "currency": "EUR"}
+MAKE = {"type": "make", "account": "abc", "amount": 100}
 OPENING = 100_000
 StartWorker = Callable[..., Awaitable[WorkerProcess]]
 
@@ -38,6 +45,8 @@ async def start_worker() -> AsyncIterator[StartWorker]:
     yield start
     for worker in started:
         await worker.kill()
+        # Shown by pytest when the test has failed.
+        sys.stdout.write(f"{worker.log}:\n{worker.log.read_text()[-5000:]}\n")
         worker.log.unlink()
 
 
@@ -114,7 +123,7 @@ async def load(client: Client, payments: int, stop: asyncio.Event, prefix: str =
     """Send makes, repeats and cancels from several partitioners until ``payments`` are sent."""
     for number in range(payments):
         payment = f"{prefix}-{number}"
-        command = {"type": "make", "account": f"acct-{number % 20}", "amount": 1, "currency": "EUR"}
+        command = {"type": "make", "account": f"acct-{number % 20}", "amount": 1}
         await client.post(payment, command, wrong_partition=number % 5 == 0)
         if number % 4 == 0:
             await client.post(payment, command, wrong_partition=number % 8 == 0)
@@ -230,6 +239,72 @@ async def test_a_stale_owner_is_refused_in_the_very_moment_after_a_takeover(
     topic = settings.topic("payments.dead-letters")
     report = await prove_fencing(settings.connection(), topic, rounds=200, partitions=2)
     assert report == (400, 0)
+
+
+async def test_what_was_journalled_but_not_published_is_published_by_the_next_owner(
+    settings: Settings, start_worker: StartWorker
+) -> None:
+    log = UnpublishingLog(settings.connection())
+    dead = asyncio.Event()
+
+    async def deliver(delivery: Delivery) -> None:
+        await engine.handle(delivery)
+
+    engine = Engine(
+        app_id=settings.app_id,
+        stages=[payments_stage(settings), accounts_stage(settings)],
+        log=log,
+        deliver=deliver,
+        on_failure=lambda _: dead.set(),
+    )
+    await engine.start()
+    topics = {topic for stage in engine.stages.values() for topic in stage.inputs}
+    await engine.assign({TopicPartition(t, p) for t in topics for p in range(settings.partitions)})
+    engine.resume()
+    async with Client(settings) as client:
+        for number in range(40):
+            await client.post(f"pay-{number}", MAKE | {"account": f"acct-{number}"})
+        await asyncio.wait_for(dead.wait(), 30)
+        assert not client.results
+        await engine.stop()
+        heir = await start_worker(settings)
+        await client.answered()
+        await audit(settings, client, opening_balance=OPENING)
+    assert "outputs republished" in heir.log.read_text()
+    assert " 0 outputs republished" not in heir.log.read_text()
+
+
+class UnpublishingLog(KafkaLog):
+    """A log on which a worker dies before it has published anything."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__(arguments)
+        append = self.append
+
+        async def append_or_die(
+            batches: Sequence[Batch], lane: Lane
+        ) -> Mapping[TopicPartition, int]:
+            if lane is Lane.PUBLISH:
+                raise ConnectionAbortedError
+            return await append(batches, lane)
+
+        self.append = append_or_die
+
+
+async def test_a_broker_killed_under_load_loses_and_doubles_nothing(
+    installations: Installations, local_broker: LocalBroker, start_worker: StartWorker
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    worker = await start_worker(settings)
+    async with Client(settings) as client:
+        sending = asyncio.create_task(load(client, 2000, asyncio.Event()))
+        await client.until(lambda: len(client.results) > 300)
+        await asyncio.to_thread(local_broker.kill)
+        await asyncio.to_thread(local_broker.start)
+        await sending
+        await client.answered()
+        await audit(settings, client, opening_balance=OPENING)
+    assert worker.process.poll() is None, worker.log.read_text()[-2000:]
 
 
 async def test_payments_expire_after_a_restart_with_a_notice_and_a_tombstone(

@@ -2,35 +2,30 @@
 
 from collections import defaultdict, deque
 
-from payments.domain.account import (
-    LedgerEntry,
-    Opening,
-    Settled,
-    counter_name,
+from payments.domain.account import Opening, Settled, post, post_counter
+from payments.domain.payment import Message, Policy, Received, WindowCloses, decide
+from payments.domain.results import Reason
+from payments.expiry import Windows, window_of
+from payments.records.commands import parse_command
+from payments.records.internal import (
     decode_account,
     decode_counter,
+    decode_payment,
     decode_settled,
     decode_transfer,
     encode_account,
     encode_counter,
-    encode_ledger_entry,
+    encode_payment,
     encode_settled,
     encode_transfer,
-    post,
-    post_counter,
 )
-from payments.domain.commands import parse_command
-from payments.domain.expiry import Windows, window_of
-from payments.domain.payment import (
-    Message,
-    Policy,
-    Received,
-    WindowCloses,
-    decide,
-    decode_payment,
-    encode_payment,
+from payments.records.public import (
+    LedgerEntry,
+    Result,
+    counter_name,
+    encode_ledger_entry,
+    encode_result,
 )
-from payments.domain.results import Reason, Result, encode_result
 
 WIDTH_MS, RETENTION_MS, MAX_WAITERS = 10, 50, 3
 

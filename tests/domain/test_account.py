@@ -12,26 +12,14 @@ from payments.domain.account import (
     Account,
     CounterAccount,
     Entry,
-    Kind,
-    LedgerEntry,
     Opening,
     Posting,
-    Settled,
     Transfer,
-    counter_name,
-    decode_account,
-    decode_counter,
-    decode_settled,
-    decode_transfer,
-    encode_account,
-    encode_counter,
-    encode_ledger_entry,
-    encode_settled,
-    encode_transfer,
     post,
     post_counter,
 )
 from payments.domain.results import Reason
+from payments.records.public import encode_ledger_entry
 
 NO_OPENING = Opening(0, "EUR")
 OPENING = Opening(1_000, "EUR")
@@ -144,15 +132,6 @@ def test_an_account_with_an_opening_balance_is_opened_by_an_entry_of_its_own() -
     ]
 
 
-def test_the_fields_of_a_ledger_entry_have_a_fixed_order() -> None:
-    posting = post(Account(5, 1, "EUR"), make(5), opening=OPENING)
-    assert isinstance(posting, Posting)
-    assert encode_ledger_entry(posting.entries[0], partition=0, time_ms=0) == (
-        b'{"account":"abc","sequence":2,"payment":"p1","kind":"make","amount":-5,"balance":0,'
-        b'"currency":"EUR","counter_account":"sales/0","time":"1970-01-01T00:00:00.000Z"}'
-    )
-
-
 def test_the_second_leg_goes_to_the_counter_account_of_its_currency() -> None:
     euro = Entry(make(100), Account(0, 1, "EUR"))
     dollar = Entry(make(7, "USD"), Account(0, 1, "USD"))
@@ -161,57 +140,6 @@ def test_the_second_leg_goes_to_the_counter_account_of_its_currency() -> None:
     assert first == CounterAccount({"EUR": 100})
     assert second == CounterAccount({"EUR": 100, "USD": 7})
     assert post_counter(second, euro) == CounterAccount({"EUR": 200, "USD": 7})
-    assert counter_name("sales", 3) == "sales/3"
-
-
-names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
-kinds: st.SearchStrategy[Kind] = st.sampled_from(["make", "deposit", "rollback"])
-
-
-@given(names, names, kinds, st.integers(-(10**15), 10**15), st.sampled_from(["EUR", "USD"]))
-def test_a_transfer_survives_its_codec_with_its_payment(
-    payment: str, account: str, kind: Kind, amount: int, currency: str
-) -> None:
-    transfer = Transfer(kind, account, amount, currency, "sales")
-    sent = Transfer(kind, account, amount, currency, "sales", payment)
-    assert decode_transfer(encode_transfer(transfer, payment)) == sent
-
-
-@given(names, names, st.integers(-(10**15), 10**15), st.integers(0, 2 * 10**18))
-def test_a_ledger_entry_is_parsed_back(
-    payment: str, account: str, amount: int, balance: int
-) -> None:
-    transfer = Transfer("rollback", account, amount, "EUR", "world", payment)
-    value = encode_ledger_entry(
-        Entry(transfer, Account(balance, 8, "EUR")), partition=2, time_ms=TIME_MS
-    )
-    assert LedgerEntry.model_validate_json(value) == LedgerEntry(
-        account=account,
-        sequence=8,
-        payment=payment,
-        kind="rollback",
-        amount=amount,
-        balance=balance,
-        currency="EUR",
-        counter_account="world/2",
-        time="2026-01-01T00:00:00.007Z",
-    )
-
-
-@pytest.mark.parametrize(
-    "settled", [Settled(ok=True), *(Settled(ok=False, reason=r) for r in Reason)]
-)
-def test_a_settlement_survives_its_codec(settled: Settled) -> None:
-    assert decode_settled(encode_settled(settled)) == settled
-
-
-def test_rows_survive_their_codecs_and_are_readable() -> None:
-    account = Account(0, 12, "EUR")
-    assert encode_account(account) == b'{"balance":0,"sequence":12,"currency":"EUR"}'
-    assert decode_account(encode_account(account)) == account
-    counter = CounterAccount({"EUR": -100_000, "USD": 10**30})
-    assert encode_counter(CounterAccount({"EUR": -100_000})) == b'{"balances":{"EUR":-100000}}'
-    assert decode_counter(encode_counter(counter)) == counter
 
 
 amounts = st.one_of(st.integers(1, 50), st.integers(10**15 - 5, 10**15))

@@ -1,15 +1,20 @@
 """Payments, accounts and expiry together, in any order of events, against the model."""
 
 from collections import Counter, defaultdict, deque
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from payments.domain.account import LedgerEntry, Opening, decode_account, decode_counter
+from payments.domain.account import Opening
 from payments.domain.payment import Policy
+from payments.records.internal import decode_account, decode_counter
 from tests.domain.model import Asked, Model
 from tests.domain.system import MAX_WAITERS, System
+
+if TYPE_CHECKING:
+    from payments.records.public import LedgerEntry
 
 payments = st.sampled_from(["p1", "p2", "p3"])
 accounts = st.sampled_from(["a", "b"])

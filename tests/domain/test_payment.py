@@ -1,10 +1,10 @@
-"""The rules of payments that are not in the table, and the row's codec."""
+"""The rules of payments that are not in the table."""
 
 import pytest
 
 from payments.domain.account import Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Get, Make
-from payments.domain.payment import Payment, Policy, decode_payment, encode_payment
+from payments.domain.payment import Policy
 from payments.domain.results import Outcome, Reason
 from tests.domain.expectations import MAKE, REQUEST, ROWS, WAITING, run, send
 
@@ -95,20 +95,3 @@ def test_a_deposit_moves_money_the_other_way_and_back() -> None:
     completed = run(started.payment, Settled(ok=True)).payment
     undone = send(completed, Cancel())
     assert undone.transfer == Transfer("rollback", "abc", -100, "EUR", "world")
-
-
-@pytest.mark.parametrize("row", list(ROWS.values())[1:])
-def test_a_row_survives_its_codec(row: Payment) -> None:
-    assert decode_payment(encode_payment(row)) == row
-
-
-def test_a_row_is_compact_readable_json_without_absent_fields() -> None:
-    row = ROWS["pending"]
-    assert row is not None
-    assert encode_payment(row) == (
-        b'{"state":"pending","time_ms":1000,"request":{"type":"make","account":"abc",'
-        b'"amount":100,"currency":"EUR"},"waiters":[["m1","make",false]]}'
-    )
-    first = ROWS["cancelled first"]
-    assert first is not None
-    assert encode_payment(first) == b'{"state":"cancelled","time_ms":1000,"reason":"prevented"}'

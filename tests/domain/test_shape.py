@@ -1,4 +1,4 @@
-"""The shape of the domain: what it may import, and that the documents drawn from it are current."""
+"""The shape of the code: who may import whom, how long it may be, and that drawn documents fit."""
 
 import ast
 import importlib.util
@@ -7,39 +7,113 @@ from pathlib import Path
 
 import pytest
 
-import payments.domain
+import payments
 from payments.domain.results import Reason
 
 REPOSITORY = Path(__file__).parents[2]
-FILES = sorted(Path(payments.domain.__file__).parent.glob("*.py"))
+PACKAGE = Path(payments.__file__).parent
+MODULES = {
+    ".".join(("payments", *file.relative_to(PACKAGE).with_suffix("").parts)): file
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
 IMPURE = {"asyncio", "io", "logging", "os", "pathlib", "random", "socket", "threading", "time"}
+MAX_DOMAIN_LINES, MAX_FILE_LINES = 499, 300
 
 
-def imports(file: Path) -> set[str]:
-    """Return the modules that a file imports, in full."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(f"{'.' * node.level}{node.module or ''}")
+def inside(package: str) -> list[str]:
+    """Return the modules of a package; there must be some."""
+    found = [module for module in MODULES if is_in(module, package)]
+    assert found, f"no module in {package}"
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_domain_imports_the_standard_library_and_pydantic_only(file: Path) -> None:
-    for module in imports(file):
-        top = module.partition(".")[0]
-        allowed = top in sys.stdlib_module_names or top == "pydantic"
-        assert allowed or module.startswith("payments.domain."), module
-        assert top not in IMPURE, module
+def is_in(module: str, *packages: str) -> bool:
+    """Return whether a module is one of the packages or in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_domain_never_asks_for_the_time(file: Path) -> None:
+def imported(module: str, source: str) -> set[str]:
+    """Return what a module imports, anywhere in it: ``from a import b`` may be the module a.b."""
+    found: set[str] = set()
+    parent = module.removesuffix(".__init__") if module.endswith("__init__") else None
+    package = parent or module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(name, package)
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imports(module: str) -> set[str]:
+    """Return what a module of this package imports."""
+    return imported(module, MODULES[module].read_text(encoding="utf-8"))
+
+
+def lines(module: str) -> int:
+    """Return the number of physical lines, as ``wc -l`` counts them."""
+    return MODULES[module].read_bytes().count(b"\n")
+
+
+def is_standard(name: str) -> bool:
+    """Return whether a module is in the standard library or pydantic."""
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top == "pydantic"
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import payments.domain.account as a", {"payments.domain.account"}),
+        ("from payments import domain", {"payments.domain"}),
+        ("from ..domain import account", {"payments.domain.account"}),
+        ("from .. import stages", {"payments.stages"}),
+        ("def f():\n    from payments.stages import x", {"payments.stages.x"}),
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(source: str, names: set[str]) -> None:
+    assert imported("payments.engine.engine", source) == names
+    assert imported("payments.engine.__init__", source) == names
+
+
+@pytest.mark.parametrize("module", inside("payments.domain"))
+def test_the_domain_imports_the_standard_library_and_pydantic_only(module: str) -> None:
+    for name in imports(module):
+        assert is_standard(name) or is_in(name, "payments.domain"), name
+        assert name.partition(".")[0] not in IMPURE, name
+
+
+@pytest.mark.parametrize("module", [*inside("payments.records"), "payments.expiry"])
+def test_records_and_expiry_stand_on_the_domain_alone(module: str) -> None:
+    for name in imports(module):
+        allowed = is_in(name, "payments.domain", "payments.records")
+        assert is_standard(name) or allowed, name
+        assert name.partition(".")[0] not in IMPURE, name
+
+
+@pytest.mark.parametrize("module", inside("payments.engine"))
+def test_the_engine_knows_nothing_of_payments(module: str) -> None:
+    for name in imports(module):
+        forbidden = ("payments.domain", "payments.records", "payments.stages", "payments.expiry")
+        assert not is_in(name, *forbidden), name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_is_longer_than_300_lines(module: str) -> None:
+    assert lines(module) <= MAX_FILE_LINES
+
+
+def test_the_domain_as_a_whole_is_under_500_lines() -> None:
+    assert sum(map(lines, inside("payments.domain"))) <= MAX_DOMAIN_LINES
+
+
+@pytest.mark.parametrize("module", inside("payments.domain"))
+def test_the_domain_never_asks_for_the_time(module: str) -> None:
     names = {
         node.attr
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
     }
     assert not names & {"now", "utcnow", "today"}

@@ -1,7 +1,6 @@
 """Appends over a broker that answers badly: retried with the same bytes, or the end."""
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from aiokafka import errors
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.kafka import appender as appender_module
 from payments.engine.kafka.appender import Appender
+from payments.engine.kafka.wire import Produced
 from payments.engine.log import NO_HEADERS, SEQUENCE_MODULUS, Batch, Lane, TopicPartition, Writer
 
 AT, OTHER = TopicPartition("results", 0), TopicPartition("results", 1)
@@ -39,14 +39,15 @@ class Brokers:
     async def send(self, node: int, request: Any, lane: Lane) -> Any:
         """Answer, and note what was sent."""
         batches = {
-            TopicPartition(topic, p): data for topic, parts in request._topics for p, data in parts
+            TopicPartition(topic, p): data
+            for topic, parts in request.batches.items()
+            for p, data in parts
         }
         self.sent.append((node, batches))
         answer = self.answers.pop(0) if self.answers else (lambda _: 0)
         if isinstance(answer, Exception):
             raise answer
-        topics = [(at.topic, [(at.partition, answer(at), 42, -1)]) for at in batches]
-        return SimpleNamespace(topics=topics)
+        return [Produced(*at, answer(at), 42) for at in batches]
 
 
 def batch(at: TopicPartition = AT, writer: Writer | None = None) -> Batch:

@@ -108,7 +108,7 @@ def test_the_worker_gets_its_options_and_gives_its_exit_code(
 ) -> None:
     calls: list[tuple[str | None, dict[str, Any]]] = []
 
-    def run_worker(settings: Settings, **options: Any) -> int:  # noqa: ANN401 - as called
+    def run_worker(settings: Settings, **options: Any) -> int:
         calls.append((settings.instance_id, options))
         return 70
 

@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import errors
-from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from payments.engine.errors import FailStop
 from payments.engine.log import Batch, Lane, TopicPartition
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
+from .wire import Produce, Produced
 
 _MAGIC = 2
-_ACKS_ALL = -1
 _REQUEST_BYTES = 32 * 1024 * 1024
 """Batches of one request; Kafka's ``socket.request.max.bytes`` is 100 MiB."""
 
@@ -131,25 +130,19 @@ class Appender:
         topics: dict[str, list[tuple[int, bytes]]] = {}
         for at, batch in encoded.items():
             topics.setdefault(at.topic, []).append((at.partition, batch))
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=_ACKS_ALL,
-            timeout=self._connection.request_timeout_ms,
-            topics=list(topics.items()),
-        )
+        request = Produce(topics, self._connection.request_timeout_ms)
         try:
-            response = await self._connection.send(node, request, lane)
+            response: list[Produced] = await self._connection.send(node, request, lane)
         except RETRIABLE as lost:
             return Sent({}, dict.fromkeys(encoded, lost))
         sent = Sent({}, {})
-        for topic, partitions in response.topics:
-            for partition, code, offset, *_ in partitions:
-                at = TopicPartition(topic, partition)
-                error = error_for(code)
-                # A duplicate is an append of ours whose acknowledgement was lost.
-                if error is None or error is errors.DuplicateSequenceNumber:
-                    sent.offsets[at] = offset
-                else:
-                    refusal = error(str(at))
-                    sent.errors[at] = refusal
+        for topic, partition, code, offset in response:
+            at = TopicPartition(topic, partition)
+            error = error_for(code)
+            # A duplicate is an append of ours whose acknowledgement was lost.
+            if error is None or error is errors.DuplicateSequenceNumber:
+                sent.offsets[at] = offset
+            else:
+                refusal = error(str(at))
+                sent.errors[at] = refusal
         return sent

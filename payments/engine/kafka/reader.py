@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import errors
-from aiokafka.protocol.fetch import FetchRequest
 
 from payments.engine.errors import FailStop, PositionLost
 from payments.engine.log import TopicPartition
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .fetched import Fetched, FetchedRecord, unpack
+from .wire import Fetch
 
 _FETCH_WAIT_MS = 250
 """How long a broker may hold a fetch when it has nothing; also what a new assignment may wait."""
@@ -38,6 +38,8 @@ class KafkaReader:
         self._committed_only = committed_only
         self._positions: Positions = {}
         self._fetches: dict[int, asyncio.Task[dict[TopicPartition, Fetched]]] = {}
+        self._leaders = 0
+        """Nodes that led something when the partitions were last grouped by them."""
         self._patience: Patience | None = None
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -81,6 +83,8 @@ class KafkaReader:
 
         Partitions without a leader are left out until they have one: the others go on.
         """
+        if self._fetches and len(self._fetches) == self._leaders:
+            return
         nodes: dict[int, Positions] = {}
         for at, position in self._positions.items():
             node = self._connection.leader(at)
@@ -88,6 +92,7 @@ class KafkaReader:
                 self._connection.request_refresh()
             else:
                 nodes.setdefault(node, {})[at] = position
+        self._leaders = len(nodes)
         if not nodes:
             message = "no partition has a leader"
             raise errors.LeaderNotAvailableError(message)
@@ -104,33 +109,34 @@ class KafkaReader:
         return {at: records for at, (records, _) in fetched.items() if records}
 
     async def _fetch(self, node: int, positions: Positions) -> dict[TopicPartition, Fetched]:
-        topics: dict[str, list[tuple[int, int, int]]] = {}
+        topics: dict[str, list[tuple[int, int]]] = {}
         for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position, _PARTITION_BYTES))
-        request = FetchRequest(
-            _FETCH_WAIT_MS,
-            _MIN_BYTES,
-            _MAX_BYTES,
-            _READ_COMMITTED if self._committed_only else _READ_UNCOMMITTED,
-            list(topics.items()),
+            topics.setdefault(at.topic, []).append((at.partition, position))
+        request = Fetch(
+            topics,
+            wait_ms=_FETCH_WAIT_MS,
+            min_bytes=_MIN_BYTES,
+            max_bytes=_MAX_BYTES,
+            partition_bytes=_PARTITION_BYTES,
+            committed_only=self._committed_only,
         )
-        response = await self._connection.send(node, request)
+        code, parts = await self._connection.send(node, request)
+        if (error := error_for(code)) is not None:
+            raise error(f"the fetch from node {node}")
         found: dict[TopicPartition, Fetched] = {}
         retriable: Exception | None = None
-        # From version 11 on a preferred replica (KIP-392) stands before the records.
-        aborted_at = -3 if response.API_VERSION >= _VERSION_WITH_REPLICA else -2
-        for topic, partitions in response.topics:
-            for partition, code, _, _, *more in partitions:
-                at = TopicPartition(topic, partition)
-                error = error_for(code)
-                if error is None:
-                    aborted = more[aborted_at] or () if self._committed_only else None
-                    found[at] = unpack(at, more[-1], positions[at], aborted)
-                elif issubclass(error, RETRIABLE):
-                    retriable = error(str(at))
-                    self._connection.request_refresh()
-                else:
-                    raise _refusal(at, positions[at], error)
+        for topic, partition, partition_code, aborted, batches in parts:
+            at = TopicPartition(topic, partition)
+            error = error_for(partition_code)
+            if error is None:
+                if batches:
+                    seen = aborted if self._committed_only else None
+                    found[at] = unpack(at, batches, positions[at], seen)
+            elif issubclass(error, RETRIABLE):
+                retriable = error(str(at))
+                self._connection.request_refresh()
+            else:
+                raise _refusal(at, positions[at], error)
         if retriable is not None and not any(fetched.records for fetched in found.values()):
             raise retriable
         return found

@@ -1,16 +1,17 @@
-"""Results: the public record of an answer."""
+"""Results and ledger entries: what anyone may read is written as published, and parsed back."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from payments.domain.account import Account, Entry, Transfer
 from payments.domain.payment import State
-from payments.domain.results import (
-    Answer,
-    Outcome,
-    Reason,
-    Request,
+from payments.domain.results import Answer, Outcome, Reason, Request
+from payments.records.public import (
+    LedgerEntry,
     Result,
+    counter_name,
+    encode_ledger_entry,
     encode_result,
     iso_time,
 )
@@ -85,6 +86,43 @@ def test_a_text_that_is_no_unicode_never_stops_a_result() -> None:
     answer = Answer("c1", "get", Outcome.REJECTED, message="\ud800 broke")
     result = Result.model_validate_json(encode_result("p1", answer, TIME_MS))
     assert result.message == "? broke"
+
+
+def test_the_fields_of_a_ledger_entry_have_a_fixed_order() -> None:
+    transfer = Transfer("make", "abc", -5, "EUR", "sales", "p1")
+    entry = Entry(transfer, Account(0, 2, "EUR"))
+    assert encode_ledger_entry(entry, partition=0, time_ms=0) == (
+        b'{"account":"abc","sequence":2,"payment":"p1","kind":"make","amount":-5,"balance":0,'
+        b'"currency":"EUR","counter_account":"sales/0","time":"1970-01-01T00:00:00.000Z"}'
+    )
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
+
+
+@given(names, names, st.integers(-(10**15), 10**15), st.integers(0, 2 * 10**18))
+def test_a_ledger_entry_is_parsed_back(
+    payment: str, account: str, amount: int, balance: int
+) -> None:
+    transfer = Transfer("rollback", account, amount, "EUR", "world", payment)
+    value = encode_ledger_entry(
+        Entry(transfer, Account(balance, 8, "EUR")), partition=2, time_ms=TIME_MS
+    )
+    assert LedgerEntry.model_validate_json(value) == LedgerEntry(
+        account=account,
+        sequence=8,
+        payment=payment,
+        kind="rollback",
+        amount=amount,
+        balance=balance,
+        currency="EUR",
+        counter_account="world/2",
+        time="2026-01-01T00:00:00.000Z",
+    )
+
+
+def test_a_counter_account_is_named_by_its_partition() -> None:
+    assert counter_name("sales", 3) == "sales/3"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 
-from payments.domain.commands import Command, Malformed, parse_command, parse_payment_id
+from payments.domain.commands import Command
 from payments.domain.results import Reason
+from payments.records.commands import Malformed, parse_command, parse_payment_id
 
 MAKE = b'{"type":"make","account":"abc","amount":100}'
 

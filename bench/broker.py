@@ -1,0 +1,44 @@
+"""The broker that is measured on: one of its own for the run, or the one of PAYMENTS_BROKERS."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.broker import kafka_version
+from dev.local_broker import KAFKA_FOLDER, LocalBroker
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredBroker:
+    """Where the broker is, what it is, and its process where that is known."""
+
+    bootstrap: str
+    description: str
+    pid: int | None
+
+
+@contextmanager
+def measured_broker(given_pid: int | None) -> Iterator[MeasuredBroker]:
+    """Return the running broker; one that was started here ends with the block.
+
+    ``given_pid`` is the process of the broker of PAYMENTS_BROKERS, where that is on this machine.
+    """
+    given = os.environ.get("PAYMENTS_BROKERS")
+    if given:
+        description = f"the broker of PAYMENTS_BROKERS ({given}), version not known"
+        yield MeasuredBroker(given, description, given_pid)
+        return
+    # Beside the jars, not in the system's temporary folder: that is often in memory, where a flush
+    # would cost nothing.
+    KAFKA_FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=KAFKA_FOLDER) as folder:
+        broker = LocalBroker(version=kafka_version(), folder=Path(folder))
+        try:
+            broker.start()
+            description = f"Kafka {broker.version} on the same cores"
+            yield MeasuredBroker(broker.bootstrap, description, broker.pid)
+        finally:
+            broker.stop()

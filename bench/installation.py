@@ -1,0 +1,49 @@
+"""A fresh installation for one measurement: topics of its own, deleted afterwards."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from payments.settings import Settings
+from payments.topics import cluster
+from payments.topics_file import Topic, read_topics
+
+OPENING_BALANCE = 10**9
+TOPICS = Path(__file__).parent.parent / "topics.yaml"
+FLUSH = {"flush.messages": "1"}
+"""The broker calls fsync for each append before it answers."""
+
+
+@contextmanager
+def installation(brokers: str, *, partitions: int, flush: bool) -> Iterator[Settings]:
+    """Return settings with a new topic prefix and app id, whose topics exist."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    settings = Settings(
+        brokers=brokers,
+        app_id=name,
+        topic_prefix=f"{name}.",
+        partitions=partitions,
+        opening_balance=OPENING_BALANCE,
+    )
+    extra = FLUSH if flush else {}
+    wanted = tuple(
+        Topic(t.name, t.partitions, t.replication, {**t.configs, **extra})
+        for t in read_topics(TOPICS, settings)
+    )
+    asyncio.run(_apply(settings, wanted))
+    try:
+        yield settings
+    finally:
+        asyncio.run(_delete(settings, wanted))
+
+
+async def _apply(settings: Settings, wanted: tuple[Topic, ...]) -> None:
+    async with cluster(settings) as connected:
+        await connected.apply(await connected.plan(wanted), wanted)
+
+
+async def _delete(settings: Settings, wanted: tuple[Topic, ...]) -> None:
+    async with cluster(settings) as connected:
+        await connected.delete([topic.name for topic in wanted])

@@ -1,0 +1,68 @@
+"""Fill the tables of README.md that are drawn from the code: the payment's states, the settings.
+
+``python -m dev.readme`` does it; a test fails while it has not been done.
+"""
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+from pydantic import SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from docs.draw_states import table as states
+from payments.settings import Settings
+
+README = Path(__file__).parents[1] / "README.md"
+SECRETS = {SecretStr, SecretBytes}
+
+
+def default(field: FieldInfo) -> str:
+    """Return a setting's default as the environment would give it; of a secret, nothing."""
+    secret = SECRETS & {field.annotation, *get_args(field.annotation)}
+    if secret or field.default is None or field.default == "":
+        return ""
+    value = field.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:.15g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def settings(model: type[BaseSettings] = Settings) -> str:
+    """Return the Markdown table of the settings: variable, default, meaning."""
+    prefix = model.model_config.get("env_prefix", "")
+    rows = [["variable", "default", "meaning"], ["---"] * 3]
+    for name, field in model.model_fields.items():
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        rows.append([f"`{prefix}{name.upper()}`", default(field), meaning])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def filled(text: str, section: str, content: str) -> str:
+    """Return the text with the content between the section's two marks; both must be there once."""
+    start, end = f"<!-- {section} -->", f"<!-- /{section} -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"README.md needs {start} and, below it, {end}: each once")
+    before, _, rest = text.partition(start)
+    after = rest.partition(end)[2]
+    return f"{before}{start}\n{content}\n{end}{after}"
+
+
+def current(text: str) -> str:
+    """Return the README's text with its tables as the code has them now."""
+    return filled(filled(text, "states", states()), "settings", settings())
+
+
+def main() -> int:
+    """Write README.md anew where a table has changed."""
+    before = README.read_text(encoding="utf-8")
+    after = current(before)
+    if after != before:
+        README.write_text(after, encoding="utf-8")
+    print("README.md: " + ("tables renewed" if after != before else "nothing to do"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

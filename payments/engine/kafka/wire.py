@@ -1,0 +1,197 @@
+"""Produce and Fetch laid out by hand: the two requests that every payment pays for.
+
+aiokafka describes requests by schemas and walks them field by field; for one request of 16
+partitions that took longer than the broker's answer. The layouts are Kafka's own (protocol guide:
+Produce version 7, Fetch version 11), and aiokafka's connections carry them like its own requests.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from struct import Struct
+from typing import Any, NamedTuple
+
+from aiokafka.errors import IncompatibleBrokerVersion
+
+_INT16, _INT32 = Struct(">h"), Struct(">i")
+_REQUEST_HEADER = Struct(">hhih")  # api key, api version, correlation id, length of the client id
+_PRODUCE = Struct(">hhii")  # no transactional id, acks, timeout, number of topics
+_PRODUCE_PARTITION = Struct(">ii")  # partition, length of the batch
+_PRODUCED = Struct(">ihqqq")  # partition, error, offset, append time, log start
+_FETCH = Struct(">iiiibiii")  # replica, wait, min, max, isolation, session, epoch, topics
+_FETCH_PARTITION = Struct(">iiqqi")  # partition, leader epoch, offset, log start, max bytes
+_FETCH_END = Struct(">ih")  # no forgotten topics, empty rack id
+_FETCHED_HEAD = Struct(">ihii")  # throttle, error, session, number of topics
+_FETCHED = Struct(">ihqqqi")  # partition, error, high watermark, stable, log start, aborted
+_ABORTED = Struct(">qq")  # producer id, first offset
+_FETCHED_END = Struct(">ii")  # preferred replica, length of the records
+_NONE = -1
+_ACKS_ALL = -1
+_NO_SESSION, _NO_SESSION_EPOCH = 0, -1
+
+
+class Produced(NamedTuple):
+    """What became of one batch: an error code, or the offset of its first record."""
+
+    topic: str
+    partition: int
+    code: int
+    offset: int
+
+
+class FetchedBytes(NamedTuple):
+    """What a fetch brought for one partition: an error code, or batches."""
+
+    topic: str
+    partition: int
+    code: int
+    aborted: list[tuple[int, int]]
+    """Producer id and first offset of each aborted transaction."""
+
+    batches: bytes
+
+
+class _Request:
+    """The part of aiokafka's requests that its connections use."""
+
+    API_KEY = 0
+    API_VERSION = 0
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._correlation_id = 0
+        self.RESPONSE_TYPE = self  # The connection calls its ``decode``.
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
+        """Check that the broker knows this version."""
+        first, last = versions.get(self.API_KEY, (0, -1))
+        if not first <= self.API_VERSION <= last:
+            message = (
+                f"the broker does not know version {self.API_VERSION} of {type(self).__name__}"
+            )
+            raise IncompatibleBrokerVersion(message)
+        return self
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> "_Request":
+        """Keep what the header needs; ``encode`` returns it first."""
+        client = client_id.encode()
+        header = _REQUEST_HEADER.pack(self.API_KEY, self.API_VERSION, correlation_id, len(client))
+        self._body = header + client + self._body
+        return _EMPTY
+
+    def encode(self) -> bytes:
+        """Return header and body."""
+        return self._body
+
+    def parse_response_header(self, buffer: BytesIO) -> "_ResponseHeader":
+        """Read the header of the response."""
+        return _ResponseHeader(*_INT32.unpack(buffer.read(4)))
+
+    def decode(self, buffer: BytesIO) -> Any:  # noqa: ANN401 - each request has its own
+        """Read the body of the response."""
+        raise NotImplementedError
+
+
+_EMPTY = _Request(b"")
+
+
+class _ResponseHeader(NamedTuple):
+    correlation_id: int
+
+
+class Produce(_Request):
+    """Batches for partitions of one leader; acknowledged by all replicas in sync."""
+
+    API_KEY = 0
+    API_VERSION = 7
+
+    def __init__(self, batches: Mapping[str, Sequence[tuple[int, bytes]]], timeout_ms: int) -> None:
+        parts = [_PRODUCE.pack(_NONE, _ACKS_ALL, timeout_ms, len(batches))]
+        for topic, partitions in batches.items():
+            parts += (_string(topic), _INT32.pack(len(partitions)))
+            for partition, batch in partitions:
+                parts += (_PRODUCE_PARTITION.pack(partition, len(batch)), batch)
+        super().__init__(b"".join(parts))
+        self.batches = batches
+
+    def decode(self, buffer: BytesIO) -> list[Produced]:
+        """Return what became of each batch."""
+        data, at = buffer.getvalue(), buffer.tell()
+        (topics,) = _INT32.unpack_from(data, at)
+        at += 4
+        found: list[Produced] = []
+        for _ in range(topics):
+            topic, count, at = _topic(data, at)
+            for _ in range(count):
+                partition, code, offset, _, _ = _PRODUCED.unpack_from(data, at)
+                at += _PRODUCED.size
+                found.append(Produced(topic, partition, code, offset))
+        return found
+
+
+class Fetch(_Request):
+    """Records of partitions of one leader, from given offsets on."""
+
+    API_KEY = 1
+    API_VERSION = 11
+
+    def __init__(
+        self,
+        offsets: Mapping[str, Sequence[tuple[int, int]]],
+        *,
+        wait_ms: int,
+        min_bytes: int,
+        max_bytes: int,
+        partition_bytes: int,
+        committed_only: bool,
+    ) -> None:
+        head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only))
+        parts = [_FETCH.pack(*head, _NO_SESSION, _NO_SESSION_EPOCH, len(offsets))]
+        for topic, partitions in offsets.items():
+            parts += (_string(topic), _INT32.pack(len(partitions)))
+            parts += [
+                _FETCH_PARTITION.pack(partition, _NONE, offset, _NONE, partition_bytes)
+                for partition, offset in partitions
+            ]
+        parts.append(_FETCH_END.pack(0, 0))
+        super().__init__(b"".join(parts))
+
+    def decode(self, buffer: BytesIO) -> tuple[int, list[FetchedBytes]]:
+        """Return the error code of the whole, and what came for each partition."""
+        data, at = buffer.getvalue(), buffer.tell()
+        _, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
+        at += _FETCHED_HEAD.size
+        found: list[FetchedBytes] = []
+        for _ in range(topics):
+            topic, count, at = _topic(data, at)
+            for _ in range(count):
+                partition, error, _, _, _, transactions = _FETCHED.unpack_from(data, at)
+                at += _FETCHED.size
+                aborted = list(_aborted(data, at, transactions))
+                at += len(aborted) * _ABORTED.size
+                _, size = _FETCHED_END.unpack_from(data, at)
+                at += _FETCHED_END.size
+                size = max(size, 0)
+                found.append(FetchedBytes(topic, partition, error, aborted, data[at : at + size]))
+                at += size
+        return code, found
+
+
+def _aborted(data: bytes, at: int, count: int) -> Iterator[tuple[int, int]]:
+    for index in range(count):  # -1 for none at all
+        producer_id, first_offset = _ABORTED.unpack_from(data, at + index * _ABORTED.size)
+        yield producer_id, first_offset
+
+
+def _string(text: str) -> bytes:
+    content = text.encode()
+    return _INT16.pack(len(content)) + content
+
+
+def _topic(data: bytes, at: int) -> tuple[str, int, int]:
+    """Read a topic's name and the number of its partitions; return them and the next index."""
+    (size,) = _INT16.unpack_from(data, at)
+    at += 2
+    name = data[at : at + size].decode()
+    at += size
+    (count,) = _INT32.unpack_from(data, at)
+    return name, count, at + 4

@@ -1,0 +1,5 @@
+"""How commands' answers, ledger entries, messages between the stages and rows are written and read.
+
+``commands`` reads what clients send, ``public`` writes what anyone may read, ``internal`` is for
+the stages alone; ``decoded`` keeps rows that would soon be read again.
+"""

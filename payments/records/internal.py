@@ -1,0 +1,53 @@
+"""What only the stages read: their messages to each other, and their rows in the journals."""
+
+from functools import lru_cache, partial
+from json.encoder import encode_basestring as quoted
+
+from pydantic import TypeAdapter
+
+from payments.domain.account import Account, CounterAccount, Settled, Transfer
+from payments.domain.payment import Payment
+from payments.records.public import nullable
+
+_PAYMENT = TypeAdapter(Payment)
+# The adapter's own methods only call these, and cost as much again.
+encode_payment = partial(_PAYMENT.serializer.to_json, exclude_defaults=True)
+decode_payment = _PAYMENT.validator.validate_json
+
+
+def encode_transfer(transfer: Transfer, payment: str) -> bytes:
+    """Return the message that asks the accounts stage for a payment's transfer."""
+    return (
+        f'{{"kind":"{transfer.kind}","account":{quoted(transfer.account)},'
+        f'"amount":{transfer.amount},"currency":"{transfer.currency}",'
+        f'"counter":"{transfer.counter}","payment":{quoted(payment)}}}'
+    ).encode()
+
+
+def encode_account(account: Account) -> bytes:
+    """Return the row of an account."""
+    return (
+        f'{{"balance":{account.balance},"sequence":{account.sequence},'
+        f'"currency":"{account.currency}"}}'
+    ).encode()
+
+
+def encode_counter(row: CounterAccount) -> bytes:
+    """Return the row of a counter-account."""
+    balances = ",".join([f'"{currency}":{amount}' for currency, amount in row.balances.items()])
+    return f'{{"balances":{{{balances}}}}}'.encode()
+
+
+def encode_settled(settled: Settled) -> bytes:
+    """Return the message that tells a payment how its transfer ended."""
+    return (
+        f'{{"ok":{"true" if settled.ok else "false"},"reason":{nullable(settled.reason)}}}'.encode()
+    )
+
+
+# The validators themselves: the adapters' methods only call them, and cost as much again.
+decode_transfer = TypeAdapter(Transfer).validator.validate_json
+decode_account = TypeAdapter(Account).validator.validate_json
+decode_counter = TypeAdapter(CounterAccount).validator.validate_json
+# There are few different settlements, and each is a value.
+decode_settled = lru_cache(maxsize=64)(TypeAdapter(Settled).validator.validate_json)

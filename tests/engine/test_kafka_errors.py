@@ -1,0 +1,244 @@
+"""Reading, claiming and asking for offsets over a broker that answers badly."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import errors
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from payments.engine.errors import FailStop, Fenced, PositionLost
+from payments.engine.kafka import connection as connection_module
+from payments.engine.kafka.claims import Claims
+from payments.engine.kafka.connection import Connection, Patience
+from payments.engine.kafka.offsets import bounds
+from payments.engine.kafka.reader import KafkaReader
+from payments.engine.kafka.wire import FetchedBytes
+from payments.engine.log import Lane, TopicPartition, Writer
+
+AT = TopicPartition("inbox", 0)
+NEXT = TopicPartition("inbox", 1)
+RETRIABLE_CODES = [3, 5, 6, 56]
+
+
+class Brokers:
+    """Answers each request with the next of ``answers``, the last one again and again."""
+
+    delivery_timeout_seconds = 0.3
+    request_timeout_ms = 1000
+
+    def __init__(self, answers: Sequence[Any], leader: int | None = 1) -> None:
+        self.answers = list(answers)
+        self.requests: list[Any] = []
+        self.refreshed = 0
+        self.node: int | None = leader
+        self.client = SimpleNamespace(get_random_node=lambda: self.node)
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the same leader for all; after a refresh there is one."""
+        return self.node
+
+    async def coordinator(self, name: str) -> int:
+        """Return the only node."""
+        return 1
+
+    async def refresh(self) -> None:
+        """Find a leader."""
+        self.request_refresh()
+
+    def request_refresh(self) -> None:
+        """Find a leader."""
+        self.refreshed += 1
+        self.node = 1
+
+    async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+        """Answer, or raise the answer."""
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def batch(*values: bytes) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for index, value in enumerate(values):
+        builder.append(index, 1000, b"k", value, [])
+    return bytes(builder.build())
+
+
+def fetched(code: int = 0, data: bytes = b"", at: TopicPartition = AT) -> FetchedBytes:
+    return FetchedBytes(*at, code, [], data)
+
+
+def reader(brokers: Brokers, *at: TopicPartition) -> KafkaReader:
+    made = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
+    made.assign(dict.fromkeys(at or (AT,), 0))
+    return made
+
+
+async def values(reading: KafkaReader) -> list[bytes | None]:
+    found = await reading.fetch(timeout_seconds=5)
+    await reading.close()
+    return [record.value for records in found.values() for record in records]
+
+
+@pytest.mark.parametrize("code", RETRIABLE_CODES)
+async def test_a_fetch_is_asked_again_after_a_retriable_error(code: int) -> None:
+    brokers = Brokers([(0, [fetched(code)]), (0, [fetched(data=batch(b"a"))])])
+    assert await values(reader(brokers)) == [b"a"]
+    assert brokers.refreshed
+
+
+@pytest.mark.parametrize("error", [errors.KafkaConnectionError(), errors.RequestTimedOutError()])
+async def test_a_fetch_is_asked_again_after_a_lost_connection(error: Exception) -> None:
+    assert await values(reader(Brokers([error, (0, [fetched(data=batch(b"a"))])]))) == [b"a"]
+
+
+async def test_a_fetch_that_failed_as_a_whole_is_asked_again() -> None:
+    assert await values(reader(Brokers([(6, []), (0, [fetched(data=batch(b"a"))])]))) == [b"a"]
+
+
+async def test_records_of_other_partitions_come_beside_an_error() -> None:
+    parts = [fetched(6), fetched(data=batch(b"b"), at=NEXT)]
+    brokers = Brokers([(0, parts)])
+    assert await values(reader(brokers, AT, NEXT)) == [b"b"]
+    assert brokers.refreshed
+
+
+async def test_partitions_without_a_leader_wait_for_one() -> None:
+    brokers = Brokers([(0, [fetched(data=batch(b"a"))])], leader=None)
+    assert await values(reader(brokers)) == [b"a"]
+
+
+async def test_reading_ends_when_no_broker_answers_for_long() -> None:
+    reading = reader(Brokers([errors.KafkaConnectionError()]))
+    with pytest.raises(FailStop, match=r"reading: still .*nothing is lost"):
+        await values(reading)
+
+
+async def test_a_position_that_was_deleted_is_never_reset() -> None:
+    with pytest.raises(PositionLost, match="inbox/0/0 is not in the log any more"):
+        await values(reader(Brokers([(0, [fetched(1)])])))
+
+
+async def test_a_refused_fetch_is_the_end() -> None:
+    with pytest.raises(FailStop, match="reading inbox/0/0 was refused: TopicAuthorization"):
+        await values(reader(Brokers([(0, [fetched(29)])])))
+
+
+async def test_what_was_fetched_for_an_earlier_assignment_is_dropped() -> None:
+    brokers = Brokers([(0, [fetched(data=batch(b"a"))])])
+    reading = reader(brokers)
+    assert await reading.fetch(timeout_seconds=1)
+    reading.assign({})
+    with pytest.raises(FailStop, match="no partition has a leader"):
+        await reading.fetch(timeout_seconds=5)
+    await reading.close()
+
+
+def answer(code: int) -> Any:
+    return SimpleNamespace(
+        error_code=code, producer_id=7, producer_epoch=3, errors=[("inbox", [(0, code)])]
+    )
+
+
+@pytest.mark.parametrize("code", [14, 15, 16, 51])
+async def test_a_claim_waits_for_its_coordinator(code: int) -> None:
+    brokers = Brokers([answer(code), answer(code), answer(0)])
+    writer = await Claims(brokers).claim("words-0", [AT])  # type: ignore[arg-type]
+    assert (writer.producer_id, writer.epoch) == (7, 3)
+    # InitProducerId, and twice AddPartitionsToTxn and EndTxn.
+    assert len(brokers.requests) == 2 + 5
+
+
+@pytest.mark.parametrize("code", [47, 90])
+async def test_a_claim_that_another_worker_took_is_a_fence(code: int) -> None:
+    with pytest.raises(Fenced, match="the claim of words-0 was refused"):
+        await Claims(Brokers([answer(code)])).renew("words-0", Writer(7, 3), [AT])  # type: ignore[arg-type]
+
+
+async def test_a_refused_claim_is_the_end() -> None:
+    with pytest.raises(FailStop, match="the claim of words-0 was refused: Transactional"):
+        await Claims(Brokers([answer(53)])).claim("words-0", [AT])  # type: ignore[arg-type]
+
+
+async def test_partitions_that_can_not_be_added_are_refused() -> None:
+    refused = SimpleNamespace(errors=[("inbox", [(0, 29)])])
+    with pytest.raises(FailStop, match="TopicAuthorizationFailedError"):
+        await Claims(Brokers([refused])).renew("words-0", Writer(7, 3), [AT])  # type: ignore[arg-type]
+
+
+async def test_a_writer_is_asked_for_again_when_no_broker_is_known() -> None:
+    brokers = Brokers([answer(0)], leader=None)
+    assert (await Claims(brokers).new_writer()).producer_id == 7  # type: ignore[arg-type]
+
+
+def offsets(code: int, offset: int = 42) -> Any:
+    return SimpleNamespace(topics=[("inbox", [(0, code, -1, offset)])])
+
+
+@pytest.mark.parametrize("code", RETRIABLE_CODES)
+async def test_offsets_are_asked_for_again_after_a_retriable_error(code: int) -> None:
+    brokers = Brokers([offsets(code), offsets(code), offsets(0)])
+    assert await bounds(brokers, [AT]) == {AT: (42, 42)}  # type: ignore[arg-type]
+
+
+async def test_offsets_wait_for_a_leader() -> None:
+    brokers = Brokers([offsets(0)], leader=None)
+    assert await bounds(brokers, [AT]) == {AT: (42, 42)}  # type: ignore[arg-type]
+
+
+async def test_refused_offsets_are_the_end() -> None:
+    with pytest.raises(FailStop, match="the offsets of inbox/0 were refused"):
+        await bounds(Brokers([offsets(29)]), [AT])  # type: ignore[arg-type]
+
+
+async def test_patience_ends_with_what_was_tried(caplog: pytest.LogCaptureFixture) -> None:
+    patience = Patience("trying", 0.4)
+
+    async def try_for_ever() -> None:
+        while True:
+            await patience.after(OSError("no"))
+
+    with pytest.raises(FailStop, match=r"trying: still .* tries; look at the brokers"):
+        await try_for_ever()
+    assert "trying: OSError('no'), trying again" in caplog.text
+
+
+async def test_connecting_to_nothing_is_tried_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoBroker:
+        """A client that can't connect."""
+
+        def __init__(self, **_: Any) -> None: ...
+
+        async def bootstrap(self) -> None:
+            raise errors.KafkaConnectionError
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(connection_module, "AIOKafkaClient", NoBroker)
+    connection = Connection({"bootstrap_servers": "nowhere:9092"}, delivery_timeout_seconds=0.1)
+    with pytest.raises(FailStop, match="connecting to Kafka"):
+        await connection.start([])
+
+
+async def test_refused_credentials_are_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        """A client whose credentials are refused."""
+
+        def __init__(self, **_: Any) -> None: ...
+
+        async def bootstrap(self) -> None:
+            raise errors.AuthenticationFailedError("wrong password")
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(connection_module, "AIOKafkaClient", Refusing)
+    connection = Connection({"bootstrap_servers": "broker:9092"}, delivery_timeout_seconds=10)
+    with pytest.raises(FailStop, match=r"can't connect to broker:9092: .*wrong password"):
+        await connection.start([])

@@ -1,0 +1,124 @@
+"""Requests laid out by hand have the bytes of aiokafka's schemas, and read what those write."""
+
+from io import BytesIO
+
+import pytest
+from aiokafka.errors import CorruptRecordException, IncompatibleBrokerVersion
+from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
+from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from payments.engine.kafka.fetched import unpack
+from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce, Produced
+from payments.engine.log import TopicPartition
+
+AT = TopicPartition("inbox", 1)
+ABORT, COMMIT = b"\0\0\0\0", b"\0\0\0\1"
+
+
+def test_produce_is_laid_out_as_version_7() -> None:
+    batches = {"a-topic": [(0, b"first"), (7, b"second")], "b": [(1, b"")]}
+    expected = ProduceRequest_v7(None, -1, 5000, list(batches.items()))
+    assert Produce(batches, 5000).encode() == expected.encode()
+
+
+def test_the_answer_to_produce_is_read() -> None:
+    body = ProduceResponse_v7([("a", [(0, 0, 42, -1, 0), (1, 6, -1, -1, -1)])], 0).encode()
+    assert Produce({}, 1).decode(BytesIO(body)) == [
+        Produced("a", 0, 0, 42),
+        Produced("a", 1, 6, -1),
+    ]
+
+
+def test_fetch_is_laid_out_as_version_11() -> None:
+    ours = Fetch(
+        {"a": [(0, 42), (1, 7)]},
+        wait_ms=250,
+        min_bytes=1,
+        max_bytes=1000,
+        partition_bytes=100,
+        committed_only=True,
+    )
+    partitions = [(0, -1, 42, -1, 100), (1, -1, 7, -1, 100)]
+    expected = FetchRequest_v11(-1, 250, 1, 1000, 1, 0, -1, [("a", partitions)], [], "")
+    assert ours.encode() == expected.encode()
+
+
+def test_the_answer_to_fetch_is_read() -> None:
+    partitions = [(0, 0, 9, 9, 0, [(5, 3)], -1, b"batches"), (1, 1, -1, -1, -1, None, -1, b"")]
+    body = FetchResponse_v11(0, 0, 0, [("a", partitions)]).encode()
+    fetch = Fetch({}, wait_ms=0, min_bytes=0, max_bytes=0, partition_bytes=0, committed_only=False)
+    assert fetch.decode(BytesIO(body)) == (
+        0,
+        [FetchedBytes("a", 0, 0, [(5, 3)], b"batches"), FetchedBytes("a", 1, 1, [], b"")],
+    )
+
+
+@pytest.mark.parametrize("versions", [{}, {0: (0, 6)}, {0: (8, 12)}])
+def test_a_broker_that_does_not_know_the_version_is_refused(
+    versions: dict[int, tuple[int, int]],
+) -> None:
+    with pytest.raises(IncompatibleBrokerVersion, match="version 7 of Produce"):
+        Produce({}, 1).prepare(versions)
+
+
+def batch(first: int, values: list[bytes], *, producer: int = -1, transactional: int = 0) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, transactional, producer, 0, 0, 1 << 20)
+    for index, value in enumerate(values):
+        builder.append(index, 1000 + index, b"k", value, [])
+    data = bytearray(builder.build())
+    data[0:8] = first.to_bytes(8, "big")  # The base offset is not in the checksum.
+    return bytes(data)
+
+
+def control(first: int, marker: bytes, *, producer: int) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 20)
+    builder.append(0, 1000, marker, b"\0\0\0\0\0\0", [])
+    data = bytearray(builder.build())
+    data[22] |= 0x20  # The control bit of the attributes; then the checksum again.
+    from aiokafka.record.util import calc_crc32c  # noqa: PLC0415 - only this needs it
+
+    data[17:21] = calc_crc32c(bytes(data[21:])).to_bytes(4, "big")
+    data[0:8] = first.to_bytes(8, "big")
+    return bytes(data)
+
+
+def test_records_are_unpacked_from_the_position_on() -> None:
+    data = batch(10, [b"a", b"b", b"c"]) + batch(20, [b"d"])
+    fetched = unpack(AT, data, 11, None)
+    assert [(r.offset, r.value, r.topic, r.partition) for r in fetched.records] == [
+        (11, b"b", "inbox", 1),
+        (12, b"c", "inbox", 1),
+        (20, b"d", "inbox", 1),
+    ]
+    assert fetched.position == 21
+
+
+def test_control_records_are_passed_but_never_shown() -> None:
+    data = batch(0, [b"a"]) + control(1, ABORT, producer=5) + control(2, COMMIT, producer=6)
+    nothing: list[tuple[int, int]] = []
+    for aborted in (None, nothing):
+        fetched = unpack(AT, data, 0, aborted)
+        assert [r.value for r in fetched.records] == [b"a"]
+        assert fetched.position == 3
+
+
+def test_aborted_records_are_hidden_from_readers_of_committed_ones() -> None:
+    data = (
+        batch(0, [b"aborted"], producer=5, transactional=1)
+        + batch(1, [b"other"], producer=6, transactional=1)
+        + control(2, ABORT, producer=5)
+        + control(3, COMMIT, producer=6)
+        + batch(4, [b"later"], producer=5, transactional=1)
+    )
+    committed = unpack(AT, data, 0, [(5, 0)])
+    assert [r.value for r in committed.records] == [b"other", b"later"]
+    assert committed.position == 5
+    assert [r.value for r in unpack(AT, data, 0, None).records] == [b"aborted", b"other", b"later"]
+
+
+def test_a_batch_with_a_wrong_checksum_is_an_error() -> None:
+    data = bytearray(batch(0, [b"a"]))
+    data[-1] ^= 1
+    with pytest.raises(CorruptRecordException, match="inbox/1 at 0"):
+        unpack(AT, bytes(data), 0, None)

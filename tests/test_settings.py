@@ -1,0 +1,62 @@
+"""Settings: what is refused, and why."""
+
+import pytest
+from pydantic import ValidationError
+
+from payments.domain.currencies import CURRENCIES
+from payments.domain.payment import Payment, State
+from payments.domain.results import Reason, Request
+from payments.engine.limits import Limits
+from payments.records.internal import encode_payment
+from payments.settings import MAX_WAITERS, Settings
+
+LONGEST = "\U0001d11e" * 255  # 255 printable characters of 4 bytes each.
+
+
+def largest_row(waiters: int) -> bytes:
+    longest_reason = max(Reason, key=len)
+    request = Request("deposit", LONGEST, 10**15, "EUR")
+    waiter = (LONGEST, "deposit", False)
+    state = max(State, key=len)
+    return encode_payment(Payment(state, 10**13, request, longest_reason, (waiter,) * waiters))
+
+
+@pytest.mark.parametrize("code", ["EUR", "JPY"])
+def test_the_default_currency_is_one_that_commands_may_name(code: str) -> None:
+    assert Settings(default_currency=code).default_currency in CURRENCIES
+
+
+@pytest.mark.parametrize("code", ["XXX", "ABC", "eur", "EURO", ""])
+def test_any_other_default_currency_is_refused(code: str) -> None:
+    with pytest.raises(ValidationError, match="must be a currency code of ISO 4217") as caught:
+        Settings(default_currency=code)
+    assert caught.value.errors()[0]["loc"] == ("default_currency",)
+
+
+def test_a_row_with_as_many_longest_waiters_as_may_be_set_fits_into_the_journal() -> None:
+    assert LONGEST.isprintable()
+    assert len(largest_row(MAX_WAITERS)) <= Limits().row_bytes
+    assert len(largest_row(MAX_WAITERS + 1)) > Limits().row_bytes, "MAX_WAITERS may be larger"
+
+
+def test_quotes_in_ids_take_no_more_room_than_the_longest_characters() -> None:
+    def row(own: str) -> bytes:
+        return encode_payment(Payment(State.PENDING, 0, None, None, ((own, "make", False),)))
+
+    assert max(len(row(character * 255)) for character in '"\\/\u00e9\U0001d11e') == len(
+        row(LONGEST)
+    )
+
+
+@pytest.mark.parametrize("waiters", [0, MAX_WAITERS + 1])
+def test_max_waiters_is_bounded(waiters: int) -> None:
+    assert Settings().max_waiters == 100
+    assert Settings(max_waiters=MAX_WAITERS).max_waiters == MAX_WAITERS
+    with pytest.raises(ValidationError, match="max_waiters"):
+        Settings(max_waiters=waiters)
+
+
+def test_a_window_is_not_longer_than_the_retention() -> None:
+    assert Settings(retention_seconds=5, window_seconds=5).window_seconds == 5
+    with pytest.raises(ValidationError, match="window_seconds must not exceed retention_seconds"):
+        Settings(retention_seconds=5, window_seconds=5.1)
