@@ -36,11 +36,13 @@ class LocalBroker:
         version: str,
         folder: Path,
         port: int = 0,
+        secure_port: int | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.version = version
         self.folder = folder.resolve()
         self.port = port
+        self.secure_port = secure_port
         self.extra = dict(extra or {})
         self._properties = self.folder / "server.properties"
         self._data = self.folder / "topics"
@@ -115,6 +117,7 @@ class LocalBroker:
             internal_port=free[0],
             controller_port=free[1],
             advertised_port=self.port,
+            secure_port=self.secure_port,
         )
         properties = server_properties(listeners, self._data, self.extra)
         self._properties.write_text(properties_text(properties))

@@ -14,7 +14,9 @@ COMMON = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": ("CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+    "listener.security.protocol.map": (
+        "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"
+    ),
     "inter.broker.listener.name": "INTERNAL",
     # A broker that was killed may register again only when its old session has ended (default 9 s).
     "broker.session.timeout.ms": "4000",
@@ -42,6 +44,8 @@ class Listeners:
     internal_port: int
     controller_port: int
     advertised_port: int
+    secure_port: int | None = None
+    """Where clients find SASL over TLS; its keys and users are further properties."""
 
 
 def server_properties(
@@ -52,6 +56,9 @@ def server_properties(
     controller = f"127.0.0.1:{listeners.controller_port}"
     bound = f"CLIENT://{listeners.bind}:{listeners.client_port}"
     told = f"CLIENT://127.0.0.1:{listeners.advertised_port}"
+    if listeners.secure_port is not None:
+        secure = f",SECURE://127.0.0.1:{listeners.secure_port}"
+        bound, told = bound + secure, told + secure
     return {
         **COMMON,
         "listeners": f"{bound},{internal},CONTROLLER://{controller}",

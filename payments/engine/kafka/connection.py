@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.conn import create_conn
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
@@ -41,6 +43,14 @@ RETRIABLE: tuple[type[Exception], ...] = (
 
 Coordinator errors have their consumer-group names in aiokafka: the codes 14 to 16 are the same.
 """
+
+_REFUSED: tuple[type[Exception], ...] = (
+    errors.AuthenticationFailedError,
+    errors.AuthenticationMethodNotSupported,
+    errors.SaslAuthenticationFailed,
+    errors.UnsupportedSaslMechanismError,
+    ssl.SSLCertVerificationError,
+)
 
 FENCED: tuple[type[Exception], ...] = (errors.InvalidProducerEpoch, errors.ProducerFenced)
 
@@ -114,13 +124,22 @@ class Connection:
                 await self._client.set_topics(topics)
             except RETRIABLE as error:
                 await self._client.close()
+                await self._require_credentials()
                 await patience.after(error)
-            except errors.KafkaError as error:
-                await self._client.close()
-                message = f"can't connect to {self.arguments['bootstrap_servers']}: {error}"
-                raise FailStop(message) from error
             else:
                 return
+
+    async def _require_credentials(self) -> None:
+        """Raise ``FailStop`` where ours are refused: aiokafka says only that it can't connect."""
+        options = {k: v for k, v in self.arguments.items() if k != "bootstrap_servers"}
+        for host, port, _ in self.client.hosts:
+            try:
+                (await create_conn(host, port, **options)).close()
+            except _REFUSED as error:
+                message = f"{host}:{port} refuses the credentials of this worker: {error}"
+                raise FailStop(message) from error
+            except (OSError, errors.KafkaError, TimeoutError) as error:
+                logger.debug("%s:%d: %r", host, port, error)
 
     async def close(self) -> None:
         """Close all connections."""
