@@ -20,8 +20,8 @@ from typing import Any, Self
 
 from payments.app import create_app
 from payments.engine.hosting import EngineApp
-from payments.engine.log import Headers, TopicPartition
-from payments.engine.memory import MemoryLog, StoredRecord
+from payments.engine.log import Headers, Record, TopicPartition
+from payments.engine.memory import MemoryLog
 from payments.engine.partitioner import partition_of
 from payments.engine.stage import topics_of
 from payments.records.public import LedgerEntry, Result
@@ -92,7 +92,7 @@ class Testbed:
         self.log.produce(at, key, value, headers)
         return at
 
-    def records(self, topic: str) -> list[StoredRecord]:
+    def records(self, topic: str) -> list[Record]:
         """Return all records of a topic."""
         return self.log.records(topic)
 
@@ -105,7 +105,7 @@ class Testbed:
     def _behind(self) -> bool:
         return any(
             offset < self.log.end(TopicPartition(topic, journal.partition))
-            for journal in self.app.engine.all_journals()
+            for journal in self.app.engine.owned.journals()
             for topic, offset in journal.inputs.items()
         )
 

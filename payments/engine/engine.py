@@ -7,15 +7,15 @@ deliveries to the stages' agents; the engine does the rest.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
 from .committer import Committer
 from .errors import FailStop, as_fail_stop
-from .journal import Journal
 from .limits import Limits
-from .log import Log, Reader, TopicPartition, Writer
+from .log import Log, Reader, TopicPartition
+from .ownership import Ownership
 from .processing import Processing
 from .reading import Deliver, Delivery, Reading
 from .stage import Stage, by_name, topics_of
@@ -55,7 +55,7 @@ class Engine:
         self._on_failure = on_failure
         self._clock_ms = clock_ms
         self._renewal_seconds = renewal_seconds
-        self._journals: dict[str, dict[int, Journal]] = {name: {} for name in self.stages}
+        self.owned = Ownership(self.stages)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reading: Reading | None = None
         self._assigning = asyncio.Lock()
@@ -84,9 +84,11 @@ class Engine:
             for stage in stages
         }
         self.upkeep = Upkeep(
-            self,
+            self.stages,
+            self.owned,
             self._committer,
             self._takeover,
+            limits=self.limits,
             clock_ms=self._clock_ms,
             renewal_seconds=self._renewal_seconds,
         )
@@ -112,28 +114,6 @@ class Engine:
 
     # --- partitions ------------------------------------------------------------------------------
 
-    @property
-    def owned(self) -> AbstractSet[int]:
-        """Partition numbers that this worker owns."""
-        return next(iter(self._journals.values())).keys()
-
-    def journals(self, stage: str) -> Mapping[int, Journal]:
-        """Return the journals of one stage by partition."""
-        return self._journals[stage]
-
-    def owns(self, journal: Journal) -> bool:
-        """Whether ``journal`` is still this worker's."""
-        return self._journals[journal.stage].get(journal.partition) is journal
-
-    def writers(self) -> dict[int, Writer]:
-        """Return the writer of each owned partition."""
-        journals = next(iter(self._journals.values()))
-        return {partition: journal.writer for partition, journal in journals.items()}
-
-    def all_journals(self) -> list[Journal]:
-        """Return every journal that this worker owns."""
-        return [journal for found in self._journals.values() for journal in found.values()]
-
     async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
         """Own exactly these input partitions: drop what is lost, take over what is new.
 
@@ -144,14 +124,14 @@ class Engine:
         async with self._assigning:
             await self._stop_reading()
             wanted = self._partition_numbers(assigned)
-            for partition in self.owned - wanted:
+            for partition in self.owned.partitions - wanted:
                 self._release(partition)
             report = None
-            if new := wanted - self.owned:
+            if new := wanted - self.owned.partitions:
                 journals, report = await self._takeover.run(new)
                 for journal in journals:
                     self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
-                    self._journals[journal.stage][journal.partition] = journal
+                    self.owned.add(journal)
                     self._committer.touch(journal)
             return report
 
@@ -164,7 +144,7 @@ class Engine:
         """Stop taking records, and wait until all that was decided is journalled and published."""
         await self._stop_reading()
         await self._committer.quiet()
-        for journal in self.all_journals():
+        for journal in self.owned.journals():
             if not journal.is_settled:
                 self._committer.touch(journal)
         await self._committer.quiet()
@@ -186,9 +166,9 @@ class Engine:
         return set(found)
 
     def _release(self, partition: int) -> None:
-        for name, journals in self._journals.items():
-            self._committer.forget(journals.pop(partition))
-            self.stages[name].logic.released(partition)
+        for journal in self.owned.remove(partition):
+            self._committer.forget(journal)
+            self.stages[journal.stage].logic.released(partition)
 
     # --- records ---------------------------------------------------------------------------------
 
@@ -205,7 +185,7 @@ class Engine:
             # One at a time, in the order of arrival, however many agents there are: a later
             # record that overtook an earlier one would make it look handled.
             async with self._turns[stage]:
-                return await self._processing[stage].handle(delivery.runs, self._journals[stage])
+                return await self._processing[stage].handle(delivery.runs, self.owned.of(stage))
         except Exception as error:
             self._on_failure(as_fail_stop(f"handling records of {stage}", error))
             raise
@@ -219,11 +199,12 @@ class Engine:
         stage_of = {topic: stage.name for stage in self.stages.values() for topic in stage.inputs}
         positions = {
             TopicPartition(topic, journal.partition): offset
-            for journal in self.all_journals()
+            for journal in self.owned.journals()
             for topic, offset in journal.inputs.items()
             if topic in stage_of
         }
         self._reading = Reading(self._reader, stage_of, self._deliver, self.limits)
+        self.upkeep.reading = self._reading
         if positions:
             self._spawn("reading", partial(self._reading.run, positions))
 
@@ -233,7 +214,7 @@ class Engine:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if self._reading is not None:
-            reading, self._reading = self._reading, None
+            reading, self._reading, self.upkeep.reading = self._reading, None, None
             reading.stopped = True
             await reading.quiet()
 

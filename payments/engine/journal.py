@@ -152,6 +152,15 @@ class Journal:
 
     # --- what the committer does -----------------------------------------------------------------
 
+    def pass_over(self, topic: str, position: int) -> None:
+        """Note that nothing is left to handle before ``position``: control records, at most.
+
+        Without this, retention could delete them and make the position look lost.
+        """
+        if position > self.inputs[topic]:
+            self.inputs[topic] = position
+            self._open = True
+
     @property
     def is_open(self) -> bool:
         """Whether something is decided that is not cut yet."""

@@ -9,7 +9,7 @@ simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4
 - a claimed writer that is refused learns so by ``Fenced``.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -31,36 +31,19 @@ class TopicPartition(NamedTuple):
         return f"{self.topic}/{self.partition}"
 
 
-class Record(Protocol):
-    """A record as read: aiokafka's ``ConsumerRecord`` has this shape, and so have our own."""
+class Record(NamedTuple):
+    """A record as read."""
 
-    @property
-    def topic(self) -> str:
-        """Topic that it was read from."""
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    """Milliseconds since 1970, UTC: the broker's where the topic says LogAppendTime."""
 
-    @property
-    def partition(self) -> int:
-        """Partition that it was read from."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in that partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since 1970, UTC: the broker's where the topic says LogAppendTime."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key as received."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value as received."""
-
-    @property
-    def headers(self) -> Headers:
-        """Headers as received, in order."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    """In order; a name may come more than once."""
 
 
 NO_HEADERS: list[tuple[str, bytes]] = []
@@ -119,8 +102,8 @@ class Reader(Protocol):
         Raises ``PositionLost`` when an offset is not in the log any more.
         """
 
-    async def positions(self, at: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the next offset that would be read of each; control records count as read."""
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition; control records that were met are passed."""
 
     async def close(self) -> None:
         """Give the connections back."""

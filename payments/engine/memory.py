@@ -6,7 +6,7 @@ use of it.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .engine import wall_clock_ms
@@ -18,27 +18,15 @@ from .log import (
     Headers,
     Lane,
     NewRecord,
+    Record,
     TopicPartition,
     Writer,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A record as it is read; ``payments.engine.log.Record``."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
 @dataclass(slots=True)
 class _Partition:
-    records: list[StoredRecord] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     end: int = 0
     epochs: dict[int, int] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
@@ -138,7 +126,7 @@ class MemoryLog:
         partition = self._partitions[at]
         first, now_ms = partition.end, self._clock_ms()
         partition.records += [
-            StoredRecord(*at, first + index, now_ms, key, value, tuple(headers))
+            Record(*at, first + index, now_ms, key, value, tuple(headers))
             for index, (key, value, headers) in enumerate(records)
         ]
         partition.end += len(records)
@@ -152,7 +140,7 @@ class MemoryLog:
         self._grown.set()
         return offset
 
-    def records(self, topic: str) -> list[StoredRecord]:
+    def records(self, topic: str) -> list[Record]:
         """Return all records of a topic, partition by partition."""
         return [
             record
@@ -169,7 +157,7 @@ class MemoryLog:
         """Return a reader."""
         return MemoryReader(self)
 
-    def read(self, at: TopicPartition, offset: int) -> list[StoredRecord]:
+    def read(self, at: TopicPartition, offset: int) -> list[Record]:
         """Return the records of a partition from ``offset`` on."""
         partition = self._partitions[at]
         if offset > partition.end:
@@ -206,9 +194,7 @@ class MemoryReader:
         """Read these partitions, each from its offset."""
         self._positions = dict(positions)
 
-    async def fetch(
-        self, *, timeout_seconds: float
-    ) -> Mapping[TopicPartition, Sequence[StoredRecord]]:
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, or what comes before the timeout."""
         fetched = self._take()
         if not fetched:
@@ -216,7 +202,7 @@ class MemoryReader:
             fetched = self._take()
         return fetched
 
-    def _take(self) -> dict[TopicPartition, list[StoredRecord]]:
+    def _take(self) -> dict[TopicPartition, list[Record]]:
         fetched = {}
         for at, position in self._positions.items():
             if records := self._log.read(at, position):
@@ -224,9 +210,9 @@ class MemoryReader:
             self._positions[at] = self._log.end(at)
         return fetched
 
-    async def positions(self, at: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
-        return {tp: self._positions[tp] for tp in at}
+        return self._positions
 
     async def close(self) -> None:
         """Nothing to give back."""

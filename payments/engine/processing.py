@@ -16,7 +16,7 @@ from .limits import Limits
 from .log import Record, TopicPartition
 from .outputs import ORIGIN, POSITION_INTERNAL, Output, parse_source, size_of
 from .partitioner import partition_of
-from .stage import PassedOn, Refused, Stage
+from .stage import Refused, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -147,15 +147,9 @@ class Processing:
             journal.accept()
 
 
-def _as_received(record: Record) -> PassedOn:
-    """Return a passed-on record as it was on the partition where it came in."""
+def _as_received(record: Record) -> Record:
+    """Return a passed-on record as it was on the partition where it came in; its time is now's."""
     topic, partition, offset = record.headers[-2][1].decode().rsplit("/", 2)
-    return PassedOn(
-        topic=topic,
-        partition=int(partition),
-        offset=int(offset),
-        timestamp=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=record.headers[:-2],
+    return record._replace(
+        topic=topic, partition=int(partition), offset=int(offset), headers=record.headers[:-2]
     )

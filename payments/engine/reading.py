@@ -44,6 +44,8 @@ class Reading:
         self._slots = {
             stage: asyncio.Semaphore(limits.deliveries) for stage in set(stage_of.values())
         }
+        self._taken = dict.fromkeys(self._slots, 0)
+        """Deliveries of each stage that were fetched but are not handled yet."""
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -58,6 +60,8 @@ class Reading:
             fetched = await self._reader.fetch(timeout_seconds=_FETCH_SECONDS)
             for at, records in fetched.items():
                 stages.setdefault(self._stage_of[at.topic], []).append(Run(at, records))
+            for stage in stages:
+                self._taken[stage] += 1
             for stage, runs in stages.items():
                 await self._slots[stage].acquire()
                 await self._deliver(Delivery(stage, runs, self))
@@ -78,7 +82,20 @@ class Reading:
 
     def done(self, stage: str) -> None:
         """Free the slot of a delivery."""
+        self._taken[stage] -= 1
         self._slots[stage].release()
+
+    def handled(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition of stages that have handled all they were given.
+
+        Control records at the end of a partition are passed, which no handled record tells.
+        """
+        idle = {stage for stage, count in self._taken.items() if not count}
+        return {
+            at: position
+            for at, position in self._reader.positions().items()
+            if self._stage_of[at.topic] in idle
+        }
 
     async def quiet(self) -> None:
         """Wait until no delivery is being handled."""

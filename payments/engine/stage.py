@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .journal import Journal, Rows
-from .log import Headers, Record
+from .log import Record
 
 
 class StageLogic(Protocol):
@@ -81,19 +81,6 @@ class Stage:
     def inputs(self) -> tuple[str, ...]:
         """All topics that the stage reads."""
         return (*self.public_inputs, *self.internal_inputs)
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOn:
-    """A record that came in on a wrong partition, as it was there, with its time of arrival."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 def topics_of(stages: Iterable[Stage]) -> list[str]:

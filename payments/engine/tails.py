@@ -64,7 +64,7 @@ async def _scan(
                 position = _position(record, stage, tp.partition)
                 if position is not None and record.offset < spans[tp].end:
                     found[tp] = position
-        ends = await reader.positions(left)
+        ends = reader.positions()
         done = {tp for tp in left if ends[tp] >= spans[tp].end}
         left -= done
         stalled = 0 if fetched or done else stalled + 1

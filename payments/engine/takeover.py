@@ -63,9 +63,11 @@ class Takeover:
         topics = sorted({topic for stage in self._stages for topic in stage.visible})
         return [TopicPartition(topic, partition) for topic in topics]
 
-    def journals_at(self, partition: int) -> list[TopicPartition]:
-        """Return the journals of a partition number."""
-        return [TopicPartition(stage.changelog, partition) for stage in self._stages]
+    async def renew(self, partition: int, writer: Writer) -> None:
+        """Renew the claim of a partition, over its visible outputs and its journals."""
+        journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
+        fenced = self.visible_at(partition) + journals
+        await self._log.renew(self.claim_name(partition), writer, fenced)
 
     async def run(self, partitions: Iterable[int]) -> tuple[list[Journal], TakeoverReport]:
         """Take over ``partitions``; return their journals, ready to go on.

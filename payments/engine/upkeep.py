@@ -5,30 +5,40 @@ claims.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .committer import Committer
 from .journal import Journal
+from .limits import Limits
+from .log import TopicPartition
+from .ownership import Ownership
+from .stage import Stage
 from .takeover import Takeover
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .reading import Reading
 
 
 class Upkeep:
-    """Looks after the journals of one engine."""
+    """Looks after the journals of one worker."""
 
     def __init__(
         self,
-        engine: "Engine",
+        stages: Mapping[str, Stage],
+        owned: Ownership,
         committer: Committer,
         takeover: Takeover,
         *,
+        limits: Limits,
         clock_ms: Callable[[], int],
         renewal_seconds: float,
     ) -> None:
-        self._engine = engine
+        self._stages = stages
+        self._owned = owned
+        self._limits = limits
+        self.reading: Reading | None = None
+        """What reads now; None between two assignments."""
         self._committer = committer
         self._takeover = takeover
         self._clock_ms = clock_ms
@@ -38,7 +48,7 @@ class Upkeep:
 
     async def tick_forever(self) -> None:
         """Run the stages' timers, and write the last word of journals that are idle."""
-        limits = self._engine.limits
+        limits = self._limits
         ticks_until_idle = max(1, round(limits.idle_seconds / limits.tick_seconds))
         ticks = 0
         while True:
@@ -50,15 +60,15 @@ class Upkeep:
 
     async def tick_all(self) -> None:
         """Run the timers of all journals once."""
-        for journal in self._engine.all_journals():
+        for journal in self._owned.journals():
             await self.tick(journal)
 
     async def tick(self, journal: Journal) -> None:
         """Run the timer of one journal's stage, in pieces, until nothing is due."""
-        limits = self._engine.limits
-        logic = self._engine.stages[journal.stage].logic
+        limits = self._limits
+        logic = self._stages[journal.stage].logic
         more = True
-        while more and self._engine.owns(journal):
+        while more and self._owned.holds(journal):
             if journal.is_full:
                 self._committer.touch(journal)
                 await journal.room()
@@ -70,20 +80,20 @@ class Upkeep:
             await asyncio.sleep(0)
 
     def write_idle_checkpoints(self) -> None:
-        """Let journals that have not moved since the last call say what is published."""
+        """Let journals that have not moved since the last call say what is published and read."""
         seen, self._idle = self._idle, {}
-        for journal in self._engine.all_journals():
-            if not journal.is_settled and seen.get(journal) == journal.n:
-                self._committer.touch(journal)
+        read = {} if self.reading is None else self.reading.handled()
+        for journal in self._owned.journals():
+            if seen.get(journal) == journal.n:
+                for topic in journal.inputs:
+                    journal.pass_over(topic, read.get(TopicPartition(topic, journal.partition), 0))
+                if not journal.is_settled:
+                    self._committer.touch(journal)
             self._idle[journal] = journal.n
 
     async def renew_forever(self) -> None:
         """Renew the claim of each owned partition, over its visible outputs and its journals."""
         while True:
             await asyncio.sleep(self._renewal_seconds)
-            for partition, writer in self._engine.writers().items():
-                await self._engine.log.renew(
-                    self._takeover.claim_name(partition),
-                    writer,
-                    self._takeover.visible_at(partition) + self._takeover.journals_at(partition),
-                )
+            for partition, writer in self._owned.writers().items():
+                await self._takeover.renew(partition, writer)

@@ -129,7 +129,7 @@ async def test_the_second_legs_are_kept_and_everything_adds_up_to_zero(
             payments_testbed.post(f"p{number}", CANCEL)
     await payments_testbed.quiet()
     total = 0
-    for journal in payments_testbed.app.engine.journals("accounts").values():
+    for journal in payments_testbed.app.engine.owned.of("accounts").values():
         for key, row in journal.rows.items():
             values = json.loads(row)
             is_counter = key.startswith((b"sales/", b"world/"))
@@ -176,7 +176,7 @@ async def test_closing_a_large_window_loses_no_payment_and_lets_commands_through
         await payments.quiet()
         expired = [r.payment for r in payments.results() if r.outcome is Outcome.EXPIRED]
         assert sorted(expired) == sorted(f"p{number}" for number in range(count))
-        [journal] = payments.app.engine.journals("payments").values()
+        [journal] = payments.app.engine.owned.of("payments").values()
         assert set(journal.rows) == {b"between"}
 
 

@@ -46,7 +46,7 @@ class Trial:
         reader.assign({at: bounds.first})
         found: list[bytes | None] = []
         async with asyncio.timeout(LIMIT_SECONDS):
-            while (await reader.positions([at]))[at] < bounds.end:
+            while reader.positions()[at] < bounds.end:
                 for records in (await reader.fetch(timeout_seconds=0.2)).values():
                     found += [record.value for record in records]
         return found

@@ -110,6 +110,19 @@ async def test_records_of_other_partitions_come_beside_an_error() -> None:
     assert brokers.refreshed
 
 
+async def test_records_that_were_taken_go_out_before_an_error_is_waited_for() -> None:
+    brokers = Brokers([(0, [fetched(data=batch(b"a"))]), errors.KafkaConnectionError()])
+    reading = reader(brokers)
+    reading._ask()
+    brokers.leader = lambda at: 2  # type: ignore[method-assign]
+    reading._leaders = 0
+    found = await reading.fetch(timeout_seconds=5)
+    assert [record.value for records in found.values() for record in records] == [b"a"]
+    assert reading.positions()[AT] == 1
+    assert reading._patience is None
+    await reading.close()
+
+
 async def test_partitions_without_a_leader_wait_for_one() -> None:
     brokers = Brokers([(0, [fetched(data=batch(b"a"))])], leader=None)
     assert await values(reader(brokers)) == [b"a"]

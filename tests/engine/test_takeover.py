@@ -1,5 +1,7 @@
 """What a takeover publishes again, and what it refuses to go on from."""
 
+import asyncio
+
 import pytest
 
 from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
@@ -11,7 +13,7 @@ from payments.engine.outputs import Output
 from payments.engine.stage import topics_of
 from payments.engine.tails import NOTHING, last_positions
 
-from .harness import Worker, new_log
+from .harness import LIMIT_SECONDS, Worker, new_log
 from .wordcount import word_count
 
 JOURNAL = TopicPartition("words-count-changelog", 0)
@@ -170,3 +172,17 @@ async def test_topics_with_different_partition_counts_are_an_error() -> None:
 async def test_a_missing_topic_is_an_error() -> None:
     with pytest.raises(FailStop, match="there is no topic"):
         await Worker(MemoryLog([], 1), word_count()).engine.start()
+
+
+async def test_control_records_at_the_end_of_an_input_are_passed_over_when_idle() -> None:
+    log, _ = new_log()
+    words = TopicPartition("words", 0)
+    worker = await take_over(log)
+    for _ in range(3):
+        await log.claim("a-transactional-producer", [words])
+    [journal] = worker.engine.owned.journals()
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while journal.inputs["words"] < log.end(words) or not journal.is_settled:
+            await log.grown(0.01)
+    assert journal.inputs["words"] == log.end(words) == 3
+    await worker.stop()

@@ -234,7 +234,7 @@ class EngineApp(faust.App):
     async def _commit_positions(self) -> None:
         positions = {
             TP(topic, journal.partition): offset
-            for journal in self.engine.all_journals()
+            for journal in self.engine.owned.journals()
             for topic, offset in journal.inputs.items()
         }
         if positions:

@@ -39,7 +39,7 @@ class JournalStore(Store[bytes, bytes]):
     @property
     def data(self) -> Mapping[bytes, bytes]:  # type: ignore[override] # nobody may write here
         """The rows of all owned partitions, to read."""
-        journals = self._host.engine.journals(self.table_name)
+        journals = self._host.engine.owned.of(self.table_name)
         return MappingProxyType(ChainMap(*(journal.rows for journal in journals.values())))
 
     def apply_changelog_batch(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - Faust's signature
@@ -113,7 +113,7 @@ class EngineRecovery(Recovery):
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
         app.engine.resume()
-        logger.info("worker ready: %d partitions", len(app.engine.owned))
+        logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
 
     @Service.task
     async def _slurp_changelogs(self) -> None:

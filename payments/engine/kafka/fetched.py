@@ -7,25 +7,13 @@ from aiokafka import errors
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
-from payments.engine.log import Headers, TopicPartition
-
-
-class FetchedRecord(NamedTuple):
-    """A record as read; ``payments.engine.log.Record``."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+from payments.engine.log import Record, TopicPartition
 
 
 class Fetched(NamedTuple):
     """The records of one partition, and the offset at which its reader goes on."""
 
-    records: list[FetchedRecord]
+    records: list[Record]
     position: int
 
 
@@ -46,7 +34,7 @@ def unpack(
     """
     topic, partition = at
     visible = None if aborted is None else _Visible(aborted)
-    found: list[FetchedRecord] = []
+    found: list[Record] = []
     batches = MemoryRecords(data)
     while batches.has_next():
         batch = batches.next_batch()
@@ -57,7 +45,7 @@ def unpack(
             # ``_new`` because a named tuple's own constructor costs twice as much.
             found += [
                 _new(
-                    FetchedRecord,
+                    Record,
                     (topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers),
                 )
                 for r in batch

@@ -6,15 +6,15 @@ asks for what comes next while the last answer is being handled.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from aiokafka import errors
 
 from payments.engine.errors import FailStop, PositionLost
-from payments.engine.log import TopicPartition
+from payments.engine.log import Record, TopicPartition
 
 from .connection import RETRIABLE, Connection, Patience, error_for
-from .fetched import Fetched, FetchedRecord, unpack
+from .fetched import Fetched, unpack
 from .wire import Fetch
 
 _FETCH_WAIT_MS = 250
@@ -47,9 +47,7 @@ class KafkaReader:
         self._drop_fetches()
         self._positions = dict(positions)
 
-    async def fetch(
-        self, *, timeout_seconds: float
-    ) -> Mapping[TopicPartition, Sequence[FetchedRecord]]:
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there. Retriable errors are retried up to the time limit.
 
         Raises ``PositionLost`` when an offset is not in the log any more, ``FailStop`` when the
@@ -57,7 +55,7 @@ class KafkaReader:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
-        found: dict[TopicPartition, Sequence[FetchedRecord]] = {}
+        found: dict[TopicPartition, Sequence[Record]] = {}
         while not found and (left := end - loop.time()) > 0:
             try:
                 self._ask()
@@ -71,6 +69,8 @@ class KafkaReader:
                 # The next fetch travels while these records are handled.
                 self._ask()
             except RETRIABLE as error:
+                if found:
+                    break  # Their positions have moved on: they go out before anything waits.
                 self._patience = self._patience or Patience(
                     "reading", self._connection.delivery_timeout_seconds
                 )
@@ -102,7 +102,7 @@ class KafkaReader:
 
     def _take(
         self, fetched: Mapping[TopicPartition, Fetched]
-    ) -> Mapping[TopicPartition, Sequence[FetchedRecord]]:
+    ) -> Mapping[TopicPartition, Sequence[Record]]:
         """Move the positions on; return the records of partitions that have some."""
         for at, (_, position) in fetched.items():
             self._positions[at] = position
@@ -141,9 +141,9 @@ class KafkaReader:
             raise retriable
         return found
 
-    async def positions(self, at: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+    def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
-        return {tp: self._positions[tp] for tp in at}
+        return self._positions
 
     def _drop_fetches(self) -> None:
         for task in self._fetches.values():
