@@ -46,8 +46,10 @@ def main() -> int:
     stay = not parser.parse_args().exit_after_demo
     # What aiokafka retries by itself is no news; what it gives up on comes as an exception.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    # SIGTERM shall end this like Ctrl-C, so that the same clean-up runs.
+    # SIGTERM shall end this like Ctrl-C, so that the same clean-up runs; and so shall SIGINT where
+    # a shell that runs this in the background had it ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with_broker(choose_broker(kafka_version(), broker_port()), stay=stay)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 LIMIT_SECONDS = 120.0
 
 
-def start(settings: Settings, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(
+    settings: Settings, *arguments: str, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
         [sys.executable, "-m", "dev.run", *arguments],
         cwd=ROOT,
         env=process_environment(settings) | environment,
@@ -28,6 +32,12 @@ def start(settings: Settings, *arguments: str, **environment: str) -> subprocess
         stderr=subprocess.STDOUT,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        # A test that has failed must not wait for what would never end by itself.
+        process.terminate()
+        process.communicate(timeout=LIMIT_SECONDS)
 
 
 def is_running(pid: int) -> bool:
@@ -80,8 +90,6 @@ def test_a_worker_that_is_killed_is_started_again(settings: Settings) -> None:
         worker = next(int(line.split()[2].rstrip(",")) for line in printed if "worker  " in line)
         os.kill(worker, signal.SIGKILL)
         again = list(lines_until(process, "started again"))
-        process.terminate()
-        process.communicate(timeout=LIMIT_SECONDS)
     assert any("killed by signal 9" in line for line in again)
 
 
