@@ -85,16 +85,23 @@ def read_topics(path: Path, settings: Settings) -> tuple[Topic, ...]:
     )
 
 
+_COPIES_THAT_SURVIVE_ONE = 3
+
+
 def _topic(name: str, entry: _Entry, defaults: _Defaults, settings: Settings) -> Topic:
     # A variable that is set wins over the file's default; a topic's own count wins over both.
     given = settings.model_fields_set
     partitions = settings.partitions if "partitions" in given else defaults.partitions
     replication = settings.replication if "replication" in given else defaults.replication
+    copies = entry.replication or replication
+    # An acknowledged record must be on two brokers wherever there are three: without it the loss of
+    # one broker could lose a payment (DESIGN 4.7).
+    safe = {"min.insync.replicas": "2"} if copies >= _COPIES_THAT_SURVIVE_ONE else {}
     return Topic(
         name=_full_name(name, settings),
         partitions=entry.partitions or partitions,
-        replication=entry.replication or replication,
-        configs={**defaults.configs, **entry.configs},
+        replication=copies,
+        configs={**safe, **defaults.configs, **entry.configs},
     )
 
 

@@ -169,7 +169,7 @@ async def test_closing_a_large_window_loses_no_payment_and_lets_commands_through
         await payments.quiet()
         payments.clock.advance(25 * HOURS)
         closing = asyncio.create_task(payments.app.engine.upkeep.tick_all())
-        await asyncio.sleep(0)
+        await payments.log.grown(1.0)
         assert not closing.done()
         await payments.send("between", MAKE)
         await closing

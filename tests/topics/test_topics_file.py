@@ -97,3 +97,9 @@ def test_a_malformed_file_is_refused_with_the_place(
 def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(TopicsFileError, match=r"none\.yaml cannot be read: No such file"):
         read_topics(tmp_path / "none.yaml", Settings())
+
+
+@pytest.mark.parametrize(("replication", "expected"), [(1, None), (2, None), (3, "2"), (5, "2")])
+def test_three_copies_need_two_in_sync(replication: int, expected: str | None) -> None:
+    topics = read_topics(PROJECT_FILE, Settings(replication=replication))
+    assert {topic.configs.get("min.insync.replicas") for topic in topics} == {expected}
