@@ -26,14 +26,16 @@ class Windows:
 
     def add(self, key: bytes, time_ms: int, previous_ms: int | None = None) -> None:
         """Note the time of a payment's change; ``previous_ms`` is that of the row it replaces."""
-        window = window_of(time_ms, self._width_ms)
-        same = previous_ms is not None and window == window_of(previous_ms, self._width_ms)
+        width_ms = self._width_ms
+        window = time_ms // width_ms
+        same = previous_ms is not None and window == previous_ms // width_ms
         if same and window > self._taken_up_to:  # Else the key may have been taken from there.
             return
-        if window not in self._keys:
-            self._keys[window] = []
+        keys = self._keys.get(window)
+        if keys is None:
+            keys = self._keys[window] = []
             heappush(self._order, window)
-        self._keys[window].append(key)
+        keys.append(key)
 
     def due(self, now_ms: int) -> Iterator[bytes]:
         """Take the keys of closed windows one by one, from the oldest window on."""

@@ -65,6 +65,7 @@ class Journal:
         self._staged_outputs: list[Output] = []
         self._changed: dict[bytes, bytes | None] = {}
         self._outputs: list[Output] = []
+        self._sizes: list[int] = []
         self._bytes = 0
         self._open = False
         self.is_full = False
@@ -128,7 +129,9 @@ class Journal:
                 rows[key] = row
                 size += len(key) + len(row) + _ROW_BYTES
         for _, _, key_or_none, value, _, _, headers in self._staged_outputs:
-            size += size_of(key_or_none, value, headers)
+            output_size = size_of(key_or_none, value, headers)
+            self._sizes.append(output_size)
+            size += output_size
         self._outputs += self._staged_outputs
         self._staged_rows.clear()
         self._staged_outputs.clear()
@@ -181,6 +184,7 @@ class Journal:
         assert self.may_cut, f"{self}: group {self.n + 1} would overwrite a needed checkpoint"
         rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
         outputs, self._outputs = self._outputs, []
+        sizes, self._sizes = self._sizes, []
         self._changed, self._bytes, self._open = {}, 0, False
         self.is_full = False
         self._room.set()
@@ -190,11 +194,12 @@ class Journal:
         self._published_on_record = self.published
         checkpoint = Checkpoint(self.n, self.published, self.inputs, self.sources, outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
-        return Group(self, Batch(self.at, self.writer, rows), self.publication(self.n, outputs))
+        batch = Batch(self.at, self.writer, rows)
+        return Group(self, batch, self.publication(self.n, outputs, sizes))
 
-    def publication(self, n: int, outputs: list[Output]) -> Publication:
+    def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
         """Return the outputs of group ``n`` as they are published."""
-        return Publication(self.stage, self.partition, n, outputs, self.visible, self.writer)
+        return Publication(self.stage, self.partition, n, outputs, sizes, self.visible, self.writer)
 
     # --- what the takeover does ------------------------------------------------------------------
 

@@ -107,6 +107,9 @@ class Publication(NamedTuple):
     partition: int
     group: int
     outputs: list[Output]
+    sizes: list[int]
+    """Upper bound of the room that each output takes, in bytes."""
+
     visible: frozenset[str]
     owner: Writer
     """Writer that owns the partition: it writes the visible outputs, and is fenced there."""
@@ -126,7 +129,8 @@ class Publication(NamedTuple):
         source = f"{self.stage}/{self.partition}".encode()
         ce_source = ("ce_source", b"/" + source)
         prefix = b"%s/%d/" % (source, group)
-        for index, (topic, partition, key, value, kind, time_ms, more) in enumerate(self.outputs):
+        for index, output in enumerate(self.outputs):
+            topic, partition, key, value, kind, time_ms, more = output
             if after and (group, index) <= after.get(topic, (0, -1)):
                 continue
             position = prefix + b"%d" % index
@@ -148,8 +152,7 @@ class Publication(NamedTuple):
                 # Last, so that no header of a passed-on record can stand for the engine's own.
                 headers = [*more, (POSITION_INTERNAL, position)]
                 writer = messenger
-            size = size_of(key, value, more)
-            rounds.add(topic, partition, writer, (key, value, headers), size)
+            rounds.add(topic, partition, writer, (key, value, headers), self.sizes[index])
 
 
 class Rounds:

@@ -11,7 +11,7 @@ from .errors import PositionLost
 from .journal import Journal
 from .limits import Limits
 from .log import NO_HEADERS, Batch, Lane, Log, TopicPartition, Writer
-from .outputs import Position, Rounds
+from .outputs import Position, Rounds, size_of
 from .restoring import read_journals
 from .stage import Stage
 from .tails import last_positions
@@ -139,7 +139,8 @@ class Takeover:
         rounds = Rounds(self._limits.batch_bytes)
         for journal, later in left.items():
             for checkpoint in later:
-                publication = journal.publication(checkpoint.n, checkpoint.outputs)
+                sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
+                publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
                 publication.add_to(rounds, self._messenger, after=tails[journal])
             journal.published = journal.n
         await publish(self._log, rounds)

@@ -1,5 +1,6 @@
 """Reading, claiming and asking for offsets over a broker that answers badly."""
 
+import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -256,3 +257,35 @@ async def test_connecting_ends_after_a_while_or_at_once_when_it_is_refused(
     connection = Connection({"bootstrap_servers": "nowhere:9092"}, delivery_timeout_seconds=0.1)
     with pytest.raises(FailStop, match=expected):
         await connection.start([])
+
+
+async def test_leaders_are_learned_even_when_the_client_s_own_task_has_died() -> None:
+    class Client:
+        """A client whose first broker is gone, and whose own task never answers."""
+
+        def __init__(self) -> None:
+            self.updated: list[Any] = []
+            self.asked: list[int] = []
+            self.cluster = SimpleNamespace(
+                brokers=lambda: [SimpleNamespace(nodeId=1), SimpleNamespace(nodeId=2)],
+                update_metadata=self.updated.append,
+            )
+
+        def force_metadata_update(self) -> asyncio.Future[bool]:
+            """Never answer."""
+            return asyncio.get_running_loop().create_future()
+
+        async def send(self, node: int, request: Any) -> str:
+            """Answer as node 2."""
+            self.asked.append(node)
+            if node == 1:
+                raise errors.NodeNotReadyError
+            return "metadata"
+
+    connection = Connection({"bootstrap_servers": "x:1"}, delivery_timeout_seconds=1)
+    client = connection._client = Client()
+    for _ in range(8):
+        async with asyncio.timeout(1):
+            await connection.refresh()
+    assert client.updated == ["metadata"] * 8
+    assert set(client.asked) == {1, 2}

@@ -66,6 +66,10 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it is not started yet
             return
         consumer._coordinator.check_errors()  # noqa: SLF001 - aiokafka shows these nowhere else
+        metadata_task = consumer._client._sync_task  # noqa: SLF001 - nor this one's end
+        if metadata_task is not None and metadata_task.done():
+            message = f"its metadata task has ended: {metadata_task!r}"
+            raise errors.KafkaError(message)
         with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - what counts as a poll
             return
 

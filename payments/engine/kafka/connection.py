@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
@@ -107,6 +109,8 @@ class Connection:
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
         self._client: AIOKafkaClient | None = None
+        self._topics: list[str] = []
+        self._refreshing: asyncio.Task[None] | None = None
 
     @property
     def client(self) -> AIOKafkaClient:
@@ -121,7 +125,10 @@ class Connection:
             self._client = AIOKafkaClient(**self.arguments, metadata_max_age_ms=60_000)
             try:
                 await self._client.bootstrap()
-                await self._client.set_topics(topics)
+                # Not awaited: its answer would come from the task that ``refresh`` does without.
+                self._client.set_topics(topics)
+                self._topics = list(topics)
+                await self.refresh()
             except RETRIABLE as error:
                 await self._client.close()
                 await self._require_credentials()
@@ -143,6 +150,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         if self._client is not None:
             await self._client.close()
 
@@ -152,12 +161,28 @@ class Connection:
         return None if node is None or node < 0 else node
 
     async def refresh(self) -> None:
-        """Ask for the leaders again."""
-        await self.client.force_metadata_update()
+        """Ask for the leaders again, one broker after the other.
+
+        aiokafka has a task for this, but waiting for it is not safe: after a broker's restart that
+        task was seen to have died, and who waited for its next answer waited for ever. When no
+        broker answers, the metadata stays as it is; the caller's patience has an end.
+        """
+        client = self.client
+        nodes = [broker.nodeId for broker in client.cluster.brokers()]
+        random.shuffle(nodes)
+        for node in nodes:
+            try:
+                response = await client.send(node, MetadataRequest(self._topics))
+            except RETRIABLE as error:
+                logger.debug("node %d gives no metadata: %r", node, error)
+            else:
+                client.cluster.update_metadata(response)
+                return
 
     def request_refresh(self) -> None:
         """Ask for the leaders again, without waiting for the answer."""
-        self.client.force_metadata_update()
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self.refresh())
 
     async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Send one request to one node on the lane's connection; return the response."""
