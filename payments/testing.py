@@ -183,7 +183,7 @@ class PaymentsTestbed(Testbed):
                 **{
                     name.removeprefix(mark): content.decode()
                     for name, content in record.headers
-                    if name.startswith(mark)
+                    if name.startswith(mark) and content is not None
                 },
             }
             for stage in ("payments", "accounts")

@@ -60,8 +60,10 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         pieces.append(key or b"")
         pieces.append(value or b"")
         if headers:
-            entry.append([[name, len(content)] for name, content in headers])
-            pieces.extend(content for _, content in headers)
+            entry.append(
+                [[name, None if content is None else len(content)] for name, content in headers]
+            )
+            pieces.extend(content or b"" for _, content in headers)
         index.append(entry)
     pieces[0] = orjson.dumps(
         {
@@ -85,7 +87,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
         for topic, partition, key_size, value_size, kind, time_ms, *rest in fields["outputs"]:
             key = cursor.take(key_size)
             content = cursor.take(value_size)
-            headers = [(name, cursor.take(size) or b"") for name, size in (rest[0] if rest else ())]
+            headers = [(name, cursor.take(size)) for name, size in (rest[0] if rest else ())]
             outputs.append(Output(topic, partition, key, content, kind, time_ms, headers))
         sources = {name: (position[0], position[1]) for name, position in fields["sources"].items()}
         return Checkpoint(fields["n"], fields["published"], fields["inputs"], sources, outputs)

@@ -70,6 +70,7 @@ class Committer:
 
     def forget(self, journal: Journal) -> None:
         """Drop a journal that this worker no longer owns."""
+        journal.abandon()
         self._dirty.pop(journal, None)
         self._settle()
 

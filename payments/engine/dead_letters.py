@@ -8,7 +8,7 @@ them.
 import traceback
 
 from .limits import Limits
-from .log import Record
+from .log import NewRecord, Record
 from .outputs import Output, size_of
 from .stage import Refused, Stage
 
@@ -43,7 +43,7 @@ def dead_letter(
     )
 
 
-def _cut(record: Record, limit: int) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+def _cut(record: Record, limit: int) -> NewRecord:
     """Return key, value and headers as received, unless the journal could not hold them.
 
     Only a compressed batch can bring a record over the limit. Its value is cut, its headers are

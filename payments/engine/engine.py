@@ -19,7 +19,7 @@ from .ownership import Ownership
 from .processing import Processing
 from .reading import Deliver, Delivery, Reading
 from .stage import Stage, by_name, topics_of
-from .takeover import Takeover, TakeoverReport
+from .takeover import Superseded, Takeover, TakeoverReport
 from .upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class Engine:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reading: Reading | None = None
         self._assigning = asyncio.Lock()
+        self.drains = 0
+        """A takeover that began before the last drain is out of date."""
         self._turns = {name: asyncio.Lock() for name in self.stages}
 
     # --- life ------------------------------------------------------------------------------------
@@ -122,13 +124,20 @@ class Engine:
         ``resume`` comes next. Raises ``FailStop``.
         """
         async with self._assigning:
+            drains = self.drains
             await self._stop_reading()
             wanted = self._partition_numbers(assigned)
             for partition in self.owned.partitions - wanted:
                 self._release(partition)
             report = None
             if new := wanted - self.owned.partitions:
-                journals, report = await self._takeover.run(new)
+                try:
+                    journals, report = await self._takeover.run(new, lambda: self.drains == drains)
+                except Superseded:
+                    logger.info("the takeover of %s is left to a newer assignment", sorted(new))
+                    return None
+                if self.drains != drains:
+                    return None
                 for journal in journals:
                     self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
                     self.owned.add(journal)
@@ -142,6 +151,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Stop taking records, and wait until all that was decided is journalled and published."""
+        self.drains += 1
         await self._stop_reading()
         await self._committer.quiet()
         for journal in self.owned.journals():
@@ -185,13 +195,15 @@ class Engine:
             # One at a time, in the order of arrival, however many agents there are: a later
             # record that overtook an earlier one would make it look handled.
             async with self._turns[stage]:
-                return await self._processing[stage].handle(delivery.runs, self.owned.of(stage))
+                handled = await self._processing[stage].handle(delivery.runs, self.owned.of(stage))
         except Exception as error:
             self._on_failure(as_fail_stop(f"handling records of {stage}", error))
             raise
+        else:
+            delivery.done()
+            return handled
         finally:
             delivery.reading.end()
-            delivery.done()
 
     def resume(self) -> None:
         """Read on, from where the journals are."""

@@ -149,6 +149,11 @@ class Journal:
         self.inputs[topic] = offset + 1
         self._open = True
 
+    def abandon(self) -> None:
+        """Let go whoever waits for room: nothing will be cut here any more."""
+        self.is_full = False
+        self._room.set()
+
     async def room(self) -> None:
         """Wait until the open group may grow."""
         await self._room.wait()

@@ -28,9 +28,6 @@ class Limits:
     dead_letter_bytes: int = 1024 * 1024
     """A larger value is cut in the dead letter; a header gives its full size."""
 
-    fetch_records: int = 4000
-    """Records taken from the reader at once."""
-
     deliveries: int = 2
     """Fetches that a stage has under way; the reader waits for it."""
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-Headers = Sequence[tuple[str, bytes]]
+Header = tuple[str, bytes | None]
+Headers = Sequence[Header]
+"""Names and values; a value may be null."""
 
 SEQUENCE_MODULUS = 2**31
 """Sequence numbers are 32 bits and go on at 0 (``DefaultRecordBatch.incrementSequence``)."""
@@ -46,10 +48,10 @@ class Record(NamedTuple):
     """In order; a name may come more than once."""
 
 
-NO_HEADERS: list[tuple[str, bytes]] = []
+NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
 
-NewRecord = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+NewRecord = tuple[bytes | None, bytes | None, list[Header]]
 """A record to append: key, value, headers. A plain tuple, since a payment makes ten of them."""
 
 

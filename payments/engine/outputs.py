@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .log import Batch, Headers, NewRecord, TopicPartition, Writer
+from .log import Batch, Header, Headers, NewRecord, TopicPartition, Writer
 
 POSITION_VISIBLE = "ce_id"
 POSITION_INTERNAL = "src"
@@ -47,7 +47,7 @@ def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     if value:
         size += len(value)
     for name, content in headers:
-        size += len(name) + len(content) + 8
+        size += 4 * len(name) + len(content or b"") + 8
     return size
 
 
@@ -136,7 +136,7 @@ class Publication(NamedTuple):
             position = prefix + b"%d" % index
             if topic in visible:
                 # Ours come first: a dead letter may carry CloudEvents headers of its own.
-                headers = [
+                headers: list[Header] = [
                     _SPEC_VERSION,
                     (POSITION_VISIBLE, position),
                     ce_source,

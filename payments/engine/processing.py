@@ -67,21 +67,26 @@ class Processing:
         return handled
 
     def _take_public(self, record: Record, journal: Journal) -> None:
-        """Decide a record that anyone may have written, or pass it on to its right partition."""
+        """Decide a record that anyone may have written, or pass it on to its right partition.
+
+        A record whose key and value are too large to pass on is decided here, where its key's row
+        is not: so a stage must refuse a value of that size whatever the row is.
+        """
         key = record.key
         if key and self.stage.forward_to is not None:
             right = partition_of(key, self._partitions)
-            if right != journal.partition:
-                size = size_of(key, record.value, record.headers)
-                if size <= self._limits.forward_bytes:
-                    self._pass_on(record, key, right, journal)
-                    return
+            fits = len(key) + len(record.value or b"") <= self._limits.forward_bytes
+            if right != journal.partition and fits:
+                self._pass_on(record, key, right, journal)
+                return
         self._decide(record, journal)
 
     def _pass_on(self, record: Record, key: bytes, right: int, journal: Journal) -> None:
         assert self.stage.forward_to is not None
         origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
-        headers = [*record.headers, (ORIGIN, origin)]
+        # Headers take no part in a decision: where they are what makes a record large, they stay.
+        large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
+        headers = [*(() if large else record.headers), (ORIGIN, origin)]
         journal.emit(
             Output(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
         )
@@ -95,7 +100,7 @@ class Processing:
         headers = record.headers
         try:
             name, position = headers[-1]
-            if name != POSITION_INTERNAL:
+            if name != POSITION_INTERNAL or position is None:
                 raise ValueError(name)  # noqa: TRY301 - one answer to every way of being foreign
             source = parse_source(position)
         except (IndexError, ValueError):
@@ -149,7 +154,8 @@ class Processing:
 
 def _as_received(record: Record) -> Record:
     """Return a passed-on record as it was on the partition where it came in; its time is now's."""
-    topic, partition, offset = record.headers[-2][1].decode().rsplit("/", 2)
+    origin = record.headers[-2][1] or b""
+    topic, partition, offset = origin.decode().rsplit("/", 2)
     return record._replace(
         topic=topic, partition=int(partition), offset=int(offset), headers=record.headers[:-2]
     )

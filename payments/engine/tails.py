@@ -77,7 +77,7 @@ async def _scan(
 def _position(record: Record, stage: str, partition: int) -> Position | None:
     """Return the position in the record's first ``ce_id``, when this stage wrote it."""
     for name, value in record.headers:
-        if name == POSITION_VISIBLE:
+        if name == POSITION_VISIBLE and value is not None:
             try:
                 source = parse_source(value)
             except ValueError:

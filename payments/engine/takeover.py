@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .checkpoint import FENCE_KEY, Checkpoint
@@ -15,6 +15,10 @@ from .outputs import Position, Rounds, size_of
 from .restoring import read_journals
 from .stage import Stage
 from .tails import last_positions
+
+
+class Superseded(Exception):  # noqa: N818 - an outcome, not an error
+    """A newer assignment has come: what was being taken over may be another worker's by now."""
 
 
 @dataclass
@@ -69,7 +73,9 @@ class Takeover:
         fenced = self.visible_at(partition) + journals
         await self._log.renew(self.claim_name(partition), writer, fenced)
 
-    async def run(self, partitions: Iterable[int]) -> tuple[list[Journal], TakeoverReport]:
+    async def run(
+        self, partitions: Iterable[int], still_wanted: Callable[[], bool] = lambda: True
+    ) -> tuple[list[Journal], TakeoverReport]:
         """Take over ``partitions``; return their journals, ready to go on.
 
         1. Claim each partition: from here on no older owner writes to its visible outputs.
@@ -78,12 +84,19 @@ class Takeover:
         4. Find out how far publishing got, and publish again what is later than that.
         5. Find where the inputs go on, and check that the log still has it.
 
-        Raises ``Fenced`` when another worker claims a partition meanwhile, ``JournalBroken`` and
+        Raises ``Superseded`` when ``still_wanted`` says no before a step that others would feel,
+        ``Fenced`` when another worker claims a partition meanwhile, ``JournalBroken`` and
         ``PositionLost`` where going on could lose or repeat something.
         """
+
+        def require_wanted() -> None:
+            if not still_wanted():
+                raise Superseded
+
         report = TakeoverReport(sorted(partitions))
         timer = _Timer(report.seconds)
-        writers = await self._claim(report.partitions)
+        writers = await self._claim(report.partitions, require_wanted)
+        require_wanted()
         timer.lap("claim")
         journals = [
             self._new_journal(stage, partition, writers[partition])
@@ -98,6 +111,7 @@ class Takeover:
         checkpoints, report.records_read = await read_journals(self._log, journals, fences)
         report.rows = sum(len(journal.rows) for journal in journals)
         timer.lap("restore")
+        require_wanted()
         report.republished = await self._republish(checkpoints)
         timer.lap("republish")
         await self._find_positions(journals)
@@ -114,11 +128,14 @@ class Takeover:
             limits=self._limits,
         )
 
-    async def _claim(self, partitions: Sequence[int]) -> dict[int, Writer]:
+    async def _claim(
+        self, partitions: Sequence[int], require_wanted: Callable[[], None]
+    ) -> dict[int, Writer]:
         slots = asyncio.Semaphore(self._limits.concurrent_claims)
 
         async def claim(partition: int) -> Writer:
             async with slots:
+                require_wanted()
                 return await self._log.claim(self.claim_name(partition), self.visible_at(partition))
 
         writers = await asyncio.gather(*map(claim, partitions))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .committer import Committer
+from .errors import Fenced
 from .journal import Journal
 from .limits import Limits
-from .log import TopicPartition
+from .log import TopicPartition, Writer
 from .ownership import Ownership
 from .stage import Stage
 from .takeover import Takeover
@@ -68,7 +69,8 @@ class Upkeep:
         limits = self._limits
         logic = self._stages[journal.stage].logic
         more = True
-        while more and self._owned.holds(journal):
+        # Between two assignments nothing is decided, by the clock no more than by records.
+        while more and self.reading is not None and self._owned.holds(journal):
             if journal.is_full:
                 self._committer.touch(journal)
                 await journal.room()
@@ -96,4 +98,14 @@ class Upkeep:
         while True:
             await asyncio.sleep(self._renewal_seconds)
             for partition, writer in self._owned.writers().items():
-                await self._takeover.renew(partition, writer)
+                await self._renew(partition, writer)
+
+    async def _renew(self, partition: int, writer: Writer) -> None:
+        """Renew one claim, unless the partition has moved since the round began."""
+        if self._owned.writers().get(partition) is not writer:
+            return
+        try:
+            await self._takeover.renew(partition, writer)
+        except Fenced:
+            if self._owned.writers().get(partition) is writer:
+                raise

@@ -7,7 +7,7 @@ import pytest
 
 from payments.engine.errors import FailStop, Fenced, PositionLost
 from payments.engine.kafka import KafkaLog
-from payments.engine.log import NO_HEADERS, Batch, Lane, Log, Reader, TopicPartition, Writer
+from payments.engine.log import NO_HEADERS, Batch, Header, Lane, Log, Reader, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from tests.broker_fixture import Installations
 
@@ -80,13 +80,14 @@ async def test_a_batch_is_read_as_it_was_appended(trial: Trial) -> None:
 
 async def test_keys_values_and_headers_come_back_untouched(trial: Trial) -> None:
     writer = await trial.log.new_writer()
-    record = (None, b"\xff\x00", [("name", b"\x00\xff"), ("name", b"again")])
+    headers: list[Header] = [("name", b"\x00\xff"), ("name", None), ("name", b"")]
+    record = (None, b"\xff\x00", headers)
     await trial.log.append([Batch(trial.at, writer, [record])], Lane.PUBLISH)
     reader = await trial.log.open_reader(committed_only=True)
     reader.assign({trial.at: 0})
     [found] = (await reader.fetch(timeout_seconds=LIMIT_SECONDS))[trial.at]
     await reader.close()
-    assert (found.key, found.value, list(found.headers)) == (None, b"\xff\x00", record[2])
+    assert (found.key, found.value, list(found.headers)) == (None, b"\xff\x00", headers)
     assert (found.topic, found.partition, found.offset) == (*trial.at, 0)
 
 

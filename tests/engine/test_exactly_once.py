@@ -25,9 +25,7 @@ RECORDS = 60
 WORDS = 5
 EXACT = {b"w%d" % word: list(range(1, RECORDS // WORDS + 1)) for word in range(WORDS)}
 
-SMALL_GROUPS = Limits(
-    group_bytes=800, batch_bytes=600, fetch_records=7, tick_seconds=0.01, idle_seconds=0.02
-)
+SMALL_GROUPS = Limits(group_bytes=800, batch_bytes=600, tick_seconds=0.01, idle_seconds=0.02)
 
 
 async def test_without_faults_every_record_is_counted_once() -> None:

@@ -41,6 +41,30 @@ async def test_a_record_on_a_wrong_partition_is_handled_once_on_the_right_one() 
     assert {record.partition for record in log.records("counts")} == {RIGHT}
 
 
+async def test_a_record_with_large_headers_is_still_decided_on_its_right_partition() -> None:
+    log, stage = new_log()
+    log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
+    log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("large", b"h" * 600_000)])
+    log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("small", b"h")])
+    await run(log, Worker(log, stage), 3)
+    assert counted(log) == {b"w0": [1, 2, 3]}
+    kept = [[name for name, _ in record.headers] for record in log.records("inbox")]
+    assert kept == [["origin", "src"], ["small", "origin", "src"]]
+
+
+@pytest.mark.parametrize("value", [b"x", b"bad"])
+@pytest.mark.parametrize("partition", [RIGHT, WRONG])
+async def test_a_null_header_is_carried_like_any_other(value: bytes, partition: int) -> None:
+    log, stage = new_log()
+    log.produce(TopicPartition("words", partition), b"w0", value, [("nothing", None)])
+    log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
+    await run(log, Worker(log, stage), 1)
+    heir = await Worker(log, stage).start()
+    await heir.stop()
+    if value == b"bad":
+        assert [letter["nothing"] for letter in dead(log)] == [None]
+
+
 FORGED: list[Headers] = [
     [("src", b"count/0/999999/0")],
     [("origin", b"words/0/0"), ("src", b"count/1/999999/7")],
@@ -67,7 +91,8 @@ async def test_headers_that_imitate_the_engine_change_nothing(
 
 
 @pytest.mark.parametrize(
-    "headers", [[], [("src", b"nonsense")], [("src", b"count/0/1/0"), ("other", b"")]]
+    "headers",
+    [[], [("src", None)], [("src", b"nonsense")], [("src", b"count/0/1/0"), ("other", b"")]],
 )
 async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
     headers: Headers,

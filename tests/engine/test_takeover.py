@@ -6,8 +6,8 @@ import pytest
 
 from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from payments.engine.errors import FailStop, Fenced, JournalBroken, PositionLost
-from payments.engine.limits import MAX_GROUPS_AHEAD, RING
-from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition, Writer
+from payments.engine.limits import MAX_GROUPS_AHEAD, RING, Limits
+from payments.engine.log import NO_HEADERS, Batch, Header, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from payments.engine.outputs import Output
 from payments.engine.stage import topics_of
@@ -39,7 +39,8 @@ def published(log: MemoryLog) -> list[bytes | None]:
 
 
 async def published_as(log: MemoryLog, writer: Writer, position: bytes, value: bytes) -> None:
-    record = (b"w", value, [("ce_id", position)])
+    headers: list[Header] = [("ce_id", position)]
+    record = (b"w", value, headers)
     await log.append([Batch(COUNTS, writer, [record])], Lane.PUBLISH)
 
 
@@ -186,3 +187,65 @@ async def test_control_records_at_the_end_of_an_input_are_passed_over_when_idle(
             await log.grown(0.01)
     assert journal.inputs["words"] == log.end(words) == 3
     await worker.stop()
+
+
+async def test_a_takeover_that_a_newer_assignment_overtakes_claims_nothing_more() -> None:
+    log, stage = new_log()
+    worker = Worker(log, stage)
+    await worker.engine.start()
+    claimed: list[str] = []
+    claim = log.claim
+
+    async def claim_and_be_revoked(name: str, fenced: list[TopicPartition]) -> Writer:
+        claimed.append(name)
+        await worker.engine.drain()
+        return await claim(name, fenced)
+
+    log.claim = claim_and_be_revoked  # type: ignore[method-assign, assignment]
+    everything = {TopicPartition(topic, p) for topic in stage.inputs for p in range(3)}
+    worker.engine._takeover._limits = Limits(concurrent_claims=1)
+    assert await worker.engine.assign(everything) is None
+    assert claimed == ["words-0"]
+    assert not worker.engine.owned.partitions
+    assert log.records("words-count-changelog") == []
+    await worker.kill()
+
+
+async def test_a_claim_that_has_moved_is_not_renewed() -> None:
+    log, _ = new_log()
+    worker = await take_over(log)
+    [writer] = worker.engine.owned.writers().values()
+    await log.claim("words-0", [])
+    with pytest.raises(Fenced):
+        await worker.engine.upkeep._renew(0, writer)
+    worker.engine._release(0)
+    await worker.engine.upkeep._renew(0, writer)
+    assert worker.failure is None
+    await worker.kill()
+
+
+async def test_timers_stand_still_between_assignments_and_wait_for_no_released_journal() -> None:
+    log, stage = new_log()
+    worker = await take_over(log)
+    [journal] = worker.engine.owned.journals()
+    ticks: list[int] = []
+
+    def tick(*_: object) -> bool:
+        ticks.append(1)
+        journal.is_full = True
+        journal._room.clear()
+        return True
+
+    stage = worker.engine.stages["count"]
+    stage.logic.tick = tick  # type: ignore[method-assign, assignment]
+    await worker.engine.drain()
+    await worker.engine.upkeep.tick_all()
+    assert not ticks
+    await worker.assign(range(1))
+    waiting = asyncio.create_task(worker.engine.upkeep.tick(journal))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not ticks:
+            await log.grown(0.01)
+        worker.engine._release(0)
+        await waiting
+    await worker.kill()

@@ -7,8 +7,10 @@ from aiokafka.errors import CorruptRecordException, IncompatibleBrokerVersion
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from payments.engine.kafka.fetched import unpack
+from payments.engine.kafka.tolerant import tolerantly_read
 from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce, Produced
 from payments.engine.log import TopicPartition
 
@@ -76,8 +78,6 @@ def control(first: int, marker: bytes, *, producer: int) -> bytes:
     builder.append(0, 1000, marker, b"\0\0\0\0\0\0", [])
     data = bytearray(builder.build())
     data[22] |= 0x20  # The control bit of the attributes; then the checksum again.
-    from aiokafka.record.util import calc_crc32c  # noqa: PLC0415 - only this needs it
-
     data[17:21] = calc_crc32c(bytes(data[21:])).to_bytes(4, "big")
     data[0:8] = first.to_bytes(8, "big")
     return bytes(data)
@@ -122,3 +122,32 @@ def test_a_batch_with_a_wrong_checksum_is_an_error() -> None:
     data[-1] ^= 1
     with pytest.raises(CorruptRecordException, match="inbox/1 at 0"):
         unpack(AT, bytes(data), 0, None)
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_a_header_name_that_is_no_text_does_not_hide_the_records(compression: int) -> None:
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, 0, 1 << 20)
+    for index, value in enumerate((b"a", None)):
+        builder.append(index, 1000 + index, b"k", value, [("name", b"v"), ("other", None)])
+    plain = bytes(builder.build())
+    reference = unpack(AT, plain, 0, None)
+    for place in [plain.index(b"name")] if not compression else []:
+        broken = bytearray(plain)
+        broken[place] = 0xFF
+        broken[17:21] = calc_crc32c(bytes(broken[21:])).to_bytes(4, "big")
+        data = batch(0, [b"before"]) + rebased(bytes(broken), 1)
+        fetched = unpack(AT, data, 0, None)
+        assert [(r.offset, r.value, r.timestamp) for r in fetched.records] == [
+            (0, b"before", 1000),
+            (1, b"a", 1000),
+            (2, None, 1001),
+        ]
+        assert list(fetched.records[1].headers) == [("\\xffame", b"v"), ("other", None)]
+    # What the tolerant reader reads of a sound batch is what aiokafka reads.
+    assert [tuple(r) for r in tolerantly_read(AT, plain, 0)] == [
+        (*r[:6], list(r.headers)) for r in reference.records
+    ]
+
+
+def rebased(data: bytes, first: int) -> bytes:
+    return first.to_bytes(8, "big") + data[8:]

@@ -15,7 +15,7 @@ from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from payments.engine.engine import Engine, wall_clock_ms
-from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop
+from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, as_fail_stop
 from payments.engine.kafka import KafkaLog
 from payments.engine.limits import Limits
 from payments.engine.log import Log, TopicPartition
@@ -35,6 +35,7 @@ _GARBAGE_THRESHOLDS = (100_000, 20, 100)
 Python's own thresholds (700, 10, 10) the collector took a quarter of the worker's time."""
 
 _OFFSET_COMMIT_SECONDS = 5.0
+_LAST_COMMIT_SECONDS = 2.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
 
 
@@ -86,6 +87,7 @@ class EngineApp(faust.App):
         )
         self._channels: dict[str, Any] = {}
         self._test_agents: dict[str, Any] = {}
+        self._lag: asyncio.Future[Any] | None = None
         super().__init__(
             app_id,
             broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
@@ -205,8 +207,8 @@ class EngineApp(faust.App):
         try:
             await self.engine.start()
             self._check_partitions()
-        except FailStop as failure:
-            self.fail_stop(failure)
+        except Exception as error:  # noqa: BLE001 - without the engine there is no worker
+            self.fail_stop(as_fail_stop("the start", error))
         self._lag = self.add_future(self._show_lag())
 
     def _check_partitions(self) -> None:
@@ -219,9 +221,14 @@ class EngineApp(faust.App):
 
     async def on_stop(self) -> None:
         """Finish what is decided, then leave."""
-        self._lag.cancel()
+        if self._lag is not None:
+            self._lag.cancel()
         await self._drain()
-        await self._commit_positions()
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_SECONDS):
+                await self._commit_positions()
+        except TimeoutError:
+            logger.info("positions were not committed to the group: no broker answered in time")
         await self.engine.stop()
         await super().on_stop()
 

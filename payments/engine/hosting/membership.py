@@ -85,6 +85,8 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             for tp, offset in positions.items()
             if (tp.topic, tp.partition) in assigned
         }
+        if not offsets:
+            return
         try:
             await consumer.commit(offsets)
         except (errors.KafkaError, errors.IllegalStateError) as error:
@@ -98,6 +100,10 @@ class MembershipConsumer(driver.Consumer):
 
     logger = FAUST_LOGGER
     _thread: MembershipThread
+
+    @property
+    def _host(self) -> "EngineApp":
+        return cast("EngineApp", self.app)
 
     def _new_consumer_thread(self) -> MembershipThread:
         return MembershipThread(self, loop=self.loop, beacon=self.beacon)
@@ -116,13 +122,16 @@ class MembershipConsumer(driver.Consumer):
             try:
                 await self._thread.poll()
             except self.consumer_stopped_errors:
+                if not self.app.should_stop:
+                    message = "the membership has ended although the worker goes on"
+                    self._host.fail_stop(FailStop(message))
                 return
             except Exception as error:  # noqa: BLE001 - whatever killed it, this is no member now
                 message = (
                     f"the membership in group {self.app.conf.id} is dead: {error!r}; the worker "
                     f"has to be started again"
                 )
-                cast("EngineApp", self.app).fail_stop(FailStop(message))
+                self._host.fail_stop(FailStop(message))
             await self.sleep(_POLL_SECONDS)
 
     async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature

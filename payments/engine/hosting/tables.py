@@ -101,14 +101,17 @@ class EngineRecovery(Recovery):
 
     async def _take_over(self, generation_id: int) -> None:
         app = self._host
+        drains = app.engine.drains
         assigned: set[TP] = app.assignor.assigned_actives()
         await app.own(assigned)
-        if self.signal_recovery_start.is_set() or generation_id != app.consumer_generation_id:
-            return
         await app.on_rebalance_complete.send()
+        await app._fetcher.maybe_start()  # noqa: SLF001 - Faust's own recovery does the same
+        superseded = self.signal_recovery_start.is_set() or app.engine.drains != drains
+        if superseded or generation_id != app.consumer_generation_id or app.should_stop:
+            return
+        # From here on without an await, so that no revocation can come in between.
         self.completed.set()
         app.flow_control.resume()
-        await app._fetcher.maybe_start()  # noqa: SLF001 - Faust's own recovery does the same
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()

@@ -9,6 +9,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from payments.engine.log import Record, TopicPartition
 
+from .tolerant import tolerantly_read
+
 
 class Fetched(NamedTuple):
     """The records of one partition, and the offset at which its reader goes on."""
@@ -32,7 +34,6 @@ def unpack(
     shown, but the position passes them. Raises ``CorruptRecordException`` for a batch whose
     checksum is wrong.
     """
-    topic, partition = at
     visible = None if aborted is None else _Visible(aborted)
     found: list[Record] = []
     batches = MemoryRecords(data)
@@ -42,18 +43,21 @@ def unpack(
             message = f"{at} at {batch.base_offset}"
             raise errors.CorruptRecordException(message)
         if visible.shows(batch) if visible is not None else not batch.is_control_batch:
-            # ``_new`` because a named tuple's own constructor costs twice as much.
-            found += [
-                _new(
-                    Record,
-                    (topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers),
-                )
-                for r in batch
-                if r.offset >= position  # A fetch begins with the whole batch of its position.
-            ]
+            found += [record for record in _records(at, batch, data) if record.offset >= position]
         # The end of the batch, not of its last record: compaction may have removed that one.
         position = max(position, batch.next_offset)
     return Fetched(found, position)
+
+
+def _records(at: TopicPartition, batch: Any, data: bytes) -> list[Record]:  # noqa: ANN401 - a compiled class without types
+    """Return the records of a batch."""
+    try:
+        # ``_new`` because a named tuple's own constructor costs twice as much.
+        return [
+            _new(Record, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch
+        ]
+    except UnicodeDecodeError:
+        return list(tolerantly_read(at, data, batch.base_offset))
 
 
 class _Visible:

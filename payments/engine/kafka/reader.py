@@ -38,6 +38,7 @@ class KafkaReader:
         self._committed_only = committed_only
         self._positions: Positions = {}
         self._fetches: dict[int, asyncio.Task[dict[TopicPartition, Fetched]]] = {}
+        self._turn = 0
         self._leaders = 0
         """Nodes that led something when the partitions were last grouped by them."""
         self._patience: Patience | None = None
@@ -86,7 +87,7 @@ class KafkaReader:
         if self._fetches and len(self._fetches) == self._leaders:
             return
         nodes: dict[int, Positions] = {}
-        for at, position in self._positions.items():
+        for at, position in self._in_turn():
             node = self._connection.leader(at)
             if node is None:
                 self._connection.request_refresh()
@@ -99,6 +100,16 @@ class KafkaReader:
         for node, positions in nodes.items():
             if node not in self._fetches:
                 self._fetches[node] = asyncio.create_task(self._fetch(node, positions))
+
+    def _in_turn(self) -> list[tuple[TopicPartition, int]]:
+        """Return the positions, each time with another partition first.
+
+        A broker fills its answer in the order of the request: always the same one would let a
+        backlog of the first partitions starve the last.
+        """
+        items = list(self._positions.items())
+        self._turn = (self._turn + 1) % max(len(items), 1)
+        return items[self._turn :] + items[: self._turn]
 
     def _take(
         self, fetched: Mapping[TopicPartition, Fetched]
