@@ -131,8 +131,21 @@ async def test_partitions_without_a_leader_wait_for_one() -> None:
 
 async def test_reading_ends_when_no_broker_answers_for_long() -> None:
     reading = reader(Brokers([errors.KafkaConnectionError()]))
-    with pytest.raises(FailStop, match=r"reading: still .*nothing is lost"):
+    with pytest.raises(FailStop, match=r"KafkaConnectionError.*nothing is lost"):
         await values(reading)
+
+
+async def test_a_partition_that_fails_for_long_ends_reading_although_others_go_on() -> None:
+    parts = [fetched(6), fetched(data=batch(b"b"), at=NEXT)]
+    reading = reader(Brokers([(0, parts)]), AT, NEXT)
+
+    async def read_for_ever() -> None:
+        while True:
+            await reading.fetch(timeout_seconds=5)
+
+    with pytest.raises(FailStop, match="inbox/0 could not be read for"):
+        await read_for_ever()
+    await reading.close()
 
 
 async def test_a_position_that_was_deleted_is_never_reset() -> None:

@@ -6,7 +6,7 @@ asks for what comes next while the last answer is being handled.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import errors
 
@@ -25,8 +25,6 @@ _MAX_BYTES = 8 * 1024 * 1024
 _PARTITION_BYTES = 1024 * 1024
 _READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 
-_VERSION_WITH_REPLICA = 11
-
 Positions = dict[TopicPartition, int]
 
 
@@ -42,11 +40,14 @@ class KafkaReader:
         self._leaders = 0
         """Nodes that led something when the partitions were last grouped by them."""
         self._patience: Patience | None = None
+        self._unread: dict[TopicPartition, tuple[float, Exception]] = {}
+        """Partitions whose last fetch failed, with the first failure in a row and its time."""
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, each from its offset; replaces what was assigned before."""
         self._drop_fetches()
         self._positions = dict(positions)
+        self._unread = {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there. Retriable errors are retried up to the time limit.
@@ -58,6 +59,7 @@ class KafkaReader:
         end = loop.time() + timeout_seconds
         found: dict[TopicPartition, Sequence[Record]] = {}
         while not found and (left := end - loop.time()) > 0:
+            self._require_readable(loop.time())
             try:
                 self._ask()
                 done, _ = await asyncio.wait(
@@ -90,7 +92,7 @@ class KafkaReader:
         for at, position in self._in_turn():
             node = self._connection.leader(at)
             if node is None:
-                self._connection.request_refresh()
+                self._failed([at], errors.LeaderNotAvailableError(str(at)))
             else:
                 nodes.setdefault(node, {})[at] = position
         self._leaders = len(nodes)
@@ -131,26 +133,49 @@ class KafkaReader:
             partition_bytes=_PARTITION_BYTES,
             committed_only=self._committed_only,
         )
-        code, parts = await self._connection.send(node, request)
-        if (error := error_for(code)) is not None:
-            raise error(f"the fetch from node {node}")
+        try:
+            code, parts = await self._connection.send(node, request)
+            if (error := error_for(code)) is not None:
+                raise error(f"the fetch from node {node}")
+        except RETRIABLE as failure:
+            self._failed(positions, failure)
+            raise
         found: dict[TopicPartition, Fetched] = {}
         retriable: Exception | None = None
         for topic, partition, partition_code, aborted, batches in parts:
             at = TopicPartition(topic, partition)
             error = error_for(partition_code)
             if error is None:
+                self._unread.pop(at, None)
                 if batches:
                     seen = aborted if self._committed_only else None
                     found[at] = unpack(at, batches, positions[at], seen)
             elif issubclass(error, RETRIABLE):
                 retriable = error(str(at))
-                self._connection.request_refresh()
+                self._failed([at], retriable)
             else:
                 raise _refusal(at, positions[at], error)
         if retriable is not None and not any(fetched.records for fetched in found.values()):
             raise retriable
         return found
+
+    def _failed(self, at: Iterable[TopicPartition], failure: Exception) -> None:
+        """Note partitions that could not be read, and ask for their leaders again."""
+        now = asyncio.get_running_loop().time()
+        for tp in at:
+            self._unread.setdefault(tp, (now, failure))
+        self._connection.request_refresh()
+
+    def _require_readable(self, now: float) -> None:
+        """Raise ``FailStop`` for a partition that fails for long while others are read."""
+        limit = self._connection.delivery_timeout_seconds
+        for at, (since, failure) in self._unread.items():
+            if now - since > limit:
+                message = (
+                    f"{at} could not be read for {now - since:.0f} s: {failure!r}; look at the "
+                    f"brokers, then start the worker again (nothing is lost)"
+                )
+                raise FailStop(message) from failure
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
