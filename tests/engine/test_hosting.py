@@ -1,11 +1,17 @@
 """The engine in a Faust app: a second application of ten lines, run by embedded test agents."""
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faust.types import StreamT
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+from faust.types import TP, StreamT
 
+from payments.engine.errors import FailStop
 from payments.engine.hosting import EngineApp
+from payments.engine.hosting.membership import MembershipConsumer
+from payments.engine.memory import MemoryLog
 from payments.engine.reading import Delivery
 from payments.engine.stage import topics_of
 from payments.testing import Testbed
@@ -56,3 +62,95 @@ async def test_rows_can_be_read_as_a_table_but_not_written() -> None:
             table[b"to"] = b"7"
         with pytest.raises(TypeError, match="through the journal"):
             del table[b"to"]
+
+
+class Ended(BaseException):
+    """Stands for the end of the process."""
+
+
+def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailStop]]:
+    app = words_app(MemoryLog(topics_of([word_count()]), 2), None)
+    failures: list[FailStop] = []
+
+    def fail_stop(failure: FailStop) -> None:
+        failures.append(failure)
+        raise Ended
+
+    monkeypatch.setattr(app, "fail_stop", fail_stop)
+    return app, failures
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
+        (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
+    ],
+)
+async def test_a_worker_whose_membership_has_died_ends(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+) -> None:
+    app, failures = embedded_app(monkeypatch)
+
+    async def poll() -> None:
+        raise error
+
+    monkeypatch.setattr(app.membership._thread, "poll", poll)
+    with pytest.raises(Ended):
+        await MembershipConsumer._watch.fun(app.membership)
+    assert expected in str(failures[0])
+
+
+async def test_a_membership_whose_metadata_task_has_ended_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, _ = embedded_app(monkeypatch)
+    thread = app.membership._thread
+    await thread._poll()
+    ended = asyncio.get_running_loop().create_future()
+    ended.set_result(None)
+    coordinator = SimpleNamespace(check_errors=lambda: None)
+    client = SimpleNamespace(_sync_task=ended)
+    thread._consumer = SimpleNamespace(_coordinator=coordinator, _client=client)
+    with pytest.raises(KafkaError, match="metadata task has ended"):
+        await thread._poll()
+
+
+async def test_positions_that_can_not_be_committed_are_only_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = embedded_app(monkeypatch)
+    committed: list[Any] = []
+
+    async def commit(offsets: Any) -> None:
+        committed.append(offsets)
+        raise KafkaError("rebalancing")
+
+    thread = app.membership._thread
+    thread._consumer = SimpleNamespace(commit=commit, assignment=lambda: {TP("words", 0)})
+    await thread._commit_positions({TP("words", 1): 7})
+    assert not committed
+    with caplog.at_level("INFO"):
+        await thread._commit_positions({TP("words", 0): 7, TP("words", 1): 7})
+    assert [offset.offset for offset in committed[0].values()] == [7]
+    assert "positions were not committed to the group" in caplog.text
+
+
+async def test_a_worker_that_can_not_start_its_engine_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, failures = embedded_app(monkeypatch)
+    monkeypatch.setattr(app, "partitions", 3)
+    with pytest.raises(Ended):
+        await app.on_first_start()
+    assert "the topics have 2 partitions, but PAYMENTS_PARTITIONS is 3" in str(failures[0])
+    await app.engine.stop()
+
+
+async def test_a_drain_that_takes_too_long_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, failures = embedded_app(monkeypatch)
+    monkeypatch.setattr(app, "_drain_timeout_seconds", 0.01)
+    monkeypatch.setattr(app.engine, "drain", asyncio.Event().wait)
+    with pytest.raises(Ended):
+        await app._drain()
+    assert "could not be published within" in str(failures[0])
