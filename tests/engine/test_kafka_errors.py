@@ -148,6 +148,12 @@ async def test_a_partition_that_fails_for_long_ends_reading_although_others_go_o
     await reading.close()
 
 
+async def test_each_partition_comes_first_in_its_turn() -> None:
+    reading = reader(Brokers([]), AT, NEXT)
+    assert {reading._in_turn()[0][0] for _ in range(2)} == {AT, NEXT}
+    assert sorted(reading._in_turn()) == [(AT, 0), (NEXT, 0)]
+
+
 async def test_a_position_that_was_deleted_is_never_reset() -> None:
     with pytest.raises(PositionLost, match="inbox/0/0 is not in the log any more"):
         await values(reader(Brokers([(0, [fetched(1)])])))
