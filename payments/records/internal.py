@@ -59,7 +59,7 @@ def encode_settled(settled: Settled) -> bytes:
     )
 
 
-# The validators themselves: the adapters' methods only call them, and cost as much again.
+# The validators themselves: the adapters' methods only wrap them.
 decode_payment = TypeAdapter(Payment).validator.validate_json
 decode_transfer = TypeAdapter(Transfer).validator.validate_json
 decode_account = TypeAdapter(Account).validator.validate_json

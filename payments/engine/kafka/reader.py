@@ -1,8 +1,8 @@
 """The reader: fetches partitions from given offsets on, in the engine's own event loop.
 
-aiokafka's consumer does this too, with an object of twelve fields for each record, which made it
-the largest single cost of a payment. This one asks each leader for all its partitions at once, and
-asks for what comes next while the last answer is being handled.
+aiokafka's consumer does this too, with an object of twelve fields for each record. This one makes a
+tuple of each, asks each leader for all its partitions at once, and asks for what comes next while
+the last answer is being handled.
 """
 
 import asyncio

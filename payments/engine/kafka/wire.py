@@ -1,7 +1,7 @@
 """Produce and Fetch laid out by hand: the two requests that every payment pays for.
 
-aiokafka describes requests by schemas and walks them field by field; for one request of 16
-partitions that took longer than the broker's answer. The layouts are Kafka's own (protocol guide:
+aiokafka describes requests by schemas and walks them field by field; here each is packed and read
+in a few steps. The layouts are Kafka's own (protocol guide:
 Produce version 7, Fetch version 11), and aiokafka's connections carry them like its own requests.
 """
 
@@ -58,7 +58,6 @@ class _Request:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self._correlation_id = 0
         self.RESPONSE_TYPE = self  # The connection calls its ``decode``.
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
