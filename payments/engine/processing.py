@@ -14,7 +14,7 @@ from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
 from .log import Record, TopicPartition
-from .outputs import ORIGIN, POSITION_INTERNAL, Output, parse_source, size_of
+from .outputs import ORIGIN, POSITION_INTERNAL, parse_source, size_of
 from .partitioner import partition_of
 from .stage import Refused, Stage
 
@@ -43,25 +43,30 @@ class Processing:
 
         Records of partitions that this worker no longer owns are left to their new owner.
         """
-        handled = 0
+        handled, yield_every = 0, self._limits.yield_every
         for run in runs:
             journal = journals.get(run.at.partition)
             if journal is None:
                 continue
             topic = run.at.topic
             take = self._take_message if topic in self._internal else self._take_public
+            position = journal.inputs[topic]
             for record in run.records:
-                if record.offset < journal.inputs[topic]:
+                if record.offset < position:
                     continue
                 if journal.is_full:
+                    journal.advance(topic, position)
                     self._committer.touch(journal)
                     await journal.room()
                 take(record, journal)
-                journal.advance(topic, record.offset)
+                position = record.offset + 1
                 handled += 1
-                if not handled % self._limits.yield_every:
+                if not handled % yield_every:
+                    journal.advance(topic, position)
                     self._committer.touch(journal)
                     await asyncio.sleep(0)
+            if position > journal.inputs[topic]:
+                journal.advance(topic, position)
             if journal.is_open:
                 self._committer.touch(journal)
         return handled
@@ -87,9 +92,7 @@ class Processing:
         # Headers take no part in a decision: where they are what makes a record large, they stay.
         large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
         headers = [*(() if large else record.headers), (ORIGIN, origin)]
-        journal.emit(
-            Output(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
-        )
+        journal.emit(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
         journal.accept()
 
     def _take_message(self, record: Record, journal: Journal) -> None:
@@ -138,7 +141,7 @@ class Processing:
 
     def _bury(self, record: Record, error: Exception, journal: Journal) -> None:
         """Write the dead letter, together with what was staged."""
-        journal.emit(dead_letter(self.stage, journal.partition, record, error, self._limits))
+        journal.emit(*dead_letter(self.stage, journal.partition, record, error, self._limits))
         journal.accept()
 
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
