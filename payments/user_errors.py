@@ -52,12 +52,10 @@ def only_last_words() -> None:
     logging.getLogger("payments").setLevel(logging.ERROR)
 
 
-def no_broker(settings: "Settings") -> str:
-    """Return what to say where no broker answers."""
-    return (
-        f"no Kafka broker answers at {settings.brokers}: is it running? Its address is "
-        f"PAYMENTS_BROKERS; a secured one needs PAYMENTS_SECURITY_PROTOCOL too"
-    )
+BROKER_HINT = (
+    "is it running? Its address is PAYMENTS_BROKERS; a secured one needs "
+    "PAYMENTS_SECURITY_PROTOCOL too"
+)
 
 
 @contextmanager
@@ -73,7 +71,8 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        raise click.ClickException(no_broker(settings)) from error
+        message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
+        raise click.ClickException(message) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
         raise click.ClickException(message) from error

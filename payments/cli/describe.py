@@ -4,7 +4,7 @@ import json
 
 import click
 
-from payments.cli.output import JSON
+from payments.cli.options import JSON
 from payments.user_errors import load_settings
 
 KINDS = ["command", "result", "entry", "payment-id", "event-headers", "dead-letter-headers"]
