@@ -1,6 +1,6 @@
 """What the commands end with, and how errors of the client become one line and such a code.
 
-docs/cli.md has the same table; a test compares the two.
+docs/cli.md shows ``EXIT_CODES`` (``python -m dev.readme`` puts it there).
 """
 
 from collections.abc import Iterator
@@ -9,19 +9,31 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payments.engine.errors import EXIT_FAIL_STOP
 from payments.user_errors import BROKER_HINT, plain_errors
 
 if TYPE_CHECKING:
     from payments.settings import Settings
 
 NOT_DONE = 3
-"""Answered, but not with what was asked for: declined, rejected, cancelled, not found, refused."""
-
 NO_BROKER = 69
-"""No broker answers (``EX_UNAVAILABLE`` of sysexits.h); nothing was sent."""
+"""``EX_UNAVAILABLE`` of sysexits.h."""
 
 SEND_AGAIN = 75
-"""No answer in time (``EX_TEMPFAIL``): the command may still be carried out; send it again."""
+"""``EX_TEMPFAIL``."""
+
+EXIT_CODES = {
+    0: "Done.",
+    1: "It could not be done; one line on standard error says why. `health`: not ready. "
+    "`topics`: no broker answers, too.",
+    2: "Not called as it should be; nothing was done. `topics check`: something differs.",
+    NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
+    "not found, or a replay refused.",
+    NO_BROKER: "No broker answers; nothing was sent.",
+    EXIT_FAIL_STOP: "`worker`: it could not go on, and shall be started again.",
+    SEND_AGAIN: "No answer in time: the command may still be carried out. Send it again.",
+}
+"""Code and meaning, in Markdown."""
 
 
 class NoBroker(click.ClickException):
@@ -31,7 +43,7 @@ class NoBroker(click.ClickException):
 
 
 class SendAgain(click.ClickException):
-    """The answer did not come in time, or the client is too busy."""
+    """The answer did not come in time."""
 
     exit_code = SEND_AGAIN
 
@@ -50,7 +62,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
             yield
         except errors.InvalidCommand as error:
             raise click.UsageError(str(error)) from error
-        except (errors.DeadlineExceeded, errors.Overloaded) as error:
+        except errors.DeadlineExceeded as error:
             raise SendAgain(str(error)) from error
         except errors.BrokersUnavailable as error:
             message = f"no Kafka broker answers at {settings.brokers} ({error}): {BROKER_HINT}"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from payments.client import PaymentsClient
     from payments.settings import Settings
 
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEADLINE = click.option(
@@ -40,9 +40,9 @@ class NameType(click.ParamType):
 NAME = NameType()
 
 
-def connect(settings: "Settings", deadline_seconds: float = _CONNECT_SECONDS) -> "PaymentsClient":
+def connect(settings: "Settings", deadline_seconds: float | None = None) -> "PaymentsClient":
     """Return a client to be entered, which soon says so when no broker answers."""
     from payments.client import PaymentsClient
 
-    seconds = min(deadline_seconds, _CONNECT_SECONDS)
+    seconds = min(deadline_seconds or CONNECT_SECONDS, CONNECT_SECONDS)
     return PaymentsClient(settings=settings, connect_seconds=seconds)

@@ -14,7 +14,7 @@ from payments.records.public import Result
 from payments.settings import Settings
 
 STAGES = ("payments", "accounts")
-_CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0
 _FETCH_SECONDS = 0.3
 _MAX_EMPTY_FETCHES = 60
 _CLOCKS_MS = 60_000
@@ -166,7 +166,7 @@ class DeadLetters:
 @asynccontextmanager
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
     """Connect to the brokers of these settings for as long as the block lasts."""
-    log = KafkaLog(settings.connection(), delivery_timeout_seconds=_CONNECT_SECONDS)
+    log = KafkaLog(settings.connection(), delivery_timeout_seconds=CONNECT_SECONDS)
     names = [
         *(f"{stage}.dead-letters" for stage in STAGES),
         "payments.commands",
