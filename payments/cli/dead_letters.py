@@ -3,22 +3,27 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from payments.cli.exit_codes import NOT_DONE, client_errors
-from payments.cli.letters import age, details, show_details, summary
+from payments.cli.letters import HEAD, details, row, show_details, summary
 from payments.cli.options import DEADLINE, JSON
-from payments.cli.output import printable, show_json, show_table
+from payments.cli.output import show_json, show_table
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payments.dead_letters.letter import DeadLetter, Position
     from payments.settings import Settings
 
+View = TypeVar("View")
 STAGES = ["payments", "accounts"]
 POSITION = "TOPIC/PARTITION/OFFSET"
+AS_GIVEN = "utf-8", "surrogateescape"
+"""Gives back the bytes of an argument that are not UTF-8, so that the parser can refuse them."""
 
 
 class PositionType(click.ParamType):
@@ -68,33 +73,36 @@ def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
       payments dead-letters list --json | jq -r .position
     """  # noqa: D301 - see root.py
     settings = load_settings()
-    with client_errors(settings):
-        letters = asyncio.run(_list(settings, [stage] if stage else STAGES))
-    chosen = [letter for letter in letters if reason in (None, letter.reason)]
     now_ms = int(time.time() * 1000)
+    stages = [stage] if stage else STAGES
+    with client_errors(settings):
+        found = asyncio.run(
+            _list(settings, stages, reason, lambda x: (summary(x, now_ms), row(x, now_ms)))
+        )
     if as_json:
-        for letter in chosen:
-            show_json(summary(letter, now_ms))
+        for data, _ in found:
+            show_json(data)
     else:
-        rows = [
-            [
-                str(letter.position),
-                age(now_ms - letter.time_ms),
-                letter.reason,
-                printable(letter.key, 30),
-                printable(letter.facts.get("message", ""), 70),
-            ]
-            for letter in chosen
-        ]
-        show_table(["POSITION", "AGE", "REASON", "KEY", "MESSAGE"], rows)
-    click.echo(f"{len(chosen)} dead letters", err=True)
+        show_table(HEAD, [cells for _, cells in found])
+    click.echo(f"{len(found)} dead letters", err=True)
 
 
-async def _list(settings: "Settings", stages: list[str]) -> "list[DeadLetter]":
+async def _list(
+    settings: "Settings",
+    stages: list[str],
+    reason: str | None,
+    view: "Callable[[DeadLetter], View]",
+) -> list[View]:
+    """Return a view of each letter, oldest first; not the letters, which may be large."""
     from payments.dead_letters.reading import open_dead_letters
 
     async with open_dead_letters(settings) as letters:
-        return [letter async for letter in letters.all(stages)]
+        found = [
+            (letter.time_ms, view(letter))
+            async for letter in letters.all(stages)
+            if reason in (None, letter.reason)
+        ]
+    return [viewed for _, viewed in sorted(found, key=lambda pair: pair[0])]
 
 
 @dead_letters.command()
@@ -168,7 +176,7 @@ def replay(
     if value is not None and value_file is not None:
         message = "give the value by --value or by --value-file, not by both"
         raise click.UsageError(message)
-    corrected = value.encode() if value is not None else _read(value_file)
+    corrected = _read(value_file) if value is None else value.encode(*AS_GIVEN)
     if len(chosen) > 1 and (corrected is not None or key is not None):
         message = "a corrected key or value is for one dead letter: give one position"
         raise click.UsageError(message)
@@ -177,7 +185,7 @@ def replay(
         from payments.cli.replaying import Options, run
         from payments.dead_letters.replaying import Correction
 
-        correction = Correction(None if key is None else key.encode(), corrected)
+        correction = Correction(None if key is None else key.encode(*AS_GIVEN), corrected)
         options = Options(yes, again, deadline_seconds, as_json)
         done = asyncio.run(run(settings, chosen, correction, options))
     if not yes:

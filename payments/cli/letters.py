@@ -21,6 +21,21 @@ def age(age_ms: int) -> str:
     return f"{seconds // size} {unit}"
 
 
+HEAD = ["POSITION", "AGE", "REASON", "KEY", "MESSAGE"]
+_KEY_CHARACTERS, _MESSAGE_CHARACTERS = 30, 70
+
+
+def row(letter: "DeadLetter", now_ms: int) -> list[str]:
+    """Return what ``list`` prints of a letter, under ``HEAD``."""
+    return [
+        str(letter.position),
+        age(now_ms - letter.time_ms),
+        letter.reason,
+        printable(letter.key, _KEY_CHARACTERS),
+        printable(letter.facts.get("message", ""), _MESSAGE_CHARACTERS),
+    ]
+
+
 def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
     """Return what ``list --json`` prints of a letter."""
     from payments.records.public import iso_time

@@ -23,10 +23,12 @@ WEEK_MS = 7 * 86_400_000
 Value = TypeVar("Value")
 
 
-def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
-    """Run the command line as a user would."""
+def run(
+    *arguments: str, stdin: bytes | None = None, color: bool = False, **environment: str
+) -> Result:
+    """Run the command line as a user would; ``color`` as on a terminal."""
     return CliRunner().invoke(
-        main, list(arguments), input=stdin, env=environment, prog_name="payments"
+        main, list(arguments), input=stdin, env=environment, color=color, prog_name="payments"
     )
 
 
@@ -42,9 +44,12 @@ class Embedded:
         """Run a coroutine in the installation's loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=60)
 
-    def run(self, *arguments: str, stdin: str | bytes | None = None) -> Result:
+    def run(
+        self, *arguments: str, stdin: bytes | None = None, color: bool = False, **environment: str
+    ) -> Result:
         """Run the command line against the installation."""
-        return run(*arguments, stdin=stdin, PAYMENTS_PARTITIONS=str(self.bed.settings.partitions))
+        settings = {"PAYMENTS_PARTITIONS": str(self.bed.settings.partitions)}
+        return run(*arguments, stdin=stdin, color=color, **settings, **environment)
 
     def receive(self, key: bytes | None, value: bytes | None) -> None:
         """Let a record come in as from any client."""

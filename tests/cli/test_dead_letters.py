@@ -160,6 +160,14 @@ def test_only_what_is_well_formed_is_sent(embedded: Embedded, tmp_path: Path) ->
     assert moved(embedded) == [("pay-1", -150)]
 
 
+def test_bytes_that_are_no_text_are_refused_in_a_corrected_value_too(embedded: Embedded) -> None:
+    embedded.receive(b"pay-1", BAD)
+    position = position_of(embedded, reason="amount_not_integer")
+    refused = embedded.run("dead-letters", "replay", position, "--value", "\udcff")
+    assert refused.exit_code == 3
+    assert "not_utf8" in refused.stdout
+
+
 def test_a_letter_without_a_key_is_sent_with_one_that_is_given(embedded: Embedded) -> None:
     embedded.receive(None, MAKE)
     position = position_of(embedded, reason="null_key")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -59,6 +60,24 @@ async def test_payments_and_accounts_on_a_broker(settings: Settings) -> None:
     assert held.stdout == "abc: 900 EUR\n"
     missing = await run(settings, "account", "nobody")
     assert (missing.returncode, missing.stdout) == (3, "")
+
+
+async def test_watch_ends_well_with_ctrl_c(settings: Settings) -> None:
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "payments.cli", "watch", "pay-1", "--json"),
+        env=process_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert watching.stdout is not None
+    assert watching.stderr is not None
+    async with asyncio.timeout(60):
+        assert await watching.stderr.readline() == b"watching pay-1; Ctrl-C ends\n"
+        await run(settings, *MAKE)
+        assert json.loads(await watching.stdout.readline())["outcome"] == "completed"
+        watching.send_signal(signal.SIGINT)
+        rest = await watching.communicate()
+    assert (watching.returncode, rest) == (0, (b"", b""))
 
 
 async def receive(settings: Settings, key: bytes, value: bytes) -> None:

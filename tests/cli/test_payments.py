@@ -139,6 +139,15 @@ def test_a_malformed_argument_is_a_usage_error_before_anything_is_sent(
     assert told in failed.stderr
 
 
+def test_colors_are_for_terminals_and_never_with_no_color(embedded: Embedded) -> None:
+    plain = embedded.run(*MAKE)
+    colored = embedded.run(*MAKE, color=True)
+    asked_not_to = embedded.run(*MAKE, color=True, NO_COLOR="1")
+    assert "\x1b[" not in plain.stdout
+    assert colored.stdout.startswith("\x1b[32mpay-1: completed")
+    assert "\x1b[" not in asked_not_to.stdout
+
+
 def test_what_only_the_rules_of_commands_know_is_a_usage_error_too(embedded: Embedded) -> None:
     failed = embedded.run(*MAKE, "--currency", "euro")
     assert failed.exit_code == 2
