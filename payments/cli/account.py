@@ -126,4 +126,4 @@ def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
         for entry in entries
     ]
     show_table(["SEQUENCE", "TIME", "KIND", "PAYMENT", "AMOUNT", "BALANCE", "CURRENCY"], rows)
-    click.echo(f"{len(entries)} entries", err=True)
+    click.echo(f"entries: {len(entries)}", err=True)

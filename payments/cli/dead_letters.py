@@ -84,7 +84,7 @@ def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
             show_json(data)
     else:
         show_table(HEAD, [cells for _, cells in found])
-    click.echo(f"{len(found)} dead letters", err=True)
+    click.echo(f"dead letters: {len(found)}", err=True)
 
 
 async def _list(

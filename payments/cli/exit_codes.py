@@ -25,8 +25,9 @@ SEND_AGAIN = 75
 EXIT_CODES = {
     0: "Done.",
     1: "It could not be done; one line on standard error says why. `health`: not ready. "
-    "`topics`: no broker answers, too.",
-    2: "Not called as it should be; nothing was done. `topics check`: something differs.",
+    "`topics`: no broker answers, too. `verify`: a guarantee does not hold.",
+    2: "Not called as it should be; nothing was done. `topics check`: something differs. "
+    "`verify`: it could not be found out.",
     NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
     "not found, or a replay refused.",
     NO_BROKER: "No broker answers; nothing was sent.",
@@ -54,7 +55,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
     from aiokafka.errors import KafkaConnectionError
 
     from payments.client import errors
-    from payments.dead_letters.reading import NoDeadLetter
+    from payments.dead_letters.letter import NoDeadLetter
     from payments.engine.errors import FailStop
 
     with plain_errors(settings):

@@ -17,12 +17,16 @@ COMMANDS = {
         "payments.cli.worker:health",
         "Exit with 0 if the worker of this host is ready, with 1 if not.",
     ),
-    "gateway": Lazy("payments.gateway.command:gateway", "Serve payments over HTTP."),
+    "gateway": Lazy(
+        "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
+    ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
         "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."
     ),
-    "verify": Lazy("payments.verify.command:verify", "Audit the topics for violations."),
+    "verify": Lazy(
+        "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
+    ),
     "asyncapi": Lazy(
         "payments.cli.describe:asyncapi", "Print the topics as an AsyncAPI 3 document."
     ),

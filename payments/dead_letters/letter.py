@@ -23,6 +23,10 @@ class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a fai
     """A dead letter can't be sent again as it is; the message says why."""
 
 
+class NoDeadLetter(LookupError):  # noqa: N818 - named for what is so
+    """There is no dead letter at a position (any more)."""
+
+
 class Position(NamedTuple):
     """Where a record is; written ``topic/partition/offset``."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from payments.dead_letters.letter import DeadLetter, Position, read_letter
+from payments.dead_letters.letter import DeadLetter, NoDeadLetter, Position, read_letter
 from payments.engine.engine import wall_clock_ms
 from payments.engine.errors import FailStop
 from payments.engine.kafka import KafkaLog
@@ -19,10 +19,6 @@ _FETCH_SECONDS = 0.3
 _MAX_EMPTY_FETCHES = 60
 _CLOCKS_MS = 60_000
 """How far the clocks of two brokers or workers may be apart."""
-
-
-class NoDeadLetter(LookupError):  # noqa: N818 - named for what is so
-    """There is no dead letter at a position (any more)."""
 
 
 class SearchableLog(Log, Protocol):

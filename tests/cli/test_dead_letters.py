@@ -51,7 +51,7 @@ def test_the_list_has_position_age_reason_key_and_message(embedded: Embedded) ->
     embedded.receive(b"pay-1", BAD)
     embedded.receive(None, MAKE)
     shown = embedded.run("dead-letters", "list")
-    assert (shown.exit_code, shown.stderr) == (0, "2 dead letters\n")
+    assert (shown.exit_code, shown.stderr) == (0, "dead letters: 2\n")
     head, *rows = shown.stdout.splitlines()
     assert head.split() == ["POSITION", "AGE", "REASON", "KEY", "MESSAGE"]
     whole = "\n".join(rows)
