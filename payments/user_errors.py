@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,9 +48,15 @@ def _settings_problems(error: "ValidationError") -> str:
 
 
 def only_last_words() -> None:
-    """Keep the loggers quiet: what is tried again is no news, what is given up on is told once."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("payments").setLevel(logging.ERROR)
+    """Keep the loggers quiet until the command at hand ends.
+
+    What is tried again is no news, and what is given up on is told once.
+    """
+    context = click.get_current_context()
+    for name, level in (("aiokafka", logging.CRITICAL), ("payments", logging.ERROR)):
+        log = logging.getLogger(name)
+        context.call_on_close(partial(log.setLevel, log.level))
+        log.setLevel(level)
 
 
 BROKER_HINT = (
