@@ -9,7 +9,6 @@ from payments.domain.account import Account, CounterAccount, Settled, Transfer
 from payments.domain.payment import Payment
 from payments.records.public import nullable
 
-
 _TIME = b'"time_ms":'
 
 
