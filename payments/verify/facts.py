@@ -8,7 +8,6 @@ objects.
 
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
 
 BUCKETS = 256
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -28,18 +27,15 @@ def pack(code: int, partition: int, offset: int) -> int:
     return code << _CODE_AT | partition << _OFFSET_BITS | offset
 
 
-class Unpacked(NamedTuple):
-    """What ``pack`` was given."""
-
-    code: int
-    partition: int
-    offset: int
+def code_of(word: int) -> int:
+    """Return the code that ``pack`` was given."""
+    return word >> _CODE_AT
 
 
-def unpack(word: int) -> Unpacked:
-    """Return what ``pack`` was given."""
+def place_of(word: int) -> tuple[int, int]:
+    """Return the partition and the offset that ``pack`` was given."""
     partition = word >> _OFFSET_BITS & ((1 << _PARTITION_BITS) - 1)
-    return Unpacked(word >> _CODE_AT, partition, word & ((1 << _OFFSET_BITS) - 1))
+    return partition, word & ((1 << _OFFSET_BITS) - 1)
 
 
 class Facts:

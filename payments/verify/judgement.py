@@ -1,13 +1,12 @@
 """Judgement: whether the commands, results, entries and row of one payment agree."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from .facts import unpack
+from .facts import code_of, place_of
 from .findings import Findings, Kind, Place
-from .told import Replay, Told
+from .told import Life, Replay, Told
 from .topics import Topics
 
 NOTICE = 0
@@ -63,6 +62,8 @@ class OnePayment:
     """Place with ``Told``, terms."""
 
 
+_NOTHING = Replay()
+_TOLD = tuple(Told)
 _AS_ROW = {Told.MOVED_NOW: Told.MOVED, Told.EXPIRED: Told.NO_PAYMENT}
 
 
@@ -72,17 +73,25 @@ class Judgement:
     def __init__(self, payment: OnePayment, known: Known, findings: Findings) -> None:
         self._payment, self._known, self._findings = payment, known, findings
         self._topics = known.topics
-        self._state = Told.NO_PAYMENT if payment.row is None else Told(unpack(payment.row[0]).code)
+        self._state = Told.NO_PAYMENT if payment.row is None else Told(code_of(payment.row[0]))
         self.is_pending = self._state is Told.UNDER_WAY
+        self._has_later = any(code_of(word) & LATER for _, word, _ in payment.results)
+        self._all = self._by_cut = _NOTHING
         self._unanswered = 0
         self._missing = 0
         """Results that should be there and are not: what they told is not known."""
 
     def _find(self, kind: Kind, topic: str, word: int, message: str) -> None:
-        _, partition, offset = unpack(word)
-        self._findings.add(kind, Place(topic, partition, offset), message)
+        self._findings.add(kind, Place(topic, *place_of(word)), message)
 
-    def answers(self, waiting: Sequence[int]) -> int:
+    def judge(self, waiting: Sequence[int], *, moving: bool) -> int:
+        """Judge all of it; return how many commands are in flight."""
+        in_flight = self._answers(waiting)
+        self._money(moving=moving)
+        self._table()
+        return in_flight
+
+    def _answers(self, waiting: Sequence[int]) -> int:
         """Match commands with results; return how many commands are in flight."""
         payment = self._payment
         asked: dict[int, list[int]] = {}
@@ -106,7 +115,7 @@ class Judgement:
 
     def _unmatched(self, words: Sequence[int], left: int, waiting: int) -> int:
         """Say which of the commands with one id lack a result; return how many are in flight."""
-        codes = [unpack(word).code for word in words]
+        codes = [code_of(word) for word in words]
         excused = min(left, waiting + sum(bool(code & Asked.IN_FLIGHT) for code in codes))
         lacking = left - excused
         if not lacking:
@@ -133,63 +142,70 @@ class Judgement:
             self._find(Kind.SURPLUS_RESULT, self._topics.results, word, message)
         self._payment.results = [r for r in self._payment.results if r[1] not in dropped]
 
-    def _replay(self, *, up_to_cut: bool) -> Replay:
-        results = []
-        for _, word, its_terms in self._payment.results:
-            code = unpack(word).code
-            if not (up_to_cut and code & LATER):
-                results.append((Told(code & ~LATER), its_terms, word))
-        return Replay().read(results)
+    def _replay(self) -> None:
+        """Replay the results: all of them, and those that were decided by the journal's cut."""
+        results = [
+            (_TOLD[code_of(word) & ~LATER], its_terms, word)
+            for _, word, its_terms in self._payment.results
+        ]
+        self._all = self._by_cut = Replay().read(results)
+        if self._has_later:
+            by_cut = [result for result in results if not code_of(result[2]) & LATER]
+            self._by_cut = Replay().read(by_cut)
 
-    def money(self, *, moving: bool) -> None:
+    def _money(self, *, moving: bool) -> None:
         """Compare what the results tell of the money with the ledger."""
-        replay = self._replay(up_to_cut=False)
-        cut = replay if not self._has_later else self._replay(up_to_cut=True)
+        self._replay()
         if not self._missing:
-            for word, message in replay.contradictions:
+            for word, message in self._all.contradictions:
                 self._find(Kind.CONTRADICTING_RESULT, self._topics.results, word, message)
         # What is in flight may have moved money once more than the results tell.
         in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
         hidden = self._missing + in_flight
-        for moved, told, told_by_cut, what in (
-            (Moved.FORWARD, replay.forward, cut.forward, "moved"),
-            (Moved.BACK, replay.back, cut.back, "moved back"),
-        ):
-            entries = [e for e in self._payment.entries if unpack(e[0]).code & ~RESULT_CUT == moved]
-            old = sum(bool(unpack(word).code & RESULT_CUT) for word, _ in entries)
-            if len(entries) < len(told_by_cut):
-                if self._known.lacks_entries:
-                    self._findings.unchecked["payments whose entries may have been deleted"] += 1
-                    continue
-                message = f"the money was {what}, but the ledger has {len(entries)} such entries"
-                word = told_by_cut[len(entries)].word
-                self._find(Kind.MISSING_ENTRY, self._topics.results, word, message)
-            extra = len(entries) - len(told) - hidden
-            if extra > old:
-                self._too_many(entries[-1][0], what, len(entries), len(told))
-            elif extra > 0:
-                self._findings.unchecked["entries whose results may have been deleted"] += extra
-        self._compare_terms(replay)
+        forward, back = self._all.forward, self._all.back
+        self._compare(Moved.FORWARD, forward, self._by_cut.forward, hidden)
+        self._compare(Moved.BACK, back, self._by_cut.back, hidden)
+        if self._payment.entries:
+            self._compare_terms(forward)
 
-    @property
-    def _has_later(self) -> bool:
-        return any(unpack(word).code & LATER for _, word, _ in self._payment.results)
+    def _compare(
+        self, moved: Moved, told: Sequence[Life], told_by_cut: Sequence[Life], hidden: int
+    ) -> None:
+        """Compare the number of entries in one direction with the lives that have them."""
+        entries = [e for e in self._payment.entries if code_of(e[0]) & ~RESULT_CUT == moved]
+        what = "moved" if moved is Moved.FORWARD else "moved back"
+        if len(entries) < len(told_by_cut):
+            if self._known.lacks_entries:
+                self._findings.unchecked["payments whose entries may have been deleted"] += 1
+                return
+            message = f"the money was {what}, but the ledger has {len(entries)} such entries"
+            word = told_by_cut[len(entries)].word
+            self._find(Kind.MISSING_ENTRY, self._topics.results, word, message)
+        extra = len(entries) - len(told) - hidden
+        if extra <= 0:
+            return
+        old = sum(bool(code_of(word) & RESULT_CUT) for word, _ in entries)
+        if extra > old:
+            self._too_many(entries[-1][0], what, len(entries), len(told))
+        else:
+            self._findings.unchecked["entries whose results may have been deleted"] += extra
 
     def _too_many(self, word: int, what: str, found: int, told: int) -> None:
         kind = Kind.MONEY_TWICE if found > 1 else Kind.UNEXPECTED_ENTRY
         message = f"the payment's money was {what} {found} times, the results tell of {told}"
         self._find(kind, self._topics.ledger, word, message)
 
-    def _compare_terms(self, replay: Replay) -> None:
+    def _compare_terms(self, lives: Sequence[Life]) -> None:
         """Compare account, amount and currency of the entries with those in the results."""
-        told = Counter(life.terms for life in replay.forward if life.terms)
-        forward: Counter[int] = Counter()
+        told = [life.terms for life in lives if life.terms]
+        forward = [
+            its_terms
+            for word, its_terms in self._payment.entries
+            if code_of(word) & ~RESULT_CUT == Moved.FORWARD
+        ]
+        known = len(lives) == len(told) == len(forward)
         for word, its_terms in self._payment.entries:
-            if unpack(word).code & ~RESULT_CUT == Moved.FORWARD:
-                forward[its_terms] += 1
-        known = len(replay.forward) == told.total() == forward.total()
-        for word, its_terms in self._payment.entries:
-            moved = unpack(word).code & ~RESULT_CUT
+            moved = code_of(word) & ~RESULT_CUT
             if moved == Moved.FORWARD and known and its_terms not in told:
                 message = "account, amount or currency is not what the payment's results say"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
@@ -197,11 +213,11 @@ class Judgement:
                 message = "it does not undo the payment's entry: account, amount or currency differ"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
 
-    def table(self) -> None:
+    def _table(self) -> None:
         """Compare the row with what the results told by the journal's cut."""
         if self.is_pending or self._missing:
             return
-        replay, row, state = self._replay(up_to_cut=True), self._payment.row, self._state
+        replay, row, state = self._by_cut, self._payment.row, self._state
         if replay.last is None:
             if row is not None and state is not Told.NO_PAYMENT:
                 self._untold(row)
@@ -217,7 +233,7 @@ class Judgement:
             self._find_row(row, replay.last_word, message)
 
     def _untold(self, row: tuple[int, int]) -> None:
-        if unpack(row[0]).partition in self._known.lacks_results:
+        if place_of(row[0])[0] in self._known.lacks_results:
             self._findings.unchecked["rows whose results may have been deleted"] += 1
             return
         message = f"the payment is {_named(self._state)}, but no result told of it"

@@ -5,7 +5,7 @@ from collections import Counter
 from payments.engine.dead_letters import INTERNAL_ERROR
 from payments.engine.log import Record
 
-from .facts import BUCKETS, Facts, digest, pack, unpack
+from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
 from .topics import Topics
 
@@ -60,23 +60,22 @@ class Letters:
                     self._surplus(topics.payments_letters, word, known=not lacks_commands)
 
     def _missing(self, commands: str, word: int) -> None:
-        code, partition, offset = unpack(word)
+        code = code_of(word)
         if code & _LETTER_CUT:
             self._findings.unchecked["malformed commands whose dead letters may be deleted"] += 1
         elif not code & _IN_FLIGHT:
             message = "the command is malformed, but is not among the dead letters"
-            place = Place(commands, partition, offset)
+            place = Place(commands, *place_of(word))
             self._findings.add(Kind.MISSING_DEAD_LETTER, place, message)
 
     def _surplus(self, letters: str, word: int, *, known: bool) -> None:
-        code, partition, offset = unpack(word)
-        if code == _DEFECT:
+        if code_of(word) == _DEFECT:
             return  # A well-formed command that met a bug: it has a result too.
         if not known:
             self._findings.unchecked["dead letters whose commands may be deleted"] += 1
             return
         message = "a second dead letter of one command, or one of a command that is well-formed"
-        place = Place(letters, partition, offset)
+        place = Place(letters, *place_of(word))
         self._findings.add(Kind.SURPLUS_DEAD_LETTER, place, message)
 
 

@@ -1,6 +1,7 @@
 """Payments: keeps the facts of all payments, and has them judged one payment after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
 from .facts import BUCKETS, Facts, pack
 from .findings import Findings
@@ -63,27 +64,18 @@ class Payments:
                 self.count += 1
                 waiting = self._waiting.get(key, ())
                 judgement = Judgement(payment, known, self._findings)
-                self.in_flight += judgement.answers(waiting)
+                self.in_flight += judgement.judge(waiting, moving=key in self._moving)
                 self.pending += judgement.is_pending
-                judgement.money(moving=key in self._moving)
-                judgement.table()
 
     def _bucket(self, bucket: int) -> dict[int, OnePayment]:
-        found: dict[int, OnePayment] = {}
-
-        def of(facts: Facts) -> Iterator[tuple[OnePayment, tuple[int, ...]]]:
-            for key, *words in facts.take(bucket):
-                payment = found.get(key)
-                if payment is None:
-                    payment = found[key] = OnePayment()
-                yield payment, tuple(words)
-
-        for payment, (own, word) in of(self._commands):
-            payment.commands.append((own, word))
-        for payment, (own, word, its_terms) in of(self._results):
-            payment.results.append((own, word, its_terms))
-        for payment, (word, its_terms) in of(self._entries):
-            payment.entries.append((word, its_terms))
-        for payment, (word, its_terms) in of(self._rows):
-            payment.row = word, its_terms
+        """Put the facts of a bucket together, payment by payment."""
+        found: defaultdict[int, OnePayment] = defaultdict(OnePayment)
+        for key, own, word in self._commands.take(bucket):
+            found[key].commands.append((own, word))
+        for key, own, word, its_terms in self._results.take(bucket):
+            found[key].results.append((own, word, its_terms))
+        for key, word, its_terms in self._entries.take(bucket):
+            found[key].entries.append((word, its_terms))
+        for key, word, its_terms in self._rows.take(bucket):
+            found[key].row = word, its_terms
         return found

@@ -156,7 +156,9 @@ class Replay:
     @property
     def forward(self) -> list[Life]:
         """The lives in which money moved."""
-        return [life for life in self.lives if life.money in (Told.MOVED, Told.MOVED_BACK)]
+        return [
+            life for life in self.lives if life.money is Told.MOVED or life.money is Told.MOVED_BACK
+        ]
 
     @property
     def back(self) -> list[Life]:
