@@ -58,7 +58,11 @@ class _Reading:
 
     async def read(self, partitions: set[TopicPartition]) -> None:
         """Read these partitions up to their ends."""
-        starts = {tp: self._auditor.start_of(tp, self._bounds[tp].first) for tp in partitions}
+        starts = {
+            tp: min(self._auditor.start_of(tp, first), end)
+            for tp, (first, end) in self._bounds.items()
+            if tp in partitions
+        }
         left = {tp for tp in partitions if starts[tp] < self._bounds[tp].end}
         self._total -= sum(starts[tp] - self._bounds[tp].first for tp in partitions)
         if not left:
