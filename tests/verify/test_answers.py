@@ -67,6 +67,18 @@ def test_an_expiry_without_a_notice(run: Recording) -> None:
     assert at(Kind.CONTRADICTING_RESULT, second_life) in run.found()
 
 
+@pytest.mark.parametrize("payment", ["never", "poor", "made"])
+def test_a_notice_of_a_payment_that_is_not_there(run: Recording, payment: str) -> None:
+    notices = [
+        run.append(run.find(RESULTS, payment="at once", outcome="expired"), payment=payment)
+        for _ in range(2)
+    ]
+    records = run.records[RESULTS]
+    for notice in notices:
+        records[records.index(notice)] = notice._replace(key=payment.encode())
+    assert at(Kind.CONTRADICTING_RESULT, notices[1]) in run.found()
+
+
 def test_a_result_whose_fields_contradict_each_other(run: Recording) -> None:
     result = run.find(RESULTS, payment="at once", type="get")
     run.change(result, outcome="not_found", state="completed")
