@@ -40,6 +40,9 @@ class Audited:
     """One run of the command."""
 
     seconds: float
+    cpu_seconds: float
+    """Of the command alone, without the broker."""
+
     peak_bytes: int
     report: dict[str, Any]
 
@@ -83,7 +86,12 @@ def audit(settings: Settings) -> Audited:
     if code not in (0, 1):
         raise BenchError(f"payments verify ended with exit code {code}")
     unit = 1 if sys.platform == "darwin" else KIBIBYTE
-    return Audited(time.monotonic() - started, used.ru_maxrss * unit, json.loads(shown))
+    return Audited(
+        seconds=time.monotonic() - started,
+        cpu_seconds=used.ru_utime + used.ru_stime,
+        peak_bytes=used.ru_maxrss * unit,
+        report=json.loads(shown),
+    )
 
 
 async def _write(settings: Settings, payments: int) -> None:
@@ -108,6 +116,7 @@ def table(payments: int, empty: Audited, full: Audited) -> str:
         ("commands, results, entries", ", ".join(f"{counts[n]:,}" for n in _PUBLIC)),
         ("violations", f"{sum(full.report['violations_by_kind'].values()):,}"),
         ("time", f"{full.seconds:.0f} s"),
+        ("CPU time of the command", f"{full.cpu_seconds:.0f} s"),
         ("payments per second", f"{payments / full.seconds:,.0f}"),
         ("peak memory (RSS)", f"{full.peak_bytes / MEGABYTE:,.0f} MB"),
         ("peak memory of an audit of nothing", f"{empty.peak_bytes / MEGABYTE:,.0f} MB"),
