@@ -19,13 +19,22 @@ MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
 
 
 class Malformed(ValueError):  # noqa: N818  # it describes a record, not a failure of ours
-    """The record is no command; ``command`` and ``type`` are its own where they can be read."""
+    """The record is no command; ``command`` and ``type`` are its own where they can be read.
+
+    ``field`` is the one at fault, where it is one.
+    """
 
     def __init__(
-        self, reason: Reason, message: str, command: str | None = None, type_: str | None = None
+        self,
+        reason: Reason,
+        message: str,
+        command: str | None = None,
+        type_: str | None = None,
+        field: str | None = None,
     ) -> None:
         super().__init__(message)
         self.reason, self.message, self.command, self.type = reason, message, command, type_
+        self.field = field
 
 
 _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
@@ -98,9 +107,10 @@ def _parse_slowly(value: bytes, default_currency: str) -> Command:
     fields = {name: value for name, value in members if counts[name] == 1}
     stray = next((name for name, n in counts.items() if n > 1 or name not in _FIELDS), None)
     if stray is not None:
-        fault = Reason.UNKNOWN_FIELD, f"{_shown(stray)} is not a field of any command"
+        fault = Reason.UNKNOWN_FIELD, f"{_shown(stray)} is not a field of any command", stray
         if counts[stray] > 1:
-            fault = Reason.DUPLICATED_FIELD, f"{_shown(stray)} is given {counts[stray]} times"
+            given = f"{_shown(stray)} is given {counts[stray]} times"
+            fault = Reason.DUPLICATED_FIELD, given, stray
     else:
         try:
             return _ADAPTER.validate_python(fields, context=default_currency)
@@ -108,16 +118,17 @@ def _parse_slowly(value: bytes, default_currency: str) -> Command:
             fault = _first_fault(error, fields)
     command = fields.get("id") if is_name(fields.get("id")) else None
     type_ = fields.get("type") if fields.get("type") in _TYPES else None
-    raise Malformed(*fault, command, type_)
+    reason, message, field = fault
+    raise Malformed(reason, message, command, type_, field)
 
 
-def _first_fault(error: ValidationError, fields: dict[str, Any]) -> tuple[Reason, str]:
+def _first_fault(error: ValidationError, fields: dict[str, Any]) -> tuple[Reason, str, str]:
     faults = error.errors(include_url=False)
     first = min(faults, key=lambda fault: fault["type"] not in ("extra_forbidden", "missing"))
     name = first["loc"][-1] if first["loc"] else "type"
     reason, rule = _FAULTS.get(first["type"]) or first["ctx"]["error"].args
     received = _shown(fields[name]) if name in fields else "nothing"
-    return reason, f"{_shown(name)} {rule}, received {received}"
+    return reason, f"{_shown(name)} {rule}, received {received}", str(name)
 
 
 def _shown(value: object) -> str:
