@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -22,6 +23,7 @@ from bench.errors import BenchError
 from bench.history import History
 from bench.installation import installation
 from bench.measuring import say
+from bench.tables import with_figures
 from dev.errors import BrokerError
 from payments.engine.errors import FailStop
 from payments.engine.kafka import KafkaLog
@@ -52,7 +54,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.verify", description=__doc__)
     parser.add_argument("--payments", type=int, default=MILLION, metavar="N")
     parser.add_argument("--partitions", type=int, default=8, metavar="N")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
     given = parser.parse_args()
+    if given.write is not None:
+        with_figures(given.write.read_text(), "")  # Find out before the long run what would fail.
     with (
         measured_broker(None) as broker,
         installation(broker.bootstrap, partitions=given.partitions, flush=False) as settings,
@@ -65,8 +70,11 @@ def main() -> int:
         command = f"python -m bench.verify {' '.join(sys.argv[1:])}".strip()
         cores = os.cpu_count()
         python = platform.python_version()
-        print(f"`{command}`, {cores} cores, Python {python}, {broker.description}.\n")
-    print(table(given.payments, empty, full))
+        head = f"`{command}`, {cores} cores, Python {python}, {broker.description}."
+    text = f"{head}\n\n{table(given.payments, empty, full)}"
+    print(text)
+    if given.write is not None:
+        given.write.write_text(with_figures(given.write.read_text(), text))
     return 0 if full.report["ok"] else 1
 
 

@@ -27,8 +27,9 @@ GARBAGE_THRESHOLD = 200_000
 def verify(*, as_json: bool) -> None:
     """Prove from the topics that every guarantee holds.
 
-    Reads all topics and journals from the beginning up to their ends at the start; workers may go
-    on meanwhile. Exit code 0: all holds; 1: something does not; 2: it could not be found out.
+    Reads the journals, then all that the topics hold by then; workers may go on meanwhile.
+
+    Exit code 0: all holds; 1: something does not; 2: it could not be found out.
 
     \b
     Examples:
