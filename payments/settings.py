@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     """How long a worker that ends or hands partitions over may take to publish what it has
     decided, 0.1 to 300 seconds."""
 
+    client_max_calls: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
+
     health_file: Path | None = None
     """Renewed by a worker while it is ready; `payments health` looks at its age."""
 

@@ -1,0 +1,230 @@
+"""The client: commands in, results out, over the topics alone."""
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from payments.client.calls import Call, Calls
+from payments.client.commands import encode_command, encode_payment_id
+from payments.client.deadlines import require_deadline
+from payments.client.errors import BrokersUnavailable, ClientClosed
+from payments.client.following import Follower
+from payments.client.kafka import KafkaTransport
+from payments.client.sender import Sender
+from payments.client.transport import Transport
+from payments.client.watching import Watch, Watches
+from payments.engine.partitioner import partition_of
+from payments.records.public import Result
+from payments.settings import Settings
+
+DEADLINE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+
+
+class PaymentsClient:
+    """Sends commands and waits for their results; one instance serves thousands of calls at once.
+
+    ::
+
+        async with PaymentsClient("localhost:9092") as client:
+            result = await client.make("pay-1", account="abc", amount=100)
+
+    ``settings`` default to the environment (``PAYMENTS_*``), ``brokers`` overrides theirs. Entering
+    waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
+    does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
+    currency. Calls raise the errors of ``payments.client.errors``, and ``ValueError`` for a
+    ``deadline_seconds`` that is none.
+    """
+
+    def __init__(
+        self,
+        brokers: str | None = None,
+        *,
+        settings: Settings | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+        transport: Transport | None = None,
+    ) -> None:
+        given = settings or Settings()
+        self.settings = given if brokers is None else given.model_copy(update={"brokers": brokers})
+        self._connect_seconds = connect_seconds
+        self._transport = transport or KafkaTransport(
+            self.settings.connection(),
+            delivery_timeout_seconds=self.settings.delivery_timeout_seconds,
+        )
+        self._prefix = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+        limit = self.settings.client_max_calls
+        self._calls = Calls(limit)
+        self._watches = Watches(limit)
+        commands = self.settings.topic("payments.commands")
+        results = self.settings.topic("payments.results")
+        self._sender = Sender(self._transport, commands)
+        self._follower = Follower(
+            self._transport,
+            topics=[commands, results],
+            results=results,
+            commands=commands,
+            calls=self._calls,
+            watches=self._watches,
+            sender=self._sender,
+        )
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect; results from now on are followed."""
+        assert self._running is None, "a client is entered once"
+        self._running = asyncio.create_task(self._follower.run(), name="payments client")
+        if self._connect_seconds > 0:
+            try:
+                await self._until_ready(self._connect_seconds)
+            except BaseException:
+                await self._close()
+                raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect. Calls under way end with ``ClientClosed``."""
+        await self._close()
+
+    async def _close(self) -> None:
+        running, self._running = self._running, None
+        self._calls.close()
+        self._watches.close()
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._transport.close)
+            closing.push_async_callback(self._sender.close)
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    async def _until_ready(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._follower.ready.wait()
+        except TimeoutError:
+            problem = self._follower.problem
+            why = f": {problem}" if problem is not None else ""
+            message = f"no connection to Kafka at {self.settings.brokers} after {seconds:g} s{why}"
+            raise BrokersUnavailable(message) from problem
+
+    async def make(
+        self,
+        payment: str,
+        *,
+        account: str,
+        amount: int,
+        currency: str | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Take ``amount`` from ``account``, once for this payment id."""
+        command = _movement("make", account, amount, currency, command_id)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def deposit(
+        self,
+        payment: str,
+        *,
+        account: str,
+        amount: int,
+        currency: str | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Put ``amount`` on ``account``, once for this payment id."""
+        command = _movement("deposit", account, amount, currency, command_id)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def cancel(
+        self,
+        payment: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Prevent a payment, or undo it."""
+        command = {"type": "cancel", "id": command_id}
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def get(
+        self,
+        payment: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Return a payment's state: a command like any other, so the read is linearizable."""
+        command = {"type": "get", "id": command_id}
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def send(
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Send a command as it would stand on the topic, and wait for its result.
+
+        Its ``id`` is filled in if absent. One that is given names this one command: the first
+        result with it is the answer.
+        """
+        require_deadline(deadline_seconds)
+        key = encode_payment_id(payment)
+        default_id = f"{self._prefix}-{next(self._numbers)}"
+        currency = self.settings.default_currency
+        command_id, value = encode_command(
+            command, default_id=default_id, default_currency=currency
+        )
+        loop = asyncio.get_running_loop()
+        if not self._follower.ready.is_set():
+            started = loop.time()
+            self._require_open()
+            await self._until_ready(deadline_seconds)
+            deadline_seconds = max(deadline_seconds - (loop.time() - started), 0.0)
+        self._require_open()
+        partition = partition_of(key, self._follower.partitions)
+        call = Call(key, partition, command_id, value, loop.create_future())
+        self._calls.add(call, deadline_seconds)
+        try:
+            self._sender.add(call)
+            return await call.answer
+        finally:
+            self._calls.discard(call)
+            if not call.sent:
+                self._sender.discard(call)
+
+    def watch(self, payment: str) -> Watch:
+        """Iterate over the payment's results from now on, whoever asked for them.
+
+        Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).
+        """
+        return self._watches.add(encode_payment_id(payment))
+
+    def healthy(self) -> bool:
+        """Whether the brokers answer: results are being followed and the last request was done."""
+        return self._follower.following and self._transport.healthy
+
+    def _require_open(self) -> None:
+        if self._running is None:
+            raise ClientClosed("the client is not open: use it as ``async with``")
+
+
+def _movement(
+    type_: str, account: str, amount: int, currency: str | None, command_id: str | None
+) -> dict[str, object]:
+    command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
+    if currency is not None:
+        command["currency"] = currency
+    if command_id is not None:
+        command["id"] = command_id
+    return command
