@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import orjson
 
-from payments.gateway.exchange import Answer, Request
+from payments.gateway.exchange import Answer, Headers, Request
 from payments.gateway.parsing import account_id, whole_number
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
@@ -48,7 +48,7 @@ class AccountsApi:
         if len(found) == limit:
             following = f"{path}?after={found[-1].sequence}&limit={limit}"
         body = {"entries": [entry.__dict__ for entry in found], "next": following}
-        headers = ()
+        headers: Headers = ()
         if following is not None:
             headers = ((b"link", f'<{following}>; rel="next"'.encode()),)
         return Answer(200, orjson.dumps(body), headers)

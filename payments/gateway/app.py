@@ -131,8 +131,9 @@ def _malformed(malformed: Malformed) -> Answer:
         return problem_answer(Problem.NOT_JSON, malformed.message, reason=reason)
     if reason.name.startswith(("KEY_", "NULL_KEY", "EMPTY_KEY")):
         field = field or "payment"
-    extensions = {} if field is None else {"field": field}
-    return problem_answer(Problem.INVALID, malformed.message, reason=reason, **extensions)
+    if field is None:
+        return problem_answer(Problem.INVALID, malformed.message, reason=reason)
+    return problem_answer(Problem.INVALID, malformed.message, reason=reason, field=field)
 
 
 def _not_done(error: PaymentsClientError) -> Answer:

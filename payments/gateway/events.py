@@ -40,7 +40,9 @@ class EventsApi:
         state = await self.service.send(payment, command, deadline_seconds=self.deadline_seconds)
         return Stream(self._parts(watch, state), EVENT_STREAM)
 
-    async def _parts(self, watch: AsyncIterator[Result], state: Result) -> AsyncGenerator[bytes, None]:
+    async def _parts(
+        self, watch: AsyncIterator[Result], state: Result
+    ) -> AsyncGenerator[bytes, None]:
         self.open_streams += 1
         try:
             yield event("state", state)

@@ -121,15 +121,15 @@ async def send_stream(
     headers = [(b"content-type", stream.content_type), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     gone = asyncio.ensure_future(request.disconnected())
-    ending = {gone, asyncio.ensure_future(stopping.wait())}
+    stop = asyncio.ensure_future(stopping.wait())
     part: asyncio.Future[bytes] | None = None
     try:
         while True:
             part = part or asyncio.ensure_future(anext(stream.parts, END_OF_STREAM))
             await asyncio.wait(
-                {part, *ending}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {part, gone, stop}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            if any(task.done() for task in ending):
+            if gone.done() or stop.done():
                 break
             body = HEARTBEAT
             if part.done():
@@ -138,7 +138,7 @@ async def send_stream(
                 break
             await send({"type": "http.response.body", "body": body, "more_body": True})
     finally:
-        tasks = [task for task in (part, *ending) if task is not None]
+        tasks = [task for task in (part, gone, stop) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

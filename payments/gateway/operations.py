@@ -1,4 +1,4 @@
-"""Commands that are answered later (``Prefer: respond-async``, RFC 7240): taken now, asked for then.
+"""Commands that are answered later (``Prefer: respond-async``, RFC 7240).
 
 A command is answered 202 when the broker has it, so it is carried out even if this gateway is
 killed in the next moment. How it ended is kept here, in memory, for a while: another gateway, or

@@ -74,8 +74,8 @@ def movement(
     try:
         command = command_of(renamed, default_currency=default_currency)
     except Malformed as error:
-        name = next((own for own, field in names.items() if field == error.field), error.field)
-        raise Malformed(error.reason, error.fault, name) from None
+        own = next((own for own, field in names.items() if field == error.field), error.field)
+        raise Malformed(error.reason, error.fault, own) from None
     return command.model_dump(exclude_none=True)
 
 

@@ -29,12 +29,12 @@ class ServicePages:
         self._docs = page(described).encode()
 
     async def live(self, request: Request) -> Answer:
-        """The process answers: do not restart it."""
+        """Tell that the process answers: do not restart it."""
         del request
         return Answer(200, b'{"status":"live"}')
 
     async def ready(self, request: Request) -> Answer:
-        """Commands can be sent now: route requests here."""
+        """Tell whether commands can be sent now, so that requests should come here."""
         del request
         if self._stopping.is_set():
             return problem_answer(Problem.UNAVAILABLE, "the gateway is stopping")
@@ -43,17 +43,17 @@ class ServicePages:
         return Answer(200, b'{"status":"ready"}')
 
     async def openapi(self, request: Request) -> Answer:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         del request
         return Answer(200, self._openapi)
 
     async def docs(self, request: Request) -> Answer:
-        """The same as a page."""
+        """Return the same as a page."""
         del request
         return Answer(200, self._docs, ONLY_ITSELF, HTML)
 
     async def problem(self, request: Request) -> Answer:
-        """What a problem's type means."""
+        """Tell what a problem's type means."""
         slug = request.parameters[0].decode("latin-1")
         for problem in Problem:
             if problem.slug == slug:
