@@ -4,6 +4,7 @@
 the command's own id. See docs/client.md.
 """
 
+from payments.client.accounts import AccountBalance
 from payments.client.client import PaymentsClient
 from payments.client.errors import (
     AccountsUnavailable,
@@ -20,6 +21,7 @@ from payments.client.watching import Watch
 from payments.records.public import LedgerEntry, Result
 
 __all__ = [
+    "AccountBalance",
     "AccountsUnavailable",
     "BrokersUnavailable",
     "ClientClosed",

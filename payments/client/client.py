@@ -3,26 +3,30 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+from payments.client.accounts import AccountBalance, AccountView
 from payments.client.calls import Call, Calls
-from payments.client.commands import encode_command, encode_payment_id
+from payments.client.commands import encode_command, encode_payment_id, movement
 from payments.client.deadlines import require_deadline
-from payments.client.errors import BrokersUnavailable, ClientClosed
+from payments.client.errors import ClientClosed
 from payments.client.following import Follower
 from payments.client.kafka import KafkaTransport
+from payments.client.reading import read_within
 from payments.client.sender import Sender
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.engine.partitioner import partition_of
-from payments.records.public import Result
+from payments.records.public import LedgerEntry, Result
 from payments.settings import Settings
 
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+
+_Value = TypeVar("_Value")
 
 
 class PaymentsClient:
@@ -62,10 +66,14 @@ class PaymentsClient:
         self._watches = Watches(limit)
         commands = self.settings.topic("payments.commands")
         results = self.settings.topic("payments.results")
+        journal = self.settings.changelog("accounts")
+        ledger = self.settings.topic("accounts.ledger")
+        indexed = self.settings.client_max_indexed
+        self._accounts = AccountView(self._transport, journal=journal, ledger=ledger, limit=indexed)
         self._sender = Sender(self._transport, commands)
         self._follower = Follower(
             self._transport,
-            topics=[commands, results],
+            topics=[commands, results, journal, ledger],
             results=results,
             commands=commands,
             calls=self._calls,
@@ -80,7 +88,7 @@ class PaymentsClient:
         self._running = asyncio.create_task(self._follower.run(), name="payments client")
         if self._connect_seconds > 0:
             try:
-                await self._until_ready(self._connect_seconds)
+                await self._follower.until_ready(self._connect_seconds)
             except BaseException:
                 await self._close()
                 raise
@@ -97,6 +105,7 @@ class PaymentsClient:
 
     async def _close(self) -> None:
         running, self._running = self._running, None
+        self._follower.ready.set()  # Who waits for it finds the client closed.
         self._calls.close()
         self._watches.close()
         async with AsyncExitStack() as closing:
@@ -105,16 +114,6 @@ class PaymentsClient:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-
-    async def _until_ready(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._follower.ready.wait()
-        except TimeoutError:
-            problem = self._follower.problem
-            why = f": {problem}" if problem is not None else ""
-            message = f"no connection to Kafka at {self.settings.brokers} after {seconds:g} s{why}"
-            raise BrokersUnavailable(message) from problem
 
     async def make(
         self,
@@ -127,7 +126,7 @@ class PaymentsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Result:
         """Take ``amount`` from ``account``, once for this payment id."""
-        command = _movement("make", account, amount, currency, command_id)
+        command = movement("make", account, amount, currency, command_id)
         return await self.send(payment, command, deadline_seconds=deadline_seconds)
 
     async def deposit(
@@ -141,7 +140,7 @@ class PaymentsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Result:
         """Put ``amount`` on ``account``, once for this payment id."""
-        command = _movement("deposit", account, amount, currency, command_id)
+        command = movement("deposit", account, amount, currency, command_id)
         return await self.send(payment, command, deadline_seconds=deadline_seconds)
 
     async def cancel(
@@ -178,22 +177,16 @@ class PaymentsClient:
         Its ``id`` is filled in if absent. One that is given names this one command: the first
         result with it is the answer.
         """
-        require_deadline(deadline_seconds)
         key = encode_payment_id(payment)
         default_id = f"{self._prefix}-{next(self._numbers)}"
         currency = self.settings.default_currency
         command_id, value = encode_command(
             command, default_id=default_id, default_currency=currency
         )
-        loop = asyncio.get_running_loop()
-        if not self._follower.ready.is_set():
-            started = loop.time()
-            self._require_open()
-            await self._until_ready(deadline_seconds)
-            deadline_seconds = max(deadline_seconds - (loop.time() - started), 0.0)
-        self._require_open()
+        deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
-        call = Call(key, partition, command_id, value, loop.create_future())
+        answer = asyncio.get_running_loop().create_future()
+        call = Call(key, partition, command_id, value, answer)
         self._calls.add(call, deadline_seconds)
         try:
             self._sender.add(call)
@@ -210,21 +203,67 @@ class PaymentsClient:
         """
         return self._watches.add(encode_payment_id(payment))
 
+    async def account(
+        self, account: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> AccountBalance | None:
+        """Return an account as it is now (linearizable); None when there is no such account.
+
+        The first read of a partition's accounts reads its whole journal, later ones what has come
+        since. Raises ``AccountsUnavailable`` too.
+        """
+        return await self._read(deadline_seconds, lambda n: self._accounts.balance(account, n))
+
+    async def counter_account(
+        self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> Mapping[str, int] | None:
+        """Return the balances of ``world/N`` or ``sales/N`` by currency; None if never used."""
+        return await self._read(deadline_seconds, lambda n: self._accounts.counter(name, n))
+
+    async def entries(
+        self,
+        account: str,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[LedgerEntry]:
+        """Return an account's ledger behind sequence ``after``, oldest first, at most ``limit``.
+
+        The next page is after the last one's ``sequence``; an empty one is the end as of now
+        (linearizable, like ``account``). ``limit`` is 1 to 1,000.
+        """
+        return await self._read(
+            deadline_seconds, lambda n: self._accounts.entries(account, after, limit, n)
+        )
+
     def healthy(self) -> bool:
         """Whether the brokers answer: results are being followed and the last request was done."""
         return self._follower.following and self._transport.healthy
 
+    async def _read(
+        self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
+    ) -> _Value:
+        """Read of the accounts; ``read`` takes the number of partitions."""
+        left = await self._opened(deadline_seconds)
+
+        def attempt() -> Awaitable[_Value]:
+            self._require_open()
+            return read(self._follower.partitions)
+
+        return await read_within(left, attempt)
+
+    async def _opened(self, deadline_seconds: float) -> float:
+        """Wait for the first connection, if need be; return what is left of the deadline."""
+        require_deadline(deadline_seconds)
+        self._require_open()
+        if self._follower.ready.is_set():
+            return deadline_seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_seconds
+        await self._follower.until_ready(deadline_seconds)
+        self._require_open()
+        return max(end - loop.time(), 0.0)
+
     def _require_open(self) -> None:
         if self._running is None:
-            raise ClientClosed("the client is not open: use it as ``async with``")
-
-
-def _movement(
-    type_: str, account: str, amount: int, currency: str | None, command_id: str | None
-) -> dict[str, object]:
-    command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
-    if currency is not None:
-        command["currency"] = currency
-    if command_id is not None:
-        command["id"] = command_id
-    return command
+            raise ClientClosed("the client is not open (any more): use it as ``async with``")

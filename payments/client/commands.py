@@ -39,6 +39,18 @@ def encode_command(
     return parsed.id, value
 
 
+def movement(
+    type_: str, account: str, amount: int, currency: str | None, command_id: str | None
+) -> dict[str, object]:
+    """Return a make or deposit as it stands on the topic."""
+    command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
+    if currency is not None:
+        command["currency"] = currency
+    if command_id is not None:
+        command["id"] = command_id
+    return command
+
+
 def _encode(fields: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(fields)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from payments.client.calls import Calls
+from payments.client.errors import BrokersUnavailable
 from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
@@ -57,6 +58,16 @@ class Follower:
         """Partitions of the commands, from ``ready`` on."""
         self.problem: Exception | None = None
         """Why the last try to connect or read failed."""
+
+    async def until_ready(self, seconds: float) -> None:
+        """Wait for the first connection. Raises ``BrokersUnavailable``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ready.wait()
+        except TimeoutError:
+            why = f": {self.problem}" if self.problem is not None else ""
+            message = f"there was no connection to Kafka within {seconds:g} s{why}"
+            raise BrokersUnavailable(message) from self.problem
 
     async def run(self) -> None:
         """Connect and follow, again and again, until cancelled."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from payments.client import InvalidCommand, LogTransport, PaymentsClient
+from payments.client import AccountBalance, InvalidCommand, LogTransport, PaymentsClient
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
 
@@ -37,3 +37,41 @@ async def test_an_invalid_command_names_its_field(client: PaymentsClient) -> Non
     with pytest.raises(InvalidCommand) as caught:
         await client.make("pay-1", account="abc", amount=0)
     assert (caught.value.field, caught.value.reason) == ("amount", "amount_not_positive")
+
+
+async def test_a_balance_read_after_an_answer_sees_it(client: PaymentsClient) -> None:
+    assert await client.account("abc") is None
+    for number in range(1, 6):
+        await client.make(f"pay-{number}", account="abc", amount=10)
+        held = await client.account("abc")
+        assert held == AccountBalance("abc", 100_000 - 10 * number, "EUR", number + 1)
+
+
+async def test_ledger_pages_are_in_order_and_end(client: PaymentsClient) -> None:
+    assert await client.entries("abc") == []
+    for number in range(5):
+        await client.deposit(f"in-{number}", account="abc", amount=1)
+        await client.deposit(f"other-{number}", account=f"other-{number}", amount=1)
+    seen: list[int] = []
+    while page := await client.entries("abc", after=seen[-1] if seen else 0, limit=2):
+        assert len(page) <= 2
+        seen += [entry.sequence for entry in page]
+    assert seen == [1, 2, 3, 4, 5, 6]
+    (last,) = await client.entries("abc", after=5)
+    assert (last.kind, last.amount, last.balance) == ("deposit", 1, 100_005)
+
+
+async def test_counter_accounts_have_a_balance_for_each_currency(client: PaymentsClient) -> None:
+    await client.make("pay-1", account="abc", amount=10)
+    await client.deposit("in-1", account="yen", amount=7, currency="JPY")
+    held = [await client.counter_account(f"{c}/{p}") for c in ("world", "sales") for p in range(4)]
+    total: dict[str, int] = {}
+    for balances in held:
+        for currency, amount in (balances or {}).items():
+            total[currency] = total.get(currency, 0) + amount
+    assert total == {"EUR": -99_990, "JPY": -7}
+    assert await client.counter_account("sales/4") is None
+    with pytest.raises(InvalidCommand):
+        await client.account("sales/0")
+    with pytest.raises(InvalidCommand):
+        await client.counter_account("abc")
