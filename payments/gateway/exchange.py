@@ -126,8 +126,9 @@ async def send_stream(
     try:
         while True:
             part = part or asyncio.ensure_future(anext(stream.parts, END_OF_STREAM))
+            waited: set[asyncio.Future[Any]] = {part, gone, stop}
             await asyncio.wait(
-                {part, gone, stop}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                waited, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if gone.done() or stop.done():
                 break

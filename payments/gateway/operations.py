@@ -59,7 +59,7 @@ class Operations:
         waiting = await self._service.submit(
             payment, {**command, "id": own}, deadline_seconds=self._deadline_seconds
         )
-        operation = _Operation(asyncio.ensure_future(waiting), render)
+        operation = _Operation(waiting, render)
         operation.result.add_done_callback(_look_at_error)
         self._held[payment, own] = operation
         return await self._answer(payment, own, operation, wait_seconds)

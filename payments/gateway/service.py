@@ -1,6 +1,7 @@
 """What the gateway needs of the client library, so that a test can stand in for it."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from payments.records.public import LedgerEntry, Result
@@ -36,8 +37,8 @@ class Service(Protocol):
 
     async def submit(
         self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
-    ) -> Awaitable[Result]:
-        """Send a command; return when the broker has it, with what waits for its result."""
+    ) -> asyncio.Future[Result]:
+        """Send a command; return when the brokers have it, with the future of its result."""
 
     def watch(self, payment: str) -> AsyncIterator[Result]:
         """Return all later results of a payment."""
