@@ -74,7 +74,7 @@ class Request:
         return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     async def body(self) -> bytes:
-        """Return the body; raises ``BodyTooLarge`` and ``Disconnected``."""
+        """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")

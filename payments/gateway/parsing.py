@@ -45,18 +45,21 @@ async def members_of(request: Request) -> Members:
     body = await request.body()
     if not body:
         raise Malformed(Reason.EMPTY_VALUE, "the request has no body: it is a JSON object")
-    content_type = request.headers.get(b"content-type", b"")
-    if content_type != JSON and not _is_json(content_type):
-        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
-    return decode_members(body)
+    return _members(request, body)
 
 
 async def no_members(request: Request) -> None:
     """Check that the body says nothing: it is absent, or an object without members."""
-    if not await request.body():
-        return
-    for name, _ in await members_of(request):
+    body = await request.body()
+    for name, _ in _members(request, body) if body else ():
         raise invalid(name, "is not a field of this request")
+
+
+def _members(request: Request, body: bytes) -> Members:
+    content_type = request.headers.get(b"content-type", b"")
+    if content_type != JSON and not _is_json(content_type):
+        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
+    return decode_members(body)
 
 
 def movement(
@@ -72,11 +75,11 @@ def movement(
             raise Malformed(Reason.UNKNOWN_FIELD, "is not a field of this request", name)
         renamed.append((names[name], value))
     try:
-        command = command_of(renamed, default_currency=default_currency)
+        command_of(renamed, default_currency=default_currency)
     except Malformed as error:
         own = next((own for own, field in names.items() if field == error.field), error.field)
         raise Malformed(error.reason, error.fault, own) from None
-    return command.model_dump(exclude_none=True)
+    return dict(renamed)
 
 
 def wait_seconds(text: str) -> float:

@@ -1,6 +1,7 @@
 """The gateway over the whole application embedded: no broker, no port."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -36,3 +37,14 @@ async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(gateway)  # type: ignore[arg-type] # its types are looser
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
+
+
+def problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """Return the body of a problem, after a look at what every problem must have."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert (body["status"], body["type"]) == (status, f"/problems/{slug}"), body
+    assert body["title"]
+    assert body["detail"]
+    return body
