@@ -16,6 +16,7 @@ from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
 
 MAX_HEAD_BYTES, MAX_HEADERS = 16_384, 100
+BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 FIELD_OVERHEAD_BYTES = 4
 """What a header has beside its name and value: colon, space, line break."""
 
@@ -25,6 +26,10 @@ MAX_REQUEST_BYTES = 2 * MAX_DISCARDED_BYTES
 
 class Overlong(Exception):  # noqa: N818 - it describes a request
     """The head of a request is too large; raised through the parser, which wraps it."""
+
+
+class UpgradeWithBody(Exception):  # noqa: N818 - it describes a request
+    """The request asks for another protocol and has a body; raised through the parser."""
 
 
 class Limits:
@@ -52,7 +57,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._since = self.loop.time()  # When it became idle, or its request began to arrive.
-        self._arriving = self._in_head = self._overlong = False
+        self._arriving = self._in_head = self._overlong = self._refused = False
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
 
@@ -67,6 +72,10 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._request_bytes += len(data)
+        if self._refused:
+            if self._request_bytes > MAX_REQUEST_BYTES:
+                self.transport.abort()
+            return
         head = self._head_bytes + len(data)
         # The parser keeps a header's value until it ends: one that does not end is caught here.
         if self._in_head and head > MAX_HEAD_BYTES:
@@ -96,7 +105,17 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request to the application."""
         self._in_head = False
+        upgrade = self.parser.should_upgrade()
+        if upgrade and not BODY_HEADERS.isdisjoint(name for name, _ in self.headers):
+            # The parser would leave the body out, as if it belonged to the other protocol.
+            raise UpgradeWithBody
         super().on_headers_complete()
+        if upgrade:
+            # No upgrade is made, and the parser reads no further: this answer is the last one.
+            self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: any client could fill the log."""
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -117,7 +136,7 @@ class Connection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """End this connection if something takes too long."""
         seconds = now - self._since
-        if self.transport.is_closing() or self.flow.write_paused:
+        if self.transport.is_closing() or self._refused or self.flow.write_paused:
             # The client does not take what it was sent.
             self._stuck_since = self._stuck_since or now
             if now - self._stuck_since > self.limits.receive_seconds:
@@ -144,7 +163,7 @@ class Connection(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
             self._overlong = True
             raise Overlong
 
@@ -155,9 +174,16 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         cycle = self._cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        # Beyond the head, what arrives is the body of the request of this cycle.
+        if cycle is None or self._in_head or not (self._arriving and cycle.response_started):
             self.transport.write(_bytes(answer))
-        self.transport.close()
+        if self.transport.can_write_eof():
+            # Closing while something unread is there would reset the connection, and the client
+            # lose the answer: what comes is discarded until the client closes, for a while.
+            self._refused = True
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
 
 def limited(limits: Limits) -> type[Connection]:

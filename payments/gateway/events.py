@@ -35,29 +35,35 @@ class EventsApi:
         payment = payment_id(request.parameters[0])
         if self.open_streams >= self.max_streams:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
-        watch = self.service.watch(payment)
-        command = {"type": "get", "id": uuid.uuid4().hex}
-        state = await self.service.send(payment, command, deadline_seconds=self.deadline_seconds)
-        return Stream(self._parts(watch, state), EVENT_STREAM)
-
-    async def _parts(
-        self, watch: AsyncIterator[Result], state: Result
-    ) -> AsyncGenerator[bytes, None]:
         self.open_streams += 1
         try:
-            yield event("state", state)
-            is_past = True
-            async for result in watch:
-                if is_past:
-                    # The state tells what these came to.
-                    is_past = result.command != state.command
-                elif result.type != "get":
-                    yield event("result", result)
-        except WatchBroken:
-            # It would leave out results: the end makes the client connect anew, and see the state.
-            return
-        finally:
-            self.open_streams -= 1
+            watch = self.service.watch(payment)
+            command = {"type": "get", "id": uuid.uuid4().hex}
+            state = await self.service.send(
+                payment, command, deadline_seconds=self.deadline_seconds
+            )
+        except BaseException:
+            self._closed()
+            raise
+        return Stream(_parts(watch, state), EVENT_STREAM, self._closed)
+
+    def _closed(self) -> None:
+        self.open_streams -= 1
+
+
+async def _parts(watch: AsyncIterator[Result], state: Result) -> AsyncGenerator[bytes, None]:
+    yield event("state", state)
+    is_past = True
+    try:
+        async for result in watch:
+            if is_past:
+                # The state tells what these came to.
+                is_past = result.command != state.command
+            elif result.type != "get":
+                yield event("result", result)
+    except WatchBroken:
+        # It would leave out results: the end makes the client connect anew, and see the state.
+        return
 
 
 def event(name: str, result: Result) -> bytes:

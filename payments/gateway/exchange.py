@@ -23,6 +23,8 @@ MAX_DISCARDED_BYTES = 1_048_576
 """How much of a body that is too large is read all the same, so that the client takes the answer
 before the connection ends."""
 
+_TOO_MUCH = len(str(MAX_DISCARDED_BYTES)), b"%d" % MAX_DISCARDED_BYTES
+
 HEARTBEAT_SECONDS = 15.0
 """How often a silent stream says that it is alive, so that no proxy takes it for dead."""
 
@@ -53,6 +55,8 @@ class Stream:
 
     parts: AsyncGenerator[bytes, None]
     content_type: bytes
+    closed: Callable[[], None]
+    """Called when it has ended, however."""
 
 
 class Request:
@@ -75,6 +79,10 @@ class Request:
 
     async def body(self) -> bytes:
         """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""
+        declared = self.headers.get(b"content-length", b"")
+        # Before the first receive: that one tells a careful client (Expect) to go on.
+        if (len(declared), declared) > _TOO_MUCH:
+            raise BodyTooLarge
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")
@@ -85,9 +93,6 @@ class Request:
         return body
 
     async def _rest(self, message: Message) -> bytes:
-        declared = self.headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared[:20]) > MAX_DISCARDED_BYTES:
-            raise BodyTooLarge
         body = bytearray()
         while True:
             if message["type"] != "http.request":
@@ -118,12 +123,12 @@ async def send_stream(
     send: Send, stream: Stream, request: Request, stopping: asyncio.Event
 ) -> None:
     """Send a stream until it ends, the client goes away, or ``stopping`` is set."""
-    headers = [(b"content-type", stream.content_type), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
     gone = asyncio.ensure_future(request.disconnected())
     stop = asyncio.ensure_future(stopping.wait())
     part: asyncio.Future[bytes] | None = None
     try:
+        headers = [(b"content-type", stream.content_type), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         while True:
             part = part or asyncio.ensure_future(anext(stream.parts, END_OF_STREAM))
             waited: set[asyncio.Future[Any]] = {part, gone, stop}
@@ -144,4 +149,5 @@ async def send_stream(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await stream.parts.aclose()
+        stream.closed()
     await send({"type": "http.response.body", "body": b""})

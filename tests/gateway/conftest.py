@@ -10,6 +10,7 @@ from payments.client import LogTransport, PaymentsClient
 from payments.gateway.app import Gateway
 from payments.gateway.settings import GatewaySettings
 from payments.testing import PaymentsTestbed
+from tests.gateway.fake_service import FakeService
 
 OPENING = 100_000
 
@@ -25,6 +26,11 @@ async def service(testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
     transport = LogTransport(testbed.log)
     async with PaymentsClient(settings=testbed.settings, transport=transport) as opened:
         yield opened
+
+
+@pytest.fixture
+async def fake() -> FakeService:
+    return FakeService()
 
 
 @pytest.fixture

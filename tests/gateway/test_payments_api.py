@@ -208,7 +208,11 @@ async def test_a_hundred_requests_for_one_id_take_the_money_once(
 
 @pytest.mark.parametrize(
     ("header", "payment"),
-    [('"order-17"', "order-17"), ("order-17", "order-17"), (r'"a\"b\\c"', r"a\"b\c".replace("\\\"", '"'))],
+    [
+        ('"order-17"', "order-17"),
+        ("order-17", "order-17"),
+        (r'"a\"b\\c"', r"a\"b\c".replace('\\"', '"')),
+    ],
 )
 async def test_the_idempotency_key_is_the_payment_id(
     http: httpx.AsyncClient, header: str, payment: str
