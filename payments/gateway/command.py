@@ -49,6 +49,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    for name in ("uvicorn", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # uvicorn warns of what any client can send; that must not fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
     run(settings, own, listener)
