@@ -1,6 +1,7 @@
 """``payments gateway``: serve payments over HTTP."""
 
 import logging
+import os
 from typing import Any
 
 import click
@@ -44,7 +45,9 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     try:
         listener = listen(own)
     except OSError as error:
-        message = f"can't listen on {own.host} port {own.port}: {error.strerror}"
+        # The error's own text repeats the address; that of a name that is not known has no number.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        message = f"can't listen on {own.host} port {own.port}: {why}"
         raise click.ClickException(message) from error
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"

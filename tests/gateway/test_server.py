@@ -137,7 +137,11 @@ async def test_a_body_over_the_limit_is_413_however_it_comes(fake: FakeService) 
     sized = MAKE.replace(b": 28", b": 70000")[:-28] + b" " * 70_000
     promised = MAKE.replace(b": 28", b": 99999999999")
     chunk = b"fa00\r\n" + b" " * 64_000 + b"\r\n"
-    chunked = MAKE.replace(b"content-length: 28", b"transfer-encoding: chunked")[:-28] + chunk * 10 + b"0\r\n\r\n"
+    chunked = (
+        MAKE.replace(b"content-length: 28", b"transfer-encoding: chunked")[:-28]
+        + chunk * 10
+        + b"0\r\n\r\n"
+    )
     async with running(fake) as run:
         for data in (sized, promised, chunked):
             [(status, headers, body)] = await run.exchange(data)
