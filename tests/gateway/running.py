@@ -21,6 +21,7 @@ class Running:
         self.ended: asyncio.Task[None]
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection."""
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def exchange(self, data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
@@ -33,6 +34,7 @@ class Running:
         return answers(received)
 
     async def stop(self) -> None:
+        """Stop the server in order, and wait for its end."""
         self.server.stop()
         await asyncio.wait_for(self.ended, LIMIT_SECONDS)
 
@@ -73,6 +75,9 @@ async def running(service: Service, **settings: Any) -> AsyncIterator[Running]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, with a limit."""
+    loop, looked = asyncio.get_running_loop(), asyncio.Event()
     async with asyncio.timeout(LIMIT_SECONDS):
         while not condition():
-            await asyncio.sleep(0.01)
+            looked.clear()
+            loop.call_later(0.01, looked.set)
+            await looked.wait()

@@ -1,13 +1,14 @@
-"""The server on a real port, with a service that answers when told: limits, slow clients, the stop."""
+"""The server on a real port, with a service that answers when told: limits, slow clients, stop."""
 
 import asyncio
 import json
 import time
+from typing import cast
 
 import pytest
 
 from payments.gateway import server as servers
-from payments.gateway.connections import MAX_HEAD_BYTES
+from payments.gateway.connections import MAX_HEAD_BYTES, Connection
 from tests.gateway.fake_service import FakeService
 from tests.gateway.running import LIMIT_SECONDS, answers, running, until
 
@@ -221,7 +222,8 @@ async def test_a_client_that_does_not_read_is_dropped(fake: FakeService) -> None
 
 async def test_one_connection_too_many_is_told_so(fake: FakeService) -> None:
     async with running(fake) as run:
-        run.server.config.http_protocol_class.limits.max_connections = 1  # type: ignore[union-attr]
+        connections = cast("type[Connection]", run.server.config.http_protocol_class)
+        connections.limits.max_connections = 1
         _, writer = await run.connect()
         [(status, headers, _)] = await run.exchange(b"")
         assert (status, headers["retry-after"]) == (429, "1")
