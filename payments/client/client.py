@@ -76,6 +76,7 @@ class PaymentsClient:
             topics=[commands, results, journal, ledger],
             results=results,
             commands=commands,
+            brokers=self.settings.brokers,
             calls=self._calls,
             watches=self._watches,
             sender=self._sender,
@@ -269,7 +270,8 @@ class PaymentsClient:
 
     def healthy(self) -> bool:
         """Whether the brokers answer: results are being followed and the last request was done."""
-        return self._follower.following and self._transport.healthy
+        answered = self._transport.healthy and self._sender.healthy
+        return self._follower.following and answered
 
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]

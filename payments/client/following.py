@@ -38,6 +38,7 @@ class Follower:
         topics: Sequence[str],
         results: str,
         commands: str,
+        brokers: str,
         calls: Calls,
         watches: Watches,
         sender: Sender,
@@ -46,6 +47,7 @@ class Follower:
         self._topics = topics
         self._results = results
         self._commands = commands
+        self._brokers = brokers
         self._calls = calls
         self._watches = watches
         self._sender = sender
@@ -66,7 +68,7 @@ class Follower:
                 await self.ready.wait()
         except TimeoutError:
             why = f": {self.problem}" if self.problem is not None else ""
-            message = f"there was no connection to Kafka within {seconds:g} s{why}"
+            message = f"no connection to Kafka at {self._brokers} within {seconds:g} s{why}"
             raise BrokersUnavailable(message) from self.problem
 
     async def run(self) -> None:

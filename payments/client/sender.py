@@ -73,6 +73,12 @@ class Sender:
         if lane is not None:
             lane.queue.pop(call, None)
 
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing waits for a further try."""
+        lanes = self._lanes.values()
+        return not any(lane.tries and (lane.queue or lane.batch) for lane in lanes)
+
     def _schedule(self) -> None:
         """Cut batches at the end of this turn of the loop, so that all its calls are in them."""
         if not self._scheduled and self._open:
@@ -105,24 +111,29 @@ class Sender:
             failures = await self._transport.append(node, batches) if batches else {}
             for lane in lanes:
                 self._finish(lane, failures.get(lane.at))
-        except (Unavailable, FailStop) as error:
-            failure = Failure(error, arrived=True, retriable=True)
-            for lane in lanes:
-                self._finish(lane, failure)
+        except Unavailable as error:
+            self._fail(lanes, error, arrived=False)
+        except FailStop as error:
+            self._fail(lanes, error, arrived=True)
         except Exception as error:
             logger.exception("sending commands failed; it is tried again")
-            for lane in lanes:
-                self._finish(lane, Failure(error, arrived=True, retriable=True))
+            self._fail(lanes, error, arrived=True)
         finally:
             del self._requests[node]
             self._schedule()
 
     async def _provide_writers(self, lanes: Sequence["_Lane"]) -> None:
-        without = [lane for lane in lanes if lane.needs_writer]
+        for lane in lanes:
+            lane.drop_unwanted()
+        without = [lane for lane in lanes if lane.writer is None]
         if without:
             writer = await self._transport.new_writer()
             for lane in without:
                 lane.writer = writer
+
+    def _fail(self, lanes: Sequence["_Lane"], error: Exception, *, arrived: bool) -> None:
+        for lane in lanes:
+            self._finish(lane, Failure(error, arrived=arrived, retriable=True))
 
     def _finish(self, lane: "_Lane", failure: Failure | None) -> None:
         if failure is None:
@@ -173,12 +184,10 @@ class _Lane:
         self.tries = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def needs_writer(self) -> bool:
-        """Whether it has no writer, or is to give its batch up: then nobody knows its sequence."""
+    def drop_unwanted(self) -> None:
+        """Give up a batch that nobody waits for, and its writer: its next sequence is unknown."""
         if self.batch is not None and all(call.answer.done() for call in self.batch.calls):
             self.batch = self.writer = None
-        return self.writer is None
 
     def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
         """Return the batch in doubt, or a new one of what waits; None when nothing does."""
