@@ -1,7 +1,7 @@
-"""``make run``: a broker, the topics, a worker, a gateway and a guided set of commands; it stays up.
+"""``make run``: broker, topics, worker, gateway, a guided set of commands; then it stays up.
 
-Ctrl-C or SIGTERM ends it in order: gateway and worker are drained first, then the broker is stopped if it
-was started here. Its data stays for the next run.
+Ctrl-C or SIGTERM ends it in order: gateway and worker are drained first, then the broker is stopped
+if it was started here. Its data stays for the next run.
 """
 
 import argparse

@@ -83,9 +83,8 @@ class Worker:
         try:
             self._process.wait(DRAIN_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
-            say(
-                f"The {self._name} did not end within {DRAIN_LIMIT_SECONDS:.0f} s of SIGTERM: killed"
-            )
+            limit = f"{DRAIN_LIMIT_SECONDS:.0f} s of SIGTERM"
+            say(f"The {self._name} did not end within {limit}: killed")
             self._process.kill()
             self._process.wait(DRAIN_LIMIT_SECONDS)
 
