@@ -188,10 +188,9 @@ class PaymentsClient:
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> asyncio.Future[Result]:
-        """Send a command as ``send`` does, and return when the brokers have it.
+        """Send a command as ``send`` does; return its result's future when the brokers have it.
 
-        From then on it is carried out, whatever becomes of this process. The future that is
-        returned has its result, or the error that ``send`` would raise.
+        From then on it is carried out, whatever becomes of this process.
         """
         call = await self._call(payment, command, deadline_seconds)
         stored = call.stored = asyncio.get_running_loop().create_future()
@@ -214,8 +213,7 @@ class PaymentsClient:
         )
         deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
-        answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, value, answer)
+        call = Call(key, partition, command_id, value, asyncio.get_running_loop().create_future())
         self._calls.add(call, deadline_seconds)
         return call
 
