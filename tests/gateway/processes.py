@@ -5,6 +5,7 @@ import sys
 
 import httpx
 
+from dev.ports import connects
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess
 
@@ -30,6 +31,10 @@ class GatewayProcess(WorkerProcess):
     def port(self) -> int:
         """The port of the last one."""
         return httpx.URL(self.url).port or 0
+
+    async def until_up(self) -> None:
+        """Wait until it listens; between a kill and the next start it does not."""
+        await self.until(lambda: connects(self.port), "does not listen", alive=False)
 
     def _addresses(self) -> list[str]:
         return re.findall(r"gateway ready on (\S+)", self.log.read_text())
