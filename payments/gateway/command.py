@@ -54,5 +54,6 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     )
     # uvicorn warns of what any client can send; that must not fill the log.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    # What aiokafka tries again is told by the client, with what it means.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     run(settings, own, listener)
