@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings
 
 from dev.cli_reference import commands, exit_codes
 from docs.draw_states import table as states
+from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
 README = Path(__file__).parents[1] / "README.md"
@@ -54,7 +55,8 @@ def filled(text: str, section: str, content: str) -> str:
 
 def current(text: str) -> str:
     """Return the README's text with its tables as the code has them now."""
-    return filled(filled(text, "states", states()), "settings", settings())
+    text = filled(filled(text, "states", states()), "settings", settings())
+    return filled(text, "gateway-settings", settings(GatewaySettings))
 
 
 def current_cli(text: str) -> str:

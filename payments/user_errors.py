@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from payments.settings import Settings
 
-SECRETS = {"sasl_password"}
+SECRETS = {"sasl_password", "tokens"}
 
 
 class Different(click.ClickException):
@@ -32,10 +32,11 @@ def load_settings(**given: Any) -> "Settings":  # noqa: ANN401 - whatever the fi
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise click.ClickException(_settings_problems(error)) from error
+        raise click.ClickException(settings_problems(error)) from error
 
 
-def _settings_problems(error: "ValidationError") -> str:
+def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> str:
+    """Return what is wrong with settings, by the names of their variables."""
     parts = []
     for problem in error.errors():
         if not problem["loc"]:
@@ -43,7 +44,7 @@ def _settings_problems(error: "ValidationError") -> str:
             continue
         field = str(problem["loc"][0])
         value = "" if field in SECRETS else f"={problem['input']}"
-        parts.append(f"PAYMENTS_{field.upper()}{value}: {problem['msg']}")
+        parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}")
     return "; ".join(parts)
 
 

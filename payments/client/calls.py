@@ -32,6 +32,14 @@ class Call:
     sent: bool = False
     """Whether a broker may have the command."""
 
+    stored: asyncio.Future[None] | None = None
+    """Done when a broker certainly has it, where somebody wants to know that."""
+
+    def mark_stored(self, _: object = None) -> None:
+        """Tell that a broker has it, or that the call has ended."""
+        if self.stored is not None and not self.stored.done():
+            self.stored.set_result(None)
+
 
 class Calls:
     """The table of all calls under way: found by payment, ended by a result or their deadline."""

@@ -178,6 +178,33 @@ class PaymentsClient:
         Its ``id`` is filled in if absent. One that is given names this one command: the first
         result with it is the answer.
         """
+        call = await self._call(payment, command, deadline_seconds)
+        return await self._result(call)
+
+    async def submit(
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> asyncio.Future[Result]:
+        """Send a command as ``send`` does; return its result's future when the brokers have it.
+
+        From then on it is carried out, whatever becomes of this process.
+        """
+        call = await self._call(payment, command, deadline_seconds)
+        stored = call.stored = asyncio.get_running_loop().create_future()
+        result = asyncio.ensure_future(self._result(call))
+        call.answer.add_done_callback(call.mark_stored)
+        await stored
+        if call.answer.done():
+            await result
+        return result
+
+    async def _call(
+        self, payment: str, command: Mapping[str, object], deadline_seconds: float
+    ) -> Call:
+        """Make the call of a command; ``_result`` must follow at once."""
         key = encode_payment_id(payment)
         default_id = f"{self._prefix}-{next(self._numbers)}"
         currency = self.settings.default_currency
@@ -186,9 +213,11 @@ class PaymentsClient:
         )
         deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
-        answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, value, answer)
+        call = Call(key, partition, command_id, value, asyncio.get_running_loop().create_future())
         self._calls.add(call, deadline_seconds)
+        return call
+
+    async def _result(self, call: Call) -> Result:
         try:
             self._sender.add(call)
             return await call.answer

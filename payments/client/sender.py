@@ -216,7 +216,9 @@ class _Lane:
 
     def stored(self) -> None:
         """Note that the broker has the batch."""
-        self.batch = None
+        batch, self.batch = self.batch, None
+        for call in () if batch is None else batch.calls:
+            call.mark_stored()
 
     def failed(self, *, arrived: bool) -> None:
         """Keep a batch that may have arrived; put back the commands of one that has not."""

@@ -1,10 +1,17 @@
 """The client over a log in memory, with the whole application behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from payments.client import AccountBalance, InvalidCommand, LogTransport, PaymentsClient
+from payments.client import (
+    AccountBalance,
+    DeadlineExceeded,
+    InvalidCommand,
+    LogTransport,
+    PaymentsClient,
+)
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
 
@@ -75,3 +82,25 @@ async def test_counter_accounts_have_a_balance_for_each_currency(client: Payment
         await client.account("sales/0")
     with pytest.raises(InvalidCommand):
         await client.counter_account("abc")
+
+
+async def test_a_command_is_handed_over_before_its_result_is_there(
+    client: PaymentsClient, payments_testbed: PaymentsTestbed
+) -> None:
+    future = await client.submit("pay-1", {"type": "make", "account": "abc", "amount": 100})
+    topic = payments_testbed.settings.topic("payments.commands")
+    [record] = payments_testbed.records(topic)
+    assert record.key == b"pay-1"
+    assert (await future).outcome is Outcome.COMPLETED
+
+
+async def test_a_command_that_can_not_be_handed_over_says_so_at_once(
+    client: PaymentsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def append(*_: object) -> dict[object, object]:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(LogTransport, "append", append)
+    with pytest.raises(DeadlineExceeded):
+        await client.submit("pay-1", {"type": "cancel"}, deadline_seconds=0.05)
