@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from payments.client import AccountBalance, InvalidCommand, LogTransport, PaymentsClient
+from payments.client import AccountBalance, InvalidCommand, PaymentsClient
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
 
@@ -13,8 +13,7 @@ pytest_plugins = ["payments.pytest_plugin"]
 
 @pytest.fixture
 async def client(payments_testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
-    settings, log = payments_testbed.settings, payments_testbed.log
-    async with PaymentsClient(settings=settings, transport=LogTransport(log)) as opened:
+    async with payments_testbed.client() as opened:
         yield opened
 
 
