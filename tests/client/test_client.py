@@ -1,5 +1,6 @@
 """The client over a log in memory, with the whole application behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -74,3 +75,17 @@ async def test_counter_accounts_have_a_balance_for_each_currency(client: Payment
         await client.account("sales/0")
     with pytest.raises(InvalidCommand):
         await client.counter_account("abc")
+
+
+async def test_calls_with_one_command_id_are_all_answered_by_its_first_result(
+    client: PaymentsClient,
+) -> None:
+    calls = (client.get("pay-1", command_id="mine") for _ in range(3))
+    results = await asyncio.gather(*calls)
+    assert {(result.command, result.outcome) for result in results} == {("mine", Outcome.NOT_FOUND)}
+    assert (await client.get("pay-1", command_id="mine")).outcome is Outcome.NOT_FOUND
+
+
+async def test_thousands_of_calls_may_wait_for_one_payment(client: PaymentsClient) -> None:
+    results = await asyncio.gather(*(client.get("pay-1") for _ in range(5000)))
+    assert len({result.command for result in results}) == 5000

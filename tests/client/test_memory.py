@@ -10,7 +10,7 @@ from payments.engine.log import Record
 from payments.records.internal import encode_account
 from payments.records.public import encode_ledger_entry
 
-ACCOUNTS, ENTRIES = 5000, 40
+ACCOUNTS, ENTRIES = 2000, 20
 MAX_BYTES_PER_ACCOUNT = 600
 MAX_BYTES_PER_ENTRY = 10
 
