@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
+from payments.engine.dead_letters import HEADER_PREFIX
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Headers, Record, TopicPartition
 from payments.engine.memory import MemoryLog
@@ -180,7 +181,7 @@ class PaymentsTestbed(Testbed):
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters of both stages: key, value, and what their headers say."""
-        mark = "__streams.errors."
+        mark = HEADER_PREFIX
         return [
             {
                 "key": record.key,

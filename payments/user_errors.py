@@ -1,5 +1,6 @@
 """What a user can get wrong around the data, told in one line with a hint, not a traceback."""
 
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,18 @@ def _settings_problems(error: "ValidationError") -> str:
     return "; ".join(parts)
 
 
+def only_last_words() -> None:
+    """Keep the loggers quiet: what is tried again is no news, what is given up on is told once."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("payments").setLevel(logging.ERROR)
+
+
+BROKER_HINT = (
+    "is it running? Its address is PAYMENTS_BROKERS; a secured one needs "
+    "PAYMENTS_SECURITY_PROTOCOL too"
+)
+
+
 @contextmanager
 def plain_errors(settings: "Settings") -> Iterator[None]:
     """Turn errors that a user can mend into one line on standard error and exit code 1."""
@@ -58,10 +71,7 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        message = (
-            f"no Kafka broker answers at {settings.brokers}: is it running? Its address is "
-            f"PAYMENTS_BROKERS; a secured one needs PAYMENTS_SECURITY_PROTOCOL too"
-        )
+        message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
         raise click.ClickException(message) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
