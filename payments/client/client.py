@@ -5,7 +5,6 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Self, TypeVar
 
 from payments.client.accounts import AccountBalance, AccountView
@@ -64,19 +63,11 @@ class PaymentsClient:
         limit = self.settings.client_max_calls
         self._calls = Calls(limit)
         self._watches = Watches(limit)
-        commands = self.settings.topic("payments.commands")
-        results = self.settings.topic("payments.results")
-        journal = self.settings.changelog("accounts")
-        ledger = self.settings.topic("accounts.ledger")
-        indexed = self.settings.client_max_indexed
-        self._accounts = AccountView(self._transport, journal=journal, ledger=ledger, limit=indexed)
-        self._sender = Sender(self._transport, commands)
+        self._accounts = AccountView(self._transport, self.settings)
+        self._sender = Sender(self._transport, self.settings)
         self._follower = Follower(
             self._transport,
-            topics=[commands, results, journal, ledger],
-            results=results,
-            commands=commands,
-            brokers=self.settings.brokers,
+            self.settings,
             calls=self._calls,
             watches=self._watches,
             sender=self._sender,
@@ -89,18 +80,13 @@ class PaymentsClient:
         self._running = asyncio.create_task(self._follower.run(), name="payments client")
         if self._connect_seconds > 0:
             try:
-                await self._follower.until_ready(self._connect_seconds)
+                await self._follower.until_ready(self._connect_seconds, patient=False)
             except BaseException:
                 await self._close()
                 raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Disconnect. Calls under way end with ``ClientClosed``."""
         await self._close()
 
@@ -291,7 +277,7 @@ class PaymentsClient:
             return deadline_seconds
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds
-        await self._follower.until_ready(deadline_seconds)
+        await self._follower.until_ready(deadline_seconds, patient=True)
         self._require_open()
         return max(end - loop.time(), 0.0)
 

@@ -18,6 +18,7 @@ class FaultyTransport(LogTransport):
         """What every append meets once ``faults`` are used up."""
         self.stores_before_it_fails = False
         self.leaderless = False
+        self.node = 0
         self.away = False
         self.sizes: list[int] = []
         """Commands in each batch that was tried."""
@@ -34,8 +35,8 @@ class FaultyTransport(LogTransport):
         await super().open(topics)
 
     def leader(self, at: TopicPartition) -> int | None:
-        """Return the one node, or that there is none."""
-        return None if self.leaderless else super().leader(at)
+        """Return the node of now, or that there is none."""
+        return None if self.leaderless else self.node
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Answer, unless the brokers are away."""

@@ -117,7 +117,7 @@ async def test_a_foreign_record_on_the_ledger_is_an_error_and_no_entry(
 async def test_more_accounts_than_there_is_room_for_are_refused() -> None:
     async with (
         PaymentsTestbed(opening_balance=1000, partitions=1, client_max_indexed=4) as testbed,
-        PaymentsClient(settings=testbed.settings, transport=LogTransport(testbed.log)) as client,
+        testbed.client() as client,
     ):
         await client.make("pay-1", account="a1", amount=1)
         assert await client.account("a1") is not None  # With world/0 and sales/0, three rows.

@@ -20,8 +20,7 @@ pytest_plugins = ["payments.pytest_plugin"]
 
 @pytest.fixture
 async def client(payments_testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
-    settings, log = payments_testbed.settings, payments_testbed.log
-    async with PaymentsClient(settings=settings, transport=LogTransport(log)) as opened:
+    async with payments_testbed.client() as opened:
         yield opened
 
 
@@ -104,3 +103,17 @@ async def test_a_command_that_can_not_be_handed_over_says_so_at_once(
     monkeypatch.setattr(LogTransport, "append", append)
     with pytest.raises(DeadlineExceeded):
         await client.submit("pay-1", {"type": "cancel"}, deadline_seconds=0.05)
+
+
+async def test_calls_with_one_command_id_are_all_answered_by_its_first_result(
+    client: PaymentsClient,
+) -> None:
+    calls = (client.get("pay-1", command_id="mine") for _ in range(3))
+    results = await asyncio.gather(*calls)
+    assert {(result.command, result.outcome) for result in results} == {("mine", Outcome.NOT_FOUND)}
+    assert (await client.get("pay-1", command_id="mine")).outcome is Outcome.NOT_FOUND
+
+
+async def test_thousands_of_calls_may_wait_for_one_payment(client: PaymentsClient) -> None:
+    results = await asyncio.gather(*(client.get("pay-1") for _ in range(5000)))
+    assert len({result.command for result in results}) == 5000

@@ -8,7 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.local_broker import LocalBroker
-from payments.client import BrokersUnavailable, PaymentsClient, PaymentsClientError
+from payments.client import (
+    BrokersUnavailable,
+    DeadlineExceeded,
+    PaymentsClient,
+    PaymentsClientError,
+)
 from payments.domain.results import Outcome
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess, read_all
@@ -152,3 +157,27 @@ async def test_without_brokers_entering_fails_and_says_where(settings: Settings)
     with pytest.raises(BrokersUnavailable, match=r"127\.0\.0\.1:1 within 1 s"):
         await away.__aenter__()
     assert descriptors() == before
+
+
+async def test_missing_topics_are_named_at_once(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"topic_prefix": "nowhere."})
+    with pytest.raises(BrokersUnavailable, match=r"no topic nowhere\.payments\.commands"):
+        await PaymentsClient(settings=elsewhere, connect_seconds=60).__aenter__()
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_broker_that_hangs_leaves_a_command_in_doubt_and_it_is_done_once(
+    settings: Settings, local_broker: LocalBroker
+) -> None:
+    async with PaymentsClient(settings=settings) as client:
+        await client.make("pay-1", account="abc", amount=1)
+        local_broker.pause()
+        try:
+            with pytest.raises(DeadlineExceeded, match="may still be carried out"):
+                await client.make("pay-2", account="abc", amount=1, deadline_seconds=1)
+        finally:
+            local_broker.resume()
+        assert (await client.make("pay-2", account="abc", amount=1)).outcome is Outcome.COMPLETED
+        held = await client.account("abc")
+        assert held is not None
+        assert held.balance == OPENING - 2

@@ -131,6 +131,23 @@ async def test_what_waits_while_a_request_is_under_way_shares_the_next_one(
     assert transport.sizes == [5, 20]
 
 
+async def test_a_batch_under_way_is_not_sent_to_the_next_leader_as_well(
+    client: PaymentsClient, transport: FaultyTransport, testbed: PaymentsTestbed
+) -> None:
+    transport.held = asyncio.Event()
+    first = asyncio.create_task(client.get("pay-1"))
+    await transport.trying.wait()
+    transport.node = 1
+    second = asyncio.create_task(client.get("pay-1"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert transport.sizes == [1]
+    transport.held.set()
+    await asyncio.gather(first, second)
+    assert transport.sizes == [1, 1]
+    assert len(testbed.records(COMMANDS)) == 2
+
+
 async def test_cancelled_callers_leave_nothing_behind(
     client: PaymentsClient, transport: FaultyTransport, testbed: PaymentsTestbed
 ) -> None:

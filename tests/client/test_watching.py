@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from payments.client import LogTransport, Overloaded, PaymentsClient, WatchBroken
+from payments.client import Overloaded, PaymentsClient, WatchBroken
 from payments.client.watching import MAX_UNREAD_RESULTS
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
@@ -28,8 +28,7 @@ async def testbed() -> AsyncIterator[PaymentsTestbed]:
 
 @pytest.fixture
 async def client(testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
-    transport = LogTransport(testbed.log)
-    async with PaymentsClient(settings=testbed.settings, transport=transport) as opened:
+    async with testbed.client() as opened:
         yield opened
 
 
