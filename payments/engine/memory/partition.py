@@ -159,9 +159,9 @@ class MemoryPartition:
             found = [record for record in found if record.offset not in self._aborted]
         return found, end
 
-    def committed(self) -> list[Record]:
-        """Return the records of no open or aborted transaction."""
-        return list(self.read(self.first, committed_only=True)[0])
+    def is_aborted(self, offset: int) -> bool:
+        """Whether the record at an offset was written in a transaction that was aborted."""
+        return offset in self._aborted
 
     # --- cleaning --------------------------------------------------------------------------------
 

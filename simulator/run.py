@@ -1,0 +1,172 @@
+"""One run: a world from a seed, a storm in it, faults, then peace, and a look at what is left."""
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from payments.engine.log import TopicPartition
+
+from .chaos import draw_timed_faults, schedule
+from .clients import Clients
+from .faults import Fault, Faults, Kind, Point, draw_rates
+from .invariants import fold, violations
+from .loop import SimulatedLoop, Stuck
+from .storm import COMMANDS, Command, draw_commands, draw_weather
+from .trace import Trace
+from .world import Shape, World, draw_shape
+
+QUIET_LIMIT_SECONDS = 180.0
+"""After the last fault everything is answered within this: sessions, requests and claims that have to
+time out first are a part of it."""
+
+_LOOK_SECONDS = 0.5
+_MOST_FINDINGS = 20
+
+
+class Story(NamedTuple):
+    """What makes a run: its seed, the commands, and the faults. Less of it is another story."""
+
+    seed: int
+    shape: Shape
+    seconds: float
+    rates: dict[Kind, float]
+    commands: Sequence[Command]
+    timed: Sequence[tuple[float, Fault]]
+    points: Sequence[Fault] | None = None
+    """Faults at points; None to draw them by the rates."""
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    findings: list[str]
+    hash: str
+    commands: int
+    seconds: float
+    takeovers: int
+    injected: list[Fault]
+    failures: Counter[str] = field(default_factory=Counter)
+    lines: Sequence[str] = ()
+
+
+def draw_story(seed: int, commands: int, hours: float) -> Story:
+    """Return the story of a seed."""
+    random = Random(f"story {seed}")
+    shape, rates = draw_shape(random), draw_rates(random)
+    weather = draw_weather(random, hours * 3600)
+    storm = draw_commands(random, weather, commands, shape.partitions, str(seed))
+    timed = draw_timed_faults(random, rates, weather.seconds)
+    return Story(seed, shape, weather.seconds, rates, storm, timed)
+
+
+def play(story: Story, lines: int = 0) -> Outcome:
+    """Run a story to its end; keep its last lines."""
+    logging.disable(logging.CRITICAL)  # What workers say is in the trace, where it matters.
+    seed = str(story.seed)
+    loop = SimulatedLoop(Random(f"{seed} loop").random)
+    trace = Trace(loop.time, lines)
+    faults = Faults(Random(f"{seed} faults"), story.rates, story.points)
+    world = World(loop, seed, story.shape, faults, trace)
+    schedule(world, story.timed)
+    gc.disable()  # What is freed at a moment of its choice would make two runs differ.
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_live(world, story))
+    except Stuck:
+        world.findings.append("nothing was left to do before all was quiet")
+    finally:
+        asyncio.set_event_loop(None)
+        for machine in world.machines.values():
+            machine.turn_off_for_good()
+        loop.close()
+        gc.enable()
+        logging.disable(logging.NOTSET)
+    trace.note("end", "; ".join(world.findings) or "all is well")
+    return Outcome(
+        findings=(world.findings + loop.defects)[:_MOST_FINDINGS],
+        hash=trace.hash,
+        commands=len(story.commands),
+        seconds=loop.time(),
+        takeovers=world.takeovers + sum(w.takeovers for w in world.workers.values()),
+        injected=faults.injected,
+        failures=world.failures,
+        lines=list(trace.lines),
+    )
+
+
+async def _live(world: World, story: Story) -> None:
+    """Let the storm pass, heal, wait for quiet, and judge."""
+    clients = Clients(world)
+    clients.schedule(story.commands)
+    world.scale(story.shape.workers)
+    await asyncio.sleep(story.seconds)
+    while clients.unfinished:
+        await asyncio.sleep(_LOOK_SECONDS)
+    world.heal()
+    end = world.loop.time() + QUIET_LIMIT_SECONDS
+    while noise := _noise(world):
+        if world.loop.time() > end:
+            world.findings.append(f"not quiet {QUIET_LIMIT_SECONDS:.0f} s after the last fault:")
+            world.findings += noise
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    world.findings += _judge(world)
+
+
+def _noise(world: World) -> list[str]:
+    """Return what is still going on: nothing when every partition is owned, read and published."""
+    found: list[str] = []
+    owners: Counter[int] = Counter()
+    for worker in world.workers.values():
+        engine, name = worker.engine, worker.process.name
+        owners.update(worker.owned)
+        if worker.owned and not engine.is_quiet:
+            found.append(f"{name} still publishes")
+        for journal in engine.owned.journals():
+            for topic, offset in journal.inputs.items():
+                held = world.brokers.partitions[TopicPartition(topic, journal.partition)]
+                if offset != held.end:
+                    found.append(f"{name}: {held.at} read to {offset} of {held.end}")
+            if not journal.is_settled:
+                found.append(f"{name}: {journal} has not written what is published")
+    for partition in range(world.shape.partitions):
+        if owners[partition] != 1:
+            found.append(f"partition {partition} has {owners[partition]} owners")
+    return found
+
+
+def _judge(world: World) -> list[str]:
+    """Return what is wrong with what the run has left."""
+    partitions = world.brokers.partitions
+    history = world.brokers.history
+    commands = [
+        record
+        for at, partition in partitions.items()
+        if at.topic == COMMANDS
+        for record in history[at]
+        if not partition.is_aborted(record.offset)
+    ]
+    rows, found = {}, []
+    for worker in world.workers.values():
+        for journal in worker.engine.owned.journals():
+            rows[journal.at] = fold(history[journal.at])
+            compacted = fold(partitions[journal.at].records)
+            if not rows[journal.at] == compacted == journal.rows:
+                found.append(f"{journal.at}: rows in memory, in all records and in what is left differ")
+    return found + violations(history, commands, rows)
+
+
+def replayed(story: Story, outcome: Outcome) -> Story:
+    """Return the story with the faults that struck in a run of it, instead of rates."""
+    at_points = [fault for fault in outcome.injected if fault.point not in _timed_points(story)]
+    return story._replace(points=at_points)
+
+
+def _timed_points(story: Story) -> set[Point]:
+    return {fault.point for _, fault in story.timed}
