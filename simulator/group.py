@@ -33,7 +33,8 @@ class Group:
         self._session_timeout_seconds = session_timeout_seconds
         self._rebalance_timeout_seconds = rebalance_timeout_seconds
         self._last_seen: dict[str, float] = {}
-        self._joining: dict[str, Reply] | None = None
+        self._joining: dict[str, list[Reply]] | None = None
+        """What is to be told to each member that has joined; one may have asked twice."""
         self._owners: dict[int, str] = {}
         self._deaf_until: dict[str, float] = {}
         self._generation = 0
@@ -41,11 +42,16 @@ class Group:
         """The next assignment names two owners of one partition."""
         self._check()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no rebalance is under way."""
+        return self._joining is None
+
     def join(self, member: str, reply: Reply) -> None:
         """Join; the reply is a generation and partitions, when the rebalance is done."""
         self.rebalance()
         assert self._joining is not None
-        self._joining[member] = reply
+        self._joining.setdefault(member, []).append(reply)
         self._last_seen[member] = self._loop.time()
         self._complete_if_all_joined()
 
@@ -112,9 +118,10 @@ class Group:
         shares = self._share(sorted(joined))
         text = ", ".join(f"{member} {sorted(share)}" for member, share in shares.items())
         self._trace.note("assignment", f"{self._generation}: {text}")
-        for member, reply in joined.items():
+        for member, replies in joined.items():
             self._last_seen[member] = self._loop.time()
-            reply((self._generation, frozenset(shares[member])))
+            for reply in replies:
+                reply((self._generation, frozenset(shares[member])))
 
     def _share(self, members: list[str]) -> dict[str, set[int]]:
         """Give each member equally many; mostly what it had, as Faust's assignor does."""

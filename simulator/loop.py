@@ -17,6 +17,7 @@ from types import CoroutineType
 from typing import Any, TypeVar
 
 from payments.engine.errors import FailStop
+from payments.engine.takeover import Superseded
 
 _TURN_SECONDS = 200e-6
 """A turn of the loop takes up to this."""
@@ -172,7 +173,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _note_defect(self, _loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
         """Note what nobody has handled; the tasks of a dead process end in whatever way."""
         message, error = str(what.get("message")), what.get("exception")
-        if not message.startswith("Task was destroyed") and not isinstance(error, FailStop):
+        if not message.startswith("Task was destroyed") and not isinstance(
+            error, (FailStop, Superseded)
+        ):
             self.defects.append(f"{message}: {error!r}")
 
 

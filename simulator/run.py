@@ -16,7 +16,7 @@ from .clients import Clients
 from .faults import Fault, Faults, Kind, Point, draw_rates
 from .invariants import fold, violations
 from .loop import SimulatedLoop, Stuck
-from .storm import COMMANDS, Command, draw_commands, draw_weather
+from .storm import COMMANDS, Command, draw_commands, draw_weather, probes
 from .trace import Trace
 from .world import Shape, World, draw_shape
 
@@ -109,20 +109,30 @@ async def _live(world: World, story: Story) -> None:
     while clients.unfinished:
         await asyncio.sleep(_LOOK_SECONDS)
     world.heal()
+    await _until_quiet(world, "the last fault")
+    # A stale owner that has nothing to do is found out by the next record: so each gets one.
+    clients.schedule(probes(world.shape.partitions, world.loop.time()))
+    await asyncio.sleep(_LOOK_SECONDS)
+    await _until_quiet(world, "the last command")
+    world.findings += _judge(world)
+
+
+async def _until_quiet(world: World, since: str) -> None:
     end = world.loop.time() + QUIET_LIMIT_SECONDS
     while noise := _noise(world):
         if world.loop.time() > end:
-            world.findings.append(f"not quiet {QUIET_LIMIT_SECONDS:.0f} s after the last fault:")
+            world.findings.append(f"not quiet {QUIET_LIMIT_SECONDS:.0f} s after {since}:")
             world.findings += noise
-            break
+            return
         await asyncio.sleep(_LOOK_SECONDS)
-    world.findings += _judge(world)
 
 
 def _noise(world: World) -> list[str]:
     """Return what is still going on: nothing when every partition is owned, read and published."""
     found: list[str] = []
     owners: Counter[int] = Counter()
+    if not world.group.is_settled:
+        found.append("the group shares the partitions out")
     for worker in world.workers.values():
         engine, name = worker.engine, worker.process.name
         owners.update(worker.owned)

@@ -6,6 +6,7 @@ twice, some use another partitioner, some write in transactions that they abort.
 
 import json
 from enum import StrEnum
+from itertools import count
 from random import Random
 from typing import NamedTuple
 from zlib import crc32
@@ -76,12 +77,12 @@ def draw_weather(random: Random, longest_seconds: float) -> Weather:
 
 
 def draw_commands(
-    random: Random, weather: Weather, count: int, partitions: int, run: str
+    random: Random, weather: Weather, size: int, partitions: int, run: str
 ) -> list[Command]:
-    """Return the commands of one run, in the order of their times."""
+    """Return the commands of one run, in the order of their times; ``size`` is how many."""
     bursts = sorted(random.random() * weather.seconds for _ in range(weather.bursts))
     length = weather.seconds / (weather.bursts * random.choice((1, 10, 100)))
-    times = sorted(random.choice(bursts) + random.random() * length for _ in range(count))
+    times = sorted(random.choice(bursts) + random.random() * length for _ in range(size))
     makers = _Makers(random, weather, run)
     found: list[Command] = []
     for number, time in enumerate(times):
@@ -95,6 +96,22 @@ def draw_commands(
         partition = _partition(random, key, partitions, weather.crc32_share)
         found.append(Command(time, partition, key, value, transaction))
     return found
+
+
+def probes(partitions: int, time: float) -> list[Command]:
+    """Return commands that put every partition of every topic to use, whoever owns it."""
+    found: list[Command] = []
+    for partition in range(partitions):
+        key = _name_for("probe", partition, partitions).encode()
+        account = _name_for("probed", partition, partitions)
+        value = json.dumps({"type": "deposit", "account": account, "amount": 1}).encode()
+        found.append(Command(time, partition, key, value, Transaction.NONE))
+    return found
+
+
+def _name_for(stem: str, partition: int, partitions: int) -> str:
+    names = (f"{stem}-{number}" for number in count())
+    return next(name for name in names if partition_of(name.encode(), partitions) == partition)
 
 
 def _partition(random: Random, key: bytes | None, partitions: int, crc32_share: float) -> int:
