@@ -7,8 +7,10 @@ connection is broken uses a new one, while the old one may still deliver what wa
 
 import asyncio
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from .faults import REQUEST_KINDS, Fault, Faults, Kind
 from .loop import Process, SimulatedLoop
@@ -16,7 +18,8 @@ from .loop import Process, SimulatedLoop
 MAX_REQUEST_FAULT_RATE = 0.04
 """Of each kind: worse than this and nothing gets done at all."""
 
-Answer = TypeVar("Answer")
+_MOST_ARRIVALS = 300
+
 Reply = Callable[[object], None]
 """Takes the answer to a request, or the exception that stands for it."""
 
@@ -50,12 +53,30 @@ class Network:
             for kind in REQUEST_KINDS
             if kind in faults.rates
         ]
+        self._arrivals = 0
+        self._serial = count()
+        self._waiting: list[tuple[int, int, Callable[[], object]]] = []
+        """What is to come after so many arrivals, in the order of that."""
         self._last_arrival: dict[tuple[str, str], float] = {}
         self._cut_off: dict[str, float] = {}
 
     def cut_off(self, process_name: str, seconds: float) -> None:
         """Let nothing through to and from a process for a while."""
         self._cut_off[process_name] = self._loop.time() + seconds
+
+    def after_arrivals(self, number: int, callback: Callable[[], object]) -> None:
+        """Call back right after so many more requests have arrived.
+
+        A takeover takes few requests and little time: what is to come in the middle of one is aimed
+        better by this than by the clock.
+        """
+        heappush(self._waiting, (self._arrivals + number, next(self._serial), callback))
+
+    def _count_arrival(self) -> None:
+        self._arrivals += 1
+        while self._waiting and self._waiting[0][0] <= self._arrivals:
+            _, _, callback = heappop(self._waiting)
+            self._loop.in_no_process(self._loop.time(), callback)
 
     async def call(self, caller: Process, connection: str, what: str, handler: Handler) -> Any:  # noqa: ANN401 - as the handler replies
         """Send a request and wait for its answer. Raises ``Retriable``, and what the handler says.
@@ -106,6 +127,7 @@ class Network:
                 later(self._loop.time() + self._latency(), settle, result)
 
         def arrive() -> None:
+            self._count_arrival()
             if not caller.is_alive and self._random.random() < 0.5:  # noqa: PLR2004 - a coin
                 return
             if kind is Kind.RETRIABLE_ERROR:
@@ -122,8 +144,11 @@ class Network:
         if kind is Kind.LATE_REQUEST:
             # Its connection is given up, and what comes next overtakes it on another one.
             del self._last_arrival[caller.name, connection]
-            arrival = now + self._random.random() * 2 * self._timeout_seconds
             later(end, give_up)
+            if self._random.random() < 0.5:  # noqa: PLR2004 - a coin
+                self.after_arrivals(few_or_many(self._random.random()), arrive)
+                return
+            arrival = now + self._random.random() * 2 * self._timeout_seconds
         elif kind is Kind.REPEATED_REQUEST:
             later(arrival + size * self._timeout_seconds, handler, None, _ignore)
         later(arrival, arrive)
@@ -141,6 +166,11 @@ class Network:
         arrival = max(earliest, self._loop.time() + self._latency())
         self._last_arrival[address] = arrival
         return arrival
+
+
+def few_or_many(size: float) -> int:
+    """Return a number of arrivals, from one to some hundred, each magnitude as likely as another."""
+    return int(_MOST_ARRIVALS**size)
 
 
 def _ignore(_answer: object) -> None:

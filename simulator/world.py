@@ -15,7 +15,7 @@ from .brokers import Brokers
 from .faults import Fault, Faults, Kind
 from .group import Group
 from .loop import Process, SimulatedLoop
-from .network import Network
+from .network import Network, few_or_many
 from .trace import Trace
 from .worker import EXPECTED_FAILURES, Worker
 
@@ -26,6 +26,7 @@ SESSION_TIMEOUT_SECONDS = 10.0
 _REBALANCE_TIMEOUT_SECONDS = 15.0
 _LONGEST_PAUSE_SECONDS = 40.0
 _LONGEST_RESTART_SECONDS = 3.0
+_WOKEN_BY_OTHERS = 0.4
 
 
 class Shape(NamedTuple):
@@ -188,14 +189,21 @@ class Machine:
         if self.worker is not None:
             self.worker.process.kill()
 
-    def pause(self, seconds: float) -> None:
-        """Hold the worker for a while."""
-        if self.worker is not None:
-            process = self.worker.process
-            self._world.trace.note("paused", f"{process.name} for {seconds:.3f} s")
-            process.pause()
-            loop = self._world.loop
-            loop.in_no_process(loop.time() + seconds, process.go_on)
+    def pause(self, size: float) -> None:
+        """Hold the worker for a time, or until others have done so much."""
+        if self.worker is None:
+            return
+        process, world = self.worker.process, self._world
+        process.pause()
+        arrivals = few_or_many((size * 97) % 1) if (size * 89) % 1 < _WOKEN_BY_OTHERS else None
+        # Most pauses are short, some are longer than the session.
+        seconds = 0.001 * (_LONGEST_PAUSE_SECONDS / 0.001) ** size
+        if arrivals is not None:
+            seconds = _LONGEST_PAUSE_SECONDS
+            world.network.after_arrivals(arrivals, process.go_on)
+        text = f", or until {arrivals} requests have come" if arrivals else ""
+        world.trace.note("paused", f"{process.name} for {seconds:.3f} s{text}")
+        world.loop.in_no_process(world.loop.time() + seconds, process.go_on)
 
     def heal(self) -> None:
         """Let a paused worker go on."""
@@ -256,6 +264,5 @@ class Machine:
         if fault.kind is Kind.CRASH:
             self.kill()
         else:
-            # Most pauses are short, some are longer than the session.
-            self.pause(0.001 * (_LONGEST_PAUSE_SECONDS / 0.001) ** fault.size)
+            self.pause(fault.size)
             self._expect_strike()
