@@ -5,6 +5,7 @@ that are written after the end of a transaction was answered, fetches that are h
 comes, transactions that nobody ends.
 """
 
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
@@ -173,12 +174,12 @@ class Brokers:
         held = _HeldFetch(positions, committed_only=committed_only, reply=reply)
         if not held.answer(self.partitions, self._fetch_records):
             self._held.append(held)
-            self._loop.in_no_process(self._loop.time() + wait_seconds, self._give_up, held)
+            end = self._loop.time() + wait_seconds
+            held.end = self._loop.in_no_process(end, self._give_up, held)
 
     def _give_up(self, held: "_HeldFetch") -> None:
-        if held in self._held:
-            self._held.remove(held)
-            held.reply({})
+        self._held.remove(held)
+        held.reply({})
 
     def _wake(self, at: TopicPartition) -> None:
         if any(at in held.at for held in self._held):
@@ -235,20 +236,24 @@ class _HeldFetch:
         self._committed_only = committed_only
         self.at = frozenset(at for at, _ in positions)
         self.reply = reply
+        self.end: TimerHandle | None = None
 
     def answer(self, partitions: Mapping[TopicPartition, MemoryPartition], limit: int) -> bool:
         """Reply with what there is now; False when there is nothing."""
         found: dict[TopicPartition, tuple[Sequence[Record], int]] = {}
-        for at, position in self._positions:
-            try:
+        try:
+            for at, position in self._positions:
                 records, end = partitions[at].read(
                     position, committed_only=self._committed_only, limit=limit
                 )
-            except FailStop as lost:
-                self.reply(lost)
-                return True
-            if end != position:
-                found[at] = records, end
-        if found:
+                if end != position:
+                    found[at] = records, end
+        except FailStop as lost:
+            self.reply(lost)
+        else:
+            if not found:
+                return False
             self.reply(found)
-        return bool(found)
+        if self.end is not None:
+            self.end.cancel()
+        return True

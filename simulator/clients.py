@@ -1,6 +1,6 @@
 """The clients: they write the storm's commands to the log, each at its time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from payments.engine.log import NewRecord, TopicPartition, Writer
 
@@ -23,10 +23,15 @@ class Clients:
     def schedule(self, commands: Sequence[Command]) -> None:
         """Let each command be written at its time."""
         self.unfinished += len(commands)
-        for number, command in enumerate(commands):
-            self._world.loop.in_no_process(command.time, self._write, number, command)
+        self._await_next(enumerate(commands))
 
-    def _write(self, number: int, command: Command) -> None:
+    def _await_next(self, left: Iterator[tuple[int, Command]]) -> None:
+        if (following := next(left, None)) is not None:
+            self._world.loop.in_no_process(following[1].time, self._write, following, left)
+
+    def _write(self, now: tuple[int, Command], left: Iterator[tuple[int, Command]]) -> None:
+        number, command = now
+        self._await_next(left)
         at = TopicPartition(COMMANDS, command.partition)
         brokers, loop = self._world.brokers, self._world.loop
         record: NewRecord = (command.key, command.value, [])

@@ -11,8 +11,9 @@ from asyncio.events import Handle, TimerHandle
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from heapq import heapify, heappop
+from heapq import heapify, heappop, heappush
 from inspect import CORO_CREATED, getcoroutinestate
+from itertools import count
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -102,13 +103,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     # What BaseEventLoop keeps, and how it hands out turns, is private; the simulation is its
     # subclass for that reason. Typed here, since the type stubs leave private names out.
     _ready: deque[Handle]
-    _scheduled: list[TimerHandle]
     _timer_cancelled_count: int
 
     def __init__(self, random: Callable[[], float]) -> None:
         super().__init__()
         self._now = 0.0
         self._random = random
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        """A heap; tuples are compared several times as fast as handles."""
+        self._serial = count()
         self.defects: list[str] = []
         """Exceptions that nobody has taken."""
         self.set_exception_handler(self._note_defect)
@@ -121,24 +124,41 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Let callbacks run that were held."""
         self._ready.extend(handles)
 
-    def in_no_process(self, when: float, callback: Callable[..., object], *arguments: Any) -> None:  # noqa: ANN401 - whatever the callback takes
+    def call_at(  # type: ignore[override] # the same, with simpler types
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,  # noqa: ANN401 - whatever the callback takes
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Call back at a time."""
+        timer = TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined] # noqa: SLF001 - as in BaseEventLoop
+        heappush(self._timers, (when, next(self._serial), timer))
+        return timer
+
+    def in_no_process(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *arguments: Any,  # noqa: ANN401 - whatever the callback takes
+    ) -> TimerHandle:
         """Call back at a time, whatever becomes of the process that asks for it."""
-        self.call_at(when, callback, *arguments, context=_NOBODY)
+        return self.call_at(when, callback, *arguments, context=_NOBODY)
 
     def _run_once(self) -> None:
         """Take one turn: let time pass, see what is due, run what was ready."""
         self._drop_cancelled_timers()
-        ready, scheduled = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if ready:
             self._now += self._random() * _TURN_SECONDS
-        elif scheduled:
-            self._now = max(self._now, scheduled[0].when())
+        elif timers:
+            self._now = max(self._now, timers[0][0])
         else:
             raise Stuck
-        while scheduled and scheduled[0].when() <= self._now:
-            timer = heappop(scheduled)
-            timer._scheduled = False  # type: ignore[attr-defined] # noqa: SLF001 - as in BaseEventLoop
-            ready.append(timer)
+        now = self._now
+        while timers and timers[0][0] <= now:
+            ready.append(self._pop_timer())
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:  # noqa: SLF001 - as in BaseEventLoop
@@ -147,20 +167,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if process is None or process.admits(handle):
                 handle._run()  # noqa: SLF001 - as in BaseEventLoop
 
+    def _pop_timer(self) -> TimerHandle:
+        _, _, timer = heappop(self._timers)
+        timer._scheduled = False  # type: ignore[attr-defined] # noqa: SLF001 - as in BaseEventLoop
+        self._timer_cancelled_count -= timer.cancelled()
+        return timer
+
     def _drop_cancelled_timers(self) -> None:
         """Drop those at the head, and all of them when they are most: as in BaseEventLoop."""
-        scheduled = self._scheduled
-        if len(scheduled) > _FEW_TIMERS and self._timer_cancelled_count * 2 > len(scheduled):
-            scheduled[:] = [timer for timer in scheduled if not timer.cancelled()]
-            heapify(scheduled)
+        timers = self._timers
+        if self._timer_cancelled_count * 2 > len(timers) > _FEW_TIMERS:
+            timers[:] = [entry for entry in timers if not entry[2].cancelled()]
+            heapify(timers)
             self._timer_cancelled_count = 0
-        while scheduled and scheduled[0].cancelled():
-            heappop(scheduled)
-            self._timer_cancelled_count -= 1
+        while timers and timers[0][2].cancelled():
+            self._pop_timer()
 
     def close(self) -> None:
         """Drop all that is still to be done. Tasks that end later are not told that it is over."""
-        for handle in (*self._ready, *self._scheduled):
+        for handle in (*self._ready, *(timer for _, _, timer in self._timers)):
             _discard(handle)
         super().close()
 

@@ -63,7 +63,7 @@ def draw_shape(random: Random) -> Shape:
         publish_queue=random.choice((1, 4)),
         yield_every=random.choice((1, 7, 200)),
         expiry_rows=random.choice((1, 250)),
-        tick_seconds=random.choice((0.1, 0.5)),
+        tick_seconds=random.choice((0.2, 0.5, 2.0)),
         concurrent_claims=random.choice((1, 16)),
     )
     return Shape(
