@@ -20,6 +20,9 @@ from .storm import COMMANDS, Command, draw_commands, draw_weather, probes
 from .trace import Trace
 from .world import Shape, World, draw_shape
 
+RUN_COMMANDS = 400
+"""Commands of one run: many short runs find more than a few long ones."""
+
 QUIET_LIMIT_SECONDS = 180.0
 """After the last fault everything is answered within this: sessions, requests and claims that have to
 time out first are a part of it."""
