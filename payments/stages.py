@@ -19,7 +19,6 @@ from payments.domain.payment import (
 from payments.domain.results import Answer, Outcome, Reason
 from payments.engine.journal import Journal, Rows
 from payments.engine.log import Record
-from payments.engine.outputs import Output
 from payments.engine.partitioner import partition_of
 from payments.engine.stage import Refused, Stage
 from payments.expiry import Windows
@@ -72,6 +71,11 @@ def accounts_stage(settings: Settings) -> Stage:
     )
 
 
+def position_of(record: Record) -> str:
+    """Return where a record is: the id of a command that has none of its own."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
 class PaymentsLogic:
     """Decides payments, answers every command once, and closes windows."""
 
@@ -95,7 +99,6 @@ class PaymentsLogic:
             self._command(record, journal)
 
     def _command(self, record: Record, journal: Journal) -> None:
-        position = f"{record.topic}/{record.partition}/{record.offset}"
         try:
             payment_id = parse_payment_id(record.key)
         except Malformed as error:
@@ -104,7 +107,7 @@ class PaymentsLogic:
             command = parse_command(record.value, default_currency=self._currency)
         except Malformed as error:
             answer = Answer(
-                command=error.command or position,
+                command=error.command or position_of(record),
                 type=error.type,
                 outcome=Outcome.REJECTED,
                 reason=error.reason,
@@ -114,13 +117,9 @@ class PaymentsLogic:
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
         payment = self._rows.get(key, journal.get(key))
-        decision = decide(
-            payment,
-            Received(command, command.id or position),
-            time_ms=record.timestamp,
-            policy=self._policy,
-        )
-        self._apply(payment_id, payment, decision, record.timestamp, journal)
+        received = Received(command, command.id or position_of(record))
+        decision = decide(payment, received, time_ms=record.timestamp, policy=self._policy)
+        self._apply(key, payment, decision, record.timestamp, journal)
 
     def _settle(self, record: Record, journal: Journal) -> None:
         payment_id = parse_payment_id(record.key)
@@ -132,19 +131,19 @@ class PaymentsLogic:
         except ImpossibleTransition as error:
             logger.exception("payment %r met what can't be; its record is put aside", payment_id)
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
-        self._apply(payment_id, payment, decision, record.timestamp, journal)
+        self._apply(key, payment, decision, record.timestamp, journal)
 
     def _apply(
         self,
-        payment_id: str,
+        key: bytes,
         before: Payment | None,
         decision: Decision,
         time_ms: int,
         journal: Journal,
     ) -> None:
         """Turn a decision into rows and outputs."""
-        after = decision.payment
-        key = payment_id.encode()
+        after, answers, transfer = decision
+        payment_id = key.decode()
         if after is None:
             if before is not None:
                 journal.delete(key)
@@ -152,19 +151,13 @@ class PaymentsLogic:
             row = encode_payment(after)
             journal.put(key, row)
             self._rows.put(key, row, after)
-        if decision.transfer is not None:
-            account = decision.transfer.account.encode()
-            journal.emit(
-                Output(
-                    self._transfers,
-                    partition_of(account, self._partitions),
-                    account,
-                    encode_transfer(decision.transfer, payment_id),
-                    "",
-                    time_ms,
-                )
-            )
-        self._answer(payment_id, decision.answers, time_ms, journal)
+        if transfer is not None:
+            account = transfer.account.encode()
+            partition = partition_of(account, self._partitions)
+            value = encode_transfer(transfer, payment_id)
+            journal.emit(self._transfers, partition, account, value, "", time_ms)
+        if answers:
+            self._answer(payment_id, answers, time_ms, journal)
         if after is not None and after is not before:
             previous_ms = None if before is None else before.time_ms
             self._windows[journal.partition].add(key, after.time_ms, previous_ms)
@@ -175,7 +168,7 @@ class PaymentsLogic:
         key = payment_id.encode()
         for answer in answers:
             value = encode_result(payment_id, answer, time_ms)
-            journal.emit(Output(self._results, journal.partition, key, value, RESULT_TYPE, time_ms))
+            journal.emit(self._results, journal.partition, key, value, RESULT_TYPE, time_ms)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Reject a command that met a bug. A settlement that did leaves its payment waiting."""
@@ -184,7 +177,7 @@ class PaymentsLogic:
         payment_id = parse_payment_id(record.key)
         command = parse_command(record.value, default_currency=self._currency)
         answer = Answer(
-            command=command.id or f"{record.topic}/{record.partition}/{record.offset}",
+            command=command.id or position_of(record),
             type=command.type,
             outcome=Outcome.REJECTED,
             reason=Reason.INTERNAL_ERROR,
@@ -215,7 +208,7 @@ class PaymentsLogic:
             if window_end_ms + self._retention_ms > now_ms:
                 continue  # It has changed since, and is in a later window too.
             decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
-            self._apply(key.decode(), payment, decision, now_ms, journal)
+            self._apply(key, payment, decision, now_ms, journal)
         return len(keys) == limit
 
 
@@ -248,7 +241,7 @@ class AccountsLogic:
             counter = counters.get(name) or self._counters.get(name, journal.get(name))
             counters[name] = post_counter(counter, entry)
             value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
-            journal.emit(Output(self._ledger, partition, key, value, ENTRY_TYPE, time_ms))
+            journal.emit(self._ledger, partition, key, value, ENTRY_TYPE, time_ms)
         for name, counter in counters.items():
             row = encode_counter(counter)
             journal.put(name, row)
@@ -262,7 +255,7 @@ class AccountsLogic:
         assert journal.source is not None, "transfers come from the payments stage alone"
         assert payment is not None, "a transfer between the stages names its payment"
         partition, value = journal.source.partition, encode_settled(settled)
-        journal.emit(Output(self._inbox, partition, payment.encode(), value, "", record.timestamp))
+        journal.emit(self._inbox, partition, payment.encode(), value, "", record.timestamp)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Decline a transfer that met a bug, so that its payment does not wait for ever."""

@@ -47,15 +47,14 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """Return the value of the checkpoint's record."""
     index: list[Any] = []
     pieces: list[bytes] = [b"", b"\n"]
-    for output in checkpoint.outputs:
-        key, value, headers = output.key, output.value, output.headers
+    for topic, partition, key, value, type_, time_ms, headers in checkpoint.outputs:
         entry: list[Any] = [
-            output.topic,
-            output.partition,
+            topic,
+            partition,
             None if key is None else len(key),
             None if value is None else len(value),
-            output.type,
-            output.time_ms,
+            type_,
+            time_ms,
         ]
         pieces.append(key or b"")
         pieces.append(value or b"")

@@ -21,14 +21,18 @@ MISSING_POSITION = "missing_position"
 """Reason code of a record on an internal topic that no stage wrote."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return the reason code of a record that met this error."""
+    return error.reason if isinstance(error, Refused) else INTERNAL_ERROR
+
+
 def dead_letter(
     stage: Stage, partition: int, record: Record, error: Exception, limits: Limits
 ) -> Output:
     """Return the dead letter for ``record``; ``error`` says why (``Refused`` has a reason code)."""
     key, value, headers = _cut(record, limits.dead_letter_bytes)
-    reason = error.reason if isinstance(error, Refused) else INTERNAL_ERROR
     facts = {
-        "reason": reason,
+        "reason": reason_of(error),
         "exception": type(error).__name__,
         "message": str(error),
         "topic": record.topic,

@@ -7,11 +7,12 @@ deliveries to the stages' agents; the engine does the rest.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from typing import NamedTuple
 
-from .committer import Committer
+from .committer import Committer, CommitterCounts
 from .errors import FailStop, as_fail_stop
 from .limits import Limits
 from .log import Log, Reader, TopicPartition
@@ -28,6 +29,26 @@ logger = logging.getLogger(__name__)
 def wall_clock_ms() -> int:
     """Return the time of this machine, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+class Counts(NamedTuple):
+    """What an engine did since its start, and what it holds."""
+
+    handled: Mapping[str, int]
+    """New records by stage."""
+
+    buried: Mapping[str, Mapping[str, int]]
+    """Dead letters by stage and reason."""
+
+    rows: Mapping[str, int]
+    """Rows in memory by stage."""
+
+    owned_partitions: int
+    groups: int
+    """Groups journalled."""
+
+    cycles: int
+    """Appends that carried them."""
 
 
 class Engine:
@@ -62,6 +83,8 @@ class Engine:
         self.drains = 0
         """A takeover that began before the last drain is out of date."""
         self._turns = {name: asyncio.Lock() for name in self.stages}
+        self._processing: dict[str, Processing] = {}
+        self._committer: Committer
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -229,6 +252,21 @@ class Engine:
             reading, self._reading, self.upkeep.reading = self._reading, None, None
             reading.stopped = True
             await reading.quiet()
+
+    def counts(self) -> Counts:
+        """Return what was done since the start; any thread may ask."""
+        committed = self._committer.counts if self._processing else CommitterCounts(0, 0)
+        return Counts(
+            handled={name: each.handled for name, each in self._processing.items()},
+            buried={name: dict(each.buried) for name, each in self._processing.items()},
+            rows={
+                name: sum(len(journal.rows) for journal in list(self.owned.of(name).values()))
+                for name in self.stages
+            },
+            owned_partitions=len(self.owned.partitions),
+            groups=committed.groups,
+            cycles=committed.cycles,
+        )
 
     # --- failure ---------------------------------------------------------------------------------
 

@@ -10,10 +10,15 @@ from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
 from .limits import MAX_GROUPS_AHEAD, Limits
-from .log import NO_HEADERS, Batch, TopicPartition, Writer
+from .log import NO_HEADERS, Batch, Headers, TopicPartition, Writer
 from .outputs import Output, Position, Publication, Source, size_of
 
 Rows = dict[bytes, bytes]
+
+_new = tuple.__new__
+"""A named tuple's own constructor is one more Python call, and a payment has four outputs."""
+
+_BEFORE_ALL: Position = (0, -1)
 
 _ROW_BYTES = 40
 """What a row weighs in a batch beside key and value: an upper bound."""
@@ -97,16 +102,28 @@ class Journal:
         """Remove a row: a tombstone in the journal."""
         self._staged_rows.append((key, None))
 
-    def emit(self, output: Output) -> None:
-        """Publish ``output`` once this decision is journalled."""
+    def emit(  # noqa: PLR0917 - the fields of an ``Output``: by name they would cost more
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        type_: str,
+        time_ms: int,
+        headers: Headers = (),
+    ) -> None:
+        """Publish an ``Output`` of these fields once this decision is journalled."""
+        output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
         self._staged_outputs.append(output)
 
     # --- what the processing does around it ------------------------------------------------------
 
     def take_over_source(self, source: Source) -> bool:
         """Note a message's sender; False when the message was taken before (a repeat)."""
-        if source.position <= self.sources.get(source.name, (0, -1)):
+        name, position = source
+        if position <= self.sources.get(name, _BEFORE_ALL):
             return False
+        self.sources[name] = position
         self.source = source
         return True
 
@@ -128,25 +145,27 @@ class Journal:
             else:
                 rows[key] = row
                 size += len(key) + len(row) + _ROW_BYTES
-        for _, _, key_or_none, value, _, _, headers in self._staged_outputs:
-            output_size = size_of(key_or_none, value, headers)
-            self._sizes.append(output_size)
-            size += output_size
-        self._outputs += self._staged_outputs
         self._staged_rows.clear()
-        self._staged_outputs.clear()
+        if self._staged_outputs:
+            for _, _, key_or_none, value, _, _, headers in self._staged_outputs:
+                output_size = size_of(key_or_none, value, headers)
+                self._sizes.append(output_size)
+                size += output_size
+            self._outputs += self._staged_outputs
+            self._staged_outputs.clear()
         self._bytes = size
         self._open = True
         if size >= self.limits.group_bytes:
             self.is_full = True
             self._room.clear()
 
-    def advance(self, topic: str, offset: int) -> None:
-        """Note that the record at ``offset`` is handled."""
-        if self.source is not None:
-            self.sources[self.source.name] = self.source.position
-            self.source = None
-        self.inputs[topic] = offset + 1
+    def advance(self, topic: str, position: int) -> None:
+        """Note that the records before ``position`` are handled.
+
+        It has to come before the next ``await``: a group may be cut there.
+        """
+        self.source = None
+        self.inputs[topic] = position
         self._open = True
 
     def abandon(self) -> None:

@@ -60,13 +60,19 @@ class Source(NamedTuple):
     @property
     def partition(self) -> int:
         """The partition of the sender."""
-        return int(self.name.rpartition("/")[2])
+        return partition_of_sender(self.name)
 
 
 def parse_source(text: bytes) -> Source:
     """Read ``<stage>/<partition>/<n>/<i>``. Raises ``ValueError`` when it is something else."""
     name, group, index = text.rsplit(b"/", 2)
     return Source(_sender(name), (int(group), int(index)))
+
+
+@lru_cache(maxsize=16_384)
+def partition_of_sender(name: str) -> int:
+    """Return the partition in ``<stage>/<partition>``."""
+    return int(name.rpartition("/")[2])
 
 
 @lru_cache(maxsize=16_384)

@@ -5,16 +5,17 @@ From decode to decide there is no await, so a record is in a group whole or not 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .committer import Committer
-from .dead_letters import MISSING_POSITION, dead_letter
+from .dead_letters import MISSING_POSITION, dead_letter, reason_of
 from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
 from .log import Record, TopicPartition
-from .outputs import ORIGIN, POSITION_INTERNAL, Output, parse_source, size_of
+from .outputs import ORIGIN, POSITION_INTERNAL, parse_source, size_of
 from .partitioner import partition_of
 from .stage import Refused, Stage
 
@@ -37,33 +38,43 @@ class Processing:
         self._committer = committer
         self._limits = limits
         self._internal = frozenset(stage.internal_inputs)
+        self.handled = 0
+        """Records that were new, since the start."""
+        self.buried: Counter[str] = Counter()
+        """Dead letters by reason, since the start."""
 
     async def handle(self, runs: Sequence[Run], journals: Mapping[int, Journal]) -> int:
         """Handle the records of ``runs`` that are new; return how many.
 
         Records of partitions that this worker no longer owns are left to their new owner.
         """
-        handled = 0
+        handled, yield_every = 0, self._limits.yield_every
         for run in runs:
             journal = journals.get(run.at.partition)
             if journal is None:
                 continue
             topic = run.at.topic
             take = self._take_message if topic in self._internal else self._take_public
+            position = journal.inputs[topic]
             for record in run.records:
-                if record.offset < journal.inputs[topic]:
+                if record.offset < position:
                     continue
                 if journal.is_full:
+                    journal.advance(topic, position)
                     self._committer.touch(journal)
                     await journal.room()
                 take(record, journal)
-                journal.advance(topic, record.offset)
+                position = record.offset + 1
                 handled += 1
-                if not handled % self._limits.yield_every:
+                if not handled % yield_every:
+                    journal.advance(topic, position)
                     self._committer.touch(journal)
                     await asyncio.sleep(0)
+            if position > journal.inputs[topic]:
+                journal.advance(topic, position)
             if journal.is_open:
                 self._committer.touch(journal)
+        self.handled += handled
         return handled
 
     def _take_public(self, record: Record, journal: Journal) -> None:
@@ -87,9 +98,7 @@ class Processing:
         # Headers take no part in a decision: where they are what makes a record large, they stay.
         large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
         headers = [*(() if large else record.headers), (ORIGIN, origin)]
-        journal.emit(
-            Output(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
-        )
+        journal.emit(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
         journal.accept()
 
     def _take_message(self, record: Record, journal: Journal) -> None:
@@ -138,8 +147,9 @@ class Processing:
 
     def _bury(self, record: Record, error: Exception, journal: Journal) -> None:
         """Write the dead letter, together with what was staged."""
-        journal.emit(dead_letter(self.stage, journal.partition, record, error, self._limits))
+        journal.emit(*dead_letter(self.stage, journal.partition, record, error, self._limits))
         journal.accept()
+        self.buried[reason_of(error)] += 1
 
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
         """Let the stage answer a record that it failed on."""

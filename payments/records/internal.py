@@ -12,14 +12,14 @@ from payments.records.public import nullable
 
 def encode_payment(payment: Payment) -> bytes:
     """Return the row of a payment; what it does not have is left out."""
-    row = f'{{"state":"{payment.state.value}","time_ms":{payment.time_ms}'
+    row = f'{{"state":"{payment.state}","time_ms":{payment.time_ms}'
     if (request := payment.request) is not None:
         row += (
             f',"request":{{"type":"{request.type}","account":{quoted(request.account)},'
             f'"amount":{request.amount},"currency":"{request.currency}"}}'
         )
     if payment.reason is not None:
-        row += f',"reason":"{payment.reason.value}"'
+        row += f',"reason":"{payment.reason}"'
     if payment.waiters:
         waiting = [
             f'[{nullable(own)},"{type_}",{"true" if replayed else "false"}]'

@@ -2,7 +2,6 @@
 
 from payments.engine.journal import Journal, Rows
 from payments.engine.log import Record
-from payments.engine.outputs import Output
 from payments.engine.stage import Refused, Stage
 
 
@@ -21,14 +20,12 @@ class WordCount:
             raise ZeroDivisionError
         count = b"%d" % (int(journal.get(record.key) or b"0") + 1)
         journal.put(record.key, count)
-        journal.emit(
-            Output(self._counts, journal.partition, record.key, count, "count", record.timestamp)
-        )
+        journal.emit(self._counts, journal.partition, record.key, count, "count", record.timestamp)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Answer that it could not be counted."""
         journal.emit(
-            Output(self._counts, journal.partition, record.key, b"error", "count", record.timestamp)
+            self._counts, journal.partition, record.key, b"error", "count", record.timestamp
         )
 
     def restored(self, partition: int, rows: Rows) -> None:

@@ -56,8 +56,9 @@ class _Request:
     API_KEY = 0
     API_VERSION = 0
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+        """The first one is for the header. They are joined once: a request may have megabytes."""
         self.RESPONSE_TYPE = self  # The connection calls its ``decode``.
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
@@ -74,12 +75,12 @@ class _Request:
         """Keep what the header needs; ``encode`` returns it first."""
         client = client_id.encode()
         header = _REQUEST_HEADER.pack(self.API_KEY, self.API_VERSION, correlation_id, len(client))
-        self._body = header + client + self._body
+        self._parts[0] = header + client
         return _EMPTY
 
     def encode(self) -> bytes:
         """Return header and body."""
-        return self._body
+        return b"".join(self._parts)
 
     def parse_response_header(self, buffer: BytesIO) -> "_ResponseHeader":
         """Read the header of the response."""
@@ -90,7 +91,7 @@ class _Request:
         raise NotImplementedError
 
 
-_EMPTY = _Request(b"")
+_EMPTY = _Request([])
 
 
 class _ResponseHeader(NamedTuple):
@@ -104,12 +105,12 @@ class Produce(_Request):
     API_VERSION = 7
 
     def __init__(self, batches: Mapping[str, Sequence[tuple[int, bytes]]], timeout_ms: int) -> None:
-        parts = [_PRODUCE.pack(_NONE, _ACKS_ALL, timeout_ms, len(batches))]
+        parts = [b"", _PRODUCE.pack(_NONE, _ACKS_ALL, timeout_ms, len(batches))]
         for topic, partitions in batches.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
             for partition, batch in partitions:
                 parts += (_PRODUCE_PARTITION.pack(partition, len(batch)), batch)
-        super().__init__(b"".join(parts))
+        super().__init__(parts)
         self.batches = batches
 
     def decode(self, buffer: BytesIO) -> list[Produced]:
@@ -144,7 +145,7 @@ class Fetch(_Request):
         committed_only: bool,
     ) -> None:
         head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only))
-        parts = [_FETCH.pack(*head, _NO_SESSION, _NO_SESSION_EPOCH, len(offsets))]
+        parts = [b"", _FETCH.pack(*head, _NO_SESSION, _NO_SESSION_EPOCH, len(offsets))]
         for topic, partitions in offsets.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
             parts += [
@@ -152,7 +153,7 @@ class Fetch(_Request):
                 for partition, offset in partitions
             ]
         parts.append(_FETCH_END.pack(0, 0))
-        super().__init__(b"".join(parts))
+        super().__init__(parts)
 
     def decode(self, buffer: BytesIO) -> tuple[int, list[FetchedBytes]]:
         """Return the error code of the whole, and what came for each partition."""
