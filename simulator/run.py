@@ -156,23 +156,18 @@ def _noise(world: World) -> list[str]:
 
 def _judge(world: World) -> list[str]:
     """Return what is wrong with what the run has left."""
-    partitions = world.brokers.partitions
-    history = world.brokers.history
-    commands = [
-        record
-        for at, partition in partitions.items()
-        if at.topic == COMMANDS
-        for record in history[at]
-        if not partition.is_aborted(record.offset)
-    ]
-    rows, found = {}, []
+    partitions, found = world.brokers.partitions, []
+    history = {
+        at: [record for record in records if not partitions[at].is_aborted(record.offset)]
+        for at, records in world.brokers.history.items()
+    }
     for worker in world.workers.values():
         for journal in worker.engine.owned.journals():
-            rows[journal.at] = fold(history[journal.at])
-            compacted = fold(partitions[journal.at].records)
-            if not rows[journal.at] == compacted == journal.rows:
-                found.append(f"{journal.at}: rows in memory, in all records and in what is left differ")
-    return found + violations(history, commands, rows)
+            left = partitions[journal.at].records
+            if not journal.rows == fold(history[journal.at]) == fold(left):
+                found.append(f"{journal.at}: the rows in memory are not those of the journal")
+            history[journal.at] = left
+    return found + list(violations(world.shape.settings, history))
 
 
 def replayed(story: Story, outcome: Outcome) -> Story:
