@@ -243,8 +243,10 @@ class _HeldFetch:
         found: dict[TopicPartition, tuple[Sequence[Record], int]] = {}
         try:
             for at, position in self._positions:
+                # A fetch is small, but not so small that a long journal is never read to its end.
+                most = limit + (partitions[at].end - position) // 10
                 records, end = partitions[at].read(
-                    position, committed_only=self._committed_only, limit=limit
+                    position, committed_only=self._committed_only, limit=most
                 )
                 if end != position:
                     found[at] = records, end

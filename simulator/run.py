@@ -61,8 +61,8 @@ class Outcome:
 def draw_story(seed: int, commands: int, hours: float) -> Story:
     """Return the story of a seed."""
     random = Random(f"story {seed}")
-    shape, rates = draw_shape(random), draw_rates(random)
     weather = draw_weather(random, hours * 3600)
+    shape, rates = draw_shape(random, weather.seconds), draw_rates(random)
     storm = draw_commands(random, weather, commands, shape.partitions, str(seed))
     timed = draw_timed_faults(random, rates, weather.seconds)
     return Story(seed, shape, weather.seconds, rates, storm, timed)

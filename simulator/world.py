@@ -41,8 +41,11 @@ class Shape(NamedTuple):
     limits: Limits
 
 
-def draw_shape(random: Random) -> Shape:
-    """Return the installation of one run; some have tiny limits."""
+def draw_shape(random: Random, seconds: float) -> Shape:
+    """Return the installation of a run of so many seconds; some have tiny limits.
+
+    What is done again and again is done less often in a long run, since it takes real time.
+    """
     partitions = random.choice((1, 2, 3, 4))
     retention_seconds = random.choice((5.0, 60.0, 86_400.0))
     settings = Settings(
@@ -52,7 +55,7 @@ def draw_shape(random: Random) -> Shape:
         max_waiters=random.choice((1, 3, 100)),
         retention_seconds=retention_seconds,
         window_seconds=min(retention_seconds, random.choice((1.0, 60.0))),
-        renewal_seconds=random.choice((10.0, 3600.0)),
+        renewal_seconds=max(random.choice((10.0, 3600.0)), seconds / 500),
         drain_timeout_seconds=random.choice((1.0, 8.0)),
     )
     limits = Limits(
@@ -63,7 +66,7 @@ def draw_shape(random: Random) -> Shape:
         publish_queue=random.choice((1, 4)),
         yield_every=random.choice((1, 7, 200)),
         expiry_rows=random.choice((1, 250)),
-        tick_seconds=random.choice((0.2, 0.5, 2.0)),
+        tick_seconds=max(random.choice((0.2, 0.5, 2.0)), min(5.0, seconds / 3000)),
         concurrent_claims=random.choice((1, 16)),
     )
     return Shape(
