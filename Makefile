@@ -8,8 +8,11 @@ UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
+SEED ?= 1
+COMMANDS ?= 200000
+HOURS ?= 0.25
 
-.PHONY: help run broker test fuzz lint format types bench environment lock clean
+.PHONY: help run broker test fuzz lint format types bench simulate environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,6 +42,9 @@ types: $(INSTALLED) ## Check types with mypy --strict
 
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m bench
+
+simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
+	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

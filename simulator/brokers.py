@@ -1,14 +1,13 @@
 """The brokers: the log's partitions behind a network, with leaders, and a coordinator of claims.
 
-The rules are those of ``payments.engine.memory``; here is what takes time at a broker: control records
-that are written after the end of a transaction was answered, fetches that are held until something
-comes, transactions that nobody ends.
+The rules are those of ``payments.engine.memory``; here is what takes time at a broker: control
+records that are written after the end of a transaction was answered, fetches that are held until
+something comes, transactions that nobody ends.
 """
 
-from asyncio import TimerHandle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from payments.engine.errors import FailStop
 from payments.engine.log import NewRecord, Record, TopicPartition, Writer
@@ -18,6 +17,9 @@ from .faults import Fault, Faults, Kind
 from .loop import SimulatedLoop
 from .network import Reply, Retriable
 from .trace import Trace
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
 
 TRANSACTION_TIMEOUT_SECONDS = 60.0
 """As the engine's claims ask for (``payments/engine/kafka/claims.py``)."""
@@ -199,7 +201,9 @@ class Brokers:
             self.leaders[at] = (self.leaders[at] + step) % self._nodes
         return f"{len(moved)} partitions have another leader"
 
-    def compact(self, topics: Iterable[str], size: float, *, lag_ms: int, tombstones_ms: int) -> int:
+    def compact(
+        self, topics: Iterable[str], size: float, *, lag_ms: int, tombstones_ms: int
+    ) -> int:
         """Compact up to somewhere before the records that are too young; return what went."""
         now_ms, gone = self._clock_ms(), 0
         for at, partition in self.partitions.items():

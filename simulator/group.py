@@ -1,8 +1,9 @@
 """The consumer group: who is a member, and which partitions each member has.
 
-The eager protocol, as Faust uses it: at a rebalance every member gives up, joins again, and gets its
-partitions when all have joined or the time for it is over. Who did not join in time, or was silent for
-longer than the session, is out, and may not know it for long: it goes on with what it has.
+The eager protocol, as Faust uses it: at a rebalance every member gives up, joins again, and gets
+its partitions when all have joined or the time for it is over. Who did not join in time, or was
+silent for longer than the session, is out, and may not know it for long: it goes on with what it
+has.
 """
 
 from random import Random

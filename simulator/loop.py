@@ -1,8 +1,8 @@
 """The event loop of a simulation: its time is made, and its processes can be paused and killed.
 
-Time moves in two ways: a little with every turn of the loop, as if the work took it, and in one leap
-to the next timer when nothing is left to do. So hours pass in a moment, and still an answer may come
-between any two steps of a worker.
+Time moves in two ways: a little with every turn of the loop, as if the work took it, and in one
+leap to the next timer when nothing is left to do. So hours pass in a moment, and still an answer
+may come between any two steps of a worker.
 """
 
 import asyncio

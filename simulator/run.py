@@ -16,16 +16,17 @@ from .clients import Clients
 from .faults import Fault, Faults, Kind, Point, draw_rates
 from .invariants import fold, violations
 from .loop import SimulatedLoop, Stuck
-from .storm import COMMANDS, Command, draw_commands, draw_weather, probes
+from .shape import Shape, draw_shape
+from .storm import Command, draw_commands, draw_weather, probes
 from .trace import Trace
-from .world import Shape, World, draw_shape
+from .world import World
 
 RUN_COMMANDS = 400
 """Commands of one run: many short runs find more than a few long ones."""
 
 QUIET_LIMIT_SECONDS = 180.0
-"""After the last fault everything is answered within this: sessions, requests and claims that have to
-time out first are a part of it."""
+"""After the last fault everything is answered within this: sessions, requests and claims that have
+to time out first are a part of it."""
 
 _LOOK_SECONDS = 0.5
 _MOST_FINDINGS = 20
@@ -109,7 +110,7 @@ async def _live(world: World, story: Story) -> None:
     clients.schedule(story.commands)
     world.scale(story.shape.workers)
     await asyncio.sleep(story.seconds)
-    while clients.unfinished:
+    while clients.unfinished:  # noqa: ASYNC110 - time here is made, not waited for
         await asyncio.sleep(_LOOK_SECONDS)
     world.heal()
     await _until_quiet(world, "the last fault")
@@ -148,10 +149,11 @@ def _noise(world: World) -> list[str]:
                     found.append(f"{name}: {held.at} read to {offset} of {held.end}")
             if not journal.is_settled:
                 found.append(f"{name}: {journal} has not written what is published")
-    for partition in range(world.shape.partitions):
-        if owners[partition] != 1:
-            found.append(f"partition {partition} has {owners[partition]} owners")
-    return found
+    return found + [
+        f"partition {partition} has {owners[partition]} owners"
+        for partition in range(world.shape.partitions)
+        if owners[partition] != 1
+    ]
 
 
 def _judge(world: World) -> list[str]:

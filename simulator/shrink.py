@@ -1,7 +1,7 @@
 """Shrinking: a failing story is made shorter for as long as it still fails.
 
-First whole kinds of faults go, then commands and faults in pieces, half of them at first and one by one
-in the end. What is left is seldom the shortest story, but it can be read.
+First whole kinds of faults go, then commands and faults in pieces, half of them at first and one by
+one in the end. What is left is seldom the shortest story, but it can be read.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -167,4 +167,6 @@ class _Makers:
         """Ask for something else under the same id."""
         field = self._random.choice(("type", "account", "amount", "currency"))
         other = "make" if request["type"] == "deposit" else "deposit"
-        request[field] = {"type": other, "account": "a-other", "amount": 7, "currency": "USD"}[field]
+        request[field] = {"type": other, "account": "a-other", "amount": 7, "currency": "USD"}[
+            field
+        ]

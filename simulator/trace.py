@@ -30,7 +30,9 @@ class Trace:
         if self._keeps_lines:
             self.lines.append(line)
 
-    def appended(self, at: TopicPartition, writer: Writer | None, records: Sequence[Record]) -> None:
+    def appended(
+        self, at: TopicPartition, writer: Writer | None, records: Sequence[Record]
+    ) -> None:
         """Note what a partition has taken."""
         self._hash.update(
             b"%d %d %s %d" % (records[0].offset, at.partition, at.topic.encode(), len(records))

@@ -1,14 +1,16 @@
 """A worker of the simulation: a real engine, hosted as the Faust app hosts it.
 
-What ``payments/engine/hosting`` does is done here without Faust, step by step: an agent for each stage,
-a drain before each rebalance, takeovers one after the other, and the end of the process at any failure.
+What ``payments/engine/hosting`` does is done here without Faust, step by step: an agent for each
+stage, a drain before each rebalance, takeovers one after the other, and the end of the process at
+any failure.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from payments.engine.engine import Engine
-from payments.engine.errors import Fenced, FailStop, as_fail_stop
+from payments.engine.errors import FailStop, Fenced, as_fail_stop
 from payments.engine.limits import Limits
 from payments.engine.log import TopicPartition
 from payments.engine.reading import Delivery
@@ -182,10 +184,8 @@ class Worker:
             group.leave(name)
             reply(None)
 
-        try:
+        with suppress(Retriable):  # Else it is put out when its session ends.
             await self._network.call(self.process, "group", "leave", leave)
-        except Retriable:
-            pass  # It is put out when its session ends.
         await self.engine.stop()
         self._end(None)
 

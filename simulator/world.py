@@ -3,12 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping
 from random import Random
-from typing import NamedTuple
 
 from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
 from payments.engine.stage import topics_of
-from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 
 from .brokers import Brokers
@@ -16,6 +13,7 @@ from .faults import Fault, Faults, Kind
 from .group import Group
 from .loop import Process, SimulatedLoop
 from .network import Network, few_or_many
+from .shape import Shape
 from .trace import Trace
 from .worker import EXPECTED_FAILURES, Worker
 
@@ -29,61 +27,12 @@ _LONGEST_RESTART_SECONDS = 3.0
 _WOKEN_BY_OTHERS = 0.4
 
 
-class Shape(NamedTuple):
-    """What is installed in one run."""
-
-    partitions: int
-    nodes: int
-    workers: int
-    latency_seconds: float
-    fetch_records: int
-    settings: Settings
-    limits: Limits
-
-
-def draw_shape(random: Random, seconds: float) -> Shape:
-    """Return the installation of a run of so many seconds; some have tiny limits.
-
-    What is done again and again is done less often in a long run, since it takes real time.
-    """
-    partitions = random.choice((1, 2, 3, 4))
-    retention_seconds = random.choice((5.0, 60.0, 86_400.0))
-    settings = Settings(
-        partitions=partitions,
-        opening_balance=random.choice((0, 20, 1000)),
-        decline_policy=random.choice(("retry", "pin")),
-        max_waiters=random.choice((1, 3, 100)),
-        retention_seconds=retention_seconds,
-        window_seconds=min(retention_seconds, random.choice((1.0, 60.0))),
-        renewal_seconds=max(random.choice((10.0, 3600.0)), seconds / 500),
-        drain_timeout_seconds=random.choice((1.0, 8.0)),
-    )
-    limits = Limits(
-        group_bytes=random.choice((600, 4096, 512 * 1024)),
-        batch_bytes=random.choice((700, 768 * 1024)),
-        forward_bytes=random.choice((2048, 256 * 1024)),
-        deliveries=random.choice((1, 2)),
-        publish_queue=random.choice((1, 4)),
-        yield_every=random.choice((1, 7, 200)),
-        expiry_rows=random.choice((1, 250)),
-        tick_seconds=max(random.choice((0.2, 0.5, 2.0)), min(5.0, seconds / 3000)),
-        concurrent_claims=random.choice((1, 16)),
-    )
-    return Shape(
-        partitions=partitions,
-        nodes=random.choice((1, 3)),
-        workers=random.choice((1, 2, 3)),
-        latency_seconds=random.choice((0.0003, 0.002, 0.02)),
-        fetch_records=random.choice((1, 5, 500)),
-        settings=settings,
-        limits=limits,
-    )
-
-
 class World:
     """Everything that there is, at one moment of simulated time."""
 
-    def __init__(self, loop: SimulatedLoop, seed: str, shape: Shape, faults: Faults, trace: Trace) -> None:
+    def __init__(
+        self, loop: SimulatedLoop, seed: str, shape: Shape, faults: Faults, trace: Trace
+    ) -> None:
         self.loop, self.shape, self.faults, self.trace = loop, shape, faults, trace
         self.findings: list[str] = []
         """What must not happen, and did."""
@@ -91,9 +40,7 @@ class World:
         """Ends of workers that faults have brought about, by kind."""
         self.clock_offsets_ms: dict[str, int] = {}
         self.takeovers = 0
-        self.machines = {
-            f"w{n}": Machine(f"w{n}", self, Random(f"{seed} w{n}")) for n in range(3)
-        }
+        self.machines = {f"w{n}": Machine(f"w{n}", self, Random(f"{seed} w{n}")) for n in range(3)}
         settings = shape.settings
         topics = topics_of([payments_stage(settings), accounts_stage(settings)])
         self.brokers = Brokers(

@@ -1,11 +1,11 @@
-"""What the engine relies on: the logs in memory, in the simulator and on a broker keep their word."""
+"""What the engine relies on: all logs, in memory, simulated and on a broker, keep their word."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from copy import deepcopy
 from random import Random
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,10 +17,12 @@ from payments.engine.memory import MemoryLog
 from simulator.brokers import Brokers
 from simulator.faults import Faults
 from simulator.log import SimulatedLog
-from simulator.loop import Process, SimulatedLoop
 from simulator.network import Network
 from simulator.trace import Trace
 from tests.broker_fixture import Installations
+
+if TYPE_CHECKING:
+    from simulator.loop import Process, SimulatedLoop
 
 TOPIC, OTHER = "payments.dead-letters", "accounts.dead-letters"
 PARTITIONS = 2
@@ -73,6 +75,7 @@ class RealTime:
     def in_no_process(
         self, when: float, callback: Callable[..., object], *arguments: object
     ) -> asyncio.TimerHandle:
+        """Call back at a time."""
         return self._call_at(when, callback, *arguments, context=Context())
 
 
@@ -98,6 +101,8 @@ def simulated_log() -> SimulatedLog:
 
 
 class RunningProcess:
+    """Stands for a process that nothing happens to."""
+
     name, is_alive = "trial", True
 
 

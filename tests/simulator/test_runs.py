@@ -1,4 +1,4 @@
-"""Invariants: whatever strikes, every command is answered once, money is exact, and all becomes quiet.
+"""Invariants: whatever strikes, each command is answered once, money is exact, and all gets quiet.
 
 Faults: all kinds of ``simulator.faults``, by seed. Size: a few seeds here; ``make simulate`` and
 continuous integration run hundreds of them.
