@@ -13,7 +13,7 @@ from .outputs import Output, size_of
 from .stage import Refused, Stage
 
 TYPE = "dead-letter"
-_PREFIX = "__streams.errors."
+HEADER_PREFIX = "__streams.errors."
 INTERNAL_ERROR = "internal_error"
 """Reason code of a record whose handling raised: a bug of the stage."""
 
@@ -37,7 +37,9 @@ def dead_letter(
     }
     if not isinstance(error, Refused):
         facts["stacktrace"] = "".join(traceback.format_exception(error))[-8000:]
-    headers += [(f"{_PREFIX}{name}", text.encode(errors="replace")) for name, text in facts.items()]
+    headers += [
+        (f"{HEADER_PREFIX}{name}", text.encode(errors="replace")) for name, text in facts.items()
+    ]
     return Output(
         stage.dead_letters, partition, key, value, f"{stage.name}.{TYPE}", record.timestamp, headers
     )
@@ -54,4 +56,4 @@ def _cut(record: Record, limit: int) -> NewRecord:
         return key, value, list(headers)
     size = b"%d" % len(value or b"")
     value = None if value is None else value[: limit // 2]
-    return key and key[: limit // 8], value, [(f"{_PREFIX}value.bytes", size)]
+    return key and key[: limit // 8], value, [(f"{HEADER_PREFIX}value.bytes", size)]

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from payments import __version__
-from payments.cli import FENCING_ROUNDS, main
+from payments.cli import main
+from payments.cli.topics import FENCING_ROUNDS
 from payments.settings import Settings
 from tests.broker_fixture import TOPICS, Installations, process_environment
 
