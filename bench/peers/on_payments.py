@@ -1,0 +1,102 @@
+"""Ours: broker, worker, and over HTTP the gateway, each a process."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from bench.broker import MeasuredBroker, own_broker
+from bench.child import Child
+from bench.installation import installation
+from bench.peers.targets import (
+    FSYNC,
+    HTTP,
+    PAGE_CACHE,
+    TOPICS,
+    HttpEndpoint,
+    Restartable,
+    System,
+    Target,
+    TopicsEndpoint,
+)
+from bench.worker import READY, READY_LIMIT_SECONDS, WorkerProcess, worker_environment
+from dev.ports import connects, free_ports
+from payments.settings import Settings
+
+FLUSH_EVERY_APPEND = {"log.flush.interval.messages": "1"}
+"""Of the broker, so it holds for every topic: ``flush.messages=1`` on each, Kafka's own too."""
+
+WORKER_ID = "worker-1"
+
+
+def systems() -> list[System]:
+    """Return ours over both transports, in 8 and 2 partitions, without and with a flush."""
+    return [
+        System(
+            "-".join(["payments", str(partitions), *(["flush"] if flush else [])]),
+            f"payments, {partitions} partitions",
+            "payments",
+            transport,
+            FSYNC if flush else PAGE_CACHE,
+            partial(_running, transport, partitions, flush),
+        )
+        for transport in (HTTP, TOPICS)
+        for partitions in (8, 2)
+        for flush in (True, False)
+    ]
+
+
+@contextmanager
+def broker_with(*, flush: bool) -> Iterator[MeasuredBroker]:
+    """Start a broker that flushes every append, or leaves that to the system."""
+    with own_broker(FLUSH_EVERY_APPEND if flush else None) as broker:
+        yield broker
+
+
+@contextmanager
+def _running(transport: str, partitions: int, flush: bool, folder: Path) -> Iterator[Target]:  # noqa: FBT001 - bound by partial
+    with ExitStack() as stack:
+        broker = stack.enter_context(broker_with(flush=flush))
+        settings = stack.enter_context(
+            installation(broker.bootstrap, partitions=partitions, flush=False)
+        )
+        worker = Restartable(partial(_worker, settings), folder, "worker")
+        stack.callback(lambda: worker.child.stop())
+        worker.child.wait_until(lambda: READY in worker.child.log.read_text(), READY_LIMIT_SECONDS)
+        if transport == TOPICS:
+            endpoint: HttpEndpoint | TopicsEndpoint = TopicsEndpoint(
+                broker.bootstrap,
+                *(
+                    settings.topic(name)
+                    for name in ("payments.commands", "payments.results", "accounts.ledger")
+                ),
+            )
+            yield Target(
+                endpoint,
+                lambda: {"worker": worker.child.pid, "broker": broker.pid},
+                lambda: worker.child.must_run(),
+                worker.restart,
+            )
+            return
+        gateway, port = _gateway(settings, folder)
+        stack.callback(gateway.stop)
+        gateway.wait_until(lambda: connects(port), READY_LIMIT_SECONDS)
+        yield Target(
+            HttpEndpoint(port, "payments"),
+            lambda: {"gateway": gateway.pid, "worker": worker.child.pid, "broker": broker.pid},
+            lambda: (worker.child.must_run(), gateway.must_run()) and None,
+            worker.restart,
+        )
+
+
+def _worker(settings: Settings, log: Path) -> WorkerProcess:
+    # Static membership, so that a killed worker need not wait for its own session to end.
+    return WorkerProcess(settings, log, PAYMENTS_INSTANCE_ID=WORKER_ID)
+
+
+def _gateway(settings: Settings, folder: Path) -> tuple[Child, int]:
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "payments.cli", "gateway", "--port", str(port)]
+    log = folder / "gateway.log"
+    return Child("the gateway", command, log, env=worker_environment(settings)), port
