@@ -8,12 +8,13 @@ UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help run broker test lint format types bench environment lock clean
+.PHONY: help run broker test lint format types bench bench-peers environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
 	@$(BIN)/python -m dev.run
@@ -36,6 +37,9 @@ types: $(INSTALLED) ## Check types with mypy --strict
 
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m bench
+
+bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

@@ -96,10 +96,11 @@ def _report(
 def _environment(broker: MeasuredBroker) -> str:
     today = datetime.now(UTC).date().isoformat()
     python = f"Python {platform.python_version()}"
-    return f"{today}, {_cores()} cores, {python}, {broker.description}"
+    return f"{today}, {cores()} cores, {python}, {broker.description}"
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
+    """Return how many cores this process may use."""
     # Where only some cores may be used (a container, taskset), those count; only Linux tells.
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count()

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from confluent_kafka import Consumer, Producer, TopicPartition
-
 from bench.errors import BenchError
 from bench.peers.connection import Connection
 from bench.peers.dialects import DIALECTS
+from bench.peers.reading import reader, writer
 from bench.peers.targets import OPENING_BALANCE, HttpEndpoint, Target, TopicsEndpoint
 
 ANSWER_SECONDS = 20.0
@@ -108,11 +107,9 @@ class TopicsTalk:
 
     def __init__(self, endpoint: TopicsEndpoint) -> None:
         self._endpoint = endpoint
-        self._producer = Producer(
-            {"bootstrap.servers": endpoint.brokers, "partitioner": "murmur2_random", "linger.ms": 0}
-        )
-        self._results = _reader(endpoint.brokers, endpoint.results)
-        self._ledger = _reader(endpoint.brokers, endpoint.ledger)
+        self._producer = writer(endpoint.brokers)
+        self._results = reader(endpoint.brokers, endpoint.results)
+        self._ledger = reader(endpoint.brokers, endpoint.ledger)
         self._balances: dict[str, int] = {}
         self._sent = 0
 
@@ -146,18 +143,3 @@ class TopicsTalk:
                 entry = json.loads(message.value() or b"{}")
                 self._balances[entry["account"]] = entry["balance"]
         return self._balances.get(account, OPENING_BALANCE)
-
-
-def _reader(brokers: str, topic: str) -> Consumer:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": f"conformance-{uuid.uuid4().hex}",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 50,
-        }
-    )
-    partitions = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    return consumer

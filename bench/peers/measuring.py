@@ -5,8 +5,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -14,21 +12,9 @@ from bench.latencies import Figures
 from bench.measuring import LOAD_LIMIT_SECONDS, say
 from bench.peers.conformance import check
 from bench.peers.install import PEERS
-from bench.peers.parts import Load, Part
+from bench.peers.parts import UNIQUE, Load, Part, Plan
 from bench.peers.targets import HttpEndpoint, System, Target
 from bench.process import cpu_seconds, peak_bytes
-
-UNIQUE = "unique"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The loads of a part: each workload at each concurrency."""
-
-    workloads: Sequence[str]
-    concurrency: Sequence[int]
-    seconds: float
-    warm_up_seconds: float
 
 
 def measure_part(system: System, plan: Plan, repeat: int, environment: str) -> Part:
@@ -49,16 +35,15 @@ def measure_part(system: System, plan: Plan, repeat: int, environment: str) -> P
         tempfile.TemporaryDirectory(prefix="run-", dir=PEERS) as folder,
         system.start(Path(folder)) as target,
     ):
+        # Before the check: a system may lose the first records of partitions never used before.
+        warm_up = run_load(system, target, UNIQUE, plan.warm_up_seconds, max(plan.concurrency))
+        part.missing_in_warm_up = warm_up.figures.missing
         check(system.name, target)
-        warm_up = max(plan.concurrency)
-        run_load(system, target, UNIQUE, plan.warm_up_seconds, warm_up)
-        workloads = plan.workloads if isinstance(target.endpoint, HttpEndpoint) else [UNIQUE]
-        for workload in workloads:
-            for concurrency in plan.concurrency:
-                load = run_load(system, target, workload, plan.seconds, concurrency)
-                target.must_run()
-                part.loads.append(load)
-                _say(system, load, repeat)
+        for workload, concurrency in plan.loads(system):
+            load = run_load(system, target, workload, plan.seconds, concurrency)
+            target.must_run()
+            part.loads.append(load)
+            _say(system, load, repeat)
     part.took_seconds = round(time.monotonic() - began, 1)
     return part
 

@@ -63,17 +63,17 @@ def _running(guarantee: str, flush: bool, folder: Path) -> Iterator[Target]:  # 
         }
         app = Restartable(partial(_app, variables), folder, "faust")
         try:
-            app.child.wait_until(lambda: READY in app.child.log.read_text(), START_LIMIT_SECONDS)
+            app.wait_for(READY, START_LIMIT_SECONDS)
             yield Target(
                 TopicsEndpoint(
                     broker.bootstrap, f"{prefix}commands", f"{prefix}results", f"{prefix}ledger"
                 ),
-                lambda: {"app": app.child.pid, "broker": broker.pid},
-                lambda: app.child.must_run(),
-                app.restart,
+                {"app": app},
+                broker.pid,
+                app,
             )
         finally:
-            app.child.stop()
+            app.stop()
 
 
 def _app(variables: dict[str, str], log: Path) -> Child:

@@ -93,17 +93,17 @@ def _running(properties: Mapping[str, str], flush: bool, folder: Path) -> Iterat
         file.write_text("".join(f"{name}={value}\n" for name, value in given.items()))
         app = Restartable(partial(_app, prefix, file), folder, "streams")
         try:
-            app.child.wait_until(lambda: RUNNING in app.child.log.read_text(), START_LIMIT_SECONDS)
+            app.wait_for(RUNNING, START_LIMIT_SECONDS)
             yield Target(
                 TopicsEndpoint(
                     broker.bootstrap, f"{prefix}commands", f"{prefix}results", f"{prefix}ledger"
                 ),
-                lambda: {"app": app.child.pid, "broker": broker.pid},
-                lambda: app.child.must_run(),
-                app.restart,
+                {"app": app},
+                broker.pid,
+                app,
             )
         finally:
-            app.child.stop()
+            app.stop()
 
 
 def _app(prefix: str, properties: Path, log: Path) -> Child:

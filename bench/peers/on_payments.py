@@ -16,6 +16,7 @@ from bench.peers.targets import (
     TOPICS,
     HttpEndpoint,
     Restartable,
+    Running,
     System,
     Target,
     TopicsEndpoint,
@@ -62,32 +63,23 @@ def _running(transport: str, partitions: int, flush: bool, folder: Path) -> Iter
             installation(broker.bootstrap, partitions=partitions, flush=False)
         )
         worker = Restartable(partial(_worker, settings), folder, "worker")
-        stack.callback(lambda: worker.child.stop())
-        worker.child.wait_until(lambda: READY in worker.child.log.read_text(), READY_LIMIT_SECONDS)
-        if transport == TOPICS:
-            endpoint: HttpEndpoint | TopicsEndpoint = TopicsEndpoint(
-                broker.bootstrap,
-                *(
-                    settings.topic(name)
-                    for name in ("payments.commands", "payments.results", "accounts.ledger")
-                ),
-            )
+        stack.callback(worker.stop)
+        worker.wait_for(READY, READY_LIMIT_SECONDS)
+        children: dict[str, Running] = {"worker": worker}
+        if transport == HTTP:
+            gateway, port = _gateway(settings, folder)
+            stack.callback(gateway.stop)
+            gateway.wait_until(lambda: connects(port), READY_LIMIT_SECONDS)
             yield Target(
-                endpoint,
-                lambda: {"worker": worker.child.pid, "broker": broker.pid},
-                lambda: worker.child.must_run(),
-                worker.restart,
+                HttpEndpoint(port, "payments"), {"gateway": gateway, **children}, broker.pid
             )
-            return
-        gateway, port = _gateway(settings, folder)
-        stack.callback(gateway.stop)
-        gateway.wait_until(lambda: connects(port), READY_LIMIT_SECONDS)
-        yield Target(
-            HttpEndpoint(port, "payments"),
-            lambda: {"gateway": gateway.pid, "worker": worker.child.pid, "broker": broker.pid},
-            lambda: (worker.child.must_run(), gateway.must_run()) and None,
-            worker.restart,
-        )
+        else:
+            yield Target(_topics(settings), children, broker.pid, worker)
+
+
+def _topics(settings: Settings) -> TopicsEndpoint:
+    names = ("payments.commands", "payments.results", "accounts.ledger")
+    return TopicsEndpoint(settings.brokers, *map(settings.topic, names))
 
 
 def _worker(settings: Settings, log: Path) -> WorkerProcess:

@@ -1,13 +1,15 @@
 """Restate: its server as a process, our service on its TypeScript SDK as another."""
 
+import json
 import platform
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 from bench.child import Child
@@ -28,7 +30,7 @@ FOLDER = PEERS / "restate"
 LOCKED = ("package.json", "package-lock.json", ".npmrc")
 SERVICE = "service.js"
 START_LIMIT_SECONDS = 60.0
-REGISTER_LIMIT_SECONDS = 30.0
+REQUEST_LIMIT_SECONDS = 30.0
 
 
 def install() -> None:
@@ -85,8 +87,7 @@ def _running(variables: Mapping[str, str], folder: Path) -> Iterator[Target]:
             _register(admin, service_port)
             yield Target(
                 HttpEndpoint(ingress, "restate"),
-                lambda: {"server": server.pid, "service": service.pid},
-                lambda: (server.must_run(), service.must_run()) and None,
+                {"server": server, "service": service},
             )
         finally:
             server.stop()
@@ -119,19 +120,22 @@ def _server(
 
 def _healthy(port: int, path: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=1) as answer:  # noqa: S310 - always http
-            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number
+        return _status("GET", port, path) == HTTPStatus.OK
     except OSError:
         return False
 
 
 def _register(admin: int, service_port: int) -> None:
-    """Tell the server where the service is."""
-    body = f'{{"uri": "http://{HOST}:{service_port}"}}'.encode()
-    request = urllib.request.Request(  # noqa: S310 - always http
-        f"http://{HOST}:{admin}/deployments",
-        data=body,
-        headers={"content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=REGISTER_LIMIT_SECONDS) as answer:  # noqa: S310 - always http
-        answer.read()
+    """Tell the server where the service is; it asks the service what it offers."""
+    uri = json.dumps({"uri": f"http://{HOST}:{service_port}"})
+    status = _status("POST", admin, "/deployments", uri)
+    if status != HTTPStatus.CREATED:
+        raise BenchError(f"Restate's server did not take the service: status {status}")
+
+
+def _status(method: str, port: int, path: str, body: str | None = None) -> int:
+    connection = HTTPConnection(HOST, port, timeout=REQUEST_LIMIT_SECONDS)
+    headers = {"content-type": "application/json"} if body else {}
+    with closing(connection):
+        connection.request(method, path, body, headers)
+        return connection.getresponse().status

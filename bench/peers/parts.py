@@ -10,6 +10,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.latencies import Figures
+from bench.peers.targets import HTTP, System
+
+UNIQUE = "unique"
+"""The workload that topics have too; the others are HTTP's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The loads of a part: each workload at each concurrency."""
+
+    workloads: Sequence[str]
+    concurrency: Sequence[int]
+    seconds: float
+    warm_up_seconds: float
+
+    def loads(self, system: System) -> list[tuple[str, int]]:
+        """Return workload and concurrency of each load of a system."""
+        workloads = self.workloads if system.transport == HTTP else [UNIQUE]
+        return [(workload, each) for workload in workloads for each in self.concurrency]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +58,23 @@ class Part:
     seconds: float
     environment: str
     loads: list[Load] = field(default_factory=list)
+    missing_in_warm_up: int = 0
     took_seconds: float = 0.0
 
 
-def part_file(folder: Path, transport: str, system: str, repeat: int) -> Path:
-    """Return the file of a part."""
-    return folder / f"{transport}-{system}-{repeat}.json"
+def done(folder: Path, system: System, plan: Plan, repeat: int) -> bool:
+    """Tell whether a part is there, measured by the same plan."""
+    file = _file(folder, system.transport, system.key, repeat)
+    if not file.exists():
+        return False
+    part = _read(file)
+    loads = [(load.workload, load.concurrency) for load in part.loads]
+    return part.seconds == plan.seconds and loads == plan.loads(system)
 
 
 def write_part(folder: Path, part: Part) -> None:
     """Write a part that is complete; a half-written file is never taken for one."""
-    file = part_file(folder, part.transport, part.system, part.repeat)
+    file = _file(folder, part.transport, part.system, part.repeat)
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(part), indent=1) + "\n")
     partial.rename(file)
@@ -57,7 +82,12 @@ def write_part(folder: Path, part: Part) -> None:
 
 def read_parts(folder: Path) -> Sequence[Part]:
     """Return all parts that are there, in the order of their names."""
-    return [_read(file) for file in sorted(folder.glob("*-*-*.json"))]
+    parts = [_read(file) for file in folder.glob("*.json") if not file.name.startswith("kills-")]
+    return sorted(parts, key=lambda part: (part.transport, part.system, part.repeat))
+
+
+def _file(folder: Path, transport: str, system: str, repeat: int) -> Path:
+    return folder / f"{transport}-{system}-{repeat}.json"
 
 
 def _read(file: Path) -> Part:

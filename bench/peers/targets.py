@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bench.child import Child
 
@@ -33,17 +34,72 @@ class TopicsEndpoint:
     ledger: str
 
 
+class Running(Protocol):
+    """A process of a system."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    def must_run(self) -> None:
+        """Raise ``BenchError`` when it has ended."""
+
+
+class Restartable:
+    """A child that may be killed and started again; each start has a log of its own."""
+
+    def __init__(self, start: Callable[[Path], Child], folder: Path, name: str) -> None:
+        self._start, self._folder, self._name = start, folder, name
+        self._starts = 0
+        self._child = self._next()
+
+    def _next(self) -> Child:
+        self._starts += 1
+        return self._start(self._folder / f"{self._name}-{self._starts}.log")
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child that runs now."""
+        return self._child.pid
+
+    def must_run(self) -> None:
+        """Raise ``BenchError`` when it has ended by itself."""
+        self._child.must_run()
+
+    def wait_for(self, text: str, limit_seconds: float) -> None:
+        """Wait until the log of the child that runs now says so."""
+        child = self._child
+        child.wait_until(lambda: text in child.log.read_text(errors="replace"), limit_seconds)
+
+    def restart(self) -> None:
+        """Kill it and start the next one at once."""
+        self._child.kill()
+        self._child = self._next()
+
+    def stop(self) -> None:
+        """End the child that runs now."""
+        self._child.stop()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A system that runs; ``processes`` are all that do its work, by name.
-
-    ``restart`` kills the process that handles payments and starts it again at once.
-    """
+    """A system that runs; ``children`` and the broker are all that do its work, by name."""
 
     endpoint: HttpEndpoint | TopicsEndpoint
-    processes: Callable[[], Mapping[str, int | None]]
-    must_run: Callable[[], None]
-    restart: Callable[[], None] | None = None
+    children: Mapping[str, Running]
+    broker_pid: int | None = None
+    handler: Restartable | None = None
+    """The one that handles payments, where it may be killed."""
+
+    def processes(self) -> dict[str, int | None]:
+        """Return the process ids as they are now."""
+        pids: dict[str, int | None] = {name: child.pid for name, child in self.children.items()}
+        return pids if self.broker_pid is None else {**pids, "broker": self.broker_pid}
+
+    def must_run(self) -> None:
+        """Raise ``BenchError`` when a process has ended: what was measured means nothing then."""
+        for child in self.children.values():
+            child.must_run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +115,3 @@ class System:
     durability: str
     start: Callable[[Path], AbstractContextManager[Target]]
     """Starts it in an empty folder; it ends, and its data with it, with the block."""
-
-
-class Restartable:
-    """A child that may be killed and started again; each start has a log of its own."""
-
-    def __init__(self, start: Callable[[Path], Child], folder: Path, name: str) -> None:
-        self._start, self._folder, self._name = start, folder, name
-        self._starts = 0
-        self.child = self._next()
-
-    def _next(self) -> Child:
-        self._starts += 1
-        return self._start(self._folder / f"{self._name}-{self._starts}.log")
-
-    def restart(self) -> None:
-        """Kill it and start the next one."""
-        self.child.kill()
-        self.child = self._next()

@@ -7,7 +7,7 @@ the app id), ``PEER_GUARANTEE`` (``exactly_once`` or ``at_least_once``), ``PEER_
 
 import os
 import time
-from typing import Any, cast
+from typing import Any
 
 import faust
 from faust.types import ProcessingGuarantee
@@ -166,7 +166,7 @@ def _difference(row: Row, message: Row) -> str | None:
 
 
 def _text(key: str | bytes) -> str:
-    return key.decode() if isinstance(key, bytes) else cast("str", key)
+    return key.decode() if isinstance(key, bytes) else key
 
 
 def _now_ms() -> int:
