@@ -82,7 +82,7 @@ def _report(
     restore: RestoreFigures | None,
 ) -> str:
     command = f"python -m bench {shlex.join(sys.argv[1:])}".strip()
-    parts = [f"`{command}`, {_environment(broker)}."]
+    parts = [f"`{command}`, {environment(broker.description)}."]
     if cells:
         beside = given.beside.name if given.beside else None
         runs = "one run" if given.repeats == 1 else f"{given.repeats} runs"
@@ -93,10 +93,11 @@ def _report(
     return "\n\n".join(parts)
 
 
-def _environment(broker: MeasuredBroker) -> str:
+def environment(broker: str) -> str:
+    """Return one phrase: when, on how many cores, with which Python and ``broker``."""
     today = datetime.now(UTC).date().isoformat()
     python = f"Python {platform.python_version()}"
-    return f"{today}, {cores()} cores, {python}, {broker.description}"
+    return f"{today}, {cores()} cores, {python}, {broker}"
 
 
 def cores() -> int | None:
@@ -110,7 +111,7 @@ def _as_json(
     broker: MeasuredBroker, cells: list[Cell], restore: RestoreFigures | None
 ) -> dict[str, object]:
     return {
-        "environment": _environment(broker),
+        "environment": environment(broker.description),
         "load": [asdict(cell) for cell in cells],
         "restore": restore and asdict(restore),
     }

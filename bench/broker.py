@@ -18,6 +18,13 @@ class MeasuredBroker:
     bootstrap: str
     description: str
     pid: int | None
+    data: Path | None = None
+    """Where its topics lie, if that is known."""
+
+    def written_bytes(self) -> int:
+        """Return the bytes of all records that it keeps."""
+        files = self.data.glob("*/*.log") if self.data is not None else ()
+        return sum(file.stat().st_size for file in files)
 
 
 @contextmanager
@@ -46,6 +53,8 @@ def own_broker(extra: Mapping[str, str] | None = None) -> Iterator[MeasuredBroke
         try:
             broker.start()
             description = f"Kafka {broker.version} on the same cores"
-            yield MeasuredBroker(broker.bootstrap, description, broker.pid)
+            yield MeasuredBroker(
+                broker.bootstrap, description, broker.pid, broker.folder / "topics"
+            )
         finally:
             broker.stop()

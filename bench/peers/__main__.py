@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import platform
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
-from bench.__main__ import INTERRUPTED, cores
+from bench.__main__ import INTERRUPTED, environment
 from bench.errors import BenchError
 from bench.measuring import say
 from bench.peers import on_faust, on_kafka_streams, on_payments, on_restate
@@ -72,7 +70,7 @@ def measure(given: argparse.Namespace) -> None:
     for peer in given.only:
         INSTALL[peer]()
     systems = list(chosen(given))
-    environment = _environment()
+    where = environment(f"Kafka {kafka_version()}, all processes and the load on the same cores")
     plan = Plan(given.workloads, given.concurrency, given.seconds, given.warm_up)
     for repeat in range(1, given.repeats + 1):
         for system in systems:
@@ -80,11 +78,11 @@ def measure(given: argparse.Namespace) -> None:
                 continue
             if not given.fresh and done(given.results, system, plan, repeat):
                 continue
-            part = measure_part(system, plan, repeat, environment)
+            part = measure_part(system, plan, repeat, where)
             write_part(given.results, part)
             say(f"{system.transport} {system.key}, repeat {repeat}: {part.took_seconds:.0f} s")
     if "kills" in given.parts and given.kills:
-        _measure_kills(given, systems, environment)
+        _measure_kills(given, systems, where)
 
 
 def chosen(given: argparse.Namespace) -> Iterator[System]:
@@ -96,19 +94,13 @@ def chosen(given: argparse.Namespace) -> Iterator[System]:
                 yield system
 
 
-def _measure_kills(given: argparse.Namespace, systems: Sequence[System], environment: str) -> None:
+def _measure_kills(given: argparse.Namespace, systems: Sequence[System], where: str) -> None:
     for system in systems:
         if system.transport != TOPICS or (
             kills_file(given.results, system).exists() and not given.fresh
         ):
             continue
-        write_kills(given.results, system, measure_kills(system, given.kills, environment))
-
-
-def _environment() -> str:
-    today = datetime.now(UTC).date().isoformat()
-    versions = f"Python {platform.python_version()}, Kafka {kafka_version()}"
-    return f"{today}, {cores()} cores for all processes and the load, {versions}"
+        write_kills(given.results, system, measure_kills(system, given.kills, where))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from bench.errors import BenchError
 from bench.peers.audit import Entry
 from bench.peers.targets import TopicsEndpoint
 
-READ_LIMIT_SECONDS = 60.0
+READ_LIMIT_SECONDS = 120.0
 QUIET = {"log_level": 2}
 """Only what is critical: that the broker is gone at the end of a run is no news."""
 
@@ -24,20 +24,28 @@ def writer(brokers: str) -> Producer:
 
 
 def read_ledger(endpoint: TopicsEndpoint) -> Iterator[Entry]:
-    """Read all committed ledger entries there are."""
-    consumer = reader(endpoint.brokers, endpoint.ledger)
+    """Return all committed ledger entries there are."""
+    for message in read_whole(endpoint.brokers, endpoint.ledger):
+        entry = json.loads(message.value() or b"{}")
+        yield Entry(entry["account"], entry["payment"], entry["amount"], entry["balance"])
+
+
+def read_whole(brokers: str, topic: str) -> Iterator[Message]:
+    """Return all committed records of a topic, to the end that it has now."""
+    consumer = reader(brokers, topic)
     left = len(consumer.assignment())
     until = time.monotonic() + READ_LIMIT_SECONDS
     while left:
         if time.monotonic() > until:
-            raise BenchError(f"{endpoint.ledger} can't be read to its end")
-        for message in consumer.consume(500, 0.5):
+            raise BenchError(f"{topic} can't be read to its end")
+        for message in consumer.consume(1000, 0.5):
             error = message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name begins so
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name begins so
                 left -= 1
-            elif error is None:
-                entry = json.loads(message.value() or b"{}")
-                yield Entry(entry["account"], entry["payment"], entry["amount"], entry["balance"])
+            else:
+                raise BenchError(f"reading {topic}: {error}")
     consumer.close()
 
 
