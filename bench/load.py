@@ -92,8 +92,10 @@ class ClosedLoop:
         if now < stop_at:
             self._send()
 
-    def run(self, seconds: float, concurrency: int) -> Figures:
-        """Run for ``seconds``, then wait for what is under way."""
+    def run(
+        self, seconds: float, concurrency: int, stalled_seconds: float = STALLED_SECONDS
+    ) -> Figures:
+        """Run for ``seconds``, then wait for what is under way; end when nothing comes any more."""
         self._watch = Stopwatch()
         started = time.perf_counter()
         stop_at = started + seconds
@@ -101,7 +103,7 @@ class ClosedLoop:
             self._send()
         last = started
         few = concurrency <= 8  # noqa: PLR2004 - where waiting for a batch would cost latency
-        while self._waiting and time.perf_counter() - last < STALLED_SECONDS:
+        while self._waiting and time.perf_counter() - last < stalled_seconds:
             if few:
                 message = self._consumer.poll(0.05)
                 messages = [] if message is None else [message]
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
     given = parser.parse_args()
     loop = ClosedLoop(
         given.brokers,
@@ -135,7 +138,7 @@ def main() -> None:
         accounts=given.accounts,
         completed=given.completed.encode(),
     )
-    figures = loop.run(given.seconds, given.concurrency)
+    figures = loop.run(given.seconds, given.concurrency, given.stalled_seconds)
     sys.stdout.write(json.dumps(asdict(figures)) + "\n")
 
 

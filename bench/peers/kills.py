@@ -16,10 +16,8 @@ from bench.errors import BenchError
 from bench.latencies import SLICE_SECONDS
 from bench.measuring import say
 from bench.peers.audit import Audit, audit
-from bench.peers.conformance import check
 from bench.peers.install import PEERS
-from bench.peers.measuring import run_load
-from bench.peers.parts import UNIQUE
+from bench.peers.measuring import warm_up
 from bench.peers.reading import read_ledger, reader, writer
 from bench.peers.targets import System, Target, TopicsEndpoint
 
@@ -40,18 +38,21 @@ class KillFigures:
 
     system: str
     name: str
+    peer: str
     durability: str
     environment: str
     kills: int
-    audit: Audit
+    audit: Audit | None = None
     back_seconds: list[float | None] = field(default_factory=list)
     """From each kill to the first result of a payment that was sent after it."""
 
     kill_seconds: list[float] = field(default_factory=list)
     timeline: list[int] = field(default_factory=list)
+    refused: str | None = None
+    """Why it was not measured."""
 
 
-def measure_kills(system: System, kills: int, environment: str) -> KillFigures:
+def measure_kills(system: System, figures: KillFigures) -> None:
     """Start a system, check it, kill it under load so many times, and count."""
     with (
         tempfile.TemporaryDirectory(prefix="run-", dir=PEERS) as folder,
@@ -59,23 +60,14 @@ def measure_kills(system: System, kills: int, environment: str) -> KillFigures:
     ):
         if target.handler is None or not isinstance(target.endpoint, TopicsEndpoint):
             raise BenchError(f"{system.name} can't be killed over {system.transport}")
-        run_load(system, target, UNIQUE, WARM_UP_SECONDS, WARM_UP_CONCURRENCY)
-        check(system.name, target)
+        warm_up(system, target, WARM_UP_SECONDS, WARM_UP_CONCURRENCY)
         run = _Run(target, target.endpoint)
-        run.load(kills)
-        counted = audit(run.sent_at, run.results, read_ledger(target.endpoint))
-    say(f"kills, {system.name} ({system.durability}): {counted}")
-    return KillFigures(
-        system=system.key,
-        name=system.name,
-        durability=system.durability,
-        environment=environment,
-        kills=kills,
-        audit=counted,
-        back_seconds=run.back_seconds(),
-        kill_seconds=[round(at, 2) for at in run.kills],
-        timeline=run.timeline(),
-    )
+        run.load(figures.kills)
+        figures.audit = audit(run.sent_at, run.results, read_ledger(target.endpoint))
+    say(f"kills, {system.name} ({system.durability}): {figures.audit}")
+    figures.back_seconds = run.back_seconds()
+    figures.kill_seconds = [round(at, 2) for at in run.kills]
+    figures.timeline = run.timeline()
 
 
 class _Run:
@@ -167,20 +159,27 @@ class _Run:
         return taken
 
 
-def kills_file(folder: Path, system: System) -> Path:
-    """Return the file of a system's run with kills."""
-    return folder / f"kills-{system.key}.json"
+def kills_done(folder: Path, system: System, kills: int) -> bool:
+    """Tell whether a system's run with so many kills is there."""
+    file = _file(folder, system.key)
+    return file.exists() and (found := _read(file)).refused is None and found.kills == kills
 
 
-def write_kills(folder: Path, system: System, figures: KillFigures) -> None:
+def write_kills(folder: Path, figures: KillFigures) -> None:
     """Write the figures of one run, beside the parts."""
-    kills_file(folder, system).write_text(json.dumps(asdict(figures)) + "\n")
+    _file(folder, figures.system).write_text(json.dumps(asdict(figures)) + "\n")
 
 
 def read_kills(folder: Path) -> list[KillFigures]:
     """Return all runs with kills that are there."""
-    found = []
-    for file in sorted(folder.glob("kills-*.json")):
-        fields = json.loads(file.read_text())
-        found.append(KillFigures(**{**fields, "audit": Audit(**fields["audit"])}))
-    return found
+    return [_read(file) for file in sorted(folder.glob("kills-*.json"))]
+
+
+def _file(folder: Path, system: str) -> Path:
+    return folder / f"kills-{system}.json"
+
+
+def _read(file: Path) -> KillFigures:
+    fields = json.loads(file.read_text())
+    counted = fields.pop("audit")
+    return KillFigures(**fields, audit=None if counted is None else Audit(**counted))

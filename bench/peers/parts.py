@@ -59,6 +59,9 @@ class Part:
     environment: str
     loads: list[Load] = field(default_factory=list)
     missing_in_warm_up: int = 0
+    refused: str | None = None
+    """Why it was not measured."""
+
     took_seconds: float = 0.0
 
 
@@ -69,7 +72,7 @@ def done(folder: Path, system: System, plan: Plan, repeat: int) -> bool:
         return False
     part = _read(file)
     loads = [(load.workload, load.concurrency) for load in part.loads]
-    return part.seconds == plan.seconds and loads == plan.loads(system)
+    return part.refused is None and part.seconds == plan.seconds and loads == plan.loads(system)
 
 
 def write_part(folder: Path, part: Part) -> None:

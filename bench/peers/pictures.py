@@ -36,6 +36,7 @@ def pictures(parts: Sequence[Part], kills: Sequence[KillFigures]) -> Iterator[Pi
         if some:
             yield Picture(f"{transport}-distribution.svg", _distribution(title, some))
             yield Picture(f"{transport}-timeline.svg", _timeline(title, some))
+    kills = [run for run in kills if run.timeline]
     if kills:
         yield Picture("kills-timeline.svg", _kills(kills))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
+from bench.peers.audit import Audit
 from bench.peers.goals import Reached, reached
 from bench.peers.http_load import ACCOUNTS, STORM_PAYMENTS
 from bench.peers.kills import RATE, KillFigures
@@ -34,9 +35,21 @@ def report(parts: Sequence[Part], kills: Sequence[KillFigures]) -> str:
             if chosen:
                 sections += [f"### Over {title}: {what}", _load_table(chosen)]
     sections += _lost_in_warm_ups(parts)
+    sections += [f"Not measured: {why}" for _, why in refusals(parts, kills)]
+    kills = [run for run in kills if run.audit is not None]
     if kills:
         sections += ["### Kills under load", _kills_text(kills), _kills_table(kills)]
     return "\n\n".join(sections)
+
+
+def refusals(parts: Sequence[Part], kills: Sequence[KillFigures]) -> list[tuple[str, str]]:
+    """Return the peer and one sentence for each part or run with kills that was not measured."""
+    runs: list[Part | KillFigures] = [*parts, *kills]
+    return [
+        (run.peer, f"{run.name}, {run.durability}. {run.refused}")
+        for run in runs
+        if run.refused is not None
+    ]
 
 
 def as_json(parts: Sequence[Part], kills: Sequence[KillFigures]) -> dict[str, object]:
@@ -149,11 +162,10 @@ def _kills_table(kills: Sequence[KillFigures]) -> str:
         "money not moved", "money moved more than once", "accounts that don't add up",
         "back after, s",
     ]  # fmt: skip
-    return markdown_table(headings, [_kills_row(run) for run in kills])
+    return markdown_table(headings, [_kills_row(run, run.audit) for run in kills if run.audit])
 
 
-def _kills_row(run: KillFigures) -> list[str]:
-    counts = run.audit
+def _kills_row(run: KillFigures, counts: Audit) -> list[str]:
     numbers = (
         counts.sent, counts.unanswered, counts.answered_twice,
         counts.not_taken, counts.taken_twice, counts.wrong_accounts,

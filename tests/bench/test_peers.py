@@ -18,7 +18,6 @@ import pytest
 
 from bench.errors import BenchError
 from bench.latencies import SHARES, Figures, Stopwatch
-from bench.peers.__main__ import chosen
 from bench.peers.audit import Entry, audit
 from bench.peers.conformance import STEPS, Step, check_talk
 from bench.peers.connection import is_whole
@@ -30,6 +29,7 @@ from bench.peers.options import parse_options
 from bench.peers.parts import Load, Part, Plan, done, read_parts, write_part
 from bench.peers.pictures import pictures
 from bench.peers.report import report
+from bench.peers.run import chosen
 from bench.peers.summary import cells, ratio
 from bench.peers.targets import FSYNC, OPENING_BALANCE
 
@@ -334,9 +334,16 @@ def test_the_report_says_rate_durability_cpu_and_memory_of_each_process() -> Non
     assert "| ≤ 0.5 x | 1.00 x, **missed** |" in text
 
 
+def test_a_system_that_was_refused_is_named_with_the_reason() -> None:
+    refused = part_of("theirs", 1, 100)
+    refused.loads.clear()
+    refused.refused = "it charged twice"
+    assert f"Not measured: Theirs, {FSYNC}. it charged twice" in report([refused], [])
+
+
 def test_pictures_are_well_formed_and_show_each_system() -> None:
     kills = KillFigures(
-        "payments-8", "Payments", FSYNC, "today", 1, audit([], {}, []), [2.0], [1.0], [3] * 30
+        "payments-8", "Ours", "payments", FSYNC, "today", 1, audit([], {}, []), [2], [1], [3] * 30
     )
     made = {
         picture.name: picture.chart.render()
