@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     health_file: Path | None = None
     """Renewed by a worker while it is ready; `payments health` looks at its age."""
 
+    metrics_address: str | None = Field(default=None, pattern=r"^[^:\s]+:\d{1,5}$")
+    """Where `payments worker` serves its metrics (Prometheus), `host:port`."""
+
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
 

@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,17 +49,21 @@ def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> st
 
 
 def only_last_words() -> None:
-    """Keep the loggers quiet: what is tried again is no news, what is given up on is told once."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("payments").setLevel(logging.ERROR)
+    """Keep the loggers quiet until the command at hand ends.
+
+    What is tried again is no news, and what is given up on is told once.
+    """
+    context = click.get_current_context()
+    for name, level in (("aiokafka", logging.CRITICAL), ("payments", logging.ERROR)):
+        log = logging.getLogger(name)
+        context.call_on_close(partial(log.setLevel, log.level))
+        log.setLevel(level)
 
 
-def no_broker(settings: "Settings") -> str:
-    """Return what to say where no broker answers."""
-    return (
-        f"no Kafka broker answers at {settings.brokers}: is it running? Its address is "
-        f"PAYMENTS_BROKERS; a secured one needs PAYMENTS_SECURITY_PROTOCOL too"
-    )
+BROKER_HINT = (
+    "is it running? Its address is PAYMENTS_BROKERS; a secured one needs "
+    "PAYMENTS_SECURITY_PROTOCOL too"
+)
 
 
 @contextmanager
@@ -74,7 +79,8 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        raise click.ClickException(no_broker(settings)) from error
+        message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
+        raise click.ClickException(message) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
         raise click.ClickException(message) from error

@@ -25,8 +25,8 @@ RATE = 200
 ACCOUNTS = 100
 FIRST_KILL_SECONDS = 5.0
 BETWEEN_KILLS_SECONDS = 15.0
-QUIET_SECONDS = 45.0
-"""Without a result for so long, no more is waited for: over any session timeout used here."""
+QUIET_SECONDS = 60.0
+"""Without a result for so long, no more is waited for: six times the session timeout of all."""
 
 SEND_LIMIT_SECONDS = 60.0
 WARM_UP_SECONDS, WARM_UP_CONCURRENCY = 2.0, 64

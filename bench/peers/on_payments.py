@@ -1,13 +1,12 @@
 """Ours: broker, worker, and over HTTP the gateway, each a process."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from bench.broker import MeasuredBroker, own_broker
-from bench.child import Child
+from bench.gateway import GATEWAY_READY
 from bench.installation import installation
 from bench.peers.targets import (
     FSYNC,
@@ -21,8 +20,8 @@ from bench.peers.targets import (
     Target,
     TopicsEndpoint,
 )
-from bench.worker import READY, READY_LIMIT_SECONDS, WorkerProcess, worker_environment
-from dev.ports import connects, free_ports
+from bench.worker import READY, READY_LIMIT_SECONDS, WorkerProcess, running_worker
+from dev.ports import free_ports
 from payments.settings import Settings
 
 FLUSH_EVERY_APPEND = {"log.flush.interval.messages": "1"}
@@ -67,9 +66,12 @@ def _running(transport: str, partitions: int, flush: bool, folder: Path) -> Iter
         worker.wait_for(READY, READY_LIMIT_SECONDS)
         children: dict[str, Running] = {"worker": worker}
         if transport == HTTP:
-            gateway, port = _gateway(settings, folder)
-            stack.callback(gateway.stop)
-            gateway.wait_until(lambda: connects(port), READY_LIMIT_SECONDS)
+            [port] = free_ports(1)
+            command = ("gateway", "--port", str(port))
+            gateway = stack.enter_context(
+                running_worker(settings, folder / "gateway.log", command, GATEWAY_READY)
+            )
+            gateway.wait_until_ready(READY_LIMIT_SECONDS)
             yield Target(
                 HttpEndpoint(port, "payments"), {"gateway": gateway, **children}, broker.pid
             )
@@ -84,11 +86,4 @@ def _topics(settings: Settings) -> TopicsEndpoint:
 
 def _worker(settings: Settings, log: Path) -> WorkerProcess:
     # Static membership, so that a killed worker need not wait for its own session to end.
-    return WorkerProcess(settings, log, PAYMENTS_INSTANCE_ID=WORKER_ID)
-
-
-def _gateway(settings: Settings, folder: Path) -> tuple[Child, int]:
-    [port] = free_ports(1)
-    command = [sys.executable, "-m", "payments.cli", "gateway", "--port", str(port)]
-    log = folder / "gateway.log"
-    return Child("the gateway", command, log, env=worker_environment(settings)), port
+    return WorkerProcess(settings, log, more={"PAYMENTS_INSTANCE_ID": WORKER_ID})

@@ -17,7 +17,7 @@ FULL: dict[str, Any] = {
     "workloads": list(WORKLOADS),
     "concurrency": [1, 16, 64, 256, 1000],
     "seconds": 5.0,
-    "warm_up": 5.0,
+    "warm_up": 10.0,
     "repeats": 3,
     "kills": 3,
     "results": PEERS / "results",

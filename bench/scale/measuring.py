@@ -1,7 +1,6 @@
 """Measuring one number of partitions: takeovers, idle and busy requests, bytes, checkpoints."""
 
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.broker import MeasuredBroker, own_broker
-from bench.child import Child
 from bench.errors import BenchError
 from bench.figures import OURS, Run
 from bench.installation import installation
@@ -21,12 +19,13 @@ from bench.restore import read_takeover
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.counting import FETCH, PRODUCE, make_file, read_counts
 from bench.scale.figures import Requests, ScaleFigures, Takeover
-from bench.worker import READY, worker_environment
+from bench.worker import WorkerProcess
 from payments.settings import Settings
 
 READY_LIMIT_SECONDS = 300.0
 WARM_UP_SECONDS = 5.0
 SETTLE_SECONDS = 3.0
+COUNTING = "bench.scale.counting"
 STEP = re.compile(r"(\w+) ([\d.]+) s")
 
 
@@ -39,19 +38,17 @@ class Effort:
     folder: Path
 
 
-class CountedWorker(Child):
+class CountedWorker(WorkerProcess):
     """A worker whose requests are counted."""
 
     def __init__(self, settings: Settings, folder: Path, name: str) -> None:
         self._counts = folder / f"{name}.counts"
         make_file(self._counts)
-        command = [sys.executable, "-m", "bench.scale.counting", str(self._counts), "worker"]
-        env = worker_environment(settings)
-        super().__init__("the worker", command, folder / f"{name}.log", env=env)
+        super().__init__(settings, folder / f"{name}.log", module=(COUNTING, str(self._counts)))
 
     def takeover(self) -> Takeover:
         """Wait until it is ready; return what its log says of the takeover."""
-        ready = self.wait_until(lambda: READY in self.log.read_text(), READY_LIMIT_SECONDS)
+        ready = self.wait_until_ready(READY_LIMIT_SECONDS)
         rows, records, _ = read_takeover(self.log.read_text())
         [line] = [line for line in self.log.read_text().splitlines() if "took over" in line][-1:]
         steps = STEP.findall(line[line.rindex("(") :])

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from payments.cli.output import JSON
+from payments.cli.options import JSON
 from payments.user_errors import load_settings
 
 KINDS = ["command", "result", "entry", "payment-id", "event-headers", "dead-letter-headers"]
@@ -36,9 +36,11 @@ def asyncapi(*, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.argument("kind", type=click.Choice(KINDS), required=False, metavar="KIND")
 def schema(kind: str | None) -> None:
     """Print the JSON Schema (2020-12) of a kind of record; without a kind, of each, by its name.
+
+    KIND is command, result, entry, payment-id, event-headers or dead-letter-headers.
 
     \b
     Examples:

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-"""The option of every command that prints data."""
-
 
 def show_json(value: Mapping[str, object]) -> None:
     """Print one object on a line of its own."""

@@ -13,15 +13,26 @@ COMMANDS = {
     "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),
     "account": Lazy("payments.cli.account:account", "Show what is on an account, or its entries."),
     "worker": Lazy("payments.cli.worker:worker", "Run one worker until SIGTERM or Ctrl-C."),
-    "health": Lazy("payments.cli.worker:health", "Tell whether the worker of this host is ready."),
-    "gateway": Lazy("payments.gateway.command:gateway", "Serve payments over HTTP."),
+    "health": Lazy(
+        "payments.cli.worker:health",
+        "Exit with 0 if the worker of this host is ready, with 1 if not.",
+    ),
+    "gateway": Lazy(
+        "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
+    ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
         "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."
     ),
-    "verify": Lazy("payments.verify.command:verify", "Audit the topics for violations."),
-    "asyncapi": Lazy("payments.cli.describe:asyncapi", "Print the topics as an AsyncAPI document."),
-    "schema": Lazy("payments.cli.describe:schema", "Print the JSON Schema of a kind of record."),
+    "verify": Lazy(
+        "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
+    ),
+    "asyncapi": Lazy(
+        "payments.cli.describe:asyncapi", "Print the topics as an AsyncAPI 3 document."
+    ),
+    "schema": Lazy(
+        "payments.cli.describe:schema", "Print the JSON Schema (2020-12) of a kind of record."
+    ),
 }
 """A command is added by one line here; one whose module is not there is not listed."""
 

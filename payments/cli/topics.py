@@ -1,12 +1,14 @@
 """``payments topics``: plan, apply or check the topics of ``topics.yaml``."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from payments.cli.output import colored
+from payments.cli.options import JSON
+from payments.cli.output import colored, show_json
 from payments.user_errors import Different, load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
@@ -42,16 +44,22 @@ FILE = click.option(
 
 @topics.command()
 @FILE
-def plan(file: Path) -> None:
+@JSON
+def plan(file: Path, *, as_json: bool) -> None:
     """Print what apply would do: + to add, ~ to change, - to remove.
 
     \b
-    Example:
+    Examples:
       payments topics plan -f topics.yaml
+      payments topics plan --json | jq .changes
     """  # noqa: D301 - see root.py
     settings = load_settings()
     with plain_errors(settings):
-        _show(asyncio.run(_plan(settings, file)))
+        found = asyncio.run(_plan(settings, file))
+    if as_json:
+        show_json(dataclasses.asdict(found))
+    else:
+        _show(found)
 
 
 @topics.command()

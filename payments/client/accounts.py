@@ -20,6 +20,7 @@ from payments.engine.log import Record, TopicPartition
 from payments.engine.partitioner import partition_of
 from payments.records.internal import decode_account, decode_counter
 from payments.records.public import LedgerEntry
+from payments.settings import Settings
 
 MAX_PAGE_ENTRIES = 1000
 COUNTERS = ("world/", "sales/")
@@ -59,11 +60,11 @@ class JournalRows:
 class AccountView:
     """Balances and ledger pages of all accounts, kept per partition once somebody asks."""
 
-    def __init__(self, transport: Transport, *, journal: str, ledger: str, limit: int) -> None:
+    def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
-        self._journal = journal
-        self._ledger = ledger
-        self._room = Room(limit)
+        self._journal = settings.changelog("accounts")
+        self._ledger = settings.topic("accounts.ledger")
+        self._room = Room(settings.client_max_indexed)
         self._journals: dict[int, tuple[Partition, JournalRows]] = {}
         self._ledgers: dict[int, tuple[Partition, LedgerIndex]] = {}
 

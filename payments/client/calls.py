@@ -47,7 +47,8 @@ class Calls:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = 0
-        self._by_key: dict[bytes, list[Call]] = {}
+        self._by_key: dict[bytes, dict[str, list[Call]]] = {}
+        """By payment, then by command id: thousands may wait for one payment."""
         self._deadlines = Deadlines[Call](_expire)
 
     def __len__(self) -> int:
@@ -60,17 +61,20 @@ class Calls:
             message = f"{self._limit} calls are under way, as many as PAYMENTS_CLIENT_MAX_CALLS"
             raise Overloaded(message)
         self._count += 1
-        self._by_key.setdefault(call.key, []).append(call)
+        commands = self._by_key.setdefault(call.key, {})
+        commands.setdefault(call.command, []).append(call)
         self._deadlines.add(call, deadline_seconds)
 
     def discard(self, call: Call) -> None:
         """Remove a call, however it ended."""
         self._count -= 1
-        calls = self._by_key[call.key]
-        if len(calls) == 1:
-            del self._by_key[call.key]
-        else:
-            calls.remove(call)
+        commands = self._by_key[call.key]
+        calls = commands[call.command]
+        calls.remove(call)
+        if not calls:
+            del commands[call.command]
+            if not commands:
+                del self._by_key[call.key]
         self._deadlines.discard(call)
 
     def awaits(self, key: bytes | None) -> bool:
@@ -79,15 +83,19 @@ class Calls:
 
     def answer(self, key: bytes, result: Result) -> None:
         """End the calls that this result is for; a second result of a command finds none."""
-        for call in self._by_key.get(key, ()):
-            if call.command == result.command and not call.answer.done():
-                call.answer.set_result(result)
+        commands = self._by_key.get(key)
+        if commands is not None and result.command is not None:
+            for call in commands.get(result.command, ()):
+                if not call.answer.done():
+                    call.answer.set_result(result)
 
     def close(self) -> None:
         """End all calls with ``ClientClosed``."""
-        for calls in self._by_key.values():
-            for call in calls:
-                fail(call, ClientClosed("the client was closed; the command may be carried out"))
+        message = "the client was closed; the command may still be carried out"
+        for commands in self._by_key.values():
+            for calls in commands.values():
+                for call in calls:
+                    fail(call, ClientClosed(message))
         self._deadlines.close()
 
 

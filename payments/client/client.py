@@ -5,7 +5,6 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Self, TypeVar
 
 from payments.client.accounts import AccountBalance, AccountView
@@ -64,18 +63,11 @@ class PaymentsClient:
         limit = self.settings.client_max_calls
         self._calls = Calls(limit)
         self._watches = Watches(limit)
-        commands = self.settings.topic("payments.commands")
-        results = self.settings.topic("payments.results")
-        journal = self.settings.changelog("accounts")
-        ledger = self.settings.topic("accounts.ledger")
-        indexed = self.settings.client_max_indexed
-        self._accounts = AccountView(self._transport, journal=journal, ledger=ledger, limit=indexed)
-        self._sender = Sender(self._transport, commands)
+        self._accounts = AccountView(self._transport, self.settings)
+        self._sender = Sender(self._transport, self.settings)
         self._follower = Follower(
             self._transport,
-            topics=[commands, results, journal, ledger],
-            results=results,
-            commands=commands,
+            self.settings,
             calls=self._calls,
             watches=self._watches,
             sender=self._sender,
@@ -88,18 +80,13 @@ class PaymentsClient:
         self._running = asyncio.create_task(self._follower.run(), name="payments client")
         if self._connect_seconds > 0:
             try:
-                await self._follower.until_ready(self._connect_seconds)
+                await self._follower.until_ready(self._connect_seconds, patient=False)
             except BaseException:
                 await self._close()
                 raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Disconnect. Calls under way end with ``ClientClosed``."""
         await self._close()
 
@@ -187,10 +174,9 @@ class PaymentsClient:
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> asyncio.Future[Result]:
-        """Send a command as ``send`` does, and return when the brokers have it.
+        """Send a command as ``send`` does; return its result's future when the brokers have it.
 
-        From then on it is carried out, whatever becomes of this process. The future that is
-        returned has its result, or the error that ``send`` would raise.
+        From then on it is carried out, whatever becomes of this process.
         """
         call = await self._call(payment, command, deadline_seconds)
         stored = call.stored = asyncio.get_running_loop().create_future()
@@ -213,8 +199,7 @@ class PaymentsClient:
         )
         deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
-        answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, value, answer)
+        call = Call(key, partition, command_id, value, asyncio.get_running_loop().create_future())
         self._calls.add(call, deadline_seconds)
         return call
 
@@ -269,7 +254,8 @@ class PaymentsClient:
 
     def healthy(self) -> bool:
         """Whether the brokers answer: results are being followed and the last request was done."""
-        return self._follower.following and self._transport.healthy
+        answered = self._transport.healthy and self._sender.healthy
+        return self._follower.following and answered
 
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
@@ -291,7 +277,7 @@ class PaymentsClient:
             return deadline_seconds
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds
-        await self._follower.until_ready(deadline_seconds)
+        await self._follower.until_ready(deadline_seconds, patient=True)
         self._require_open()
         return max(end - loop.time(), 0.0)
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 TICK_SECONDS = 0.02
-"""Width of a bucket: a deadline is met at most this late, and never early."""
+"""Width of a bucket: how late a deadline may be met. It is never early but by the millisecond that
+an event loop's own clock may be off."""
 
 MAX_SECONDS = 86_400.0
 

@@ -6,7 +6,6 @@ It never ends by itself: whatever happens to the brokers, it connects again and 
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -18,6 +17,7 @@ from payments.client.watching import Watches
 from payments.engine.errors import FailStop, PositionLost
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.records.public import Result
+from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +34,26 @@ class Follower:
     def __init__(
         self,
         transport: Transport,
+        settings: Settings,
         *,
-        topics: Sequence[str],
-        results: str,
-        commands: str,
         calls: Calls,
         watches: Watches,
         sender: Sender,
     ) -> None:
         self._transport = transport
-        self._topics = topics
-        self._results = results
-        self._commands = commands
+        self._brokers = settings.brokers
+        self._commands = settings.topic("payments.commands")
+        self._results = settings.topic("payments.results")
+        accounts = settings.changelog("accounts"), settings.topic("accounts.ledger")
+        self._topics = [self._commands, self._results, *accounts]
         self._calls = calls
         self._watches = watches
         self._sender = sender
-        self._positions: Mapping[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
         self.ready = asyncio.Event()
         """Set when the ends of all results are known, and commands may be sent."""
+        self._known = asyncio.Event()
+        """Set when it is ready, or known to need more than patience."""
         self.following = False
         """Whether results are being read at this moment."""
         self.partitions = 0
@@ -59,14 +61,20 @@ class Follower:
         self.problem: Exception | None = None
         """Why the last try to connect or read failed."""
 
-    async def until_ready(self, seconds: float) -> None:
-        """Wait for the first connection. Raises ``BrokersUnavailable``."""
+    async def until_ready(self, seconds: float, *, patient: bool) -> None:
+        """Wait for the first connection. Raises ``BrokersUnavailable``.
+
+        Who is not ``patient`` does not wait on when the brokers refuse, or have no such topics.
+        """
+        why = ""
         try:
             async with asyncio.timeout(seconds):
-                await self.ready.wait()
+                await (self.ready if patient else self._known).wait()
         except TimeoutError:
-            why = f": {self.problem}" if self.problem is not None else ""
-            message = f"there was no connection to Kafka within {seconds:g} s{why}"
+            why = f" within {seconds:g} s"
+        if not self.ready.is_set():
+            why += f": {self.problem}" if self.problem is not None else ""
+            message = f"no connection to Kafka at {self._brokers}{why}"
             raise BrokersUnavailable(message) from self.problem
 
     async def run(self) -> None:
@@ -83,6 +91,8 @@ class Follower:
             except (FailStop, Unavailable) as error:
                 logger.warning("following the results failed, trying again: %s", error)
                 self.problem = error
+                if isinstance(error, FailStop):
+                    self._known.set()
             except Exception as error:
                 logger.exception("following the results failed, trying again")
                 self.problem = error
@@ -100,9 +110,10 @@ class Follower:
         reader = await self._transport.open_reader()
         try:
             reader.assign(self._positions)
+            await self._sender.start()
             self.following, self.problem = True, None
             self.ready.set()
-            self._sender.start()
+            self._known.set()
             while True:
                 await self._read(reader)
         finally:

@@ -29,7 +29,6 @@ class KafkaTransport:
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._log: KafkaLog | None = None
         self._reader: KafkaReader | None = None
-        self._answering = False
 
     @property
     def _opened(self) -> KafkaLog:
@@ -52,7 +51,6 @@ class KafkaTransport:
             await log.close()
             raise
         self._log = log
-        self._answering = True
 
     async def close(self) -> None:
         """Close all connections but the reader's, which is closed by itself."""
@@ -62,8 +60,8 @@ class KafkaTransport:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last append or read was answered, and every partition can be followed."""
-        return self._answering and self._reader is not None and self._reader.is_answered
+        """Whether every partition of the results was answered when it was last asked for."""
+        return self._reader is not None and self._reader.is_answered
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -75,7 +73,6 @@ class KafkaTransport:
 
     def request_refresh(self) -> None:
         """Ask for the leaders again, without waiting for the answer."""
-        self._answering = False
         if self._log is not None:
             self._connection.request_refresh()
 
@@ -108,7 +105,6 @@ class KafkaTransport:
             produced = await connection.send(node, request, Lane.PUBLISH)
         except RETRIABLE as lost:
             return dict.fromkeys(batches, Failure(lost, arrived=True, retriable=True))
-        self._answering = True
         failures: dict[TopicPartition, Failure] = {}
         for topic, partition, code, _ in produced:
             at = TopicPartition(topic, partition)
@@ -161,5 +157,4 @@ class KafkaTransport:
         except errors.KafkaError as error:
             message = f"reading {at}/{offset} was refused: {type(error).__name__}"
             raise FailStop(message) from error
-        self._answering = True
         return Chunk(fetched.records, fetched.position)

@@ -7,40 +7,38 @@ producer id and sequence number), so the log has it once. It is given up when no
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from payments.client.calls import Call, fail
-from payments.client.errors import BrokersUnavailable
+from payments.client.calls import Call
+from payments.client.lanes import Lane
 from payments.client.transport import Failure, Transport, Unavailable
 from payments.engine.errors import FailStop
 from payments.engine.log import TopicPartition, Writer
+from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-MAX_BATCH_COMMANDS = 1000
-MAX_BATCH_BYTES = 512 * 1024
-"""Half of what the topic's ``max.message.bytes`` allows; one command is 64 KiB at most."""
-
-_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 class Sender:
     """Appends calls' commands, and tries again for as long as somebody waits."""
 
-    def __init__(self, transport: Transport, topic: str) -> None:
+    def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
-        self._topic = topic
-        self._lanes: dict[int, _Lane] = {}
-        self._dirty: dict[_Lane, None] = {}
+        self._topic = settings.topic("payments.commands")
+        self._lanes: dict[int, Lane] = {}
+        self._dirty: dict[Lane, None] = {}
         """Lanes that have something to send and are not pausing."""
         self._requests: dict[int, asyncio.Task[None]] = {}
         """The request under way, by node."""
         self._scheduled = False
         self._open = False
+        self._writer: Writer | None = None
+        """Every partition's first writer, so that its first command does not wait for one."""
 
-    def start(self) -> None:
-        """Begin to send."""
+    async def start(self) -> None:
+        """Begin to send, or go on after the connection was lost."""
+        if self._writer is None:
+            self._writer = await self._transport.new_writer()
         self._open = True
         self._schedule()
 
@@ -61,7 +59,7 @@ class Sender:
         lane = self._lanes.get(call.partition)
         if lane is None:
             at = TopicPartition(self._topic, call.partition)
-            lane = self._lanes[call.partition] = _Lane(at)
+            lane = self._lanes[call.partition] = Lane(at, self._writer)
         lane.queue[call] = None
         if not lane.pausing:
             self._dirty[lane] = None
@@ -72,6 +70,12 @@ class Sender:
         lane = self._lanes.get(call.partition)
         if lane is not None:
             lane.queue.pop(call, None)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing waits for a further try."""
+        lanes = self._lanes.values()
+        return not any(lane.tries and (lane.queue or lane.batch) for lane in lanes)
 
     def _schedule(self) -> None:
         """Cut batches at the end of this turn of the loop, so that all its calls are in them."""
@@ -84,20 +88,21 @@ class Sender:
         self._scheduled = False
         if not self._open:
             return
-        ready: dict[int, list[_Lane]] = {}
+        ready: dict[int, list[Lane]] = {}
         for lane in list(self._dirty):
             node = self._transport.leader(lane.at)
             if node is None:
                 self._transport.request_refresh()
                 self._pause(lane)
-            elif node not in self._requests:
+            elif node not in self._requests and not lane.busy:
                 del self._dirty[lane]
+                lane.busy = True
                 ready.setdefault(node, []).append(lane)
         for node, lanes in ready.items():
             request = asyncio.create_task(self._send(node, lanes), name=f"send to {node}")
             self._requests[node] = request
 
-    async def _send(self, node: int, lanes: Sequence["_Lane"]) -> None:
+    async def _send(self, node: int, lanes: Sequence[Lane]) -> None:
         """Send one request: what is in doubt once more, or else what waits."""
         try:
             await self._provide_writers(lanes)
@@ -105,26 +110,32 @@ class Sender:
             failures = await self._transport.append(node, batches) if batches else {}
             for lane in lanes:
                 self._finish(lane, failures.get(lane.at))
-        except (Unavailable, FailStop) as error:
-            failure = Failure(error, arrived=True, retriable=True)
-            for lane in lanes:
-                self._finish(lane, failure)
+        except Unavailable as error:
+            self._fail(lanes, error, arrived=False)
+        except FailStop as error:
+            self._fail(lanes, error, arrived=True)
         except Exception as error:
             logger.exception("sending commands failed; it is tried again")
-            for lane in lanes:
-                self._finish(lane, Failure(error, arrived=True, retriable=True))
+            self._fail(lanes, error, arrived=True)
         finally:
             del self._requests[node]
             self._schedule()
 
-    async def _provide_writers(self, lanes: Sequence["_Lane"]) -> None:
-        without = [lane for lane in lanes if lane.needs_writer]
+    async def _provide_writers(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            lane.drop_unwanted()
+        without = [lane for lane in lanes if lane.writer is None]
         if without:
             writer = await self._transport.new_writer()
             for lane in without:
                 lane.writer = writer
 
-    def _finish(self, lane: "_Lane", failure: Failure | None) -> None:
+    def _fail(self, lanes: Sequence[Lane], error: Exception, *, arrived: bool) -> None:
+        for lane in lanes:
+            self._finish(lane, Failure(error, arrived=arrived, retriable=True))
+
+    def _finish(self, lane: Lane, failure: Failure | None) -> None:
+        lane.busy = False
         if failure is None:
             lane.stored()
         elif failure.retriable:
@@ -140,121 +151,11 @@ class Sender:
         if lane.queue:
             self._dirty[lane] = None
 
-    def _pause(self, lane: "_Lane") -> None:
+    def _pause(self, lane: Lane) -> None:
         self._dirty.pop(lane, None)
         lane.pause(self._resume)
 
-    def _resume(self, lane: "_Lane") -> None:
+    def _resume(self, lane: Lane) -> None:
         if self._open and (lane.queue or lane.batch):
             self._dirty[lane] = None
             self._schedule()
-
-
-class _Batch:
-    """Commands that are sent together, as often as it takes."""
-
-    __slots__ = ("calls", "in_doubt", "sealed", "sequence")
-
-    def __init__(self, calls: list[Call], sealed: Any, sequence: int) -> None:  # noqa: ANN401 - each transport has its own form
-        self.calls = calls
-        self.sealed = sealed
-        self.sequence = sequence
-        self.in_doubt = False
-
-
-class _Lane:
-    """One partition: what waits, and the one batch under way."""
-
-    def __init__(self, at: TopicPartition) -> None:
-        self.at = at
-        self.queue: dict[Call, None] = {}
-        self.batch: _Batch | None = None
-        self.writer: Writer | None = None
-        self.tries = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def needs_writer(self) -> bool:
-        """Whether it has no writer, or is to give its batch up: then nobody knows its sequence."""
-        if self.batch is not None and all(call.answer.done() for call in self.batch.calls):
-            self.batch = self.writer = None
-        return self.writer is None
-
-    def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
-        """Return the batch in doubt, or a new one of what waits; None when nothing does."""
-        if self.batch is None and self.queue:
-            assert self.writer is not None, "it was provided"
-            calls = self._take()
-            sequence = self.writer.sequences.get(self.at, 0)
-            sealed = transport.seal(
-                self.at, self.writer, [(call.key, call.value) for call in calls]
-            )
-            self.batch = _Batch(calls, sealed, sequence)
-        return None if self.batch is None else self.batch.sealed
-
-    def _take(self) -> list[Call]:
-        calls: list[Call] = []
-        size = 0
-        for call in self.queue:
-            size += len(call.value) + len(call.key)
-            if calls and (size > MAX_BATCH_BYTES or len(calls) == MAX_BATCH_COMMANDS):
-                break
-            call.sent = True
-            calls.append(call)
-        for call in calls:
-            del self.queue[call]
-        return calls
-
-    def stored(self) -> None:
-        """Note that the broker has the batch."""
-        batch, self.batch = self.batch, None
-        for call in () if batch is None else batch.calls:
-            call.mark_stored()
-
-    def failed(self, *, arrived: bool) -> None:
-        """Keep a batch that may have arrived; put back the commands of one that has not."""
-        if self.batch is None:
-            return
-        self.batch.in_doubt |= arrived
-        if not self.batch.in_doubt:
-            self._put_back(self.batch)
-
-    def _put_back(self, batch: _Batch) -> None:
-        assert self.writer is not None, "it sealed the batch"
-        self.writer.sequences[self.at] = batch.sequence
-        self.batch = None
-        for call in batch.calls:
-            call.sent = False
-        waiting = [call for call in batch.calls if not call.answer.done()]
-        self.queue = dict.fromkeys(waiting) | self.queue
-
-    def refused(self, error: Exception) -> None:
-        """Fail the calls of the batch. Those that may have arrived earlier wait on."""
-        batch, self.batch, self.writer = self.batch, None, None
-        if batch is not None and not batch.in_doubt:
-            message = f"the broker refused the command: {type(error).__name__}"
-            for call in batch.calls:
-                fail(call, BrokersUnavailable(message))
-
-    @property
-    def pausing(self) -> bool:
-        """Whether the next try has a time."""
-        return self._timer is not None
-
-    def pause(self, then: Callable[["_Lane"], None]) -> None:
-        """Wait before the next try: a little longer each time, up to half a second."""
-        seconds = _PAUSES_SECONDS[min(self.tries, len(_PAUSES_SECONDS) - 1)]
-        self.tries += 1
-
-        def resume() -> None:
-            self._timer = None
-            then(self)
-
-        self.close()
-        self._timer = asyncio.get_running_loop().call_later(seconds, resume)
-
-    def close(self) -> None:
-        """Drop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -56,7 +56,7 @@ class Transport(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the brokers answered when they were last asked."""
+        """Whether the brokers answered when they were last asked for results."""
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""

@@ -1,6 +1,7 @@
 """``payments gateway``: serve payments over HTTP."""
 
 import logging
+import os
 from typing import Any
 
 import click
@@ -44,11 +45,15 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     try:
         listener = listen(own)
     except OSError as error:
-        message = f"can't listen on {own.host} port {own.port}: {error.strerror}"
+        # The error's own text repeats the address; that of a name that is not known has no number.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        message = f"can't listen on {own.host} port {own.port}: {why}"
         raise click.ClickException(message) from error
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    for name in ("uvicorn", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # uvicorn warns of what any client can send; that must not fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    # What aiokafka tries again is told by the client, with what it means.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     run(settings, own, listener)

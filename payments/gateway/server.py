@@ -36,7 +36,9 @@ STOP_MARGIN_SECONDS = 5.0
 class Server(uvicorn.Server):
     """A uvicorn server for one gateway."""
 
-    def __init__(self, gateway: Gateway, settings: GatewaySettings) -> None:
+    def __init__(
+        self, gateway: Gateway, settings: GatewaySettings, started: Callable[["Server"], None]
+    ) -> None:
         limits = Limits(
             receive_seconds=settings.receive_timeout_seconds,
             idle_seconds=settings.idle_timeout_seconds,
@@ -57,7 +59,12 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=int(settings.deadline_seconds + STOP_MARGIN_SECONDS),
         )
         super().__init__(config)
-        self._gateway = gateway
+        self._gateway, self._started = gateway, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so: signals are heeded by now."""
+        await super().startup(sockets)
+        self._started(self)
 
     async def on_tick(self, counter: int) -> bool:
         """Do what uvicorn does ten times a second, and sweep once a second."""
@@ -113,12 +120,11 @@ async def serve(
     *,
     default_currency: str,
     listener: socket.socket,
-    started: Callable[[Server], None] = lambda _: None,
+    started: Callable[[Server], None],
 ) -> None:
-    """Serve until a signal, or until the server that ``started`` was given is stopped."""
+    """Serve until a signal, or until the server that ``started`` is given is stopped."""
     gateway = Gateway(service, settings, default_currency=default_currency)
-    server = Server(gateway, settings)
-    started(server)
+    server = Server(gateway, settings, started)
     await server.serve(sockets=[listener])
 
 
@@ -127,15 +133,18 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
 
+    def say(_: Server) -> None:
+        logger.info("gateway ready on http://%s:%d", shown, port)
+
     async def main() -> None:
         # Readiness tells whether Kafka is there; requests wait for it up to their deadline.
         async with PaymentsClient(settings=settings, connect_seconds=0) as client:
-            logger.info("gateway ready on http://%s:%d", shown, port)
             await serve(
                 client,
                 gateway_settings,
                 default_currency=settings.default_currency,
                 listener=listener,
+                started=say,
             )
 
     uvloop.run(main())

@@ -14,10 +14,10 @@ Document = dict[str, Any]
 _BINDING = "0.5.0"
 """Version of AsyncAPI's Kafka bindings."""
 
-_DESCRIPTION = """\
-Payments on Kafka: each command gets one result, each movement of money one double-entry ledger
-event. A command may be sent any number of times; the money moves once.
-"""
+_DESCRIPTION = (
+    "Payments on Kafka: each command gets one result, each movement of money one double-entry "
+    "ledger event. A command may be sent any number of times; the money moves once."
+)
 _SECURITY = {
     "PLAIN": "plain",
     "SCRAM-SHA-256": "scramSha256",

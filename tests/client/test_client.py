@@ -1,10 +1,17 @@
 """The client over a log in memory, with the whole application behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from payments.client import AccountBalance, InvalidCommand, LogTransport, PaymentsClient
+from payments.client import (
+    AccountBalance,
+    DeadlineExceeded,
+    InvalidCommand,
+    LogTransport,
+    PaymentsClient,
+)
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
 
@@ -13,8 +20,7 @@ pytest_plugins = ["payments.pytest_plugin"]
 
 @pytest.fixture
 async def client(payments_testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
-    settings, log = payments_testbed.settings, payments_testbed.log
-    async with PaymentsClient(settings=settings, transport=LogTransport(log)) as opened:
+    async with payments_testbed.client() as opened:
         yield opened
 
 
@@ -75,3 +81,39 @@ async def test_counter_accounts_have_a_balance_for_each_currency(client: Payment
         await client.account("sales/0")
     with pytest.raises(InvalidCommand):
         await client.counter_account("abc")
+
+
+async def test_a_command_is_handed_over_before_its_result_is_there(
+    client: PaymentsClient, payments_testbed: PaymentsTestbed
+) -> None:
+    future = await client.submit("pay-1", {"type": "make", "account": "abc", "amount": 100})
+    topic = payments_testbed.settings.topic("payments.commands")
+    [record] = payments_testbed.records(topic)
+    assert record.key == b"pay-1"
+    assert (await future).outcome is Outcome.COMPLETED
+
+
+async def test_a_command_that_can_not_be_handed_over_says_so_at_once(
+    client: PaymentsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def append(*_: object) -> dict[object, object]:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(LogTransport, "append", append)
+    with pytest.raises(DeadlineExceeded):
+        await client.submit("pay-1", {"type": "cancel"}, deadline_seconds=0.05)
+
+
+async def test_calls_with_one_command_id_are_all_answered_by_its_first_result(
+    client: PaymentsClient,
+) -> None:
+    calls = (client.get("pay-1", command_id="mine") for _ in range(3))
+    results = await asyncio.gather(*calls)
+    assert {(result.command, result.outcome) for result in results} == {("mine", Outcome.NOT_FOUND)}
+    assert (await client.get("pay-1", command_id="mine")).outcome is Outcome.NOT_FOUND
+
+
+async def test_thousands_of_calls_may_wait_for_one_payment(client: PaymentsClient) -> None:
+    results = await asyncio.gather(*(client.get("pay-1") for _ in range(5000)))
+    assert len({result.command for result in results}) == 5000

@@ -40,7 +40,7 @@ def gateway(service: PaymentsClient) -> Gateway:
 
 @pytest.fixture
 async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(gateway)  # type: ignore[arg-type] # its types are looser
+    transport = httpx.ASGITransport(gateway)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 

@@ -26,7 +26,8 @@ async def test_an_account_that_never_was_is_404(http: httpx.AsyncClient) -> None
 async def test_the_ledger_comes_in_pages_without_gap_or_repeat(http: httpx.AsyncClient) -> None:
     for number in range(6):
         await http.post(f"/v1/payments/p{number}", json={"account": "a/b", "amount": 1})
-    path, sequences = "/v1/accounts/a%2Fb/entries?limit=3", []
+    path: str | None = "/v1/accounts/a%2Fb/entries?limit=3"
+    sequences = []
     while path is not None:
         response = await http.get(path)
         page = response.json()

@@ -20,7 +20,7 @@ class Reader:
     """A client of one stream, straight on the application: httpx would wait for its end."""
 
     def __init__(self, gateway: Gateway, path: bytes = b"/v1/payments/p1/events") -> None:
-        self.parts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.parts: asyncio.Queue[Any] = asyncio.Queue()
         self.gone = asyncio.Event()
         self._asked = False
         scope = {
@@ -37,15 +37,18 @@ class Reader:
         return {"type": "http.disconnect"}
 
     async def part(self) -> dict[str, Any]:
+        """Return the next message of the application."""
         return await asyncio.wait_for(self.parts.get(), 5)
 
     async def event(self) -> tuple[str, dict[str, Any]]:
+        """Return the next event's name and data."""
         text = (await self.part())["body"].decode()
         name, data, *rest = text.split("\n")
         assert rest == ["", ""]
         return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
     async def ended(self) -> None:
+        """Wait until the application has done."""
         await asyncio.wait_for(self.task, 5)
 
 

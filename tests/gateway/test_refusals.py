@@ -48,30 +48,25 @@ async def test_another_method_is_405_and_told_what_is_allowed(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "slug", "retry"),
+    ("error", "status", "slug"),
     [
-        (DeadlineExceeded("x"), 504, "deadline-exceeded", None),
-        (BrokersUnavailable("x"), 503, "unavailable", "1"),
-        (ClientClosed("x"), 503, "unavailable", "1"),
-        (AccountsUnavailable("x"), 503, "unavailable", "1"),
-        (Overloaded("x"), 429, "overloaded", "1"),
-        (InvalidCommand("amount", "is wrong", "missing_field"), 422, "invalid", None),
-        (PaymentsClientError("x"), 500, "internal", None),
-        (RuntimeError("secret"), 500, "internal", None),
+        (DeadlineExceeded("x"), 504, "deadline-exceeded"),
+        (BrokersUnavailable("x"), 503, "unavailable"),
+        (ClientClosed("x"), 503, "unavailable"),
+        (AccountsUnavailable("x"), 503, "unavailable"),
+        (Overloaded("x"), 429, "overloaded"),
+        (InvalidCommand("amount", "is wrong", "missing_field"), 422, "invalid"),
+        (PaymentsClientError("x"), 500, "internal"),
+        (RuntimeError("secret"), 500, "internal"),
     ],
 )
 async def test_every_error_of_the_client_has_a_status(
-    http: httpx.AsyncClient,
-    fake: FakeService,
-    error: Exception,
-    status: int,
-    slug: str,
-    retry: str | None,
+    http: httpx.AsyncClient, fake: FakeService, error: Exception, status: int, slug: str
 ) -> None:
     fake.error = error
     response = await http.post("/v1/payments/p1", json=MOVEMENT)
     body = problem(response, status, slug)
-    assert response.headers.get("retry-after") == retry
+    assert ("retry-after" in response.headers) == (status in (429, 503))
     assert "secret" not in response.text
     if status == 504:
         assert "may still be carried out" in body["detail"]
@@ -99,7 +94,7 @@ async def guarded(fake: FakeService) -> httpx.AsyncClient:
     fake.release.set()
     tokens = (SecretStr("another-token-of-the-list"), SecretStr(TOKEN))
     gateway = Gateway(fake, GatewaySettings(tokens=tokens), default_currency="EUR")
-    transport = httpx.ASGITransport(gateway)  # type: ignore[arg-type] # its types are looser
+    transport = httpx.ASGITransport(gateway)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 

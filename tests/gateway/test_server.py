@@ -1,95 +1,22 @@
-"""The server on a real port, with a service that answers when told: limits, slow clients, the stop."""
+"""The server on a real port, with a service that answers when told: limits, slow clients, stop."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import cast
 
 import pytest
 
 from payments.gateway import server as servers
-from payments.gateway.connections import MAX_HEAD_BYTES
-from payments.gateway.server import Server, listen, serve
-from payments.gateway.settings import GatewaySettings
+from payments.gateway.connections import MAX_HEAD_BYTES, Connection
 from tests.gateway.fake_service import FakeService
+from tests.gateway.running import LIMIT_SECONDS, answers, running, until
 
 MAKE = (
     b"POST /v1/payments/p1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     b'content-length: 28\r\n\r\n{"account":"abc","amount":1}'
 )
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
-LIMIT_SECONDS = 10
-
-
-class Running:
-    """A server in this loop, and plain connections to it."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.server: Server
-        self.ended: asyncio.Task[None]
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    async def exchange(self, data: bytes) -> list[tuple[int, dict[str, str], bytes]]:
-        """Send bytes on a connection of its own; return all answers until it is closed."""
-        reader, writer = await self.connect()
-        writer.write(data)
-        async with asyncio.timeout(LIMIT_SECONDS):
-            received = await reader.read()
-        writer.close()
-        return answers(received)
-
-    async def stop(self) -> None:
-        self.server.stop()
-        await asyncio.wait_for(self.ended, LIMIT_SECONDS)
-
-
-def answers(received: bytes) -> list[tuple[int, dict[str, str], bytes]]:
-    """Return the answers in what was received."""
-    found = []
-    while received:
-        head, _, received = received.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
-        length = int(headers["content-length"])
-        found.append((int(first.split()[1]), headers, received[:length]))
-        received = received[length:]
-    return found
-
-
-@asynccontextmanager
-async def running(service: FakeService, **settings: Any) -> AsyncIterator[Running]:
-    given = GatewaySettings(port=0, **{"receive_timeout_seconds": 0.3, **settings})
-    listener = listen(given)
-    run = Running(listener.getsockname()[1])
-    started = asyncio.Event()
-
-    def note(server: Server) -> None:
-        run.server = server
-        started.set()
-
-    run.ended = asyncio.create_task(
-        serve(service, given, default_currency="EUR", listener=listener, started=note)
-    )
-    await started.wait()
-    try:
-        yield run
-    finally:
-        service.release.set()
-        await run.stop()
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while True:
-            found = condition()
-            if found is True or (not isinstance(found, bool) and await found):
-                return
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +138,11 @@ async def test_a_body_over_the_limit_is_413_however_it_comes(fake: FakeService) 
     sized = MAKE.replace(b": 28", b": 70000")[:-28] + b" " * 70_000
     promised = MAKE.replace(b": 28", b": 99999999999")
     chunk = b"fa00\r\n" + b" " * 64_000 + b"\r\n"
-    chunked = MAKE.replace(b"content-length: 28", b"transfer-encoding: chunked")[:-28] + chunk * 10 + b"0\r\n\r\n"
+    chunked = (
+        MAKE.replace(b"content-length: 28", b"transfer-encoding: chunked")[:-28]
+        + chunk * 10
+        + b"0\r\n\r\n"
+    )
     async with running(fake) as run:
         for data in (sized, promised, chunked):
             [(status, headers, body)] = await run.exchange(data)
@@ -291,7 +222,8 @@ async def test_a_client_that_does_not_read_is_dropped(fake: FakeService) -> None
 
 async def test_one_connection_too_many_is_told_so(fake: FakeService) -> None:
     async with running(fake) as run:
-        run.server.config.http_protocol_class.limits.max_connections = 1  # type: ignore[union-attr]
+        connections = cast("type[Connection]", run.server.config.http_protocol_class)
+        connections.limits.max_connections = 1
         _, writer = await run.connect()
         [(status, headers, _)] = await run.exchange(b"")
         assert (status, headers["retry-after"]) == (429, "1")

@@ -26,6 +26,9 @@ app = faust.App(
     topic_disable_leader=True,
     datadir=os.environ["PEER_DATA"],
     web_enabled=False,
+    # As on the other systems, so that a killed worker need not wait for its own session to end.
+    consumer_group_instance_id="faust-1",
+    broker_session_timeout=10.0,
 )
 
 

@@ -9,7 +9,7 @@ from payments.engine.log import Bounds, TopicPartition
 from .appender import Appender
 from .claims import Claims
 from .connection import Connection
-from .offsets import bounds
+from .offsets import bounds, offsets_since
 from .reader import KafkaReader
 
 
@@ -50,6 +50,12 @@ class KafkaLog:
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
         return await bounds(self.connection, at)
+
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+        return await offsets_since(self.connection, at, time_ms)
 
     async def open_reader(self, *, committed_only: bool) -> KafkaReader:
         """Return a reader with connections of its own: a fetch may be held by its broker."""

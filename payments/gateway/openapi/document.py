@@ -94,13 +94,15 @@ def _parameter(name: str) -> Json:
             "in": "header",
             "required": True,
             "description": 'The payment id, as a string in quotes: "order-17".',
-            "schema": {"type": "string", "pattern": r'^"[A-Za-z0-9._~-]{1,255}"$'},
+            "schema": TEXT,
             "example": '"order-17"',
         }
     if name == "Prefer":
-        text = "`respond-async`: 202 as soon as the command is safe; `wait=10`: after 10 s."
-        schema = {"type": "string", "pattern": "^respond-async(, wait=[0-9]{1,2})?$"}
-        return {"name": name, "in": "header", "description": text, "schema": schema}
+        text = (
+            "respond-async: 202 as soon as the command is safe; respond-async, wait=10: 202 after "
+            "10 s without a result. Others are ignored."
+        )
+        return {"name": name, "in": "header", "description": text, "schema": TEXT}
     if name in {"wait", "after", "limit"}:
         return {"name": name, "in": "query", **_QUERY[name]}
     schema = TEXT if name in {"command", "problem"} else _reference("PaymentId")
