@@ -11,12 +11,13 @@ PYTEST_ARGS ?=
 SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
+BENCH_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench simulate environment lock clean
+.PHONY: help run broker test fuzz lint format types bench bench-peers simulate environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
 	@$(BIN)/python -m dev.run
@@ -45,6 +46,9 @@ bench: $(INSTALLED) ## Measure speed and memory
 
 simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
 	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
+
+bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 
