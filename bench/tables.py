@@ -27,7 +27,7 @@ def load_table(cells: Sequence[Cell], beside: str | None = None) -> str:
     headings = list(_HEADINGS)
     if beside is not None:
         headings += [f"{beside} payments/s", f"{beside} p50 ms", f"{beside} worker µs", "ratio"]
-    return _table(headings, [_row(cell, beside) for cell in cells])
+    return table(headings, [_row(cell, beside) for cell in cells])
 
 
 def _row(cell: Cell, beside: str | None) -> list[str]:
@@ -68,7 +68,7 @@ def restore_table(figures: RestoreFigures) -> str:
         ["memory per stored payment", f"{_number(figures.bytes_per_payment)} bytes"],
         [f"idle worker, {of}", _percent(figures.idle_percent)],
     ]
-    return _table(["what", "figure"], rows)
+    return table(["what", "figure"], rows)
 
 
 def with_figures(document: str, figures: str) -> str:
@@ -81,7 +81,8 @@ def with_figures(document: str, figures: str) -> str:
     return f"{head}{BEGIN}\n\n{figures.strip()}\n\n{END}{tail}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
