@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,16 @@ from bench.tables import with_figures
 from faults.catalogue import Fault, chosen, load
 from faults.errors import FaultsError
 from faults.report import Finding, as_json, report
-from faults.running import require_soundness, try_fault
+from faults.running import end_all, require_soundness, try_fault
 from faults.suites import SUITES, Suite
+
+INTERRUPTED = 130
 
 
 def main() -> int:
     """Try the faults that the command line asks for; return 1 if one survived unexplained."""
+    # SIGTERM ends it like Ctrl-C: the suites under way are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = _parser().parse_args()
     suites = [suite for suite in SUITES.values() if _is_wanted(suite, given.suite)]
     faults = chosen(load(), given.only)
@@ -43,8 +48,12 @@ def _try_all(
         print(f"{fault.name}: {told or 'no suite sees it'}", file=sys.stderr, flush=True)
         return finding
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         return list(pool.map(try_one, faults))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_all()
 
 
 def _is_wanted(suite: Suite, names: Sequence[str]) -> bool:
@@ -73,3 +82,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except (FaultsError, BenchError, OSError) as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

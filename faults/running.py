@@ -20,6 +20,7 @@ from faults.suites import Suite
 
 REPOSITORY = Path(__file__).parents[1]
 _ONE_TEST_SECONDS = 60
+_under_way: set[subprocess.Popen[str]] = set()
 _PASSED, _FAILED = 0, 1
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -103,11 +104,13 @@ def run(suite: Suite, tree: Path, *, what: str) -> Trial:
         text=True,
         start_new_session=True,
     )
+    _under_way.add(process)
     try:
         output, _ = process.communicate(timeout=suite.limit_seconds)
     except subprocess.TimeoutExpired:
         return Trial(suite.name, Verdict.TIMED_OUT, time.monotonic() - begun)
     finally:
+        _under_way.discard(process)
         _end(process)
     seconds = time.monotonic() - begun
     if process.returncode == _PASSED:
@@ -123,3 +126,9 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def end_all() -> None:
+    """End the runs of all threads: the trial is over, or was interrupted."""
+    for process in list(_under_way):
+        _end(process)

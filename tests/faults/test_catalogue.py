@@ -43,7 +43,7 @@ def test_a_fault_is_read_with_its_words_and_lines() -> None:
 @pytest.mark.parametrize("source", ["", "old\n", "x = old\nkept\n", "old\nkept\n" * 2])
 def test_lines_that_are_not_there_exactly_once_are_an_error(source: str) -> None:
     (fault,) = parse(ONE)
-    with pytest.raises(FaultsError, match="a-name: its old lines are [02] times in some/file.py"):
+    with pytest.raises(FaultsError, match=r"a-name: its old lines are [02] times in some/file.py"):
         fault.apply(source)
 
 
