@@ -4,7 +4,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from bench.tables import with_figures
 from faults.catalogue import Fault, chosen, load
 from faults.errors import FaultsError
 from faults.report import Finding, as_json, report
-from faults.running import end_all, require_soundness, try_fault
+from faults.running import copied_tree, end_all, require_soundness, try_fault
 from faults.suites import SUITES, Suite
 
 INTERRUPTED = 130
@@ -28,8 +28,13 @@ def main() -> int:
     faults = chosen(load(), given.only)
     if given.write is not None:
         with_figures(given.write.read_text(), "")
-    require_soundness(suites)
-    findings = _try_all(faults, suites, everything=given.matrix, jobs=given.jobs)
+    with copied_tree() as sound:
+        require_soundness(suites, sound)
+
+        def try_one(fault: Fault) -> Finding:
+            return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
+
+        findings = _try_all(faults, try_one, jobs=given.jobs)
     text = report(findings, [suite.name for suite in suites])
     print(text)
     if given.json is not None:
@@ -40,17 +45,17 @@ def main() -> int:
 
 
 def _try_all(
-    faults: Sequence[Fault], suites: Sequence[Suite], *, everything: bool, jobs: int
+    faults: Sequence[Fault], try_one: Callable[[Fault], Finding], *, jobs: int
 ) -> list[Finding]:
-    def try_one(fault: Fault) -> Finding:
-        finding = Finding(fault, try_fault(fault, suites, everything=everything))
+    def try_and_tell(fault: Fault) -> Finding:
+        finding = try_one(fault)
         told = ", ".join(f"{t.suite} {t.verdict} ({t.seconds:.0f} s)" for t in finding.trials)
         print(f"{fault.name}: {told or 'no suite sees it'}", file=sys.stderr, flush=True)
         return finding
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        return list(pool.map(try_one, faults))
+        return list(pool.map(try_and_tell, faults))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         end_all()

@@ -60,6 +60,7 @@ def test_another_request_is_rejected_by_the_first_field_that_differs(
     (answer,) = decision.answers
     assert (answer.outcome, answer.reason, answer.replayed) == (Outcome.REJECTED, reason, False)
     assert (answer.state, answer.request) == (before.state, REQUEST)
+    assert (answer.command, answer.type) == ("x", command.type)
     assert words in (answer.message or "")
 
 
