@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.tables import with_figures
 from faults.catalogue import Fault, chosen, load
 from faults.errors import FaultsError
-from faults.report import Finding, as_json, report
+from faults.report import Finding, as_json, noticed_before, report
 from faults.running import copied_tree, end_all, require_soundness, try_fault
 from faults.suites import SUITES, Suite
 
@@ -28,13 +28,16 @@ def main() -> int:
     faults = chosen(load(), given.only)
     if given.write is not None:
         with_figures(given.write.read_text(), "")
+    done = _noticed_before(faults, given.resume)
+    left = [fault for fault in faults if fault.name not in done]
     with copied_tree() as sound:
         require_soundness(suites, sound)
 
         def try_one(fault: Fault) -> Finding:
             return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
 
-        findings = _try_all(faults, try_one, jobs=given.jobs)
+        done |= {f.fault.name: f for f in _try_all(left, try_one, jobs=given.jobs)}
+    findings = [done[fault.name] for fault in faults]
     text = report(findings, [suite.name for suite in suites])
     print(text)
     if given.json is not None:
@@ -61,6 +64,12 @@ def _try_all(
         end_all()
 
 
+def _noticed_before(faults: Sequence[Fault], file: Path | None) -> dict[str, Finding]:
+    if file is None:
+        return {}
+    return {f.fault.name: f for f in noticed_before(faults, json.loads(file.read_text()))}
+
+
 def _is_wanted(suite: Suite, names: Sequence[str]) -> bool:
     return suite.name in names if names else suite.is_usual
 
@@ -78,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jobs", type=int, default=1, help="faults at a time (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial too")
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="try only what FILE (of --json) did not notice"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
     return parser
 

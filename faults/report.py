@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.tables import table
 from faults.catalogue import Fault
-from faults.running import Trial
+from faults.running import Trial, Verdict
 
 
 @dataclass
@@ -83,11 +84,26 @@ def as_json(findings: Sequence[Finding]) -> Mapping[str, object]:
                 "why": finding.fault.why,
                 "harmless": finding.fault.harmless,
                 "file": finding.fault.file,
+                "old": finding.fault.old,
+                "new": finding.fault.new,
                 "trials": [trial._asdict() for trial in finding.trials],
             }
             for finding in findings
         ],
     }
+
+
+def noticed_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[Finding]:
+    """Return what an earlier trial (``as_json``) noticed, of faults that are still the same."""
+    found = {entry["name"]: entry for entry in earlier["faults"]}
+    findings = []
+    for fault in faults:
+        entry = found.get(fault.name)
+        same = entry and (entry["old"], entry["new"]) == (fault.old, fault.new)
+        if entry and same:
+            trials = [Trial(**{**t, "verdict": Verdict(t["verdict"])}) for t in entry["trials"]]
+            findings.append(Finding(fault, trials))
+    return [finding for finding in findings if finding.noticed]
 
 
 def _noticed_by(finding: Finding) -> list[str]:

@@ -149,14 +149,19 @@ async def test_rounds_follow_one_another() -> None:
     assert [record.value for record in log.records("counts")] == [b"0", b"1", b"2"]
 
 
-async def test_a_journal_that_is_given_up_is_not_written() -> None:
+async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it() -> None:
     log = SlowLog()
     worker, journal = await started(log)
     committer = Committer(log, Writer(8, 0), ONE_EACH, lambda _: None)
+    journal.put(b"w0", b"")
+    journal.accept()
     committer.touch(journal)
-    before = committer.is_quiet
+    waiting = asyncio.create_task(journal.room())
+    await turns()
+    assert (committer.is_quiet, waiting.done()) == (False, False)
     committer.forget(journal)
-    assert (before, committer.is_quiet) == (False, True)
+    await waiting
+    assert committer.is_quiet is True
     n = journal.n
     committer.start()
     await turns()

@@ -13,10 +13,12 @@ from payments.engine.log import (
     Bounds,
     Header,
     Lane,
+    NewRecord,
     Record,
     TopicPartition,
 )
 from payments.engine.memory import MemoryLog, MemoryReader
+from payments.engine.outputs import Output
 from payments.engine.tails import last_positions
 
 from .harness import new_log
@@ -121,3 +123,15 @@ async def test_inputs_that_the_broker_no_longer_has_are_an_error(
     monkeypatch.setattr(log, "bounds", bounds_of)
     with pytest.raises(PositionLost, match=f"has {held.first} to {held.end} there"):
         await take_over(log)
+
+
+async def test_each_visible_topic_goes_on_from_its_own_tail() -> None:
+    log, _ = new_log()
+    letter = Output("dead-words", 0, b"w", b"letter", "dead-letter", 0)
+    writer = await journalled(log, [(1, 0, [output(1), letter, output(2)])])
+    at = TopicPartition("dead-words", 0)
+    record: NewRecord = (b"w", b"letter", [("ce_id", b"count/0/1/1")])
+    await log.append([Batch(at, writer, [record])], Lane.PUBLISH)
+    await (await take_over(log)).stop()
+    assert published(log) == [b"1", b"2"]
+    assert [found.value for found in log.records("dead-words")] == [b"letter"]

@@ -1,4 +1,4 @@
-"""Running: what becomes of a suite that fails, passes, hangs or can't run, in a copy of the tree."""
+"""Running: what becomes of a suite that fails, passes, hangs or can't run, in a copied tree."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from faults import running
 from faults.catalogue import parse
 from faults.errors import FaultsError
-from faults.report import Finding, as_json, rates, report
+from faults.report import Finding, as_json, noticed_before, rates, report
 from faults.running import Trial, Verdict, copied_tree, require_soundness, run, try_fault
 from faults.suites import Suite
 
@@ -115,7 +115,7 @@ def test_the_copy_is_of_the_files_that_git_knows() -> None:
 
 def finding(harmless: str, *trials: Trial) -> Finding:
     (fault,) = parse(FAULT.format(HEALTHY, FAULTY).replace("wrong.", f"wrong.{harmless}"))
-    return Finding(fault, trials)
+    return Finding(fault, list(trials))
 
 
 KILLED = Trial("a", Verdict.KILLED, 1.0, "tests/x.py::test_it")
@@ -127,6 +127,14 @@ def test_a_fault_is_open_when_nothing_noticed_it_and_nobody_says_why() -> None:
     assert not finding("\nharmless: so it is.", SURVIVED).is_open
     assert not finding("", KILLED, SURVIVED).is_open
     assert as_json([finding("", SURVIVED), finding("", HUNG)])["open"] == ["a-fault"]
+
+
+def test_what_was_noticed_once_is_taken_from_there_unless_the_fault_has_changed() -> None:
+    noticed, left = finding("", KILLED, HUNG), finding("", SURVIVED)
+    assert noticed_before([noticed.fault], as_json([noticed])) == [noticed]
+    assert noticed_before([left.fault], as_json([left])) == []
+    noticed.fault.new = ["another"]
+    assert noticed_before([left.fault], as_json([noticed])) == []
 
 
 def test_the_kill_rate_is_of_the_faults_that_a_suite_was_tried_on() -> None:
