@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
 
-.PHONY: help run broker test lint format types bench environment lock clean
+.PHONY: help run broker test fuzz lint format types bench environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,6 +23,9 @@ broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bi
 
 test: $(INSTALLED) ## Run all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## Send the gateway 5,000 requests made from its OpenAPI document
+	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py
 
 lint: $(INSTALLED) ## Check style with all rules of ruff
 	$(BIN)/ruff check .

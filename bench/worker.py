@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,17 +19,24 @@ _MEASURED_SETTINGS = ("brokers", "app_id", "topic_prefix", "partitions", "openin
 
 
 class WorkerProcess:
-    """One worker process; its output is in ``log``."""
+    """One worker process, or another command that says ``ready``; its output is in ``log``."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        command: Sequence[str] = ("worker",),
+        ready: str = READY,
+    ) -> None:
         self.log = log
+        self._ready = ready
         # All else that the environment says of PAYMENTS_* holds for the worker too.
         values = {f"PAYMENTS_{f.upper()}": str(getattr(settings, f)) for f in _MEASURED_SETTINGS}
         self._started = time.monotonic()
         with log.open("wb") as output:
             # A session of its own: Ctrl-C in the terminal reaches the benchmark, which ends it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "payments.cli", "worker"],
+                [sys.executable, "-m", "payments.cli", *command],
                 env=os.environ | values,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -44,7 +51,7 @@ class WorkerProcess:
 
     def wait_until_ready(self, limit_seconds: float) -> float:
         """Wait for the line that says so; return the seconds since its start."""
-        while READY not in self.log.read_text():
+        while self._ready not in self.log.read_text():
             self.must_run()
             if time.monotonic() - self._started > limit_seconds:
                 raise BenchError(f"the worker is not ready after {limit_seconds} s:\n{self.tail()}")
@@ -72,9 +79,11 @@ class WorkerProcess:
 
 
 @contextmanager
-def running_worker(settings: Settings, log: Path) -> Iterator[WorkerProcess]:
+def running_worker(
+    settings: Settings, log: Path, command: Sequence[str] = ("worker",), ready: str = READY
+) -> Iterator[WorkerProcess]:
     """Start a worker that ends with the block; it need not be ready yet."""
-    worker = WorkerProcess(settings, log)
+    worker = WorkerProcess(settings, log, command, ready)
     try:
         yield worker
     finally:

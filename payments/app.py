@@ -12,13 +12,17 @@ import faust
 import uvloop
 from faust.types import StreamT
 
-from payments import health
+from payments import health, metrics
 from payments.engine.engine import wall_clock_ms
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Log
 from payments.engine.reading import Delivery
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
+
+logger = logging.getLogger(__name__)
+
+EXIT_USER_ERROR = 1
 
 
 def create_app(
@@ -73,6 +77,12 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     if settings.health_file is not None:
         health.forget(settings.health_file)
     app = create_app(settings)
+    if settings.metrics_address is not None:
+        try:
+            metrics.serve(app.engine.counts, settings.metrics_address)
+        except metrics.MetricsError as error:
+            logger.error("%s", error)  # noqa: TRY400 - the user's mistake needs no traceback
+            return EXIT_USER_ERROR
     if web_port is not None:
         app.conf.web_enabled, app.conf.web_port = True, web_port
     app.finalize()

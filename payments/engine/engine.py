@@ -7,12 +7,15 @@ deliveries to the stages' agents; the engine does the rest.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from typing import NamedTuple
 
-from .committer import Committer
+from .committer import Committer, CommitterCounts
 from .errors import FailStop, as_fail_stop
+from .handover import Handover, Receiving
+from .journal import Journal
 from .limits import Limits
 from .log import Log, Reader, TopicPartition
 from .ownership import Ownership
@@ -30,6 +33,26 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Counts(NamedTuple):
+    """What an engine did since its start, and what it holds."""
+
+    handled: Mapping[str, int]
+    """New records by stage."""
+
+    buried: Mapping[str, Mapping[str, int]]
+    """Dead letters by stage and reason."""
+
+    rows: Mapping[str, int]
+    """Rows in memory by stage."""
+
+    owned_partitions: int
+    groups: int
+    """Groups journalled."""
+
+    cycles: int
+    """Appends that carried them."""
+
+
 class Engine:
     """All stages of one application in one worker."""
 
@@ -44,6 +67,7 @@ class Engine:
         limits: Limits | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
         renewal_seconds: float = 3600.0,
+        hand_over: bool = True,
     ) -> None:
         self.stages = by_name(stages)
         self.log = log
@@ -56,12 +80,17 @@ class Engine:
         self._clock_ms = clock_ms
         self._renewal_seconds = renewal_seconds
         self.owned = Ownership(self.stages)
+        self._handover = Handover(
+            self.stages, self.owned, clock_ms=clock_ms, limits=self.limits, enabled=hand_over
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reading: Reading | None = None
         self._assigning = asyncio.Lock()
         self.drains = 0
         """A takeover that began before the last drain is out of date."""
         self._turns = {name: asyncio.Lock() for name in self.stages}
+        self._processing: dict[str, Processing] = {}
+        self._committer: Committer
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -72,7 +101,9 @@ class Engine:
         self.partitions = self._count_partitions(stages)
         messenger = await self.log.new_writer()
         self._reader: Reader = await self.log.open_reader(committed_only=True)
-        self._committer = Committer(self.log, messenger, self.limits, self._on_failure)
+        self._committer = Committer(
+            self.log, messenger, self._handover, self.limits, self._on_failure
+        )
         self._committer.start()
         self._takeover = Takeover(
             log=self.log,
@@ -94,6 +125,11 @@ class Engine:
             clock_ms=self._clock_ms,
             renewal_seconds=self._renewal_seconds,
         )
+        for name, processing in self._processing.items():
+            receiving = Receiving(
+                processing, self._handover, self.owned, self._committer, self.limits
+            )
+            self._spawn(f"messages of {name}", receiving.run)
         self._spawn("upkeep", self.upkeep.tick_forever)
         self._spawn("renewal", self.upkeep.renew_forever)
 
@@ -127,21 +163,26 @@ class Engine:
             drains = self.drains
             await self._stop_reading()
             wanted = self._partition_numbers(assigned)
-            for partition in self.owned.partitions - wanted:
-                self._release(partition)
-            report = None
+            if lost := self.owned.partitions - wanted:
+                # A drain has done this before, unless the partitions were lost without one.
+                await self._committer.quiet()
+                for partition in lost:
+                    self._release(partition)
+            report, journals = None, list[Journal]()
             if new := wanted - self.owned.partitions:
                 try:
                     journals, report = await self._takeover.run(new, lambda: self.drains == drains)
                 except Superseded:
                     logger.info("the takeover of %s is left to a newer assignment", sorted(new))
                     return None
-                if self.drains != drains:
-                    return None
-                for journal in journals:
-                    self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
-                    self.owned.add(journal)
-                    self._committer.touch(journal)
+            bounds = await self.log.bounds(self._handover.inputs(sorted(wanted)))
+            if self.drains != drains:
+                return None
+            self._handover.learn({at: held.end for at, held in bounds.items()})
+            for journal in journals:
+                self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
+                self.owned.add(journal)
+                self._committer.touch(journal)
             return report
 
     @property
@@ -229,6 +270,21 @@ class Engine:
             reading, self._reading, self.upkeep.reading = self._reading, None, None
             reading.stopped = True
             await reading.quiet()
+
+    def counts(self) -> Counts:
+        """Return what was done since the start; any thread may ask."""
+        committed = self._committer.counts if self._processing else CommitterCounts(0, 0)
+        return Counts(
+            handled={name: each.handled for name, each in self._processing.items()},
+            buried={name: dict(each.buried) for name, each in self._processing.items()},
+            rows={
+                name: sum(len(journal.rows) for journal in list(self.owned.of(name).values()))
+                for name in self.stages
+            },
+            owned_partitions=len(self.owned.partitions),
+            groups=committed.groups,
+            cycles=committed.cycles,
+        )
 
     # --- failure ---------------------------------------------------------------------------------
 

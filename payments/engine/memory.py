@@ -153,6 +153,18 @@ class MemoryLog:
         """Return what each partition holds."""
         return {tp: Bounds(0, self._partitions[tp].end) for tp in at}
 
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+        return {
+            tp: next(
+                (r.offset for r in self._partitions[tp].records if r.timestamp >= time_ms),
+                self._partitions[tp].end,
+            )
+            for tp in at
+        }
+
     async def open_reader(self, *, committed_only: bool) -> "MemoryReader":  # noqa: ARG002 - no data is ever in a transaction here
         """Return a reader."""
         return MemoryReader(self)

@@ -5,16 +5,17 @@ From decode to decide there is no await, so a record is in a group whole or not 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .committer import Committer
-from .dead_letters import MISSING_POSITION, dead_letter
+from .dead_letters import MISSING_POSITION, dead_letter, reason_of
 from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
 from .log import Record, TopicPartition
-from .outputs import ORIGIN, POSITION_INTERNAL, parse_source, size_of
+from .outputs import ORIGIN, POSITION_INTERNAL, Source, parse_source, size_of
 from .partitioner import partition_of
 from .stage import Refused, Stage
 
@@ -37,6 +38,10 @@ class Processing:
         self._committer = committer
         self._limits = limits
         self._internal = frozenset(stage.internal_inputs)
+        self.handled = 0
+        """Records that were new, since the start."""
+        self.buried: Counter[str] = Counter()
+        """Dead letters by reason, since the start."""
 
     async def handle(self, runs: Sequence[Run], journals: Mapping[int, Journal]) -> int:
         """Handle the records of ``runs`` that are new; return how many.
@@ -69,6 +74,7 @@ class Processing:
                 journal.advance(topic, position)
             if journal.is_open:
                 self._committer.touch(journal)
+        self.handled += handled
         return handled
 
     def _take_public(self, record: Record, journal: Journal) -> None:
@@ -110,9 +116,13 @@ class Processing:
             message = f"no stage wrote this record: its last header is not {POSITION_INTERNAL}"
             self._bury(record, Refused(MISSING_POSITION, message), journal)
             return
+        self.take_handed(record, source, journal)
+
+    def take_handed(self, record: Record, source: Source, journal: Journal) -> None:
+        """Decide a message whose sender is known, unless it is a repeat."""
         if not journal.take_over_source(source):
             return
-        if len(headers) > 1 and headers[-2][0] == ORIGIN:
+        if len(record.headers) > 1 and record.headers[-2][0] == ORIGIN:
             record = _as_received(record)
         self._decide(record, journal)
 
@@ -143,6 +153,7 @@ class Processing:
         """Write the dead letter, together with what was staged."""
         journal.emit(*dead_letter(self.stage, journal.partition, record, error, self._limits))
         journal.accept()
+        self.buried[reason_of(error)] += 1
 
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
         """Let the stage answer a record that it failed on."""

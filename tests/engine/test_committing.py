@@ -152,7 +152,7 @@ async def test_rounds_follow_one_another() -> None:
 async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it() -> None:
     log = SlowLog()
     worker, journal = await started(log)
-    committer = Committer(log, Writer(8, 0), ONE_EACH, lambda _: None)
+    committer = Committer(log, Writer(8, 0), worker.engine._handover, ONE_EACH, lambda _: None)
     journal.put(b"w0", b"")
     journal.accept()
     committer.touch(journal)

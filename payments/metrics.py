@@ -1,0 +1,70 @@
+"""Metrics of a worker, for Prometheus: read from the engine's own counts when somebody asks.
+
+Nothing is counted twice and no record pays for it. A dead letter with the reason ``impossible`` or
+``internal_error`` is a defect of this program: worth an alert.
+"""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from payments.engine.engine import Counts
+
+Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class MetricsError(Exception):
+    """The metrics can't be served; its text says why and what to change."""
+
+
+class EngineCollector(Collector):
+    """Turns the counts of an engine into metric families."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Family]:
+        """Yield each family; called once a scrape, in the server's own thread."""
+        counts = self._counts()
+        handled = CounterMetricFamily(
+            "payments_records_handled", "New records that a stage decided.", labels=["stage"]
+        )
+        rows = GaugeMetricFamily("payments_rows", "Rows in memory.", labels=["stage"])
+        buried = CounterMetricFamily(
+            "payments_dead_letters", "Records put on the dead letters.", labels=["stage", "reason"]
+        )
+        for stage, number in counts.handled.items():
+            handled.add_metric([stage], number)
+        for stage, number in counts.rows.items():
+            rows.add_metric([stage], number)
+        for stage, reasons in counts.buried.items():
+            for reason, number in reasons.items():
+                buried.add_metric([stage, reason], number)
+        yield from (handled, rows, buried)
+        yield GaugeMetricFamily(
+            "payments_owned_partitions", "Partitions of this worker.", value=counts.owned_partitions
+        )
+        yield CounterMetricFamily(
+            "payments_groups", "Groups of decisions journalled.", value=counts.groups
+        )
+        yield CounterMetricFamily(
+            "payments_journal_appends", "Appends that carried the groups.", value=counts.cycles
+        )
+
+
+def serve(counts: Callable[[], Counts], address: str) -> int:
+    """Serve ``http://<address>/metrics`` until the process ends; return the port.
+
+    Raises ``MetricsError`` when the address can't be used.
+    """
+    host, _, port = address.rpartition(":")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(EngineCollector(counts))
+    try:
+        server, _ = start_http_server(int(port), addr=host, registry=registry)
+    except (OSError, OverflowError) as error:
+        message = f"metrics can't be served at {address}: {error}; change PAYMENTS_METRICS_ADDRESS"
+        raise MetricsError(message) from error
+    return int(server.server_port)
