@@ -9,7 +9,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench environment lock clean
+.PHONY: help run broker test fuzz lint format types bench faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -39,6 +39,9 @@ types: $(INSTALLED) ## Check types with mypy --strict
 
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m bench
+
+faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
+	@$(BIN)/python -m faults
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

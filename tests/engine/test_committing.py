@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+import pytest
+
 from payments.engine.committer import Committer, publish
+from payments.engine.handover import Receiving
 from payments.engine.journal import Journal
 from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
 from payments.engine.log import Batch, Lane, TopicPartition, Writer
@@ -15,6 +18,12 @@ from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, un
 from .wordcount import word_count
 
 AT = TopicPartition("words", partition_of(b"w0", PARTITIONS))
+ELSEWHERE = TopicPartition("words", (AT.partition + 1) % PARTITIONS)
+ANOTHER_WORD = next(
+    word
+    for word in (b"w%d" % number for number in range(100))
+    if partition_of(word, PARTITIONS) == ELSEWHERE.partition
+)
 ONE_EACH = Limits(group_bytes=1, publish_queue=1000, tick_seconds=60.0)
 """A group for every record, no end to what waits to be published, and no timer that helps."""
 
@@ -104,6 +113,33 @@ async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
     await worker.stop()
     assert worker.failure is None
     assert counted(log) == {b"w0": [*range(1, MAX_GROUPS_AHEAD + 21)]}
+
+
+async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    log = SlowLog()
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Receiving, "_take", never)
+        worker = await Worker(log, word_count()).start()
+        await until(lambda: worker.engine.is_quiet, log)
+        log.produce(ELSEWHERE, b"w0", b"x")  # It waits in memory for the partition of its word.
+        waiting = worker.engine._handover.waiting["count"]
+        await until(lambda: waiting.count(TopicPartition("inbox", AT.partition)) == 1, log)
+        sender = worker.engine.owned.of("count")[ELSEWHERE.partition]
+        n = sender.n
+        log.produce(ELSEWHERE, ANOTHER_WORD, b"x")
+        await until_counted(log, 1, worker)
+        await until(lambda: sender.n > n + 1, log)  # When it is idle, it says what is published.
+        assert sender.published < n
+        await worker.kill()
+    heir = await Worker(log, word_count()).start()
+    await until_counted(log, 2, heir)
+    await heir.stop()
+    assert counted(log) == {ANOTHER_WORD: [1], b"w0": [1]}
 
 
 async def test_deliveries_are_handled_in_their_order_even_when_one_has_to_wait() -> None:
