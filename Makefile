@@ -13,7 +13,7 @@ COMMANDS ?= 200000
 HOURS ?= 0.25
 BENCH_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench bench-peers simulate environment lock clean
+.PHONY: help run broker test fuzz lint format types bench bench-peers simulate faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, 
 
 bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
 	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
+
+faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
+	@$(BIN)/python -m faults
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 
