@@ -14,6 +14,7 @@ import click
 
 from payments import __version__
 from payments.user_errors import Different, load_settings, plain_errors
+from payments.verify.command import verify
 
 if TYPE_CHECKING:
     from payments.settings import Settings
@@ -118,6 +119,9 @@ def topics() -> None:
     # What is tried again is no news here; what is given up on is told by plain_errors, in one line.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("payments").setLevel(logging.ERROR)
+
+
+main.add_command(verify)
 
 
 FILE = click.option(

@@ -130,6 +130,11 @@ class Cluster:
         """Compare the wanted topics with the cluster."""
         return compare(wanted, await self._existing(wanted))
 
+    async def names(self) -> set[str]:
+        """Return the names of all topics."""
+        # All topics are asked for: asking for a missing one by name could create it.
+        return {topic["topic"] for topic in await self._admin.describe_topics()}
+
     async def apply(self, plan: Plan, wanted: Sequence[Topic]) -> None:
         """Carry out a plan, then wait until the cluster shows all of it and every leader.
 

@@ -1,0 +1,126 @@
+"""``python -m bench.verify``: how long ``payments verify`` takes, and its memory.
+
+It runs on a broker of its own, or on the one of PAYMENTS_BROKERS. Memory is the largest resident
+set of the process, as the operating system gives it when the process ends.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from bench.broker import measured_broker
+from bench.errors import BenchError
+from bench.history import History
+from bench.installation import installation
+from bench.measuring import say
+from dev.errors import BrokerError
+from payments.engine.errors import FailStop
+from payments.engine.kafka import KafkaLog
+from payments.settings import Settings
+from payments.topics import TopicsError
+from payments.verify.topics import Topics
+
+PROGRESS_EVERY = 50_000
+MEGABYTE, MILLION = 1_000_000, 1_000_000
+KIBIBYTE = 1024
+"""Linux counts ``ru_maxrss`` in these; macOS in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One run of the command."""
+
+    seconds: float
+    peak_bytes: int
+    report: dict[str, Any]
+
+
+def main() -> int:
+    """Write the payments, verify them, print the figures; 1 when something is violated."""
+    parser = argparse.ArgumentParser(prog="python -m bench.verify", description=__doc__)
+    parser.add_argument("--payments", type=int, default=MILLION, metavar="N")
+    parser.add_argument("--partitions", type=int, default=8, metavar="N")
+    given = parser.parse_args()
+    with (
+        measured_broker(None) as broker,
+        installation(broker.bootstrap, partitions=given.partitions, flush=False) as settings,
+    ):
+        empty = audit(settings)
+        started = time.monotonic()
+        asyncio.run(_write(settings, given.payments))
+        say(f"written in {time.monotonic() - started:.0f} s; now they are verified")
+        full = audit(settings)
+        command = f"python -m bench.verify {' '.join(sys.argv[1:])}".strip()
+        cores = os.cpu_count()
+        python = platform.python_version()
+        print(f"`{command}`, {cores} cores, Python {python}, {broker.description}.\n")
+    print(table(given.payments, empty, full))
+    return 0 if full.report["ok"] else 1
+
+
+def audit(settings: Settings) -> Audited:
+    """Run ``payments verify --json``; raises ``BenchError`` when it could not verify."""
+    names = ("brokers", "app_id", "topic_prefix", "partitions")
+    values = {f"PAYMENTS_{name.upper()}": str(getattr(settings, name)) for name in names}
+    started = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "payments.cli", "verify", "--json"],
+        env=os.environ | values,
+        stdout=subprocess.PIPE,
+    ) as process:
+        shown = b"" if process.stdout is None else process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 1):
+        raise BenchError(f"payments verify ended with exit code {code}")
+    unit = 1 if sys.platform == "darwin" else KIBIBYTE
+    return Audited(time.monotonic() - started, used.ru_maxrss * unit, json.loads(shown))
+
+
+async def _write(settings: Settings, payments: int) -> None:
+    log = KafkaLog(settings.connection())
+    try:
+        topics = Topics.of(settings)
+        await log.start([*topics.journals, *topics.visible, topics.commands])
+        history = History(log, settings, await log.new_writer())
+        for first in range(0, payments, PROGRESS_EVERY):
+            await history.write(first, min(first + PROGRESS_EVERY, payments))
+            say(f"{min(first + PROGRESS_EVERY, payments):,} of {payments:,} payments are written")
+    finally:
+        await log.close()
+
+
+def table(payments: int, empty: Audited, full: Audited) -> str:
+    """Return the figures as a table."""
+    counts = full.report["counts"]
+    each = (full.peak_bytes - empty.peak_bytes) / payments
+    rows = [
+        ("payments", f"{counts['payments']:,}"),
+        ("commands, results, entries", ", ".join(f"{counts[n]:,}" for n in _PUBLIC)),
+        ("violations", f"{sum(full.report['violations_by_kind'].values()):,}"),
+        ("time", f"{full.seconds:.0f} s"),
+        ("payments per second", f"{payments / full.seconds:,.0f}"),
+        ("peak memory (RSS)", f"{full.peak_bytes / MEGABYTE:,.0f} MB"),
+        ("peak memory of an audit of nothing", f"{empty.peak_bytes / MEGABYTE:,.0f} MB"),
+        ("memory per million payments", f"{each * MILLION / MEGABYTE:,.0f} MB"),
+    ]
+    lines = ["| what | figure |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]
+    return "\n".join(lines)
+
+
+_PUBLIC = ("commands", "results", "entries")
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BenchError, BrokerError, FailStop, KafkaError, TopicsError, OSError) as error:
+        sys.exit(f"Error: {error}")

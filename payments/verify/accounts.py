@@ -1,0 +1,189 @@
+"""Accounts: the ledger replayed, entry by entry, and compared with the live tables.
+
+Entries after the cut of a partition's journal are replayed too; the table is compared with the last
+entry before it. An account costs memory for as long as the audit lasts, an entry does not.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from payments.domain.account import Account, CounterAccount
+from payments.records.public import LedgerEntry
+
+from .findings import Findings, Kind, Place
+
+COUNTER_OF = {"make": "sales", "deposit": "world", "opening": "world"}
+
+
+@dataclass(slots=True)
+class Replayed:
+    """An account as the ledger has it, and its row."""
+
+    sequence: int = 0
+    balance: int = 0
+    """As the last entry says."""
+
+    summed: int = 0
+    """As the amounts lead to."""
+
+    currency: str = ""
+    offset: int = 0
+    at_cut: tuple[int, int, str] | None = None
+    """Balance, sequence and currency by the journal's cut."""
+
+    row: tuple[int, int, str] | None = None
+    row_offset: int = 0
+
+
+@dataclass(slots=True)
+class CounterReplayed:
+    """A counter-account as the ledger has it at the cut, and its row; by currency."""
+
+    summed: Counter[str] = field(default_factory=Counter)
+    row: dict[str, int] = field(default_factory=dict)
+    row_offset: int = 0
+
+
+class AccountsPartition:
+    """The accounts of one partition."""
+
+    def __init__(self, partition: int, ledger: str, journal: str, findings: Findings) -> None:
+        self._partition, self._ledger, self._journal = partition, ledger, journal
+        self._findings = findings
+        self._accounts: dict[str, Replayed] = {}
+        self._counters: dict[str, CounterReplayed] = {}
+        self._lacks_entries = False
+        self._has_gap = False
+        self._journal_end = 0
+
+    def _find(self, kind: Kind, offset: int, message: str) -> None:
+        self._findings.add(kind, Place(self._ledger, self._partition, offset), message)
+
+    def _find_row(self, kind: Kind, offset: int, message: str) -> None:
+        self._findings.add(kind, Place(self._journal, self._partition, offset), message)
+
+    def lacks_entries(self) -> None:
+        """Note that retention has deleted the first entries of the ledger."""
+        self._lacks_entries = True
+
+    # --- what is read -----------------------------------------------------------------------------
+
+    def row(self, name: str, offset: int, row: Account | None) -> None:
+        """Note the row of an account, which replaces an earlier one."""
+        account = self._accounts.setdefault(name, Replayed())
+        account.row = None if row is None else (row.balance, row.sequence, row.currency)
+        account.row_offset = self._journal_end = offset
+
+    def counter_row(self, name: str, offset: int, row: CounterAccount | None) -> None:
+        """Note the row of a counter-account."""
+        counter = self._counters.setdefault(name, CounterReplayed())
+        counter.row = {} if row is None else row.balances
+        counter.row_offset = self._journal_end = offset
+
+    def entry(self, entry: LedgerEntry, offset: int, *, by_cut: bool) -> bool:
+        """Replay one entry; False when its number was there before, so it is no new entry."""
+        account = self._accounts.get(entry.account)
+        if account is None:
+            account = self._accounts[entry.account] = Replayed()
+        expected, begins = account.sequence + 1, account.sequence == 0
+        if entry.sequence != expected:
+            if entry.sequence < expected:
+                message = f"account {entry.account!r}: number {entry.sequence} after {expected - 1}"
+                self._find(Kind.SEQUENCE_REPEATED, offset, message)
+                return False
+            self._skip(account, entry, offset, begins=begins)
+        balance, summed = account.balance + entry.amount, account.summed + entry.amount
+        if entry.balance not in (balance, summed):
+            message = (
+                f"account {entry.account!r}: {account.balance} and {entry.amount} make {balance}, "
+                f"the entry says {entry.balance}"
+            )
+            self._find(Kind.WRONG_BALANCE, offset, message)
+        if entry.balance < 0:
+            message = f"account {entry.account!r} is at {entry.balance}"
+            self._find(Kind.NEGATIVE_BALANCE, offset, message)
+        self._check_form(account, entry, offset)
+        account.sequence, account.balance, account.summed = entry.sequence, entry.balance, summed
+        account.currency, account.offset = entry.currency, offset
+        if by_cut:
+            account.at_cut = entry.balance, entry.sequence, entry.currency
+            counter = self._counters.setdefault(entry.counter_account, CounterReplayed())
+            counter.summed[entry.currency] -= entry.amount
+        return True
+
+    def _skip(self, account: Replayed, entry: LedgerEntry, offset: int, *, begins: bool) -> None:
+        """Go on from an entry whose predecessor is not there."""
+        if begins and self._lacks_entries:
+            self._findings.unchecked["accounts whose first entries were deleted"] += 1
+        else:
+            self._has_gap = True
+            after = f"{account.sequence}" if not begins else "no entry"
+            message = f"account {entry.account!r}: number {entry.sequence} after {after}"
+            self._find(Kind.SEQUENCE_GAP, offset, message)
+        account.balance = account.summed = entry.balance - entry.amount
+
+    def _check_form(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
+        """Check what an entry is for against its sign, its counter-account and its currency."""
+        kind, amount = entry.kind, entry.amount
+        counter = COUNTER_OF.get(kind) or ("sales" if amount > 0 else "world")
+        wrong = None
+        if amount == 0 or (kind != "rollback" and (amount < 0) != (kind == "make")):
+            wrong = f"a {kind} of {amount}"
+        elif entry.counter_account != f"{counter}/{self._partition}":
+            wrong = f"its counter-account is {entry.counter_account}"
+        elif (entry.payment is None) != (kind == "opening"):
+            wrong = f"a {kind} of payment {entry.payment!r}"
+        elif kind == "opening" and entry.sequence != 1:
+            wrong = f"the opening has the number {entry.sequence}"
+        elif account.currency not in ("", entry.currency):
+            wrong = f"{entry.currency} on an account in {account.currency}"
+        if wrong is not None:
+            self._find(Kind.WRONG_ENTRY, offset, f"account {entry.account!r}: {wrong}")
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """Compare the tables with the ledger, and add them up."""
+        total: Counter[str] = Counter()
+        for name, account in self._accounts.items():
+            self._compare(name, account)
+            if account.row is not None:
+                total[account.row[2]] += account.row[0]
+        for name, counter in self._counters.items():
+            self._compare_counter(name, counter)
+            total.update(counter.row)
+        for currency, amount in total.items():
+            if amount:
+                message = f"accounts and counter-accounts add up to {amount} {currency}"
+                self._find_row(Kind.NOT_ZERO, self._journal_end, message)
+
+    def _compare(self, name: str, account: Replayed) -> None:
+        row, ledger = account.row, account.at_cut
+        if ledger is None and row is not None and self._lacks_entries:
+            self._findings.unchecked["accounts whose entries were all deleted"] += 1
+            if row[0] < 0:
+                message = f"account {name!r} is at {row[0]}"
+                self._find_row(Kind.NEGATIVE_BALANCE, account.row_offset, message)
+        elif row != ledger:
+            message = f"account {name!r}: the row has {_shown(row)}, the ledger {_shown(ledger)}"
+            if row is None:
+                self._find(Kind.ROW_DIFFERS, account.offset, message)
+            else:
+                self._find_row(Kind.ROW_DIFFERS, account.row_offset, message)
+
+    def _compare_counter(self, name: str, counter: CounterReplayed) -> None:
+        if self._lacks_entries or self._has_gap:
+            self._findings.unchecked["counter-accounts: not all entries are there"] += 1
+            return
+        for currency in sorted({*counter.row, *counter.summed}):
+            row, summed = counter.row.get(currency, 0), counter.summed[currency]
+            if row != summed:
+                message = f"{name}: the row has {row} {currency}, the entries make {summed}"
+                self._find_row(Kind.ROW_DIFFERS, counter.row_offset, message)
+
+
+def _shown(state: tuple[int, int, str] | None) -> str:
+    if state is None:
+        return "nothing"
+    balance, sequence, currency = state
+    return f"{balance} {currency} at number {sequence}"

@@ -1,0 +1,209 @@
+"""The auditor: takes the records of each topic, and says at the end what does not hold.
+
+No I/O, and no order but this: the topics of a phase come after those of the phases before it (see
+``Topics.phases``), and each partition in the order of its offsets.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Record, TopicPartition
+from payments.engine.outputs import ORIGIN
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.settings import Settings
+
+from .accounts import AccountsPartition
+from .facts import digest
+from .findings import Findings, Report
+from .journals import Checkpoints, Cut
+from .judgement import Asked, Known
+from .letters import Letters
+from .payments import Payments
+from .retention import Retention
+from .rows import Rows
+from .topics import Topics
+from .visible import Visible
+
+
+class Auditor:
+    """Audits one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._currency = settings.default_currency
+        self.partitions = settings.partitions
+        self.topics = topics = Topics.of(settings)
+        self._findings = findings = Findings()
+        self._retention = Retention(settings.partitions)
+        self._accounts = [
+            AccountsPartition(partition, topics.ledger, topics.accounts_journal, findings)
+            for partition in range(settings.partitions)
+        ]
+        self._payments = Payments(findings)
+        self._letters = Letters(findings)
+        self._rows = Rows(self._payments, self._accounts, findings)
+        self._visible = Visible(
+            topics,
+            payments=self._payments,
+            accounts=self._accounts,
+            letters=self._letters,
+            retention=self._retention,
+            findings=findings,
+        )
+        self._checkpoints = {journal: Checkpoints(findings) for journal in topics.journals}
+        self._passed_on: set[str] = set()
+        """Commands on their way to their right partition: their places."""
+        self._commands = 0
+        self._phase = 0
+        self._handlers: dict[str, Callable[[Record], None]] = {
+            topics.payments_journal: self._read_payments_journal,
+            topics.accounts_journal: self._read_accounts_journal,
+            topics.inbox: self._read_inbox,
+            topics.commands: self._read_command,
+            **dict.fromkeys(topics.visible, self._read_visible),
+        }
+
+    # --- what is read -----------------------------------------------------------------------------
+
+    def require_partitions(self, topic: str, count: int) -> None:
+        """Raise ``FailStop`` when a topic has not as many partitions as the settings say."""
+        if count != self.partitions:
+            message = (
+                f"{topic} has {count} partitions, PAYMENTS_PARTITIONS is {self.partitions}: "
+                f"set it to what the workers have"
+            )
+            raise FailStop(message)
+
+    def begins(self, at: TopicPartition, offset: int) -> None:
+        """Note the first offset that a partition still has, before any of its records is read."""
+        if offset > 0 and at.topic not in self.topics.journals:
+            self._retention.begins(at)
+            if at.topic == self.topics.ledger:
+                self._accounts[at.partition].lacks_entries()
+
+    def start_of(self, at: TopicPartition, first: int) -> int:
+        """Return where reading a partition has to begin: of the inbox, only its end is needed."""
+        if at.topic != self.topics.inbox:
+            return first
+        return max(first, self._cuts[at.topic][at.partition].inputs.get(at.topic, 0))
+
+    def unread(self, at: TopicPartition, position: int, end: int) -> None:
+        """Note that nothing came from ``position`` on: a transaction was left open there."""
+        reason = f"offsets of {at} from {position} on, held back by an open transaction"
+        self._findings.unchecked[reason] += end - position
+
+    def read(self, records: Iterable[Record]) -> None:
+        """Take the next records. Raises ``ValueError`` for topics out of order."""
+        topic, handler = None, self._handlers[self.topics.commands]
+        for record in records:
+            if record.topic != topic:
+                topic = record.topic
+                handler = self._handlers[topic]
+                self._enter_phase(topic)
+            handler(record)
+
+    def _enter_phase(self, topic: str) -> None:
+        [phase] = [number for number, topics in enumerate(self.topics.phases) if topic in topics]
+        if phase < self._phase:
+            message = f"{topic} must come before the topics that were read"
+            raise ValueError(message)
+        self._phase = phase
+
+    def _read_payments_journal(self, record: Record) -> None:
+        if not self._checkpoints[record.topic].take(record):
+            self._rows.payment(record)
+
+    def _read_accounts_journal(self, record: Record) -> None:
+        if not self._checkpoints[record.topic].take(record):
+            self._rows.account(record)
+
+    @cached_property
+    def _cuts(self) -> dict[str, Sequence[Cut]]:
+        """The cuts of each topic's partitions: of the stage that reads commands, or writes it."""
+        topics = self.topics
+        payments, accounts = (
+            [self._checkpoints[journal].cut(partition) for partition in range(self.partitions)]
+            for journal in topics.journals
+        )
+        for cut in payments:
+            for _, output in cut.unpublished:
+                if output.topic == topics.inbox:
+                    self._on_its_way(output.key, output.headers[-1:])
+        of_payments = (topics.commands, topics.inbox, topics.results, topics.payments_letters)
+        of_accounts = (topics.ledger, topics.accounts_letters)
+        return {**dict.fromkeys(of_payments, payments), **dict.fromkeys(of_accounts, accounts)}
+
+    def _read_inbox(self, record: Record) -> None:
+        """Note what was not handled at the cut: commands passed on, and ends of transfers."""
+        if not self._cuts[record.topic][record.partition].handled(record.topic, record.offset):
+            self._on_its_way(record.key, record.headers[-2:-1])
+
+    def _on_its_way(self, key: bytes | None, header: Iterable[tuple[str, bytes | None]]) -> None:
+        self._payments.moving(digest(key))
+        for name, content in header:
+            if name == ORIGIN and content is not None:
+                self._passed_on.add(content.decode(errors="replace"))
+
+    def _read_visible(self, record: Record) -> None:
+        self._retention.read(TopicPartition(record.topic, record.partition), record.timestamp)
+        self._visible.read(record, self._cuts[record.topic][record.partition])
+
+    def _read_command(self, record: Record) -> None:
+        self._commands += 1
+        topic, partition, offset, time_ms, key, value, _ = record
+        place = f"{topic}/{partition}/{offset}"
+        handled = self._cuts[topic][partition].handled(topic, offset)
+        in_flight = not handled or place in self._passed_on
+        try:
+            parse_payment_id(key)
+        except Malformed:
+            self._put_aside(record, in_flight=in_flight)
+            return
+        try:
+            own = parse_command(value, default_currency=self._currency).id
+        except Malformed as error:
+            own = error.command
+            self._put_aside(record, in_flight=in_flight)
+        asked = Asked.IN_FLIGHT if in_flight else 0
+        if self._retention.may_lack(self.topics.results, key, time_ms):
+            asked |= Asked.RESULT_CUT
+        self._payments.command(digest(key), digest(own or place), (partition, offset), asked)
+
+    def _put_aside(self, record: Record, *, in_flight: bool) -> None:
+        """Expect a dead letter for a command."""
+        topic = self.topics.payments_letters
+        cut = self._retention.may_lack(topic, record.key, record.timestamp)
+        self._letters.malformed(record, in_flight=in_flight, letter_cut=cut)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def finish(self) -> Report:
+        """Judge all that was read. To be called once."""
+        topics, findings = self.topics, self._findings
+        self._visible.take_unpublished(self._cuts)
+        self._letters.judge(topics, lacks_commands=self._retention.lacks(topics.commands))
+        known = Known(
+            topics,
+            lacks_commands=self._retention.lacks(topics.commands),
+            lacks_entries=self._retention.lacks(topics.ledger),
+            lacks_results=self._retention.lacking(topics.results),
+        )
+        self._payments.judge(known)
+        for partition in self._accounts:
+            partition.judge()
+        counts = self._visible.counts
+        return Report(
+            violations=findings.kept,
+            by_kind=findings.by_kind,
+            unchecked=findings.unchecked,
+            in_flight=self._payments.in_flight,
+            pending=self._payments.pending,
+            counts={
+                "commands": self._commands,
+                "results": counts[topics.results],
+                "payments": self._payments.count,
+                "entries": counts[topics.ledger],
+                "dead_letters": counts[topics.payments_letters] + counts[topics.accounts_letters],
+            },
+            dead_letters=self._letters.by_reason,
+        )

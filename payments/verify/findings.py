@@ -1,0 +1,123 @@
+"""What an audit finds: violations with their places, and what could not be checked."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+MAX_KEPT = 10_000
+"""Violations that are kept with their places; more are only counted."""
+
+
+UNPUBLISHED = 2**44 - 1
+"""Stands for the offset of a record that is journalled, but not in its topic yet."""
+
+
+class Kind(StrEnum):
+    """What a violation is of; the values are stable."""
+
+    MISSING_RESULT = "missing_result"  # A command was handled, and has no result.
+    SURPLUS_RESULT = "surplus_result"  # More results than commands, or a result of no command.
+    CONTRADICTING_RESULT = "contradicting_result"  # A payment's results cannot all be true.
+    MISSING_DEAD_LETTER = "missing_dead_letter"  # A malformed command was not put aside.
+    SURPLUS_DEAD_LETTER = "surplus_dead_letter"  # Put aside twice, or without being malformed.
+    MONEY_TWICE = "money_twice"  # A payment moved its money, or moved it back, twice.
+    MISSING_ENTRY = "missing_entry"  # The results say that money moved, the ledger does not.
+    UNEXPECTED_ENTRY = "unexpected_entry"  # The ledger has money that no result tells of.
+    WRONG_ENTRY = "wrong_entry"  # An entry differs from what the payment asked for.
+    SEQUENCE_GAP = "sequence_gap"  # An account's numbers leave one out.
+    SEQUENCE_REPEATED = "sequence_repeated"  # An account's numbers go back.
+    WRONG_BALANCE = "wrong_balance"  # A balance does not follow from the amounts.
+    NEGATIVE_BALANCE = "negative_balance"  # An account is below zero.
+    NOT_ZERO = "not_zero"  # The balances of accounts and counter-accounts do not add up to zero.
+    ROW_DIFFERS = "row_differs"  # A table's row is not what the public records lead to.
+    JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.
+    MALFORMED_RECORD = "malformed_record"  # A record that only a stage writes cannot be read.
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return ``topic/partition/offset``."""
+        offset = "unpublished" if self.offset == UNPUBLISHED else self.offset
+        return f"{self.topic}/{self.partition}/{offset}"
+
+
+class Violation(NamedTuple):
+    """One guarantee that does not hold, and the record that shows it."""
+
+    kind: Kind
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{self.kind} {self.place}: {self.message}"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object of the ``--json`` report."""
+        place = self.place._asdict()
+        if self.place.offset == UNPUBLISHED:
+            place["offset"] = None
+        return {"kind": self.kind.value, **place, "message": self.message}
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects violations as they are found, and counts what cannot be checked by its reason."""
+
+    kept: list[Violation] = field(default_factory=list)
+    by_kind: Counter[Kind] = field(default_factory=Counter)
+    unchecked: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: Kind, place: Place, message: str) -> None:
+        """Note a violation."""
+        self.by_kind[kind] += 1
+        if len(self.kept) < MAX_KEPT:
+            self.kept.append(Violation(kind, place, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of an audit."""
+
+    violations: Sequence[Violation]
+    by_kind: Mapping[Kind, int]
+    """All violations counted, also those beyond ``MAX_KEPT``."""
+
+    unchecked: Mapping[str, int]
+    """What could not be checked and why, with how many of it."""
+
+    in_flight: int
+    """Commands that have no result yet, and why is known: not read, on their way, or waiting."""
+
+    pending: int
+    """Payments whose transfer is under way."""
+
+    counts: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    """Dead letters by reason."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is violated."""
+        return not self.by_kind
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object of ``--json``."""
+        return {
+            "ok": self.ok,
+            "violations": [violation.as_json() for violation in self.violations],
+            "violations_by_kind": {kind.value: n for kind, n in self.by_kind.items()},
+            "in_flight": self.in_flight,
+            "pending_payments": self.pending,
+            "unchecked": dict(self.unchecked),
+            "counts": dict(self.counts),
+            "dead_letters": dict(self.dead_letters),
+        }

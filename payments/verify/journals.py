@@ -1,0 +1,93 @@
+"""Journals: how far each had come at the end that is looked at, from its checkpoints.
+
+A journal's end is the cut of its partition: what was decided by then is in its rows, and its
+outputs are those published with a position up to its last group, together with those that its last
+checkpoints hold and that are not published yet. So tables and public topics can be compared exactly
+while workers run.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from payments.engine.checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from payments.engine.errors import JournalBroken
+from payments.engine.log import Record
+from payments.engine.outputs import Output, Position
+
+from .findings import Findings, Kind, Place
+
+_HEAD = re.compile(rb'\{"n":(\d+),"published":(\d+),')
+
+
+@dataclass(slots=True)
+class Cut:
+    """State of one journal at its end."""
+
+    n: int = 0
+    """The last group that was journalled."""
+
+    inputs: dict[str, int] = field(default_factory=dict)
+    """Next offset to handle, by input topic."""
+
+    unpublished: list[tuple[Position, Output]] = field(default_factory=list)
+    """Outputs that may not be in their topics yet."""
+
+    def handled(self, topic: str, offset: int) -> bool:
+        """Whether the record at ``offset`` was decided, or passed on, by then."""
+        return offset < self.inputs.get(topic, 0)
+
+
+class Checkpoints:
+    """Follows the checkpoints of one stage's journals."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._kept: dict[int, dict[int, Record]] = {}
+        """By partition: the last checkpoint, and those that it does not call published."""
+
+    def take(self, record: Record) -> bool:
+        """Note a record of the engine's own; False when it is a row."""
+        key, value = record.key, record.value
+        if key is None or key[:1] != RESERVED:
+            return False
+        if key == FENCE_KEY or value is None:
+            return True
+        head = _HEAD.match(value)
+        if head is None:
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), "no checkpoint's value")
+            return True
+        n, published = int(head[1]), int(head[2])
+        kept = self._kept.setdefault(record.partition, {})
+        for number in [number for number in kept if number <= published]:
+            del kept[number]
+        kept[n] = record
+        return True
+
+    def cut(self, partition: int) -> Cut:
+        """Return where the journal of a partition stands; all of it has been read."""
+        kept = self._kept.get(partition)
+        if not kept:
+            return Cut()
+        checkpoints = {n: self._decode(record) for n, record in kept.items()}
+        last = checkpoints[max(kept)]
+        if last is None:
+            return Cut(max(kept))
+        cut = Cut(last.n, last.inputs)
+        for n in range(last.published + 1, last.n + 1):
+            checkpoint = checkpoints.get(n)
+            if checkpoint is not None:
+                cut.unpublished += [((n, i), output) for i, output in enumerate(checkpoint.outputs)]
+            elif n not in kept:
+                place = Place(*kept[last.n][:3])
+                message = (
+                    f"checkpoint {n} is not in the journal, and its outputs may be unpublished"
+                )
+                self._findings.add(Kind.JOURNAL_BROKEN, place, message)
+        return cut
+
+    def _decode(self, record: Record) -> Checkpoint | None:
+        try:
+            return decode_checkpoint(record.value or b"")
+        except JournalBroken as error:
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), str(error))
+            return None

@@ -1,0 +1,250 @@
+"""Judgement: whether the commands, results, entries and row of one payment agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from .facts import code_of, place_of
+from .findings import Findings, Kind, Place
+from .told import Life, Replay, Told
+from .topics import Topics
+
+NOTICE = 0
+"""Stands for a command's id in a result that answers none."""
+
+
+class Asked(IntEnum):
+    """What is known of a command when it is read: bits, which may be added."""
+
+    IN_FLIGHT = 1  # Not handled at the cut, or on its way to its right partition.
+    RESULT_CUT = 2  # So old that retention may have deleted its result.
+
+
+class Moved(IntEnum):
+    """What a ledger entry does for its payment."""
+
+    FORWARD = 1
+    BACK = 2
+
+
+LATER = 0x80
+"""Of a result: decided after its journal's cut."""
+
+RESULT_CUT = 0x80
+"""Of an entry: so old that retention may have deleted the result that tells of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The topics, and which of them lack records that retention has deleted."""
+
+    topics: Topics
+    lacks_commands: bool
+    lacks_entries: bool
+    lacks_results: frozenset[int]
+    """Partitions without their first results."""
+
+
+@dataclass(slots=True)
+class OnePayment:
+    """All facts of one payment, each in the order in which they were read."""
+
+    commands: list[tuple[int, int]] = field(default_factory=list)
+    """Hash of the command's id, place with ``Asked``."""
+
+    results: list[tuple[int, int, int]] = field(default_factory=list)
+    """Hash of the command's id, place with ``Told`` and ``LATER``, terms."""
+
+    entries: list[tuple[int, int]] = field(default_factory=list)
+    """Place with ``Moved`` and ``RESULT_CUT``, terms of the movement forward."""
+
+    row: tuple[int, int] | None = None
+    """Place with ``Told``, terms."""
+
+
+_NOTHING = Replay()
+_TOLD = tuple(Told)
+_AS_ROW = {Told.MOVED_NOW: Told.MOVED, Told.EXPIRED: Told.NO_PAYMENT}
+
+
+class Judgement:
+    """Judges one payment: first its answers, then its money, then its row."""
+
+    def __init__(self, payment: OnePayment, known: Known, findings: Findings) -> None:
+        self._payment, self._known, self._findings = payment, known, findings
+        self._topics = known.topics
+        self._state = Told.NO_PAYMENT if payment.row is None else Told(code_of(payment.row[0]))
+        self.is_pending = self._state is Told.UNDER_WAY
+        self._has_later = any(code_of(word) & LATER for _, word, _ in payment.results)
+        self._all = self._by_cut = _NOTHING
+        self._unanswered = 0
+        self._missing = 0
+        """Results that should be there and are not: what they told is not known."""
+
+    def _find(self, kind: Kind, topic: str, word: int, message: str) -> None:
+        self._findings.add(kind, Place(topic, *place_of(word)), message)
+
+    def judge(self, waiting: Sequence[int], *, moving: bool) -> int:
+        """Judge all of it; return how many commands are in flight."""
+        in_flight = self._answers(waiting)
+        self._money(moving=moving)
+        self._table()
+        return in_flight
+
+    def _answers(self, waiting: Sequence[int]) -> int:
+        """Match commands with results; return how many commands are in flight."""
+        payment = self._payment
+        asked: dict[int, list[int]] = {}
+        answered: dict[int, list[int]] = {}
+        for own, word in payment.commands:
+            asked.setdefault(own, []).append(word)
+        for own, word, _ in payment.results:
+            if own != NOTICE:
+                answered.setdefault(own, []).append(word)
+        in_flight = 0
+        for own, words in asked.items():
+            left = len(words) - len(answered.get(own, ()))
+            if left > 0:
+                in_flight += self._unmatched(words, left, waiting.count(own))
+        for own, words in answered.items():
+            extra = len(words) - len(asked.get(own, ()))
+            if extra > 0:
+                self._surplus(words, extra, known=own in asked)
+        self._unanswered = in_flight
+        return in_flight
+
+    def _unmatched(self, words: Sequence[int], left: int, waiting: int) -> int:
+        """Say which of the commands with one id lack a result; return how many are in flight."""
+        codes = [code_of(word) for word in words]
+        excused = min(left, waiting + sum(bool(code & Asked.IN_FLIGHT) for code in codes))
+        lacking = left - excused
+        if not lacking:
+            return excused
+        self._missing += lacking
+        if any(code & Asked.RESULT_CUT for code in codes):
+            reason = "commands whose results may have been deleted by retention"
+            self._findings.unchecked[reason] += lacking
+            return excused
+        handled = [w for w, code in zip(words, codes, strict=True) if not code & Asked.IN_FLIGHT]
+        for word in handled[-lacking:]:
+            message = "the command was handled and is not waiting, but has no result"
+            self._find(Kind.MISSING_RESULT, self._topics.commands, word, message)
+        return excused
+
+    def _surplus(self, words: Sequence[int], extra: int, *, known: bool) -> None:
+        if not known and self._known.lacks_commands:
+            reason = "results whose commands may have been deleted by retention"
+            self._findings.unchecked[reason] += extra
+            return
+        message = "a second result for its command" if known else "there is no such command"
+        dropped = set(words[-extra:])
+        for word in words[-extra:]:
+            self._find(Kind.SURPLUS_RESULT, self._topics.results, word, message)
+        self._payment.results = [r for r in self._payment.results if r[1] not in dropped]
+
+    def _replay(self) -> None:
+        """Replay the results: all of them, and those that were decided by the journal's cut."""
+        results = [
+            (_TOLD[code_of(word) & ~LATER], its_terms, word)
+            for _, word, its_terms in self._payment.results
+        ]
+        self._all = self._by_cut = Replay().read(results)
+        if self._has_later:
+            by_cut = [result for result in results if not code_of(result[2]) & LATER]
+            self._by_cut = Replay().read(by_cut)
+
+    def _money(self, *, moving: bool) -> None:
+        """Compare what the results tell of the money with the ledger."""
+        self._replay()
+        if not self._missing:
+            for word, message in self._all.contradictions:
+                self._find(Kind.CONTRADICTING_RESULT, self._topics.results, word, message)
+        # What is in flight may have moved money once more than the results tell.
+        in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
+        hidden = self._missing + in_flight
+        forward, back = self._all.forward, self._all.back
+        self._compare(Moved.FORWARD, forward, self._by_cut.forward, hidden)
+        self._compare(Moved.BACK, back, self._by_cut.back, hidden)
+        if self._payment.entries:
+            self._compare_terms(forward)
+
+    def _compare(
+        self, moved: Moved, told: Sequence[Life], told_by_cut: Sequence[Life], hidden: int
+    ) -> None:
+        """Compare the number of entries in one direction with the lives that have them."""
+        entries = [e for e in self._payment.entries if code_of(e[0]) & ~RESULT_CUT == moved]
+        what = "moved" if moved is Moved.FORWARD else "moved back"
+        if len(entries) < len(told_by_cut):
+            if self._known.lacks_entries:
+                self._findings.unchecked["payments whose entries may have been deleted"] += 1
+                return
+            message = f"the money was {what}, but the ledger has {len(entries)} such entries"
+            word = told_by_cut[len(entries)].word
+            self._find(Kind.MISSING_ENTRY, self._topics.results, word, message)
+        extra = len(entries) - len(told) - hidden
+        if extra <= 0:
+            return
+        old = sum(bool(code_of(word) & RESULT_CUT) for word, _ in entries)
+        if extra > old:
+            self._too_many(entries[-1][0], what, len(entries), len(told))
+        else:
+            self._findings.unchecked["entries whose results may have been deleted"] += extra
+
+    def _too_many(self, word: int, what: str, found: int, told: int) -> None:
+        kind = Kind.MONEY_TWICE if found > 1 else Kind.UNEXPECTED_ENTRY
+        message = f"the payment's money was {what} {found} times, the results tell of {told}"
+        self._find(kind, self._topics.ledger, word, message)
+
+    def _compare_terms(self, lives: Sequence[Life]) -> None:
+        """Compare account, amount and currency of the entries with those in the results."""
+        told = [life.terms for life in lives if life.terms]
+        forward = [
+            its_terms
+            for word, its_terms in self._payment.entries
+            if code_of(word) & ~RESULT_CUT == Moved.FORWARD
+        ]
+        known = len(lives) == len(told) == len(forward)
+        for word, its_terms in self._payment.entries:
+            moved = code_of(word) & ~RESULT_CUT
+            if moved == Moved.FORWARD and known and its_terms not in told:
+                message = "account, amount or currency is not what the payment's results say"
+                self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
+            elif moved == Moved.BACK and forward and its_terms not in forward:
+                message = "it does not undo the payment's entry: account, amount or currency differ"
+                self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
+
+    def _table(self) -> None:
+        """Compare the row with what the results told by the journal's cut."""
+        if self.is_pending or self._missing:
+            return
+        replay, row, state = self._by_cut, self._payment.row, self._state
+        if replay.last is None:
+            if row is not None and state is not Told.NO_PAYMENT:
+                self._untold(row)
+            return
+        last = _AS_ROW.get(replay.last, replay.last)
+        said = replay.lives[-1].terms if replay.lives and state is not Told.NO_PAYMENT else 0
+        cancelled = last is Told.CANCELLED and state in (Told.PREVENTED, Told.MOVED_BACK)
+        if state is not last and not cancelled:
+            message = f"the row says {_named(state)}, the last result says {_named(last)}"
+            self._find_row(row, replay.last_word, message)
+        elif row is not None and said not in (0, row[1]):
+            message = "the row has another account, amount or currency than the results"
+            self._find_row(row, replay.last_word, message)
+
+    def _untold(self, row: tuple[int, int]) -> None:
+        if place_of(row[0])[0] in self._known.lacks_results:
+            self._findings.unchecked["rows whose results may have been deleted"] += 1
+            return
+        message = f"the payment is {_named(self._state)}, but no result told of it"
+        self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
+
+    def _find_row(self, row: tuple[int, int] | None, word: int, message: str) -> None:
+        if row is None:
+            self._find(Kind.ROW_DIFFERS, self._topics.results, word, message)
+        else:
+            self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
+
+
+def _named(told: Told) -> str:
+    return told.name.lower().replace("_", " ")

@@ -1,0 +1,83 @@
+"""Dead letters: each malformed command is put aside once, and nothing else is."""
+
+from collections import Counter
+
+from payments.engine.dead_letters import INTERNAL_ERROR
+from payments.engine.log import Record
+
+from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
+from .findings import Findings, Kind, Place
+from .topics import Topics
+
+_PREFIX = "__streams.errors."
+_IN_FLIGHT, _LETTER_CUT = 1, 2
+_MALFORMED, _DEFECT = 0, 1
+
+
+class Letters:
+    """Matches malformed commands with the payments stage's dead letters."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._malformed, self._letters = Facts(2), Facts(2)
+        self.by_reason: Counter[str] = Counter()
+
+    def malformed(self, record: Record, *, in_flight: bool, letter_cut: bool) -> None:
+        """Note a command that must be put aside; ``letter_cut``: it may be deleted since."""
+        code = _IN_FLIGHT * in_flight | _LETTER_CUT * letter_cut
+        word = pack(code, record.partition, record.offset)
+        self._malformed.add(digest(_place(*record[:3])), word)
+
+    def letter(self, record: Record, commands: str) -> None:
+        """Note a dead letter of either stage."""
+        # The stage's own headers are the last ones: a command may carry headers of that name too.
+        facts = {
+            name.removeprefix(_PREFIX): (content or b"").decode(errors="replace")
+            for name, content in record.headers
+            if name.startswith(_PREFIX)
+        }
+        reason = facts.get("reason", "unknown")
+        self.by_reason[reason] += 1
+        if facts.get("topic") == commands:
+            key = digest(_place(commands, facts.get("partition", ""), facts.get("offset", "")))
+            code = _DEFECT if reason == INTERNAL_ERROR else _MALFORMED
+            self._letters.add(key, pack(code, record.partition, record.offset))
+
+    def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
+        """Compare what had to be put aside with what was."""
+        for bucket in range(BUCKETS):
+            found: dict[int, list[int]] = {}
+            for key, word in self._letters.take(bucket):
+                found.setdefault(key, []).append(word)
+            for key, word in self._malformed.take(bucket):
+                words = found.get(key)
+                if not words:
+                    self._missing(topics.commands, word)
+                else:
+                    words.pop(0)
+            for words in found.values():
+                for word in words:
+                    self._surplus(topics.payments_letters, word, known=not lacks_commands)
+
+    def _missing(self, commands: str, word: int) -> None:
+        code = code_of(word)
+        if code & _LETTER_CUT:
+            self._findings.unchecked["malformed commands whose dead letters may be deleted"] += 1
+        elif not code & _IN_FLIGHT:
+            message = "the command is malformed, but is not among the dead letters"
+            place = Place(commands, *place_of(word))
+            self._findings.add(Kind.MISSING_DEAD_LETTER, place, message)
+
+    def _surplus(self, letters: str, word: int, *, known: bool) -> None:
+        if code_of(word) == _DEFECT:
+            return  # A well-formed command that met a bug: it has a result too.
+        if not known:
+            self._findings.unchecked["dead letters whose commands may be deleted"] += 1
+            return
+        message = "a second dead letter of one command, or one of a command that is well-formed"
+        place = Place(letters, *place_of(word))
+        self._findings.add(Kind.SURPLUS_DEAD_LETTER, place, message)
+
+
+def _place(topic: str, partition: object, offset: object) -> str:
+    return f"{topic}/{partition}/{offset}"

@@ -1,0 +1,81 @@
+"""Payments: keeps the facts of all payments, and has them judged one payment after the other."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from .facts import BUCKETS, Facts, pack
+from .findings import Findings
+from .judgement import Judgement, Known, OnePayment
+from .told import Told
+
+
+class Payments:
+    """Keeps the facts of all payments, and judges them at the end."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._commands, self._results = Facts(3), Facts(4)
+        self._entries, self._rows = Facts(3), Facts(3)
+        self._waiting: dict[int, tuple[int, ...]] = {}
+        self._moving: set[int] = set()
+        self.count = self.in_flight = self.pending = 0
+
+    # --- what is read -----------------------------------------------------------------------------
+
+    def command(self, payment: int, own: int, at: tuple[int, int], asked: int) -> None:
+        """Note a command that names a payment; ``at`` is partition and offset, ``asked`` bits."""
+        self._commands.add(payment, own, pack(asked, *at))
+
+    def result(
+        self, payment: int, own: int, at: tuple[int, int], told: int, its_terms: int
+    ) -> None:
+        """Note a result; ``told`` with ``LATER``."""
+        self._results.add(payment, own, pack(told, *at), its_terms)
+
+    def entry(self, payment: int, at: tuple[int, int], moved: int, its_terms: int) -> None:
+        """Note an entry of the ledger; ``moved`` with ``RESULT_CUT``."""
+        self._entries.add(payment, pack(moved, *at), its_terms)
+
+    def row(
+        self,
+        payment: int,
+        at: tuple[int, int],
+        state: Told,
+        its_terms: int,
+        waiting: Sequence[int] = (),
+    ) -> None:
+        """Note a row, which replaces an earlier one; ``waiting`` commands are to be answered."""
+        self._rows.add(payment, pack(state, *at), its_terms)
+        if waiting:
+            self._waiting[payment] = tuple(waiting)
+        else:
+            self._waiting.pop(payment, None)
+
+    def moving(self, payment: int) -> None:
+        """Note that a message for a payment is on its way."""
+        self._moving.add(payment)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def judge(self, known: Known) -> None:
+        """Judge each payment."""
+        for bucket in range(BUCKETS):
+            for key, payment in self._bucket(bucket).items():
+                self.count += 1
+                waiting = self._waiting.get(key, ())
+                judgement = Judgement(payment, known, self._findings)
+                self.in_flight += judgement.judge(waiting, moving=key in self._moving)
+                self.pending += judgement.is_pending
+
+    def _bucket(self, bucket: int) -> dict[int, OnePayment]:
+        """Put the facts of a bucket together, payment by payment."""
+        found: defaultdict[int, OnePayment] = defaultdict(OnePayment)
+        for key, own, word in self._commands.take(bucket):
+            found[key].commands.append((own, word))
+        for key, own, word, its_terms in self._results.take(bucket):
+            found[key].results.append((own, word, its_terms))
+        for key, word, its_terms in self._entries.take(bucket):
+            found[key].entries.append((word, its_terms))
+        for key, word, its_terms in self._rows.take(bucket):
+            found[key].row = word, its_terms
+        return found

@@ -1,0 +1,43 @@
+"""Retention: which records may be missing because the brokers have deleted old ones."""
+
+from math import inf
+
+from payments.engine.log import TopicPartition
+from payments.engine.partitioner import partition_of
+
+CLOCKS_DIFFER_MS = 60_000
+"""How much the clocks of workers and brokers may differ."""
+
+
+class Retention:
+    """Knows since when each partition that lacks its first records has them."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._since_ms: dict[TopicPartition, float] = {}
+        self._topics: set[str] = set()
+
+    def begins(self, at: TopicPartition) -> None:
+        """Note that a partition does not begin with its first record."""
+        self._since_ms[at] = inf
+        self._topics.add(at.topic)
+
+    def read(self, at: TopicPartition, time_ms: int) -> None:
+        """Note the time of a record; the first one counts."""
+        if self._since_ms.get(at) == inf:
+            self._since_ms[at] = time_ms + CLOCKS_DIFFER_MS
+
+    def lacks(self, topic: str) -> bool:
+        """Whether a topic lacks records."""
+        return topic in self._topics
+
+    def lacking(self, topic: str) -> frozenset[int]:
+        """Return the partitions of a topic that lack records."""
+        return frozenset(at.partition for at in self._since_ms if at.topic == topic)
+
+    def may_lack(self, topic: str, key: bytes | None, time_ms: int) -> bool:
+        """Whether what a topic told of a key at some time, or soon after it, may be deleted."""
+        if topic not in self._topics:
+            return False
+        at = TopicPartition(topic, partition_of(key or b"", self._partitions))
+        return time_ms <= self._since_ms.get(at, -inf)

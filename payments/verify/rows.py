@@ -1,0 +1,78 @@
+"""Rows: the live tables, as the journals restore them, in the auditor's own terms."""
+
+import re
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from payments.domain.payment import Payment, State
+from payments.engine.log import Record
+from payments.records.internal import decode_account, decode_counter, decode_payment
+
+from .accounts import AccountsPartition
+from .facts import digest
+from .findings import Findings, Kind, Place
+from .payments import Payments
+from .told import CANCELLED_FOR, Told, terms
+
+_COUNTER = re.compile(r"(?:world|sales)/\d+")
+_STATES = {
+    State.PENDING: Told.UNDER_WAY,
+    State.CANCELLING: Told.UNDER_WAY,
+    State.REVERSING: Told.UNDER_WAY,
+    State.COMPLETED: Told.MOVED,
+    State.DECLINED: Told.DECLINED,
+}
+
+
+class Rows:
+    """Hands rows on as they come; a later one replaces an earlier one."""
+
+    def __init__(
+        self, payments: Payments, accounts: Sequence[AccountsPartition], findings: Findings
+    ) -> None:
+        self._payments, self._accounts, self._findings = payments, accounts, findings
+
+    def payment(self, record: Record) -> None:
+        """Take a row of the payments table, or its tombstone."""
+        key, at = digest(record.key), record[1:3]
+        if record.value is None:
+            self._payments.row(key, at, Told.NO_PAYMENT, 0)
+            return
+        try:
+            payment: Payment = decode_payment(record.value)
+        except ValidationError as error:
+            self._malformed(record, error)
+            return
+        state = _STATES.get(payment.state)
+        if state is None:
+            reason = payment.reason
+            state = Told.CANCELLED if reason is None else CANCELLED_FOR.get(reason, Told.CANCELLED)
+        waiting = [digest(own) for own, _, _ in payment.waiters]
+        self._payments.row(key, at, state, _terms(payment), waiting)
+
+    def account(self, record: Record) -> None:
+        """Take a row of the accounts table: an account's or a counter-account's."""
+        name = (record.key or b"").decode(errors="replace")
+        accounts, value = self._accounts[record.partition], record.value
+        try:
+            if _COUNTER.fullmatch(name):
+                counter = None if value is None else decode_counter(value)
+                accounts.counter_row(name, record.offset, counter)
+            else:
+                account = None if value is None else decode_account(value)
+                accounts.row(name, record.offset, account)
+        except ValidationError as error:
+            self._malformed(record, error)
+
+    def _malformed(self, record: Record, error: ValidationError) -> None:
+        message = f"not a row: {error.errors(include_url=False, include_input=False)[0]['msg']}"
+        self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+
+
+def _terms(payment: Payment) -> int:
+    request = payment.request
+    if request is None:
+        return 0
+    amount = request.amount if request.type == "deposit" else -request.amount
+    return terms(request.account, amount, request.currency)

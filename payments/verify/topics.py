@@ -1,0 +1,58 @@
+"""The topics of an installation, and the order in which an audit reads them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from payments.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of the topics that are audited. Transfers are not read: the ledger has what they do."""
+
+    commands: str
+    inbox: str
+    results: str
+    ledger: str
+    payments_letters: str
+    accounts_letters: str
+    payments_journal: str
+    accounts_journal: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the names in one installation."""
+        return cls(
+            commands=settings.topic("payments.commands"),
+            inbox=settings.topic("payments.inbox"),
+            results=settings.topic("payments.results"),
+            ledger=settings.topic("accounts.ledger"),
+            payments_letters=settings.topic("payments.dead-letters"),
+            accounts_letters=settings.topic("accounts.dead-letters"),
+            payments_journal=settings.changelog("payments"),
+            accounts_journal=settings.changelog("accounts"),
+        )
+
+    @property
+    def journals(self) -> tuple[str, str]:
+        """The changelogs of both stages."""
+        return self.payments_journal, self.accounts_journal
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """Topics that a stage publishes to, each partition from the journal of its own number."""
+        return self.results, self.ledger, self.payments_letters, self.accounts_letters
+
+    @property
+    def phases(self) -> tuple[tuple[str, ...], ...]:
+        """All topics: those of a phase are read after those of the phases before it.
+
+        A result that is read must find its command, and a decision that a journal holds its
+        outputs: so the ends of topics are to be taken in this order too.
+        """
+        return (
+            (self.payments_journal,),
+            (self.accounts_journal,),
+            (self.inbox, self.results, self.payments_letters, self.accounts_letters),
+            (self.commands, self.ledger),
+        )

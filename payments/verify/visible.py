@@ -1,0 +1,125 @@
+"""Visible records: what the stages have published, taken by the position that each carries."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pydantic import TypeAdapter, ValidationError
+
+from payments.engine.log import Record, TopicPartition
+from payments.engine.outputs import POSITION_VISIBLE, Output, Position, parse_source
+from payments.records.public import LedgerEntry, Result
+
+from .accounts import AccountsPartition
+from .facts import digest
+from .findings import UNPUBLISHED, Findings, Kind, Place
+from .journals import Cut
+from .judgement import LATER, NOTICE, RESULT_CUT, Moved
+from .letters import Letters
+from .payments import Payments
+from .retention import Retention
+from .told import Told, terms, terms_of, told
+from .topics import Topics
+
+# The validators themselves: the models' methods only wrap them.
+_read_result = TypeAdapter(Result).validator.validate_json
+_read_entry = TypeAdapter(LedgerEntry).validator.validate_json
+
+
+class Visible:
+    """Hands results, entries and dead letters on, and knows how far publishing had come."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        *,
+        payments: Payments,
+        accounts: Sequence[AccountsPartition],
+        letters: Letters,
+        retention: Retention,
+        findings: Findings,
+    ) -> None:
+        self._topics = topics
+        self._payments, self._accounts, self._letters = payments, accounts, letters
+        self._retention, self._findings = retention, findings
+        self._last: dict[TopicPartition, Position] = {}
+        self.counts: Counter[str] = Counter()
+
+    def read(self, record: Record, cut: Cut) -> None:
+        """Take a record of a visible topic; ``cut`` is that of the journal behind it."""
+        self.counts[record.topic] += 1
+        try:
+            found = next(value for name, value in record.headers if name == POSITION_VISIBLE)
+            position = parse_source(found or b"").position
+        except (StopIteration, ValueError):
+            message = f"no stage wrote it: it has no header {POSITION_VISIBLE} with a position"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+            return
+        at = TopicPartition(record.topic, record.partition)
+        self._last[at] = max(position, self._last.get(at, position))
+        self._take(record, by_cut=position[0] <= cut.n)
+
+    def take_unpublished(self, cuts: Mapping[str, Sequence[Cut]]) -> None:
+        """Take what is journalled and not yet in its topic: after a crash it would be published."""
+        for topic in self._topics.visible:
+            for partition, cut in enumerate(cuts[topic]):
+                last = self._last.get(TopicPartition(topic, partition), (0, -1))
+                for position, output in cut.unpublished:
+                    if output.topic == topic and position > last:
+                        self._take(_as_record(output), by_cut=True)
+
+    def _take(self, record: Record, *, by_cut: bool) -> None:
+        try:
+            if record.topic == self._topics.results:
+                self._take_result(record, by_cut=by_cut)
+            elif record.topic == self._topics.ledger:
+                self._take_entry(record, by_cut=by_cut)
+            else:
+                self._letters.letter(record, self._topics.commands)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+
+    def _take_result(self, record: Record, *, by_cut: bool) -> None:
+        result = _read_result(record.value or b"")
+        if result.payment.encode() != record.key:
+            message = f"a result of payment {result.payment!r} has another key"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+        what = told(result)
+        if what is None:
+            message = f"{result.outcome} with state {result.state} and reason {result.reason}"
+            self._findings.add(Kind.CONTRADICTING_RESULT, Place(*record[:3]), message)
+            what = Told.NOTHING
+        self._payments.result(
+            digest(record.key),
+            NOTICE if result.command is None else digest(result.command),
+            (record.partition, record.offset),
+            what if by_cut else what | LATER,
+            terms_of(result),
+        )
+
+    def _take_entry(self, record: Record, *, by_cut: bool) -> None:
+        entry = _read_entry(record.value or b"")
+        is_new = self._accounts[record.partition].entry(entry, record.offset, by_cut=by_cut)
+        if entry.payment is None or not is_new:
+            return
+        key = entry.payment.encode()
+        moved = Moved.BACK if entry.kind == "rollback" else Moved.FORWARD
+        # Where the results that told of it may be gone, the entry may be there without them.
+        result_cut = self._retention.may_lack(self._topics.results, key, record.timestamp)
+        self._payments.entry(
+            digest(key),
+            (record.partition, record.offset),
+            moved | RESULT_CUT if result_cut else moved,
+            terms(
+                entry.account,
+                entry.amount if moved is Moved.FORWARD else -entry.amount,
+                entry.currency,
+            ),
+        )
+
+
+def _as_record(output: Output) -> Record:
+    """Return an output as a record that has no offset yet."""
+    topic, partition, key, value, _, time_ms, headers = output
+    return Record(topic, partition, UNPUBLISHED, time_ms, key, value, headers)
