@@ -8,8 +8,9 @@ UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help run broker test lint format types bench environment lock clean
+.PHONY: help run broker test lint format types bench chaos environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,6 +37,9 @@ types: $(INSTALLED) ## Check types with mypy --strict
 
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m bench
+
+chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
+	@$(BIN)/python -m chaos $(CHAOS_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

@@ -1,10 +1,11 @@
 """The worker that is measured: one ``payments worker`` as a process, with its log."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,22 +16,30 @@ READY = "worker ready"
 READY_LIMIT_SECONDS = 60.0
 STOP_LIMIT_SECONDS = 30.0
 LOG_TAIL_CHARACTERS = 3000
-_MEASURED_SETTINGS = ("brokers", "app_id", "topic_prefix", "partitions", "opening_balance")
+WORKER = (sys.executable, "-m", "payments.cli", "worker")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings.
+
+    What they leave open is as our own environment says.
+    """
+    given = {field: getattr(settings, field) for field in settings.model_fields_set}
+    values = {f"PAYMENTS_{f.upper()}": str(v) for f, v in given.items() if v is not None}
+    return os.environ | values
 
 
 class WorkerProcess:
     """One worker process; its output is in ``log``."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, command: Sequence[str] = WORKER) -> None:
         self.log = log
-        # All else that the environment says of PAYMENTS_* holds for the worker too.
-        values = {f"PAYMENTS_{f.upper()}": str(getattr(settings, f)) for f in _MEASURED_SETTINGS}
         self._started = time.monotonic()
         with log.open("wb") as output:
             # A session of its own: Ctrl-C in the terminal reaches the benchmark, which ends it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "payments.cli", "worker"],
-                env=os.environ | values,
+                command,
+                env=environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -41,6 +50,15 @@ class WorkerProcess:
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        self._process.send_signal(number)
 
     def wait_until_ready(self, limit_seconds: float) -> float:
         """Wait for the line that says so; return the seconds since its start."""
