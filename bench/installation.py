@@ -19,11 +19,11 @@ FLUSH = {"flush.messages": "1"}
 
 @contextmanager
 def installation(
-    brokers: str, *, partitions: int, flush: bool, **values: object
+    brokers: str, *, partitions: int, flush: bool, keep: bool = False, **values: object
 ) -> Iterator[Settings]:
     """Return settings with a new topic prefix and app id, whose topics exist.
 
-    ``values`` are further fields of Settings.
+    ``values`` are further fields of Settings. ``keep`` leaves the topics: their brokers end too.
     """
     name = f"bench-{uuid.uuid4().hex[:8]}"
     given: dict[str, Any] = {
@@ -42,7 +42,8 @@ def installation(
     try:
         yield settings
     finally:
-        asyncio.run(_delete(settings, wanted))
+        if not keep:
+            asyncio.run(_delete(settings, wanted))
 
 
 async def _apply(settings: Settings, wanted: tuple[Topic, ...]) -> None:

@@ -25,6 +25,8 @@ class Brokers:
     nodes: Mapping[int, LocalBroker]
     replication: int
     proxy: Proxy | None = None
+    ours: bool = True
+    """Whether they end with the run: then nothing on them needs to be removed."""
 
 
 @contextmanager

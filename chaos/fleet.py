@@ -15,6 +15,10 @@ from payments.settings import Settings
 
 LOOK_SECONDS = 0.02
 END_LIMIT_SECONDS = 30.0
+BEGIN = signal.SIGWINCH
+"""Begins the hold-up of a hooked worker. Nobody else uses it: Faust takes SIGUSR1 and SIGUSR2."""
+
+BEGUN = "chaos: the membership is held up"
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -142,6 +146,16 @@ class Seat:
         self._note_ending()
         self._process = None
 
+    async def abandon(self) -> None:
+        """Kill the worker and leave the seat empty."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self.expect_end("abandoned")
+            self.process.send(signal.SIGKILL)
+            await self._ended(self.process)
+            self._note_ending()
+
     async def _must_end(self, process: WorkerProcess) -> None:
         try:
             async with asyncio.timeout(END_LIMIT_SECONDS):
@@ -192,6 +206,16 @@ class Fleet:
         for outcome in ended:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    async def abandon(self) -> None:
+        """Kill all workers: after a failure their orderly end would only hide its traces."""
+        for seat in self.seats:
+            await seat.abandon()
+
+    @property
+    def size(self) -> int:
+        """How many workers are wanted."""
+        return sum(seat.occupied for seat in self.seats)
 
     def endings(self) -> list[Ending]:
         """Return how all processes ended so far, in the order of time."""

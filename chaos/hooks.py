@@ -4,8 +4,8 @@
 
 ``claim``, ``fence`` and ``positions`` kill the process (SIGKILL) in its first takeover: after its
 first claim, when the journals are fenced and not read, and when all is published again. ``close``
-kills it so many seconds after it began to close a window. ``poll`` and ``thread`` wait for SIGUSR1;
-then the membership is not polled, or its whole thread hangs, for so many seconds.
+kills it so many seconds after it began to close a window. ``poll`` and ``thread`` wait for a
+signal; then the membership is not polled, or its whole thread hangs, for so many seconds.
 """
 
 import functools
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from chaos.fleet import BEGIN, BEGUN
 from payments.cli import main
 from payments.engine import takeover
 from payments.engine.hosting import app as hosting
@@ -87,15 +88,16 @@ def die_in_closing(seconds: float) -> None:
 
 
 class _Pause:
-    """A time in which something does not happen; SIGUSR1 begins it."""
+    """A time in which something does not happen; a signal begins it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.until = 0.0
-        signal.signal(signal.SIGUSR1, self._begin)
+        signal.signal(BEGIN, self._begin)
 
     def _begin(self, _number: int, _frame: object) -> None:
         self.until = time.monotonic() + self._seconds
+        os.write(sys.stderr.fileno(), f"{BEGUN}\n".encode())
 
 
 def stop_polling(seconds: float) -> None:

@@ -21,6 +21,7 @@ from chaos.fleet import TRACEBACK, Fleet, Seat
 from chaos.part import Part, Strike
 from chaos.scene import Scene
 from chaos.storm import Storm
+from dev.errors import BrokerError
 from payments.settings import Settings
 
 PARTITIONS = 8
@@ -35,6 +36,7 @@ HEAL_LIMIT_SECONDS = 60.0
 CALM_SECONDS = (0.5, 2.0)
 """Between two faults."""
 
+LOOK_SECONDS = 0.1
 CLOSING_COMMANDS = 100
 MEMBERSHIPS = ("mixed", "static", "dynamic")
 
@@ -71,7 +73,9 @@ def run_part_on(brokers: Brokers, plan: Plan) -> Part:
     if plan.stand is Stand.WINDOWS:
         values |= {"retention_seconds": RETENTION_SECONDS, "window_seconds": WINDOW_SECONDS}
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with installation(brokers.bootstrap, partitions=PARTITIONS, flush=False, **values) as settings:
+    with installation(
+        brokers.bootstrap, partitions=PARTITIONS, flush=False, keep=brokers.ours, **values
+    ) as settings:
         part = asyncio.run(_run(brokers, plan, settings))
         say("payments verify")
         part.verified = verdict.verify(settings)
@@ -95,9 +99,9 @@ async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
             await _strike_all(scene, storm, plan, part)
             await _come_to_rest(scene, storm, part)
         await fleet.stop()
-    except ChaosError as error:
+    except (ChaosError, BrokerError) as error:
         part.faults_found.append(str(error))
-        await fleet.stop()
+        await fleet.abandon()
     finally:
         if scene.proxy is not None:
             await scene.proxy.stop()
@@ -152,23 +156,27 @@ async def _strike_all(scene: Scene, storm: Storm, plan: Plan, part: Part) -> Non
 async def _recover(scene: Scene, storm: Storm) -> float:
     """Wait until all is well again; return the seconds that it took. Raises ``ChaosError``.
 
-    All is well when every command that was sent before is answered, and every worker ready.
+    All is well when every command that was sent before is answered, every worker ready, and the
+    group at rest with all of them as members.
     """
     began, last = time.monotonic(), storm.last_number()
-
-    def well() -> bool:
+    members: int | None = None
+    while True:
         if storm.failure is not None:
             raise ChaosError(f"the storm has ended: {storm.failure!r}") from storm.failure
-        return scene.fleet.all_ready() and not storm.unanswered(up_to=last)
-
-    if not await verdict.until(well, HEAL_LIMIT_SECONDS):
         left = storm.unanswered(up_to=last)
-        unready = [seat.name for seat in scene.fleet.seats if not seat.ready]
-        raise ChaosError(
-            f"{HEAL_LIMIT_SECONDS:.0f} s after the heal {len(left)} commands are not answered "
-            f"({', '.join(map(str, left[:5]))}), and these workers are not ready: {unready}"
-        )
-    return time.monotonic() - began
+        if scene.fleet.all_ready() and not left:
+            members = await scene.members()
+            if members == scene.fleet.size:
+                return time.monotonic() - began
+        if time.monotonic() - began > HEAL_LIMIT_SECONDS:
+            unready = [seat.name for seat in scene.fleet.seats if not seat.ready]
+            raise ChaosError(
+                f"{HEAL_LIMIT_SECONDS:.0f} s after the heal {len(left)} commands are not answered "
+                f"({', '.join(map(str, left[:5]))}), these workers are not ready: {unready}, and "
+                f"the group has {members} members"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _come_to_rest(scene: Scene, storm: Storm, part: Part) -> None:

@@ -58,6 +58,7 @@ class LocalBroker:
         self.proxied = proxied
         self.quorum = quorum
         self.extra = dict(extra or {})
+        self.start_limit_seconds = START_LIMIT_SECONDS
         self._heap = heap or os.environ.get("PAYMENTS_BROKER_HEAP", "1g")
         self._properties = self.folder / "server.properties"
         self._data = self.folder / "topics"
@@ -188,7 +189,7 @@ class LocalBroker:
             )
         self._record.write(process)
         try:
-            limit_seconds = START_LIMIT_SECONDS - (time.monotonic() - began)
+            limit_seconds = self.start_limit_seconds - (time.monotonic() - began)
             ports.wait_until_it_answers(self.port, limit_seconds, self._must_run)
         except BrokerError as error:
             self.kill()

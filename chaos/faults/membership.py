@@ -5,7 +5,7 @@ import signal
 
 from chaos.faults.brokers import LONGEST_ABSENCE_SECONDS
 from chaos.faults.workers import BEYOND_SECONDS, any_seat
-from chaos.fleet import hooked
+from chaos.fleet import BEGIN, BEGUN, hooked
 from chaos.scene import Scene, kill, start
 
 JOIN_LIMIT_SECONDS = 5.0
@@ -38,5 +38,6 @@ async def stop_poll(scene: Scene) -> None:
     how = scene.chance.choice(["poll", "thread"])
     await seat.end(signal.SIGTERM, "deployed", then=hooked(how, str(seconds)))
     await seat.until(lambda: seat.ready, "is not ready")
-    seat.send(signal.SIGUSR1)
+    seat.send(BEGIN)
+    await seat.until(lambda: BEGUN in seat.process.log.read_text(), "is not held up")
     await asyncio.sleep(seconds)
