@@ -4,6 +4,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.options import at_least_one, positive
 from chaos.errors import ChaosError
 from chaos.faults.table import FAULTS, choose
 from chaos.run import MEMBERSHIPS
@@ -23,7 +24,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--duration",
-        type=_positive,
+        type=positive,
         default=180.0,
         metavar="SECONDS",
         help="of all storms together; a fault that has begun is ended (%(default)s)",
@@ -38,12 +39,12 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--count-each",
-        type=_at_least_one,
+        type=at_least_one,
         metavar="N",
         help="go on until each fault was made so often, those of --into counted, or time is over",
     )
     parser.add_argument(
-        "--rate", type=_positive, default=100.0, help="commands per second (%(default)s)"
+        "--rate", type=positive, default=100.0, help="commands per second (%(default)s)"
     )
     parser.add_argument("--membership", choices=MEMBERSHIPS, default="mixed")
     parser.add_argument(
@@ -72,17 +73,3 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     except ChaosError as error:
         parser.error(str(error))
     return given
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return number
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number

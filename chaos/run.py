@@ -100,7 +100,8 @@ async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
             await _come_to_rest(scene, storm, part)
         await fleet.stop()
     except (ChaosError, BrokerError) as error:
-        part.faults_found.append(str(error))
+        last = part.strikes[-1].name if part.strikes else "the start"
+        part.faults_found.append(f"after {last}: {error}")
         await fleet.abandon()
     finally:
         if scene.proxy is not None:
@@ -142,9 +143,9 @@ async def _strike_all(scene: Scene, storm: Storm, plan: Plan, part: Part) -> Non
             return
         await asyncio.sleep(scene.chance.uniform(*CALM_SECONDS))
         strike = Strike(fault.name, storm.elapsed(), 0.0)
+        part.strikes.append(strike)
         await fault.strike(scene)
         strike.healed = storm.elapsed()
-        part.strikes.append(strike)
         took = await _recover(scene, storm)
         strike.recovered = strike.healed + took
         say(

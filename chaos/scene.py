@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -24,8 +24,8 @@ class Scene:
 
     settings: Settings
     fleet: Fleet
-    nodes: Mapping[int, LocalBroker]
-    chance: random.Random
+    nodes: Mapping[int, LocalBroker] = field(default_factory=dict)
+    chance: random.Random = field(default_factory=random.Random)
     proxy: Proxy | None = None
     """Between the first seat's worker and the broker, where the stand has one."""
 

@@ -106,6 +106,11 @@ class Storm:
                 "partitioner": partitioner,
                 "enable.idempotence": idempotent,
                 "acks": "all",
+                # With more in flight an idempotent producer of librdkafka may report a message as
+                # written that is not: the first one was refused (no leader yet), the second was
+                # taken, since the partition knew nothing of the producer yet, and so the first one
+                # counts as a repetition. Such a loss is no fault of what is tested here.
+                "max.in.flight.requests.per.connection": 1,
                 "linger.ms": 2,
                 "message.timeout.ms": SEND_LIMIT_MS,
                 "reconnect.backoff.max.ms": 500,
