@@ -43,12 +43,23 @@ def main() -> int:
     command = f"python -m chaos {shlex.join(sys.argv[1:])}".strip()
     text = report.as_text(parts, command)
     print(text)
+    _say_what_is_missing(given, parts)
     report.write_json(parts, given.into / "report.json")
     (given.into / PICTURE).write_text(draw(parts))
     if given.write is not None:
+        text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
         given.write.write_text(with_figures(given.write.read_text(), text, MARKER))
         (given.write.parent / PICTURE).write_text(draw(parts))
     return 0 if all(part.ok for part in (new or parts)) else 1
+
+
+def _say_what_is_missing(given: argparse.Namespace, parts: list[Part]) -> None:
+    if given.count_each is None:
+        return
+    done = made(parts)
+    left = {f.name: given.count_each - done[f.name] for f in given.chosen}
+    missed = ", ".join(f"{name} {n}" for name, n in left.items() if n > 0)
+    say(f"still to be made: {missed}" if missed else "every fault was made often enough")
 
 
 def _parts(folder: Path) -> list[Part]:

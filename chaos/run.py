@@ -149,7 +149,7 @@ async def _strike_all(scene: Scene, storm: Storm, plan: Plan, part: Part) -> Non
         took = await _recover(scene, storm)
         strike.recovered = strike.healed + took
         say(
-            f"{plan.stand} {number}/{len(plan.faults)}: {fault.name}, "
+            f"{plan.stand} {number}: {fault.name}, "
             f"{strike.healed - strike.began:.1f} s; all answered and ready after {took:.1f} s more"
         )
 
