@@ -156,7 +156,7 @@ async def _kill_once(scene: Scene, pulse: Pulse) -> Recovery:
 async def _whole(scene: Scene) -> None:
     """Wait until all workers are ready members."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not scene.fleet.all_ready() or await scene.members() != scene.fleet.size:
+    while not scene.fleet.all_ready() or await scene.group() != f"stable with {scene.fleet.size}":
         if time.monotonic() > deadline:
             raise ChaosError(f"the workers are not ready after {LIMIT_SECONDS:.0f} s")
         await asyncio.sleep(0.1)

@@ -161,21 +161,21 @@ async def _recover(scene: Scene, storm: Storm) -> float:
     group at rest with all of them as members.
     """
     began, last = time.monotonic(), storm.last_number()
-    members: int | None = None
+    group = "not known"
     while True:
         if storm.failure is not None:
             raise ChaosError(f"the storm has ended: {storm.failure!r}") from storm.failure
         left = storm.unanswered(up_to=last)
         if scene.fleet.all_ready() and not left:
-            members = await scene.members()
-            if members == scene.fleet.size:
+            group = await scene.group()
+            if group == f"stable with {scene.fleet.size}":
                 return time.monotonic() - began
         if time.monotonic() - began > HEAL_LIMIT_SECONDS:
             unready = [seat.name for seat in scene.fleet.seats if not seat.ready]
             raise ChaosError(
                 f"{HEAL_LIMIT_SECONDS:.0f} s after the heal {len(left)} commands are not answered "
                 f"({', '.join(map(str, left[:5]))}), these workers are not ready: {unready}, and "
-                f"the group has {members} members"
+                f"the group is {group}"
             )
         await asyncio.sleep(LOOK_SECONDS)
 
