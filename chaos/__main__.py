@@ -5,7 +5,6 @@ import random
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -67,20 +66,21 @@ def _parts(folder: Path) -> list[Part]:
 
 
 def _run(given: argparse.Namespace) -> Iterator[Part]:
-    """Run the parts that are due; each is on disk before the next one begins."""
-    deadline = time.monotonic() + given.duration
-    stands = by_stand(given.chosen)
-    for place, (stand, faults) in enumerate(stands.items()):
-        left = sum(map(len, list(stands.values())[place:]))
-        while time.monotonic() < deadline:
+    """Run the parts that are due; each is on disk before the next one begins.
+
+    A stand has its share of the time by the number of its faults; only time under load counts.
+    """
+    for stand, faults in by_stand(given.chosen).items():
+        left = given.duration * len(faults) / len(given.chosen)
+        while left > 0:
             before = _parts(given.into)
             seed = given.seed + len(before)
             due = _due(given, faults, before, seed)
             if not due:
                 break
-            # A stand has its share of the time by the number of its faults.
-            share = (deadline - time.monotonic()) * len(faults) / left
-            yield _run_one(given, stand, due, share, seed)
+            part = _run_one(given, stand, due, left, seed)
+            left -= part.seconds
+            yield part
             if given.count_each is None:
                 break
 

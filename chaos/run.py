@@ -136,8 +136,8 @@ def _storming(storm: Storm) -> Iterator[None]:
 
 
 async def _strike_all(scene: Scene, storm: Storm, plan: Plan, part: Part) -> None:
-    deadline = time.monotonic() + plan.seconds
     await _recover(scene, storm)
+    deadline = time.monotonic() + plan.seconds
     for number, fault in enumerate(plan.faults, start=1):
         if time.monotonic() > deadline:
             return
