@@ -12,8 +12,9 @@ SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench bench-peers simulate faults environment lock clean
+.PHONY: help run broker test fuzz lint format types bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +53,9 @@ bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (in
 
 faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
 	@$(BIN)/python -m faults
+
+chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
+	@$(BIN)/python -m chaos $(CHAOS_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def count(text: str) -> int:
-    """Read a whole number, 0 or more."""
+    """Read a number that may be zero; raises ``argparse.ArgumentTypeError``."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
@@ -77,7 +77,7 @@ def count(text: str) -> int:
 
 
 def at_least_one(text: str) -> int:
-    """Read a whole number, 1 or more."""
+    """Read a number from 1 on; raises ``argparse.ArgumentTypeError``."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
@@ -85,7 +85,7 @@ def at_least_one(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """Read a number above zero."""
+    """Read a number over 0; raises ``argparse.ArgumentTypeError``."""
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not positive")

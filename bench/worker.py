@@ -1,16 +1,34 @@
 """The worker that is measured: one ``payments worker`` as a process, with its log."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from bench.child import Child
 from payments.settings import Settings
 
 READY = "worker ready"
 READY_LIMIT_SECONDS = 60.0
-_MEASURED_SETTINGS = ("brokers", "app_id", "topic_prefix", "partitions", "opening_balance")
+PAYMENTS = (sys.executable, "-m", "payments.cli")
+WORKER = (*PAYMENTS, "worker")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings.
+
+    What they leave open is as our own environment says; so are secrets.
+    """
+    given = {field: getattr(settings, field) for field in settings.model_fields_set}
+    return os.environ | {
+        f"PAYMENTS_{field.upper()}": str(value)
+        for field, value in given.items()
+        if value is not None and not isinstance(value, SecretStr)
+    }
 
 
 class WorkerProcess(Child):
@@ -20,21 +38,23 @@ class WorkerProcess(Child):
         self,
         settings: Settings,
         log: Path,
-        command: Sequence[str] = ("worker",),
+        command: Sequence[str] = WORKER,
         ready: str = READY,
         *,
         more: Mapping[str, str] | None = None,
-        module: Sequence[str] = ("payments.cli",),
     ) -> None:
         self._ready = ready
-        # All else that the environment says of PAYMENTS_* holds for the worker too.
-        values = {f"PAYMENTS_{f.upper()}": str(getattr(settings, f)) for f in _MEASURED_SETTINGS}
-        super().__init__(
-            f"the {command[0]}",
-            [sys.executable, "-m", *module, *command],
-            log,
-            env={**values, **(more or {})},
-        )
+        env = {**environment(settings), **(more or {})}
+        super().__init__(f"the {command[-1]}", command, log, env=env)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        self._process.send_signal(number)
 
     def wait_until_ready(self, limit_seconds: float) -> float:
         """Wait for the line that says so; return the seconds since its start."""
@@ -43,7 +63,7 @@ class WorkerProcess(Child):
 
 @contextmanager
 def running_worker(
-    settings: Settings, log: Path, command: Sequence[str] = ("worker",), ready: str = READY
+    settings: Settings, log: Path, command: Sequence[str] = WORKER, ready: str = READY
 ) -> Iterator[WorkerProcess]:
     """Start a worker that ends with the block; it need not be ready yet."""
     worker = WorkerProcess(settings, log, command, ready)

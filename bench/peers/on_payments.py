@@ -20,7 +20,7 @@ from bench.peers.targets import (
     Target,
     TopicsEndpoint,
 )
-from bench.worker import READY, READY_LIMIT_SECONDS, WorkerProcess, running_worker
+from bench.worker import PAYMENTS, READY, READY_LIMIT_SECONDS, WorkerProcess, running_worker
 from dev.ports import free_ports
 from payments.settings import Settings
 
@@ -67,7 +67,7 @@ def _running(transport: str, partitions: int, flush: bool, folder: Path) -> Iter
         children: dict[str, Running] = {"worker": worker}
         if transport == HTTP:
             [port] = free_ports(1)
-            command = ("gateway", "--port", str(port))
+            command = (*PAYMENTS, "gateway", "--port", str(port))
             gateway = stack.enter_context(
                 running_worker(settings, folder / "gateway.log", command, GATEWAY_READY)
             )

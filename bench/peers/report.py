@@ -12,7 +12,7 @@ from bench.peers.kills import RATE, KillFigures
 from bench.peers.parts import Load, Part
 from bench.peers.summary import MEASURES, Cell, cells, total_cpu_us
 from bench.peers.targets import HTTP, TOPICS
-from bench.tables import MEGABYTE, UNKNOWN, table
+from bench.tables import MEGABYTE, UNKNOWN, markdown_table
 
 WORKLOADS = {
     "unique": f"unique makes on {ACCOUNTS:,} accounts",
@@ -83,7 +83,7 @@ def _load_table(chosen: Sequence[Cell]) -> str:
         "CPU µs per payment", "peak memory MB", "wrong or missing",
     ]  # fmt: skip
     ordered = sorted(chosen, key=lambda cell: cell.concurrency)
-    return table(headings, [_load_row(cell) for cell in ordered])
+    return markdown_table(headings, [_load_row(cell) for cell in ordered])
 
 
 def _load_row(cell: Cell) -> list[str]:
@@ -133,7 +133,7 @@ def _peak_mb(cell: Cell, process: str) -> float | None:
 def _goals(found: Sequence[Cell]) -> str:
     rows = [_goal_row(one) for one in reached(found)]
     headings = ["what", "ours", "theirs", "target", "ours through theirs"]
-    return table(headings, rows) if rows else ""
+    return markdown_table(headings, rows) if rows else ""
 
 
 def _goal_row(one: Reached) -> list[str]:
@@ -162,7 +162,7 @@ def _kills_table(kills: Sequence[KillFigures]) -> str:
         "money not moved", "money moved more than once", "accounts that don't add up",
         "back after, s",
     ]  # fmt: skip
-    return table(headings, [_kills_row(run, run.audit) for run in kills if run.audit])
+    return markdown_table(headings, [_kills_row(run, run.audit) for run in kills if run.audit])
 
 
 def _kills_row(run: KillFigures, counts: Audit) -> list[str]:

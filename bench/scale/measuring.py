@@ -1,6 +1,7 @@
 """Measuring one number of partitions: takeovers, idle and busy requests, bytes, checkpoints."""
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ class CountedWorker(WorkerProcess):
     def __init__(self, settings: Settings, folder: Path, name: str) -> None:
         self._counts = folder / f"{name}.counts"
         make_file(self._counts)
-        super().__init__(settings, folder / f"{name}.log", module=(COUNTING, str(self._counts)))
+        command = (sys.executable, "-m", COUNTING, str(self._counts), "worker")
+        super().__init__(settings, folder / f"{name}.log", command)
 
     def takeover(self) -> Takeover:
         """Wait until it is ready; return what its log says of the takeover."""

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from bench.scale.arithmetic import CORES, Line
 from bench.scale.figures import ScaleFigures, Takeover
-from bench.tables import table
+from bench.tables import markdown_table
 
 
 def measured_table(rows: Sequence[ScaleFigures]) -> str:
     """Return one column for each number of partitions."""
-    return table(
+    return markdown_table(
         ["partitions", *(f"{row.partitions:,}" for row in rows)],
         [[what, *(text(row) for row in rows)] for what, text in _LINES.items()],
     )
@@ -17,7 +17,7 @@ def measured_table(rows: Sequence[ScaleFigures]) -> str:
 
 def arithmetic_table(lines: Sequence[Line]) -> str:
     """Return one column for each number of worker cores, and the basis of each number."""
-    return table(
+    return markdown_table(
         ["worker cores", *(str(cores) for cores in CORES), "rests on"],
         [
             [f"{line.what}, {line.unit}".rstrip(", "), *map(_short, line.values), line.basis]
