@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from bench.errors import BenchError
 from bench.peers.connection import Connection
 from bench.peers.dialects import DIALECTS
-from bench.peers.reading import reader, writer
+from bench.peers.reading import read_whole, reader, writer
 from bench.peers.targets import OPENING_BALANCE, HttpEndpoint, Target, TopicsEndpoint
 
 ANSWER_SECONDS = 20.0
@@ -109,8 +109,6 @@ class TopicsTalk:
         self._endpoint = endpoint
         self._producer = writer(endpoint.brokers)
         self._results = reader(endpoint.brokers, endpoint.results)
-        self._ledger = reader(endpoint.brokers, endpoint.ledger)
-        self._balances: dict[str, int] = {}
         self._sent = 0
 
     def send(self, step: Step, payment: str, account: str) -> str:
@@ -138,8 +136,8 @@ class TopicsTalk:
         The entry is published before the answer that follows from it, but by another stage: so it
         is there, and only what is there has to be read.
         """
-        while (message := self._ledger.poll(0.2)) is not None:
-            if message.error() is None:
-                entry = json.loads(message.value() or b"{}")
-                self._balances[entry["account"]] = entry["balance"]
-        return self._balances.get(account, OPENING_BALANCE)
+        balance = OPENING_BALANCE
+        for message in read_whole(self._endpoint.brokers, self._endpoint.ledger):
+            if message.key() == account.encode():
+                balance = int(json.loads(message.value() or b"{}")["balance"])
+        return balance

@@ -12,6 +12,7 @@ from bench.peers.audit import Entry
 from bench.peers.targets import TopicsEndpoint
 
 READ_LIMIT_SECONDS = 120.0
+READ_WAIT_SECONDS = 0.1
 QUIET = {"log_level": 2}
 """Only what is critical: that the broker is gone at the end of a run is no news."""
 
@@ -31,21 +32,26 @@ def read_ledger(endpoint: TopicsEndpoint) -> Iterator[Entry]:
 
 
 def read_whole(brokers: str, topic: str) -> Iterator[Message]:
-    """Return all committed records of a topic, to the end that it has now."""
+    """Return all committed records of a topic, to the end that it has now.
+
+    A partition is done at its last record, or at its end where that is a transaction's marker; an
+    end alone would not do, since a partition that grows may have none for long.
+    """
     consumer = reader(brokers, topic)
-    left = len(consumer.assignment())
+    ends = {at.partition: consumer.get_watermark_offsets(at)[1] for at in consumer.assignment()}
+    left = {partition for partition, end in ends.items() if end > 0}
     until = time.monotonic() + READ_LIMIT_SECONDS
     while left:
         if time.monotonic() > until:
             raise BenchError(f"{topic} can't be read to its end")
-        for message in consumer.consume(1000, 0.5):
-            error = message.error()
+        for message in consumer.consume(1000, READ_WAIT_SECONDS):
+            partition, offset, error = message.partition(), message.offset(), message.error()
             if error is None:
                 yield message
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name begins so
-                left -= 1
-            else:
+            elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name begins so
                 raise BenchError(f"reading {topic}: {error}")
+            if partition is not None and offset is not None and offset >= ends[partition] - 1:
+                left.discard(partition)
     consumer.close()
 
 

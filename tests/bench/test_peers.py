@@ -3,6 +3,7 @@
 No peer is started, unless PAYMENTS_BENCH_PEERS is set.
 """
 
+import asyncio
 import json
 import os
 import socket
@@ -28,10 +29,12 @@ from bench.peers.kills import KillFigures
 from bench.peers.options import parse_options
 from bench.peers.parts import Load, Part, Plan, done, read_parts, write_part
 from bench.peers.pictures import pictures
+from bench.peers.reading import read_whole, writer
 from bench.peers.report import report
 from bench.peers.run import chosen
 from bench.peers.summary import cells, ratio
 from bench.peers.targets import FSYNC, OPENING_BALANCE
+from payments.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -247,6 +250,27 @@ def test_the_load_over_http_takes_completed_payments() -> None:
         found = http_load(port, "hot")
     assert found.payments > 0
     assert (found.not_completed, found.missing) == (0, 0)
+
+
+async def test_a_topic_that_keeps_growing_is_read_to_the_end_it_had(settings: Settings) -> None:
+    topic, stopped = settings.topic("payments.results"), threading.Event()
+    producer = writer(settings.brokers)
+    for n in range(20):
+        producer.produce(topic, key=f"before-{n}", value=b"{}")
+    producer.flush(LIMIT_SECONDS)
+
+    def keep_writing() -> None:
+        while not stopped.wait(0.001):
+            producer.produce(topic, key=b"later", value=b"{}")
+            producer.poll(0)
+
+    writing = asyncio.create_task(asyncio.to_thread(keep_writing))
+    try:
+        found = await asyncio.to_thread(lambda: list(read_whole(settings.brokers, topic)))
+    finally:
+        stopped.set()
+        await writing
+    assert {f"before-{n}".encode() for n in range(20)} <= {message.key() for message in found}
 
 
 # --- what is kept --------------------------------------------------------------------------------
