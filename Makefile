@@ -11,12 +11,14 @@ PYTEST_ARGS ?=
 SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
+BENCH_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help run broker test lint format types bench simulate environment lock clean
+.PHONY: help run broker test fuzz lint format types bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
 	@$(BIN)/python -m dev.run
@@ -26,6 +28,9 @@ broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bi
 
 test: $(INSTALLED) ## Run all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## Send the gateway 5,000 requests made from its OpenAPI document
+	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py
 
 lint: $(INSTALLED) ## Check style with all rules of ruff
 	$(BIN)/ruff check .
@@ -42,6 +47,15 @@ bench: $(INSTALLED) ## Measure speed and memory
 
 simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
 	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
+
+bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
+
+faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
+	@$(BIN)/python -m faults
+
+chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
+	@$(BIN)/python -m chaos $(CHAOS_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

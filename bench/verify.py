@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -22,6 +23,7 @@ from bench.errors import BenchError
 from bench.history import History
 from bench.installation import installation
 from bench.measuring import say
+from bench.tables import with_figures
 from dev.errors import BrokerError
 from payments.engine.errors import FailStop
 from payments.engine.kafka import KafkaLog
@@ -40,6 +42,9 @@ class Audited:
     """One run of the command."""
 
     seconds: float
+    cpu_seconds: float
+    """Of the command alone, without the broker."""
+
     peak_bytes: int
     report: dict[str, Any]
 
@@ -49,7 +54,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.verify", description=__doc__)
     parser.add_argument("--payments", type=int, default=MILLION, metavar="N")
     parser.add_argument("--partitions", type=int, default=8, metavar="N")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
     given = parser.parse_args()
+    if given.write is not None:
+        with_figures(given.write.read_text(), "")  # Find out before the long run what would fail.
     with (
         measured_broker(None) as broker,
         installation(broker.bootstrap, partitions=given.partitions, flush=False) as settings,
@@ -62,8 +70,11 @@ def main() -> int:
         command = f"python -m bench.verify {' '.join(sys.argv[1:])}".strip()
         cores = os.cpu_count()
         python = platform.python_version()
-        print(f"`{command}`, {cores} cores, Python {python}, {broker.description}.\n")
-    print(table(given.payments, empty, full))
+        head = f"`{command}`, {cores} cores, Python {python}, {broker.description}."
+    text = f"{head}\n\n{markdown_table(given.payments, empty, full)}"
+    print(text)
+    if given.write is not None:
+        given.write.write_text(with_figures(given.write.read_text(), text))
     return 0 if full.report["ok"] else 1
 
 
@@ -83,7 +94,12 @@ def audit(settings: Settings) -> Audited:
     if code not in (0, 1):
         raise BenchError(f"payments verify ended with exit code {code}")
     unit = 1 if sys.platform == "darwin" else KIBIBYTE
-    return Audited(time.monotonic() - started, used.ru_maxrss * unit, json.loads(shown))
+    return Audited(
+        seconds=time.monotonic() - started,
+        cpu_seconds=used.ru_utime + used.ru_stime,
+        peak_bytes=used.ru_maxrss * unit,
+        report=json.loads(shown),
+    )
 
 
 async def _write(settings: Settings, payments: int) -> None:
@@ -99,7 +115,7 @@ async def _write(settings: Settings, payments: int) -> None:
         await log.close()
 
 
-def table(payments: int, empty: Audited, full: Audited) -> str:
+def markdown_table(payments: int, empty: Audited, full: Audited) -> str:
     """Return the figures as a table."""
     counts = full.report["counts"]
     each = (full.peak_bytes - empty.peak_bytes) / payments
@@ -108,6 +124,7 @@ def table(payments: int, empty: Audited, full: Audited) -> str:
         ("commands, results, entries", ", ".join(f"{counts[n]:,}" for n in _PUBLIC)),
         ("violations", f"{sum(full.report['violations_by_kind'].values()):,}"),
         ("time", f"{full.seconds:.0f} s"),
+        ("CPU time of the command", f"{full.cpu_seconds:.0f} s"),
         ("payments per second", f"{payments / full.seconds:,.0f}"),
         ("peak memory (RSS)", f"{full.peak_bytes / MEGABYTE:,.0f} MB"),
         ("peak memory of an audit of nothing", f"{empty.peak_bytes / MEGABYTE:,.0f} MB"),

@@ -1,9 +1,10 @@
-"""Fill the tables of README.md that are drawn from the code: the payment's states, the settings.
+"""Fill the tables of the documents that are drawn from the code: states, settings, commands.
 
 ``python -m dev.readme`` does it; a test fails while it has not been done.
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -11,10 +12,13 @@ from pydantic import SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from dev.cli_reference import commands, exit_codes
 from docs.draw_states import table as states
+from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
 README = Path(__file__).parents[1] / "README.md"
+CLI = README.parent / "docs" / "cli.md"
 SECRETS = {SecretStr, SecretBytes}
 
 
@@ -43,7 +47,7 @@ def filled(text: str, section: str, content: str) -> str:
     """Return the text with the content between the section's two marks; both must be there once."""
     start, end = f"<!-- {section} -->", f"<!-- /{section} -->"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        raise ValueError(f"README.md needs {start} and, below it, {end}: each once")
+        raise ValueError(f"the document needs {start} and, below it, {end}: each once")
     before, _, rest = text.partition(start)
     after = rest.partition(end)[2]
     return f"{before}{start}\n{content}\n{end}{after}"
@@ -51,16 +55,26 @@ def filled(text: str, section: str, content: str) -> str:
 
 def current(text: str) -> str:
     """Return the README's text with its tables as the code has them now."""
-    return filled(filled(text, "states", states()), "settings", settings())
+    text = filled(filled(text, "states", states()), "settings", settings())
+    return filled(text, "gateway-settings", settings(GatewaySettings))
+
+
+def current_cli(text: str) -> str:
+    """Return the text of docs/cli.md with its tables as the code has them now."""
+    return filled(filled(text, "commands", commands()), "exit codes", exit_codes())
+
+
+DOCUMENTS: Mapping[Path, Callable[[str], str]] = {README: current, CLI: current_cli}
 
 
 def main() -> int:
-    """Write README.md anew where a table has changed."""
-    before = README.read_text(encoding="utf-8")
-    after = current(before)
-    if after != before:
-        README.write_text(after, encoding="utf-8")
-    print("README.md: " + ("tables renewed" if after != before else "nothing to do"))
+    """Write each document anew where a table has changed."""
+    for document, renewed in DOCUMENTS.items():
+        before = document.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            document.write_text(after, encoding="utf-8")
+        print(f"{document.name}: " + ("tables renewed" if after != before else "nothing to do"))
     return 0
 
 

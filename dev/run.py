@@ -1,7 +1,7 @@
-"""``make run``: a broker, the topics, a worker and a guided set of commands, then it stays up.
+"""``make run``: broker, topics, worker, gateway, a guided set of commands; then it stays up.
 
-Ctrl-C or SIGTERM ends it in order: the worker is drained first, then the broker is stopped if it
-was started here. Its data stays for the next run.
+Ctrl-C or SIGTERM ends it in order: gateway and worker are drained first, then the broker is stopped
+if it was started here. Its data stays for the next run.
 """
 
 import argparse
@@ -23,8 +23,10 @@ from dev.broker import Broker, broker_port, choose_broker, kafka_version
 from dev.demo import guided_set, run_guided_set, run_number
 from dev.errors import BrokerError
 from dev.local_broker import KAFKA_FOLDER
+from dev.ports import HOST, is_taken
 from dev.terminal import indented, say, step
 from dev.worker import Worker, WorkerLostError
+from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
 TOPICS = Path(__file__).resolve().parent.parent / "topics.yaml"
@@ -79,23 +81,46 @@ def with_worker(broker: Broker, *, stay: bool) -> None:
     """Apply the topics, run the worker and the guided set, and stay up if asked to."""
     given = {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
     settings = read_settings(given)
+    port = gateway_port()
     apply_topics(given)
     log = KAFKA_FOLDER / "worker.log"
     worker = Worker(given, log)
+    gateway = Worker(given, KAFKA_FOLDER / "gateway.log", "gateway")
     worker.start()
     try:
         step("worker", f"pid {worker.pid}, log in {log}")
+        gateway.start()
+        step("gateway", f"pid {gateway.pid}, http://{HOST}:{port}/docs")
         say()
         demonstrate(settings, worker)
         if stay:
-            say_what_next(settings)
+            say_what_next(settings, port)
             while True:
                 worker.watch()
+                gateway.watch()
                 time.sleep(WATCH_SECONDS)
     finally:
         ignore_interrupts()
-        say("\nStopping the worker")
+        say("\nStopping the gateway and the worker")
+        gateway.stop()
         worker.stop()
+
+
+def gateway_port() -> int:
+    """Return the port that the gateway will have; raises BrokerError when it is in use."""
+    try:
+        # Read with the same rules as the gateway's own; the environment is its environment too.
+        port = GatewaySettings().port
+    except ValueError as error:
+        message = f"the gateway's settings are wrong: {error}"
+        raise BrokerError(message) from error
+    if is_taken(port):
+        message = (
+            f"port {port} is in use by another program: stop that program, or choose another port "
+            f"for the gateway (PAYMENTS_GATEWAY_PORT=8081 make run)"
+        )
+        raise BrokerError(message)
+    return port
 
 
 def ignore_interrupts() -> None:
@@ -146,7 +171,7 @@ def demonstrate(settings: Settings, worker: Worker) -> None:
         raise BrokerError(message) from error
 
 
-def say_what_next(settings: Settings) -> None:
+def say_what_next(settings: Settings, port: int) -> None:
     """Print lines to try in a second terminal."""
     commands, results, ledger = (
         f"-b {settings.brokers} -t {settings.topic(name)}"
@@ -157,6 +182,14 @@ def say_what_next(settings: Settings) -> None:
     say()
     say("It stays up; Ctrl-C ends it. To try in a second terminal:")
     say()
+    json = "-H 'content-type: application/json'"
+    say("  # over HTTP: make a payment, cancel it, look at the account")
+    say(
+        f"  curl -X POST localhost:{port}/payments/my-payment-id/makePayment {json}"
+        """ -d '{  "accountId": "abc", "amount": 100 }'"""
+    )
+    say(f"  curl -X POST localhost:{port}/payments/my-payment-id/cancelPayment")
+    say(f"  curl localhost:{port}/v1/accounts/abc")
     say("  # watch the results, then send a command (again and again: charged once)")
     say(f"  kcat -C -q {results} -o end")
     say(f"  echo '{example}' | kcat -P {commands} -K:")

@@ -21,9 +21,10 @@ class WorkerLostError(BrokerError):
 
 
 class Worker:
-    """One ``payments worker`` process with its log file."""
+    """One ``payments worker``, or another command that runs for ever, with its log file."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, name: str = "worker") -> None:
+        self._name = name
         self._environment = environment
         self._log = log
         self._log_start = 0
@@ -44,7 +45,7 @@ class Worker:
             self._log_start = log.tell()
             # A session of its own: Ctrl-C in the terminal must not reach it beside our SIGTERM.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "payments.cli", "worker"],
+                [sys.executable, "-m", "payments.cli", self._name],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,16 +62,18 @@ class Worker:
         if self._process is None or self._process.poll() is None:
             return
         code = self._process.returncode
-        say(colored(f"The worker has ended: {_reason(code)}. Its last lines:", "red"))
+        say(colored(f"The {self._name} has ended: {_reason(code)}. Its last lines:", "red"))
         say(indented(self.tail()))
         if time.monotonic() - self._started > STEADY_SECONDS:
             self._restarts = 0
         if self._restarts == RESTARTS:
-            message = f"the worker ended {RESTARTS + 1} times in a row; all of its log: {self._log}"
+            message = (
+                f"the {self._name} ended {RESTARTS + 1} times in a row; all of its log: {self._log}"
+            )
             raise WorkerLostError(message)
         self._restarts += 1
         self.start()
-        step("worker", f"started again, pid {self.pid} ({self._restarts} of {RESTARTS})")
+        step(self._name, f"started again, pid {self.pid} ({self._restarts} of {RESTARTS})")
 
     def stop(self) -> None:
         """Let it finish what it has taken (SIGTERM) and wait; kill it when that takes too long."""
@@ -80,7 +83,8 @@ class Worker:
         try:
             self._process.wait(DRAIN_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
-            say(f"The worker did not end within {DRAIN_LIMIT_SECONDS:.0f} s of SIGTERM: killed")
+            limit = f"{DRAIN_LIMIT_SECONDS:.0f} s of SIGTERM"
+            say(f"The {self._name} did not end within {limit}: killed")
             self._process.kill()
             self._process.wait(DRAIN_LIMIT_SECONDS)
 

@@ -97,6 +97,13 @@ class Settings(BaseSettings):
     """How long a worker that ends or hands partitions over may take to publish what it has
     decided, 0.1 to 300 seconds."""
 
+    client_max_calls: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
+
+    client_max_indexed: int = Field(default=5_000_000, ge=1, le=1_000_000_000)
+    """Accounts and ledger entries that one client keeps track of once it reads accounts: room for
+    1 to 1,000,000,000 of them."""
+
     health_file: Path | None = None
     """Renewed by a worker while it is ready; `payments health` looks at its age."""
 

@@ -35,6 +35,7 @@ from payments.records.internal import (
     encode_payment,
     encode_settled,
     encode_transfer,
+    payment_time_ms,
 )
 from payments.records.public import counter_name, encode_ledger_entry, encode_result
 from payments.settings import Settings
@@ -189,7 +190,7 @@ class PaymentsLogic:
         """Build the windows again: a restored payment expires like any other."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
         for key, row in rows.items():
-            windows.add(key, decode_payment(row).time_ms)
+            windows.add(key, payment_time_ms(row))
         self._windows[partition] = windows
 
     def released(self, partition: int) -> None:

@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from payments.app import create_app
+from payments.client import LogTransport, PaymentsClient
+from payments.engine.dead_letters import HEADER_PREFIX
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Headers, Record, TopicPartition
 from payments.engine.memory import MemoryLog
@@ -128,6 +130,10 @@ class PaymentsTestbed(Testbed):
         stages = create_app(self.settings).engine.stages.values()
         super().__init__(make_app, topics_of(stages), self.settings.partitions)
 
+    def client(self) -> PaymentsClient:
+        """Return a client of this application, to be entered with ``async with``."""
+        return PaymentsClient(settings=self.settings, transport=LogTransport(self.log))
+
     async def send(
         self,
         payment: str,
@@ -175,7 +181,7 @@ class PaymentsTestbed(Testbed):
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters of both stages: key, value, and what their headers say."""
-        mark = "__streams.errors."
+        mark = HEADER_PREFIX
         return [
             {
                 "key": record.key,

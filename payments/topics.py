@@ -6,6 +6,7 @@ and replicas is never changed in place: keys would move to other partitions.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -156,6 +157,19 @@ class Cluster:
         response = await self._admin.delete_topics(list(names))
         for name, code in response.topic_error_codes:
             _raise_for(code, f"topic {name} cannot be deleted")
+
+    async def kept_ms(self, name: str) -> float:
+        """Return how long a topic surely keeps a record: its retention, unless size counts too."""
+        [response] = await self._admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name)]
+        )
+        [(code, message, _, _, entries)] = response.resources
+        _raise_for(code, f"the configuration of {name} cannot be read: {message}")
+        values = {entry[0]: entry[1] for entry in entries}
+        if values["retention.bytes"] != "-1":
+            return 0
+        retention_ms = int(values["retention.ms"])
+        return math.inf if retention_ms < 0 else retention_ms
 
     async def _shows(self, wanted: Sequence[Topic]) -> bool:
         existing = await self._existing(wanted)

@@ -1,8 +1,10 @@
 """What a user can get wrong around the data, told in one line with a hint, not a traceback."""
 
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
     from payments.settings import Settings
 
-SECRETS = {"sasl_password"}
+SECRETS = {"sasl_password", "tokens"}
 
 
 class Different(click.ClickException):
@@ -30,10 +32,11 @@ def load_settings(**given: Any) -> "Settings":  # noqa: ANN401 - whatever the fi
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise click.ClickException(_settings_problems(error)) from error
+        raise click.ClickException(settings_problems(error)) from error
 
 
-def _settings_problems(error: "ValidationError") -> str:
+def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> str:
+    """Return what is wrong with settings, by the names of their variables."""
     parts = []
     for problem in error.errors():
         if not problem["loc"]:
@@ -41,8 +44,26 @@ def _settings_problems(error: "ValidationError") -> str:
             continue
         field = str(problem["loc"][0])
         value = "" if field in SECRETS else f"={problem['input']}"
-        parts.append(f"PAYMENTS_{field.upper()}{value}: {problem['msg']}")
+        parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}")
     return "; ".join(parts)
+
+
+def only_last_words() -> None:
+    """Keep the loggers quiet until the command at hand ends.
+
+    What is tried again is no news, and what is given up on is told once.
+    """
+    context = click.get_current_context()
+    for name, level in (("aiokafka", logging.CRITICAL), ("payments", logging.ERROR)):
+        log = logging.getLogger(name)
+        context.call_on_close(partial(log.setLevel, log.level))
+        log.setLevel(level)
+
+
+BROKER_HINT = (
+    "is it running? Its address is PAYMENTS_BROKERS; a secured one needs "
+    "PAYMENTS_SECURITY_PROTOCOL too"
+)
 
 
 @contextmanager
@@ -58,10 +79,7 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        message = (
-            f"no Kafka broker answers at {settings.brokers}: is it running? Its address is "
-            f"PAYMENTS_BROKERS; a secured one needs PAYMENTS_SECURITY_PROTOCOL too"
-        )
+        message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
         raise click.ClickException(message) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"

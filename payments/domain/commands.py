@@ -2,13 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, PlainValidator, ValidationInfo
+from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from payments.domain.currencies import CURRENCIES
 from payments.domain.results import Reason
 
 MAX_NAME_CHARACTERS, MAX_AMOUNT = 255, 10**15
 NAME_RULE = f"must be 1 to {MAX_NAME_CHARACTERS} printable characters and not only spaces"
+
+# The same rules as JSON Schema. A pattern that all validators can read names the characters without
+# a shape of their own (controls, odd spaces, private use); the rarer ones are left to ``is_name``.
+_HIDDEN = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680"
+    r"\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+)
+NAME_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARACTERS,
+    "pattern": f"^ *[^ {_HIDDEN}][^{_HIDDEN}]*$",
+}
+_ACCOUNT_SCHEMA = {**NAME_SCHEMA, "not": {"pattern": "^(world|sales)/[0-9]+$"}}
+_CURRENCY_SCHEMA = {"enum": [*sorted(CURRENCIES), None]}
 
 
 def is_name(value: object) -> bool:
@@ -40,13 +55,15 @@ def _currency(value: object, info: ValidationInfo) -> str:
 
 
 class _Command(BaseModel, frozen=True, strict=True, extra="forbid"):
-    id: Annotated[str, PlainValidator(_id)] | None = None
+    id: Annotated[str, PlainValidator(_id), WithJsonSchema(NAME_SCHEMA)] | None = None
 
 
 class _Movement(_Command):
-    account: Annotated[str, PlainValidator(_account)]
+    account: Annotated[str, PlainValidator(_account), WithJsonSchema(_ACCOUNT_SCHEMA)]
     amount: Annotated[int, Field(ge=1, le=MAX_AMOUNT)]
-    currency: Annotated[str, PlainValidator(_currency)] = Field(None, validate_default=True)
+    currency: Annotated[str, PlainValidator(_currency), WithJsonSchema(_CURRENCY_SCHEMA)] = Field(
+        None, validate_default=True
+    )
 
 
 class Make(_Movement):

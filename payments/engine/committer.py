@@ -6,11 +6,13 @@ is journalled, on connections of their own.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from .errors import FailStop, as_fail_stop
-from .journal import Group, Journal
+from .handover import Cycle, Handover, Shipment
+from .journal import Journal
 from .limits import Limits
 from .log import Lane, Log, Writer
 from .outputs import Rounds
@@ -27,9 +29,15 @@ class Committer:
     """Appends the groups of all journals of one worker."""
 
     def __init__(
-        self, log: Log, messenger: Writer, limits: Limits, on_failure: Callable[[FailStop], None]
+        self,
+        log: Log,
+        messenger: Writer,
+        handover: Handover,
+        limits: Limits,
+        on_failure: Callable[[FailStop], None],
     ) -> None:
         self._log = log
+        self._handover = handover
         self._messenger = messenger
         self._limits = limits
         self._on_failure = on_failure
@@ -38,10 +46,14 @@ class Committer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._cycles_under_way = 0
-        self._journalled: asyncio.Queue[list[Group]] = asyncio.Queue(limits.publish_queue)
+        self._cycles: deque[Cycle] = deque()
+        """Journalled, not yet published."""
+        self._shipments: asyncio.Queue[Shipment] = asyncio.Queue()
+        self._taken = asyncio.Event()
+        """Set whenever the publisher has taken what had queued up."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._groups = 0
-        self._cycles = 0
+        self._counted_groups = 0
+        self._counted_cycles = 0
 
     def start(self) -> None:
         """Start both loops in the running event loop."""
@@ -60,7 +72,7 @@ class Committer:
     @property
     def counts(self) -> CommitterCounts:
         """Groups and cycles journalled so far."""
-        return CommitterCounts(self._groups, self._cycles)
+        return CommitterCounts(self._counted_groups, self._counted_cycles)
 
     def touch(self, journal: Journal) -> None:
         """Say that ``journal`` has an open group, or should write a checkpoint."""
@@ -94,7 +106,8 @@ class Committer:
 
         1. cut the open group of every dirty journal that has room in its ring;
         2. append all their batches at once;
-        3. give the groups to the publisher (waits while it is too far behind).
+        3. hand over what its receiver can take from memory, and give the rest to the publisher
+           (waits while it is too far behind).
         """
         while True:
             await self._wake.wait()
@@ -107,9 +120,18 @@ class Committer:
             groups = [journal.cut() for journal in ready]
             self._cycles_under_way += 1
             await self._log.append([group.batch for group in groups], Lane.JOURNAL)
-            self._groups += len(groups)
-            self._cycles += 1
-            await self._journalled.put(groups)
+            self._counted_groups += len(groups)
+            self._counted_cycles += 1
+            cycle = Cycle(groups)
+            self._cycles.append(cycle)
+            for group in groups:
+                for callback in group.callbacks:
+                    callback()
+            for shipment in self._handover.split(cycle):
+                self.ship(shipment)
+            while self._shipments.qsize() > self._limits.publish_queue:
+                self._taken.clear()
+                await self._taken.wait()
 
     async def _publish_loop(self) -> None:
         """Publish what is journalled, all that has queued up at once, then note it.
@@ -118,19 +140,37 @@ class Committer:
         holds of a journal's messages is always a beginning of them, in order (DESIGN 4.4).
         """
         while True:
-            groups = await self._journalled.get()
-            cycles = 1
-            while not self._journalled.empty():
-                groups = groups + self._journalled.get_nowait()
-                cycles += 1
+            shipments = [await self._shipments.get()]
+            while not self._shipments.empty():
+                shipments.append(self._shipments.get_nowait())
+            self._taken.set()
             rounds = Rounds(self._limits.batch_bytes)
-            for group in groups:
-                group.publication.add_to(rounds, self._messenger)
-            await publish(self._log, rounds)
-            for group in groups:
+            for shipment in shipments:
+                self._add(shipment, rounds)
+            for batches in rounds:
+                self._handover.acknowledged(batches, await self._log.append(batches, Lane.PUBLISH))
+            for shipment in shipments:
+                self.part_done(shipment.cycle)
+
+    def _add(self, shipment: Shipment, rounds: Rounds) -> None:
+        for record, _, size in shipment.messages:
+            new = record.key, record.value, list(record.headers)
+            rounds.add(record.topic, record.partition, self._messenger, new, size)
+        for publication, indexes in shipment.outputs:
+            publication.add_to(rounds, self._messenger, only=indexes)
+
+    def ship(self, shipment: Shipment) -> None:
+        """Publish this behind what was given before."""
+        self._shipments.put_nowait(shipment)
+
+    def part_done(self, cycle: Cycle) -> None:
+        """Note that a part of a cycle is published: it is in the log, or its receiver has it."""
+        cycle.parts_left -= 1
+        while self._cycles and not self._cycles[0].parts_left:
+            for group in self._cycles.popleft().groups:
                 group.journal.published = group.publication.group
-            self._cycles_under_way -= cycles
-            self._settle()
+            self._cycles_under_way -= 1
+        self._settle()
 
     def _settle(self) -> None:
         if self._dirty:

@@ -6,14 +6,15 @@ them.
 """
 
 import traceback
+from typing import NamedTuple
 
 from .limits import Limits
-from .log import NewRecord, Record
-from .outputs import Output, size_of
+from .log import Header, NewRecord, Record
+from .outputs import POSITION_VISIBLE, Output, size_of
 from .stage import Refused, Stage
 
 TYPE = "dead-letter"
-_PREFIX = "__streams.errors."
+HEADER_PREFIX = "__streams.errors."
 INTERNAL_ERROR = "internal_error"
 """Reason code of a record whose handling raised: a bug of the stage."""
 
@@ -40,11 +41,56 @@ def dead_letter(
         "offset": str(record.offset),
     }
     if not isinstance(error, Refused):
-        facts["stacktrace"] = "".join(traceback.format_exception(error))[-8000:]
-    headers += [(f"{_PREFIX}{name}", text.encode(errors="replace")) for name, text in facts.items()]
+        facts[_STACKTRACE] = "".join(traceback.format_exception(error))[-8000:]
+    headers += [
+        (f"{HEADER_PREFIX}{name}", text.encode(errors="replace")) for name, text in facts.items()
+    ]
     return Output(
         stage.dead_letters, partition, key, value, f"{stage.name}.{TYPE}", record.timestamp, headers
     )
+
+
+_FACTS = ("reason", "exception", "message", "topic", "partition", "offset")
+_VALUE_BYTES, _STACKTRACE = "value.bytes", "stacktrace"
+
+
+class Unpacked(NamedTuple):
+    """A dead letter as it was received, and why it is one."""
+
+    headers: list[Header]
+    facts: dict[str, str]
+    """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was cut."""
+
+
+def unpack(record: Record) -> Unpacked:
+    """Tell the headers that were received from the engine's own around them, by their places.
+
+    So no header of a client can stand for one of the engine's. Raises ``ValueError`` for a record
+    that no stage wrote.
+    """
+    names = [name for name, _ in record.headers]
+    traced = names[-1:] == [f"{HEADER_PREFIX}{_STACKTRACE}"]
+    last = len(names) - traced
+    first = last - len(_FACTS)
+    # Before what was received: CloudEvents' own, with the subject where there is a key.
+    received = 6 if record.key else 5
+    if (
+        first < received
+        or names[1] != POSITION_VISIBLE
+        or names[first:last] != [f"{HEADER_PREFIX}{name}" for name in _FACTS]
+    ):
+        message = f"no stage wrote {record.topic}/{record.partition}/{record.offset}"
+        raise ValueError(message)
+    headers = list(record.headers[received:first])
+    own = list(record.headers[first:])
+    if [name for name, _ in headers] == [f"{HEADER_PREFIX}{_VALUE_BYTES}"]:
+        own += headers
+        headers = []
+    facts = {
+        name.removeprefix(HEADER_PREFIX): (text or b"").decode(errors="replace")
+        for name, text in own
+    }
+    return Unpacked(headers, facts)
 
 
 def _cut(record: Record, limit: int) -> NewRecord:
@@ -58,4 +104,4 @@ def _cut(record: Record, limit: int) -> NewRecord:
         return key, value, list(headers)
     size = b"%d" % len(value or b"")
     value = None if value is None else value[: limit // 2]
-    return key and key[: limit // 8], value, [(f"{_PREFIX}value.bytes", size)]
+    return key and key[: limit // 8], value, [(f"{HEADER_PREFIX}{_VALUE_BYTES}", size)]

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from .committer import Committer, CommitterCounts
 from .errors import FailStop, as_fail_stop
+from .handover import Handover, Receiving
+from .journal import Journal
 from .limits import Limits
 from .log import Log, Reader, TopicPartition
 from .ownership import Ownership
@@ -65,6 +67,7 @@ class Engine:
         limits: Limits | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
         renewal_seconds: float = 3600.0,
+        hand_over: bool = True,
     ) -> None:
         self.stages = by_name(stages)
         self.log = log
@@ -77,6 +80,9 @@ class Engine:
         self._clock_ms = clock_ms
         self._renewal_seconds = renewal_seconds
         self.owned = Ownership(self.stages)
+        self._handover = Handover(
+            self.stages, self.owned, clock_ms=clock_ms, limits=self.limits, enabled=hand_over
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reading: Reading | None = None
         self._assigning = asyncio.Lock()
@@ -95,7 +101,9 @@ class Engine:
         self.partitions = self._count_partitions(stages)
         messenger = await self.log.new_writer()
         self._reader: Reader = await self.log.open_reader(committed_only=True)
-        self._committer = Committer(self.log, messenger, self.limits, self._on_failure)
+        self._committer = Committer(
+            self.log, messenger, self._handover, self.limits, self._on_failure
+        )
         self._committer.start()
         self._takeover = Takeover(
             log=self.log,
@@ -117,6 +125,11 @@ class Engine:
             clock_ms=self._clock_ms,
             renewal_seconds=self._renewal_seconds,
         )
+        for name, processing in self._processing.items():
+            receiving = Receiving(
+                processing, self._handover, self.owned, self._committer, self.limits
+            )
+            self._spawn(f"messages of {name}", receiving.run)
         self._spawn("upkeep", self.upkeep.tick_forever)
         self._spawn("renewal", self.upkeep.renew_forever)
 
@@ -150,21 +163,26 @@ class Engine:
             drains = self.drains
             await self._stop_reading()
             wanted = self._partition_numbers(assigned)
-            for partition in self.owned.partitions - wanted:
-                self._release(partition)
-            report = None
+            if lost := self.owned.partitions - wanted:
+                # A drain has done this before, unless the partitions were lost without one.
+                await self._committer.quiet()
+                for partition in lost:
+                    self._release(partition)
+            report, journals = None, list[Journal]()
             if new := wanted - self.owned.partitions:
                 try:
                     journals, report = await self._takeover.run(new, lambda: self.drains == drains)
                 except Superseded:
                     logger.info("the takeover of %s is left to a newer assignment", sorted(new))
                     return None
-                if self.drains != drains:
-                    return None
-                for journal in journals:
-                    self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
-                    self.owned.add(journal)
-                    self._committer.touch(journal)
+            bounds = await self.log.bounds(self._handover.inputs(sorted(wanted)))
+            if self.drains != drains:
+                return None
+            self._handover.learn({at: held.end for at, held in bounds.items()})
+            for journal in journals:
+                self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
+                self.owned.add(journal)
+                self._committer.touch(journal)
             return report
 
     @property

@@ -6,6 +6,7 @@ when it is made.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
@@ -34,6 +35,8 @@ class Group(NamedTuple):
     journal: "Journal"
     batch: Batch
     publication: Publication
+    callbacks: list[Callable[[], None]]
+    """What is called when it is journalled."""
 
 
 class Journal:
@@ -72,6 +75,7 @@ class Journal:
         self._outputs: list[Output] = []
         self._sizes: list[int] = []
         self._bytes = 0
+        self._callbacks: list[Callable[[], None]] = []
         self._open = False
         self.is_full = False
         """Whether the open group has to be cut before it takes another decision."""
@@ -168,6 +172,11 @@ class Journal:
         self.inputs[topic] = position
         self._open = True
 
+    def when_journalled(self, callback: Callable[[], None]) -> None:
+        """Call back when all that is decided by now is journalled."""
+        self._callbacks.append(callback)
+        self._open = True
+
     def abandon(self) -> None:
         """Let go whoever waits for room: nothing will be cut here any more."""
         self.is_full = False
@@ -194,9 +203,14 @@ class Journal:
         return self._open
 
     @property
+    def ahead(self) -> int:
+        """How many groups are cut and not published."""
+        return self.n - self.published
+
+    @property
     def may_cut(self) -> bool:
         """Whether the ring has a slot that no crash would need."""
-        return self.n - self.published < MAX_GROUPS_AHEAD
+        return self.ahead < MAX_GROUPS_AHEAD
 
     @property
     def is_settled(self) -> bool:
@@ -209,6 +223,7 @@ class Journal:
         rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
         outputs, self._outputs = self._outputs, []
         sizes, self._sizes = self._sizes, []
+        callbacks, self._callbacks = self._callbacks, []
         self._changed, self._bytes, self._open = {}, 0, False
         self.is_full = False
         self._room.set()
@@ -219,7 +234,7 @@ class Journal:
         checkpoint = Checkpoint(self.n, self.published, self.inputs, self.sources, outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)
-        return Group(self, batch, self.publication(self.n, outputs, sizes))
+        return Group(self, batch, self.publication(self.n, outputs, sizes), callbacks)
 
     def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
         """Return the outputs of group ``n`` as they are published."""

@@ -28,6 +28,9 @@ class Limits:
     dead_letter_bytes: int = 1024 * 1024
     """A larger value is cut in the dead letter; a header gives its full size."""
 
+    handed_bytes: int = 4 * 1024 * 1024
+    """Messages that wait in memory for one partition; when this is reached, they take the log."""
+
     deliveries: int = 2
     """Fetches that a stage has under way; the reader waits for it."""
 

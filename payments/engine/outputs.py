@@ -5,7 +5,7 @@ one journal. A position is never used twice. It travels in a header: ``ce_id`` o
 (CloudEvents 1.0, Kafka protocol binding, binary mode), ``src`` on internal ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -124,19 +124,21 @@ class Publication(NamedTuple):
         self,
         rounds: "Rounds",
         messenger: Writer,
+        *,
+        only: Sequence[int] | None = None,
         after: Mapping[str, Position] = MappingProxyType({}),
     ) -> None:
-        """Add each output, as a record with its headers, to what is published.
+        """Add outputs, as records with their headers, to what is published.
 
-        ``messenger`` writes the internal ones. ``after`` gives, by topic, the last position that is
-        known to be published already.
+        ``messenger`` writes the internal ones. ``only`` are the indexes of the outputs to add: all
+        without it. ``after`` gives, by topic, the last position that is known to be published.
         """
         group, visible, owner = self.group, self.visible, self.owner
         source = f"{self.stage}/{self.partition}".encode()
         ce_source = ("ce_source", b"/" + source)
         prefix = b"%s/%d/" % (source, group)
-        for index, output in enumerate(self.outputs):
-            topic, partition, key, value, kind, time_ms, more = output
+        for index in range(len(self.outputs)) if only is None else only:
+            topic, partition, key, value, kind, time_ms, more = self.outputs[index]
             if after and (group, index) <= after.get(topic, (0, -1)):
                 continue
             position = prefix + b"%d" % index

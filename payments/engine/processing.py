@@ -15,7 +15,7 @@ from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
 from .log import Record, TopicPartition
-from .outputs import ORIGIN, POSITION_INTERNAL, parse_source, size_of
+from .outputs import ORIGIN, POSITION_INTERNAL, Source, parse_source, size_of
 from .partitioner import partition_of
 from .stage import Refused, Stage
 
@@ -116,9 +116,13 @@ class Processing:
             message = f"no stage wrote this record: its last header is not {POSITION_INTERNAL}"
             self._bury(record, Refused(MISSING_POSITION, message), journal)
             return
+        self.take_handed(record, source, journal)
+
+    def take_handed(self, record: Record, source: Source, journal: Journal) -> None:
+        """Decide a message whose sender is known, unless it is a repeat."""
         if not journal.take_over_source(source):
             return
-        if len(headers) > 1 and headers[-2][0] == ORIGIN:
+        if len(record.headers) > 1 and record.headers[-2][0] == ORIGIN:
             record = _as_received(record)
         self._decide(record, journal)
 

@@ -8,6 +8,7 @@ does not have; a missing field; then the values of id, account, amount, currency
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -18,14 +19,28 @@ from payments.domain.results import Reason
 MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
 
 
+Members = Sequence[tuple[str, Any]]
+
+
 class Malformed(ValueError):  # noqa: N818  # it describes a record, not a failure of ours
-    """The record is no command; ``command`` and ``type`` are its own where they can be read."""
+    """The record is no command; ``command`` and ``type`` are its own where they can be read.
+
+    ``fault`` is what is wrong, and ``field`` where, if it is in one field: the message has both.
+    """
 
     def __init__(
-        self, reason: Reason, message: str, command: str | None = None, type_: str | None = None
+        self,
+        reason: Reason,
+        fault: str,
+        field: str | None = None,
+        *,
+        command: str | None = None,
+        type_: str | None = None,
     ) -> None:
+        message = fault if field is None else f"{_shown(field)} {fault}"
         super().__init__(message)
-        self.reason, self.message, self.command, self.type = reason, message, command, type_
+        self.reason, self.fault, self.field, self.message = reason, fault, field, message
+        self.command, self.type = command, type_
 
 
 _ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
@@ -35,7 +50,7 @@ _DECODER = json.JSONDecoder(
     parse_float=str.encode,  # A number that is no integer is kept as it was written, in bytes.
     parse_constant=str.encode,
 )
-_FIELDS = ("type", "id", "account", "amount", "currency")
+_FIELDS = frozenset({"type", "id", "account", "amount", "currency"})
 _TYPES = ("make", "deposit", "cancel", "get")
 _FAULTS = {  # Pydantic's error: our reason and words, in order of precedence.
     "union_tag_not_found": (Reason.MISSING_TYPE, "must be make, deposit, cancel or get"),
@@ -83,7 +98,8 @@ def parse_payment_id(key: bytes | None) -> str:
     return payment
 
 
-def _parse_slowly(value: bytes, default_currency: str) -> Command:
+def decode_members(value: bytes) -> Members:
+    """Return the members of a JSON object as they are written, repeats too; or ``Malformed``."""
     try:
         members = _DECODER.decode(value.decode())
     except UnicodeDecodeError as error:
@@ -94,30 +110,51 @@ def _parse_slowly(value: bytes, default_currency: str) -> Command:
         raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply") from None
     if not isinstance(members, tuple):
         raise Malformed(Reason.NOT_AN_OBJECT, f"the value is no object but {_shown(members)}")
+    return members
+
+
+def command_of(members: Members, *, default_currency: str) -> Command:
+    """Return the command that these members make; raises ``Malformed`` with the first fault."""
+    fields = dict(members)
+    if len(fields) < len(members) or not _FIELDS.issuperset(fields):
+        raise _stray(members)
+    try:
+        return _ADAPTER.validate_python(fields, context=default_currency)
+    except ValidationError as error:
+        reason, fault, name = _first_fault(error, fields)
+        raise Malformed(reason, fault, name, **_own(fields)) from None
+
+
+def _parse_slowly(value: bytes, default_currency: str) -> Command:
+    return command_of(decode_members(value), default_currency=default_currency)
+
+
+def _stray(members: Members) -> Malformed:
+    """Return the fault of the first member that is given twice or that no command has."""
     counts = Counter(name for name, _ in members)
-    fields = {name: value for name, value in members if counts[name] == 1}
-    stray = next((name for name, n in counts.items() if n > 1 or name not in _FIELDS), None)
-    if stray is not None:
-        fault = Reason.UNKNOWN_FIELD, f"{_shown(stray)} is not a field of any command"
-        if counts[stray] > 1:
-            fault = Reason.DUPLICATED_FIELD, f"{_shown(stray)} is given {counts[stray]} times"
-    else:
-        try:
-            return _ADAPTER.validate_python(fields, context=default_currency)
-        except ValidationError as error:
-            fault = _first_fault(error, fields)
-    command = fields.get("id") if is_name(fields.get("id")) else None
-    type_ = fields.get("type") if fields.get("type") in _TYPES else None
-    raise Malformed(*fault, command, type_)
+    own = _own({name: value for name, value in members if counts[name] == 1})
+    name = next(name for name, n in counts.items() if n > 1 or name not in _FIELDS)
+    if counts[name] > 1:
+        return Malformed(Reason.DUPLICATED_FIELD, f"is given {counts[name]} times", name, **own)
+    return Malformed(Reason.UNKNOWN_FIELD, "is not a field of any command", name, **own)
 
 
-def _first_fault(error: ValidationError, fields: dict[str, Any]) -> tuple[Reason, str]:
+def _own(fields: dict[str, Any]) -> dict[str, str | None]:
+    """Return the command's own id and type where they can be read."""
+    own, type_ = fields.get("id"), fields.get("type")
+    return {
+        "command": own if is_name(own) else None,
+        "type_": type_ if isinstance(type_, str) and type_ in _TYPES else None,
+    }
+
+
+def _first_fault(error: ValidationError, fields: dict[str, Any]) -> tuple[Reason, str, str]:
     faults = error.errors(include_url=False)
     first = min(faults, key=lambda fault: fault["type"] not in ("extra_forbidden", "missing"))
-    name = first["loc"][-1] if first["loc"] else "type"
+    name = str(first["loc"][-1]) if first["loc"] else "type"
     reason, rule = _FAULTS.get(first["type"]) or first["ctx"]["error"].args
     received = _shown(fields[name]) if name in fields else "nothing"
-    return reason, f"{_shown(name)} {rule}, received {received}"
+    return reason, f"{rule}, received {received}", name
 
 
 def _shown(value: object) -> str:

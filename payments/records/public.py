@@ -7,43 +7,94 @@ payment pays for it; the tests parse it back with the models.
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring as quoted
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
 from payments.domain.account import Counter, Entry, Kind
+from payments.domain.payment import State
 from payments.domain.results import Answer, Outcome, Reason
 
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""As ``iso_time`` writes it."""
 
-class Result(BaseModel, frozen=True, strict=True, extra="forbid"):
+StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": [s.value for s in State]})]
+
+
+class _Public(
+    BaseModel, frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
+): ...
+
+
+class Result(_Public):
     """The public record of an answer; what does not apply is null, and no field is absent."""
 
     payment: str
+    """The payment's id, which is also the record's key."""
+
     command: str | None
+    """The id of the command that is answered: its own, else the position of its record."""
+
     type: Literal["make", "deposit", "cancel", "get", "expire"] | None
+    """The type of the command; null where it could not be read, `expire` in a notice."""
+
     outcome: Outcome
+    """What became of the command."""
+
     reason: Reason | None
+    """Why, where the outcome alone does not say it."""
+
     message: str | None
+    """The reason in words, for a person."""
+
     replayed: bool
-    state: str | None
+    """Whether this repeats the outcome of an earlier command."""
+
+    state: StateName | None
+    """The state of the payment after the command; null where there is no payment."""
+
     account: str | None
+    """The account of the payment, which may be another than the command's."""
+
     amount: int | None
+    """The amount of the payment, in minor units."""
+
     currency: str | None
-    time: str
+    """The currency of the payment, by its ISO 4217 code."""
+
+    time: Time
+    """When it was decided, by the broker's clock, in UTC."""
 
 
-class LedgerEntry(BaseModel, frozen=True, strict=True, extra="forbid"):
+class LedgerEntry(_Public):
     """The public record of an entry; ``payment`` is null in an opening."""
 
     account: str
+    """The account, which is also the record's key."""
+
     sequence: int
+    """1, 2, 3, ... for each account, without a gap."""
+
     payment: str | None
+    """The payment that moved the money; null in an opening."""
+
     kind: Kind
+    """Why the money moved."""
+
     amount: int
+    """What was added to the account, in minor units; below zero where it was taken."""
+
     balance: int
+    """The balance of the account after the entry, in minor units."""
+
     currency: str
+    """The currency of the account, by its ISO 4217 code."""
+
     counter_account: str
-    time: str
+    """Where the money came from or went to: the second leg of the entry."""
+
+    time: Time
+    """When it was booked, by the broker's clock, in UTC."""
 
 
 @lru_cache(maxsize=4096)

@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import json
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payments.user_errors import load_settings, plain_errors
+from payments.cli.options import JSON
+from payments.cli.output import show_json
+from payments.user_errors import load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
     from payments.settings import Settings
@@ -23,26 +23,28 @@ GARBAGE_THRESHOLD = 200_000
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@JSON
 def verify(*, as_json: bool) -> None:
     """Prove from the topics that every guarantee holds.
 
-    Reads all topics and journals from the beginning up to their ends at the start; workers may go
-    on meanwhile. Exit code 0: all holds; 1: something does not; 2: it could not be found out.
+    Reads the journals, then all that the topics hold by then; workers may go on meanwhile.
+
+    Exit code 0: all holds; 1: something does not; 2: it could not be found out.
 
     \b
     Examples:
       payments verify
       payments verify --json > report.json
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
-    # What is tried again is no news here; what is given up on is told by plain_errors, in one line.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("payments").setLevel(logging.ERROR)
+    only_last_words()
     with _not_verified():
         settings = load_settings()
         with plain_errors(settings):
             report = asyncio.run(_audit(settings))
-    click.echo(json.dumps(report.as_json()) if as_json else _text(report))
+    if as_json:
+        show_json(report.as_json())
+    else:
+        click.echo(_text(report))
     sys.exit(0 if report.ok else EXIT_VIOLATED)
 
 

@@ -10,6 +10,9 @@ from array import array
 from collections.abc import Iterator
 
 BUCKETS = 256
+BLOCK_FACTS = 512
+"""A bucket is kept in blocks: if its array grew as a whole, the heap would be full of holes."""
+
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PARTITION_BITS, _OFFSET_BITS = 12, 44
 """Partitions are at most 4,096 (see Settings); 2^44 records come in 5 years at 100,000/s."""
@@ -43,14 +46,23 @@ class Facts:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._buckets = [array("Q") for _ in range(BUCKETS)]
+        self._block_words = BLOCK_FACTS * width
+        self._open = [array("Q") for _ in range(BUCKETS)]
+        self._full: list[list[bytes]] = [[] for _ in range(BUCKETS)]
 
     def add(self, *words: int) -> None:
         """Keep a fact."""
-        self._buckets[words[0] % BUCKETS].extend(words)
+        number = words[0] % BUCKETS
+        block = self._open[number]
+        block.extend(words)
+        if len(block) == self._block_words:
+            self._full[number].append(block.tobytes())
+            self._open[number] = array("Q")
 
     def take(self, bucket: int) -> Iterator[tuple[int, ...]]:
         """Yield the facts of one bucket in the order in which they came, and forget them."""
-        found, self._buckets[bucket] = self._buckets[bucket], array("Q")
+        found = array("Q", b"".join(self._full[bucket]))
+        found += self._open[bucket]
+        self._full[bucket], self._open[bucket] = [], array("Q")
         words = iter(found)
         return zip(*[words] * self._width, strict=True)

@@ -148,10 +148,11 @@ class Judgement:
             (_TOLD[code_of(word) & ~LATER], its_terms, word)
             for _, word, its_terms in self._payment.results
         ]
-        self._all = self._by_cut = Replay().read(results)
+        lacks_first = bool(results) and place_of(results[0][2])[0] in self._known.lacks_results
+        self._all = self._by_cut = Replay(lacks_first).read(results)
         if self._has_later:
             by_cut = [result for result in results if not code_of(result[2]) & LATER]
-            self._by_cut = Replay().read(by_cut)
+            self._by_cut = Replay(lacks_first).read(by_cut)
 
     def _money(self, *, moving: bool) -> None:
         """Compare what the results tell of the money with the ledger."""

@@ -2,14 +2,13 @@
 
 from collections import Counter
 
-from payments.engine.dead_letters import INTERNAL_ERROR
+from payments.engine.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
 from payments.engine.log import Record
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
 from .topics import Topics
 
-_PREFIX = "__streams.errors."
 _IN_FLIGHT, _LETTER_CUT = 1, 2
 _MALFORMED, _DEFECT = 0, 1
 
@@ -32,9 +31,9 @@ class Letters:
         """Note a dead letter of either stage."""
         # The stage's own headers are the last ones: a command may carry headers of that name too.
         facts = {
-            name.removeprefix(_PREFIX): (content or b"").decode(errors="replace")
+            name.removeprefix(HEADER_PREFIX): (content or b"").decode(errors="replace")
             for name, content in record.headers
-            if name.startswith(_PREFIX)
+            if name.startswith(HEADER_PREFIX)
         }
         reason = facts.get("reason", "unknown")
         self.by_reason[reason] += 1

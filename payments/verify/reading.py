@@ -1,9 +1,10 @@
-"""Reading: hands what the log holds to an auditor, phase by phase, up to the ends at the start.
+"""Reading: hands what the log holds to an auditor: first the journals, then what they tell of.
 
-All records are read by the engine's reader, committed ones only. The auditor must not depend on how
-far a worker has come meanwhile, so all ends are known before the first record is read.
+All records are read by the engine's reader, committed ones only. Workers may go on meanwhile: the
+auditor compares all with where the journals ended, so those of the other topics come after them.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +18,8 @@ STALLED_FETCHES = 4
 """Fetches in a row without progress after which a partition's rest is given up."""
 
 PROGRESS_SECONDS = 2.0
+CATCH_UP_SECONDS = 20.0
+"""Well under ``min.compaction.lag.ms`` in topics.yaml."""
 
 Show = Callable[[str], None]
 
@@ -26,64 +29,80 @@ async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
 
     ``show`` is told how far it is, every two seconds. Raises what the log raises.
     """
-    bounds: dict[TopicPartition, Bounds] = {}
-    for topics in auditor.topics.phases:
-        for topic in topics:
-            auditor.require_partitions(topic, log.partition_count(topic))
-        at = [TopicPartition(topic, p) for topic in topics for p in range(auditor.partitions)]
-        bounds |= await log.bounds(at)
-    for tp, (first, _) in bounds.items():
-        auditor.begins(tp, first)
-    reading = _Reading(log, auditor, bounds, show)
-    for topics in auditor.topics.phases:
-        await reading.read({tp for tp in bounds if tp.topic in topics})
+    for topic in (topic for topics in auditor.topics.phases for topic in topics):
+        auditor.require_partitions(topic, log.partition_count(topic))
+    reading = _Reading(log, auditor, show)
+    for journal in auditor.topics.journals:
+        await reading.journal(journal)
+    await reading.records()
     show("judging")
     return auditor.finish()
 
 
 class _Reading:
-    """Reads one phase after the other with one reader."""
+    """Reads one phase after the other, each partition up to an end that is known before."""
 
-    def __init__(
-        self,
-        log: Log,
-        auditor: Auditor,
-        bounds: Mapping[TopicPartition, Bounds],
-        show: Show,
-    ) -> None:
-        self._log, self._auditor, self._bounds, self._show = log, auditor, bounds, show
-        self._count = 0
-        self._total = sum(end - first for first, end in bounds.values())
+    def __init__(self, log: Log, auditor: Auditor, show: Show) -> None:
+        self._log, self._auditor, self._show = log, auditor, show
+        self._count = self._total = 0
         self._started = self._shown = time.monotonic()
 
-    async def read(self, partitions: set[TopicPartition]) -> None:
-        """Read these partitions up to their ends."""
-        starts = {tp: self._auditor.start_of(tp, self._bounds[tp].first) for tp in partitions}
-        left = {tp for tp in partitions if starts[tp] < self._bounds[tp].end}
-        self._total -= sum(starts[tp] - self._bounds[tp].first for tp in partitions)
+    async def journal(self, topic: str) -> None:
+        """Read a journal up to an end that is still near when it is reached.
+
+        Compaction may remove a row as soon as a later one is older than ``min.compaction.lag.ms``.
+        So where reading took long, what has come meanwhile is read too: it replaces what is gone.
+        """
+        starts = {at: first for at, (first, _) in (await self._bounds([topic])).items()}
+        took = math.inf
+        while took > CATCH_UP_SECONDS:
+            began = time.monotonic()
+            ends = {at: end for at, (_, end) in (await self._bounds([topic])).items()}
+            await self._read(starts, ends)
+            starts, took = ends, time.monotonic() - began
+
+    async def records(self) -> None:
+        """Read what the journals tell of; all ends are taken before the first record is read."""
+        phases = [
+            t for t in self._auditor.topics.phases if t[0] not in self._auditor.topics.journals
+        ]
+        found = [await self._bounds(topics) for topics in phases]
+        for bounds in found:
+            for at, (first, _) in bounds.items():
+                self._auditor.begins(at, first)
+        for bounds in found:
+            starts = {at: self._auditor.start_of(at, first) for at, (first, _) in bounds.items()}
+            await self._read(starts, {at: end for at, (_, end) in bounds.items()})
+
+    async def _bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
+        partitions = range(self._auditor.partitions)
+        return await self._log.bounds([TopicPartition(t, p) for t in topics for p in partitions])
+
+    async def _read(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        left = {at for at, end in ends.items() if starts[at] < end}
         if not left:
             return
+        self._total += sum(ends[at] - starts[at] for at in left)
         reader = await self._log.open_reader(committed_only=True)
         try:
-            reader.assign({tp: starts[tp] for tp in sorted(left)})
+            reader.assign({at: starts[at] for at in sorted(left)})
             stalled = 0
-            while left:
+            while left and stalled < STALLED_FETCHES:
                 before = dict(reader.positions())
                 fetched = await reader.fetch(timeout_seconds=FETCH_SECONDS)
-                for tp, records in fetched.items():
-                    self._take(tp, records)
+                for at, records in fetched.items():
+                    self._take(at, records, ends[at])
                 positions = reader.positions()
-                left = {tp for tp in left if positions[tp] < self._bounds[tp].end}
+                left = {at for at in left if positions[at] < ends[at]}
                 stalled = stalled + 1 if before == positions else 0
-                if stalled >= STALLED_FETCHES:
-                    break
-            for tp in left:
-                self._auditor.unread(tp, reader.positions()[tp], self._bounds[tp].end)
+            for at in left:
+                self._auditor.unread(at, reader.positions()[at], ends[at])
         finally:
             await reader.close()
 
-    def _take(self, tp: TopicPartition, records: Sequence[Record]) -> None:
-        end = self._bounds[tp].end
+    def _take(self, at: TopicPartition, records: Sequence[Record], end: int) -> None:
         if records[-1].offset >= end:
             records = [record for record in records if record.offset < end]
         self._auditor.read(records)
@@ -93,6 +112,6 @@ class _Reading:
             self._shown = now
             rate = self._count / (now - self._started)
             self._show(
-                f"reading {tp.topic}: {self._count:,} of about {self._total:,} records, "
+                f"reading {at.topic}: {self._count:,} of {self._total:,} records so far, "
                 f"{rate:,.0f}/s"
             )

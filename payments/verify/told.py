@@ -97,6 +97,9 @@ class Life:
 class Replay:
     """All that a payment's results tell."""
 
+    lacks_first: bool = False
+    """Whether retention may have deleted the payment's first results."""
+
     lives: list[Life] = field(default_factory=list)
     """Those in which money moved, or was kept from it."""
 
@@ -121,6 +124,8 @@ class Replay:
         if what in (Told.EXPIRED, Told.NO_PAYMENT):
             if what is Told.NO_PAYMENT and life is not None:
                 self._contradict(word, f"there is no payment, but it was {_said(life.money)}")
+            elif what is Told.EXPIRED and life is None and self._is_nothing():
+                self._contradict(word, "it has expired, but there was no payment")
             self._alive = None
         elif what in (Told.UNDER_WAY, Told.CANCELLED):
             if what is Told.CANCELLED and life is not None and life.money is Told.MOVED:
@@ -149,6 +154,12 @@ class Replay:
             self._contradict(word, f"{_said(now)}, but it was {_said(before)} before")
         if now is not before:
             life.money, life.word = now, word
+
+    def _is_nothing(self) -> bool:
+        """Whether there is no payment, as far as the results before this one tell."""
+        if self.last is None:
+            return not self.lacks_first
+        return self.last in (Told.EXPIRED, Told.NO_PAYMENT)
 
     def _contradict(self, word: int, message: str) -> None:
         self.contradictions.append((word, message))

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from dev.broker import kafka_version
 from dev.local_broker import LocalBroker
 from dev.ports import free_ports
+from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
@@ -81,6 +82,9 @@ async def test_every_connection_of_a_worker_is_secured(secure: Settings) -> None
             await worker.kill()
             await worker.start()
             assert (await client.send("p1", make))["replayed"] is True
+        async with PaymentsClient(settings=secure) as library:
+            assert (await library.get("p1")).state == "completed"
+            assert await library.account("abc") == AccountBalance("abc", 900, "EUR", 2)
         assert await worker.stop() == 0
     finally:
         await worker.kill()
@@ -98,3 +102,13 @@ async def test_a_wrong_password_ends_the_worker_with_a_line_that_says_so(secure:
     finally:
         await worker.kill()
         worker.log.unlink()
+
+
+async def test_a_wrong_password_is_told_to_a_client_at_once(
+    secure: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = secure.model_copy(update={"sasl_password": SecretStr("wrong-password")})
+    client = PaymentsClient(settings=wrong, connect_seconds=60)
+    with pytest.raises(BrokersUnavailable, match="refuses the credentials") as caught:
+        await client.__aenter__()
+    assert "wrong-password" not in f"{caught.value}{caplog.text}"

@@ -1,7 +1,10 @@
 """make run: the guided set has the results it must have, and the end is in order."""
 
+import json
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from dev.demo import guided_set, run_number
+from dev.ports import free_ports
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_SECONDS = 120.0
+GATEWAY = {"PAYMENTS_GATEWAY_PORT": str(free_ports(1)[0])}
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def start(
     process = subprocess.Popen(
         [sys.executable, "-m", "dev.run", *arguments],
         cwd=ROOT,
-        env=process_environment(settings) | environment,
+        env=process_environment(settings) | GATEWAY | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -80,8 +85,30 @@ def test_it_stays_up_until_it_is_told_to_end_and_takes_its_worker_along(
         process.send_signal(number)
         rest, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 0, rest
-    assert "Stopping the worker" in rest
+    assert "Stopping the gateway and the worker" in rest
     assert not is_running(worker)
+
+
+def test_its_curl_lines_work_while_it_is_up(settings: Settings) -> None:
+    with start(settings) as process:
+        printed = list(lines_until(process, "It stays up")) + list(lines_until(process, "kcat"))
+        lines = [line.strip() for line in printed if line.strip().startswith("curl ")]
+        answers = []
+        for line in lines:
+            done = subprocess.run([*shlex.split(line), "-s"], capture_output=True, check=True)
+            answers.append(json.loads(done.stdout))
+    assert [answer.get("outcome") for answer in answers] == ["completed", "cancelled", None]
+    assert answers[-1]["account"] == "abc"
+
+
+def test_a_gateway_port_that_is_taken_is_told_before_anything_starts(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with start(settings, PAYMENTS_GATEWAY_PORT=port) as process:
+            printed, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 1
+    assert f"port {port} is in use" in printed
+    assert "worker" not in printed
 
 
 def test_a_worker_that_is_killed_is_started_again(settings: Settings) -> None:

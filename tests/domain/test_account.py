@@ -48,6 +48,7 @@ def undo(transfer: Transfer) -> Transfer:
         (Account(100, 3, "EUR"), undo(make(7)), NO_OPENING, Account(107, 4, "EUR")),
         (Account(100, 3, "EUR"), undo(deposit(100)), NO_OPENING, Account(0, 4, "EUR")),
         (None, make(1_000), OPENING, Account(0, 2, "EUR")),
+        (None, make(1), Opening(1, "EUR"), Account(0, 2, "EUR")),
         (None, deposit(5), OPENING, Account(1_005, 2, "EUR")),
         (None, deposit(5), NO_OPENING, Account(5, 1, "EUR")),
         (None, deposit(5, "USD"), OPENING, Account(5, 1, "USD")),

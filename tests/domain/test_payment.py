@@ -60,6 +60,7 @@ def test_another_request_is_rejected_by_the_first_field_that_differs(
     (answer,) = decision.answers
     assert (answer.outcome, answer.reason, answer.replayed) == (Outcome.REJECTED, reason, False)
     assert (answer.state, answer.request) == (before.state, REQUEST)
+    assert (answer.command, answer.type) == ("x", command.type)
     assert words in (answer.message or "")
 
 
@@ -74,6 +75,8 @@ def test_a_command_too_many_is_rejected_and_changes_nothing(row: str, command: C
     (answer,) = decision.answers
     assert (answer.outcome, answer.reason) == (Outcome.REJECTED, Reason.TOO_MANY_WAITING)
     assert (answer.state, answer.replayed) == (before.state, False)
+    waiting = f"{len(before.waiters)} commands wait for this payment"
+    assert answer.message == f"{waiting}; send it again when it has settled"
     room = Policy("retry", max_waiters=len(before.waiters) + 1)
     assert send(before, command, room).answers == ()
 
@@ -95,3 +98,12 @@ def test_a_deposit_moves_money_the_other_way_and_back() -> None:
     completed = run(started.payment, Settled(ok=True)).payment
     undone = send(completed, Cancel())
     assert undone.transfer == Transfer("rollback", "abc", -100, "EUR", "world")
+
+
+def test_a_cancel_whose_money_can_not_be_moved_back_is_rejected_and_told_why() -> None:
+    settled = Settled(ok=False, reason=Reason.INSUFFICIENT_FUNDS)
+    messages = {a.type: (a.outcome, a.message) for a in run(ROWS["reversing"], settled).answers}
+    assert messages == {
+        "make": (Outcome.COMPLETED, None),
+        "cancel": (Outcome.REJECTED, "the money can't be moved back"),
+    }

@@ -100,6 +100,19 @@ def test_the_engine_knows_nothing_of_payments(module: str) -> None:
         assert not is_in(name, *forbidden), name
 
 
+@pytest.mark.parametrize("module", inside("payments.gateway"))
+def test_the_gateway_stands_on_the_client_alone(module: str) -> None:
+    for name in imports(module):
+        assert not is_in(name, "payments.engine", "payments.stages", "payments.app"), name
+
+
+@pytest.mark.parametrize("module", inside("payments.client"))
+def test_the_client_stands_on_the_log_and_loads_neither_the_stages_nor_faust(module: str) -> None:
+    for name in imports(module):
+        forbidden = ("payments.app", "payments.stages", "payments.engine.hosting", "faust")
+        assert not is_in(name, *forbidden), name
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_longer_than_300_lines(module: str) -> None:
     assert lines(module) <= MAX_FILE_LINES

@@ -50,7 +50,14 @@ class CrashingLog(MemoryLog):
 class Worker:
     """One engine with its agents, as a host would run it."""
 
-    def __init__(self, log: MemoryLog, stage: Stage, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        stage: Stage,
+        limits: Limits | None = None,
+        *,
+        hand_over: bool = True,
+    ) -> None:
         self.stage = stage
         self.failure: FailStop | None = None
         self.ended = asyncio.Event()
@@ -62,6 +69,7 @@ class Worker:
             deliver=self._deliver,
             on_failure=self._fail,
             limits=limits or Limits(tick_seconds=0.01, idle_seconds=0.02),
+            hand_over=hand_over,
         )
 
     async def start(self, partitions: range = range(PARTITIONS)) -> "Worker":

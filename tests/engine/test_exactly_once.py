@@ -38,15 +38,18 @@ async def test_without_faults_every_record_is_counted_once() -> None:
     assert worker.failure is None
 
 
+@pytest.mark.parametrize("hand_over", [True, False])
 @pytest.mark.parametrize("mode", ["before", "half", "after"])
-async def test_a_worker_killed_at_any_append_loses_and_doubles_nothing(mode: CrashMode) -> None:
+async def test_a_worker_killed_at_any_append_loses_and_doubles_nothing(
+    mode: CrashMode, hand_over: bool
+) -> None:
     crash_at, crashed = 0, True
     while crashed:
         crash_at += 1
         log, stage = new_log()
         log.crash_at, log.crash_mode = crash_at, mode
         produce(log, RECORDS)
-        worker = Worker(log, stage, SMALL_GROUPS)
+        worker = Worker(log, stage, SMALL_GROUPS, hand_over=hand_over)
         try:
             await worker.start()
             await until_counted(log, RECORDS, worker)

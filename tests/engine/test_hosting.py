@@ -1,6 +1,8 @@
 """The engine in a Faust app: a second application of ten lines, run by embedded test agents."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,19 +103,55 @@ async def test_a_worker_whose_membership_has_died_ends(
     assert expected in str(failures[0])
 
 
-async def test_a_membership_whose_metadata_task_has_ended_is_dead(
+class MortalClient:
+    """A client whose metadata task ends a number of times, and then lives."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sync_task = asyncio.create_task(self._md_synchronizer())
+
+    async def _md_synchronizer(self) -> None:
+        self.deaths -= 1
+        if self.deaths >= 0:
+            raise RuntimeError("unable to perform operation on a closed transport")
+        self.answer.set_result(None)
+        await asyncio.Event().wait()
+
+
+def poll_of(app: EngineApp, client: MortalClient) -> Callable[[], Coroutine[None, None, None]]:
+    thread = app.membership._thread
+    coordinator = SimpleNamespace(check_errors=lambda: None)
+    fetcher = SimpleNamespace(_subscriptions=SimpleNamespace(fetch_context=nullcontext))
+    thread._consumer = SimpleNamespace(_coordinator=coordinator, _client=client, _fetcher=fetcher)
+    return thread._poll
+
+
+async def test_a_metadata_task_of_the_membership_that_has_ended_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = embedded_app(monkeypatch)
+    client = MortalClient(3)
+    poll = poll_of(app, client)
+    while not client.answer.done():
+        await asyncio.sleep(0)
+        await poll()
+    assert caplog.text.count("is started again") == 3
+    client._sync_task.cancel()
+
+
+async def test_a_membership_whose_metadata_task_ends_again_and_again_is_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app, _ = embedded_app(monkeypatch)
-    thread = app.membership._thread
-    await thread._poll()
-    ended = asyncio.get_running_loop().create_future()
-    ended.set_result(None)
-    coordinator = SimpleNamespace(check_errors=lambda: None)
-    client = SimpleNamespace(_sync_task=ended)
-    thread._consumer = SimpleNamespace(_coordinator=coordinator, _client=client)
-    with pytest.raises(KafkaError, match="metadata task has ended"):
-        await thread._poll()
+    await app.membership._thread._poll()
+    poll = poll_of(app, MortalClient(100))
+    for _ in range(10):
+        await asyncio.sleep(0)
+        await poll()
+    await asyncio.sleep(0)
+    with pytest.raises(KafkaError, match="ends again and again"):
+        await poll()
 
 
 async def test_positions_that_can_not_be_committed_are_only_logged(

@@ -46,7 +46,7 @@ async def test_a_record_with_large_headers_is_still_decided_on_its_right_partiti
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("large", b"h" * 600_000)])
     log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("small", b"h")])
-    await run(log, Worker(log, stage), 3)
+    await run(log, Worker(log, stage, hand_over=False), 3)
     assert counted(log) == {b"w0": [1, 2, 3]}
     kept = [[name for name, _ in record.headers] for record in log.records("inbox")]
     assert kept == [["origin", "src"], ["small", "origin", "src"]]

@@ -1,12 +1,14 @@
 """Rows and the messages between the stages: each survives its codec, and can be read by people."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from payments.domain.account import Account, CounterAccount, Kind, Settled, Transfer
-from payments.domain.payment import Payment
-from payments.domain.results import Reason
+from payments.domain.payment import Payment, State
+from payments.domain.results import Reason, Request
 from payments.records.internal import (
     decode_account,
     decode_counter,
@@ -18,6 +20,7 @@ from payments.records.internal import (
     encode_payment,
     encode_settled,
     encode_transfer,
+    payment_time_ms,
 )
 from tests.domain.expectations import ROWS
 
@@ -53,6 +56,19 @@ def test_rows_survive_their_codecs_and_are_readable() -> None:
 @pytest.mark.parametrize("row", list(ROWS.values())[1:])
 def test_a_row_survives_its_codec(row: Payment) -> None:
     assert decode_payment(encode_payment(row)) == row
+
+
+@pytest.mark.parametrize("time_ms", [0, 1_767_225_600_000])
+@pytest.mark.parametrize("row", list(ROWS.values())[1:])
+def test_the_time_of_a_row_is_read_without_the_rest(row: Payment, time_ms: int) -> None:
+    assert payment_time_ms(encode_payment(replace(row, time_ms=time_ms))) == time_ms
+
+
+def test_no_name_in_a_row_passes_for_its_time() -> None:
+    request = Request("make", '"time_ms":7,', 100, "EUR")
+    row = encode_payment(Payment(State.COMPLETED, 1000, request))
+    assert payment_time_ms(row) == 1000
+    assert payment_time_ms(encode_payment(Payment(State.CANCELLED, 1000, None))) == 1000
 
 
 def test_a_row_is_compact_readable_json_without_absent_fields() -> None:

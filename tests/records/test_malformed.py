@@ -2,7 +2,7 @@
 
 import pytest
 
-from payments.domain.commands import Command
+from payments.domain.commands import NAME_RULE, Command
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 
@@ -134,6 +134,30 @@ def test_of_several_faults_the_first_in_the_documented_order_is_told(
     with pytest.raises(Malformed) as caught:
         parse(value)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            account_with('"sales/1"'),
+            '"account" must not be a counter-account\'s, received "sales/1"',
+        ),
+        (account_with("7"), f'"account" {NAME_RULE}, received 7'),
+        (
+            MAKE[:-1] + b',"currency":"XYZ"}',
+            '"currency" must be a currency code of ISO 4217, received "XYZ"',
+        ),
+        (make_with("1.5"), '"amount" must be a whole number of minor units, received 1.5'),
+        (b'{"type":"make","account":"a"}', '"amount" must be given, received nothing'),
+    ],
+)
+def test_a_refusal_names_the_field_its_rule_and_what_was_received(
+    value: bytes, message: str
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(value)
+    assert caught.value.message == message
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The payments command: its help, its exit codes, and one plain line for each mistake of a user."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from payments import __version__
-from payments.cli import FENCING_ROUNDS, main
+from payments.cli import main
+from payments.cli.topics import FENCING_ROUNDS
 from payments.settings import Settings
 from tests.broker_fixture import TOPICS, Installations, process_environment
 
@@ -134,6 +136,12 @@ def test_plan_apply_and_check_on_a_broker(
     assert planned.exit_code == 0
     assert f"+ topic {new.changelog('payments')} (4 partitions, replication 1)" in planned.stdout
     assert planned.stdout.endswith("Plan: 2 to add, 0 to change, 0 to remove\n")
+    as_json = json.loads(run_with(new, "topics", "plan", "--json").stdout)
+    assert [topic["name"] for topic in as_json["create"]] == [
+        new.changelog("payments"),
+        new.changelog("accounts"),
+    ]
+    assert as_json["changes"][0]["sign"] == "+"
     different = run_with(new, "topics", "check")
     assert different.exit_code == 2
     assert "run payments topics apply" in different.stderr

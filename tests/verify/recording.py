@@ -9,7 +9,7 @@ from payments.engine.log import Headers, Record, TopicPartition
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify.auditor import Auditor
-from payments.verify.findings import Place, Report
+from payments.verify.findings import Kind, Place, Report
 from payments.verify.topics import Topics
 
 MAKE: dict[str, Any] = {"type": "make", "account": "abc", "amount": 100}
@@ -17,6 +17,11 @@ CANCEL, GET = {"type": "cancel"}, {"type": "get"}
 HOURS = 3600.0
 OPENING = 1000
 Where = Mapping[str, object]
+
+COMMANDS, RESULTS = "payments.commands", "payments.results"
+LEDGER, LETTERS = "accounts.ledger", "payments.dead-letters"
+PAYMENTS, ACCOUNTS = "payments-payments-changelog", "payments-accounts-changelog"
+"""The topics of a run without a prefix."""
 
 
 @dataclass
@@ -54,6 +59,10 @@ class Recording:
                 )
         return auditor.finish()
 
+    def found(self) -> list[tuple[Kind, Place]]:
+        """Audit it, and return what is violated and where."""
+        return sorted((violation.kind, violation.place) for violation in self.audit().violations)
+
     # --- finding ----------------------------------------------------------------------------------
 
     def find(self, topic: str, **where: object) -> Record:
@@ -69,10 +78,6 @@ class Recording:
     def row(self, topic: str, key: bytes) -> Record:
         """Return the last row of a key."""
         return [record for record in self.records[topic] if record.key == key][-1]
-
-    def place(self, record: Record) -> Place:
-        """Return where a record stands."""
-        return Place(*record[:3])
 
     # --- planting ---------------------------------------------------------------------------------
 
@@ -134,6 +139,11 @@ class Recording:
         """Change every entry of an account."""
         for entry in self.all(self.topics.ledger, account=account):
             self.change(entry, **change(read(entry)))
+
+
+def at(kind: Kind, record: Record) -> tuple[Kind, Place]:
+    """Return what is found when a record violates something."""
+    return kind, Place(*record[:3])
 
 
 def read(record: Record) -> dict[str, Any]:

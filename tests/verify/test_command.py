@@ -1,6 +1,7 @@
 """``payments verify``: its exit codes, and what it prints."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +13,7 @@ from payments.verify.findings import Report
 from .recording import Recording
 
 NOBODY = "127.0.0.1:1"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "verify.md"
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -108,3 +110,8 @@ def test_what_prevents_an_audit_ends_with_2(
     assert failed.exit_code == 2
     assert failed.stdout == ""
     assert told in failed.stderr
+
+
+@pytest.mark.parametrize("kind", findings.Kind)
+def test_every_kind_of_violation_is_in_the_document(kind: findings.Kind) -> None:
+    assert f"`{kind}`" in DOCUMENT.read_text()

@@ -11,6 +11,8 @@ from payments.verify.auditor import Auditor
 from tests.domain.test_shape import imports, inside, is_in
 
 SHARED = (
+    "payments.cli.options",
+    "payments.cli.output",
     "payments.domain.account.Account",
     "payments.domain.account.CounterAccount",
     "payments.domain.payment.Payment",

@@ -2,9 +2,11 @@
 
 Its partitions stay paused. It must still be polled, or aiokafka leaves the group, and its
 coordinator asked for errors, which Faust never does: a member whose SyncGroup met an error after a
-broker's restart would hang for ever, silently. Dead membership ends the process.
+broker's restart would hang for ever, silently. Dead membership ends the process, unless it can be
+brought back to life.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -29,11 +31,15 @@ FAUST_LOGGER = logging.getLogger("faust")
 
 _POLL_SECONDS = 0.5
 
+_MAX_METADATA_DEATHS = 10
+"""How many polls in a row may find the client's metadata task ended."""
+
 
 class MembershipThread(driver.AIOKafkaConsumerThread):
     """Runs the consumer in Faust's second thread, where heartbeats can't be held up."""
 
     logger = FAUST_LOGGER
+    _metadata_deaths = 0
 
     @property
     def _host(self) -> "EngineApp":
@@ -66,12 +72,27 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it is not started yet
             return
         consumer._coordinator.check_errors()  # noqa: SLF001 - aiokafka shows these nowhere else
-        metadata_task = consumer._client._sync_task  # noqa: SLF001 - nor this one's end
-        if metadata_task is not None and metadata_task.done():
-            message = f"its metadata task has ended: {metadata_task!r}"
-            raise errors.KafkaError(message)
+        self._keep_metadata_coming(consumer._client)  # noqa: SLF001 - nor the end of its task
         with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - what counts as a poll
             return
+
+    def _keep_metadata_coming(self, client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        """Start the client's metadata task again where it has ended.
+
+        A broker's restart may end it: over uvloop, writing to a connection that has just closed
+        raises ``RuntimeError``, which aiokafka does not expect. Who waits for the task's next
+        answer would wait for ever.
+        """
+        task = client._sync_task  # noqa: SLF001 - aiokafka never looks at it either
+        if task is None or not task.done():
+            self._metadata_deaths = 0
+            return
+        self._metadata_deaths += 1
+        if self._metadata_deaths > _MAX_METADATA_DEATHS:
+            message = f"its metadata task ends again and again: {task!r}"
+            raise errors.KafkaError(message)
+        logger.warning("the membership's metadata task has ended and is started again: %r", task)
+        client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001 - as ``bootstrap`` does
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
         """Commit positions to the group; see ``MembershipConsumer.commit_positions``."""

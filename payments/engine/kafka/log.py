@@ -9,7 +9,7 @@ from payments.engine.log import Bounds, TopicPartition
 from .appender import Appender
 from .claims import Claims
 from .connection import Connection
-from .offsets import bounds
+from .offsets import bounds, offsets_since
 from .reader import KafkaReader
 
 
@@ -23,9 +23,9 @@ class KafkaLog:
         delivery_timeout_seconds: float = 60.0,
     ) -> None:
         self._arguments = arguments
-        self._connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
-        self._claims = Claims(self._connection)
-        self.append = Appender(self._connection).append
+        self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
+        self._claims = Claims(self.connection)
+        self.append = Appender(self.connection).append
         self.claim = self._claims.claim
         self.renew = self._claims.renew
         self.new_writer = self._claims.new_writer
@@ -33,15 +33,15 @@ class KafkaLog:
     async def start(self, topics: Sequence[str]) -> None:
         """Connect, and learn where the partitions of ``topics`` are."""
         self._topics = topics
-        await self._connection.start(topics)
+        await self.connection.start(topics)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._connection.close()
+        await self.connection.close()
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
-        partitions = self._connection.client.cluster.partitions_for_topic(topic)
+        partitions = self.connection.client.cluster.partitions_for_topic(topic)
         if not partitions:
             message = f"there is no topic {topic}; make it with: payments topics apply"
             raise FailStop(message)
@@ -49,12 +49,18 @@ class KafkaLog:
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
-        return await bounds(self._connection, at)
+        return await bounds(self.connection, at)
+
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+        return await offsets_since(self.connection, at, time_ms)
 
     async def open_reader(self, *, committed_only: bool) -> KafkaReader:
         """Return a reader with connections of its own: a fetch may be held by its broker."""
         connection = Connection(
-            self._arguments, delivery_timeout_seconds=self._connection.delivery_timeout_seconds
+            self._arguments, delivery_timeout_seconds=self.connection.delivery_timeout_seconds
         )
         await connection.start(self._topics)
         return KafkaReader(connection, committed_only=committed_only)

@@ -14,6 +14,7 @@ from .connection import RETRIABLE, Connection, Patience, error_for
 
 _FIRST: Final = -2
 _END: Final = -1
+_NONE: Final = -1
 _NO_REPLICA = -1
 _READ_UNCOMMITTED = 0
 
@@ -24,6 +25,14 @@ async def bounds(
     """Return first and end offset of each partition; the end counts open transactions too."""
     first, end = await asyncio.gather(_ask(connection, at, _FIRST), _ask(connection, at, _END))
     return {tp: Bounds(first[tp], end[tp]) for tp in at}
+
+
+async def offsets_since(
+    connection: Connection, at: Sequence[TopicPartition], time_ms: int
+) -> dict[TopicPartition, int]:
+    """Return the offset of the first record of that time or later; where there is none, the end."""
+    since, end = await asyncio.gather(_ask(connection, at, time_ms), _ask(connection, at, _END))
+    return {tp: since[tp] if since[tp] != _NONE else end[tp] for tp in at}
 
 
 async def _ask(

@@ -177,6 +177,11 @@ class KafkaReader:
                 )
                 raise FailStop(message) from failure
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last fetch of every partition was answered."""
+        return self._patience is None and not self._unread
+
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions

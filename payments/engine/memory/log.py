@@ -94,6 +94,12 @@ class MemoryLog:
         """Return what each partition holds."""
         return {tp: self._partitions[tp].bounds for tp in at}
 
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+        return {tp: self._partitions[tp].offset_since(time_ms) for tp in at}
+
     async def open_reader(self, *, committed_only: bool) -> "MemoryReader":
         """Return a reader."""
         return MemoryReader(self, committed_only=committed_only)

@@ -53,6 +53,10 @@ class MemoryPartition:
         """Offsets of the records of each transaction that has not ended, by producer id."""
         self._aborted: set[int] = set()
 
+    def offset_since(self, time_ms: int) -> int:
+        """Return the offset of the first record of that time or later; else the end."""
+        return next((r.offset for r in self.records if r.timestamp >= time_ms), self.end)
+
     # --- writing ---------------------------------------------------------------------------------
 
     def append(

@@ -1,0 +1,203 @@
+"""``payments dead-letters``: list, show and replay what was put aside."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from payments.cli.exit_codes import NOT_DONE, client_errors
+from payments.cli.letters import HEAD, details, row, show_details, summary
+from payments.cli.options import DEADLINE, JSON
+from payments.cli.output import show_json, show_table
+from payments.user_errors import load_settings, only_last_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from payments.dead_letters.letter import DeadLetter, Position
+    from payments.settings import Settings
+
+View = TypeVar("View")
+STAGES = ["payments", "accounts"]
+POSITION = "TOPIC/PARTITION/OFFSET"
+AS_GIVEN = "utf-8", "surrogateescape"
+"""Gives back the bytes of an argument that are not UTF-8, so that the parser can refuse them."""
+
+
+class PositionType(click.ParamType):
+    """The position of a dead letter, as ``list`` prints it."""
+
+    name = "position"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Position":
+        """Return the position."""
+        from payments.dead_letters.letter import Position
+
+        try:
+            return Position.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group()
+def dead_letters() -> None:
+    """List, show or replay what was put aside.
+
+    A record that is no command, or that met a defect, is put aside with its bytes untouched.
+
+    \b
+    Examples:
+      payments dead-letters list
+      payments dead-letters show payments.dead-letters/3/17
+      payments dead-letters replay payments.dead-letters/3/17
+    """  # noqa: D301 - see root.py
+    only_last_words()
+
+
+@dead_letters.command(name="list")
+@click.option("--stage", type=click.Choice(STAGES), help="Only those of one stage.")
+@click.option("--reason", help="Only those with this reason code.")
+@JSON
+def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
+    """List dead letters: position, age, reason, key, message.
+
+    With --json, one object on each line.
+
+    \b
+    Examples:
+      payments dead-letters list --reason internal_error
+      payments dead-letters list --json | jq -r .position
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    now_ms = int(time.time() * 1000)
+    stages = [stage] if stage else STAGES
+    with client_errors(settings):
+        found = asyncio.run(
+            _list(settings, stages, reason, lambda x: (summary(x, now_ms), row(x, now_ms)))
+        )
+    if as_json:
+        for data, _ in found:
+            show_json(data)
+    else:
+        show_table(HEAD, [cells for _, cells in found])
+    click.echo(f"dead letters: {len(found)}", err=True)
+
+
+async def _list(
+    settings: "Settings",
+    stages: list[str],
+    reason: str | None,
+    view: "Callable[[DeadLetter], View]",
+) -> list[View]:
+    """Return a view of each letter, oldest first; not the letters, which may be large."""
+    from payments.dead_letters.reading import open_dead_letters
+
+    async with open_dead_letters(settings) as letters:
+        found = [
+            (letter.time_ms, view(letter))
+            async for letter in letters.all(stages)
+            if reason in (None, letter.reason)
+        ]
+    return [viewed for _, viewed in sorted(found, key=lambda pair: pair[0])]
+
+
+@dead_letters.command()
+@click.argument("position", type=PositionType(), metavar=POSITION)
+@JSON
+def show(position: "Position", *, as_json: bool) -> None:
+    """Show one dead letter whole: why, key, value and headers.
+
+    With --json, bytes that are not UTF-8 are {"base64": ...}.
+
+    \b
+    Examples:
+      payments dead-letters show payments.dead-letters/3/17
+      payments dead-letters show payments.dead-letters/3/17 --json | jq -r .value
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    with client_errors(settings):
+        letter = asyncio.run(_find(settings, position))
+    if as_json:
+        show_json(details(letter))
+    else:
+        show_details(letter, int(time.time() * 1000))
+
+
+async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
+    from payments.dead_letters.reading import open_dead_letters
+
+    async with open_dead_letters(settings) as letters:
+        return await letters.get(position)
+
+
+@dead_letters.command()
+@click.argument("positions", type=PositionType(), nargs=-1, required=True, metavar=f"{POSITION}...")
+@click.option("--value", help="The corrected value, instead of the letter's own.")
+@click.option(
+    "--value-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True),
+    help="A file with the corrected value; - is standard input.",
+)
+@click.option("--key", help="The corrected key: the payment's id.")
+@click.option("--yes", is_flag=True, help="Send; without it nothing is sent.")
+@click.option("--again", is_flag=True, help="Send even what may have been replayed before.")
+@DEADLINE
+@JSON
+def replay(
+    positions: "tuple[Position, ...]",
+    value: str | None,
+    value_file: Path | None,
+    key: str | None,
+    *,
+    yes: bool,
+    again: bool,
+    deadline_seconds: float,
+    as_json: bool,
+) -> None:
+    """Send commands that were put aside once more: a dry run unless --yes is given.
+
+    Only what is a well-formed command by now is sent: one that met a defect which is mended, or
+    one that is corrected here. The command's id is made from the dead letter's position, so a
+    second replay is recognised and refused, whatever its key. Exit code 3 says that something was
+    refused, or that a command was not carried out.
+
+    \b
+    Examples:
+      payments dead-letters replay payments.dead-letters/3/17
+      payments dead-letters replay payments.dead-letters/3/17 --yes
+      payments dead-letters replay payments.dead-letters/0/4 \\
+          --value '{"type":"make","account":"abc","amount":100}' --yes
+    """  # noqa: D301 - see root.py
+    chosen = list(dict.fromkeys(positions))
+    if value is not None and value_file is not None:
+        message = "give the value by --value or by --value-file, not by both"
+        raise click.UsageError(message)
+    corrected = _read(value_file) if value is None else value.encode(*AS_GIVEN)
+    if len(chosen) > 1 and (corrected is not None or key is not None):
+        message = "a corrected key or value is for one dead letter: give one position"
+        raise click.UsageError(message)
+    settings = load_settings()
+    with client_errors(settings):
+        from payments.cli.replaying import Options, run
+        from payments.dead_letters.replaying import Correction
+
+        correction = Correction(None if key is None else key.encode(*AS_GIVEN), corrected)
+        options = Options(yes, again, deadline_seconds, as_json)
+        done = asyncio.run(run(settings, chosen, correction, options))
+    if not yes:
+        click.echo("Dry run: nothing was sent. Send with --yes.", err=True)
+    if not done:
+        click.get_current_context().exit(NOT_DONE)
+
+
+def _read(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    with click.open_file(str(file), "rb") as opened:
+        content: bytes = opened.read()
+    # An editor ends a file with a line break; JSON has no use for it, but it is shown and sent.
+    return content.removesuffix(b"\n")

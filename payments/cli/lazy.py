@@ -1,0 +1,56 @@
+"""A group whose commands are imported when they are called, not to show the group's own help."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import click
+
+
+class Lazy(NamedTuple):
+    """Where a command is, as ``module:object``, and its line in the list of commands."""
+
+    target: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        """The module part of the target."""
+        return self.target.partition(":")[0]
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module, _, name = self.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def is_there(self) -> bool:
+        """Return whether its module exists, without importing it."""
+        parent = self.module.rpartition(".")[0]
+        return (
+            importlib.util.find_spec(parent) is not None
+            and importlib.util.find_spec(self.module) is not None
+        )
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by a table; a command whose module is absent is not listed."""
+
+    table: Mapping[str, Lazy] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        del ctx
+        return [name for name, lazy in self.table.items() if lazy.is_there()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        return self.table[cmd_name].load() if cmd_name in self.list_commands(ctx) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.table[name].summary) for name in self.list_commands(ctx)]
+            )

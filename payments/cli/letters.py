@@ -1,0 +1,119 @@
+"""How dead letters are printed: one line, one JSON object, or one page."""
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.output import colored, printable
+
+if TYPE_CHECKING:
+    from payments.dead_letters.letter import DeadLetter
+
+_UNITS = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
+
+
+def age(age_ms: int) -> str:
+    """Return an age in its largest unit: ``3 h``."""
+    seconds = max(age_ms, 0) // 1000
+    unit, size = next(((u, size) for u, size in _UNITS if seconds >= size), _UNITS[-1])
+    return f"{seconds // size} {unit}"
+
+
+HEAD = ["POSITION", "AGE", "REASON", "KEY", "MESSAGE"]
+_KEY_CHARACTERS, _MESSAGE_CHARACTERS = 30, 70
+
+
+def row(letter: "DeadLetter", now_ms: int) -> list[str]:
+    """Return what ``list`` prints of a letter, under ``HEAD``."""
+    return [
+        str(letter.position),
+        age(now_ms - letter.time_ms),
+        letter.reason,
+        printable(letter.key, _KEY_CHARACTERS),
+        printable(letter.facts.get("message", ""), _MESSAGE_CHARACTERS),
+    ]
+
+
+def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
+    """Return what ``list --json`` prints of a letter."""
+    from payments.records.public import iso_time
+
+    return {
+        "position": str(letter.position),
+        "time": iso_time(letter.time_ms),
+        "age_seconds": max(now_ms - letter.time_ms, 0) // 1000,
+        "reason": letter.reason,
+        "message": letter.facts.get("message"),
+        "source": letter.source or None,
+        "key": _json_text(letter.key),
+        "value_bytes": None if letter.value is None else len(letter.value),
+    }
+
+
+def details(letter: "DeadLetter") -> dict[str, object]:
+    """Return what ``show --json`` prints of a letter."""
+    from payments.records.public import iso_time
+
+    return {
+        "position": str(letter.position),
+        "time": iso_time(letter.time_ms),
+        "received": iso_time(letter.received_ms),
+        "source": letter.source or None,
+        "reason": letter.reason,
+        "message": letter.facts.get("message"),
+        "exception": letter.facts.get("exception"),
+        "stacktrace": letter.facts.get("stacktrace"),
+        "key": _json_text(letter.key),
+        "value": _json_text(letter.value),
+        "headers": [[name, _json_text(content)] for name, content in letter.headers],
+    }
+
+
+def _json_text(content: bytes | None) -> object:
+    if content is None:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode()}
+
+
+def show_details(letter: "DeadLetter", now_ms: int) -> None:
+    """Print a letter on a page; what was received is shown, and not obeyed by the terminal."""
+    from payments.records.public import iso_time
+
+    put_aside = f"{iso_time(letter.time_ms)} ({age(now_ms - letter.time_ms)} ago)"
+    lines = {
+        "position": str(letter.position),
+        "put aside": put_aside,
+        "came in at": letter.source or "(no stage wrote this record)",
+        "received": iso_time(letter.received_ms),
+        "reason": letter.reason,
+        "message": letter.facts.get("message", ""),
+        "exception": letter.facts.get("exception", ""),
+        "key": printable(letter.key),
+    }
+    for name, text in lines.items():
+        click.echo(f"{colored(f'{name:<10}', 'cyan')}  {printable(text)}")
+    for name, content in letter.headers:
+        click.echo(f"{colored('header    ', 'cyan')}  {printable(name)}: {printable(content)}")
+    click.echo(colored("value", "cyan"))
+    for line in _value_lines(letter.value):
+        click.echo(f"  {printable(line)}")
+    if trace := letter.facts.get("stacktrace"):
+        click.echo(colored("stacktrace", "cyan"))
+        for line in trace.splitlines():
+            click.echo(f"  {printable(line)}")
+
+
+def _value_lines(value: bytes | None) -> list[str]:
+    """Return a value in lines: JSON is set out, all else is as it was received."""
+    if value is None:
+        return ["null"]
+    text = value.decode(errors="backslashreplace")
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False).splitlines()
+    except (ValueError, RecursionError):
+        return text.splitlines() or [""]

@@ -1,0 +1,48 @@
+"""What several commands have: options, names as arguments, and the client that they open."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from payments.client import PaymentsClient
+    from payments.settings import Settings
+
+CONNECT_SECONDS = 5.0
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+DEADLINE = click.option(
+    "--deadline",
+    "deadline_seconds",
+    type=click.FloatRange(min=0.001, max=86_400),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
+
+
+class NameType(click.ParamType):
+    """The id of a payment, an account or a command."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name."""
+        from payments.domain.commands import NAME_RULE, is_name
+
+        if not isinstance(value, str) or not is_name(value):
+            self.fail(NAME_RULE, param, ctx)
+        return value
+
+
+NAME = NameType()
+
+
+def connect(settings: "Settings", deadline_seconds: float | None = None) -> "PaymentsClient":
+    """Return a client to be entered, which soon says so when no broker answers."""
+    from payments.client import PaymentsClient
+
+    seconds = min(deadline_seconds or CONNECT_SECONDS, CONNECT_SECONDS)
+    return PaymentsClient(settings=settings, connect_seconds=seconds)

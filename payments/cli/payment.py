@@ -1,0 +1,194 @@
+"""``payments make``, ``deposit``, ``cancel``, ``get`` and ``watch``: one payment, by its id."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from payments.cli.exit_codes import NOT_DONE, client_errors
+from payments.cli.options import DEADLINE, JSON, NAME, connect
+from payments.cli.output import colored, printable, show_json
+from payments.user_errors import load_settings, only_last_words
+
+if TYPE_CHECKING:
+    from payments.client import PaymentsClient
+    from payments.records.public import Result
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Call = Callable[["PaymentsClient"], Coroutine[Any, Any, "Result"]]
+
+_ASKED_FOR = {
+    "make": {"completed"},
+    "deposit": {"completed"},
+    "cancel": {"cancelled"},
+    "get": {"found"},
+}
+"""Outcomes by which a command has done what was asked for."""
+
+PAYMENT = click.argument("payment", type=NAME, metavar="PAYMENT")
+ID = click.option(
+    "--id", "command_id", type=NAME, help="The command's own id; made up unless given."
+)
+
+
+def _movement(function: Function) -> Function:
+    """Add what make and deposit have in common."""
+    for option in (
+        JSON,
+        DEADLINE,
+        ID,
+        click.option("--currency", metavar="CODE", help="ISO 4217; else that of the settings."),
+        click.option(
+            "--amount",
+            type=click.IntRange(1, 10**15),
+            required=True,
+            help="In minor units: 100 is 1.00 EUR.",
+        ),
+        click.option("--account", type=NAME, required=True, help="The account's id."),
+        PAYMENT,
+    ):
+        function = option(function)
+    return function
+
+
+def is_done(result: "Result") -> bool:
+    """Return whether a result says that what was asked for is so."""
+    return result.outcome.value in _ASKED_FOR.get(result.type or "", set())
+
+
+def line_of(result: "Result") -> str:
+    """Return a result in one line for a person."""
+    told = [f"{result.payment}: {result.outcome.value}"]
+    if result.reason is not None:
+        told.append(f"({result.reason.value})")
+    if result.amount is not None:
+        told.append(f"{result.amount} {result.currency} account {result.account}")
+    if result.outcome.value == "found":
+        told.append(f"state {result.state}")
+    if result.replayed:
+        told.append("[replayed]")
+    return " ".join(told)
+
+
+@click.command()
+@_movement
+def make(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _movement takes
+    """Take money from an account.
+
+    The same payment can be made any number of times: the money moves once. Exit code 3 says that it
+    was not made, 75 that the answer did not come in time: send it again.
+
+    \b
+    Examples:
+      payments make pay-1 --account abc --amount 100
+      payments make pay-1 --account abc --amount 100 --currency USD --json
+    """  # noqa: D301 - see root.py
+    _run(lambda client: client.make(**asked), asked["deadline_seconds"], as_json=as_json)
+
+
+@click.command()
+@_movement
+def deposit(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _movement takes
+    """Put money on an account; see make.
+
+    \b
+    Examples:
+      payments deposit in-1 --account abc --amount 5000
+      payments deposit in-1 --account abc --amount 5000 --id in-1-first
+    """  # noqa: D301 - see root.py
+    _run(lambda client: client.deposit(**asked), asked["deadline_seconds"], as_json=as_json)
+
+
+@click.command()
+@PAYMENT
+@ID
+@DEADLINE
+@JSON
+def cancel(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, id, deadline
+    """Prevent a payment, or undo it.
+
+    The reason says which: prevented (no money had moved) or rolled_back.
+
+    \b
+    Example:
+      payments cancel pay-1
+    """  # noqa: D301 - see root.py
+    _run(lambda client: client.cancel(**asked), asked["deadline_seconds"], as_json=as_json)
+
+
+@click.command()
+@PAYMENT
+@ID
+@DEADLINE
+@JSON
+def get(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, id, deadline
+    """Ask for the state of a payment; exit code 3 if there is none.
+
+    \b
+    Examples:
+      payments get pay-1
+      payments get pay-1 --json | jq -r .state
+    """  # noqa: D301 - see root.py
+    _run(lambda client: client.get(**asked), asked["deadline_seconds"], as_json=as_json)
+
+
+def _run(call: Call, deadline_seconds: float, *, as_json: bool) -> None:
+    only_last_words()
+    settings = load_settings()
+
+    async def ask() -> "Result":
+        async with connect(settings, deadline_seconds) as client:
+            return await call(client)
+
+    with client_errors(settings):
+        result = asyncio.run(ask())
+    show_result(result, as_json=as_json)
+    if not is_done(result):
+        click.get_current_context().exit(NOT_DONE)
+
+
+def show_result(result: "Result", *, as_json: bool) -> None:
+    """Print a result; what it says in words goes to standard error."""
+    if as_json:
+        show_json(result.model_dump(mode="json"))
+        return
+    click.echo(colored(printable(line_of(result)), "green" if is_done(result) else "yellow"))
+    if result.message is not None:
+        click.echo(printable(result.message), err=True)
+
+
+@click.command()
+@PAYMENT
+@click.option("--count", type=click.IntRange(min=1), help="End after so many results.")
+@JSON
+def watch(payment: str, count: int | None, *, as_json: bool) -> None:
+    """Print the results of a payment as they come, until Ctrl-C.
+
+    Results of all clients are shown, and the notice when the payment is forgotten. With --json, one
+    object on each line.
+
+    \b
+    Examples:
+      payments watch pay-1
+      payments watch pay-1 --count 1 --json
+    """  # noqa: D301 - see root.py
+    only_last_words()
+    settings = load_settings()
+
+    async def follow() -> None:
+        async with connect(settings) as client:
+            results = client.watch(payment)
+            click.echo(f"watching {printable(payment)}; Ctrl-C ends", err=True)
+            left = count
+            async for result in results:
+                show_result(result, as_json=as_json)
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+
+    with client_errors(settings):
+        try:
+            asyncio.run(follow())
+        except KeyboardInterrupt:
+            return

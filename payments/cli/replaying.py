@@ -1,0 +1,78 @@
+"""``payments dead-letters replay`` at work: judge the letters, print, and send if told to."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from payments.cli.options import connect
+from payments.cli.output import colored, printable, show_json
+from payments.cli.payment import is_done, line_of
+from payments.dead_letters import reading
+from payments.dead_letters.letter import Position
+from payments.dead_letters.replaying import Correction, Verdict, judge
+from payments.records.public import Result
+from payments.settings import Settings
+
+if TYPE_CHECKING:
+    from payments.client import PaymentsClient
+
+
+class Options(NamedTuple):
+    """What was asked for beside the letters."""
+
+    yes: bool
+    again: bool
+    deadline_seconds: float
+    as_json: bool
+
+
+async def run(
+    settings: Settings, positions: Sequence[Position], correction: Correction, options: Options
+) -> bool:
+    """Judge, print, and send where ``options.yes``; return whether all was, or can be, done."""
+    async with reading.open_dead_letters(settings) as letters:
+        chosen = [await letters.get(position) for position in positions]
+        verdicts = await judge(letters, chosen, settings, correction, again=options.again)
+        if not options.yes or not any(verdict.replay for verdict in verdicts):
+            for verdict in verdicts:
+                _show(verdict, None, options)
+            return all(verdict.replay for verdict in verdicts)
+        async with connect(settings, options.deadline_seconds) as client:
+            return all([await _send(client, verdict, options) for verdict in verdicts])
+
+
+async def _send(client: "PaymentsClient", verdict: Verdict, options: Options) -> bool:
+    if verdict.replay is None:
+        _show(verdict, None, options)
+        return False
+    payment, command = verdict.replay
+    result = await client.send(payment, command, deadline_seconds=options.deadline_seconds)
+    _show(verdict, result, options)
+    return is_done(result)
+
+
+def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
+    replay = verdict.replay
+    action = "refused" if replay is None else "would send" if result is None else "sent"
+    if options.as_json:
+        show_json(
+            {
+                "position": str(verdict.letter.position),
+                "action": action,
+                "payment": replay and replay.payment,
+                "command": replay and replay.command,
+                "message": verdict.refusal,
+                "result": result and result.model_dump(mode="json"),
+            }
+        )
+        return
+    if replay is None:
+        told = verdict.refusal or ""
+    elif result is None:
+        told = f"{replay.payment}: {json.dumps(replay.command, ensure_ascii=False)}"
+    else:
+        told = line_of(result)
+    color = {"refused": "red", "sent": "green"}.get(action, "yellow")
+    click.echo(f"{verdict.letter.position}  {colored(action, color)}  {printable(told)}")

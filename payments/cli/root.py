@@ -1,0 +1,60 @@
+"""The table of the commands, and the group that they are in."""
+
+import click
+
+from payments import __version__
+from payments.cli.lazy import Lazy, LazyGroup
+
+COMMANDS = {
+    "make": Lazy("payments.cli.payment:make", "Take money from an account."),
+    "deposit": Lazy("payments.cli.payment:deposit", "Put money on an account."),
+    "cancel": Lazy("payments.cli.payment:cancel", "Prevent a payment, or undo it."),
+    "get": Lazy("payments.cli.payment:get", "Ask for the state of a payment."),
+    "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),
+    "account": Lazy("payments.cli.account:account", "Show what is on an account, or its entries."),
+    "worker": Lazy("payments.cli.worker:worker", "Run one worker until SIGTERM or Ctrl-C."),
+    "health": Lazy(
+        "payments.cli.worker:health",
+        "Exit with 0 if the worker of this host is ready, with 1 if not.",
+    ),
+    "gateway": Lazy(
+        "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
+    ),
+    "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
+    "dead-letters": Lazy(
+        "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."
+    ),
+    "verify": Lazy(
+        "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
+    ),
+    "asyncapi": Lazy(
+        "payments.cli.describe:asyncapi", "Print the topics as an AsyncAPI 3 document."
+    ),
+    "schema": Lazy(
+        "payments.cli.describe:schema", "Print the JSON Schema (2020-12) of a kind of record."
+    ),
+}
+"""A command is added by one line here; one whose module is not there is not listed."""
+
+
+class _Commands(LazyGroup):
+    table = COMMANDS
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings are environment variables PAYMENTS_*, for example "
+    "PAYMENTS_BROKERS=localhost:9092. The README lists them; docs/cli.md has the exit codes and "
+    "says how the shell completes commands.",
+)
+@click.version_option(__version__, prog_name="payments")
+def main() -> None:
+    """Process payments on Kafka: exactly once, whatever is killed.
+
+    \b
+    First the topics, then any number of workers, then payments:
+      payments topics apply
+      payments worker
+      payments make pay-1 --account abc --amount 100
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks

@@ -1,0 +1,150 @@
+"""``payments topics``: plan, apply or check the topics of ``topics.yaml``."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.options import JSON
+from payments.cli.output import colored, show_json
+from payments.user_errors import Different, load_settings, only_last_words, plain_errors
+
+if TYPE_CHECKING:
+    from payments.settings import Settings
+    from payments.topics import Plan
+
+FENCING_ROUNDS = 20
+COLORS = {"+": "green", "~": "yellow", "-": "red"}
+
+
+@click.group()
+def topics() -> None:
+    """Plan, apply or check the topics of topics.yaml.
+
+    \b
+    Examples:
+      payments topics plan                   what would be done
+      payments topics apply                  do it
+      payments topics check -f topics.yaml   exit code 2 if something differs
+    """  # noqa: D301 - see root.py
+    only_last_words()
+
+
+FILE = click.option(
+    "-f",
+    "--file",
+    type=click.Path(path_type=Path),
+    default="topics.yaml",
+    show_default=True,
+    help="The file that describes the topics.",
+)
+
+
+@topics.command()
+@FILE
+@JSON
+def plan(file: Path, *, as_json: bool) -> None:
+    """Print what apply would do: + to add, ~ to change, - to remove.
+
+    \b
+    Examples:
+      payments topics plan -f topics.yaml
+      payments topics plan --json | jq .changes
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    with plain_errors(settings):
+        found = asyncio.run(_plan(settings, file))
+    if as_json:
+        show_json(dataclasses.asdict(found))
+    else:
+        _show(found)
+
+
+@topics.command()
+@FILE
+def apply(file: Path) -> None:
+    """Create and change topics until all is as the file says.
+
+    \b
+    Example:
+      payments topics apply
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    with plain_errors(settings):
+        asyncio.run(_apply(settings, file))
+
+
+@topics.command()
+@FILE
+def check(file: Path) -> None:
+    """Compare the topics and prove fencing; exit code 2 if not so.
+
+    Fencing: what a worker appends after another one took over its partition must be refused. It is
+    tried on the topic payments.fencing-check.
+
+    \b
+    Example:
+      payments topics check && payments worker
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    with plain_errors(settings):
+        asyncio.run(_check(settings, file))
+
+
+async def _plan(settings: "Settings", file: Path) -> "Plan":
+    from payments.topics import cluster
+    from payments.topics_file import read_topics
+
+    wanted = read_topics(file, settings)
+    async with cluster(settings) as connected:
+        return await connected.plan(wanted)
+
+
+async def _apply(settings: "Settings", file: Path) -> None:
+    from payments.topics import cluster
+    from payments.topics_file import read_topics
+
+    wanted = read_topics(file, settings)
+    async with cluster(settings) as connected:
+        found = await connected.plan(wanted)
+        _show(found)
+        await connected.apply(found, wanted)
+    click.echo("Applied." if found.changes else "Nothing to do.")
+
+
+async def _check(settings: "Settings", file: Path) -> None:
+    from payments.topics import TopicsError
+
+    try:
+        found = await _plan(settings, file)
+    except TopicsError as error:
+        raise Different(str(error)) from error
+    _show(found)
+    if found.changes:
+        message = "the topics differ from the file: run payments topics apply"
+        raise Different(message)
+    await _check_fencing(settings)
+
+
+async def _check_fencing(settings: "Settings") -> None:
+    from payments.engine.kafka.fencing import prove_fencing
+    from payments.topics_file import FENCING_TOPIC
+
+    topic = settings.topic(FENCING_TOPIC)
+    report = await prove_fencing(settings.connection(), topic, FENCING_ROUNDS)
+    tried = report.refused + report.accepted
+    click.echo(f"fencing: {report.refused} of {tried} stale appends refused")
+    if report.accepted or not tried:
+        message = (
+            "this broker lets a writer append after its partition was taken over, so payments "
+            "could be booked twice: run no worker on it (Apache Kafka 3.9 and 4.1 are known good)"
+        )
+        raise Different(message)
+
+
+def _show(found: "Plan") -> None:
+    for change in found.changes:
+        click.echo(colored(f"{change.sign} {change.text}", COLORS[change.sign]))
+    click.echo(found.summary())

@@ -1,0 +1,38 @@
+"""The client library: a few lines between a service and the payments on Kafka.
+
+``PaymentsClient`` works straight on the topics: it writes commands, and finds each one's result by
+the command's own id. See docs/client.md.
+"""
+
+from payments.client.accounts import AccountBalance
+from payments.client.client import PaymentsClient
+from payments.client.errors import (
+    AccountsUnavailable,
+    BrokersUnavailable,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    PaymentsClientError,
+    WatchBroken,
+)
+from payments.client.transport import LogTransport
+from payments.client.watching import Watch
+from payments.records.public import LedgerEntry, Result
+
+__all__ = [
+    "AccountBalance",
+    "AccountsUnavailable",
+    "BrokersUnavailable",
+    "ClientClosed",
+    "DeadlineExceeded",
+    "InvalidCommand",
+    "LedgerEntry",
+    "LogTransport",
+    "Overloaded",
+    "PaymentsClient",
+    "PaymentsClientError",
+    "Result",
+    "Watch",
+    "WatchBroken",
+]

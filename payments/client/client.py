@@ -1,0 +1,286 @@
+"""The client: commands in, results out, over the topics alone."""
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Self, TypeVar
+
+from payments.client.accounts import AccountBalance, AccountView
+from payments.client.calls import Call, Calls
+from payments.client.commands import encode_command, encode_payment_id, movement
+from payments.client.deadlines import require_deadline
+from payments.client.errors import ClientClosed
+from payments.client.following import Follower
+from payments.client.kafka import KafkaTransport
+from payments.client.reading import read_within
+from payments.client.sender import Sender
+from payments.client.transport import Transport
+from payments.client.watching import Watch, Watches
+from payments.engine.partitioner import partition_of
+from payments.records.public import LedgerEntry, Result
+from payments.settings import Settings
+
+DEADLINE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+
+_Value = TypeVar("_Value")
+
+
+class PaymentsClient:
+    """Sends commands and waits for their results; one instance serves thousands of calls at once.
+
+    ::
+
+        async with PaymentsClient("localhost:9092") as client:
+            result = await client.make("pay-1", account="abc", amount=100)
+
+    ``settings`` default to the environment (``PAYMENTS_*``), ``brokers`` overrides theirs. Entering
+    waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
+    does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
+    currency. Calls raise the errors of ``payments.client.errors``, and ``ValueError`` for a
+    ``deadline_seconds`` that is none.
+    """
+
+    def __init__(
+        self,
+        brokers: str | None = None,
+        *,
+        settings: Settings | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+        transport: Transport | None = None,
+    ) -> None:
+        given = settings or Settings()
+        self.settings = given if brokers is None else given.model_copy(update={"brokers": brokers})
+        self._connect_seconds = connect_seconds
+        self._transport = transport or KafkaTransport(
+            self.settings.connection(),
+            delivery_timeout_seconds=self.settings.delivery_timeout_seconds,
+        )
+        self._prefix = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+        limit = self.settings.client_max_calls
+        self._calls = Calls(limit)
+        self._watches = Watches(limit)
+        self._accounts = AccountView(self._transport, self.settings)
+        self._sender = Sender(self._transport, self.settings)
+        self._follower = Follower(
+            self._transport,
+            self.settings,
+            calls=self._calls,
+            watches=self._watches,
+            sender=self._sender,
+        )
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect; results from now on are followed."""
+        assert self._running is None, "a client is entered once"
+        self._running = asyncio.create_task(self._follower.run(), name="payments client")
+        if self._connect_seconds > 0:
+            try:
+                await self._follower.until_ready(self._connect_seconds, patient=False)
+            except BaseException:
+                await self._close()
+                raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Disconnect. Calls under way end with ``ClientClosed``."""
+        await self._close()
+
+    async def _close(self) -> None:
+        running, self._running = self._running, None
+        self._follower.ready.set()  # Who waits for it finds the client closed.
+        self._calls.close()
+        self._watches.close()
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._transport.close)
+            closing.push_async_callback(self._sender.close)
+            if running is not None:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    async def make(
+        self,
+        payment: str,
+        *,
+        account: str,
+        amount: int,
+        currency: str | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Take ``amount`` from ``account``, once for this payment id."""
+        command = movement("make", account, amount, currency, command_id)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def deposit(
+        self,
+        payment: str,
+        *,
+        account: str,
+        amount: int,
+        currency: str | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Put ``amount`` on ``account``, once for this payment id."""
+        command = movement("deposit", account, amount, currency, command_id)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def cancel(
+        self,
+        payment: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Prevent a payment, or undo it."""
+        command = {"type": "cancel", "id": command_id}
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def get(
+        self,
+        payment: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Return a payment's state: a command like any other, so the read is linearizable."""
+        command = {"type": "get", "id": command_id}
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def send(
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Send a command as it would stand on the topic, and wait for its result.
+
+        Its ``id`` is filled in if absent. One that is given names this one command: the first
+        result with it is the answer.
+        """
+        call = await self._call(payment, command, deadline_seconds)
+        return await self._result(call)
+
+    async def submit(
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> asyncio.Future[Result]:
+        """Send a command as ``send`` does; return its result's future when the brokers have it.
+
+        From then on it is carried out, whatever becomes of this process.
+        """
+        call = await self._call(payment, command, deadline_seconds)
+        stored = call.stored = asyncio.get_running_loop().create_future()
+        result = asyncio.ensure_future(self._result(call))
+        call.answer.add_done_callback(call.mark_stored)
+        await stored
+        if call.answer.done():
+            await result
+        return result
+
+    async def _call(
+        self, payment: str, command: Mapping[str, object], deadline_seconds: float
+    ) -> Call:
+        """Make the call of a command; ``_result`` must follow at once."""
+        key = encode_payment_id(payment)
+        default_id = f"{self._prefix}-{next(self._numbers)}"
+        currency = self.settings.default_currency
+        command_id, value = encode_command(
+            command, default_id=default_id, default_currency=currency
+        )
+        deadline_seconds = await self._opened(deadline_seconds)
+        partition = partition_of(key, self._follower.partitions)
+        call = Call(key, partition, command_id, value, asyncio.get_running_loop().create_future())
+        self._calls.add(call, deadline_seconds)
+        return call
+
+    async def _result(self, call: Call) -> Result:
+        try:
+            self._sender.add(call)
+            return await call.answer
+        finally:
+            self._calls.discard(call)
+            if not call.sent:
+                self._sender.discard(call)
+
+    def watch(self, payment: str) -> Watch:
+        """Iterate over the payment's results from now on, whoever asked for them.
+
+        Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).
+        """
+        return self._watches.add(encode_payment_id(payment))
+
+    async def account(
+        self, account: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> AccountBalance | None:
+        """Return an account as it is now (linearizable); None when there is no such account.
+
+        The first read of a partition's accounts reads its whole journal, later ones what has come
+        since. Raises ``AccountsUnavailable`` too.
+        """
+        return await self._read(deadline_seconds, lambda n: self._accounts.balance(account, n))
+
+    async def counter_account(
+        self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> Mapping[str, int] | None:
+        """Return the balances of ``world/N`` or ``sales/N`` by currency; None if never used."""
+        return await self._read(deadline_seconds, lambda n: self._accounts.counter(name, n))
+
+    async def entries(
+        self,
+        account: str,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[LedgerEntry]:
+        """Return an account's ledger behind sequence ``after``, oldest first, at most ``limit``.
+
+        The next page is after the last one's ``sequence``; an empty one is the end as of now
+        (linearizable, like ``account``). ``limit`` is 1 to 1,000.
+        """
+        return await self._read(
+            deadline_seconds, lambda n: self._accounts.entries(account, after, limit, n)
+        )
+
+    def healthy(self) -> bool:
+        """Whether the brokers answer: results are being followed and the last request was done."""
+        answered = self._transport.healthy and self._sender.healthy
+        return self._follower.following and answered
+
+    async def _read(
+        self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
+    ) -> _Value:
+        """Read of the accounts; ``read`` takes the number of partitions."""
+        left = await self._opened(deadline_seconds)
+
+        def attempt() -> Awaitable[_Value]:
+            self._require_open()
+            return read(self._follower.partitions)
+
+        return await read_within(left, attempt)
+
+    async def _opened(self, deadline_seconds: float) -> float:
+        """Wait for the first connection, if need be; return what is left of the deadline."""
+        require_deadline(deadline_seconds)
+        self._require_open()
+        if self._follower.ready.is_set():
+            return deadline_seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_seconds
+        await self._follower.until_ready(deadline_seconds, patient=True)
+        self._require_open()
+        return max(end - loop.time(), 0.0)
+
+    def _require_open(self) -> None:
+        if self._running is None:
+            raise ClientClosed("the client is not open (any more): use it as ``async with``")

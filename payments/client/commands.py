@@ -1,0 +1,65 @@
+"""Commands as the client sends them: encoded, and held against the rules of the worker."""
+
+import json
+from collections.abc import Mapping
+
+import orjson
+
+from payments.client.errors import InvalidCommand
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+
+
+def encode_payment_id(payment: str) -> bytes:
+    """Return the key of a payment's records. Raises ``InvalidCommand``."""
+    try:
+        key = payment.encode()
+        parse_payment_id(key)
+    except UnicodeEncodeError:
+        message = "is not Unicode text"
+        raise InvalidCommand("payment", message, "key_not_utf8") from None
+    except Malformed as error:
+        raise InvalidCommand("payment", error.message, error.reason) from None
+    return key
+
+
+def encode_command(
+    command: Mapping[str, object], *, default_id: str, default_currency: str
+) -> tuple[str, bytes]:
+    """Return the command's own id and its value as a record. Raises ``InvalidCommand``."""
+    fields = dict(command)
+    if fields.get("id") is None:
+        fields["id"] = default_id
+    value = _encode(fields)
+    try:
+        # The same check as the worker's, so that what it would reject is not even sent.
+        parsed = parse_command(value, default_currency=default_currency)
+    except Malformed as error:
+        raise InvalidCommand(error.field or "command", error.message, error.reason) from None
+    assert parsed.id is not None, "it was given above"
+    return parsed.id, value
+
+
+def movement(
+    type_: str, account: str, amount: int, currency: str | None, command_id: str | None
+) -> dict[str, object]:
+    """Return a make or deposit as it stands on the topic."""
+    command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
+    if currency is not None:
+        command["currency"] = currency
+    if command_id is not None:
+        command["id"] = command_id
+    return command
+
+
+def _encode(fields: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(fields)
+    except TypeError:
+        pass  # Such as a number over 64 bits, which the worker's check shall name.
+    try:
+        return json.dumps(fields).encode()
+    except RecursionError:
+        message, reason = "is nested too deeply", "too_deep"
+    except (TypeError, ValueError) as error:
+        message, reason = f"can't be written as JSON: {error}", "not_json"
+    raise InvalidCommand("command", message, reason)

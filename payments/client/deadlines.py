@@ -1,0 +1,82 @@
+"""Deadlines of many calls with one timer: calls are kept in buckets of equal time."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+TICK_SECONDS = 0.02
+"""Width of a bucket: how late a deadline may be met. It is never early but by the millisecond that
+an event loop's own clock may be off."""
+
+MAX_SECONDS = 86_400.0
+
+
+class Timed(Protocol):
+    """What can have a deadline."""
+
+    tick: int
+    """The bucket that it is in."""
+
+
+Item = TypeVar("Item", bound=Timed)
+
+
+class Deadlines(Generic[Item]):
+    """Calls ``expire`` with each item whose deadline passes. It costs two dictionary changes each.
+
+    One timer is set at most: for the first bucket at the time when it was set.
+    """
+
+    def __init__(self, expire: Callable[[Item], None]) -> None:
+        self._expire = expire
+        self._buckets: dict[int, dict[Item, None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_tick = 0
+
+    def add(self, item: Item, seconds: float) -> None:
+        """Let ``item`` expire in ``seconds``."""
+        loop = asyncio.get_running_loop()
+        tick = item.tick = int((loop.time() + seconds) / TICK_SECONDS) + 1
+        self._buckets.setdefault(tick, {})[item] = None
+        if self._timer is None or tick < self._timer_tick:
+            self._set_timer(tick)
+
+    def discard(self, item: Item) -> None:
+        """Forget an item, expired or not."""
+        bucket = self._buckets.get(item.tick)
+        if bucket is not None:
+            bucket.pop(item, None)
+            if not bucket:
+                del self._buckets[item.tick]
+
+    def close(self) -> None:
+        """Forget all items and the timer."""
+        self._buckets.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, tick: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_tick = tick
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(tick * TICK_SECONDS, self._run)
+
+    def _run(self) -> None:
+        self._timer = None
+        # A loop's timer may fire a little early.
+        now = max(self._timer_tick, int(asyncio.get_running_loop().time() / TICK_SECONDS))
+        for tick in sorted(tick for tick in self._buckets if tick <= now):
+            for item in self._buckets.pop(tick, {}):
+                self._expire(item)
+        if self._buckets and self._timer is None:
+            self._set_timer(min(self._buckets))
+
+
+def require_deadline(seconds: float) -> None:
+    """Raise ``ValueError`` for what is no deadline."""
+    if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
+        message = f"deadline_seconds must be over 0 and at most {MAX_SECONDS:.0f}, not {seconds}"
+        raise ValueError(message)

@@ -1,0 +1,47 @@
+"""What a call can end with instead of a result; all are ``PaymentsClientError``."""
+
+
+class PaymentsClientError(Exception):
+    """Base of everything that the client raises on purpose."""
+
+
+class DeadlineExceeded(PaymentsClientError):  # noqa: N818 - named for what happened
+    """The deadline passed before the answer came.
+
+    A command may still be carried out: send it again (the same payment, the same fields) to learn
+    what became of it. That is safe, since payments are idempotent by their id.
+    """
+
+
+class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+    """Kafka can't be reached, or refuses: the command was not sent, so nothing will happen."""
+
+
+class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
+    """As many calls as this client allows are under way; nothing was sent."""
+
+
+class ClientClosed(PaymentsClientError):  # noqa: N818 - named for what happened
+    """The client is not open, or was closed during the call; see ``DeadlineExceeded``."""
+
+
+class WatchBroken(PaymentsClientError):  # noqa: N818 - named for what happened
+    """A watch can't go on without leaving out results; the message says why."""
+
+
+class AccountsUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+    """Accounts can't be read: more of them than this client keeps, or what is there is damaged."""
+
+
+class InvalidCommand(PaymentsClientError):  # noqa: N818 - named for what happened
+    """The command breaks a rule, so it was not sent.
+
+    ``field`` names the part that is wrong ("payment", "amount", ...; "command" for the whole),
+    ``message`` says how, ``reason`` is a code of ``payments.domain.results.Reason``.
+    """
+
+    def __init__(self, field: str, message: str, reason: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+        self.reason = reason

@@ -1,0 +1,145 @@
+"""The follower: keeps the connection, and reads every result from the end of the topic on.
+
+It never ends by itself: whatever happens to the brokers, it connects again and goes on where it was
+(background work that dies silently would let callers wait for nothing).
+"""
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+
+from payments.client.calls import Calls
+from payments.client.errors import BrokersUnavailable
+from payments.client.sender import Sender
+from payments.client.transport import Transport, Unavailable
+from payments.client.watching import Watches
+from payments.engine.errors import FailStop, PositionLost
+from payments.engine.log import Reader, Record, TopicPartition
+from payments.records.public import Result
+from payments.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FETCH_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+
+# The validator itself: the model's method only wraps it. A newer worker may add fields.
+_parse_result = Result.__pydantic_validator__.validate_json
+
+
+class Follower:
+    """Reads results for the calls and watches of one client."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Settings,
+        *,
+        calls: Calls,
+        watches: Watches,
+        sender: Sender,
+    ) -> None:
+        self._transport = transport
+        self._brokers = settings.brokers
+        self._commands = settings.topic("payments.commands")
+        self._results = settings.topic("payments.results")
+        accounts = settings.changelog("accounts"), settings.topic("accounts.ledger")
+        self._topics = [self._commands, self._results, *accounts]
+        self._calls = calls
+        self._watches = watches
+        self._sender = sender
+        self._positions: dict[TopicPartition, int] = {}
+        self.ready = asyncio.Event()
+        """Set when the ends of all results are known, and commands may be sent."""
+        self._known = asyncio.Event()
+        """Set when it is ready, or known to need more than patience."""
+        self.following = False
+        """Whether results are being read at this moment."""
+        self.partitions = 0
+        """Partitions of the commands, from ``ready`` on."""
+        self.problem: Exception | None = None
+        """Why the last try to connect or read failed."""
+
+    async def until_ready(self, seconds: float, *, patient: bool) -> None:
+        """Wait for the first connection. Raises ``BrokersUnavailable``.
+
+        Who is not ``patient`` does not wait on when the brokers refuse, or have no such topics.
+        """
+        why = ""
+        try:
+            async with asyncio.timeout(seconds):
+                await (self.ready if patient else self._known).wait()
+        except TimeoutError:
+            why = f" within {seconds:g} s"
+        if not self.ready.is_set():
+            why += f": {self.problem}" if self.problem is not None else ""
+            message = f"no connection to Kafka at {self._brokers}{why}"
+            raise BrokersUnavailable(message) from self.problem
+
+    async def run(self) -> None:
+        """Connect and follow, again and again, until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except PositionLost as error:
+                # Calls whose result was there end by their deadline; they may be sent again.
+                logger.warning("results were removed before they were read: %s", error)
+                self._positions = {}
+                self._watches.break_all("results were removed before they were read")
+                self.problem = error
+            except (FailStop, Unavailable) as error:
+                logger.warning("following the results failed, trying again: %s", error)
+                self.problem = error
+                if isinstance(error, FailStop):
+                    self._known.set()
+            except Exception as error:
+                logger.exception("following the results failed, trying again")
+                self.problem = error
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _follow(self) -> None:
+        """Connect, and read until something fails."""
+        await self._transport.open(self._topics)
+        self.partitions = self._transport.partition_count(self._commands)
+        if not self._positions:
+            count = self._transport.partition_count(self._results)
+            at = [TopicPartition(self._results, p) for p in range(count)]
+            bounds = await self._transport.bounds(at)
+            self._positions = {tp: bounds[tp].end for tp in at}
+        reader = await self._transport.open_reader()
+        try:
+            reader.assign(self._positions)
+            await self._sender.start()
+            self.following, self.problem = True, None
+            self.ready.set()
+            self._known.set()
+            while True:
+                await self._read(reader)
+        finally:
+            self.following = False
+            self._positions = dict(reader.positions())
+            await reader.close()
+
+    async def _read(self, reader: Reader) -> None:
+        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        for records in fetched.values():
+            for record in records:
+                key = record.key
+                called, watched = self._calls.awaits(key), self._watches.awaits(key)
+                if called or watched:
+                    self._deliver(record, called=called, watched=watched)
+
+    def _deliver(self, record: Record, *, called: bool, watched: bool) -> None:
+        key = record.key or b""
+        try:
+            result = _parse_result(record.value or b"", extra="ignore")
+        except ValidationError:
+            # Not of this project: its content stays out of the log.
+            where = f"{record.topic}/{record.partition}/{record.offset}"
+            logger.warning("%s is no result; it is passed over", where)
+            return
+        if called:
+            self._calls.answer(key, result)
+        if watched:
+            self._watches.show(key, result)

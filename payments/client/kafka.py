@@ -1,0 +1,160 @@
+"""The transport on a broker: the engine's connections, produce and fetch, each tried once.
+
+The engine's pieces are used instead of aiokafka's producer and consumer because they survive a
+broker's restart (see ``Connection.refresh``) and cost a fraction of the CPU time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import ConnectionGroup
+
+from payments.client.transport import Chunk, Command, Failure, Unavailable
+from payments.engine.errors import FailStop, PositionLost
+from payments.engine.kafka.appender import encode
+from payments.engine.kafka.connection import RETRIABLE, Connection, error_for
+from payments.engine.kafka.fetched import unpack
+from payments.engine.kafka.log import KafkaLog
+from payments.engine.kafka.reader import KafkaReader
+from payments.engine.kafka.wire import Fetch, Produce
+from payments.engine.log import NO_HEADERS, Batch, Bounds, Lane, TopicPartition, Writer
+
+
+class KafkaTransport:
+    """See ``Transport``. ``arguments`` are those of every aiokafka client (SASL, TLS, ...)."""
+
+    def __init__(self, arguments: Mapping[str, Any], *, delivery_timeout_seconds: float) -> None:
+        self._arguments = arguments
+        self._delivery_timeout_seconds = delivery_timeout_seconds
+        self._log: KafkaLog | None = None
+        self._reader: KafkaReader | None = None
+
+    @property
+    def _opened(self) -> KafkaLog:
+        if self._log is None:
+            message = "there is no connection to Kafka"
+            raise Unavailable(message)
+        return self._log
+
+    @property
+    def _connection(self) -> Connection:
+        return self._opened.connection
+
+    async def open(self, topics: Sequence[str]) -> None:
+        """Connect anew, from the addresses in the settings."""
+        await self.close()
+        log = KafkaLog(self._arguments, delivery_timeout_seconds=self._delivery_timeout_seconds)
+        try:
+            await log.start(topics)
+        except BaseException:
+            await log.close()
+            raise
+        self._log = log
+
+    async def close(self) -> None:
+        """Close all connections but the reader's, which is closed by itself."""
+        log, self._log, self._reader = self._log, None, None
+        if log is not None:
+            await log.close()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every partition of the results was answered when it was last asked for."""
+        return self._reader is not None and self._reader.is_answered
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        return self._opened.partition_count(topic)
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the node that leads a partition; None while there is none."""
+        return None if self._log is None else self._connection.leader(at)
+
+    def request_refresh(self) -> None:
+        """Ask for the leaders again, without waiting for the answer."""
+        if self._log is not None:
+            self._connection.request_refresh()
+
+    async def new_writer(self) -> Writer:
+        """Return a plain idempotent writer."""
+        return await self._opened.new_writer()
+
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> bytes:
+        """Return the batch in Kafka's format, with the writer's next sequence number."""
+        return encode(Batch(at, writer, [(key, value, NO_HEADERS) for key, value in commands]))
+
+    async def append(
+        self, node: int, batches: Mapping[TopicPartition, bytes]
+    ) -> Mapping[TopicPartition, Failure]:
+        """Send one produce request to ``node``."""
+        topics: dict[str, list[tuple[int, bytes]]] = {}
+        for at, batch in batches.items():
+            topics.setdefault(at.topic, []).append((at.partition, batch))
+        connection = self._connection
+        try:
+            # Asked for by itself: what fails up to here has certainly not arrived.
+            ready = await connection.client.ready(node, group=ConnectionGroup.COORDINATION)
+        except RETRIABLE as error:
+            return dict.fromkeys(batches, Failure(error, arrived=False, retriable=True))
+        if not ready:
+            unready = errors.NodeNotReadyError(f"node {node}")
+            return dict.fromkeys(batches, Failure(unready, arrived=False, retriable=True))
+        request = Produce(topics, connection.request_timeout_ms)
+        try:
+            produced = await connection.send(node, request, Lane.PUBLISH)
+        except RETRIABLE as lost:
+            return dict.fromkeys(batches, Failure(lost, arrived=True, retriable=True))
+        failures: dict[TopicPartition, Failure] = {}
+        for topic, partition, code, _ in produced:
+            at = TopicPartition(topic, partition)
+            kind = error_for(code)
+            # A duplicate is a batch of ours whose acknowledgement was lost.
+            if kind is not None and kind is not errors.DuplicateSequenceNumber:
+                retriable = issubclass(kind, RETRIABLE)
+                failures[at] = Failure(kind(str(at)), arrived=retriable, retriable=retriable)
+        return failures
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+        return await self._opened.bounds(at)
+
+    async def open_reader(self) -> KafkaReader:
+        """Return a reader of committed records, with connections of its own."""
+        self._reader = await self._opened.open_reader(committed_only=True)
+        return self._reader
+
+    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        """Send one fetch request that does not wait."""
+        connection = self._connection
+        request = Fetch(
+            {at.topic: [(at.partition, offset)]},
+            wait_ms=0,
+            min_bytes=1,
+            max_bytes=max_bytes,
+            partition_bytes=max_bytes,
+            committed_only=True,
+        )
+        node = connection.leader(at)
+        if node is None:
+            self.request_refresh()
+            message = f"{at} has no leader"
+            raise Unavailable(message)
+        try:
+            code, parts = await connection.send(node, request)
+            for failed in (code, *(part.code for part in parts)):
+                if (kind := error_for(failed)) is not None:
+                    raise kind(str(at))
+            (part,) = parts
+            fetched = unpack(at, part.batches, offset, part.aborted)
+        except RETRIABLE as error:
+            self.request_refresh()
+            message = f"reading {at}/{offset}: {error!r}"
+            raise Unavailable(message) from error
+        except errors.OffsetOutOfRangeError as error:
+            message = f"{at}/{offset} is not in the log any more"
+            raise PositionLost(message) from error
+        except errors.KafkaError as error:
+            message = f"reading {at}/{offset} was refused: {type(error).__name__}"
+            raise FailStop(message) from error
+        return Chunk(fetched.records, fetched.position)

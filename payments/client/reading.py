@@ -1,0 +1,40 @@
+"""Reads with a deadline: tried again while the brokers are away, up to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from payments.client.errors import AccountsUnavailable, BrokersUnavailable, DeadlineExceeded
+from payments.client.transport import Unavailable
+from payments.engine.errors import FailStop
+
+_PAUSE_SECONDS = 0.05
+
+Value = TypeVar("Value")
+
+
+async def read_within(seconds: float, read: Callable[[], Awaitable[Value]]) -> Value:
+    """Return what ``read`` returns, tried again after ``Unavailable`` until the deadline.
+
+    Raises ``BrokersUnavailable`` when the last try found no broker, ``DeadlineExceeded`` when there
+    was more to read than there was time for (what was read is kept: ask again), and
+    ``AccountsUnavailable`` when the brokers refuse.
+    """
+    problem: Unavailable | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await read()
+                except Unavailable as error:
+                    problem = error
+                await asyncio.sleep(_PAUSE_SECONDS)
+    except TimeoutError:
+        if problem is not None:
+            message = f"the brokers could not be asked before the deadline: {problem}"
+            raise BrokersUnavailable(message) from problem
+        message = "the deadline passed before all was read; what was read is kept: ask again"
+        raise DeadlineExceeded(message) from None
+    except FailStop as error:
+        message = f"accounts can't be read: {error}"
+        raise AccountsUnavailable(message) from error

@@ -1,0 +1,150 @@
+"""Transport: what the client needs of Kafka, and the same over any ``Log`` of the engine.
+
+The client decides what is sent, tried again and given up; a transport only tries once, and tells
+whether what failed may have arrived.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from payments.engine.log import (
+    NO_HEADERS,
+    Batch,
+    Bounds,
+    Lane,
+    Reader,
+    Record,
+    TopicPartition,
+    Writer,
+)
+from payments.engine.memory import MemoryLog
+
+
+class Unavailable(Exception):  # noqa: N818 - named for what happened
+    """The brokers could not do it just now: it may be tried again."""
+
+
+class Failure(NamedTuple):
+    """Why a batch was not acknowledged."""
+
+    error: Exception
+    arrived: bool
+    """Whether the broker may have it nevertheless."""
+
+    retriable: bool
+
+
+class Chunk(NamedTuple):
+    """Records of one partition in order, and the offset at which the next chunk begins."""
+
+    records: Sequence[Record]
+    position: int
+
+
+Command = tuple[bytes, bytes]
+"""Key and value of a record."""
+
+
+class Transport(Protocol):
+    """One cluster. Methods raise ``Unavailable``, or ``FailStop`` for what no retry mends."""
+
+    async def open(self, topics: Sequence[str]) -> None:
+        """Connect anew, and learn where the partitions of ``topics`` are."""
+
+    async def close(self) -> None:
+        """Close all connections; ``open`` may follow."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the brokers answered when they were last asked for results."""
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the node that takes appends for a partition; None while there is none."""
+
+    def request_refresh(self) -> None:
+        """Ask for the leaders again, without waiting for the answer."""
+
+    async def new_writer(self) -> Writer:
+        """Return an idempotent writer."""
+
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:  # noqa: ANN401 - each transport has its own form
+        """Make a batch that can be appended any number of times and is stored once."""
+
+    async def append(
+        self, node: int, batches: Mapping[TopicPartition, Any]
+    ) -> Mapping[TopicPartition, Failure]:
+        """Append sealed batches to partitions of one node, once; return what failed."""
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+
+    async def open_reader(self) -> Reader:
+        """Return a reader of committed records."""
+
+    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        """Return committed records from ``offset`` on: about ``max_bytes``, or none at the end."""
+
+
+class LogTransport:
+    """A transport over a log in memory: for ``payments.testing`` and the tests of a service."""
+
+    _NODE = 0
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def open(self, topics: Sequence[str]) -> None:
+        """Nothing to connect to."""
+        await self._log.start(topics)
+
+    async def close(self) -> None:
+        """Nothing to give back: the log belongs to whoever made it."""
+
+    @property
+    def healthy(self) -> bool:
+        """It always is."""
+        return True
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        return self._log.partition_count(topic)
+
+    def leader(self, at: TopicPartition) -> int | None:
+        """Return the one node."""
+        del at
+        return self._NODE
+
+    def request_refresh(self) -> None:
+        """There is nothing to learn."""
+
+    async def new_writer(self) -> Writer:
+        """Return a writer."""
+        return await self._log.new_writer()
+
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
+        """Make a batch."""
+        return Batch(at, writer, [(key, value, NO_HEADERS) for key, value in commands])
+
+    async def append(
+        self, node: int, batches: Mapping[TopicPartition, Batch]
+    ) -> Mapping[TopicPartition, Failure]:
+        """Append the batches."""
+        del node
+        await self._log.append(list(batches.values()), Lane.JOURNAL)
+        return {}
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+        return await self._log.bounds(at)
+
+    async def open_reader(self) -> Reader:
+        """Return a reader."""
+        return await self._log.open_reader(committed_only=True)
+
+    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        """Return all records from ``offset`` on."""
+        del max_bytes
+        return Chunk(*self._log.partition(at).read(offset, committed_only=True))

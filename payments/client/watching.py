@@ -1,0 +1,126 @@
+"""Watches: all later results of one payment, for as long as somebody iterates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from payments.client.errors import Overloaded, WatchBroken
+
+if TYPE_CHECKING:
+    from payments.records.public import Result
+
+MAX_UNREAD_RESULTS = 1000
+"""Results that may wait for one watcher; a slower one is told so."""
+
+
+class Watches:
+    """All watches of a client, found by payment."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._by_key: dict[bytes, list[_Feed]] = {}
+
+    def add(self, key: bytes) -> Watch:
+        """Begin a watch. Raises ``Overloaded`` when there are as many as may be."""
+        if self._count >= self._limit:
+            message = f"{self._limit} watches are open, as many as PAYMENTS_CLIENT_MAX_CALLS"
+            raise Overloaded(message)
+        feed = _Feed()
+        self._count += 1
+        self._by_key.setdefault(key, []).append(feed)
+        return Watch(self, key, feed)
+
+    def discard(self, key: bytes, feed: _Feed) -> None:
+        """End a watch."""
+        feeds = self._by_key.get(key, [])
+        if feed in feeds:
+            feeds.remove(feed)
+            self._count -= 1
+            if not feeds:
+                del self._by_key[key]
+
+    def awaits(self, key: bytes | None) -> bool:
+        """Whether anybody watches this payment."""
+        return key in self._by_key
+
+    def show(self, key: bytes, result: Result) -> None:
+        """Hand a result to all who watch its payment."""
+        for feed in self._by_key.get(key, ()):
+            feed.put(result)
+
+    def break_all(self, message: str) -> None:
+        """End all watches with an error."""
+        for feeds in self._by_key.values():
+            for feed in feeds:
+                feed.end(WatchBroken(message))
+
+    def close(self) -> None:
+        """End all watches as if there were nothing more to come."""
+        for feeds in self._by_key.values():
+            for feed in feeds:
+                feed.end(None)
+
+
+class _Feed:
+    """Results on their way to one watcher."""
+
+    def __init__(self) -> None:
+        self.results: deque[Result] = deque()
+        self.ended = False
+        self.error: WatchBroken | None = None
+        self.news = asyncio.Event()
+
+    def put(self, result: Result) -> None:
+        """Add a result, or break the watch when too many wait."""
+        if self.ended:
+            return
+        if len(self.results) >= MAX_UNREAD_RESULTS:
+            self.end(WatchBroken(f"{MAX_UNREAD_RESULTS} results were not taken: too slow"))
+            return
+        self.results.append(result)
+        self.news.set()
+
+    def end(self, error: WatchBroken | None) -> None:
+        """Take no more; what is there can still be read."""
+        if not self.ended:
+            self.ended, self.error = True, error
+            self.news.set()
+
+
+class Watch:
+    """An iterator over the results of one payment. It ends when dropped, or with ``aclose``."""
+
+    def __init__(self, watches: Watches, key: bytes, feed: _Feed) -> None:
+        self._watches = watches
+        self._key = key
+        self._feed = feed
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Result:
+        """Return the next result. Raises ``WatchBroken`` when some would be left out."""
+        feed = self._feed
+        while not feed.results:
+            if feed.ended:
+                self._close()
+                raise feed.error or StopAsyncIteration
+            feed.news.clear()
+            await feed.news.wait()
+        return feed.results.popleft()
+
+    async def aclose(self) -> None:
+        """End the watch."""
+        self._feed.end(None)
+        self._close()
+
+    def _close(self) -> None:
+        self._watches.discard(self._key, self._feed)
+
+    def __del__(self) -> None:
+        """End a watch that was dropped in the middle (``break`` in a loop)."""
+        self._close()

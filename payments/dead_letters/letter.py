@@ -1,0 +1,146 @@
+"""A dead letter as an operator sees it, and the command that a replay of it would send.
+
+The id of that command names the dead letter's position, so a second replay can be told from the
+first one whoever sends it; and the payment's id makes the money exact even then.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from payments.engine.dead_letters import unpack
+from payments.engine.log import Headers, Record
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.settings import Settings
+
+UNKNOWN = "unknown"
+"""Reason of a record that no stage wrote."""
+
+
+class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a failure of ours
+    """A dead letter can't be sent again as it is; the message says why."""
+
+
+class NoDeadLetter(LookupError):  # noqa: N818 - named for what is so
+    """There is no dead letter at a position (any more)."""
+
+
+class Position(NamedTuple):
+    """Where a record is; written ``topic/partition/offset``."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return the written form."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form. Raises ``ValueError`` when it is something else."""
+        topic, *numbers = text.rsplit("/", 2)
+        if not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers):  # noqa: PLR2004 - partition and offset
+            message = f"{text!r} is no position such as payments.dead-letters/3/17"
+            raise ValueError(message)
+        return cls(topic, int(numbers[0]), int(numbers[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that was put aside, as it was received, and why."""
+
+    position: Position
+    time_ms: int
+    """When it was put aside."""
+
+    received_ms: int
+    """When its record came in, by the broker's clock; never later than a replay of it."""
+
+    source: str
+    """Where its record came in; nothing where no stage wrote the letter."""
+
+    reason: str
+    facts: Mapping[str, str]
+    """What the engine says of it, stack trace included."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def command_id(self) -> str:
+        """The id of the command that a replay sends."""
+        return f"replay/{self.position}"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the value was too large to be kept whole."""
+        return "value.bytes" in self.facts
+
+
+def read_letter(record: Record) -> DeadLetter:
+    """Return the dead letter in a record of a dead-letter topic, whoever wrote it."""
+    position = Position(record.topic, record.partition, record.offset)
+    try:
+        headers, facts = unpack(record)
+        received_ms = _time_ms(record)
+    except ValueError as error:
+        facts = {"message": str(error)}
+        headers, received_ms = list(record.headers), record.timestamp
+    return DeadLetter(
+        position=position,
+        time_ms=record.timestamp,
+        received_ms=received_ms,
+        source=f"{facts['topic']}/{facts['partition']}/{facts['offset']}"
+        if "topic" in facts
+        else "",
+        reason=facts.get("reason", UNKNOWN),
+        facts=facts,
+        key=record.key,
+        value=record.value,
+        headers=headers,
+    )
+
+
+def _time_ms(record: Record) -> int:
+    # The first one is the engine's; the client's own headers come behind it.
+    text = next((value for name, value in record.headers if name == "ce_time"), None) or b""
+    return int(datetime.fromisoformat(text.decode()).timestamp() * 1000)
+
+
+class Replay(NamedTuple):
+    """What a replay sends: the payment's id, and the command."""
+
+    payment: str
+    command: dict[str, object]
+
+
+def replay_of(
+    letter: DeadLetter, settings: Settings, *, key: bytes | None = None, value: bytes | None = None
+) -> Replay:
+    """Return what a replay of a letter sends; ``key`` and ``value`` stand for the letter's own.
+
+    It is read as the engine will read it, so only what is well-formed now is sent. Its own id gives
+    way to the replay's: whoever waited for it has been answered. Raises ``NotReplayable``.
+    """
+    if not letter.source.startswith(settings.topic("payments.commands") + "/"):
+        message = (
+            f"it is no command but came in at {letter.source or 'no topic of ours'}; what the "
+            f"stages tell each other can't be sent again: send the payment's command again"
+        )
+        raise NotReplayable(message)
+    if letter.is_cut and (value is None or (key is None and letter.key is not None)):
+        message = f"it was too large to be kept whole ({letter.facts['value.bytes']} bytes): "
+        raise NotReplayable(message + "give its key and value")
+    key, value = letter.key if key is None else key, letter.value if value is None else value
+    try:
+        payment = parse_payment_id(key)
+        parse_command(value, default_currency=settings.default_currency)
+    except Malformed as fault:
+        message = f"{fault.reason}: {fault.message}"
+        raise NotReplayable(message) from fault
+    assert value is not None, "a command has a value"
+    return Replay(payment, {**json.loads(value), "id": letter.command_id})

@@ -1,0 +1,175 @@
+"""Finding dead letters, and earlier replays of them, on the topics."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple, Protocol
+
+from payments.dead_letters.letter import DeadLetter, NoDeadLetter, Position, read_letter
+from payments.engine.engine import wall_clock_ms
+from payments.engine.errors import FailStop
+from payments.engine.kafka import KafkaLog
+from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.records.commands import Malformed, parse_command
+from payments.records.public import Result
+from payments.settings import Settings
+
+STAGES = ("payments", "accounts")
+CONNECT_SECONDS = 5.0
+_FETCH_SECONDS = 0.3
+_MAX_EMPTY_FETCHES = 60
+_CLOCKS_MS = 60_000
+"""How far the clocks of two brokers or workers may be apart."""
+
+
+class SearchableLog(Log, Protocol):
+    """A log that can be searched by time."""
+
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+
+
+class Sent(NamedTuple):
+    """What is known of earlier replays."""
+
+    commands: frozenset[str]
+    """Ids of replays that were sent."""
+
+    results: Mapping[str, Result]
+    """Their results, by id, as far as there are any."""
+
+
+class DeadLetters:
+    """The dead letters of one installation.
+
+    ``kept_ms`` is how long the topic of the commands surely keeps a record.
+    """
+
+    def __init__(
+        self,
+        log: SearchableLog,
+        settings: Settings,
+        *,
+        kept_ms: float = 0,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._log = log
+        self._settings = settings
+        self._kept_ms = kept_ms
+        self._clock_ms = clock_ms
+
+    def topic(self, stage: str) -> str:
+        """Return the dead-letter topic of a stage."""
+        return self._settings.topic(f"{stage}.dead-letters")
+
+    async def all(self, stages: Sequence[str] = STAGES) -> AsyncIterator[DeadLetter]:
+        """Yield every dead letter, partition by partition in the order of their offsets."""
+        at = [tp for stage in stages for tp in self._partitions(self.topic(stage))]
+        ranges = await self._log.bounds(at)
+        async for record in self._records(ranges):
+            yield read_letter(record)
+
+    async def get(self, position: Position) -> DeadLetter:
+        """Return the dead letter at a position. Raises ``NoDeadLetter``."""
+        at = TopicPartition(position.topic, position.partition)
+        if at.topic in map(self.topic, STAGES) and at in self._partitions(at.topic):
+            first, end = (await self._log.bounds([at]))[at]
+            if first <= position.offset < end:
+                just = {at: Bounds(position.offset, position.offset + 1)}
+                async for record in self._records(just):
+                    return read_letter(record)
+        message = f"there is no dead letter at {position}: payments dead-letters list shows all"
+        raise NoDeadLetter(message)
+
+    async def sent(self, ids: Collection[str], since_ms: int) -> Sent:
+        """Look for commands and results with these ids, from ``since_ms`` on.
+
+        All partitions are searched, since a replay may have been given another key.
+        """
+        commands: set[str] = set()
+        ranges = await self._since(self._settings.topic("payments.commands"), since_ms)
+        async for record in self._records(ranges):
+            command_id = self._command_id(record, ids)
+            if command_id is not None:
+                commands.add(command_id)
+        results: dict[str, Result] = {}
+        ranges = await self._since(self._settings.topic("payments.results"), since_ms)
+        marks = {command_id: command_id.encode() for command_id in ids}
+        async for record in self._records(ranges):
+            value = record.value or b""
+            for command_id, mark in marks.items():
+                # Looked for before it is parsed: there may be very many results.
+                if mark in value:
+                    result = Result.model_validate_json(value)
+                    if result.command == command_id:
+                        results[command_id] = result
+        return Sent(frozenset(commands), results)
+
+    async def reach_back_to(self, time_ms: int) -> bool:
+        """Return whether no command of that time or later can have been deleted by now."""
+        if self._clock_ms() - time_ms + _CLOCKS_MS < self._kept_ms:
+            return True
+        at = self._partitions(self._settings.topic("payments.commands"))
+        bounds = await self._log.bounds(at)
+        starts = await self._log.offsets_since(at, time_ms - _CLOCKS_MS)
+        # Where the first record that is left is late enough, earlier ones may have been deleted.
+        return all(not bounds[tp].first or starts[tp] > bounds[tp].first for tp in at)
+
+    def _command_id(self, record: Record, ids: Collection[str]) -> str | None:
+        if b"replay/" not in (record.value or b""):
+            return None
+        try:
+            command = parse_command(record.value, default_currency=self._settings.default_currency)
+        except Malformed:
+            return None
+        return command.id if command.id in ids else None
+
+    async def _since(self, topic: str, time_ms: int) -> Mapping[TopicPartition, Bounds]:
+        """Return what to read of a topic to see all records from a time on."""
+        at = self._partitions(topic)
+        starts = await self._log.offsets_since(at, time_ms - _CLOCKS_MS)
+        bounds = await self._log.bounds(at)
+        return {tp: Bounds(max(starts[tp], bounds[tp].first), bounds[tp].end) for tp in at}
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, p) for p in range(self._log.partition_count(topic))]
+
+    async def _records(self, ranges: Mapping[TopicPartition, Bounds]) -> AsyncIterator[Record]:
+        """Yield what these ranges of offsets hold; what is appended meanwhile is left out."""
+        ends = {tp: end for tp, (first, end) in ranges.items() if first < end}
+        if not ends:
+            return
+        reader = await self._log.open_reader(committed_only=False)
+        try:
+            reader.assign({tp: ranges[tp].first for tp in ends})
+            empty = 0
+            while any(reader.positions()[tp] < end for tp, end in ends.items()):
+                fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+                empty = 0 if fetched else empty + 1
+                if empty > _MAX_EMPTY_FETCHES:
+                    behind = ", ".join(str(tp) for tp in ends if reader.positions()[tp] < ends[tp])
+                    message = f"{behind}: the broker gives no more records, but there are some"
+                    raise FailStop(message)
+                for tp, records in fetched.items():
+                    for record in records:
+                        if record.offset < ends[tp]:
+                            yield record
+        finally:
+            await reader.close()
+
+
+@asynccontextmanager
+async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
+    """Connect to the brokers of these settings for as long as the block lasts."""
+    log = KafkaLog(settings.connection(), delivery_timeout_seconds=CONNECT_SECONDS)
+    names = [
+        *(f"{stage}.dead-letters" for stage in STAGES),
+        "payments.commands",
+        "payments.results",
+    ]
+    try:
+        await log.start([settings.topic(name) for name in names])
+        yield DeadLetters(log, settings)
+    finally:
+        await log.close()

@@ -1,0 +1,82 @@
+"""Which dead letters may be replayed: well-formed by now, and not replayed before.
+
+What is guaranteed: a letter that was replayed is recognised by the id of its command for as long
+as the topic of the commands keeps that; where it may have lost it, the replay is refused too. Two
+replays at the same moment may both send. Then the payment's id decides, as for any command that is
+sent twice: the money moves once within the retention of payments.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from payments.dead_letters.letter import DeadLetter, NotReplayable, Replay, replay_of
+from payments.dead_letters.reading import DeadLetters, Sent
+from payments.settings import Settings
+
+
+class Correction(NamedTuple):
+    """What stands for a letter's own key and value; None leaves them."""
+
+    key: bytes | None = None
+    value: bytes | None = None
+
+
+class Verdict(NamedTuple):
+    """What is to be done with a letter: it has either a replay or a refusal."""
+
+    letter: DeadLetter
+    replay: Replay | None
+    refusal: str | None = None
+
+
+async def judge(
+    letters: DeadLetters,
+    chosen: Sequence[DeadLetter],
+    settings: Settings,
+    correction: Correction,
+    *,
+    again: bool,
+) -> list[Verdict]:
+    """Return a verdict on each letter; ``again`` leaves out the look for earlier replays."""
+    verdicts = [_well_formed(letter, settings, correction) for letter in chosen]
+    sendable = [verdict.letter for verdict in verdicts if verdict.replay is not None]
+    if again or not sendable:
+        return verdicts
+    sent = await letters.sent(
+        [letter.command_id for letter in sendable],
+        since_ms=min(letter.received_ms for letter in sendable),
+    )
+    known = {
+        letter.position for letter in sendable if await letters.reach_back_to(letter.received_ms)
+    }
+    return [
+        verdict
+        if verdict.replay is None
+        else _first_time(verdict, sent, known=verdict.letter.position in known)
+        for verdict in verdicts
+    ]
+
+
+def _well_formed(letter: DeadLetter, settings: Settings, correction: Correction) -> Verdict:
+    try:
+        replay = replay_of(letter, settings, key=correction.key, value=correction.value)
+    except NotReplayable as fault:
+        return Verdict(letter, None, str(fault))
+    return Verdict(letter, replay)
+
+
+def _first_time(verdict: Verdict, sent: Sent, *, known: bool) -> Verdict:
+    command_id = verdict.letter.command_id
+    result = sent.results.get(command_id)
+    if result is not None:
+        refusal = f"it was replayed before as payment {result.payment}: {result.outcome}"
+    elif command_id in sent.commands:
+        refusal = "it was replayed before; its command has no result yet"
+    elif not known:
+        refusal = (
+            "it is older than what the topic of the commands keeps, so nobody can tell whether it "
+            "was replayed before"
+        )
+    else:
+        return verdict
+    return verdict._replace(replay=None, refusal=f"{refusal} (--again sends it all the same)")

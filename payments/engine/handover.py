@@ -1,0 +1,292 @@
+"""The hand-over: messages between stages of one worker, given on in memory (DESIGN 4.4).
+
+A message whose receiver this worker owns need not go through the log. It is handed over when its
+sender's group is journalled, so it can't be lost: after a crash the next owner of the sender
+publishes it. It is done with when the receiver's group is journalled, so it is taken once: the
+receiver's checkpoint has its position by then.
+
+Two rules make that safe:
+
+- *No overtaking.* A receiver skips what is not newer than the last message of a source. So one is
+  handed over only when no older one may still be in the log: the receiver has read up to where
+  any of them could be, and none is on its way there. The other way round, when messages have to
+  take the log after all, all that wait in memory for the same receiver go there first.
+- *No waiting in circles.* Two journals may wait for each other's groups, and each can run only so
+  far ahead. A journal that is far ahead is handed nothing more: the messages take the log, which
+  waits for nobody.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from .journal import Group, Journal
+from .limits import MAX_GROUPS_AHEAD, Limits
+from .log import Batch, Record, TopicPartition
+from .outputs import POSITION_INTERNAL, Publication, Source
+from .ownership import Ownership
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from .committer import Committer
+    from .processing import Processing
+
+MAX_GROUPS_AHEAD_HANDED = MAX_GROUPS_AHEAD * 3 // 4
+"""A journal that has this many groups unpublished is handed nothing more."""
+
+_new = tuple.__new__
+
+NO_OFFSET = -1
+"""Offset of a record that was never in the log."""
+
+
+class Message(NamedTuple):
+    """A message as its receiver would read it, and who sent it."""
+
+    record: Record
+    source: Source
+    size: int
+    """Upper bound of its room in a batch, in bytes."""
+
+
+@dataclass(eq=False, slots=True)
+class Cycle:
+    """Groups that were journalled together; they are published when no part is left."""
+
+    groups: Sequence[Group]
+    parts_left: int = 1
+
+
+@dataclass(eq=False, slots=True)
+class Handed:
+    """Messages of one cycle for one partition, in order; what is taken is removed."""
+
+    at: TopicPartition
+    cycle: Cycle
+    messages: deque[Message] = field(default_factory=deque)
+
+
+class Shipment(NamedTuple):
+    """What goes to the log of one cycle: messages that waited in memory, then outputs."""
+
+    cycle: Cycle
+    messages: Sequence[Message]
+    outputs: Sequence[tuple[Publication, Sequence[int]]]
+    """Outputs of each group, by their indexes."""
+
+
+class Waiting:
+    """Messages handed to one stage that it has not taken yet, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self._runs: deque[Handed] = deque()
+        self._bytes: Counter[TopicPartition] = Counter()
+        self._come = asyncio.Event()
+
+    def add(self, handed: Handed) -> None:
+        """Put a run behind the others."""
+        self._runs.append(handed)
+        self._bytes[handed.at] += sum(message.size for message in handed.messages)
+        self._come.set()
+
+    def size(self, at: TopicPartition) -> int:
+        """Return how many bytes of messages wait for a partition."""
+        return self._bytes[at]
+
+    async def first(self) -> Handed:
+        """Wait for a run, and return the first; it stays until it is finished."""
+        await self._come.wait()
+        return self._runs[0]
+
+    def take(self, handed: Handed) -> Message:
+        """Remove the next message of a run."""
+        message = handed.messages.popleft()
+        self._bytes[handed.at] -= message.size
+        return message
+
+    def finish(self, handed: Handed) -> None:
+        """Remove the first run: it has no messages left."""
+        first = self._runs.popleft()
+        assert first is handed
+        assert not first.messages
+        if not self._runs:
+            self._come.clear()
+
+    def withdraw(self, at: TopicPartition) -> Iterator[Handed]:
+        """Take all messages that wait for a partition away, run by run, in order."""
+        self._bytes[at] = 0
+        for run in self._runs:
+            if run.at == at and run.messages:
+                messages, run.messages = run.messages, deque()
+                yield Handed(at, run.cycle, messages)
+
+
+class Handover:
+    """Decides which way each message takes, and keeps those that wait in memory."""
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        owned: Ownership,
+        *,
+        clock_ms: Callable[[], int],
+        limits: Limits,
+        enabled: bool,
+    ) -> None:
+        self._stage_of = {
+            topic: stage.name for stage in stages.values() for topic in stage.internal_inputs
+        }
+        self._owned = owned
+        self._clock_ms = clock_ms
+        self._limits = limits
+        self._enabled = enabled
+        self.waiting = {name: Waiting() for name in stages}
+        self._ends: dict[TopicPartition, int] = {}
+        """Offset before which any message of the sources that are owned now is in the log."""
+        self._on_their_way: Counter[tuple[str, int]] = Counter()
+        """Messages that were given to the log and are not acknowledged."""
+
+    def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
+        """Return the partitions of all topics that carry messages."""
+        return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
+
+    def learn(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note how far the messages of newly owned sources may be in the log."""
+        for at, end in ends.items():
+            self._ends[at] = max(self._ends.get(at, 0), end)
+
+    def acknowledged(self, batches: Sequence[Batch], offsets: Mapping[TopicPartition, int]) -> None:
+        """Note that batches are in the log, where they are."""
+        for batch in batches:
+            if batch.at.topic in self._stage_of:
+                count = len(batch.records)
+                self._on_their_way[batch.at] -= count
+                # A repeat that the broker knows by its sequence alone has no offset: from then on
+                # nobody knows whether all of it was read, until the next assignment.
+                if offsets[batch.at] < 0:
+                    self._ends.pop(batch.at, None)
+                elif batch.at in self._ends:
+                    self._ends[batch.at] = offsets[batch.at] + count
+
+    def split(self, cycle: Cycle) -> list[Shipment]:
+        """Hand over what can be; return what has to go to the log, in order."""
+        shipments: list[Shipment] = []
+        runs: dict[tuple[str, int], Handed | None] = {}
+        outputs: list[tuple[Publication, Sequence[int]]] = []
+        now_ms = self._clock_ms()
+        for group in cycle.groups:
+            publication = group.publication
+            visible = publication.visible
+            name = f"{publication.stage}/{publication.partition}"
+            prefix = b"%s/%d/" % (name.encode(), publication.group)
+            rest: list[int] = []
+            for index, output in enumerate(publication.outputs):
+                topic, partition, key, value, _, _, headers = output
+                if topic in visible:
+                    rest.append(index)
+                    continue
+                at = topic, partition
+                try:
+                    run = runs[at]
+                except KeyError:
+                    run = runs[at] = self._begin(TopicPartition(*at), cycle, shipments)
+                if run is None:
+                    self._on_their_way[at] += 1
+                    rest.append(index)
+                    continue
+                sent = [*headers, (POSITION_INTERNAL, prefix + b"%d" % index)]
+                record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, sent))
+                source = Source(name, (publication.group, index))
+                run.messages.append(Message(record, source, publication.sizes[index]))
+            if rest:
+                outputs.append((publication, rest))
+        for run in runs.values():
+            if run is not None:
+                cycle.parts_left += 1
+                self.waiting[self._stage_of[run.at.topic]].add(run)
+        shipments.append(Shipment(cycle, (), outputs))
+        return shipments
+
+    def _begin(self, at: TopicPartition, cycle: Cycle, shipments: list[Shipment]) -> Handed | None:
+        """Return the run for messages of a cycle to a partition; None: they take the log."""
+        if not self._is_open(at):
+            return None
+        if self.waiting[self._stage_of[at.topic]].size(at) >= self._limits.handed_bytes:
+            shipments += self.withdraw(at)
+            return None
+        return Handed(at, cycle)
+
+    def _is_open(self, at: TopicPartition) -> bool:
+        """Whether no older message for a partition may be in the log, or on its way there."""
+        stage = self._stage_of.get(at.topic)
+        journal = None if stage is None else self._owned.of(stage).get(at.partition)
+        end = self._ends.get(at)
+        return (
+            self._enabled
+            and journal is not None
+            and end is not None
+            and not self._on_their_way[at]
+            and journal.inputs[at.topic] >= end
+        )
+
+    def withdraw(self, at: TopicPartition) -> list[Shipment]:
+        """Send all that wait in memory for a partition through the log instead."""
+        shipments = []
+        for run in self.waiting[self._stage_of[at.topic]].withdraw(at):
+            self._on_their_way[at] += len(run.messages)
+            run.cycle.parts_left += 1
+            shipments.append(Shipment(run.cycle, run.messages, ()))
+        return shipments
+
+
+class Receiving:
+    """Takes what is handed to one stage."""
+
+    def __init__(
+        self,
+        processing: "Processing",
+        handover: Handover,
+        owned: Ownership,
+        committer: "Committer",
+        limits: Limits,
+    ) -> None:
+        stage = processing.stage.name
+        self._processing = processing
+        self._handover = handover
+        self._waiting = handover.waiting[stage]
+        self._journals = owned.of(stage)
+        self._committer = committer
+        self._yield_every = limits.yield_every
+
+    async def run(self) -> None:
+        """Take messages for ever."""
+        while True:
+            handed = await self._waiting.first()
+            # A partition is given up only when nothing is under way: so it is there.
+            journal = self._journals[handed.at.partition]
+            await self._take(handed, journal)
+            self._waiting.finish(handed)
+            # What was taken is in the open group or an earlier one.
+            journal.when_journalled(partial(self._committer.part_done, handed.cycle))
+            self._committer.touch(journal)
+
+    async def _take(self, handed: Handed, journal: Journal) -> None:
+        taken = 0
+        while handed.messages:
+            if journal.is_full:
+                self._committer.touch(journal)
+                await journal.room()
+            if journal.ahead >= MAX_GROUPS_AHEAD_HANDED:
+                for shipment in self._handover.withdraw(handed.at):
+                    self._committer.ship(shipment)
+            elif handed.messages:
+                record, source, _ = self._waiting.take(handed)
+                self._processing.take_handed(record, source, journal)
+                taken += 1
+                if not taken % self._yield_every:
+                    self._committer.touch(journal)
+                    await asyncio.sleep(0)
+        self._processing.handled += taken

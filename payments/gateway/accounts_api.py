@@ -1,0 +1,54 @@
+"""The resources of accounts: the balance, and the ledger in pages."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.parsing import account_id, whole_number
+from payments.gateway.problems import Problem, Refused
+from payments.gateway.service import Service
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+MAX_SEQUENCE = 2**63 - 1
+
+
+@dataclass(slots=True)
+class AccountsApi:
+    """Handlers under ``/v1/accounts``."""
+
+    service: Service
+    deadline_seconds: float
+
+    async def balance(self, request: Request) -> Answer:
+        """Return an account's balance."""
+        account = account_id(request.parameters[0])
+        found = await self.service.account(account, deadline_seconds=self.deadline_seconds)
+        if found is None:
+            raise Refused(Problem.ACCOUNT_NOT_FOUND)
+        body = {
+            "account": found.account,
+            "balance": found.balance,
+            "currency": found.currency,
+            "sequence": found.sequence,
+        }
+        return Answer(200, orjson.dumps(body))
+
+    async def entries(self, request: Request) -> Answer:
+        """Return a page of an account's ledger, in the order of its sequence numbers."""
+        account, query = account_id(request.parameters[0]), request.query()
+        after = whole_number(query, "after", 0, least=0, most=MAX_SEQUENCE)
+        limit = whole_number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+        found = await self.service.entries(
+            account, after=after, limit=limit, deadline_seconds=self.deadline_seconds
+        )
+        path = f"/v1/accounts/{quote(account, safe='')}/entries"
+        following = None
+        if len(found) == limit:
+            following = f"{path}?after={found[-1].sequence}&limit={limit}"
+        body = {"entries": [entry.__dict__ for entry in found], "next": following}
+        headers: Headers = ()
+        if following is not None:
+            headers = ((b"link", f'<{following}>; rel="next"'.encode()),)
+        return Answer(200, orjson.dumps(body), headers)

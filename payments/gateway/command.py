@@ -1,0 +1,59 @@
+"""``payments gateway``: serve payments over HTTP."""
+
+import logging
+import os
+from typing import Any
+
+import click
+
+from payments.user_errors import load_settings, settings_problems
+
+LOG_LEVELS = ["debug", "info", "warning", "error"]
+
+
+@click.command()
+@click.option("--host", help="Address to listen on (PAYMENTS_GATEWAY_HOST, 127.0.0.1).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on, 0 for a free one (PAYMENTS_GATEWAY_PORT, 8080).",
+)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+def gateway(host: str | None, port: int | None, log_level: str) -> None:
+    """Serve payments over HTTP until SIGTERM or Ctrl-C, which answer what is under way.
+
+    It needs a worker somewhere, and the same PAYMENTS_* settings as that one; its own are
+    PAYMENTS_GATEWAY_*. Any number of gateways can run side by side. /docs describes the requests.
+
+    \b
+    Examples:
+      payments gateway
+      payments gateway --port 9000
+      PAYMENTS_GATEWAY_TOKENS=a-long-random-token payments gateway --host 0.0.0.0
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
+    from pydantic import ValidationError
+
+    from payments.gateway.server import listen, run
+    from payments.gateway.settings import GatewaySettings
+
+    given: dict[str, Any] = {"host": host, "port": port}
+    settings = load_settings()
+    try:
+        own = GatewaySettings(**{name: it for name, it in given.items() if it is not None})
+    except ValidationError as error:
+        raise click.ClickException(settings_problems(error, "PAYMENTS_GATEWAY_")) from error
+    try:
+        listener = listen(own)
+    except OSError as error:
+        # The error's own text repeats the address; that of a name that is not known has no number.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        message = f"can't listen on {own.host} port {own.port}: {why}"
+        raise click.ClickException(message) from error
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    # uvicorn warns of what any client can send; that must not fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    # What aiokafka tries again is told by the client, with what it means.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    run(settings, own, listener)

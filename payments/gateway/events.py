@@ -1,0 +1,71 @@
+"""Server-sent events: what becomes of one payment, as it happens.
+
+The first event tells the state: it is the result of a ``get`` that is sent when the watch stands,
+so nothing falls between the two. Later results of ``get`` are left out: they are others' looks.
+"""
+
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+import orjson
+
+from payments.client.errors import WatchBroken
+from payments.gateway.exchange import Request, Stream
+from payments.gateway.outcomes import RETRY_SOON
+from payments.gateway.parsing import payment_id
+from payments.gateway.problems import Problem, Refused
+from payments.gateway.service import Service
+from payments.records.public import Result
+
+EVENT_STREAM = b"text/event-stream"
+
+
+@dataclass(slots=True)
+class EventsApi:
+    """The handler of ``/v1/payments/{payment}/events``, and how many streams are open."""
+
+    service: Service
+    deadline_seconds: float
+    max_streams: int
+    open_streams: int = 0
+
+    async def stream(self, request: Request) -> Stream:
+        """Return the stream of a payment's results, the present state first."""
+        payment = payment_id(request.parameters[0])
+        if self.open_streams >= self.max_streams:
+            raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
+        self.open_streams += 1
+        try:
+            watch = self.service.watch(payment)
+            command = {"type": "get", "id": uuid.uuid4().hex}
+            state = await self.service.send(
+                payment, command, deadline_seconds=self.deadline_seconds
+            )
+        except BaseException:
+            self._closed()
+            raise
+        return Stream(_parts(watch, state), EVENT_STREAM, self._closed)
+
+    def _closed(self) -> None:
+        self.open_streams -= 1
+
+
+async def _parts(watch: AsyncIterator[Result], state: Result) -> AsyncGenerator[bytes, None]:
+    yield event("state", state)
+    is_past = True
+    try:
+        async for result in watch:
+            if is_past:
+                # The state tells what these came to.
+                is_past = result.command != state.command
+            elif result.type != "get":
+                yield event("result", result)
+    except WatchBroken:
+        # It would leave out results: the end makes the client connect anew, and see the state.
+        return
+
+
+def event(name: str, result: Result) -> bytes:
+    """Return one event; JSON has no line breaks of its own, so one data line is enough."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(result.__dict__))

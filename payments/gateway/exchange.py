@@ -1,0 +1,153 @@
+"""One request and its answer, over ASGI: what a handler gets, and what it gives.
+
+Written for the few kinds of requests there are: a framework's request, router and response cost
+more than all of this (``docs/http.md`` has the figures).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from payments.records.commands import MAX_VALUE_BYTES
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+MAX_BODY_BYTES = MAX_VALUE_BYTES
+MAX_DISCARDED_BYTES = 1_048_576
+"""How much of a body that is too large is read all the same, so that the client takes the answer
+before the connection ends."""
+
+_TOO_MUCH = len(str(MAX_DISCARDED_BYTES)), b"%d" % MAX_DISCARDED_BYTES
+
+HEARTBEAT_SECONDS = 15.0
+"""How often a silent stream says that it is alive, so that no proxy takes it for dead."""
+
+HEARTBEAT, END_OF_STREAM = b": nothing new\n\n", b""
+
+
+class Disconnected(Exception):  # noqa: N818 - nothing failed here
+    """The client went away before its request was complete: nobody is there to be answered."""
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - it describes a request
+    """The body is over ``MAX_BODY_BYTES``."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+    content_type: bytes = JSON
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer whose body comes in parts, until it ends or the client goes away."""
+
+    parts: AsyncGenerator[bytes, None]
+    content_type: bytes
+    closed: Callable[[], None]
+    """Called when it has ended, however."""
+
+
+class Request:
+    """A request; ``parameters`` are the variable segments of its path, still percent-encoded."""
+
+    __slots__ = ("_receive", "_scope", "headers", "parameters")
+
+    def __init__(self, scope: Message, receive: Receive, parameters: Sequence[bytes]) -> None:
+        self._scope, self._receive, self.parameters = scope, receive, parameters
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+
+    def count(self, header: bytes) -> int:
+        """Return how often a header was sent."""
+        return sum(name == header for name, _ in self._scope["headers"])
+
+    def query(self) -> dict[str, str]:
+        """Return the query parameters; of one that is given twice, the last."""
+        text = self._scope["query_string"].decode("latin-1")
+        return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+
+    async def body(self) -> bytes:
+        """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""
+        declared = self.headers.get(b"content-length", b"")
+        # Before the first receive: that one tells a careful client (Expect) to go on.
+        if (len(declared), declared) > _TOO_MUCH:
+            raise BodyTooLarge
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+        else:
+            body = await self._rest(message)
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return body
+
+    async def _rest(self, message: Message) -> bytes:
+        body = bytearray()
+        while True:
+            if message["type"] != "http.request":
+                raise Disconnected
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+            if len(body) > MAX_DISCARDED_BYTES:
+                raise BodyTooLarge
+            message = await self._receive()
+
+    async def disconnected(self) -> None:
+        """Return when the client has gone; its request must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Send a whole answer."""
+    body = answer.body
+    length = (b"content-length", b"%d" % len(body))
+    headers = [(b"content-type", answer.content_type), length, *answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(
+    send: Send, stream: Stream, request: Request, stopping: asyncio.Event
+) -> None:
+    """Send a stream until it ends, the client goes away, or ``stopping`` is set."""
+    gone = asyncio.ensure_future(request.disconnected())
+    stop = asyncio.ensure_future(stopping.wait())
+    part: asyncio.Future[bytes] | None = None
+    try:
+        headers = [(b"content-type", stream.content_type), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while True:
+            part = part or asyncio.ensure_future(anext(stream.parts, END_OF_STREAM))
+            waited: set[asyncio.Future[Any]] = {part, gone, stop}
+            await asyncio.wait(
+                waited, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if gone.done() or stop.done():
+                break
+            body = HEARTBEAT
+            if part.done():
+                body, part = part.result(), None
+            if body is END_OF_STREAM:
+                break
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    finally:
+        tasks = [task for task in (part, gone, stop) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await stream.parts.aclose()
+        stream.closed()
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,183 @@
+"""The document as a whole: every operation with its parameters, bodies, answers and problems."""
+
+import re
+from itertools import groupby
+from typing import Any
+
+from payments import __version__
+from payments.gateway.accounts_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQUENCE
+from payments.gateway.openapi import examples
+from payments.gateway.openapi.operations import ALWAYS, OPERATIONS, SERVICE, Operation
+from payments.gateway.openapi.schemas import TEXT, schemas
+from payments.gateway.problems import PROBLEM_JSON, Problem
+
+Json = dict[str, Any]
+DESCRIPTION = """Every payment has an id of your choice, and every request may be sent again at any
+time: money moves once, and the answer is the outcome. Amounts are in minor units of the currency.
+What goes wrong is answered with problem details (RFC 9457)."""
+DESCRIPTIONS = {
+    "payment": "The id of the payment. One with a slash is written with %2F.",
+    "account": "The id of the account.",
+    "command": "The command's own id, as the answer 202 tells it.",
+    "problem": "The last part of a problem's type.",
+}
+PATH_EXAMPLES = {
+    "payment": "pay-1",
+    "account": "abc",
+    "command": examples.PENDING["command"],
+    "problem": "declined",
+}
+HEADERS: Json = {
+    "Idempotent-Replayed": {
+        "description": "The outcome of an earlier request is repeated; nothing moved now.",
+        "schema": {"const": "true"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "Location": {"description": "Where to ask.", "schema": TEXT},
+}
+
+
+def document() -> Json:
+    """Return the OpenAPI document."""
+    paths: dict[str, Json] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Payments",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(o.tag for o in OPERATIONS)],
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> Json:
+    names = [*re.findall(r"{(\w+)}", operation.path), *operation.parameters]
+    if operation.replays and operation.method == "POST":
+        names.append("Prefer")
+    described: Json = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": [_parameter(name) for name in names],
+        "responses": _responses(operation),
+    }
+    if operation.body is not None:
+        example = examples.REQUESTS[operation.body]
+        content = {"schema": _reference(operation.body), "example": example}
+        described["requestBody"] = {
+            "required": operation.body != "Nothing",
+            "content": {"application/json": content},
+        }
+    if operation.tag == SERVICE:
+        described["security"] = []
+    return described
+
+
+def _parameter(name: str) -> Json:
+    if name == "Idempotency-Key":
+        return {
+            "name": name,
+            "in": "header",
+            "required": True,
+            "description": 'The payment id, as a string in quotes: "order-17".',
+            "schema": TEXT,
+            "example": '"order-17"',
+        }
+    if name == "Prefer":
+        text = (
+            "respond-async: 202 as soon as the command is safe; respond-async, wait=10: 202 after "
+            "10 s without a result. Others are ignored."
+        )
+        return {"name": name, "in": "header", "description": text, "schema": TEXT}
+    if name in {"wait", "after", "limit"}:
+        return {"name": name, "in": "query", **_QUERY[name]}
+    schema = TEXT if name in {"command", "problem"} else _reference("PaymentId")
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": DESCRIPTIONS[name],
+        "schema": schema,
+        "example": PATH_EXAMPLES[name],
+    }
+
+
+_QUERY: dict[str, Json] = {
+    "wait": {
+        "description": "How long to wait for the result, such as 10s; at most a minute.",
+        "schema": {"type": "string", "pattern": r"^[0-9]{1,5}(\.[0-9]{1,3})?(ms|s)?$"},
+        "example": "10s",
+    },
+    "after": {
+        "description": "The sequence number after which the page begins.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE, "default": 0},
+    },
+    "limit": {
+        "description": "Entries of a page.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    },
+}
+
+
+def _responses(operation: Operation) -> Json:
+    media_type, schema = operation.answer, None
+    if "/" not in media_type:
+        media_type, schema = "application/json", _reference(operation.answer)
+    content: Json = {"schema": schema or ({} if media_type == "application/json" else TEXT)}
+    if operation.id in examples.ANSWERS:
+        content["example"] = examples.ANSWERS[operation.id]
+    elif operation.answer == "text/event-stream":
+        content["example"] = examples.EVENTS
+    answer: Json = {"description": "Done.", "content": {media_type: content}}
+    if operation.replays:
+        answer["headers"] = {"Idempotent-Replayed": HEADERS["Idempotent-Replayed"]}
+    responses = {"200": answer}
+    if operation.replays:
+        responses["202"] = {
+            "description": "Taken: the command is safe, its result comes later.",
+            "headers": {name: HEADERS[name] for name in ("Location", "Retry-After")},
+            "content": {
+                "application/json": {"schema": _reference("Pending"), "example": examples.PENDING}
+            },
+        }
+    found = sorted({*operation.problems, *ALWAYS}, key=lambda one: (one.value.status, one.name))
+    for status, problems in groupby(found, key=lambda one: one.value.status):
+        responses[str(status)] = _problem(list(problems))
+    return responses
+
+
+def _problem(problems: list[Problem]) -> Json:
+    shown = {
+        problem.slug: {
+            "value": {
+                "type": problem.reference,
+                "title": problem.value.title,
+                "status": problem.value.status,
+                "detail": problem.value.advice,
+            }
+        }
+        for problem in problems
+    }
+    content = {"schema": _reference("Problem"), "examples": shown}
+    return {
+        "description": "; ".join(problem.value.title for problem in problems) + ".",
+        "content": {PROBLEM_JSON.decode(): content},
+    }
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,93 @@
+"""Examples of requests and answers; a test sends the first and compares the second."""
+
+from typing import Any
+
+TIME = "2026-01-01T00:00:00.000Z"
+MOVEMENT = {"account": "abc", "amount": 100}
+COMPAT = {"accountId": "abc", "amount": 100}
+
+
+def result(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of a result
+    """Return the result of a completed make, or one that differs from it."""
+    return {
+        "payment": "pay-1",
+        "command": "4f0c6f2f6f5e4d0f9b3f-1",
+        "type": "make",
+        "outcome": "completed",
+        "reason": None,
+        "message": None,
+        "replayed": False,
+        "state": "completed",
+        "account": "abc",
+        "amount": 100,
+        "currency": "EUR",
+        "time": TIME,
+    } | changes
+
+
+CANCELLED = {"type": "cancel", "outcome": "cancelled", "reason": "rolled_back"}
+REQUESTS: dict[str, Any] = {
+    "Movement": MOVEMENT,
+    "ExamplePayment": COMPAT,
+    "KeyedExamplePayment": {"key": "some-string-id", "request": COMPAT},
+    "Key": {"key": "some-string-id"},
+    "Nothing": {},
+}
+ANSWERS: dict[str, Any] = {
+    "make": result(),
+    "makeByKey": result(payment="order-17"),
+    "deposit": result(type="deposit", payment="dep-1"),
+    "cancel": result(**CANCELLED, state="cancelled"),
+    "getPayment": result(type="get", outcome="found"),
+    "getCommand": result(),
+    "getAccount": {"account": "abc", "balance": 99_900, "currency": "EUR", "sequence": 2},
+    "getEntries": {
+        "entries": [
+            {
+                "account": "abc",
+                "sequence": 2,
+                "payment": "pay-1",
+                "kind": "make",
+                "amount": -100,
+                "balance": 99_900,
+                "currency": "EUR",
+                "counter_account": "sales/3",
+                "time": TIME,
+            }
+        ],
+        "next": None,
+    },
+    "makePayment": {
+        "success": True,
+        **result(
+            payment="my-payment-id",
+            message="payment my-payment-id is completed: 100 EUR taken from account abc",
+        ),
+    },
+    "cancelPayment": {
+        "success": True,
+        **result(
+            **CANCELLED,
+            payment="my-payment-id",
+            state="cancelled",
+            message="payment my-payment-id is cancelled: its 100 EUR are back on account abc",
+        ),
+    },
+    "live": {"status": "live"},
+    "ready": {"status": "ready"},
+    "getProblem": {
+        "type": "/problems/declined",
+        "title": "Declined",
+        "status": 402,
+        "advice": "No money was moved; the reason says why.",
+    },
+}
+ANSWERS["makePaymentByKey"] = ANSWERS["makePayment"]
+ANSWERS["cancelPaymentByKey"] = ANSWERS["cancelPayment"]
+PENDING = {
+    "payment": "pay-1",
+    "command": "0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
+    "status": "pending",
+    "location": "/v1/payments/pay-1/commands/0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
+}
+EVENTS = 'event: state\ndata: {"payment":"pay-1","type":"get","outcome":"found", ...}\n\n'

@@ -1,0 +1,128 @@
+"""The operations as the document describes them; a test compares them with the routes."""
+
+from dataclasses import dataclass
+
+from payments.gateway.problems import Problem
+
+ALWAYS = (
+    Problem.UNAUTHORIZED,
+    Problem.NOT_FOUND,
+    Problem.TIMEOUT,
+    Problem.INVALID,
+    Problem.OVERLOADED,
+    Problem.HEADERS_TOO_LARGE,
+    Problem.BAD_HTTP,
+    Problem.INTERNAL,
+    Problem.UNAVAILABLE,
+    Problem.DEADLINE_EXCEEDED,
+)
+BODY = (Problem.NOT_JSON, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
+MOVES = (Problem.DECLINED, Problem.CANCELLED, Problem.DIFFERENT_REQUEST, *BODY)
+CANCELS = (Problem.CANCEL_REFUSED, *BODY)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: ``body`` and ``answer`` are names of schemas, or of no schema at all."""
+
+    method: str
+    path: str
+    id: str
+    tag: str
+    summary: str
+    answer: str
+    problems: tuple[Problem, ...] = ()
+    body: str | None = None
+    parameters: tuple[str, ...] = ()
+    replays: bool = False
+    """Whether ``Idempotent-Replayed`` may come with it, and ``Prefer`` be asked for."""
+
+
+PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "example systems", "service"
+OPERATIONS = (
+    Operation(
+        "POST", "/v1/payments/{payment}", "make", PAYMENTS,
+        "Make a payment: take money from an account, once for this id.",
+        "Result", MOVES, body="Movement", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments", "makeByKey", PAYMENTS,
+        "Make a payment whose id is in the header Idempotency-Key.",
+        "Result", (*MOVES, Problem.BAD_IDEMPOTENCY_KEY), body="Movement",
+        parameters=("Idempotency-Key",), replays=True,
+    ),
+    Operation(
+        "POST", "/v1/deposits/{payment}", "deposit", PAYMENTS,
+        "Make a deposit: put money on an account, once for this id.",
+        "Result", MOVES, body="Movement", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments/{payment}/cancel", "cancel", PAYMENTS,
+        "Cancel a payment or a deposit: prevent it, or undo it.",
+        "Result", CANCELS, body="Nothing", replays=True,
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}", "getPayment", PAYMENTS,
+        "Look at a payment or a deposit; every answer before this request is seen.",
+        "Result", (Problem.PAYMENT_NOT_FOUND,),
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}/commands/{command}", "getCommand", PAYMENTS,
+        "Ask for, or wait for, the result of a command that was answered 202.",
+        "Result", (Problem.COMMAND_NOT_FOUND, *MOVES, Problem.CANCEL_REFUSED),
+        parameters=("wait",), replays=True,
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}/events", "getEvents", PAYMENTS,
+        "Follow a payment as server-sent events: its state first, then each later result.",
+        "text/event-stream",
+    ),
+    Operation(
+        "GET", "/v1/accounts/{account}", "getAccount", ACCOUNTS,
+        "Look at the balance of an account; every answer before this request is seen.",
+        "Balance", (Problem.ACCOUNT_NOT_FOUND,),
+    ),
+    Operation(
+        "GET", "/v1/accounts/{account}/entries", "getEntries", ACCOUNTS,
+        "Read the ledger of an account, in pages.",
+        "Entries", parameters=("after", "limit"),
+    ),
+    Operation(
+        "POST", "/payments/makePayment", "makePaymentByKey", EXAMPLES,
+        "Make a payment, as the first example system has it.",
+        "ExampleAnswer", MOVES, body="KeyedExamplePayment", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/cancelPayment", "cancelPaymentByKey", EXAMPLES,
+        "Cancel a payment, as the first example system has it.",
+        "ExampleAnswer", CANCELS, body="Key", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/{payment}/makePayment", "makePayment", EXAMPLES,
+        "Make a payment, as the second example system has it.",
+        "ExampleAnswer", MOVES, body="ExamplePayment", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/{payment}/cancelPayment", "cancelPayment", EXAMPLES,
+        "Cancel a payment, as the second example system has it.",
+        "ExampleAnswer", CANCELS, body="Nothing", replays=True,
+    ),
+    Operation(
+        "GET", "/health/live", "live", SERVICE, "Tell whether the gateway runs.", "Status"
+    ),
+    Operation(
+        "GET", "/health/ready", "ready", SERVICE,
+        "Tell whether commands can be sent: 503 while Kafka is away or the gateway stops.",
+        "Status",
+    ),
+    Operation(
+        "GET", "/openapi.json", "getOpenapi", SERVICE, "This document.", "application/json"
+    ),
+    Operation(
+        "GET", "/docs", "getDocs", SERVICE, "This document as a page.", "text/html; charset=utf-8"
+    ),
+    Operation(
+        "GET", "/problems/{problem}", "getProblem", SERVICE,
+        "Tell what a type of problem means.", "ProblemType",
+    ),
+)  # fmt: skip

@@ -1,0 +1,104 @@
+"""Schemas of what requests and answers hold, made from the models of the records."""
+
+from typing import Any
+
+from payments.domain.results import Reason
+from payments.gateway.problems import Problem
+from payments.schemas.json_schema import component_schemas
+
+Schema = dict[str, Any]
+TEXT: Schema = {"type": "string"}
+
+
+def schemas() -> dict[str, Schema]:
+    """Return the schemas by the names under which the operations refer to them."""
+    records = component_schemas()
+    made = {name: records[name] for name in ("Result", "Outcome", "Reason", "LedgerEntry")}
+    make = records["Make"]["properties"]
+    account, amount, currency = make["account"], make["amount"], make["currency"]
+    compat = {"accountId": account, "amount": amount, "currency": currency}
+    name = records["PaymentId"]
+    result = made["Result"]
+    return made | {
+        "PaymentId": name,
+        "Movement": _object(
+            {"account": account, "amount": amount, "currency": currency}, ["account", "amount"]
+        ),
+        "ExamplePayment": _object(compat, ["accountId", "amount"]),
+        "KeyedExamplePayment": _object(
+            {"key": name, "request": _reference("ExamplePayment")}, ["key", "request"]
+        ),
+        "Key": _object({"key": name}, ["key"]),
+        "Nothing": _object({}, []),
+        "ExampleAnswer": {
+            **result,
+            "description": "A result, and what the example systems answer.",
+            "properties": {"success": {"const": True}, **result["properties"], "message": TEXT},
+            "required": ["success", *result["required"]],
+            "title": "ExampleAnswer",
+        },
+        "Pending": _object(
+            {
+                "payment": TEXT,
+                "command": TEXT,
+                "status": {"const": "pending"},
+                "location": {"type": "string", "format": "uri-reference"},
+            }
+        ),
+        "Balance": _object(
+            {
+                "account": TEXT,
+                "balance": {"type": "integer", "description": "In minor units."},
+                "currency": TEXT,
+                "sequence": {"type": "integer", "description": "Number of its last entry."},
+            }
+        ),
+        "Entries": _object(
+            {
+                "entries": {"type": "array", "items": _reference("LedgerEntry")},
+                "next": {
+                    "type": ["string", "null"],
+                    "format": "uri-reference",
+                    "description": "The next page; null after the last entry.",
+                },
+            }
+        ),
+        "Status": _object({"status": {"enum": ["live", "ready"]}}),
+        "ProblemType": _object(
+            {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "advice": TEXT}
+        ),
+        "Problem": _problem(),
+    }
+
+
+def _problem() -> Schema:
+    return {
+        "type": "object",
+        "description": "Problem details (RFC 9457).",
+        "properties": {
+            "type": {"enum": [problem.reference for problem in Problem]},
+            "title": TEXT,
+            "status": {"type": "integer"},
+            "detail": TEXT,
+            "field": {"type": "string", "description": "The field that is wrong or differs."},
+            "reason": {"enum": [*(reason.value for reason in Reason), None]},
+            "result": _reference("Result"),
+            "success": {"const": False},
+            "message": TEXT,
+        },
+        "required": ["type", "title", "status", "detail"],
+        "additionalProperties": False,
+    }
+
+
+def _object(properties: Schema, required: list[str] | None = None) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+        "additionalProperties": False,
+    }
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,102 @@
+"""Commands that are answered later (``Prefer: respond-async``, RFC 7240).
+
+A command is answered 202 when the broker has it, so it is carried out even if this gateway is
+killed in the next moment. How it ended is kept here, in memory, for a while: another gateway, or
+this one after a restart, answers 404 and the advice to ask for the payment.
+"""
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import orjson
+
+from payments.gateway.exchange import Answer, Headers
+from payments.gateway.outcomes import RETRY_SOON
+from payments.gateway.parsing import MAX_WAIT_SECONDS
+from payments.gateway.problems import Problem, Refused
+from payments.gateway.service import Service
+from payments.records.public import Result
+
+MAX_OPERATIONS = 10_000
+KEPT_SECONDS = 600.0
+"""How long the result of a command can be asked for."""
+
+APPLIED: Headers = ((b"preference-applied", b"respond-async"),)
+Render = Callable[[Result], Answer]
+
+
+@dataclass(slots=True)
+class _Operation:
+    """A command that was taken, and how its result is told."""
+
+    result: "asyncio.Future[Result]"
+    render: Render
+    since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+
+class Operations:
+    """The commands that were answered 202, by payment and the command's own id."""
+
+    def __init__(self, service: Service, deadline_seconds: float) -> None:
+        self._service, self._deadline_seconds = service, deadline_seconds
+        self._held: OrderedDict[tuple[str, str], _Operation] = OrderedDict()
+
+    async def start(
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        render: Render,
+        *,
+        wait_seconds: float = 0,
+    ) -> Answer:
+        """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
+        self._make_room()
+        own = uuid.uuid4().hex
+        waiting = await self._service.submit(
+            payment, {**command, "id": own}, deadline_seconds=self._deadline_seconds
+        )
+        operation = _Operation(waiting, render)
+        operation.result.add_done_callback(_look_at_error)
+        self._held[payment, own] = operation
+        return await self._answer(payment, own, operation, wait_seconds)
+
+    async def answer(self, payment: str, own: str, wait_seconds: float) -> Answer:
+        """Return the answer of a command that was taken, or 202 again after ``wait_seconds``."""
+        operation = self._held.get((payment, own))
+        if operation is None:
+            raise Refused(Problem.COMMAND_NOT_FOUND)
+        return await self._answer(payment, own, operation, wait_seconds)
+
+    async def _answer(
+        self, payment: str, own: str, operation: _Operation, wait_seconds: float
+    ) -> Answer:
+        if wait_seconds > 0 and not operation.result.done():
+            await asyncio.wait([operation.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
+        if operation.result.done():
+            return operation.render(operation.result.result())
+        location = f"/v1/payments/{quote(payment, safe='')}/commands/{own}"
+        body = {"payment": payment, "command": own, "status": "pending", "location": location}
+        headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
+        return Answer(202, orjson.dumps(body), headers)
+
+    def _make_room(self) -> None:
+        """Forget what was kept long enough; refuse a command when too many are held."""
+        oldest_kept = asyncio.get_running_loop().time() - KEPT_SECONDS
+        while self._held:
+            key, operation = next(iter(self._held.items()))
+            full = len(self._held) >= MAX_OPERATIONS
+            if operation.since > oldest_kept and not (full and operation.result.done()):
+                break
+            del self._held[key]
+        if len(self._held) >= MAX_OPERATIONS:
+            raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
+
+
+def _look_at_error(result: "asyncio.Future[Result]") -> None:
+    """Mark an error as seen: it is raised to whoever asks, and often nobody does."""
+    if not result.cancelled():
+        result.exception()

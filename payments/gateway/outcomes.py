@@ -1,0 +1,79 @@
+"""From a result to an answer: which outcome has which status, and what the body says."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from payments.domain.results import Outcome, Reason
+from payments.gateway.exchange import Answer, Headers
+from payments.gateway.problems import Problem, problem_answer
+from payments.records.public import Result
+
+REPLAYED: Headers = ((b"idempotent-replayed", b"true"),)
+RETRY_SOON: Headers = ((b"retry-after", b"1"),)
+DIFFERENT = {
+    Reason.DIFFERENT_TYPE: "type",
+    Reason.DIFFERENT_ACCOUNT: "account",
+    Reason.DIFFERENT_AMOUNT: "amount",
+    Reason.DIFFERENT_CURRENCY: "currency",
+}
+CANT_GO_BACK = {Reason.INSUFFICIENT_FUNDS, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CURRENCY}
+DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
+
+
+def members(result: Result) -> dict[str, object]:
+    """Return the members of a result, in the order of the record."""
+    return result.__dict__
+
+
+def problem_of(result: Result) -> Problem | None:
+    """Return what is wrong with an outcome from the asker's view; None where all is well."""
+    outcome = result.outcome
+    if outcome is Outcome.COMPLETED or outcome is Outcome.FOUND:
+        return None
+    if outcome is Outcome.CANCELLED:
+        return None if result.type == "cancel" else Problem.CANCELLED
+    if outcome is Outcome.DECLINED:
+        return Problem.DECLINED
+    return Problem.PAYMENT_NOT_FOUND if outcome is Outcome.NOT_FOUND else _rejection(result.reason)
+
+
+def _rejection(reason: Reason | None) -> Problem:
+    if reason in DIFFERENT:
+        return Problem.DIFFERENT_REQUEST
+    if reason is Reason.TOO_MANY_WAITING:
+        return Problem.OVERLOADED
+    if reason in CANT_GO_BACK:
+        return Problem.CANCEL_REFUSED
+    return Problem.INTERNAL if reason in DEFECTS else Problem.INVALID
+
+
+def answer_of(
+    result: Result,
+    *,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    names: dict[str, str] | None = None,
+    **extensions: object,
+) -> Answer:
+    """Return the answer to the one who sent the command.
+
+    ``names`` maps the command's fields to those of the request where they differ; ``extensions``
+    are put into the body, before the result's own members or beside a problem's.
+    """
+    more = (*headers, *REPLAYED) if result.replayed else headers
+    problem = problem_of(result)
+    if problem is None:
+        return Answer(200, orjson.dumps({**extensions, **members(result)} | extensions), more)
+    if problem is Problem.OVERLOADED:
+        more = (*more, *RETRY_SOON)
+    field = DIFFERENT.get(result.reason) if result.reason is not None else None
+    if field is not None:
+        extensions["field"] = (names or {}).get(field, field)
+    return problem_answer(
+        problem,
+        result.message,
+        headers=more,
+        reason=result.reason,
+        **extensions,
+        result=members(result),
+    )

@@ -1,0 +1,115 @@
+"""What a request asks for, read strictly: ids in paths, bodies of commands, query, preferences.
+
+A body is judged by the same rules as a record on the topic (``payments.records.commands``): only
+the names of its fields may differ.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from payments.domain.commands import NAME_RULE, is_name
+from payments.domain.results import Reason
+from payments.gateway.exchange import JSON, Request
+from payments.gateway.problems import Problem, Refused
+from payments.records.commands import (
+    Malformed,
+    Members,
+    command_of,
+    decode_members,
+    parse_payment_id,
+)
+
+MovementType = Literal["make", "deposit"]
+MAX_WAIT_SECONDS = 60.0
+_WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
+_CHARSETS = {b"", b"charset=utf-8", b'charset="utf-8"'}
+
+
+def payment_id(segment: bytes) -> str:
+    """Return the payment id of a path's segment; raises ``Malformed``."""
+    return parse_payment_id(unquote_to_bytes(segment) if b"%" in segment else segment)
+
+
+def account_id(segment: bytes) -> str:
+    """Return the account of a path's segment; raises ``Refused``."""
+    text = unquote_to_bytes(segment).decode(errors="replace")
+    if not is_name(text):
+        raise invalid("account", NAME_RULE)
+    return text
+
+
+async def members_of(request: Request) -> Members:
+    """Return the members of the JSON object in a request's body; raises ``Malformed``."""
+    body = await request.body()
+    if not body:
+        raise Malformed(Reason.EMPTY_VALUE, "the request has no body: it is a JSON object")
+    return _members(request, body)
+
+
+async def no_members(request: Request) -> None:
+    """Check that the body says nothing: it is absent, or an object without members."""
+    body = await request.body()
+    for name, _ in _members(request, body) if body else ():
+        raise invalid(name, "is not a field of this request")
+
+
+def _members(request: Request, body: bytes) -> Members:
+    content_type = request.headers.get(b"content-type", b"")
+    if content_type != JSON and not _is_json(content_type):
+        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
+    return decode_members(body)
+
+
+def movement(
+    members: Members, type_: MovementType, names: Mapping[str, str], default_currency: str
+) -> dict[str, object]:
+    """Return the make or deposit of a body whose fields are called ``names``, as a record has it.
+
+    ``names`` maps a body's field to the command's. Raises ``Malformed`` with the body's name.
+    """
+    renamed: list[tuple[str, object]] = [("type", type_)]
+    for name, value in members:
+        if name not in names:
+            raise Malformed(Reason.UNKNOWN_FIELD, "is not a field of this request", name)
+        renamed.append((names[name], value))
+    try:
+        command_of(renamed, default_currency=default_currency)
+    except Malformed as error:
+        own = next((own for own, field in names.items() if field == error.field), error.field)
+        raise Malformed(error.reason, error.fault, own) from None
+    return dict(renamed)
+
+
+def wait_seconds(text: str) -> float:
+    """Return the seconds of ``?wait=``: ``10``, ``10s`` or ``500ms``, at most a minute."""
+    match = _WAIT.fullmatch(text)
+    if match is None:
+        raise invalid("wait", "must be a time such as 10s or 500ms")
+    seconds = float(match[1]) / (1000 if match[2] == "ms" else 1)
+    return min(seconds, MAX_WAIT_SECONDS)
+
+
+def whole_number(
+    query: Mapping[str, str], name: str, default: int, *, least: int, most: int
+) -> int:
+    """Return a query parameter that is a whole number within limits."""
+    text = query.get(name)
+    if text is None:
+        return default
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
+        raise invalid(name, f"must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def invalid(field: str, rule: str) -> Refused:
+    """Return the refusal of one field's value."""
+    shown = field if len(field) <= 80 else f"{field[:80]}..."  # noqa: PLR2004 - a line's length
+    return Refused(Problem.INVALID, f"{shown} {rule}", field=shown)
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.partition(b";")
+    return media_type.strip().lower() == JSON and parameters.strip().lower() in _CHARSETS

@@ -1,0 +1,89 @@
+"""The resources of payments: make, deposit, cancel, look at, and commands that answer later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.operations import Operations, Render
+from payments.gateway.outcomes import answer_of
+from payments.gateway.parsing import (
+    MovementType,
+    members_of,
+    movement,
+    no_members,
+    payment_id,
+    wait_seconds,
+)
+from payments.gateway.preferences import idempotency_key, seconds_until_async
+from payments.gateway.service import Service
+from payments.records.public import Result
+
+FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
+CANCEL: Mapping[str, object] = {"type": "cancel"}
+GET: Mapping[str, object] = {"type": "get"}
+
+
+@dataclass(slots=True)
+class PaymentsApi:
+    """Handlers under ``/v1/payments`` and ``/v1/deposits``."""
+
+    service: Service
+    operations: Operations
+    default_currency: str
+    deadline_seconds: float
+
+    async def make(self, request: Request) -> Answer:
+        """Make the payment of the path."""
+        return await self._move(request, payment_id(request.parameters[0]), "make")
+
+    async def deposit(self, request: Request) -> Answer:
+        """Make the deposit of the path."""
+        return await self._move(request, payment_id(request.parameters[0]), "deposit")
+
+    async def make_by_key(self, request: Request) -> Answer:
+        """Make the payment that the header ``Idempotency-Key`` names."""
+        payment = idempotency_key(request)
+        location = f"/v1/payments/{quote(payment, safe='')}"
+        return await self._move(request, payment, "make", ((b"location", location.encode()),))
+
+    async def cancel(self, request: Request) -> Answer:
+        """Cancel a payment or a deposit."""
+        payment = payment_id(request.parameters[0])
+        await no_members(request)
+        return await self.carry_out(request, payment, CANCEL, answer_of)
+
+    async def look(self, request: Request) -> Answer:
+        """Return a payment's state."""
+        payment = payment_id(request.parameters[0])
+        result = await self.service.send(payment, GET, deadline_seconds=self.deadline_seconds)
+        return answer_of(result)
+
+    async def command(self, request: Request) -> Answer:
+        """Return the result of a command that was answered 202."""
+        segment, own = request.parameters
+        wait = wait_seconds(request.query().get("wait", "0"))
+        return await self.operations.answer(
+            payment_id(segment), unquote(own.decode("latin-1")), wait
+        )
+
+    async def _move(
+        self, request: Request, payment: str, type_: MovementType, headers: Headers = ()
+    ) -> Answer:
+        command = movement(await members_of(request), type_, FIELDS, self.default_currency)
+
+        def render(result: Result) -> Answer:
+            return answer_of(result, headers=headers)
+
+        return await self.carry_out(request, payment, command, render)
+
+    async def carry_out(
+        self, request: Request, payment: str, command: Mapping[str, object], render: Render
+    ) -> Answer:
+        """Send a command, and answer when its result is there or, if asked to, before."""
+        prefer = request.headers.get(b"prefer")
+        wait = None if prefer is None else seconds_until_async(prefer)
+        if wait is not None:
+            return await self.operations.start(payment, command, render, wait_seconds=wait)
+        result = await self.service.send(payment, command, deadline_seconds=self.deadline_seconds)
+        return render(result)

@@ -1,0 +1,48 @@
+"""Two headers with a grammar of their own: ``Prefer`` and ``Idempotency-Key``."""
+
+import re
+
+from payments.gateway.exchange import Request
+from payments.gateway.parsing import MAX_WAIT_SECONDS
+from payments.gateway.problems import Problem, Refused
+from payments.records.commands import Malformed, parse_payment_id
+
+_STRING = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
+
+
+def seconds_until_async(prefer: bytes) -> float | None:
+    """Return how long to wait before 202 (RFC 7240); None where ``respond-async`` is not asked for.
+
+    ``respond-async, wait=10`` is 10 seconds. A preference that is not understood is ignored.
+    """
+    preferences = [part.partition(b";")[0].strip().lower() for part in prefer.split(b",")]
+    if b"respond-async" not in preferences:
+        return None
+    for preference in preferences:
+        name, _, value = preference.partition(b"=")
+        if name.strip() == b"wait":
+            digits = value.strip().strip(b'"')
+            return min(float(digits), MAX_WAIT_SECONDS) if digits.isdigit() else 0.0
+    return 0.0
+
+
+def idempotency_key(request: Request) -> str:
+    """Return the payment id of the header ``Idempotency-Key``; raises ``Refused``.
+
+    The draft has it a string of RFC 8941 (``"order-17"``). A value without quotes is taken as it
+    stands, since that is what most clients send.
+    """
+    if request.count(b"idempotency-key") != 1:
+        raise Refused(Problem.BAD_IDEMPOTENCY_KEY)
+    text = request.headers[b"idempotency-key"].strip()
+    if (quoted := _STRING.fullmatch(text)) is not None:
+        key = re.sub(rb"\\(.)", rb"\1", quoted[1])
+    elif _BARE.fullmatch(text):
+        key = text
+    else:
+        raise Refused(Problem.BAD_IDEMPOTENCY_KEY)
+    try:
+        return parse_payment_id(key)
+    except Malformed as error:
+        raise Refused(Problem.BAD_IDEMPOTENCY_KEY, error.fault) from None

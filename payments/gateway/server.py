@@ -1,0 +1,159 @@
+"""The server: uvicorn with our connections, started and stopped in order.
+
+A stop takes no new connections, ends event streams, answers every request that has arrived, and
+then ends; requests get as long as their deadline for that.
+"""
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import uvicorn
+import uvloop
+
+from payments.client import PaymentsClient
+from payments.gateway.app import Gateway
+from payments.gateway.connections import Connection, Limits, limited
+from payments.gateway.service import Service
+from payments.gateway.settings import GatewaySettings
+from payments.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+SWEEP_SECONDS, TICKS_PER_SWEEP = 1.0, 10
+SPARE_FILES = 256
+"""Open files that are not connections of clients: those to the brokers, logs, libraries."""
+
+STOP_MARGIN_SECONDS = 5.0
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server for one gateway."""
+
+    def __init__(
+        self, gateway: Gateway, settings: GatewaySettings, started: Callable[["Server"], None]
+    ) -> None:
+        limits = Limits(
+            receive_seconds=settings.receive_timeout_seconds,
+            idle_seconds=settings.idle_timeout_seconds,
+            max_connections=max(_raise_file_limit() - SPARE_FILES, 1),
+        )
+        config = uvicorn.Config(
+            gateway,
+            http=limited(limits),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=int(settings.idle_timeout_seconds) + 1,
+            timeout_graceful_shutdown=int(settings.deadline_seconds + STOP_MARGIN_SECONDS),
+        )
+        super().__init__(config)
+        self._gateway, self._started = gateway, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so: signals are heeded by now."""
+        await super().startup(sockets)
+        self._started(self)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second, and sweep once a second."""
+        if counter % TICKS_PER_SWEEP == 0:
+            self._sweep()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop in order; see the module's docstring."""
+        self._gateway.stopping.set()
+        sweeping = asyncio.create_task(self._keep_sweeping())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            sweeping.cancel()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT stop the server; the process ends by itself, with exit code 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self.should_exit = True
+
+    def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            cast("Connection", connection).sweep(now)
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep()
+
+
+def listen(settings: GatewaySettings) -> socket.socket:
+    """Return the listening socket; raises ``OSError``."""
+    family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+
+
+async def serve(
+    service: Service,
+    settings: GatewaySettings,
+    *,
+    default_currency: str,
+    listener: socket.socket,
+    started: Callable[[Server], None],
+) -> None:
+    """Serve until a signal, or until the server that ``started`` is given is stopped."""
+    gateway = Gateway(service, settings, default_currency=default_currency)
+    server = Server(gateway, settings, started)
+    await server.serve(sockets=[listener])
+
+
+def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.socket) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; it begins even where no broker answers yet."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def say(_: Server) -> None:
+        logger.info("gateway ready on http://%s:%d", shown, port)
+
+    async def main() -> None:
+        # Readiness tells whether Kafka is there; requests wait for it up to their deadline.
+        async with PaymentsClient(settings=settings, connect_seconds=0) as client:
+            await serve(
+                client,
+                gateway_settings,
+                default_currency=settings.default_currency,
+                listener=listener,
+                started=say,
+            )
+
+    uvloop.run(main())
+    logger.info("gateway stopped")
+
+
+def _raise_file_limit() -> int:
+    """Allow as many open files as this process may have; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

@@ -1,0 +1,55 @@
+"""What the gateway needs of the client library, so that a test can stand in for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from payments.records.public import LedgerEntry, Result
+
+
+class Balance(Protocol):
+    """An account as the client tells it."""
+
+    @property
+    def account(self) -> str:
+        """Its id."""
+
+    @property
+    def balance(self) -> int:
+        """What is on it, in minor units."""
+
+    @property
+    def currency(self) -> str:
+        """The currency it is kept in."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of its last entry."""
+
+
+class Service(Protocol):
+    """The part of ``PaymentsClient`` that the gateway is built on."""
+
+    async def send(
+        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+    ) -> Result:
+        """Send a command and return its result."""
+
+    async def submit(
+        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+    ) -> asyncio.Future[Result]:
+        """Send a command; return when the brokers have it, with the future of its result."""
+
+    def watch(self, payment: str) -> AsyncIterator[Result]:
+        """Return all later results of a payment."""
+
+    async def account(self, account: str, *, deadline_seconds: float = 30) -> Balance | None:
+        """Return an account's balance; None where there is no such account."""
+
+    async def entries(
+        self, account: str, *, after: int = 0, limit: int = 100, deadline_seconds: float = 30
+    ) -> Sequence[LedgerEntry]:
+        """Return the ledger entries of an account that come after a sequence number."""
+
+    def healthy(self) -> bool:
+        """Return whether commands can be sent and results read now."""

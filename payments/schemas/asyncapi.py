@@ -1,0 +1,185 @@
+"""The topics as an AsyncAPI 3 document, made from the same models and settings as the code."""
+
+import json
+from typing import Any
+
+from payments import __version__
+from payments.domain.results import Answer, Outcome, Reason, Request
+from payments.records.public import encode_result
+from payments.schemas.json_schema import component_schemas, payment_id_schema
+from payments.settings import Settings
+
+Document = dict[str, Any]
+
+_BINDING = "0.5.0"
+"""Version of AsyncAPI's Kafka bindings."""
+
+_DESCRIPTION = (
+    "Payments on Kafka: each command gets one result, each movement of money one double-entry "
+    "ledger event. A command may be sent any number of times; the money moves once."
+)
+_SECURITY = {
+    "PLAIN": "plain",
+    "SCRAM-SHA-256": "scramSha256",
+    "SCRAM-SHA-512": "scramSha512",
+}
+_EXAMPLE_MS = 1_767_225_600_000
+_MAKE = {"type": "make", "account": "abc", "amount": 100}
+
+
+def document(settings: Settings) -> Document:
+    """Return the AsyncAPI document of the installation that these settings describe."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "payments",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {
+                "name": "Apache-2.0",
+                "url": "https://www.apache.org/licenses/LICENSE-2.0",
+            },
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            f"broker{number}": _server(host.strip(), settings)
+            for number, host in enumerate(settings.brokers.split(","), start=1)
+        },
+        "channels": _channels(settings),
+        "operations": _operations(),
+        "components": {"schemas": component_schemas(), "messages": _messages()},
+    }
+
+
+def _server(host: str, settings: Settings) -> Document:
+    encrypted = settings.security_protocol.endswith("SSL")
+    server: Document = {"host": host, "protocol": "kafka-secure" if encrypted else "kafka"}
+    if settings.security_protocol.startswith("SASL"):
+        server["security"] = [{"type": _SECURITY[settings.sasl_mechanism]}]
+    return server
+
+
+def _channels(settings: Settings) -> Document:
+    """Return the public topics; those between the stages are nobody else's."""
+
+    def channel(name: str, message: str, description: str) -> Document:
+        topic = settings.topic(name)
+        return {
+            "address": topic,
+            "description": description,
+            "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+            "bindings": {
+                "kafka": {
+                    "topic": topic,
+                    "partitions": settings.partitions,
+                    "replicas": settings.replication,
+                    "bindingVersion": _BINDING,
+                }
+            },
+        }
+
+    return {
+        "commands": channel("payments.commands", "command", "What clients ask for."),
+        "results": channel(
+            "payments.results", "result", "One result for each command, and expiry notices."
+        ),
+        "ledger": channel("accounts.ledger", "entry", "Double-entry events of each account."),
+        "paymentsDeadLetters": channel(
+            "payments.dead-letters", "deadLetter", "Commands that were not understood or handled."
+        ),
+        "accountsDeadLetters": channel(
+            "accounts.dead-letters", "deadLetter", "Internal records; it should stay empty."
+        ),
+    }
+
+
+def _operations() -> Document:
+    def operation(action: str, channel: str, message: str, summary: str) -> Document:
+        return {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "summary": summary,
+            "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+        }
+
+    handle = operation("receive", "commands", "command", "Decide a command, and answer it.")
+    handle["reply"] = {
+        "channel": {"$ref": "#/channels/results"},
+        "messages": [{"$ref": "#/channels/results/messages/result"}],
+    }
+    return {
+        "handleCommand": handle,
+        "publishResult": operation("send", "results", "result", "Answer a command."),
+        "publishEntry": operation("send", "ledger", "entry", "Tell of a movement of money."),
+        "putCommandAside": operation(
+            "send", "paymentsDeadLetters", "deadLetter", "Put aside what is no command."
+        ),
+        "putTransferAside": operation(
+            "send", "accountsDeadLetters", "deadLetter", "Put aside what is no transfer."
+        ),
+    }
+
+
+def _messages() -> Document:
+    return {
+        "command": {
+            "title": "Command",
+            "summary": "Make, deposit, cancel or get; the key is the payment's id.",
+            "payload": {"$ref": "#/components/schemas/Command"},
+            "correlationId": {"location": "$message.payload#/id"},
+            "bindings": _keyed(payment_id_schema()),
+            "examples": [{"name": value["type"], "payload": value} for value in _commands()],
+        },
+        "result": {
+            "title": "Result",
+            "summary": "What became of a command; the key is the payment's id.",
+            "headers": {"$ref": "#/components/schemas/CloudEventsHeaders"},
+            "payload": {"$ref": "#/components/schemas/Result"},
+            "correlationId": {"location": "$message.payload#/command"},
+            "bindings": _keyed(payment_id_schema()),
+            "examples": [{"name": value["outcome"], "payload": value} for value in _results()],
+        },
+        "entry": {
+            "title": "Ledger entry",
+            "summary": "A movement of money on an account; the key is the account.",
+            "headers": {"$ref": "#/components/schemas/CloudEventsHeaders"},
+            "payload": {"$ref": "#/components/schemas/LedgerEntry"},
+            "bindings": _keyed({"type": "string", "description": "The account."}),
+        },
+        "deadLetter": {
+            "title": "Dead letter",
+            "summary": "A record as it was received, and why it was put aside.",
+            "contentType": "application/octet-stream",
+            "headers": {
+                "allOf": [
+                    {"$ref": "#/components/schemas/CloudEventsHeaders"},
+                    {"$ref": "#/components/schemas/DeadLetterHeaders"},
+                ]
+            },
+        },
+    }
+
+
+def _keyed(key: Document) -> Document:
+    # Not a reference: the official schema of the binding finds one ambiguous, and refuses it.
+    return {"kafka": {"key": key, "bindingVersion": _BINDING}}
+
+
+def _commands() -> list[Document]:
+    return [
+        _MAKE,
+        {**_MAKE, "type": "deposit", "currency": "EUR", "id": "order-7-deposit"},
+        {"type": "cancel"},
+        {"type": "get"},
+    ]
+
+
+def _results() -> list[Document]:
+    """Return examples in the form in which the stage writes them."""
+    request = Request("make", "abc", 100, "EUR")
+    made = ("payments.commands/6/0", "make")
+    answers = [
+        Answer(*made, Outcome.COMPLETED, state="completed", request=request),
+        Answer(*made, Outcome.DECLINED, Reason.INSUFFICIENT_FUNDS, request=request),
+    ]
+    return [json.loads(encode_result("pay-1", answer, _EXAMPLE_MS)) for answer in answers]

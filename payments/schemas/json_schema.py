@@ -1,0 +1,164 @@
+"""JSON Schemas (2020-12) of the public records, generated from their models.
+
+What a schema can't say stays with ``payments.records.commands``, which has the last word: that a
+field is given twice, that a whole number is written ``1.0`` or ``1e2``, the rarer unprintable
+characters, and the size of the value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from payments.domain.commands import NAME_SCHEMA, Command
+from payments.domain.results import Reason
+from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
+from payments.records.public import LedgerEntry, Result
+from payments.stages import ENTRY_TYPE, RESULT_TYPE
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+LOCAL, COMPONENTS = "#/$defs/{model}", "#/components/schemas/{model}"
+
+Schema = dict[str, Any]
+
+
+class _Generator(GenerateJsonSchema):
+    """Leaves out titles that only repeat a name; requires tags although they have defaults."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        """Return that no field has a title."""
+        del schema
+        return False
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,  # noqa: FBT001 - pydantic's signature
+    ) -> bool:
+        """Return whether the field must be sent."""
+        inner: CoreSchema = field["schema"]
+        is_tag = inner["type"] == "default" and inner["schema"]["type"] == "literal"
+        return is_tag or super().field_is_required(field, total)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Return the schema of a field with a default: null goes without saying, a tag has none."""
+        made = super().default_schema(schema)
+        made.pop("default", None)
+        return made
+
+
+def command_schema(ref_template: str = LOCAL) -> Schema:
+    """Return the schema of a command's value, ``$defs`` included."""
+    made = _of(Annotated[Command, Field(discriminator="type")], ref_template)
+    # OpenAPI and AsyncAPI give this keyword different forms; `oneOf` with constants needs none.
+    made.pop("discriminator", None)
+    return {"title": "Command", "description": "What a client asks for.", **made}
+
+
+def result_schema(ref_template: str = LOCAL) -> Schema:
+    """Return the schema of a result's value, ``$defs`` included."""
+    return _of(Result, ref_template)
+
+
+def entry_schema(ref_template: str = LOCAL) -> Schema:
+    """Return the schema of a ledger entry's value."""
+    return _of(LedgerEntry, ref_template)
+
+
+def payment_id_schema() -> Schema:
+    """Return the schema of a payment id, the key of commands and results."""
+    return {"title": "PaymentId", "description": "The id of a payment.", **NAME_SCHEMA}
+
+
+def event_headers_schema() -> Schema:
+    """Return the schema of the CloudEvents headers of what is published (as text)."""
+    return _headers(
+        "CloudEventsHeaders",
+        "CloudEvents 1.0, Kafka protocol binding, binary content mode.",
+        {
+            "ce_specversion": {"const": "1.0"},
+            "ce_id": {
+                "type": "string",
+                "pattern": "^[a-z]+/[0-9]+/[0-9]+/[0-9]+$",
+                "description": "The position stage/partition/group/index: never used twice.",
+            },
+            "ce_source": {"type": "string", "pattern": "^/[a-z]+/[0-9]+$"},
+            "ce_type": {
+                "enum": [RESULT_TYPE, ENTRY_TYPE, f"payments.{TYPE}", f"accounts.{TYPE}"],
+            },
+            "ce_time": {"type": "string", "format": "date-time"},
+        },
+        optional={"ce_subject": {"type": "string", "description": "The record's key."}},
+    )
+
+
+def dead_letter_headers_schema() -> Schema:
+    """Return the schema of the headers of a dead letter that say why it is one (as text)."""
+    number = {"type": "string", "pattern": "^[0-9]+$"}
+    reasons = [*(reason.value for reason in Reason), MISSING_POSITION]
+    facts: Schema = {
+        "reason": {"enum": reasons},
+        "exception": {"type": "string"},
+        "message": {"type": "string"},
+        "topic": {"type": "string", "description": "Where the record came in."},
+        "partition": number,
+        "offset": number,
+    }
+    more: Schema = {
+        "stacktrace": {"type": "string", "description": "Of a defect of ours."},
+        "value.bytes": {**number, "description": "The value's size, where it had to be cut."},
+    }
+    return _headers(
+        "DeadLetterHeaders",
+        "Why a record was put aside; its own headers stand beside them.",
+        {f"{HEADER_PREFIX}{name}": schema for name, schema in facts.items()},
+        optional={f"{HEADER_PREFIX}{name}": schema for name, schema in more.items()},
+    )
+
+
+SCHEMAS: Mapping[str, Callable[[], Schema]] = {
+    "command": command_schema,
+    "result": result_schema,
+    "entry": entry_schema,
+    "payment-id": payment_id_schema,
+    "event-headers": event_headers_schema,
+    "dead-letter-headers": dead_letter_headers_schema,
+}
+"""Each schema that ``payments schema`` can print."""
+
+
+def standalone(name: str) -> Schema:
+    """Return one of ``SCHEMAS`` as a document of its own."""
+    return {"$schema": DIALECT, **SCHEMAS[name]()}
+
+
+def component_schemas() -> dict[str, Schema]:
+    """Return all schemas by title, referring to each other as OpenAPI and AsyncAPI want it."""
+    found: dict[str, Schema] = {}
+    for made in (
+        command_schema(COMPONENTS),
+        result_schema(COMPONENTS),
+        entry_schema(COMPONENTS),
+        payment_id_schema(),
+        event_headers_schema(),
+        dead_letter_headers_schema(),
+    ):
+        found |= made.pop("$defs", {})
+        found[made["title"]] = made
+    return found
+
+
+def _of(model: Any, ref_template: str) -> Schema:  # noqa: ANN401 - whatever a TypeAdapter takes
+    return TypeAdapter(model).json_schema(ref_template=ref_template, schema_generator=_Generator)
+
+
+def _headers(title: str, description: str, required: Schema, *, optional: Schema) -> Schema:
+    return {
+        "title": title,
+        "description": description,
+        "type": "object",
+        "properties": required | optional,
+        "required": list(required),
+    }

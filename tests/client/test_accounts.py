@@ -1,0 +1,136 @@
+"""Accounts and ledger pages: what is read, how often, and what is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from payments.client import AccountBalance, AccountsUnavailable, LogTransport, PaymentsClient
+from payments.client.transport import Chunk
+from payments.engine.log import TopicPartition
+from payments.engine.memory import MemoryLog
+from payments.testing import PaymentsTestbed
+
+LEDGER = "accounts.ledger"
+
+
+class CountingTransport(LogTransport):
+    """Notes what is read, and reads a few records at a time."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.reads: list[tuple[str, int]] = []
+        self.late = 0
+        """Reads of the ledger that find nothing yet."""
+
+    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        """Return at most three records."""
+        self.reads.append((at.topic, offset))
+        if at.topic == LEDGER and self.late:
+            self.late -= 1
+            return Chunk([], offset)
+        chunk = await super().read(at, offset, max_bytes=max_bytes)
+        await asyncio.sleep(0)
+        if len(chunk.records) <= 3:
+            return chunk
+        return Chunk(chunk.records[:3], chunk.records[3].offset)
+
+
+@pytest.fixture
+async def testbed() -> AsyncIterator[PaymentsTestbed]:
+    async with PaymentsTestbed(opening_balance=1000, partitions=1) as running:
+        yield running
+
+
+@pytest.fixture
+def transport(testbed: PaymentsTestbed) -> CountingTransport:
+    return CountingTransport(testbed.log)
+
+
+@pytest.fixture
+async def client(
+    testbed: PaymentsTestbed, transport: CountingTransport
+) -> AsyncIterator[PaymentsClient]:
+    async with PaymentsClient(settings=testbed.settings, transport=transport) as opened:
+        yield opened
+
+
+async def sequences(client: PaymentsClient, account: str) -> Sequence[int]:
+    return [entry.sequence for entry in await client.entries(account)]
+
+
+async def test_many_reads_at_once_share_the_reading(
+    client: PaymentsClient, transport: CountingTransport
+) -> None:
+    for number in range(10):
+        await client.make(f"pay-{number}", account=f"a{number % 3}", amount=1)
+    assert transport.reads == [], "nothing is read while nobody asks"
+    held = await asyncio.gather(*(client.account(f"a{n % 3}") for n in range(30)))
+    assert AccountBalance("a0", 996, "EUR", 5) in held
+    assert len(transport.reads) == len(set(transport.reads))
+
+
+async def test_accounts_that_share_a_partition_have_pages_of_their_own(
+    client: PaymentsClient,
+) -> None:
+    for number in range(12):
+        await client.make(f"pay-{number}", account=f"a{number % 3}", amount=1)
+    for account in ("a0", "a1", "a2"):
+        entries = await client.entries(account)
+        assert [entry.sequence for entry in entries] == [1, 2, 3, 4, 5]
+        assert {entry.account for entry in entries} == {account}
+    (entry,) = await client.entries("a1", after=2, limit=1)
+    assert (entry.sequence, entry.account) == (3, "a1")
+
+
+async def test_a_page_waits_for_the_entries_that_the_journal_already_has(
+    client: PaymentsClient, transport: CountingTransport
+) -> None:
+    await client.make("pay-1", account="abc", amount=1)
+    transport.late = 3
+    assert await sequences(client, "abc") == [1, 2]
+    assert transport.late == 0
+
+
+async def test_entries_that_retention_removed_are_left_out(
+    client: PaymentsClient, testbed: PaymentsTestbed
+) -> None:
+    for number in range(4):
+        await client.make(f"pay-{number}", account="abc", amount=1)
+    kept = testbed.records(LEDGER)[2:]
+    testbed.log.partition(TopicPartition(LEDGER, 0)).delete_before(kept[0].offset)
+    assert await sequences(client, "abc") == [3, 4, 5]
+
+
+async def test_a_foreign_record_on_the_ledger_is_an_error_and_no_entry(
+    client: PaymentsClient, testbed: PaymentsTestbed
+) -> None:
+    await client.make("pay-1", account="abc", amount=1)
+    testbed.produce(LEDGER, b"abc", b"{}")
+    (foreign,) = [record for record in testbed.records(LEDGER) if record.value == b"{}"]
+    await client.make("pay-2", account="abc", amount=1)
+    message = f"{LEDGER}/0/{foreign.offset} is no ledger entry"
+    with pytest.raises(AccountsUnavailable, match=message):
+        await client.entries("abc")
+    assert await client.account("abc") is not None
+
+
+async def test_more_accounts_than_there_is_room_for_are_refused() -> None:
+    async with (
+        PaymentsTestbed(opening_balance=1000, partitions=1, client_max_indexed=4) as testbed,
+        testbed.client() as client,
+    ):
+        await client.make("pay-1", account="a1", amount=1)
+        assert await client.account("a1") is not None  # With world/0 and sales/0, three rows.
+        await client.make("pay-2", account="a2", amount=1)
+        assert await client.account("a2") is not None
+        await client.make("pay-3", account="a3", amount=1)
+        for _ in range(2):
+            with pytest.raises(AccountsUnavailable, match="PAYMENTS_CLIENT_MAX_INDEXED"):
+                await client.account("a3")
+
+
+@pytest.mark.parametrize(("after", "limit"), [(-1, 1), (0, 0), (0, 1001)])
+async def test_a_page_has_bounds(client: PaymentsClient, after: int, limit: int) -> None:
+    with pytest.raises(ValueError, match="limit 1 to 1000"):
+        await client.entries("abc", after=after, limit=limit)

@@ -1,0 +1,64 @@
+"""docs/client.md: what it shows works."""
+
+import asyncio
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from payments.client import LedgerEntry, PaymentsClient, errors
+from payments.settings import Settings
+from tests.broker.client import WorkerProcess
+from tests.broker_fixture import Installations, process_environment
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENT = (REPOSITORY / "docs" / "client.md").read_text()
+QUICK_START, CHECKOUT, TESTING = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+LIMIT_SECONDS = 60.0
+
+
+@pytest.fixture
+async def settings(installations: Installations) -> Settings:
+    return await installations.make(opening_balance=1000)
+
+
+async def test_the_first_lines_pay(settings: Settings, tmp_path: Path) -> None:
+    script = tmp_path / "pay.py"
+    script.write_text(QUICK_START.replace("localhost:9092", settings.brokers))
+    worker = WorkerProcess(settings)
+    try:
+        await worker.start()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(script),
+            env=process_environment(settings) | {"PYTHONPATH": str(REPOSITORY)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), LIMIT_SECONDS)
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    assert printed == b"completed completed\n"
+
+
+def test_the_checkout_is_that_of_the_example() -> None:
+    assert CHECKOUT in (REPOSITORY / "examples" / "shop.py").read_text()
+
+
+async def test_the_lines_for_tests_of_a_service_run() -> None:
+    first, _, rest = TESTING.partition("\n\n")
+    names: dict[str, object] = {}
+    exec(f"{first}\nasync def run():\n{textwrap.indent(rest, '    ')}", names)  # noqa: S102 - it is our own document
+    run = names["run"]
+    assert callable(run)
+    await run()
+
+
+def test_every_error_and_every_call_is_in_the_tables() -> None:
+    named = {name for name, each in vars(errors).items() if isinstance(each, type)}
+    methods = {name for name in vars(PaymentsClient) if not name.startswith("_")}
+    rows = set(re.findall(r"^\| `(\w+)", DOCUMENT, re.MULTILINE))
+    assert named - {"PaymentsClientError"} | methods == rows
+    assert LedgerEntry.__name__ in DOCUMENT

@@ -1,0 +1,206 @@
+"""The committer with a log whose acknowledgements come when the test says so."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from payments.engine.committer import Committer, publish
+from payments.engine.handover import Receiving
+from payments.engine.journal import Journal
+from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
+from payments.engine.log import Batch, Lane, TopicPartition, Writer
+from payments.engine.memory import MemoryLog
+from payments.engine.outputs import Rounds
+from payments.engine.partitioner import partition_of
+
+from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, until_counted
+from .wordcount import word_count
+
+AT = TopicPartition("words", partition_of(b"w0", PARTITIONS))
+ELSEWHERE = TopicPartition("words", (AT.partition + 1) % PARTITIONS)
+ANOTHER_WORD = next(
+    word
+    for word in (b"w%d" % number for number in range(100))
+    if partition_of(word, PARTITIONS) == ELSEWHERE.partition
+)
+ONE_EACH = Limits(group_bytes=1, publish_queue=1000, tick_seconds=60.0)
+"""A group for every record, no end to what waits to be published, and no timer that helps."""
+
+
+class SlowLog(CrashingLog):
+    """A log that lets appends of one lane through only as far as the test allows."""
+
+    def __init__(self) -> None:
+        super().__init__(word_count())
+        self.held: Lane | None = None
+        self.allowed = asyncio.Semaphore(0)
+        self.waiting = 0
+        self._under_way: set[TopicPartition] = set()
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append when it is allowed; never two to one partition at a time."""
+        at = {batch.at for batch in batches}
+        assert not at & self._under_way, "two appends to one partition are under way"
+        self._under_way |= at
+        if lane is self.held:
+            self.waiting += 1
+            await self.allowed.acquire()
+            self.waiting -= 1
+        offsets = await super().append(batches, lane)
+        self._under_way -= at
+        return offsets
+
+    def release(self) -> None:
+        """Let everything through from now on."""
+        self.held = None
+        for _ in range(1000):
+            self.allowed.release()
+
+    def send(self, count: int) -> None:
+        """Send records of one word."""
+        for _ in range(count):
+            self.produce(AT, b"w0", b"x")
+
+
+async def until(condition: Callable[[], bool], log: MemoryLog) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not condition():
+            await log.grown(0.001)
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything happen that may happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def started(log: SlowLog, limits: Limits = ONE_EACH) -> tuple[Worker, Journal]:
+    worker = await Worker(log, word_count(), limits).start()
+    await until(lambda: worker.engine.is_quiet, log)
+    return worker, worker.engine.owned.of("count")[AT.partition]
+
+
+async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledged() -> None:
+    log = SlowLog()
+    worker, journal = await started(log)
+    before = journal.published
+    log.held = Lane.PUBLISH
+    log.send(3)
+    await until(lambda: journal.n == before + 3, log)
+    await turns()
+    assert journal.published == before
+    log.allowed.release()
+    await until(lambda: journal.published > before, log)
+    await turns()
+    assert not worker.engine.is_quiet, "later groups are not published yet"
+    log.release()
+    await worker.stop()
+    assert worker.failure is None
+    assert counted(log) == {b"w0": [1, 2, 3]}
+
+
+async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
+    log = SlowLog()
+    worker, journal = await started(log)
+    log.held = Lane.PUBLISH
+    log.send(MAX_GROUPS_AHEAD + 20)
+    await until(lambda: journal.n - journal.published == MAX_GROUPS_AHEAD, log)
+    await turns()
+    assert journal.n - journal.published == MAX_GROUPS_AHEAD
+    log.release()
+    await until_counted(log, MAX_GROUPS_AHEAD + 20, worker)
+    await worker.stop()
+    assert worker.failure is None
+    assert counted(log) == {b"w0": [*range(1, MAX_GROUPS_AHEAD + 21)]}
+
+
+async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    log = SlowLog()
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Receiving, "_take", never)
+        worker = await Worker(log, word_count()).start()
+        await until(lambda: worker.engine.is_quiet, log)
+        log.produce(ELSEWHERE, b"w0", b"x")  # It waits in memory for the partition of its word.
+        waiting = worker.engine._handover.waiting["count"]
+        await until(lambda: waiting.size(TopicPartition("inbox", AT.partition)) > 0, log)
+        sender = worker.engine.owned.of("count")[ELSEWHERE.partition]
+        n = sender.n
+        log.produce(ELSEWHERE, ANOTHER_WORD, b"x")
+        await until_counted(log, 1, worker)
+        await until(lambda: sender.n > n + 1, log)  # When it is idle, it says what is published.
+        assert sender.published < n
+        await worker.kill()
+    heir = await Worker(log, word_count()).start()
+    await until_counted(log, 2, heir)
+    await heir.stop()
+    assert counted(log) == {ANOTHER_WORD: [1], b"w0": [1]}
+
+
+async def test_deliveries_are_handled_in_their_order_even_when_one_has_to_wait() -> None:
+    log = SlowLog()
+    worker, _ = await started(log)
+    log.held = Lane.JOURNAL
+    log.send(5)
+    await until(lambda: log.waiting > 0, log)
+    log.send(5)
+    await turns()
+    log.release()
+    await until_counted(log, 10, worker)
+    await worker.stop()
+    assert counted(log) == {b"w0": [*range(1, 11)]}
+
+
+async def test_a_drain_waits_for_the_delivery_that_is_being_handled() -> None:
+    log = SlowLog()
+    worker, journal = await started(log)
+    log.held = Lane.JOURNAL
+    log.send(10)
+    await until(lambda: log.waiting > 0, log)
+    draining = asyncio.create_task(worker.engine.drain())
+    await turns()
+    assert not draining.done()
+    log.release()
+    await draining
+    assert journal.inputs["words"] == 10
+    assert journal.is_settled
+    n = journal.n
+    await turns()
+    assert journal.n == n, "nothing is decided any more"
+    await worker.stop()
+
+
+async def test_rounds_follow_one_another() -> None:
+    log = SlowLog()
+    rounds = Rounds(batch_bytes=100)
+    writer = Writer(7, 0)
+    for index in range(3):
+        rounds.add("counts", 0, writer, (b"w", b"%d" % index, []), 100)
+    await publish(log, rounds)
+    assert [record.value for record in log.records("counts")] == [b"0", b"1", b"2"]
+
+
+async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it() -> None:
+    log = SlowLog()
+    worker, journal = await started(log)
+    committer = Committer(log, Writer(8, 0), worker.engine._handover, ONE_EACH, lambda _: None)
+    journal.put(b"w0", b"")
+    journal.accept()
+    committer.touch(journal)
+    waiting = asyncio.create_task(journal.room())
+    await turns()
+    assert (committer.is_quiet, waiting.done()) == (False, False)
+    committer.forget(journal)
+    await waiting
+    assert committer.is_quiet is True
+    n = journal.n
+    committer.start()
+    await turns()
+    await committer.stop()
+    assert journal.n == n
+    await worker.stop()

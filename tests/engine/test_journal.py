@@ -1,0 +1,140 @@
+"""One journal by itself: what a decision leaves in it, and what a group then holds."""
+
+import pytest
+
+from payments.engine.checkpoint import RESERVED, decode_checkpoint
+from payments.engine.journal import Journal, RowRefused
+from payments.engine.limits import Limits
+from payments.engine.log import Writer
+from payments.engine.outputs import Source
+
+
+def new_journal(**limits: int) -> Journal:
+    return Journal(
+        stage="count",
+        partition=0,
+        changelog="changelog",
+        visible=frozenset({"counts"}),
+        writer=Writer(1, 0),
+        limits=Limits(**limits),
+    )
+
+
+def emit(journal: Journal, value: bytes) -> None:
+    journal.emit("counts", 0, b"w", value, "count", 0)
+
+
+def cut(journal: Journal) -> list[tuple[bytes | None, bytes | None]]:
+    """Cut the open group; return its rows without the checkpoint."""
+    *rows, (key, _, _) = journal.cut().batch.records
+    assert key is not None
+    assert key.startswith(RESERVED)
+    return [(key, row) for key, row, _ in rows]
+
+
+def test_nothing_is_left_of_a_decision_that_is_discarded() -> None:
+    journal = new_journal()
+    journal.put(b"w", b"1")
+    emit(journal, b"1")
+    journal.discard()
+    journal.accept()
+    assert not journal.is_open
+    assert journal.get(b"w") is None
+    journal.put(b"other", b"2")
+    emit(journal, b"2")
+    journal.accept()
+    group = journal.cut()
+    assert [key for key, _, _ in group.batch.records][:-1] == [b"other"]
+    assert [output.value for output in group.publication.outputs] == [b"2"]
+
+
+def test_a_deleted_row_leaves_a_tombstone() -> None:
+    journal = new_journal()
+    journal.put(b"w", b"1")
+    journal.accept()
+    assert cut(journal) == [(b"w", b"1")]
+    journal.delete(b"w")
+    journal.accept()
+    assert cut(journal) == [(b"w", None)]
+    assert journal.get(b"w") is None
+
+
+def test_a_group_has_the_last_of_several_changes_of_a_row() -> None:
+    journal = new_journal()
+    for row in (b"1", b"2"):
+        journal.put(b"w", row)
+        journal.accept()
+    assert cut(journal) == [(b"w", b"2")]
+
+
+def test_a_decision_that_only_answers_is_published_too() -> None:
+    journal = new_journal()
+    emit(journal, b"1")
+    journal.accept()
+    group = journal.cut()
+    assert [output.value for output in group.publication.outputs] == [b"1"]
+    checkpoint = decode_checkpoint(group.batch.records[-1][1] or b"")
+    assert [output.value for output in checkpoint.outputs] == [b"1"]
+
+
+@pytest.mark.parametrize("what", ["row", "output", "key"])
+def test_a_group_is_full_when_its_rows_and_outputs_reach_the_limit(what: str) -> None:
+    journal = new_journal(group_bytes=1000)
+    large = b"x" * 1000
+    if what == "output":
+        emit(journal, large)
+    else:
+        journal.put(large if what == "key" else b"w", large if what == "row" else b"")
+    before = journal.is_full
+    journal.accept()
+    assert (before, journal.is_full) == (False, True)
+    journal.cut()
+    assert not journal.is_full
+
+
+@pytest.mark.parametrize(("key", "size"), [(b"", 1), (b"\0fence", 1), (b"\x007", 1), (b"w", 11)])
+def test_a_row_that_can_not_be_stored_is_refused(key: bytes, size: int) -> None:
+    with pytest.raises(RowRefused):
+        new_journal(row_bytes=10).put(key, b"x" * size)
+
+
+def test_a_row_of_the_largest_size_is_stored() -> None:
+    new_journal(row_bytes=10).put(b"w", b"x" * 10)
+
+
+def test_an_idle_journal_is_passed_on_but_never_back() -> None:
+    journal = new_journal()
+    journal.inputs["words"] = 7
+    journal.pass_over("words", 0)
+    assert (journal.inputs["words"], journal.is_open) == (7, False)
+    journal.pass_over("words", 9)
+    assert (journal.inputs["words"], journal.is_open) == (9, True)
+
+
+def test_a_journal_is_settled_when_it_says_itself_that_its_outputs_are_published() -> None:
+    journal = new_journal()
+    emit(journal, b"1")
+    journal.accept()
+    assert not journal.is_settled
+    journal.cut()
+    assert not journal.is_settled
+    journal.published = journal.n
+    assert not journal.is_settled, "only memory knows it so far"
+    journal.cut()
+    assert journal.is_settled
+
+
+def test_of_each_source_a_message_is_taken_once_and_in_order() -> None:
+    journal = new_journal()
+    taken = [
+        journal.take_over_source(Source(name, position))
+        for name, position in (
+            ("a/0", (1, 0)),
+            ("a/0", (1, 0)),
+            ("a/0", (1, 1)),
+            ("a/1", (1, 0)),
+            ("a/0", (2, 0)),
+            ("a/0", (1, 1)),
+        )
+    ]
+    assert taken == [True, False, True, True, True, False]

@@ -1,0 +1,96 @@
+"""Reading: what is taken but not handled, and what becomes of it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from payments.engine.limits import Limits
+from payments.engine.log import Record, TopicPartition
+from payments.engine.reading import Delivery, Reading
+
+from .harness import LIMIT_SECONDS
+
+WORDS, NOISE = TopicPartition("words", 0), TopicPartition("noise", 0)
+STAGE_OF = {"words": "count", "noise": "other"}
+
+
+class Endless:
+    """A reader that has one more record of each partition at every fetch."""
+
+    def __init__(self) -> None:
+        self._positions: dict[TopicPartition, int] = {}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Begin there."""
+        self._positions = dict(positions)
+
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return one record of each."""
+        await asyncio.sleep(0)
+        found = {at: [Record(*at, n, 0, b"k", b"v", ())] for at, n in self._positions.items()}
+        self._positions = {at: n + 1 for at, n in self._positions.items()}
+        return found
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offsets."""
+        return self._positions
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def reading(at: list[TopicPartition]) -> tuple[Reading, list[Delivery]]:
+    """Read until nothing more is delivered; return what was."""
+    delivered: list[Delivery] = []
+
+    async def deliver(delivery: Delivery) -> None:
+        delivered.append(delivery)
+
+    made = Reading(Endless(), STAGE_OF, deliver, Limits(deliveries=2))
+    task = asyncio.create_task(made.run(dict.fromkeys(at, 7)))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return made, delivered
+
+
+@pytest.mark.parametrize("at", [[WORDS], [NOISE, WORDS]])
+async def test_a_stage_that_handles_nothing_is_given_two_deliveries(
+    at: list[TopicPartition],
+) -> None:
+    _, delivered = await reading(at)
+    assert [d.stage for d in delivered].count("count") == 2
+
+
+async def test_a_position_counts_as_handled_when_all_deliveries_of_the_stage_are() -> None:
+    made, delivered = await reading([WORDS])
+    assert made.handled() == {}
+    while delivered:
+        delivered.pop().done()
+        assert made.handled() == {}, "one that waits for its turn is left"
+    made.done("count")
+    assert made.handled() == {WORDS: 10}
+
+
+async def test_a_delivery_of_a_former_assignment_is_left_alone() -> None:
+    made, _ = await reading([WORDS])
+    assert made.begin()
+    made.end()
+    made.stopped = True
+    assert not made.begin()
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await made.quiet()
+
+
+async def test_quiet_waits_for_every_delivery_that_was_begun() -> None:
+    made, _ = await reading([WORDS])
+    assert made.begin()
+    assert made.begin()
+    quiet = asyncio.create_task(made.quiet())
+    made.end()
+    await asyncio.sleep(0)
+    assert not quiet.done()
+    made.end()
+    await quiet

@@ -1,0 +1,92 @@
+"""A service that answers when the test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from payments.client import AccountBalance
+from payments.domain.results import Outcome
+from payments.records.public import LedgerEntry, Result
+
+TIME = "2026-01-01T00:00:00.000Z"
+
+
+def result(payment: str, command: str, **changes: Any) -> Result:
+    """Return the result of a completed make, or one that differs from it."""
+    values: dict[str, Any] = {
+        "payment": payment,
+        "command": command,
+        "type": "make",
+        "outcome": Outcome.COMPLETED,
+        "reason": None,
+        "message": None,
+        "replayed": False,
+        "state": "completed",
+        "account": "abc",
+        "amount": 100,
+        "currency": "EUR",
+        "time": TIME,
+    }
+    return Result(**values | changes)
+
+
+class FakeService:
+    """Commands wait until ``release`` is set; ``error`` is raised instead of a result."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.error: Exception | None = None
+        self.changes: dict[str, Any] = {}
+        self.sent: list[tuple[str, Mapping[str, object]]] = []
+        self.waiting = 0
+        self.is_healthy = True
+        self.shown: asyncio.Queue[Result | Exception] = asyncio.Queue()
+
+    async def send(
+        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+    ) -> Result:
+        """Answer when released."""
+        self.sent.append((payment, command))
+        self.waiting += 1
+        try:
+            await self.release.wait()
+        finally:
+            self.waiting -= 1
+        if self.error is not None:
+            raise self.error
+        own = str(command.get("id", f"command-{len(self.sent)}"))
+        found = result(payment, own, **{"type": command["type"], **self.changes})
+        if command["type"] == "get":
+            self.shown.put_nowait(found)
+        return found
+
+    async def submit(
+        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+    ) -> "asyncio.Future[Result]":
+        """Take a command at once."""
+        answer = self.send(payment, command, deadline_seconds=deadline_seconds)
+        return asyncio.ensure_future(answer)
+
+    async def watch(self, payment: str) -> AsyncIterator[Result]:
+        """Show what the test puts into ``shown``."""
+        while True:
+            shown = await self.shown.get()
+            if isinstance(shown, Exception):
+                raise shown
+            yield shown
+
+    async def account(self, account: str, *, deadline_seconds: float = 30) -> AccountBalance | None:
+        """Answer with a balance."""
+        if self.error is not None:
+            raise self.error
+        return AccountBalance(account, 5, "EUR", 1)
+
+    async def entries(
+        self, account: str, *, after: int = 0, limit: int = 100, deadline_seconds: float = 30
+    ) -> Sequence[LedgerEntry]:
+        """Answer with nothing."""
+        return []
+
+    def healthy(self) -> bool:
+        """Whatever the test says."""
+        return self.is_healthy

@@ -1,0 +1,112 @@
+"""The gateway as a process, without a broker: it lives, listens locally, and holds many clients."""
+
+import asyncio
+import resource
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dev.ports import HOST, free_ports
+from payments.settings import Settings
+from tests.gateway.conftest import problem
+from tests.gateway.processes import GATEWAY, GatewayProcess
+
+IDLE_CONNECTIONS, SPARE_FILES, BATCH = 10_000, 1000, 500
+
+
+@pytest.fixture
+async def lonely() -> AsyncIterator[GatewayProcess]:
+    """Return a gateway whose broker is not there."""
+    gateway = GatewayProcess(Settings(brokers=f"{HOST}:{free_ports(1)[0]}"))
+    await gateway.start()
+    yield gateway
+    await gateway.kill()
+    gateway.log.unlink()
+
+
+async def test_without_kafka_it_lives_and_is_not_ready(lonely: GatewayProcess) -> None:
+    async with httpx.AsyncClient(base_url=lonely.url) as http:
+        assert (await http.get("/health/live")).status_code == 200
+        problem(await http.get("/health/ready"), 503, "unavailable")
+
+
+async def test_it_listens_on_this_machine_alone(lonely: GatewayProcess) -> None:
+    assert lonely.url.startswith("http://127.0.0.1:")
+    found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
+    for address in {str(info[4][0]) for info in found}:
+        if not address.startswith("127."):
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((address, lonely.port), timeout=5)
+
+
+async def test_ten_thousand_idle_connections_do_not_disturb_the_others(
+    lonely: GatewayProcess,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(IDLE_CONNECTIONS, hard - SPARE_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    idle = []
+    try:
+        for first in range(0, count, BATCH):
+            connecting = [
+                asyncio.open_connection(HOST, lonely.port) for _ in range(min(BATCH, count - first))
+            ]
+            idle += [writer for _, writer in await asyncio.gather(*connecting)]
+        assert len(idle) == count
+        async with httpx.AsyncClient(base_url=lonely.url) as http:
+            for _ in range(20):
+                assert (await http.get("/health/live")).status_code == 200
+        # They are still there: one of them is as good as a new one.
+        idle[0].write(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        await idle[0].drain()
+        assert not idle[-1].is_closing()
+    finally:
+        for writer in idle:
+            writer.transport.abort()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_sigterm_ends_it_with_exit_code_0(lonely: GatewayProcess) -> None:
+    lonely.signal(signal.SIGTERM)
+    assert await lonely.ended() == 0
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(lonely: GatewayProcess) -> None:
+    command = (*GATEWAY[:-1], str(lonely.port))
+    second = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await asyncio.wait_for(second.communicate(), 30)
+    assert second.returncode == 1
+    assert output.decode().splitlines() == [
+        f"Error: can't listen on 127.0.0.1 port {lonely.port}: Address already in use"
+    ]
+
+
+async def test_the_page_opens_in_a_browser(lonely: GatewayProcess) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    with tempfile.TemporaryDirectory(prefix="payments-chromium-") as folder:
+        picture = Path(folder) / "docs.png"
+        common = [chromium, "--headless", "--no-sandbox", "--disable-gpu"]
+        common.append(f"--user-data-dir={folder}/profile")
+        shown = await run(*common, f"--screenshot={picture}", f"{lonely.url}/docs")
+        assert picture.stat().st_size > 20_000, shown
+        tree = await run(*common, "--dump-dom", f"{lonely.url}/docs")
+    assert "<h1>Payments</h1>" in tree
+    assert tree.count("<details") == 18
+
+
+async def run(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    return output.decode()

@@ -1,0 +1,172 @@
+"""What the application refuses by itself: paths, methods, tokens, and what the client raises."""
+
+import logging
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from payments.client import (
+    AccountsUnavailable,
+    BrokersUnavailable,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidCommand,
+    Overloaded,
+    PaymentsClientError,
+)
+from payments.domain.results import Outcome, Reason
+from payments.gateway.app import Gateway
+from payments.gateway.outcomes import problem_of
+from payments.gateway.problems import Problem
+from payments.gateway.settings import GatewaySettings
+from tests.gateway.conftest import problem
+from tests.gateway.fake_service import FakeService, result
+
+MOVEMENT = {"account": "abc", "amount": 100}
+TOKEN = "a-token-for-the-tests-1"  # noqa: S105 - of no use anywhere
+
+
+@pytest.fixture
+async def gateway(fake: FakeService) -> Gateway:
+    fake.release.set()
+    return Gateway(fake, GatewaySettings(), default_currency="EUR")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/payments/", "/v1/payments/a/b", "//", "/docs/"])
+async def test_a_path_that_is_none_is_404(http: httpx.AsyncClient, path: str) -> None:
+    for method in ("GET", "POST"):
+        response = await http.request(method, path)
+        if response.status_code != 405:
+            problem(response, 404, "not-found")
+
+
+async def test_another_method_is_405_and_told_what_is_allowed(http: httpx.AsyncClient) -> None:
+    response = await http.put("/v1/payments/p1")
+    problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == "GET, HEAD, POST"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "slug"),
+    [
+        (DeadlineExceeded("x"), 504, "deadline-exceeded"),
+        (BrokersUnavailable("x"), 503, "unavailable"),
+        (ClientClosed("x"), 503, "unavailable"),
+        (AccountsUnavailable("x"), 503, "unavailable"),
+        (Overloaded("x"), 429, "overloaded"),
+        (InvalidCommand("amount", "is wrong", "missing_field"), 422, "invalid"),
+        (PaymentsClientError("x"), 500, "internal"),
+        (RuntimeError("secret"), 500, "internal"),
+    ],
+)
+async def test_every_error_of_the_client_has_a_status(
+    http: httpx.AsyncClient, fake: FakeService, error: Exception, status: int, slug: str
+) -> None:
+    fake.error = error
+    response = await http.post("/v1/payments/p1", json=MOVEMENT)
+    body = problem(response, status, slug)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+    assert "secret" not in response.text
+    if status == 504:
+        assert "may still be carried out" in body["detail"]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_of_a_rejection_has_a_problem(reason: Reason) -> None:
+    found = problem_of(result("p1", "c", outcome=Outcome.REJECTED, reason=reason))
+    assert found is not None
+    defect = reason in (Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR)
+    assert (found is Problem.INTERNAL) == defect
+
+
+async def test_too_many_waiting_for_one_payment_is_429(
+    http: httpx.AsyncClient, fake: FakeService
+) -> None:
+    fake.changes = {"outcome": Outcome.REJECTED, "reason": Reason.TOO_MANY_WAITING}
+    response = await http.post("/v1/payments/p1", json=MOVEMENT)
+    problem(response, 429, "overloaded")
+    assert response.headers["retry-after"] == "1"
+
+
+@pytest.fixture
+async def guarded(fake: FakeService) -> httpx.AsyncClient:
+    fake.release.set()
+    tokens = (SecretStr("another-token-of-the-list"), SecretStr(TOKEN))
+    gateway = Gateway(fake, GatewaySettings(tokens=tokens), default_currency="EUR")
+    transport = httpx.ASGITransport(gateway)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+        {"Authorization": "Bearer"},
+        {"X-API-Key": "wrong"},
+    ],
+)
+async def test_without_a_token_of_the_list_nothing_is_done(
+    guarded: httpx.AsyncClient,
+    fake: FakeService,
+    headers: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    response = await guarded.post("/v1/payments/p1", json=MOVEMENT, headers=headers)
+    problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert fake.sent == []
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {TOKEN}"},
+        {"Authorization": f"bearer  {TOKEN}"},
+        {"X-API-Key": TOKEN},
+    ],
+)
+async def test_a_token_of_the_list_lets_in(
+    guarded: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    response = await guarded.post("/v1/payments/p1", json=MOVEMENT, headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/openapi.json"])
+async def test_what_tells_of_the_gateway_needs_no_token(
+    guarded: httpx.AsyncClient, path: str
+) -> None:
+    assert (await guarded.get(path)).status_code == 200
+
+
+async def test_readiness_follows_kafka_and_the_stop(
+    http: httpx.AsyncClient, fake: FakeService, gateway: Gateway
+) -> None:
+    assert (await http.get("/health/ready")).json() == {"status": "ready"}
+    fake.is_healthy = False
+    problem(await http.get("/health/ready"), 503, "unavailable")
+    assert (await http.get("/health/live")).status_code == 200
+    fake.is_healthy = True
+    gateway.stopping.set()
+    problem(await http.get("/health/ready"), 503, "unavailable")
+
+
+async def test_every_type_of_problem_is_described_at_its_reference(http: httpx.AsyncClient) -> None:
+    for one in Problem:
+        body = (await http.get(one.reference)).json()
+        assert (body["type"], body["status"]) == (one.reference, one.value.status)
+    problem(await http.get("/problems/none"), 404, "not-found")
+
+
+@pytest.mark.parametrize("tokens", ["short", "x" * 513, "has a space in the token", "ümläut-" * 4])
+def test_a_weak_token_is_refused_without_showing_it(tokens: str) -> None:
+    with pytest.raises(ValueError, match="16 to 512") as caught:
+        GatewaySettings.model_validate({"tokens": tokens})
+    assert tokens not in str(caught.value)

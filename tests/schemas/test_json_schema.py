@@ -1,0 +1,116 @@
+"""The published schemas: what is recorded fits them, what is malformed does not."""
+
+import json
+import unicodedata
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from payments.domain.commands import NAME_SCHEMA, is_name
+from payments.domain.results import Reason
+from payments.schemas.json_schema import DIALECT, SCHEMAS, standalone
+from payments.testing import PaymentsTestbed
+from tests.records.test_malformed import BAD
+
+MAKE = {"type": "make", "account": "abc", "amount": 100}
+COMMANDS: list[tuple[str, dict[str, Any]]] = [
+    ("p1", MAKE),
+    ("p1", MAKE),
+    ("p1", {**MAKE, "amount": 5, "id": "c 1", "currency": None}),
+    ("p1", {"type": "cancel", "id": None}),
+    ("p2", {"type": "cancel"}),
+    ("p3", {**MAKE, "amount": 10**15, "currency": "EUR"}),
+    ("p4", {**MAKE, "type": "deposit", "account": "é/ü"}),
+    ("p4", {"type": "get"}),
+    ("p5", {"type": "get"}),
+]
+NOT_ABOUT_FIELDS = {
+    Reason.NULL_VALUE,
+    Reason.EMPTY_VALUE,
+    Reason.TOO_LARGE,
+    Reason.NOT_UTF8,
+    Reason.NOT_JSON,
+    Reason.TOO_DEEP,
+    Reason.DUPLICATED_FIELD,
+}
+WHOLE_NUMBERS_WITH_A_POINT = (b'"amount":100.0}', b'"amount":1e2}')
+
+
+def validator(name: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(standalone(name), validate_formats=True)
+
+
+async def recorded_run() -> PaymentsTestbed:
+    async with PaymentsTestbed(opening_balance=1000, retention_seconds=60) as payments:
+        for payment, command in COMMANDS:
+            await payments.send(payment, command)
+        await payments.send("p6", b'{"type":"make"}')
+        await payments.send("p7", b"\xff")
+        await payments.advance(300)
+    return payments
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_each_schema_is_one_of_the_dialect_that_it_names(name: str) -> None:
+    schema = standalone(name)
+    assert schema["$schema"] == DIALECT
+    assert jsonschema_rs.meta.is_valid(schema)
+    assert schema["description"]
+
+
+@pytest.mark.parametrize("command", [command for _, command in COMMANDS])
+def test_every_command_of_a_recorded_run_is_valid(command: dict[str, Any]) -> None:
+    validator("command").validate(command)
+
+
+async def test_everything_that_a_recorded_run_published_is_valid() -> None:
+    run = await recorded_run()
+    seen = {"payments.results": "result", "accounts.ledger": "entry"}
+    for topic, name in seen.items():
+        values = [json.loads(record.value or b"") for record in run.records(topic)]
+        assert len(values) >= 5
+        for value in values:
+            validator(name).validate(value)
+    outcomes = {result.outcome.value for result in run.results()}
+    assert outcomes == set(standalone("result")["$defs"]["Outcome"]["enum"])
+    for topic in (*seen, "payments.dead-letters"):
+        for record in run.records(topic):
+            headers = {name: (value or b"").decode() for name, value in record.headers}
+            validator("event-headers").validate(headers)
+    letters = run.records("payments.dead-letters")
+    assert len(letters) == 2
+    for letter in letters:
+        headers = {name: (value or b"").decode() for name, value in letter.headers}
+        validator("dead-letter-headers").validate(headers)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        value
+        for value, reason, _ in BAD
+        if value and reason not in NOT_ABOUT_FIELDS
+        if not value.endswith(WHOLE_NUMBERS_WITH_A_POINT)
+    ],
+)
+def test_no_command_with_a_malformed_field_is_valid(value: bytes) -> None:
+    command = json.loads(value, parse_int=lambda digits: int(digits[:400]))
+    # Half of a surrogate pair and an abyss of arrays: the validator can't even be given them.
+    with pytest.raises((jsonschema_rs.ValidationError, ValueError)):
+        validator("command").validate(command)
+
+
+def test_the_pattern_of_names_agrees_with_the_rule_for_every_assigned_basic_character() -> None:
+    names = jsonschema_rs.Draft202012Validator(NAME_SCHEMA)
+    assigned = [
+        chr(code) for code in range(0x1_0000) if unicodedata.category(chr(code)) not in ("Cn", "Cs")
+    ]
+    assert len(assigned) > 50_000
+    wrong = [hex(ord(c)) for c in assigned if names.is_valid(f"a{c}") != is_name(f"a{c}")]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "   ", " a", "a ", "a\n", "\na", "é" * 255, "é" * 256])
+def test_the_pattern_of_names_agrees_with_the_rule_for_whole_names(name: str) -> None:
+    assert jsonschema_rs.Draft202012Validator(NAME_SCHEMA).is_valid(name) == is_name(name)

@@ -1,0 +1,129 @@
+"""Reading: up to the ends at the start, with progress, and past what a transaction holds back."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Bounds, Record, TopicPartition
+from payments.engine.memory import MemoryLog, MemoryReader
+from payments.settings import Settings
+from payments.testing import PaymentsTestbed
+from payments.verify import reading
+from payments.verify.auditor import Auditor
+from payments.verify.reading import audit
+
+from .recording import CANCEL, MAKE, settled
+
+
+class HeldBack(MemoryLog):
+    """Has records of an open transaction at the end of one partition, which nobody may see."""
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Count them too, as a broker does."""
+        found = dict(await super().bounds(at))
+        held = TopicPartition("payments.commands", 1)
+        if held in found:
+            found[held] = found[held]._replace(end=found[held].end + 5)
+        return found
+
+
+async def test_what_an_open_transaction_holds_back_is_said_and_no_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "FETCH_SECONDS", 0.01)
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        end = payments.log.end(TopicPartition("payments.commands", 1))
+        payments.log.__class__ = HeldBack
+        report = await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+    told = f"offsets of payments.commands/1 from {end} on, held back by an open transaction"
+    assert report.ok
+    assert report.unchecked == {told: 5}
+
+
+async def test_it_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PROGRESS_SECONDS", 0)
+    shown: list[str] = []
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        for number in range(20):
+            await payments.send(f"p{number}", MAKE)
+        await audit(payments.log, Auditor(payments.settings), show=shown.append)
+    assert shown[0].startswith("reading payments-payments-changelog: ")
+    assert any(line.startswith("reading payments.results: ") for line in shown)
+    assert shown[-1] == "judging"
+
+
+async def test_records_after_the_ends_are_not_read() -> None:
+    opened: list[int] = []
+
+    class Growing(MemoryLog):
+        """Gets more commands after the ends were told: the first two readers are the journals'."""
+
+        async def open_reader(self, *, committed_only: bool) -> MemoryReader:
+            opened.append(len(opened))
+            for partition in range(4 if len(opened) > 2 else 0):
+                self.produce(TopicPartition("payments.commands", partition), b"late", b"{}")
+            return await super().open_reader(committed_only=committed_only)
+
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        await settled(payments)
+        payments.log.__class__ = Growing
+        report = await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+        assert len(payments.records("payments.commands")) > 1
+    assert report.ok
+    assert report.counts["commands"] == 1
+    assert report.in_flight == 0
+
+
+async def test_a_journal_is_followed_until_its_end_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading took long, compaction may have removed what later rows replace."""
+    opened: list[int] = []
+
+    class Compacting(MemoryLog):
+        """Changes a row and removes the old one, as if that had been long ago."""
+
+        async def open_reader(self, *, committed_only: bool) -> MemoryReader:
+            opened.append(len(opened))
+            if len(opened) == 1:
+                await payments.send("p1", CANCEL)
+                journal = self._partitions[TopicPartition("payments-payments-changelog", at)]
+                last = {record.key: record for record in journal.records}
+                journal.records = [r for r in journal.records if last[r.key] is r]
+                monkeypatch.setattr(reading, "CATCH_UP_SECONDS", 0)
+            else:
+                monkeypatch.setattr(reading, "CATCH_UP_SECONDS", 20)
+            return await super().open_reader(committed_only=committed_only)
+
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        at = payments.records("payments.results")[0].partition
+        payments.log.__class__ = Compacting
+        report = await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+    assert report.violations == []
+    assert report.counts["results"] == 2
+
+
+async def test_only_the_end_of_the_inbox_is_read() -> None:
+    class Counting(Auditor):
+        """Counts the records that it is given of the inbox."""
+
+        def _read_inbox(self, record: Record) -> None:
+            inbox.append(record)
+
+    inbox: list[Record] = []
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        for number in range(20):
+            await payments.send(f"p{number}", MAKE)
+        await settled(payments)
+        await audit(payments.log, Counting(payments.settings), show=lambda _: None)
+    assert len(payments.records("payments.inbox")) >= 20
+    assert inbox == []
+
+
+def test_another_number_of_partitions_ends_it() -> None:
+    auditor = Auditor(Settings(partitions=8))
+    auditor.require_partitions("payments.commands", 8)
+    with pytest.raises(FailStop, match="has 4 partitions, PAYMENTS_PARTITIONS is 8"):
+        auditor.require_partitions("payments.commands", 4)
