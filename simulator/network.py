@@ -6,6 +6,7 @@ its connection is broken uses a new one, while the old one may still deliver wha
 """
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -18,7 +19,10 @@ from .loop import Process, SimulatedLoop
 MAX_REQUEST_FAULT_RATE = 0.04
 """Of each kind: worse than this and nothing gets done at all."""
 
-_MOST_ARRIVALS = 300
+_MOMENTS = ("", "", "", "", "init", "add", "end", "journal", "bounds", "fetch", "publish")
+"""Kinds of requests that others may come right behind; any kind where there is no name."""
+
+_MOST_OF_ALL, _MOST_OF_A_KIND = 300, 6
 _LOST_WITH_ITS_SENDER, _DELAYED_WITH_ITS_SENDER, _DONE_ALL_THE_SAME = 0.3, 0.7, 0.5
 
 Reply = Callable[[object], None]
@@ -54,10 +58,10 @@ class Network:
             for kind in REQUEST_KINDS
             if kind in faults.rates
         ]
-        self._arrivals = 0
         self._serial = count()
-        self._waiting: list[tuple[int, int, Callable[[], object]]] = []
-        """What is to come after so many arrivals, in the order of that."""
+        self._arrivals: Counter[str] = Counter()
+        self._waiting: dict[str, list[tuple[int, int, Callable[[], object]]]] = defaultdict(list)
+        """What is to come after so many arrivals of a kind, in the order of that."""
         self._last_arrival: dict[tuple[str, str], float] = {}
         self._cut_off: dict[str, float] = {}
 
@@ -65,20 +69,27 @@ class Network:
         """Let nothing through to and from a process for a while."""
         self._cut_off[process_name] = self.loop.time() + seconds
 
-    def after_arrivals(self, number: int, callback: Callable[[], object]) -> None:
-        """Call back right after so many more requests have arrived.
+    def at_moment(self, chance: float, callback: Callable[[], object]) -> str:
+        """Call back right after the n-th request from now on, of one kind or any; return which.
 
         A takeover takes few requests and little time: what is to come in the middle of one is aimed
-        better by this than by the clock.
+        better by this than by the clock. ``chance`` (0 to 1) says which request it is.
         """
-        heappush(self._waiting, (self._arrivals + number, next(self._serial), callback))
+        what = _MOMENTS[int(chance * len(_MOMENTS))]
+        most = _MOST_OF_A_KIND if what else _MOST_OF_ALL
+        number = int(most ** ((chance * len(_MOMENTS)) % 1))
+        due = self._arrivals[what] + number
+        heappush(self._waiting[what], (due, next(self._serial), callback))
+        return f"{what or 'request'} #{number} from now"
 
-    def count_arrival(self) -> None:
-        """Call back what waits for this many arrivals."""
-        self._arrivals += 1
-        while self._waiting and self._waiting[0][0] <= self._arrivals:
-            _, _, callback = heappop(self._waiting)
-            self.loop.in_no_process(self.loop.time(), callback)
+    def count_arrival(self, what: str) -> None:
+        """Call back what waits for this arrival."""
+        for kind in ("", what):
+            self._arrivals[kind] += 1
+            waiting = self._waiting[kind]
+            while waiting and waiting[0][0] <= self._arrivals[kind]:
+                _, _, callback = heappop(waiting)
+                self.loop.in_no_process(self.loop.time(), callback)
 
     async def call(self, caller: Process, connection: str, what: str, handler: Handler) -> Any:  # noqa: ANN401 - as the handler replies
         """Send a request and wait for its answer. Raises ``Retriable``, and what the handler says.
@@ -104,10 +115,6 @@ class Network:
     def share(self) -> float:
         """Return a number from 0 to 1."""
         return self._random.random()
-
-    def few_or_many(self) -> int:
-        """Return a number of arrivals, small or large."""
-        return few_or_many(self._random.random())
 
     def is_cut_off(self, process_name: str) -> bool:
         """Whether nothing gets through to and from a process."""
@@ -162,7 +169,7 @@ class _Request:
             network.give_connection_up(name, connection)
             self._later(end, self._give_up)
             if network.tosses(0.5):
-                network.after_arrivals(network.few_or_many(), self._arrive)
+                network.at_moment(network.share(), self._arrive)
                 return
             arrival = end + network.share() * timeout
         elif self._kind is Kind.REPEATED_REQUEST:
@@ -170,7 +177,7 @@ class _Request:
         self._later(arrival, self._arrive)
 
     def _arrive(self) -> None:
-        self._network.count_arrival()
+        self._network.count_arrival(self._what)
         if not self._caller.is_alive:
             self._arrive_from_the_dead()
         elif self._kind is Kind.RETRIABLE_ERROR:
@@ -188,8 +195,7 @@ class _Request:
         if network.tosses(_LOST_WITH_ITS_SENDER):
             return
         if network.tosses(_DELAYED_WITH_ITS_SENDER):
-            number = network.few_or_many()
-            network.after_arrivals(number, lambda: self._handler(None, _ignore))
+            network.at_moment(network.share(), lambda: self._handler(None, _ignore))
         else:
             self._handler(None, _ignore)
 
@@ -215,11 +221,6 @@ class _Request:
             answer.exception()  # Whoever waited may be gone: then nobody takes it.
         else:
             answer.set_result(result)
-
-
-def few_or_many(size: float) -> int:
-    """Return a number of arrivals, from one to some hundred, small ones as likely as large ones."""
-    return int(_MOST_ARRIVALS**size)
 
 
 def _ignore(_answer: object) -> None:

@@ -12,7 +12,7 @@ from .brokers import Brokers
 from .faults import Fault, Faults, Kind
 from .group import Group
 from .loop import Process, SimulatedLoop
-from .network import Network, few_or_many
+from .network import Network
 from .shape import Shape
 from .trace import Trace
 from .worker import EXPECTED_FAILURES, Worker
@@ -145,13 +145,11 @@ class Machine:
             return
         process, world = self.worker.process, self._world
         process.pause()
-        arrivals = few_or_many((size * 97) % 1) if (size * 89) % 1 < _WOKEN_BY_OTHERS else None
         # Most pauses are short, some are longer than the session.
-        seconds = 0.001 * (_LONGEST_PAUSE_SECONDS / 0.001) ** size
-        if arrivals is not None:
+        seconds, text = 0.001 * (_LONGEST_PAUSE_SECONDS / 0.001) ** size, ""
+        if (size * 89) % 1 < _WOKEN_BY_OTHERS:
             seconds = _LONGEST_PAUSE_SECONDS
-            world.network.after_arrivals(arrivals, process.go_on)
-        text = f", or until {arrivals} requests have come" if arrivals else ""
+            text = ", or until " + world.network.at_moment((size * 97) % 1, process.go_on)
         world.trace.note("paused", f"{process.name} for {seconds:.3f} s{text}")
         world.loop.in_no_process(world.loop.time() + seconds, process.go_on)
 

@@ -20,7 +20,7 @@ from simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
 from simulator.shrink import shrink, told
 
 HOURS = 0.1
-MOST_SEEDS = 250
+MOST_SEEDS = 400
 
 _restore = Journal.restore
 
