@@ -8,12 +8,17 @@ UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml
 PYTEST_ARGS ?=
+SEED ?= 1
+COMMANDS ?= 200000
+HOURS ?= 0.25
+BENCH_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench faults environment lock clean
+.PHONY: help run broker test fuzz lint format types bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
 	@$(BIN)/python -m dev.run
@@ -40,8 +45,17 @@ types: $(INSTALLED) ## Check types with mypy --strict
 bench: $(INSTALLED) ## Measure speed and memory
 	@$(BIN)/python -m bench
 
+simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
+	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
+
+bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
+
 faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
 	@$(BIN)/python -m faults
+
+chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
+	@$(BIN)/python -m chaos $(CHAOS_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

@@ -82,7 +82,7 @@ def _report(
     restore: RestoreFigures | None,
 ) -> str:
     command = f"python -m bench {shlex.join(sys.argv[1:])}".strip()
-    parts = [f"`{command}`, {_environment(broker)}."]
+    parts = [f"`{command}`, {environment(broker.description)}."]
     if cells:
         beside = given.beside.name if given.beside else None
         runs = "one run" if given.repeats == 1 else f"{given.repeats} runs"
@@ -93,13 +93,15 @@ def _report(
     return "\n\n".join(parts)
 
 
-def _environment(broker: MeasuredBroker) -> str:
+def environment(broker: str) -> str:
+    """Return one phrase: when, on how many cores, with which Python and ``broker``."""
     today = datetime.now(UTC).date().isoformat()
     python = f"Python {platform.python_version()}"
-    return f"{today}, {_cores()} cores, {python}, {broker.description}"
+    return f"{today}, {cores()} cores, {python}, {broker}"
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
+    """Return how many cores this process may use."""
     # Where only some cores may be used (a container, taskset), those count; only Linux tells.
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count()
@@ -109,7 +111,7 @@ def _as_json(
     broker: MeasuredBroker, cells: list[Cell], restore: RestoreFigures | None
 ) -> dict[str, object]:
     return {
-        "environment": _environment(broker),
+        "environment": environment(broker.description),
         "load": [asdict(cell) for cell in cells],
         "restore": restore and asdict(restore),
     }

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,13 @@ class MeasuredBroker:
     bootstrap: str
     description: str
     pid: int | None
+    data: Path | None = None
+    """Where its topics lie, if that is known."""
+
+    def written_bytes(self) -> int:
+        """Return the bytes of all records that it keeps."""
+        files = self.data.glob("*/*.log") if self.data is not None else ()
+        return sum(file.stat().st_size for file in files)
 
 
 @contextmanager
@@ -31,14 +38,23 @@ def measured_broker(given_pid: int | None) -> Iterator[MeasuredBroker]:
         description = f"the broker of PAYMENTS_BROKERS ({given}), version not known"
         yield MeasuredBroker(given, description, given_pid)
         return
+    with own_broker() as broker:
+        yield broker
+
+
+@contextmanager
+def own_broker(extra: Mapping[str, str] | None = None) -> Iterator[MeasuredBroker]:
+    """Start a broker of this run alone, with further server properties; it ends with the block."""
     # Beside the jars, not in the system's temporary folder: that is often in memory, where a flush
     # would cost nothing.
     KAFKA_FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=KAFKA_FOLDER) as folder:
-        broker = LocalBroker(version=kafka_version(), folder=Path(folder))
+        broker = LocalBroker(version=kafka_version(), folder=Path(folder), extra=extra)
         try:
             broker.start()
             description = f"Kafka {broker.version} on the same cores"
-            yield MeasuredBroker(broker.bootstrap, description, broker.pid)
+            yield MeasuredBroker(
+                broker.bootstrap, description, broker.pid, broker.folder / "topics"
+            )
         finally:
             broker.stop()

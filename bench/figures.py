@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bench.load import Figures
+from bench.latencies import Figures
 
 OURS = "payments"
 

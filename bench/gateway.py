@@ -25,8 +25,8 @@ from bench.installation import installation
 from bench.measuring import say
 from bench.options import FLUSH
 from bench.process import cpu_seconds
-from bench.tables import table
-from bench.worker import READY_LIMIT_SECONDS, running_worker
+from bench.tables import markdown_table
+from bench.worker import PAYMENTS, READY_LIMIT_SECONDS, running_worker
 from dev.errors import BrokerError
 from dev.ports import HOST, free_ports
 from payments.settings import Settings
@@ -80,7 +80,7 @@ def main() -> int:
                     targets = [ours] if given.beside is None else [ours, given.beside]
                     where = [str(partitions), "on" if flush else "off"]
                     rows += [[*where, *row] for row in measure(broker, targets, given)]
-    print(table([*HEADINGS, *CPU_HEADINGS], rows))
+    print(markdown_table([*HEADINGS, *CPU_HEADINGS], rows))
     return 0
 
 
@@ -88,7 +88,7 @@ def main() -> int:
 def our_gateway(settings: Settings, folder: Path) -> Iterator[Target]:
     """Start a worker and a gateway; both end with the block."""
     port = free_ports(1)[0]
-    command = ("gateway", "--port", str(port))
+    command = (*PAYMENTS, "gateway", "--port", str(port))
     with (
         running_worker(settings, folder / "worker.log") as worker,
         running_worker(settings, folder / "gateway.log", command, GATEWAY_READY) as gateway,

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from payments.settings import Settings
 from payments.topics import cluster
@@ -17,16 +18,21 @@ FLUSH = {"flush.messages": "1"}
 
 
 @contextmanager
-def installation(brokers: str, *, partitions: int, flush: bool) -> Iterator[Settings]:
-    """Return settings with a new topic prefix and app id, whose topics exist."""
+def installation(
+    brokers: str, *, partitions: int, flush: bool, keep: bool = False, **values: object
+) -> Iterator[Settings]:
+    """Return settings with a new topic prefix and app id, whose topics exist.
+
+    ``values`` are further fields of Settings. ``keep`` leaves the topics: their brokers end too.
+    """
     name = f"bench-{uuid.uuid4().hex[:8]}"
-    settings = Settings(
-        brokers=brokers,
-        app_id=name,
-        topic_prefix=f"{name}.",
-        partitions=partitions,
-        opening_balance=OPENING_BALANCE,
-    )
+    given: dict[str, Any] = {
+        "app_id": name,
+        "topic_prefix": f"{name}.",
+        "opening_balance": OPENING_BALANCE,
+        **values,
+    }
+    settings = Settings(brokers=brokers, partitions=partitions, **given)
     extra = FLUSH if flush else {}
     wanted = tuple(
         Topic(t.name, t.partitions, t.replication, {**t.configs, **extra})
@@ -36,7 +42,8 @@ def installation(brokers: str, *, partitions: int, flush: bool) -> Iterator[Sett
     try:
         yield settings
     finally:
-        asyncio.run(_delete(settings, wanted))
+        if not keep:
+            asyncio.run(_delete(settings, wanted))
 
 
 async def _apply(settings: Settings, wanted: tuple[Topic, ...]) -> None:

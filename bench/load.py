@@ -10,27 +10,14 @@ import random
 import sys
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from bench.latencies import Figures, Stopwatch
+
 STALLED_SECONDS = 10.0
 COMPLETED = b'"outcome":"completed"'
-
-
-@dataclass
-class Figures:
-    """What one run measured."""
-
-    payments: int
-    seconds: float
-    rate: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
-    not_completed: int
-    missing: int
 
 
 class ClosedLoop:
@@ -64,8 +51,7 @@ class ClosedLoop:
         self._run = uuid.uuid4().hex[:8]
         self._sent = 0
         self._waiting: dict[bytes, float] = {}
-        self.latencies: list[float] = []
-        self.not_completed = 0
+        self._watch = Stopwatch()
 
     def _assign_at_end(self, topic: str) -> None:
         metadata = self._consumer.list_topics(topic, timeout=10).topics[topic]
@@ -100,21 +86,24 @@ class ClosedLoop:
         sent_at = self._waiting.pop(message.key() or b"", None)
         if sent_at is None:
             return
-        self.latencies.append(now - sent_at)
+        self._watch.note(sent_at, now)
         if self._completed not in (message.value() or b""):
-            self.not_completed += 1
+            self._watch.not_completed += 1
         if now < stop_at:
             self._send()
 
-    def run(self, seconds: float, concurrency: int) -> Figures:
-        """Run for ``seconds``, then wait for what is under way."""
+    def run(
+        self, seconds: float, concurrency: int, stalled_seconds: float = STALLED_SECONDS
+    ) -> Figures:
+        """Run for ``seconds``, then wait for what is under way; end when nothing comes any more."""
+        self._watch = Stopwatch()
         started = time.perf_counter()
         stop_at = started + seconds
         for _ in range(concurrency):
             self._send()
         last = started
         few = concurrency <= 8  # noqa: PLR2004 - where waiting for a batch would cost latency
-        while self._waiting and time.perf_counter() - last < STALLED_SECONDS:
+        while self._waiting and time.perf_counter() - last < stalled_seconds:
             if few:
                 message = self._consumer.poll(0.05)
                 messages = [] if message is None else [message]
@@ -125,27 +114,9 @@ class ClosedLoop:
                 self._take(message, now, stop_at)
                 last = now
             self._producer.poll(0)
-        took = time.perf_counter() - started
+        figures = self._watch.figures(len(self._waiting))
         self._consumer.close()
-        return self._figures(took)
-
-    def _figures(self, took: float) -> Figures:
-        ordered = sorted(self.latencies) or [0.0]
-
-        def at(share: float) -> float:
-            return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
-
-        return Figures(
-            payments=len(self.latencies),
-            seconds=round(took, 3),
-            rate=round(len(self.latencies) / took, 1),
-            p50_ms=at(0.5),
-            p95_ms=at(0.95),
-            p99_ms=at(0.99),
-            max_ms=at(1.0),
-            not_completed=self.not_completed,
-            missing=len(self._waiting),
-        )
+        return figures
 
 
 def main() -> None:
@@ -158,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
     given = parser.parse_args()
     loop = ClosedLoop(
         given.brokers,
@@ -166,7 +138,7 @@ def main() -> None:
         accounts=given.accounts,
         completed=given.completed.encode(),
     )
-    figures = loop.run(given.seconds, given.concurrency)
+    figures = loop.run(given.seconds, given.concurrency, given.stalled_seconds)
     sys.stdout.write(json.dumps(asdict(figures)) + "\n")
 
 

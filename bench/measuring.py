@@ -11,7 +11,8 @@ from bench.broker import MeasuredBroker
 from bench.errors import BenchError
 from bench.figures import OURS, Cell, Run
 from bench.installation import installation
-from bench.load import COMPLETED, Figures
+from bench.latencies import Figures
+from bench.load import COMPLETED
 from bench.process import cpu_seconds
 from bench.worker import READY_LIMIT_SECONDS, running_worker
 

@@ -47,12 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures speed, CPU and memory of a worker on a broker of its own, or on the "
         "one of PAYMENTS_BROKERS. Prints Markdown tables; progress goes to standard error.",
     )
-    parser.add_argument("--partitions", type=_at_least_one, nargs="+", metavar="N")
-    parser.add_argument("--concurrency", type=_at_least_one, nargs="+", metavar="N")
-    parser.add_argument("--seconds", type=_positive, help="of each load (%(default)s)")
-    parser.add_argument("--repeats", type=_count, help="of each load; 0: the restore alone")
+    parser.add_argument("--partitions", type=at_least_one, nargs="+", metavar="N")
+    parser.add_argument("--concurrency", type=at_least_one, nargs="+", metavar="N")
+    parser.add_argument("--seconds", type=positive, help="of each load (%(default)s)")
+    parser.add_argument("--repeats", type=count, help="of each load; 0: the restore alone")
     parser.add_argument("--flush", choices=FLUSH, help="flush.messages=1 on all topics")
-    parser.add_argument("--restore", type=_count, metavar="N", help="stored payments; 0: none")
+    parser.add_argument("--restore", type=count, metavar="N", help="stored payments; 0: none")
     parser.add_argument("--quick", action="store_true", help="a few seconds, only to try it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
@@ -68,21 +68,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a number that may be zero; raises ``argparse.ArgumentTypeError``."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Read a number from 1 on; raises ``argparse.ArgumentTypeError``."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """Read a number over 0; raises ``argparse.ArgumentTypeError``."""
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"{text} is not positive")

@@ -24,9 +24,18 @@ def cpu_seconds(pid: int | None) -> float | None:
 
 def resident_bytes(pid: int | None) -> int | None:
     """Return the resident memory of a process (``VmRSS``)."""
+    return _memory_bytes(pid, "VmRSS")
+
+
+def peak_bytes(pid: int | None) -> int | None:
+    """Return the most resident memory that a process has had since its start (``VmHWM``)."""
+    return _memory_bytes(pid, "VmHWM")
+
+
+def _memory_bytes(pid: int | None, field: str) -> int | None:
     for line in (_read(pid, "status") or "").splitlines():
         name, _, value = line.partition(":")
-        if name == "VmRSS":
+        if name == field:
             return int(value.split()[0]) * 1024
     return None
 

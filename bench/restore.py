@@ -64,7 +64,7 @@ def measure_restore(
         worker.must_run()
         empty_bytes = resident_bytes(worker.pid)
     with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
-        asyncio.run(_write(settings, payments))
+        asyncio.run(store_payments(settings, payments))
         say("restore: a worker that takes them over")
         with running_worker(settings, log) as worker:
             ready_seconds = worker.wait_until_ready(READY_LIMIT_SECONDS + payments / SLOWEST_RATE)
@@ -101,7 +101,8 @@ def _takeover(worker: WorkerProcess, payments: int) -> tuple[int, float]:
     return records, seconds
 
 
-async def _write(settings: Settings, payments: int) -> None:
+async def store_payments(settings: Settings, payments: int) -> None:
+    """Write so many completed payments into the journals of an installation without workers."""
     log = KafkaLog(settings.connection())
     try:
         await log.start([settings.changelog("payments")])

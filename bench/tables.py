@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from bench.errors import BenchError
 from bench.figures import OURS, Cell, Medians, RestoreFigures, faults, medians
 
-BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+MARKER = "figures"
+"""The block is between the lines ``<!-- figures -->`` and ``<!-- /figures -->``."""
+
 UNKNOWN = "-"
 MEGABYTE = 1_000_000
 
@@ -27,7 +29,7 @@ def load_table(cells: Sequence[Cell], beside: str | None = None) -> str:
     headings = list(_HEADINGS)
     if beside is not None:
         headings += [f"{beside} payments/s", f"{beside} p50 ms", f"{beside} worker µs", "ratio"]
-    return table(headings, [_row(cell, beside) for cell in cells])
+    return markdown_table(headings, [_row(cell, beside) for cell in cells])
 
 
 def _row(cell: Cell, beside: str | None) -> list[str]:
@@ -68,21 +70,22 @@ def restore_table(figures: RestoreFigures) -> str:
         ["memory per stored payment", f"{_number(figures.bytes_per_payment)} bytes"],
         [f"idle worker, {of}", _percent(figures.idle_percent)],
     ]
-    return table(["what", "figure"], rows)
+    return markdown_table(["what", "figure"], rows)
 
 
-def with_figures(document: str, figures: str) -> str:
+def with_figures(document: str, figures: str, marker: str = MARKER) -> str:
     """Return the document with ``figures`` between its markers; raises ``BenchError``."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    begins, ends = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    head, begin, rest = document.partition(begins)
+    _, end, tail = rest.partition(ends)
     if not begin or not end:
-        message = f"the document lacks the lines {BEGIN} and {END}"
+        message = f"the document lacks the lines {begins} and {ends}"
         raise BenchError(message)
-    return f"{head}{BEGIN}\n\n{figures.strip()}\n\n{END}{tail}"
+    return f"{head}{begins}\n\n{figures.strip()}\n\n{ends}{tail}"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

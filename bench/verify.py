@@ -71,7 +71,7 @@ def main() -> int:
         cores = os.cpu_count()
         python = platform.python_version()
         head = f"`{command}`, {cores} cores, Python {python}, {broker.description}."
-    text = f"{head}\n\n{table(given.payments, empty, full)}"
+    text = f"{head}\n\n{markdown_table(given.payments, empty, full)}"
     print(text)
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
@@ -115,7 +115,7 @@ async def _write(settings: Settings, payments: int) -> None:
         await log.close()
 
 
-def table(payments: int, empty: Audited, full: Audited) -> str:
+def markdown_table(payments: int, empty: Audited, full: Audited) -> str:
     """Return the figures as a table."""
     counts = full.report["counts"]
     each = (full.peak_bytes - empty.peak_bytes) / payments

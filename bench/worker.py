@@ -1,86 +1,69 @@
 """The worker that is measured: one ``payments worker`` as a process, with its log."""
 
 import os
-import subprocess
+import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.errors import BenchError
+from pydantic import SecretStr
+
+from bench.child import Child
 from payments.settings import Settings
 
 READY = "worker ready"
 READY_LIMIT_SECONDS = 60.0
-STOP_LIMIT_SECONDS = 30.0
-LOG_TAIL_CHARACTERS = 3000
-_MEASURED_SETTINGS = ("brokers", "app_id", "topic_prefix", "partitions", "opening_balance")
+PAYMENTS = (sys.executable, "-m", "payments.cli")
+WORKER = (*PAYMENTS, "worker")
 
 
-class WorkerProcess:
-    """One worker process, or another command that says ``ready``; its output is in ``log``."""
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings.
+
+    What they leave open is as our own environment says; so are secrets.
+    """
+    given = {field: getattr(settings, field) for field in settings.model_fields_set}
+    return os.environ | {
+        f"PAYMENTS_{field.upper()}": str(value)
+        for field, value in given.items()
+        if value is not None and not isinstance(value, SecretStr)
+    }
+
+
+class WorkerProcess(Child):
+    """One worker process, or another command that says ``ready``."""
 
     def __init__(
         self,
         settings: Settings,
         log: Path,
-        command: Sequence[str] = ("worker",),
+        command: Sequence[str] = WORKER,
         ready: str = READY,
+        *,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        self.log = log
         self._ready = ready
-        # All else that the environment says of PAYMENTS_* holds for the worker too.
-        values = {f"PAYMENTS_{f.upper()}": str(getattr(settings, f)) for f in _MEASURED_SETTINGS}
-        self._started = time.monotonic()
-        with log.open("wb") as output:
-            # A session of its own: Ctrl-C in the terminal reaches the benchmark, which ends it.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "payments.cli", *command],
-                env=os.environ | values,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        env = {**environment(settings), **(more or {})}
+        super().__init__(f"the {command[-1]}", command, log, env=env)
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        self._process.send_signal(number)
 
     def wait_until_ready(self, limit_seconds: float) -> float:
         """Wait for the line that says so; return the seconds since its start."""
-        while self._ready not in self.log.read_text():
-            self.must_run()
-            if time.monotonic() - self._started > limit_seconds:
-                raise BenchError(f"the worker is not ready after {limit_seconds} s:\n{self.tail()}")
-            time.sleep(0.02)
-        return time.monotonic() - self._started
-
-    def must_run(self) -> None:
-        """Raise ``BenchError`` when it has ended: what was measured means nothing then."""
-        if self._process.poll() is not None:
-            code = self._process.returncode
-            raise BenchError(f"the worker has ended with exit code {code}:\n{self.tail()}")
-
-    def stop(self) -> None:
-        """End it with SIGTERM and wait; kill it when that takes too long."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_LIMIT_SECONDS)
-
-    def tail(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+        return self.wait_until(lambda: self._ready in self.log.read_text(), limit_seconds)
 
 
 @contextmanager
 def running_worker(
-    settings: Settings, log: Path, command: Sequence[str] = ("worker",), ready: str = READY
+    settings: Settings, log: Path, command: Sequence[str] = WORKER, ready: str = READY
 ) -> Iterator[WorkerProcess]:
     """Start a worker that ends with the block; it need not be ready yet."""
     worker = WorkerProcess(settings, log, command, ready)

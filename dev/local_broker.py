@@ -1,4 +1,4 @@
-"""A single-node Kafka broker as a Java process of this machine, for ``make run`` and the tests."""
+"""A Kafka broker as a Java process of this machine, for ``make run`` and the tests."""
 
 import os
 import re
@@ -11,7 +11,14 @@ from pathlib import Path
 from dev import jars, ports
 from dev.errors import BrokerError
 from dev.process import ProcessRecord
-from dev.server_properties import CLUSTER_ID, Listeners, properties_text, server_properties
+from dev.server_properties import (
+    CLUSTER_ID,
+    Listeners,
+    Proxied,
+    Quorum,
+    properties_text,
+    server_properties,
+)
 
 START_LIMIT_SECONDS = 60.0
 STOP_LIMIT_SECONDS = 30.0
@@ -28,6 +35,8 @@ class LocalBroker:
 
     ``port`` 0 picks a free one at the first start and keeps it for this object. ``extra`` are
     server properties. A second object on the same folder finds a broker that is still running.
+    ``quorum`` makes it a node of a cluster, ``heap`` is Java's limit (``512m``; by default that of
+    PAYMENTS_BROKER_HEAP or 1g).
     """
 
     def __init__(
@@ -38,15 +47,22 @@ class LocalBroker:
         port: int = 0,
         secure_port: int | None = None,
         extra: Mapping[str, str] | None = None,
+        proxied: Proxied | None = None,
+        quorum: Quorum | None = None,
+        heap: str | None = None,
     ) -> None:
         self.version = version
         self.folder = folder.resolve()
         self.port = port
         self.secure_port = secure_port
+        self.proxied = proxied
+        self.quorum = quorum
         self.extra = dict(extra or {})
+        self.start_limit_seconds = START_LIMIT_SECONDS
+        self._heap = heap or os.environ.get("PAYMENTS_BROKER_HEAP", "1g")
         self._properties = self.folder / "server.properties"
         self._data = self.folder / "topics"
-        self._log = self.folder / "broker.log"
+        self.log = self.folder / "broker.log"
         self._record = ProcessRecord(self.folder / "broker.pid", str(self._properties))
 
     @property
@@ -111,15 +127,17 @@ class LocalBroker:
         self.folder.mkdir(parents=True, exist_ok=True)
         free = ports.free_ports(3)
         self.port = self.port or free[2]
+        quorum = self.quorum or Quorum(1, {1: free[1]})
         listeners = Listeners(
             bind=ports.HOST,
             client_port=self.port,
             internal_port=free[0],
-            controller_port=free[1],
+            controller_port=quorum.controller_ports[quorum.node],
             advertised_port=self.port,
             secure_port=self.secure_port,
+            proxied=self.proxied,
         )
-        properties = server_properties(listeners, self._data, self.extra)
+        properties = server_properties(listeners, self._data, self.extra, quorum)
         self._properties.write_text(properties_text(properties))
 
     def _learn_port(self) -> None:
@@ -129,10 +147,9 @@ class LocalBroker:
             self.port = int(found[1])
 
     def _java_options(self, libs: Path) -> list[str]:
-        heap = os.environ.get("PAYMENTS_BROKER_HEAP", "1g")
         return [
             "-Xms256m",
-            f"-Xmx{heap}",
+            f"-Xmx{self._heap}",
             "-XX:MaxGCPauseMillis=20",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={LOGGING / 'log4j2.xml'}",
@@ -156,10 +173,10 @@ class LocalBroker:
             raise BrokerError(message) from error
 
     def _launch(self, command: list[str]) -> None:
-        if self._log.exists() and self._log.stat().st_size > LOG_LIMIT_BYTES:
-            self._log.unlink()
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
+            self.log.unlink()
         began = time.monotonic()
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches `make run` only, which ends the
             # worker first and the broker after it.
             process = subprocess.Popen(
@@ -172,7 +189,7 @@ class LocalBroker:
             )
         self._record.write(process)
         try:
-            limit_seconds = START_LIMIT_SECONDS - (time.monotonic() - began)
+            limit_seconds = self.start_limit_seconds - (time.monotonic() - began)
             ports.wait_until_it_answers(self.port, limit_seconds, self._must_run)
         except BrokerError as error:
             self.kill()
@@ -185,5 +202,5 @@ class LocalBroker:
             raise BrokerError(message)
 
     def _log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join([f"The end of {self._log}:", *lines])
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join([f"The end of {self.log}:", *lines])

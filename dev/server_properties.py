@@ -1,7 +1,8 @@
-"""The server properties of a single-node development broker, whoever runs it (Java or Docker).
+"""The server properties of a development broker's node, whoever runs it (Java or Docker).
 
-One node is broker and controller at once (KRaft). Small internal topics and no rebalance delay make
-starts quick; topics are never made by accident, since ``topics.yaml`` is where they come from.
+A node is broker and controller at once (KRaft), alone unless a quorum is given. Small internal
+topics and no rebalance delay make starts quick; topics are never made by accident, since
+``topics.yaml`` is where they come from.
 """
 
 from collections.abc import Mapping
@@ -12,10 +13,9 @@ CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
 
 COMMON = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": (
-        "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"
+        "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL"
     ),
     "inter.broker.listener.name": "INTERNAL",
     # A broker that was killed may register again only when its old session has ended (default 9 s).
@@ -47,11 +47,34 @@ class Listeners:
     secure_port: int | None = None
     """Where clients find SASL over TLS; its keys and users are further properties."""
 
+    proxied: "Proxied | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """A listener for clients that come through a proxy, and so are told the proxy's port."""
+
+    port: int
+    proxy_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """The controllers of a cluster, and which of its nodes this one is."""
+
+    node: int
+    controller_ports: Mapping[int, int]
+
 
 def server_properties(
-    listeners: Listeners, data: PurePath, extra: Mapping[str, str] | None = None
+    listeners: Listeners,
+    data: PurePath,
+    extra: Mapping[str, str] | None = None,
+    quorum: Quorum | None = None,
 ) -> dict[str, str]:
     """Return the whole configuration of one node; ``extra`` has the last word."""
+    quorum = quorum or Quorum(1, {1: listeners.controller_port})
+    voters = (f"{node}@127.0.0.1:{port}" for node, port in quorum.controller_ports.items())
     internal = f"INTERNAL://127.0.0.1:{listeners.internal_port}"
     controller = f"127.0.0.1:{listeners.controller_port}"
     bound = f"CLIENT://{listeners.bind}:{listeners.client_port}"
@@ -59,11 +82,15 @@ def server_properties(
     if listeners.secure_port is not None:
         secure = f",SECURE://127.0.0.1:{listeners.secure_port}"
         bound, told = bound + secure, told + secure
+    if (proxied := listeners.proxied) is not None:
+        bound += f",PROXIED://127.0.0.1:{proxied.port}"
+        told += f",PROXIED://127.0.0.1:{proxied.proxy_port}"
     return {
         **COMMON,
+        "node.id": str(quorum.node),
         "listeners": f"{bound},{internal},CONTROLLER://{controller}",
         "advertised.listeners": f"{told},{internal}",
-        "controller.quorum.voters": f"1@{controller}",
+        "controller.quorum.voters": ",".join(voters),
         "log.dirs": str(data),
         **(extra or {}),
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.tables import table
+from bench.tables import markdown_table
 from faults.catalogue import Fault
 from faults.running import Trial, Verdict
 
@@ -33,7 +33,10 @@ def report(findings: Sequence[Finding], suites: Sequence[str]) -> str:
     survivors = [finding for finding in findings if not finding.noticed]
     if survivors:
         rows = [[f.fault.name, f.fault.why, f.fault.harmless or "**open**"] for f in survivors]
-        parts += ["Survivors:", table(["fault", "what it does", "why that is harmless"], rows)]
+        parts += [
+            "Survivors:",
+            markdown_table(["fault", "what it does", "why that is harmless"], rows),
+        ]
     parts += ["All faults:", details(findings, suites)]
     return "\n\n".join(parts)
 
@@ -59,7 +62,9 @@ def rates(findings: Sequence[Finding], suites: Sequence[str]) -> str:
         rate = f"{killed / len(trials):.0%}" if trials else "-"
         seconds = sum(trial.seconds for trial in trials)
         rows.append([suite, str(len(trials)), str(killed), rate, str(alone), f"{seconds:,.0f}"])
-    return table(["suite", "faults tried", "killed", "rate", "killed by it alone", "s"], rows)
+    return markdown_table(
+        ["suite", "faults tried", "killed", "rate", "killed by it alone", "s"], rows
+    )
 
 
 def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
@@ -71,7 +76,7 @@ def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
         row = [f"`{finding.fault.name}`", finding.fault.file.removeprefix("payments/")]
         row += [_word(by_suite.get(suite)) for suite in suites]
         rows.append([*row, f"`{first.rpartition('::')[2]}`" if first else ""])
-    return table(["fault", "in payments/", *suites, "first test that failed"], rows)
+    return markdown_table(["fault", "in payments/", *suites, "first test that failed"], rows)
 
 
 def as_json(findings: Sequence[Finding]) -> Mapping[str, object]:

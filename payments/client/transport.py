@@ -147,4 +147,4 @@ class LogTransport:
     async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
         """Return all records from ``offset`` on."""
         del max_bytes
-        return Chunk(self._log.read(at, offset), self._log.end(at))
+        return Chunk(*self._log.partition(at).read(offset, committed_only=True))

@@ -15,7 +15,7 @@ from .handover import Cycle, Handover, Shipment
 from .journal import Journal
 from .limits import Limits
 from .log import Lane, Log, Writer
-from .outputs import Rounds, size_of
+from .outputs import Rounds
 
 
 class CommitterCounts(NamedTuple):
@@ -153,10 +153,9 @@ class Committer:
                 self.part_done(shipment.cycle)
 
     def _add(self, shipment: Shipment, rounds: Rounds) -> None:
-        for record, _ in shipment.messages:
-            key, value, headers = record.key, record.value, list(record.headers)
-            size = size_of(key, value, headers)
-            rounds.add(*record[:2], self._messenger, (key, value, headers), size)
+        for record, _, size in shipment.messages:
+            new = record.key, record.value, list(record.headers)
+            rounds.add(record.topic, record.partition, self._messenger, new, size)
         for publication, indexes in shipment.outputs:
             publication.add_to(rounds, self._messenger, only=indexes)
 

@@ -48,6 +48,8 @@ class Message(NamedTuple):
 
     record: Record
     source: Source
+    size: int
+    """Upper bound of its room in a batch, in bytes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -81,18 +83,18 @@ class Waiting:
 
     def __init__(self) -> None:
         self._runs: deque[Handed] = deque()
-        self._counts: Counter[TopicPartition] = Counter()
+        self._bytes: Counter[TopicPartition] = Counter()
         self._come = asyncio.Event()
 
     def add(self, handed: Handed) -> None:
         """Put a run behind the others."""
         self._runs.append(handed)
-        self._counts[handed.at] += len(handed.messages)
+        self._bytes[handed.at] += sum(message.size for message in handed.messages)
         self._come.set()
 
-    def count(self, at: TopicPartition) -> int:
-        """Return how many messages wait for a partition."""
-        return self._counts[at]
+    def size(self, at: TopicPartition) -> int:
+        """Return how many bytes of messages wait for a partition."""
+        return self._bytes[at]
 
     async def first(self) -> Handed:
         """Wait for a run, and return the first; it stays until it is finished."""
@@ -101,8 +103,9 @@ class Waiting:
 
     def take(self, handed: Handed) -> Message:
         """Remove the next message of a run."""
-        self._counts[handed.at] -= 1
-        return handed.messages.popleft()
+        message = handed.messages.popleft()
+        self._bytes[handed.at] -= message.size
+        return message
 
     def finish(self, handed: Handed) -> None:
         """Remove the first run: it has no messages left."""
@@ -114,7 +117,7 @@ class Waiting:
 
     def withdraw(self, at: TopicPartition) -> Iterator[Handed]:
         """Take all messages that wait for a partition away, run by run, in order."""
-        self._counts[at] = 0
+        self._bytes[at] = 0
         for run in self._runs:
             if run.at == at and run.messages:
                 messages, run.messages = run.messages, deque()
@@ -196,7 +199,8 @@ class Handover:
                     continue
                 sent = [*headers, (POSITION_INTERNAL, prefix + b"%d" % index)]
                 record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, sent))
-                run.messages.append(Message(record, Source(name, (publication.group, index))))
+                source = Source(name, (publication.group, index))
+                run.messages.append(Message(record, source, publication.sizes[index]))
             if rest:
                 outputs.append((publication, rest))
         for run in runs.values():
@@ -210,7 +214,7 @@ class Handover:
         """Return the run for messages of a cycle to a partition; None: they take the log."""
         if not self._is_open(at):
             return None
-        if self.waiting[self._stage_of[at.topic]].count(at) >= self._limits.handed_messages:
+        if self.waiting[self._stage_of[at.topic]].size(at) >= self._limits.handed_bytes:
             shipments += self.withdraw(at)
             return None
         return Handed(at, cycle)
@@ -279,7 +283,7 @@ class Receiving:
                 for shipment in self._handover.withdraw(handed.at):
                     self._committer.ship(shipment)
             elif handed.messages:
-                record, source = self._waiting.take(handed)
+                record, source, _ = self._waiting.take(handed)
                 self._processing.take_handed(record, source, journal)
                 taken += 1
                 if not taken % self._yield_every:

@@ -28,8 +28,8 @@ class Limits:
     dead_letter_bytes: int = 1024 * 1024
     """A larger value is cut in the dead letter; a header gives its full size."""
 
-    handed_messages: int = 4096
-    """Messages that wait in memory for one partition; when there are more, they take the log."""
+    handed_bytes: int = 4 * 1024 * 1024
+    """Messages that wait in memory for one partition; when this is reached, they take the log."""
 
     deliveries: int = 2
     """Fetches that a stage has under way; the reader waits for it."""

@@ -1,7 +1,7 @@
 """Restoring: what a journal holds, read up to its fence, becomes rows and checkpoints again."""
 
+import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
@@ -107,10 +107,11 @@ class _Progress:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._started = self._shown = time.monotonic()
+        self._now = asyncio.get_running_loop().time
+        self._started = self._shown = self._now()
 
     def show(self, count: int) -> None:
-        now = time.monotonic()
+        now = self._now()
         if now - self._shown >= _PROGRESS_SECONDS:
             self._shown = now
             rate = count / (now - self._started)

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.figures import OURS, Cell, RestoreFigures, Run, faults, medians
-from bench.load import Figures
+from bench.latencies import Figures
 from bench.measuring import System, parse_system
 from bench.options import parse_options
 from bench.process import cpu_seconds, resident_bytes

@@ -1,15 +1,28 @@
-"""What the engine relies on: the log in memory and the log on a broker keep the same promises."""
+"""What the engine relies on: all logs, in memory, simulated and on a broker, keep their word."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextvars import Context
+from copy import deepcopy
+from random import Random
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from payments.engine.engine import wall_clock_ms
 from payments.engine.errors import FailStop, Fenced, PositionLost
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import NO_HEADERS, Batch, Header, Lane, Log, Reader, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
+from simulator.brokers import Brokers
+from simulator.faults import Faults
+from simulator.log import SimulatedLog
+from simulator.network import Network
+from simulator.trace import Trace
 from tests.broker_fixture import Installations
+
+if TYPE_CHECKING:
+    from simulator.loop import Process, SimulatedLoop
 
 TOPIC, OTHER = "payments.dead-letters", "accounts.dead-letters"
 PARTITIONS = 2
@@ -52,11 +65,54 @@ class Trial:
         return found
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka39)])
+class RealTime:
+    """Stands for the simulation's loop, so that the simulated log can be tried like the others."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.time, self.create_future, self._call_at = loop.time, loop.create_future, loop.call_at
+
+    def in_no_process(
+        self, when: float, callback: Callable[..., object], *arguments: object
+    ) -> asyncio.TimerHandle:
+        """Call back at a time."""
+        return self._call_at(when, callback, *arguments, context=Context())
+
+
+def simulated_log() -> SimulatedLog:
+    loop = cast("SimulatedLoop", RealTime())
+    faults = Faults(Random(1), {})
+    brokers = Brokers(
+        loop,
+        Random(2),
+        faults,
+        Trace(loop.time, 0),
+        topics=[TOPIC, OTHER],
+        partitions=PARTITIONS,
+        nodes=2,
+        fetch_records=100,
+        clock_ms=wall_clock_ms,
+    )
+    network = Network(
+        loop, Random(3), faults, latency_seconds=0.0005, request_timeout_seconds=LIMIT_SECONDS
+    )
+    process = cast("Process", RunningProcess())
+    return SimulatedLog(process, brokers, network, delivery_timeout_seconds=LIMIT_SECONDS)
+
+
+class RunningProcess:
+    """Stands for a process that nothing happens to."""
+
+    name, is_alive = "trial", True
+
+
+@pytest.fixture(params=["memory", "simulated", pytest.param("kafka", marks=pytest.mark.kafka39)])
 async def trial(request: pytest.FixtureRequest) -> AsyncIterator[Trial]:
     log: Log
     if request.param == "memory":
         log, prefix = MemoryLog([TOPIC, OTHER], PARTITIONS), ""
+    elif request.param == "simulated":
+        log, prefix = simulated_log(), ""
     else:
         # pytest-asyncio can't set up an async fixture from within another one.
         broker = request.getfixturevalue("broker")
@@ -123,6 +179,44 @@ async def test_an_append_of_a_newer_owner_fences_too(trial: Trial) -> None:
     await trial.append(new, b"fence", at=trial.other)
     with pytest.raises(Fenced):
         await trial.append(old, b"stale", at=trial.other)
+
+
+async def test_a_batch_that_comes_again_is_recognised_by_its_sequence(trial: Trial) -> None:
+    writer = await trial.log.new_writer()
+    await trial.append(writer, b"first")
+    for number in range(5):
+        before = deepcopy(writer)
+        offset = await trial.append(writer, b"%d" % number)
+        assert await trial.append(before, b"%d" % number) == offset
+    assert await trial.read(trial.at) == [b"first", b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_batch_that_is_not_the_next_one_is_refused(trial: Trial) -> None:
+    writer = await trial.log.new_writer()
+    oldest = deepcopy(writer)
+    for number in range(6):
+        await trial.append(writer, b"%d" % number)
+    with pytest.raises(FailStop):
+        await trial.append(oldest, b"more than five batches ago")
+    writer.take_sequence(trial.at, 1)
+    with pytest.raises(FailStop):
+        await trial.append(writer, b"one was left out")
+
+
+async def test_a_newer_owner_begins_at_sequence_0_where_it_fenced_and_elsewhere(
+    trial: Trial,
+) -> None:
+    old = await trial.log.claim(trial.name, [trial.at])
+    for at in (trial.at, trial.other):
+        await trial.append(old, b"old", at=at)
+    new = await trial.log.claim(trial.name, [trial.at])
+    late = deepcopy(new)
+    late.take_sequence(trial.other, 1)
+    with pytest.raises(FailStop):
+        await trial.append(late, b"not the first of its epoch", at=trial.other)
+    for at in (trial.at, trial.other):
+        await trial.append(new, b"new", at=at)
+        assert await trial.read(at) == [b"old", b"new"]
 
 
 async def test_claims_of_other_names_do_not_matter(trial: Trial) -> None:

@@ -128,7 +128,7 @@ async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
         await until(lambda: worker.engine.is_quiet, log)
         log.produce(ELSEWHERE, b"w0", b"x")  # It waits in memory for the partition of its word.
         waiting = worker.engine._handover.waiting["count"]
-        await until(lambda: waiting.count(TopicPartition("inbox", AT.partition)) == 1, log)
+        await until(lambda: waiting.size(TopicPartition("inbox", AT.partition)) > 0, log)
         sender = worker.engine.owned.of("count")[ELSEWHERE.partition]
         n = sender.n
         log.produce(ELSEWHERE, ANOTHER_WORD, b"x")

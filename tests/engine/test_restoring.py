@@ -1,5 +1,6 @@
 """What a takeover makes of a journal and of tails, however the log gives them out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -30,20 +31,20 @@ LAST = 3 * RING + 5
 class OneByOne(MemoryReader):
     """Gives out one record of each partition at a time, as a broker may with large ones."""
 
-    def _take(self) -> dict[TopicPartition, list[Record]]:
-        fetched = {}
+    def _take(self) -> dict[TopicPartition, Sequence[Record]]:
+        fetched: dict[TopicPartition, Sequence[Record]] = {}
         for at, position in self._positions.items():
-            records = self._log.read(at, position)[:1]
+            partition = self._log.partition(at)
+            records, self._positions[at] = partition.read(position, committed_only=True, limit=1)
             if records:
                 fetched[at] = records
-            self._positions[at] = records[0].offset + 1 if records else self._log.end(at)
         return fetched
 
 
 @pytest.fixture
 def small_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_reader(log: MemoryLog, **_: Any) -> MemoryReader:
-        return OneByOne(log)
+        return OneByOne(log, committed_only=True)
 
     monkeypatch.setattr(MemoryLog, "open_reader", open_reader)
 

@@ -55,7 +55,7 @@ class Storm:
 
     def __init__(self, gateway: GatewayProcess, seed: int) -> None:
         self._gateway = gateway
-        self._random = random.Random(seed)  # noqa: S311 - a load, no secret
+        self._random = random.Random(seed)
         self.answered = 0
         self.retried = 0
 
@@ -96,7 +96,7 @@ async def kill_at_random(
     storm: Storm, gateway: GatewayProcess, worker: WorkerProcess, seed: int
 ) -> int:
     """Kill one of the two whenever a share of the answers has come; return how often."""
-    chosen = random.Random(seed)  # noqa: S311 - as above
+    chosen = random.Random(seed)
     kills = 0
     for share in range(1, KILLS + 1):
         wanted = REQUESTS * share // (KILLS + 1)

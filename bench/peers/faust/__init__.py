@@ -1,0 +1,1 @@
+"""The payment processor on Faust as it ships, for the comparison."""

@@ -1,0 +1,153 @@
+"""Measuring one number of partitions: takeovers, idle and busy requests, bytes, checkpoints."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.broker import MeasuredBroker, own_broker
+from bench.errors import BenchError
+from bench.figures import OURS, Run
+from bench.installation import installation
+from bench.load import COMPLETED
+from bench.measuring import System, run_load, say
+from bench.process import cpu_seconds
+from bench.restore import read_takeover
+from bench.scale.checkpoints import last_checkpoints
+from bench.scale.counting import FETCH, PRODUCE, make_file, read_counts
+from bench.scale.figures import Requests, ScaleFigures, Takeover
+from bench.worker import WorkerProcess
+from payments.settings import Settings
+
+READY_LIMIT_SECONDS = 300.0
+WARM_UP_SECONDS = 5.0
+SETTLE_SECONDS = 3.0
+COUNTING = "bench.scale.counting"
+STEP = re.compile(r"(\w+) ([\d.]+) s")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long is measured, at which load, and where logs are put meanwhile."""
+
+    seconds: float
+    concurrency: int
+    folder: Path
+
+
+class CountedWorker(WorkerProcess):
+    """A worker whose requests are counted."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str) -> None:
+        self._counts = folder / f"{name}.counts"
+        make_file(self._counts)
+        command = (sys.executable, "-m", COUNTING, str(self._counts), "worker")
+        super().__init__(settings, folder / f"{name}.log", command)
+
+    def takeover(self) -> Takeover:
+        """Wait until it is ready; return what its log says of the takeover."""
+        ready = self.wait_until_ready(READY_LIMIT_SECONDS)
+        rows, records, _ = read_takeover(self.log.read_text())
+        [line] = [line for line in self.log.read_text().splitlines() if "took over" in line][-1:]
+        steps = STEP.findall(line[line.rindex("(") :])
+        return Takeover(rows, records, {name: float(s) for name, s in steps}, round(ready, 2))
+
+    def requests(self, before: tuple[int, ...], seconds: float) -> Requests:
+        """Return the requests per second since ``before``."""
+        sent = [now - then for now, then in zip(self.counts(), before, strict=True)]
+        other = sum(sent) - sent[PRODUCE] - sent[FETCH]
+        return Requests(sent[PRODUCE] / seconds, sent[FETCH] / seconds, other / seconds)
+
+    def counts(self) -> tuple[int, ...]:
+        """Return its requests so far."""
+        return read_counts(self._counts)
+
+
+def measure_scale(partitions: int, effort: Effort) -> ScaleFigures:
+    """Measure one number of partitions, on a broker of its own."""
+    say(f"{partitions} partitions: making the topics")
+    with own_broker() as broker:
+        began = time.monotonic()
+        with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
+            create_seconds = time.monotonic() - began
+            return _measure(broker, settings, effort, create_seconds)
+
+
+def _measure(
+    broker: MeasuredBroker, settings: Settings, effort: Effort, create_seconds: float
+) -> ScaleFigures:
+    seconds, folder = effort.seconds, effort.folder
+    with _worker(settings, folder, "first") as worker:
+        first = worker.takeover()
+        time.sleep(SETTLE_SECONDS)
+        before, cpu = worker.counts(), cpu_seconds(worker.pid)
+        time.sleep(seconds)
+        idle = worker.requests(before, seconds)
+        idle_percent = _percent(cpu, cpu_seconds(worker.pid), seconds)
+        busy = _load(broker, settings, worker, effort)
+    say(f"{settings.partitions} partitions: {busy.run.load.rate:,.0f}/s; taking over again")
+    checkpoints = last_checkpoints(settings)
+    with _worker(settings, folder, "again") as worker:
+        again = worker.takeover()
+    return ScaleFigures(
+        partitions=settings.partitions,
+        create_seconds=create_seconds,
+        first=first,
+        again=again,
+        idle=idle,
+        idle_percent=idle_percent,
+        busy=busy.requests,
+        rate=busy.run.load.rate,
+        p50_ms=busy.run.load.p50_ms,
+        worker_us=busy.run.worker_us,
+        broker_us=busy.run.broker_us,
+        bytes_each=busy.bytes_each,
+        checkpoints=checkpoints,
+    )
+
+
+class _Busy(NamedTuple):
+    """A load, what the worker asked of the broker for it, and what the broker wrote."""
+
+    run: Run
+    requests: Requests
+    bytes_each: float
+
+
+def _load(
+    broker: MeasuredBroker, settings: Settings, worker: CountedWorker, effort: Effort
+) -> _Busy:
+    ours = System(
+        OURS,
+        settings.topic("payments.commands"),
+        settings.topic("payments.results"),
+        COMPLETED.decode(),
+        worker.pid,
+    )
+    # Long enough for each partition to have been written to: a first append makes files.
+    run_load(broker, ours, WARM_UP_SECONDS, effort.concurrency)
+    written, before, began = broker.written_bytes(), worker.counts(), time.monotonic()
+    run = run_load(broker, ours, effort.seconds, effort.concurrency)
+    # The client's own start and stop belong to the time in which requests were counted.
+    requests = worker.requests(before, time.monotonic() - began)
+    worker.must_run()
+    if run.load.missing or run.load.not_completed:
+        raise BenchError(f"{run.load.missing} missing, {run.load.not_completed} not completed")
+    return _Busy(run, requests, (broker.written_bytes() - written) / run.load.payments)
+
+
+@contextmanager
+def _worker(settings: Settings, folder: Path, name: str) -> Iterator[CountedWorker]:
+    worker = CountedWorker(settings, folder, f"{settings.partitions}-{name}")
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def _percent(before: float | None, after: float | None, seconds: float) -> float | None:
+    return None if before is None or after is None else 100 * (after - before) / seconds

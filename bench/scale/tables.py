@@ -1,0 +1,66 @@
+"""The two tables of ``docs/scale.md``: what was measured, and what follows for more cores."""
+
+from collections.abc import Callable, Sequence
+
+from bench.scale.arithmetic import CORES, Line
+from bench.scale.figures import ScaleFigures, Takeover
+from bench.tables import markdown_table
+
+
+def measured_table(rows: Sequence[ScaleFigures]) -> str:
+    """Return one column for each number of partitions."""
+    return markdown_table(
+        ["partitions", *(f"{row.partitions:,}" for row in rows)],
+        [[what, *(text(row) for row in rows)] for what, text in _LINES.items()],
+    )
+
+
+def arithmetic_table(lines: Sequence[Line]) -> str:
+    """Return one column for each number of worker cores, and the basis of each number."""
+    return markdown_table(
+        ["worker cores", *(str(cores) for cores in CORES), "rests on"],
+        [
+            [f"{line.what}, {line.unit}".rstrip(", "), *map(_short, line.values), line.basis]
+            for line in lines
+        ],
+    )
+
+
+def _takeover(takeover: Takeover) -> str:
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in takeover.seconds.items())
+    return f"{takeover.total_seconds:.2f} ({parts})"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # noqa: PLR2004 - three digits
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+_LINES: dict[str, Callable[[ScaleFigures], str]] = {
+    "topics made, s": lambda row: f"{row.create_seconds:.1f}",
+    "first takeover, s": lambda row: _takeover(row.first),
+    "from start to ready, s": lambda row: f"{row.first.ready_seconds:.1f}",
+    "takeover after the load, s": lambda row: _takeover(row.again),
+    "records read for it": lambda row: f"{row.again.records:,}",
+    "idle: requests/s": lambda row: f"{row.idle.total:.1f}",
+    "idle: produce, fetch, other": lambda row: (
+        f"{row.idle.produce:.1f}, {row.idle.fetch:.1f}, {row.idle.other:.1f}"
+    ),
+    "idle: share of a core, %": lambda row: _optional(row.idle_percent, ".1f"),
+    "busy: payments/s": lambda row: f"{row.rate:,.0f}",
+    "busy: p50, ms": lambda row: f"{row.p50_ms:.1f}",
+    "busy: requests/s": lambda row: f"{row.busy.total:.0f}",
+    "busy: produce, fetch, other": lambda row: (
+        f"{row.busy.produce:.0f}, {row.busy.fetch:.0f}, {row.busy.other:.0f}"
+    ),
+    "busy: worker µs per payment": lambda row: _optional(row.worker_us, ",.0f"),
+    "busy: broker µs per payment": lambda row: _optional(row.broker_us, ",.0f"),
+    "bytes on the broker per payment": lambda row: f"{row.bytes_each:,.0f}",
+    "checkpoint, bytes": lambda row: f"{row.checkpoints.bytes:,.0f}",
+    "senders in it": lambda row: f"{row.checkpoints.source_entries:,.1f}",
+    "bytes for each": lambda row: f"{row.checkpoints.source_entry_bytes:,.1f}",
+    "checkpoint with all senders, bytes": lambda row: f"{row.full_checkpoint_bytes:,.0f}",
+}

@@ -1,0 +1,124 @@
+"""``make chaos``: runs the parts, keeps each as a file, and reports all of them together."""
+
+import argparse
+import random
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.tables import with_figures
+from chaos import report
+from chaos.errors import ChaosError
+from chaos.faults.table import Fault, Stand
+from chaos.options import parse_options
+from chaos.part import Part
+from chaos.run import Plan, run_part, say
+from chaos.schedule import MANY_ROUNDS, by_stand, made, missing, rounds
+from chaos.timeline import draw
+from dev.errors import BrokerError
+
+INTERRUPTED = 130
+PARTS = "part-*.json"
+MARKER = "chaos"
+PICTURE = "chaos.svg"
+
+
+def main() -> int:
+    """Run what the command line asks for; return the exit code."""
+    # SIGTERM ends it like Ctrl-C: workers and brokers are stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = parse_options(sys.argv[1:])
+    if given.write is not None:
+        with_figures(given.write.read_text(), "", MARKER)
+    given.into.mkdir(parents=True, exist_ok=True)
+    new = [] if given.report_only else list(_run(given))
+    parts = _parts(given.into)
+    if not parts:
+        raise ChaosError(f"there is no part in {given.into}")
+    command = f"python -m chaos {shlex.join(sys.argv[1:])}".strip()
+    text = report.as_text(parts, command)
+    print(text)
+    _say_what_is_missing(given, parts)
+    report.write_json(parts, given.into / "report.json")
+    (given.into / PICTURE).write_text(draw(parts))
+    if given.write is not None:
+        text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
+        given.write.write_text(with_figures(given.write.read_text(), text, MARKER))
+        (given.write.parent / PICTURE).write_text(draw(parts))
+    return 0 if all(part.ok for part in (new or parts)) else 1
+
+
+def _say_what_is_missing(given: argparse.Namespace, parts: list[Part]) -> None:
+    if given.count_each is None:
+        return
+    done = made(parts)
+    left = {f.name: given.count_each - done[f.name] for f in given.chosen}
+    missed = ", ".join(f"{name} {n}" for name, n in left.items() if n > 0)
+    say(f"still to be made: {missed}" if missed else "every fault was made often enough")
+
+
+def _parts(folder: Path) -> list[Part]:
+    return [Part.read(file) for file in sorted(folder.glob(PARTS))]
+
+
+def _run(given: argparse.Namespace) -> Iterator[Part]:
+    """Run the parts that are due; each is on disk before the next one begins.
+
+    A stand has its share of the time by the number of its faults; only time under load counts.
+    """
+    for stand, faults in by_stand(given.chosen).items():
+        left = given.duration * len(faults) / len(given.chosen)
+        while left > 0:
+            before = _parts(given.into)
+            seed = given.seed + len(before)
+            due = _due(given, faults, before, seed)
+            if not due:
+                break
+            part = _run_one(given, stand, due, left, seed)
+            left -= part.seconds
+            yield part
+            if given.count_each is None:
+                break
+
+
+def _due(
+    given: argparse.Namespace, faults: list[Fault], before: list[Part], seed: int
+) -> list[Fault]:
+    chance = random.Random(seed)  # noqa: S311 - an order, no secret
+    if given.count_each is not None:
+        return missing(faults, given.count_each, made(before), chance)
+    return list(islice(rounds(faults, chance), MANY_ROUNDS))
+
+
+def _run_one(
+    given: argparse.Namespace, stand: Stand, due: list[Fault], seconds: float, seed: int
+) -> Part:
+    name = f"part-{len(_parts(given.into)) + 1:03}-{stand}"
+    say(f"{name}: seed {seed}, {seconds:.0f} s at most")
+    plan = Plan(
+        stand=stand,
+        faults=due,
+        seconds=seconds,
+        seed=seed,
+        rate=given.rate,
+        membership=given.membership,
+        folder=given.into / name,
+    )
+    part = run_part(plan)
+    part.write(given.into / f"{name}.json")
+    for complaint in part.faults_found:
+        say(f"NOT HELD: {complaint}")
+    return part
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ChaosError, BenchError, BrokerError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

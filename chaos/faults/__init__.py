@@ -1,0 +1,1 @@
+"""The faults: each strikes a scene and heals it again."""

@@ -1,0 +1,161 @@
+"""The engine's interface to the partitions in memory: every request is carried out at once."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from payments.engine.engine import wall_clock_ms
+from payments.engine.errors import FailStop
+from payments.engine.log import Batch, Bounds, Headers, Lane, Record, TopicPartition, Writer
+
+from .coordinator import Coordinator
+from .partition import MemoryPartition
+
+
+class MemoryLog:
+    """See ``payments.engine.log.Log``. Several engines may share one, like workers a broker."""
+
+    def __init__(
+        self,
+        topics: Iterable[str],
+        partitions: int,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._partitions = {
+            TopicPartition(topic, partition): MemoryPartition(
+                TopicPartition(topic, partition), clock_ms
+            )
+            for topic in topics
+            for partition in range(partitions)
+        }
+        self._counts = {at.topic: partitions for at in self._partitions}
+        self._coordinator = Coordinator()
+        self._grown = asyncio.Event()
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        if topic not in self._counts:
+            message = f"there is no topic {topic}"
+            raise FailStop(message)
+        return self._counts[topic]
+
+    async def new_writer(self) -> Writer:
+        """Return a plain writer."""
+        return self._coordinator.new_writer()
+
+    async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
+        """Raise the epoch of ``name`` and leave it in each of these partitions."""
+        writer = self._coordinator.initialise(name)
+        await self.renew(name, writer, fenced)
+        return writer
+
+    async def renew(self, name: str, writer: Writer, fenced: Sequence[TopicPartition]) -> None:
+        """Leave the epoch in these partitions once more."""
+        self._coordinator.add(name, writer, fenced)
+        self._coordinator.end(name, writer, commit=False)
+        for tp in fenced:
+            self._coordinator.mark(name, self._partitions[tp])
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:  # noqa: ARG002 - one lane is as good as another here
+        """Append each batch whole; return the offset of each first record."""
+        offsets = {batch.at: self._append(batch) for batch in batches}
+        self._grown.set()
+        await asyncio.sleep(0)
+        return offsets
+
+    def _append(self, batch: Batch) -> int:
+        at, writer, records = batch
+        sequence = writer.take_sequence(at, len(records))
+        return self._partitions[at].append(writer, sequence, records, in_transaction=False)
+
+    def produce(
+        self, at: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> int:
+        """Append one record as a client would; return its offset."""
+        offset = self._partitions[at].store([(key, value, list(headers))])
+        self._grown.set()
+        return offset
+
+    def records(self, topic: str) -> list[Record]:
+        """Return all records of a topic, partition by partition."""
+        return [
+            record
+            for at, partition in self._partitions.items()
+            if at.topic == topic
+            for record in partition.records
+        ]
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+        return {tp: self._partitions[tp].bounds for tp in at}
+
+    async def offsets_since(
+        self, at: Sequence[TopicPartition], time_ms: int
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record of that time or later; else the end."""
+        return {tp: self._partitions[tp].offset_since(time_ms) for tp in at}
+
+    async def open_reader(self, *, committed_only: bool) -> "MemoryReader":
+        """Return a reader."""
+        return MemoryReader(self, committed_only=committed_only)
+
+    def partition(self, at: TopicPartition) -> MemoryPartition:
+        """Return one partition."""
+        return self._partitions[at]
+
+    def end(self, at: TopicPartition) -> int:
+        """Return the offset after the last record of a partition."""
+        return self._partitions[at].end
+
+    async def grown(self, timeout_seconds: float) -> None:
+        """Wait until something is appended, or the time is over."""
+        self._grown.clear()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._grown.wait()
+        except TimeoutError:
+            return
+
+
+class MemoryReader:
+    """See ``payments.engine.log.Reader``."""
+
+    def __init__(self, log: MemoryLog, *, committed_only: bool) -> None:
+        self._log = log
+        self._committed_only = committed_only
+        self._positions: dict[TopicPartition, int] = {}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from its offset."""
+        self._positions = dict(positions)
+
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is there, or what comes before the timeout."""
+        fetched = self._take()
+        if not fetched:
+            await self._log.grown(timeout_seconds)
+            fetched = self._take()
+        return fetched
+
+    def _take(self) -> dict[TopicPartition, Sequence[Record]]:
+        fetched: dict[TopicPartition, Sequence[Record]] = {}
+        for at, position in self._positions.items():
+            partition = self._log.partition(at)
+            records, self._positions[at] = partition.read(
+                position, committed_only=self._committed_only
+            )
+            if records:
+                fetched[at] = records
+        return fetched
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition."""
+        return self._positions
+
+    async def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,121 @@
+"""Chaos: the faults of a run that come at a time of their own, whoever is doing what."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from .faults import TIMED_KINDS, Fault, Kind, Point
+from .world import SESSION_TIMEOUT_SECONDS, World
+
+_MOST_OF_A_KIND = 12
+_RETENTION_MS = 6 * 3_600_000
+"""More than any outage here: a worker that is gone for longer loses what it has not read."""
+
+_COMPACTION_LAG_MS = 1000
+"""The topics ask for a minute; the ring of checkpoints has to do without it."""
+
+_TOMBSTONES_MS = 86_400_000
+_LONGEST_CLOCK_JUMP_SECONDS = 2 * 3600.0
+_LONGEST_CUT_SECONDS = 30.0
+CHAOS = "chaos"
+
+
+def draw_timed_faults(
+    random: Random, rates: Mapping[Kind, float], seconds: float
+) -> list[tuple[float, Fault]]:
+    """Return the timed faults of one run with their times."""
+    found: list[tuple[float, Kind, float]] = []
+    for kind in TIMED_KINDS:
+        if kind in rates:
+            count = 1 + int(random.random() * rates[kind] * _MOST_OF_A_KIND)
+            found += [(random.random() * seconds, kind, random.random()) for _ in range(count)]
+    found.sort()
+    return [
+        (time, Fault(Point(CHAOS, number), kind, size))
+        for number, (time, kind, size) in enumerate(found)
+    ]
+
+
+def schedule(world: World, timed: Sequence[tuple[float, Fault]]) -> None:
+    """Let each fault strike at its time."""
+    for time, fault in timed:
+        world.loop.in_no_process(time, strike, world, fault)
+
+
+def strike(world: World, fault: Fault) -> None:
+    """Inject one fault."""
+    if world.faults.is_over:
+        return
+    world.faults.note(fault)
+    world.trace.note("fault", str(fault))
+    _STRIKES[fault.kind](world, fault.size)
+
+
+def _leader_change(world: World, size: float) -> None:
+    world.trace.note("brokers", world.brokers.move_leader(size))
+
+
+def _compaction(world: World, size: float) -> None:
+    journals = [stage + "-changelog" for stage in ("payments-payments", "payments-accounts")]
+    gone = world.brokers.compact(
+        journals, size, lag_ms=_COMPACTION_LAG_MS, tombstones_ms=_TOMBSTONES_MS
+    )
+    world.trace.note("compaction", f"{gone} records are gone")
+
+
+def _retention(world: World, _size: float) -> None:
+    topics = ["payments.commands", "payments.transfers", "payments.inbox"]
+    gone = world.brokers.retain(topics, _RETENTION_MS)
+    world.trace.note("retention", f"{gone} records are gone")
+
+
+def _rebalance(world: World, _size: float) -> None:
+    world.group.rebalance()
+
+
+def _two_owners(world: World, _size: float) -> None:
+    world.group.gives_one_twice = True
+    world.group.rebalance()
+
+
+def _lost_heartbeats(world: World, size: float) -> None:
+    """Let the group forget a member that goes on working."""
+    if names := sorted(worker.process.name for worker in world.workers.values()):
+        world.group.deafen(names[int(size * len(names))], SESSION_TIMEOUT_SECONDS * (1 + size))
+
+
+def _cut_off(world: World, size: float) -> None:
+    if names := sorted(worker.process.name for worker in world.workers.values()):
+        seconds = _LONGEST_CUT_SECONDS * ((size * 97) % 1)
+        world.trace.note("network", f"{names[int(size * len(names))]} for {seconds:.3f} s")
+        world.network.cut_off(names[int(size * len(names))], seconds)
+
+
+def _clock_jump(world: World, size: float) -> None:
+    names = ["brokers", *world.machines]
+    name = names[int(size * len(names))]
+    seconds = _LONGEST_CLOCK_JUMP_SECONDS * (2 * ((size * 97) % 1) - 1) ** 3
+    world.clock_offsets_ms[name] = int(seconds * 1000)
+    world.trace.note("clock", f"{name} is {seconds:+.3f} s off")
+
+
+def _stop(world: World, size: float) -> None:
+    machines = list(world.machines.values())
+    machines[int(size * len(machines))].restart()
+
+
+def _scale(world: World, size: float) -> None:
+    world.scale(1 + int(size * len(world.machines)))
+
+
+_STRIKES = {
+    Kind.LEADER_CHANGE: _leader_change,
+    Kind.COMPACTION: _compaction,
+    Kind.RETENTION: _retention,
+    Kind.REBALANCE: _rebalance,
+    Kind.TWO_OWNERS: _two_owners,
+    Kind.LOST_HEARTBEAT: _lost_heartbeats,
+    Kind.CUT_OFF: _cut_off,
+    Kind.CLOCK_JUMP: _clock_jump,
+    Kind.STOP: _stop,
+    Kind.SCALE: _scale,
+}

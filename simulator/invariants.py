@@ -1,0 +1,57 @@
+"""What must hold after a run: what ``payments verify`` proves, and that nothing is left undone.
+
+The auditor reads what the run has left: the public topics with all that was ever appended, and the
+journals as compaction has left them. Here is also what it takes for granted or lets pass: that a
+partition has its owner's positions in order, and that nothing is still in flight.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from payments.engine.checkpoint import RESERVED
+from payments.engine.log import Record, TopicPartition
+from payments.engine.outputs import POSITION_VISIBLE, Position, parse_source
+from payments.settings import Settings
+from payments.verify.auditor import Auditor
+
+History = Mapping[TopicPartition, Sequence[Record]]
+"""The committed records of each partition."""
+
+
+def violations(settings: Settings, history: History) -> Iterator[str]:
+    """Yield whatever does not hold."""
+    auditor = Auditor(settings)
+    for topics in auditor.topics.phases:
+        for at in sorted(at for at in history if at.topic in topics):
+            start = auditor.start_of(at, 0)
+            auditor.read([record for record in history[at] if record.offset >= start])
+    report = auditor.finish()
+    yield from (str(violation) for violation in report.violations)
+    if report.in_flight or report.pending:
+        yield f"{report.in_flight} commands and {report.pending} transfers are in flight for ever"
+    yield from (f"not checked: {count} {what}" for what, count in report.unchecked.items())
+    for topic in auditor.topics.visible:
+        for at in sorted(at for at in history if at.topic == topic):
+            yield from _positions(at, history[at])
+
+
+def _positions(at: TopicPartition, records: Sequence[Record]) -> Iterator[str]:
+    """Each visible record has a position of its partition, later than the one before."""
+    last: Position = (0, -1)
+    for record in records:
+        source = parse_source(dict(record.headers[:2])[POSITION_VISIBLE] or b"")
+        if source.position <= last or source.partition != at.partition:
+            yield f"{at}/{record.offset} has the position {source}, after {last}"
+        last = source.position
+
+
+def fold(records: Sequence[Record]) -> dict[bytes, bytes]:
+    """Return the rows that a journal's records amount to."""
+    rows: dict[bytes, bytes] = {}
+    for record in records:
+        assert record.key is not None, f"{record} has no key"
+        if record.key[:1] != RESERVED:
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+    return rows

@@ -1,0 +1,223 @@
+"""The engine's log over the simulated network: the retries of the real one (``engine/kafka``)."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
+from typing import Any
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Batch, Bounds, Lane, Record, TopicPartition, Writer
+
+from .brokers import Brokers, Sent
+from .faults import Fault
+from .loop import Process
+from .network import Handler, Network, Reply, Retriable
+
+_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2)
+_LONGEST_BACKOFF_SECONDS = 0.5
+_LONGEST_FETCH_SECONDS = 20.0
+
+Found = Mapping[TopicPartition, tuple[Sequence[Record], int]]
+
+
+class Unreachable(FailStop):
+    """No broker has answered for as long as appends and such are retried."""
+
+
+class _Patience:
+    """Waits longer and longer, up to a limit."""
+
+    def __init__(self, what: str, limit_seconds: float) -> None:
+        self._what = what
+        self._end = asyncio.get_running_loop().time() + limit_seconds
+        self._pauses = chain(_BACKOFF_SECONDS, repeat(_LONGEST_BACKOFF_SECONDS))
+
+    async def after(self, error: Exception) -> None:
+        """Wait before the next attempt. Raises ``Unreachable`` when there is none."""
+        if asyncio.get_running_loop().time() > self._end:
+            message = f"{self._what} failed for too long: {error}"
+            raise Unreachable(message) from error
+        await asyncio.sleep(next(self._pauses))
+
+
+class SimulatedLog:
+    """See ``payments.engine.log.Log``; one for each process."""
+
+    def __init__(
+        self,
+        process: Process,
+        brokers: Brokers,
+        network: Network,
+        *,
+        delivery_timeout_seconds: float,
+    ) -> None:
+        self._process = process
+        self._brokers = brokers
+        self._network = network
+        self._delivery_timeout_seconds = delivery_timeout_seconds
+        self._leaders = dict(brokers.leaders)
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Learn where the partitions are."""
+        del topics
+        await self._ask("starting", "start", lambda: None)
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        if topic not in self._brokers.partition_counts:
+            message = f"there is no topic {topic}"
+            raise FailStop(message)
+        return self._brokers.partition_counts[topic]
+
+    async def new_writer(self) -> Writer:
+        """Return a plain writer."""
+        writer: Writer = await self._ask("asking for a writer", "init", self._brokers.new_writer)
+        return writer
+
+    async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
+        """Take over a name, with two empty transactions: see ``engine/kafka/claims.py``."""
+        writer: Writer = await self._ask(
+            f"claiming {name}", "init", lambda: self._brokers.initialise(name)
+        )
+        await self.renew(name, writer, fenced)
+        await self.renew(name, writer, fenced)
+        return writer
+
+    async def renew(self, name: str, writer: Writer, fenced: Sequence[TopicPartition]) -> None:
+        """Add the partitions to an empty transaction and abort it."""
+        brokers, what = self._brokers, f"claiming {name}"
+        await self._ask(what, "add", lambda: brokers.add(name, writer, fenced))
+        await self._ask(what, "end", lambda: brokers.end(name, writer, commit=False))
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Send batches, one request for each leader, until each is taken or refused."""
+        left = {
+            at: Sent(at, writer, writer.take_sequence(at, len(records)), records)
+            for at, writer, records in batches
+        }
+        assert len(left) == len(batches), "one batch for each partition"
+        offsets: dict[TopicPartition, int] = {}
+        patience = _Patience("appending", self._delivery_timeout_seconds)
+        while True:
+            lost: Exception | None = None
+            for at, result in (await self._produce(list(left.values()), lane)).items():
+                if isinstance(result, Retriable):
+                    lost = result
+                elif isinstance(result, Exception):
+                    raise result
+                else:
+                    offsets[at] = result
+                    del left[at]
+            if lost is None:
+                return offsets
+            await patience.after(lost)
+            self._leaders = dict(self._brokers.leaders)
+
+    async def _produce(
+        self, batches: Sequence[Sent], lane: Lane
+    ) -> Mapping[TopicPartition, int | Exception]:
+        by_leader: dict[int, list[Sent]] = {}
+        for batch in batches:
+            by_leader.setdefault(self._leaders[batch.at], []).append(batch)
+        results = await asyncio.gather(
+            *(self._produce_at(node, part, lane) for node, part in by_leader.items())
+        )
+        return {at: result for part in results for at, result in part.items()}
+
+    async def _produce_at(
+        self, node: int, batches: Sequence[Sent], lane: Lane
+    ) -> Mapping[TopicPartition, int | Exception]:
+        def handler(fault: Fault | None, reply: Reply) -> None:
+            reply(self._brokers.produce(node, batches, fault))
+
+        try:
+            answer: Mapping[TopicPartition, int | Exception] = await self._network.call(
+                self._process, f"{lane.name}-{node}", lane.name.lower(), handler
+            )
+        except Retriable as lost:
+            return dict.fromkeys([batch.at for batch in batches], lost)
+        return answer
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+        partitions = self._brokers.partitions
+        found: Mapping[TopicPartition, Bounds] = await self._ask(
+            "asking for offsets", "bounds", lambda: {tp: partitions[tp].bounds for tp in at}
+        )
+        return found
+
+    async def open_reader(self, *, committed_only: bool) -> "SimulatedReader":
+        """Return a reader with a connection of its own."""
+        return SimulatedReader(
+            self._process, self._brokers, self._network, committed_only=committed_only
+        )
+
+    async def _ask(self, what: str, request: str, carry_out: Callable[[], object]) -> Any:  # noqa: ANN401 - whatever is asked for
+        handler: Handler = lambda _fault, reply: reply(carry_out())  # noqa: E731 - a name for its type
+        patience = _Patience(what, self._delivery_timeout_seconds)
+        while True:
+            try:
+                return await self._network.call(self._process, "control", request, handler)
+            except Retriable as error:
+                await patience.after(error)
+
+
+class SimulatedReader:
+    """See ``payments.engine.log.Reader``."""
+
+    def __init__(
+        self, process: Process, brokers: Brokers, network: Network, *, committed_only: bool
+    ) -> None:
+        self._process = process
+        self._brokers = brokers
+        self._network = network
+        self._committed_only = committed_only
+        self._positions: dict[TopicPartition, int] = {}
+        self._turn = 0
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from its offset."""
+        # Sorted: the order in which a set of names was gone through must not show in a run.
+        self._positions = dict(sorted(positions.items()))
+
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is there, or what comes before the timeout. Raises ``PositionLost``."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_seconds
+        while (left := end - loop.time()) > 0:
+            found = await self._ask(min(left, _LONGEST_FETCH_SECONDS))
+            for at, (_, position) in found.items():
+                self._positions[at] = position
+            if records := {at: records for at, (records, _) in found.items() if records}:
+                return records
+        return {}
+
+    async def _ask(self, wait_seconds: float) -> Found:
+        positions = list(self._positions.items())
+        self._turn = (self._turn + 1) % max(1, len(positions))
+        positions = positions[self._turn :] + positions[: self._turn]
+
+        def handler(_fault: Fault | None, reply: Reply) -> None:
+            self._brokers.fetch(
+                positions,
+                committed_only=self._committed_only,
+                wait_seconds=wait_seconds,
+                reply=reply,
+            )
+
+        try:
+            found: Found = await self._network.call(self._process, "fetch", "fetch", handler)
+        except Retriable:
+            await asyncio.sleep(_BACKOFF_SECONDS[0])
+            return {}
+        return found
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition."""
+        return self._positions
+
+    async def close(self) -> None:
+        """Nothing to give back."""

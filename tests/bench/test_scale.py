@@ -1,0 +1,112 @@
+"""What partitions cost: what is read, counted and computed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.restore import write_journals
+from bench.scale.arithmetic import CORES, lines
+from bench.scale.checkpoints import last_checkpoints
+from bench.scale.counting import PRODUCE, make_file, read_counts
+from bench.scale.figures import Checkpoints, Requests, ScaleFigures, Takeover
+from bench.scale.tables import arithmetic_table, measured_table
+from bench.tables import with_figures
+from payments.engine.kafka import KafkaLog
+from payments.settings import Settings
+from tests.broker_fixture import RunningBroker
+
+ROOT = Path(__file__).parents[2]
+LIMIT_SECONDS = 60
+METADATA = 3
+
+
+def figures_of(*, worker_us: float | None = 100.0) -> ScaleFigures:
+    takeover = Takeover(10, 20, {"claim": 0.5, "restore": 0.3}, 2.0)
+    return ScaleFigures(
+        partitions=8,
+        create_seconds=1.0,
+        first=takeover,
+        again=takeover,
+        idle=Requests(0.5, 4.0, 0.5),
+        idle_percent=0.4,
+        busy=Requests(200.0, 100.0, 1.0),
+        rate=4000.0,
+        p50_ms=50.0,
+        worker_us=worker_us,
+        broker_us=50.0,
+        bytes_each=2000.0,
+        checkpoints=Checkpoints(bytes=200.0, source_entries=4.0, source_entry_bytes=20.0),
+    )
+
+
+def test_a_full_checkpoint_names_every_sender() -> None:
+    assert figures_of().full_checkpoint_bytes == 200 - 4 * 20 + 8 * 20
+
+
+def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:
+    values = {line.what: line.values for line in lines(figures_of())}
+    assert values["payments"] == [10_000, 100_000, 1_000_000]
+    assert values["partitions"] == [8, 80, 800]
+    assert values["broker cores"] == pytest.approx([1.5, 15, 150]), "three copies of 0.5 cores"
+    assert values["records written"] == pytest.approx([60, 600, 6000])
+    assert values["takeover of all partitions by one worker"] == pytest.approx([0.8, 8, 80])
+
+
+def test_each_computed_number_says_what_it_rests_on() -> None:
+    for line in lines(figures_of()):
+        assert len(line.values) == len(CORES)
+        assert line.basis.startswith(("measured:", "assumed:", "computed from"))
+
+
+def test_without_the_workers_cpu_nothing_is_computed() -> None:
+    with pytest.raises(ValueError, match="not known"):
+        lines(figures_of(worker_us=None))
+
+
+def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> None:
+    measured = measured_table([figures_of(), figures_of(worker_us=None)]).splitlines()
+    assert measured[0] == "| partitions | 8 | 8 |"
+    assert "| idle: requests/s | 5.0 | 5.0 |" in measured
+    assert "| busy: worker µs per payment | 100 | - |" in measured
+    computed = arithmetic_table(lines(figures_of()))
+    assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
+
+
+def test_the_document_of_this_project_takes_the_tables() -> None:
+    document = (ROOT / "docs" / "scale.md").read_text()
+    assert "\n\nthe tables\n\n" in with_figures(document, "the tables")
+
+
+def test_requests_of_a_process_are_counted_by_kind(broker: RunningBroker, tmp_path: Path) -> None:
+    file = tmp_path / "counts"
+    make_file(file)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.scale.counting", str(file), "topics", "plan"],
+        cwd=ROOT,
+        env=os.environ | {"PAYMENTS_BROKERS": broker.bootstrap},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = read_counts(file)
+    assert counts[METADATA] > 0
+    assert counts[PRODUCE] == 0
+
+
+async def test_the_last_checkpoint_of_each_journal_is_found(settings: Settings) -> None:
+    log = KafkaLog(settings.connection())
+    try:
+        await log.start([settings.changelog("payments")])
+        await write_journals(log, settings, 200)
+    finally:
+        await log.close()
+    found = await asyncio.to_thread(last_checkpoints, settings)
+    assert found.source_entries == 0, "nobody has sent anything to these journals"
+    assert found.source_entry_bytes == 0
+    assert found.bytes == len('{"n":1,"published":0,"inputs":{},"sources":{},"outputs":[]}')

@@ -1,0 +1,63 @@
+"""The commands of the storm: the same for the same seed, of every kind, overlapping."""
+
+import json
+from collections import Counter
+from itertools import islice
+
+from chaos.commands import Commands, Sent
+from payments.records.commands import parse_command
+
+COUNT = 4000
+KINDS = {"make", "deposit", "repeat", "mismatch", "cancel", "get"}
+
+
+def made(seed: int) -> list[Sent]:
+    commands = Commands(seed, run="r")
+    return list(islice(iter(commands.next, None), COUNT))
+
+
+def test_equal_seeds_give_equal_commands_and_others_do_not() -> None:
+    assert made(1) == made(1)
+    assert made(1) != made(2)
+
+
+def test_every_kind_is_sent_and_each_is_well_formed() -> None:
+    kinds = Counter(sent.kind for sent in made(1))
+    assert set(kinds) == KINDS
+    assert min(kinds.values()) > COUNT / 50
+    for sent in made(1):
+        assert parse_command(sent.value, default_currency="EUR").id == sent.id
+
+
+def test_commands_for_one_payment_come_close_together_from_different_producers() -> None:
+    places: dict[str, list[int]] = {}
+    for place, sent in enumerate(made(1)):
+        places.setdefault(sent.payment, []).append(place)
+    overlapping = [found for found in places.values() if len(found) > 1]
+    assert len(overlapping) > len(places) / 2
+    producers = [{place % 4 for place in found} for found in overlapping]
+    assert sum(len(used) > 1 for used in producers) > len(producers) / 2
+
+
+def test_a_mismatch_differs_from_the_request_in_one_field() -> None:
+    requests: dict[str, dict[str, object]] = {}
+    differing: Counter[str] = Counter()
+    for sent in made(1):
+        fields = json.loads(sent.value)
+        del fields["id"]
+        if sent.kind in {"make", "deposit", "repeat"}:
+            assert requests.setdefault(sent.payment, fields) == fields
+        elif sent.kind == "mismatch" and sent.payment in requests:
+            request = requests[sent.payment]
+            [differs] = [f for f in fields if fields[f] != request.get(f)]
+            differing[differs] += 1
+    assert set(differing) == {"type", "account", "amount", "currency"}
+
+
+def test_payments_that_have_left_the_pool_are_asked_for_again() -> None:
+    last: dict[str, int] = {}
+    late = 0
+    for place, sent in enumerate(made(1)):
+        late += place - last.get(sent.payment, place) > COUNT / 4
+        last[sent.payment] = place
+    assert late > 0

@@ -1,0 +1,83 @@
+"""The report: parts kept as files and read again, counted together, drawn, and judged."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from chaos import report
+from chaos.part import Part, Strike
+from chaos.timeline import draw
+from chaos.verdict import complaints
+
+
+def part(stand: str = "single", *, found: list[str] | None = None) -> Part:
+    return Part(
+        stand,
+        seed=3,
+        seconds=60.0,
+        strikes=[Strike("worker-kill", 10, 11, 13), Strike("network-cut", 20, 30, None)],
+        sent=100,
+        sent_by_kind={"make": 60, "cancel": 40},
+        results=100,
+        rate=[0, 50, 50],
+        endings={"killed: -9": 1},
+        faults_found=found or [],
+        lag=0,
+        last_hundred_ms=120.0,
+        verified={"counts": {"commands": 100, "results": 100, "payments": 30, "entries": 40}},
+    )
+
+
+def clean(**changes: Any) -> dict[str, Any]:
+    return {"ok": True, "violations": [], "in_flight": 0, "exit_code": 0} | changes
+
+
+def test_a_part_survives_its_file(tmp_path: Path) -> None:
+    part().write(tmp_path / "part-001.json")
+    assert Part.read(tmp_path / "part-001.json") == part()
+
+
+def test_parts_are_counted_together() -> None:
+    text = report.as_text([part(), part("three")], "python -m chaos")
+    assert "| commands sent | 200 |" in text
+    assert "| - cancel | 80 |" in text
+    assert "| commands in the topic (verify) | 200 |" in text
+    assert "| worker-kill | 2 | 2.0 | 2.0 | SIGKILL of one worker. |" in text
+    assert "| network-cut | 2 | - | - |" in text
+    assert "All held in 2 parts" in text
+
+
+def test_what_did_not_hold_comes_first(tmp_path: Path) -> None:
+    parts = [part(), part("three", found=["a command is stuck"])]
+    text = report.as_text(parts, "python -m chaos")
+    assert "**1 things did not hold:**\n\n- three, seed 3: a command is stuck" in text
+    assert "All held" not in text
+    report.write_json(parts, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is False
+
+
+def test_the_picture_has_a_bar_for_each_second_and_a_mark_for_each_fault() -> None:
+    picture = draw([part(), part("three")])
+    root = ET.fromstring(picture)  # noqa: S314 - our own
+    classes = [element.get("class") for element in root.iter()]
+    assert classes.count("bar") == 4, "a second without results has none"
+    assert classes.count("mark") == 4
+    assert picture.count("worker-kill") == 2
+
+
+def test_the_auditor_is_believed_when_it_complains_and_when_it_can_not_tell() -> None:
+    violation = {
+        "kind": "money_twice",
+        "topic": "accounts.ledger",
+        "partition": 1,
+        "offset": 2,
+        "message": "twice",
+    }
+    assert complaints(clean()) == []
+    assert complaints(clean(ok=False, violations=[violation], exit_code=1)) == [
+        "money_twice accounts.ledger/1/2: twice"
+    ]
+    assert complaints(clean(in_flight=2)) == ["2 commands are in flight although all is quiet"]
+    assert complaints(clean(ok=False, exit_code=1))
+    assert complaints({"ok": False, "error": "no broker"})

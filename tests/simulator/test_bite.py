@@ -1,0 +1,138 @@
+"""Does the simulator bite? Each of these deliberate faults of the engine is found by its seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from unittest import mock
+
+import pytest
+
+from payments.engine import journal, tails, takeover
+from payments.engine.checkpoint import Checkpoint
+from payments.engine.committer import Committer
+from payments.engine.handover import Cycle, Handover
+from payments.engine.journal import Journal
+from payments.engine.log import Lane, Log, TopicPartition, Writer
+from payments.engine.outputs import Position
+from payments.engine.takeover import Takeover
+from simulator.faults import Kind
+from simulator.log import SimulatedLog
+from simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
+from simulator.shrink import shrink, told
+
+HOURS = 0.1
+MOST_SEEDS = 250
+
+_restore = Journal.restore
+
+
+async def publish_before_the_journal_has_it(self: Committer) -> None:
+    while True:
+        await self._wake.wait()
+        self._wake.clear()
+        ready = [dirty for dirty in self._dirty if dirty.may_cut]
+        for dirty in ready:
+            del self._dirty[dirty]
+        if groups := [dirty.cut() for dirty in ready]:
+            self._cycles_under_way += 1
+            cycle = Cycle(groups)
+            self._cycles.append(cycle)
+            for shipment in self._handover.split(cycle):
+                self.ship(shipment)
+            await self._log.append([group.batch for group in groups], Lane.JOURNAL)
+            for callback in [each for group in groups for each in group.callbacks]:
+                callback()
+
+
+def short_way_is_always_open(self: Handover, at: TopicPartition) -> bool:
+    return at.partition in self._owned.partitions
+
+
+def forget_the_sources(self: Journal, last: Checkpoint) -> None:
+    _restore(self, last)
+    self.sources = {}
+
+
+def tails_off_by(step: int) -> object:
+    async def last_positions(
+        log: Log, stage: str, at: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, Position]:
+        found = await tails.last_positions(log, stage, at)
+        return {tp: (group, index + step) for tp, (group, index) in found.items()}
+
+    return last_positions
+
+
+async def claim_with_one_transaction(
+    self: SimulatedLog, name: str, fenced: Sequence[TopicPartition]
+) -> Writer:
+    writer: Writer = await self._ask("claiming", "init", lambda: self._brokers.initialise(name))
+    await self.renew(name, writer, fenced)
+    return writer
+
+
+FENCING = {Kind.CRASH: 1.0, Kind.SLOW_MARKERS: 1.0}
+"""What it takes to need a fence: a dead owner's request that comes while another takes over."""
+
+NEEDS_FENCING = {
+    "visible outputs are not fenced",
+    "a claim makes one empty transaction only",
+}
+
+FAULTS: dict[str, tuple[object, str, object]] = {
+    "outputs are published before the journal has them": (
+        Committer,
+        "_journal_loop",
+        publish_before_the_journal_has_it,
+    ),
+    "visible outputs are not fenced": (Takeover, "visible_at", lambda *_: []),
+    "a claim makes one empty transaction only": (SimulatedLog, "claim", claim_with_one_transaction),
+    "a message handed over may overtake one in the log": (
+        Handover,
+        "_is_open",
+        short_way_is_always_open,
+    ),
+    "positions of sources are not restored": (Journal, "restore", forget_the_sources),
+    "the tail is one too low": (takeover, "last_positions", tails_off_by(-1)),
+    "the tail is one too high": (takeover, "last_positions", tails_off_by(1)),
+    "the ring has one slot": (journal, "checkpoint_key", lambda _: b"\x000"),
+}
+
+
+@contextmanager
+def fault(name: str) -> Iterator[None]:
+    with mock.patch.object(*FAULTS[name]):
+        yield
+
+
+def first_failure(name: str) -> tuple[Story, Outcome]:
+    for seed in range(1, MOST_SEEDS + 1):
+        story = draw_story(seed, RUN_COMMANDS, HOURS)
+        if name in NEEDS_FENCING:
+            story = story._replace(rates=FENCING, timed=[])
+        outcome = play(story)
+        if outcome.findings:
+            return story, outcome
+    pytest.fail(f"not found by {MOST_SEEDS} seeds")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_engine_is_found(name: str) -> None:
+    with fault(name):
+        _, outcome = first_failure(name)
+    assert outcome.findings
+
+
+def test_a_failure_is_shrunk_to_a_story_that_still_fails() -> None:
+    with fault(name := "positions of sources are not restored"):
+        story, outcome = first_failure(name)
+        shorter = shrink(story, outcome, trials=60)
+        lines = list(told(shorter, lines=50))
+        again = play(shorter)
+    assert again.findings
+    assert len(shorter.commands) < len(story.commands) // 2
+    assert len(again.injected) < len(outcome.injected)
+    assert lines[0] == (
+        f"seed {story.seed}: {len(shorter.commands)} commands, {len(again.injected)} faults"
+    )
+    assert lines[-1].strip() == again.findings[-1]
+    assert play(shorter).findings == [], "without the fault nothing is wrong"

@@ -1,0 +1,65 @@
+"""Invariants: whatever strikes, each command is answered once, money is exact, and all gets quiet.
+
+Faults: all kinds of ``simulator.faults``, by seed. Size: a few seeds here; ``make simulate`` and
+continuous integration run hundreds of them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulator.faults import Kind
+from simulator.run import draw_story, play, replayed
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS, HOURS = 200, 0.1
+SEEDS = range(1, 13)
+HASHES = """
+from simulator.run import draw_story, play
+print(*(play(draw_story(seed, 100, 0.05)).hash for seed in range(1, 5)))
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_wrong_after_a_storm(seed: int) -> None:
+    assert play(draw_story(seed, COMMANDS, HOURS)).findings == []
+
+
+def test_every_kind_of_fault_is_injected() -> None:
+    injected = {
+        fault.kind for seed in SEEDS for fault in play(draw_story(seed, COMMANDS, HOURS)).injected
+    }
+    assert injected == set(Kind)
+
+
+def test_a_seed_runs_the_same_way_twice() -> None:
+    for seed in SEEDS[:4]:
+        story = draw_story(seed, COMMANDS, HOURS)
+        assert play(story).hash == play(draw_story(seed, COMMANDS, HOURS)).hash
+        assert play(story).hash != play(draw_story(seed + 1000, COMMANDS, HOURS)).hash
+
+
+def test_a_run_does_not_depend_on_the_seed_of_pythons_hashes() -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", HASHES],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_a_list_of_the_faults_that_struck_replays_the_run() -> None:
+    for seed in SEEDS[:6]:
+        story = draw_story(seed, COMMANDS, HOURS)
+        outcome = play(story)
+        assert outcome.injected
+        assert play(replayed(story, outcome)).hash == outcome.hash
