@@ -4,8 +4,8 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -36,29 +36,30 @@ def main() -> int:
         def try_one(fault: Fault) -> Finding:
             return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
 
-        done |= {f.fault.name: f for f in _try_all(left, try_one, jobs=given.jobs)}
+        for finding in _tried(left, try_one, jobs=given.jobs):
+            done[finding.fault.name] = finding
+            if given.json is not None:  # Each time: a run of an hour may be interrupted.
+                given.json.write_text(json.dumps(as_json(list(done.values())), indent=2) + "\n")
     findings = [done[fault.name] for fault in faults]
     text = report(findings, [suite.name for suite in suites])
     print(text)
-    if given.json is not None:
-        given.json.write_text(json.dumps(as_json(findings), indent=2) + "\n")
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
     return 1 if any(finding.is_open for finding in findings) else 0
 
 
-def _try_all(
+def _tried(
     faults: Sequence[Fault], try_one: Callable[[Fault], Finding], *, jobs: int
-) -> list[Finding]:
-    def try_and_tell(fault: Fault) -> Finding:
-        finding = try_one(fault)
-        told = ", ".join(f"{t.suite} {t.verdict} ({t.seconds:.0f} s)" for t in finding.trials)
-        print(f"{fault.name}: {told or 'no suite sees it'}", file=sys.stderr, flush=True)
-        return finding
-
+) -> Iterator[Finding]:
+    """Yield what becomes of each fault, as soon as it is known."""
     pool = ThreadPoolExecutor(jobs)
     try:
-        return list(pool.map(try_and_tell, faults))
+        for done in as_completed([pool.submit(try_one, fault) for fault in faults]):
+            finding = done.result()
+            told = ", ".join(f"{t.suite} {t.verdict} ({t.seconds:.0f} s)" for t in finding.trials)
+            told = told or "no suite sees it"
+            print(f"{finding.fault.name}: {told}", file=sys.stderr, flush=True)
+            yield finding
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         end_all()

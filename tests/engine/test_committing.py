@@ -204,3 +204,24 @@ async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it
     await committer.stop()
     assert journal.n == n
     await worker.stop()
+
+
+async def test_a_timer_waits_for_room_like_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SlowLog()
+    worker, journal = await started(log)
+    ticks: list[bytes] = []
+
+    def tick(journal: Journal, now_ms: int, limit: int) -> bool:
+        ticks.append(b"%d" % len(ticks))
+        journal.put(ticks[-1], b"row")
+        return len(ticks) < 10
+
+    monkeypatch.setattr(worker.engine.stages["count"].logic, "tick", tick)
+    log.held = Lane.JOURNAL
+    ticking = asyncio.create_task(worker.engine.upkeep.tick(journal))
+    await turns()
+    assert len(ticks) == 2, "one is on its way to the log, one in the open group"
+    log.release()
+    await ticking
+    await worker.stop()
+    assert [journal.rows[key] for key in ticks] == [b"row"] * 10

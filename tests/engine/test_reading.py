@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from payments.engine.errors import FailStop
 from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
+from payments.engine.partitioner import partition_of
+from payments.engine.processing import Run
 from payments.engine.reading import Delivery, Reading
 
-from .harness import LIMIT_SECONDS
+from .harness import LIMIT_SECONDS, PARTITIONS, Worker, counted, new_log, until_counted
 
 WORDS, NOISE = TopicPartition("words", 0), TopicPartition("noise", 0)
 STAGE_OF = {"words": "count", "noise": "other"}
@@ -94,3 +97,36 @@ async def test_quiet_waits_for_every_delivery_that_was_begun() -> None:
     assert not quiet.done()
     made.end()
     await quiet
+
+
+async def test_a_record_that_is_delivered_again_is_not_handled_again() -> None:
+    log, stage = new_log()
+    worker = await Worker(log, stage).start()
+    at = TopicPartition("words", partition_of(b"w0", PARTITIONS))
+    for _ in range(3):
+        log.produce(at, b"w0", b"x")
+    await until_counted(log, 3, worker)
+    journals = worker.engine.owned.of("count")
+    handle = worker.engine._processing["count"].handle
+    assert await handle([Run(at, log.records("words"))], journals) == 0
+    log.produce(at, b"w0", b"x")
+    await handle([Run(at, log.records("words")[1:])], journals)
+    await until_counted(log, 4, worker)
+    await worker.stop()
+    assert counted(log) == {b"w0": [1, 2, 3, 4]}
+
+
+async def test_a_delivery_that_can_not_be_handled_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FailStop("the log is gone")
+
+    log, stage = new_log()
+    monkeypatch.setattr(stage.logic, "handle", refuse)
+    worker = await Worker(log, stage).start()
+    log.produce(TopicPartition("words", partition_of(b"w0", PARTITIONS)), b"w0", b"x")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await worker.ended.wait()
+    assert "the log is gone" in str(worker.failure)
+    await worker.kill()
