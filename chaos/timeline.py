@@ -50,7 +50,8 @@ def _legend() -> str:
         f'<text x="{LEFT + 445 + 110 * number}" y="17">{group}</text>'
         for number, (group, color) in enumerate(COLORS.items())
     )
-    return f'<text class="title" x="{LEFT}" y="17">Results per second (bars cut at four times the median), and faults of</text>{marks}'
+    title = f"Results per second (bars cut at {TIMES_USUAL} times the median), and faults of"
+    return f'<text class="title" x="{LEFT}" y="17">{title}</text>{marks}'
 
 
 def _row(part: Part, top: float) -> str:
