@@ -60,8 +60,11 @@ class Pulse:
     def close(self) -> None:
         """End the thread and the connections."""
         self._running = False
-        self._thread.join(JOIN_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(JOIN_SECONDS)
         self._consumer.close()
+        self._producer.purge()
+        self._producer.flush(1.0)
 
     def _run(self) -> None:
         due = time.monotonic()

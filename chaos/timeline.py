@@ -1,5 +1,6 @@
 """The timeline: results in each second as a picture, with the faults marked (SVG)."""
 
+import statistics
 from collections.abc import Sequence
 from html import escape
 
@@ -13,6 +14,9 @@ PIXELS = 3.2
 LEFT, TOP, HEIGHT, GAP = 52, 56, 110, 64
 MARK_LINES = 3
 TICK_SECONDS = 30
+TIMES_USUAL = 4
+"""Bars are cut at so many times the usual rate."""
+
 COLORS = {
     "workers": "#c2410c",
     "brokers": "#1d4ed8",
@@ -42,21 +46,24 @@ def draw(parts: Sequence[Part]) -> str:
 
 def _legend() -> str:
     marks = "".join(
-        f'<rect x="{LEFT + 380 + 110 * number}" y="8" width="10" height="10" fill="{color}"/>'
-        f'<text x="{LEFT + 395 + 110 * number}" y="17">{group}</text>'
+        f'<rect x="{LEFT + 430 + 110 * number}" y="8" width="10" height="10" fill="{color}"/>'
+        f'<text x="{LEFT + 445 + 110 * number}" y="17">{group}</text>'
         for number, (group, color) in enumerate(COLORS.items())
     )
-    return f'<text class="title" x="{LEFT}" y="17">Results per second, and faults of</text>{marks}'
+    title = f"Results per second (bars cut at {TIMES_USUAL} times the median), and faults of"
+    return f'<text class="title" x="{LEFT}" y="17">{title}</text>{marks}'
 
 
 def _row(part: Part, top: float) -> str:
     rate = part.rate[:SECONDS]
-    most = max([*rate, 1])
+    # What was held up comes all at once: drawn in full it would flatten everything else.
+    usual = statistics.median([count for count in rate if count] or [1])
+    most = round(min(max([*rate, 1]), TIMES_USUAL * usual))
     bottom = top + HEIGHT
     bars = "".join(
         f'<rect class="bar" x="{LEFT + second * PIXELS:.1f}" width="{PIXELS:g}" '
         f'y="{bottom - HEIGHT * count / most:.1f}" height="{HEIGHT * count / most:.1f}"/>'
-        for second, count in enumerate(rate)
+        for second, count in enumerate(min(count, most) for count in rate)
         if count
     )
     ticks = "".join(

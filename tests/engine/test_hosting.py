@@ -192,3 +192,21 @@ async def test_a_drain_that_takes_too_long_ends_the_worker(
     with pytest.raises(Ended):
         await app._drain()
     assert "could not be published within" in str(failures[0])
+
+
+async def test_an_end_that_fails_ends_the_worker_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, failures = embedded_app(monkeypatch)
+
+    async def stop() -> None:
+        raise RuntimeError("the handler is closed")
+
+    async def drain() -> None:
+        """Have nothing to publish."""
+
+    monkeypatch.setattr(app.engine, "drain", drain)
+    monkeypatch.setattr(app.engine, "stop", stop)
+    with pytest.raises(Ended):
+        await app.on_stop()
+    assert "the end failed: RuntimeError('the handler is closed')" in str(failures[0])

@@ -220,7 +220,17 @@ class EngineApp(faust.App):
             raise FailStop(message)
 
     async def on_stop(self) -> None:
-        """Finish what is decided, then leave."""
+        """Finish what is decided, then leave. Ends the process when that fails.
+
+        Else the membership would live on in its thread, and keep partitions that nobody serves.
+        """
+        try:
+            await self._finish()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the worker must be gone
+            self.fail_stop(as_fail_stop("the end", error))
+        await super().on_stop()
+
+    async def _finish(self) -> None:
         if self._lag is not None:
             self._lag.cancel()
         await self._drain()
@@ -230,7 +240,6 @@ class EngineApp(faust.App):
         except TimeoutError:
             logger.info("positions were not committed to the group: no broker answered in time")
         await self.engine.stop()
-        await super().on_stop()
 
     async def _show_lag(self) -> None:
         """Commit positions to the consumer group now and then, for lag tools only."""

@@ -153,6 +153,12 @@ class Connection:
         if self._refreshing is not None:
             self._refreshing.cancel()
         if self._client is not None:
+            # aiokafka waits for its own task first. It may have died in a broker's restart, which
+            # ``refresh`` does without; its error would leave the connections open.
+            task = self._client._sync_task  # noqa: SLF001 - aiokafka shows it nowhere else
+            if task is not None and task.done() and not task.cancelled():
+                logger.debug("the metadata task of aiokafka had ended: %r", task.exception())
+                self._client._sync_task = None  # noqa: SLF001 - see above
             await self._client.close()
 
     def leader(self, at: TopicPartition) -> int | None:

@@ -1,0 +1,84 @@
+"""The fleet: what ends is started again, and an end that is not as it should be is told."""
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from bench.worker import READY
+from chaos import fleet as module
+from chaos.errors import ChaosError
+from chaos.fleet import Fleet, Seat
+from payments.settings import Settings
+
+LASTING = (sys.executable, "-u", "-c", f"import time; print({READY!r}); time.sleep(600)")
+
+
+def ending(code: str) -> tuple[str, ...]:
+    """Return the command of a process that runs some Python and ends."""
+    return (sys.executable, "-u", "-c", code)
+
+
+@pytest.fixture
+async def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Seat]:
+    monkeypatch.setattr(module, "WORKER", LASTING)
+    made = Seat("worker-0", Settings(), tmp_path)
+    yield made
+    await made.abandon()
+
+
+async def until(seat: Seat, condition: Callable[[], bool]) -> None:
+    await seat.until(condition, "does not come to that", limit_seconds=30.0)
+
+
+async def test_a_killed_worker_is_started_again_and_its_end_is_as_expected(seat: Seat) -> None:
+    seat.start(LASTING)
+    await until(seat, lambda: seat.ready)
+    first = seat.process.pid
+    await seat.end(signal.SIGKILL, "killed", then=LASTING)
+    await until(seat, lambda: seat.ready)
+    assert seat.process.pid != first
+    [end] = seat.endings
+    assert (end.code, end.cause, end.expected) == (-signal.SIGKILL, "killed", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("raise SystemExit(70)", True),
+        ("raise SystemExit(0)", False),
+        ("raise SystemExit(1)", False),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", False),
+        ("import sys; print('Traceback (most recent call last)'); sys.exit(70)", False),
+    ],
+)
+async def test_an_end_by_itself_is_expected_with_exit_code_70_and_no_traceback(
+    seat: Seat, code: str, expected: bool
+) -> None:
+    seat.start(ending(code))
+    await until(seat, lambda: len(seat.endings) == 1)
+    await until(seat, lambda: seat.ready)
+    assert (seat.endings[0].expected, seat.endings[0].cause) == (expected, None)
+    assert seat.starts == 2
+
+
+async def test_a_seat_that_is_stopped_stays_empty(seat: Seat) -> None:
+    fleet = Fleet([seat])
+    seat.start(LASTING)
+    assert fleet.size == 1
+    await fleet.stop()
+    assert fleet.size == 0
+    assert not seat.ready
+    with pytest.raises(ChaosError, match="worker-0 is not running"):
+        _ = seat.process
+    assert [end.cause for end in fleet.endings()] == ["stopped"]
+
+
+async def test_a_fleet_is_ready_when_each_wanted_worker_is(seat: Seat) -> None:
+    fleet = Fleet([seat])
+    seat.start(ending("import time; time.sleep(600)"))
+    assert not fleet.all_ready()
+    await seat.end(signal.SIGKILL, "killed", then=LASTING)
+    await until(seat, fleet.all_ready)
