@@ -308,3 +308,23 @@ async def test_leaders_are_learned_even_when_the_client_s_own_task_has_died() ->
             await connection.refresh()
     assert client.updated == ["metadata"] * 8
     assert set(client.asked) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (RuntimeError("unable to perform operation; the handler is closed"), errors.KafkaError),
+        (RuntimeError("Event loop stopped"), RuntimeError),
+    ],
+)
+async def test_a_connection_that_has_just_closed_is_a_retriable_error(
+    raised: Exception, expected: type[Exception]
+) -> None:
+    async def send(*_: object, **__: object) -> None:
+        raise raised
+
+    connection = Connection({}, delivery_timeout_seconds=1)
+    connection._client = SimpleNamespace(send=send)
+    with pytest.raises(expected) as caught:
+        await connection.send(1, None)
+    assert isinstance(caught.value, connection_module.RETRIABLE) is (expected is errors.KafkaError)

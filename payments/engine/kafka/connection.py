@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
@@ -178,7 +178,7 @@ class Connection:
         random.shuffle(nodes)
         for node in nodes:
             try:
-                response = await client.send(node, MetadataRequest(self._topics))
+                response = await self._sent(client.send(node, MetadataRequest(self._topics)))
             except RETRIABLE as error:
                 logger.debug("node %d gives no metadata: %r", node, error)
             else:
@@ -193,7 +193,20 @@ class Connection:
     async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Send one request to one node on the lane's connection; return the response."""
         group = ConnectionGroup.DEFAULT if lane is Lane.JOURNAL else ConnectionGroup.COORDINATION
-        return await self.client.send(node, request, group=group)
+        return await self._sent(self.client.send(node, request, group=group))
+
+    @staticmethod
+    async def _sent(request: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+        """Return the response. A connection that has just closed is a retriable error.
+
+        Over uvloop, writing to one raises ``RuntimeError``, which aiokafka lets through.
+        """
+        try:
+            return await request
+        except RuntimeError as error:
+            if "closed" not in str(error):
+                raise
+            raise errors.KafkaConnectionError(str(error)) from error
 
     async def coordinator(self, transactional_id: str) -> int:
         """Return the node that coordinates a transactional id."""
