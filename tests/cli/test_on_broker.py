@@ -68,6 +68,8 @@ async def test_watch_ends_well_with_ctrl_c(settings: Settings) -> None:
         env=process_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests may ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert watching.stdout is not None
     assert watching.stderr is not None
