@@ -17,6 +17,8 @@ class Shape(NamedTuple):
     fetch_records: int
     settings: Settings
     limits: Limits
+    hand_over: bool
+    """Whether messages between stages of one worker take the short way."""
 
 
 def draw_shape(random: Random, seconds: float) -> Shape:
@@ -55,4 +57,5 @@ def draw_shape(random: Random, seconds: float) -> Shape:
         fetch_records=random.choice((1, 5, 500)),
         settings=settings,
         limits=limits,
+        hand_over=random.random() < 0.5,  # noqa: PLR2004 - a coin
     )

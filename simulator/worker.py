@@ -49,6 +49,7 @@ class Worker:
         limits: Limits,
         clock_ms: Callable[[], int],
         renewal_seconds: float,
+        hand_over: bool,
         drain_timeout_seconds: float,
         delivery_timeout_seconds: float,
         on_end: Callable[["Worker", FailStop | None], None],
@@ -65,6 +66,7 @@ class Worker:
             limits=limits,
             clock_ms=clock_ms,
             renewal_seconds=renewal_seconds,
+            hand_over=hand_over,
         )
         self.takeovers = 0
         self._partitions = brokers.partition_counts

@@ -173,6 +173,7 @@ class Machine:
             limits=world.shape.limits,
             clock_ms=lambda: world.clock_ms(self.name),
             renewal_seconds=settings.renewal_seconds,
+            hand_over=world.shape.hand_over,
             drain_timeout_seconds=settings.drain_timeout_seconds,
             delivery_timeout_seconds=settings.delivery_timeout_seconds,
             on_end=self._ended,

@@ -111,6 +111,7 @@ def first_failure(name: str) -> tuple[Story, Outcome]:
             story = story._replace(rates=FENCING, timed=[])
         outcome = play(story)
         if outcome.findings:
+            assert "Defect(" not in str(outcome.findings), "the fault itself does not fit any more"
             return story, outcome
     pytest.fail(f"not found by {MOST_SEEDS} seeds")
 

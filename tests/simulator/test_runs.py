@@ -16,7 +16,7 @@ from simulator.run import draw_story, play, replayed
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS, HOURS = 200, 0.1
-SEEDS = range(1, 13)
+SEEDS = range(1, 25)
 HASHES = """
 from simulator.run import draw_story, play
 print(*(play(draw_story(seed, 100, 0.05)).hash for seed in range(1, 5)))
