@@ -46,6 +46,7 @@ SUITES = {
         ),
         Suite("engine", ("tests/engine",), ("payments/engine/",)),
         Suite("agents", ("tests/agents",), ("payments/",), without=_KAFKA),
+        Suite("simulator", ("tests/simulator/test_runs.py",), ("payments/",), without=_KAFKA),
         Suite("broker", ("tests/broker",), ("payments/",), is_usual=False, limit_seconds=900.0),
     )
 }
