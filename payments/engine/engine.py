@@ -138,8 +138,9 @@ class Engine:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self._committer.stop()
-        await self._reader.close()
+        if self._processing:
+            await self._committer.stop()
+            await self._reader.close()
         await self.log.close()
 
     def _count_partitions(self, stages: Sequence[Stage]) -> int:
@@ -193,6 +194,8 @@ class Engine:
     async def drain(self) -> None:
         """Stop taking records, and wait until all that was decided is journalled and published."""
         self.drains += 1
+        if not self._processing:
+            return  # It was told to end while it was starting: nothing is decided.
         await self._stop_reading()
         await self._committer.quiet()
         for journal in self.owned.journals():

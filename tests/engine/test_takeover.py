@@ -249,3 +249,11 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
         worker.engine._release(0)
         await waiting
     await worker.kill()
+
+
+async def test_a_worker_that_is_told_to_end_before_it_has_started_ends() -> None:
+    log, stage = new_log()
+    engine = Worker(log, stage).engine
+    await engine.drain()
+    await engine.stop()
+    assert not log.records(stage.changelog)
