@@ -7,20 +7,21 @@ deliveries to the stages' agents; the engine does the rest.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import NamedTuple
 
 from .committer import Committer, CommitterCounts
+from .counts import Counts
 from .errors import FailStop, as_fail_stop
-from .handover import Handover, Receiving
+from .handover import Handover
 from .journal import Journal
 from .limits import Limits
 from .log import Log, Reader, TopicPartition
 from .ownership import Ownership
 from .processing import Processing
 from .reading import Deliver, Delivery, Reading
+from .receiving import Receiving
 from .stage import Stage, by_name, topics_of
 from .takeover import Superseded, Takeover, TakeoverReport
 from .upkeep import Upkeep
@@ -31,26 +32,6 @@ logger = logging.getLogger(__name__)
 def wall_clock_ms() -> int:
     """Return the time of this machine, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
-
-
-class Counts(NamedTuple):
-    """What an engine did since its start, and what it holds."""
-
-    handled: Mapping[str, int]
-    """New records by stage."""
-
-    buried: Mapping[str, Mapping[str, int]]
-    """Dead letters by stage and reason."""
-
-    rows: Mapping[str, int]
-    """Rows in memory by stage."""
-
-    owned_partitions: int
-    groups: int
-    """Groups journalled."""
-
-    cycles: int
-    """Appends that carried them."""
 
 
 class Engine:

@@ -20,19 +20,14 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .journal import Group, Journal
+from .journal import Group
 from .limits import MAX_GROUPS_AHEAD, Limits
 from .log import Batch, Record, TopicPartition
 from .outputs import POSITION_INTERNAL, Publication, Source
 from .ownership import Ownership
 from .stage import Stage
-
-if TYPE_CHECKING:
-    from .committer import Committer
-    from .processing import Processing
 
 MAX_GROUPS_AHEAD_HANDED = MAX_GROUPS_AHEAD * 3 // 4
 """A journal that has this many groups unpublished is handed nothing more."""
@@ -240,53 +235,3 @@ class Handover:
             run.cycle.parts_left += 1
             shipments.append(Shipment(run.cycle, run.messages, ()))
         return shipments
-
-
-class Receiving:
-    """Takes what is handed to one stage."""
-
-    def __init__(
-        self,
-        processing: "Processing",
-        handover: Handover,
-        owned: Ownership,
-        committer: "Committer",
-        limits: Limits,
-    ) -> None:
-        stage = processing.stage.name
-        self._processing = processing
-        self._handover = handover
-        self._waiting = handover.waiting[stage]
-        self._journals = owned.of(stage)
-        self._committer = committer
-        self._yield_every = limits.yield_every
-
-    async def run(self) -> None:
-        """Take messages for ever."""
-        while True:
-            handed = await self._waiting.first()
-            # A partition is given up only when nothing is under way: so it is there.
-            journal = self._journals[handed.at.partition]
-            await self._take(handed, journal)
-            self._waiting.finish(handed)
-            # What was taken is in the open group or an earlier one.
-            journal.when_journalled(partial(self._committer.part_done, handed.cycle))
-            self._committer.touch(journal)
-
-    async def _take(self, handed: Handed, journal: Journal) -> None:
-        taken = 0
-        while handed.messages:
-            if journal.is_full:
-                self._committer.touch(journal)
-                await journal.room()
-            if journal.ahead >= MAX_GROUPS_AHEAD_HANDED:
-                for shipment in self._handover.withdraw(handed.at):
-                    self._committer.ship(shipment)
-            elif handed.messages:
-                record, source, _ = self._waiting.take(handed)
-                self._processing.take_handed(record, source, journal)
-                taken += 1
-                if not taken % self._yield_every:
-                    self._committer.touch(journal)
-                    await asyncio.sleep(0)
-        self._processing.handled += taken

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from payments.engine.committer import Committer, publish
-from payments.engine.handover import Receiving
 from payments.engine.journal import Journal
 from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
 from payments.engine.log import Batch, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from payments.engine.outputs import Rounds
 from payments.engine.partitioner import partition_of
+from payments.engine.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, until_counted
 from .wordcount import word_count

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from payments.engine import handover
+from payments.engine import receiving
+from payments.engine.handover import Handed
 from payments.engine.journal import Journal
 from payments.engine.limits import Limits
 from payments.engine.log import Batch, Lane, TopicPartition
 from payments.engine.partitioner import partition_of
+from payments.engine.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
 
@@ -26,14 +28,14 @@ LIMITS = Limits(yield_every=1, tick_seconds=0.01, idle_seconds=0.02)
 @pytest.fixture
 def slow_receiving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let messages wait in memory while others are journalled."""
-    take = handover.Receiving._take
+    take = Receiving._take
 
-    async def slowly(self: handover.Receiving, handed: handover.Handed, journal: Journal) -> None:
+    async def slowly(self: Receiving, handed: Handed, journal: Journal) -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         await take(self, handed, journal)
 
-    monkeypatch.setattr(handover.Receiving, "_take", slowly)
+    monkeypatch.setattr(Receiving, "_take", slowly)
 
 
 def send(log: CrashingLog, count: int, partition: int = WRONG) -> None:
@@ -120,7 +122,7 @@ async def test_when_too_many_wait_all_of_them_take_the_log_in_order(limit: int) 
 async def test_a_journal_that_is_far_ahead_is_handed_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handover, "MAX_GROUPS_AHEAD_HANDED", 1)
+    monkeypatch.setattr(receiving, "MAX_GROUPS_AHEAD_HANDED", 1)
     log, stage = new_log()
     worker = await Worker(log, stage, replace(LIMITS, group_bytes=1500)).start()
     send(log, 200)

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from payments.engine.handover import Handed, Receiving
+from payments.engine.handover import Handed
 from payments.engine.journal import Journal
 from payments.engine.log import Batch, Lane, NewRecord, TopicPartition
+from payments.engine.receiving import Receiving
 
 from .harness import Worker, counted, until_counted
 from .test_committing import AT, ELSEWHERE, ONE_EACH, SlowLog, started, turns, until

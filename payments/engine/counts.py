@@ -1,0 +1,24 @@
+"""Counts: what an engine did since its start, and what it holds, for metrics."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Counts(NamedTuple):
+    """What an engine did since its start, and what it holds."""
+
+    handled: Mapping[str, int]
+    """New records by stage."""
+
+    buried: Mapping[str, Mapping[str, int]]
+    """Dead letters by stage and reason."""
+
+    rows: Mapping[str, int]
+    """Rows in memory by stage."""
+
+    owned_partitions: int
+    groups: int
+    """Groups journalled."""
+
+    cycles: int
+    """Appends that carried them."""
