@@ -80,6 +80,8 @@ async def test_a_group_that_arrives_late_is_refused_and_decided_anew(arrives: st
         await new.stop()
     assert new.failure is None
     assert counted(log) == {b"w0": [1]}
+    rows = [record.value for record in log.records("words-count-changelog") if record.key == b"w0"]
+    assert rows == [b"1"], "only the heir's group is in the journal"
 
 
 async def test_outputs_that_arrive_late_are_refused_and_published_by_the_heir() -> None:
