@@ -194,8 +194,9 @@ class Handover:
                     continue
                 sent = [*headers, (POSITION_INTERNAL, prefix + b"%d" % index)]
                 record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, sent))
-                source = Source(name, (publication.group, index))
-                run.messages.append(Message(record, source, publication.sizes[index]))
+                source = _new(Source, (name, (publication.group, index)))
+                message = _new(Message, (record, source, publication.sizes[index]))
+                run.messages.append(message)
             if rest:
                 outputs.append((publication, rest))
         for run in runs.values():

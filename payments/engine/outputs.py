@@ -66,7 +66,7 @@ class Source(NamedTuple):
 def parse_source(text: bytes) -> Source:
     """Read ``<stage>/<partition>/<n>/<i>``. Raises ``ValueError`` when it is something else."""
     name, group, index = text.rsplit(b"/", 2)
-    return Source(_sender(name), (int(group), int(index)))
+    return tuple.__new__(Source, (_sender(name), (int(group), int(index))))
 
 
 @lru_cache(maxsize=16_384)
