@@ -99,7 +99,10 @@ def test_a_row_that_can_not_be_stored_is_refused(key: bytes, size: int) -> None:
 
 
 def test_a_row_of_the_largest_size_is_stored() -> None:
-    new_journal(row_bytes=10).put(b"w", b"x" * 10)
+    journal = new_journal(row_bytes=10)
+    journal.put(b"w", b"x" * 10)
+    journal.accept()
+    assert journal.get(b"w") == b"x" * 10
 
 
 def test_an_idle_journal_is_passed_on_but_never_back() -> None:
