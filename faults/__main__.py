@@ -41,7 +41,7 @@ def main() -> int:
             if given.json is not None:  # Each time: a run of an hour may be interrupted.
                 given.json.write_text(json.dumps(as_json(list(done.values())), indent=2) + "\n")
     findings = [done[fault.name] for fault in faults]
-    text = report(findings, [suite.name for suite in suites])
+    text = report(findings, [suite.name for suite in suites], everything=given.matrix)
     print(text)
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))

@@ -27,9 +27,12 @@ class Finding:
         return not self.noticed and not self.fault.harmless
 
 
-def report(findings: Sequence[Finding], suites: Sequence[str]) -> str:
-    """Return all tables as Markdown."""
-    parts = [summary(findings), rates(findings, suites)]
+def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bool) -> str:
+    """Return all tables as Markdown; ``everything`` says that no suite was spared."""
+    how = "Every suite ran on every fault that it can see."
+    if not everything:
+        how = "The suites ran in the order of the table, until one had noticed the fault."
+    parts = [f"{summary(findings)} {how}", rates(findings, suites, everything=everything)]
     survivors = [finding for finding in findings if not finding.noticed]
     if survivors:
         rows = [[f.fault.name, f.fault.why, f.fault.harmless or "**open**"] for f in survivors]
@@ -52,8 +55,10 @@ def summary(findings: Sequence[Finding]) -> str:
     )
 
 
-def rates(findings: Sequence[Finding], suites: Sequence[str]) -> str:
+def rates(findings: Sequence[Finding], suites: Sequence[str], *, everything: bool) -> str:
     """Return the kill rate of each suite, of the faults that it was tried on."""
+    headings = ["suite", "faults tried", "killed", "rate", "seconds"]
+    headings += ["killed by it alone"] if everything else []
     rows = []
     for suite in suites:
         trials = [trial for f in findings for trial in f.trials if trial.suite == suite]
@@ -61,10 +66,9 @@ def rates(findings: Sequence[Finding], suites: Sequence[str]) -> str:
         alone = sum(f.noticed and _noticed_by(f) == [suite] for f in findings)
         rate = f"{killed / len(trials):.0%}" if trials else "-"
         seconds = sum(trial.seconds for trial in trials)
-        rows.append([suite, str(len(trials)), str(killed), rate, str(alone), f"{seconds:,.0f}"])
-    return markdown_table(
-        ["suite", "faults tried", "killed", "rate", "killed by it alone", "s"], rows
-    )
+        row = [suite, str(len(trials)), str(killed), rate, f"{seconds:,.0f}"]
+        rows.append([*row, str(alone)] if everything else row)
+    return markdown_table(headings, rows)
 
 
 def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
@@ -75,7 +79,7 @@ def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
         first = next((trial.test for trial in finding.trials if trial.test), "")
         row = [f"`{finding.fault.name}`", finding.fault.file.removeprefix("payments/")]
         row += [_word(by_suite.get(suite)) for suite in suites]
-        rows.append([*row, f"`{first.rpartition('::')[2]}`" if first else ""])
+        rows.append([*row, f"`{first.partition('::')[2]}`" if first else ""])
     return markdown_table(["fault", "in payments/", *suites, "first test that failed"], rows)
 
 

@@ -139,15 +139,19 @@ def test_what_was_noticed_once_is_taken_from_there_unless_the_fault_has_changed(
 
 def test_the_kill_rate_is_of_the_faults_that_a_suite_was_tried_on() -> None:
     found = [finding("", KILLED, HUNG), finding("", SURVIVED), finding("", HUNG)]
-    assert rates(found, ["a", "b", "c"]).splitlines()[2:] == [
-        "| a | 1 | 1 | 100% | 0 | 1 |",
-        "| b | 3 | 2 | 67% | 1 | 7 |",
+    assert rates(found, ["a", "b", "c"], everything=True).splitlines()[2:] == [
+        "| a | 1 | 1 | 100% | 1 | 0 |",
+        "| b | 3 | 2 | 67% | 7 | 1 |",
         "| c | 0 | 0 | - | 0 | 0 |",
     ]
+    assert "alone" not in rates(found, ["a"], everything=False)
 
 
 def test_survivors_stand_in_a_table_of_their_own() -> None:
-    text = report([finding("", KILLED), finding("\nharmless: so it is.", SURVIVED)], ["a", "b"])
+    found = [finding("", KILLED), finding("\nharmless: so it is.", SURVIVED)]
+    text = report(found, ["a", "b"], everything=True)
+    assert "Every suite ran" in text
+    assert "Every suite ran" not in report(found, ["a", "b"], everything=False)
     assert "2 faults: 1 killed, 1 survived and are argued to be harmless, 0 survived." in text
     assert "| a-fault | It is wrong. | so it is. |" in text
     assert "| `a-fault` | test_it.py | killed | - | `test_it` |" in text
