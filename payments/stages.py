@@ -5,6 +5,7 @@ A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from payments.domain.account import Account, CounterAccount, Opening, Settled, post, post_counter
 from payments.domain.payment import (
@@ -132,7 +133,11 @@ class PaymentsLogic:
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
         except ImpossibleTransition as error:
-            logger.exception("payment %r met what can't be; its record is put aside", payment_id)
+            # Said when it is journalled. To a worker that was cut off, what its heirs have done
+            # since looks impossible too, until its append is refused.
+            message = "payment %r met what can't be, %s in state %s; its record is put aside"
+            state, event = error.args
+            journal.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
         self._apply(key, payment_id, payment, decision, record.timestamp, journal)
 
