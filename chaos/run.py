@@ -102,8 +102,8 @@ async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
     except (ChaosError, BrokerError) as error:
         last = part.strikes[-1].name if part.strikes else "the start"
         part.faults_found.append(f"after {last}: {error}")
-        await fleet.abandon()
     finally:
+        await fleet.abandon()  # Nothing is left to abandon when it was stopped.
         if scene.proxy is not None:
             await scene.proxy.stop()
         _note_storm(storm, part)

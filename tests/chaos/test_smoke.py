@@ -2,28 +2,51 @@
 
 from pathlib import Path
 
+import pytest
+
 from chaos import report
+from chaos import run as module
 from chaos.brokers import Brokers
 from chaos.faults.table import Stand, choose
 from chaos.run import CLOSING_COMMANDS, Plan, run_part_on
+from chaos.scene import Scene
 from tests.broker_fixture import RunningBroker
 
 FAULTS = ["worker-kill-takeover", "worker-pause"]
 
 
-def test_a_short_storm_over_dying_workers_leaves_nothing_stuck_doubled_or_lost(
-    broker: RunningBroker, tmp_path: Path
-) -> None:
-    plan = Plan(
+def plan(folder: Path) -> Plan:
+    return Plan(
         stand=Stand.SINGLE,
         faults=choose(FAULTS),
         seconds=120,
         seed=5,
         rate=50,
         membership="static",
-        folder=tmp_path,
+        folder=folder,
     )
-    part = run_part_on(Brokers(broker.bootstrap, {}, replication=1, ours=False), plan)
+
+
+def test_a_run_that_is_interrupted_leaves_no_worker(
+    broker: RunningBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    async def interrupted(scene: Scene, *_: object) -> None:
+        pids.extend(seat.process.pid for seat in scene.fleet.seats)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_strike_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_part_on(Brokers(broker.bootstrap, {}, replication=1, ours=False), plan(tmp_path))
+    assert len(pids) == module.WORKERS
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_short_storm_over_dying_workers_leaves_nothing_stuck_doubled_or_lost(
+    broker: RunningBroker, tmp_path: Path
+) -> None:
+    part = run_part_on(Brokers(broker.bootstrap, {}, replication=1, ours=False), plan(tmp_path))
     assert part.faults_found == []
     assert [strike.name for strike in part.strikes] == FAULTS
     assert all(strike.recovered is not None for strike in part.strikes)
