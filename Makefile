@@ -14,7 +14,7 @@ HOURS ?= 0.25
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench bench-peers simulate chaos faults environment lock clean
+.PHONY: help run broker test fuzz lint format types compiled bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -42,13 +42,16 @@ format: $(INSTALLED) ## Format the code
 types: $(INSTALLED) ## Check types with mypy --strict
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## Measure speed and memory
+compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
+	@$(BIN)/python -m dev.compiled
+
+bench: compiled ## Measure speed and memory of what users install
 	@$(BIN)/python -m bench
 
 simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
 	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
 
-bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+bench-peers: compiled ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
 	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
@@ -74,9 +77,10 @@ lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/runtime.txt
 	$(LOCK) --extra dev --group build --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --group build --output-file requirements/build.txt
+		--no-emit-index-url --no-header --group build --constraint requirements/dev.txt \
+		--output-file requirements/build.txt
 
 clean: ## Remove the environment, caches, and the development broker with its data
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m dev.broker down; fi
-	rm -rf $(VENV) .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
+	rm -rf $(VENV) .compiled .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
