@@ -12,9 +12,10 @@ SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
 BENCH_ARGS ?=
+COMPILED_TESTS := tests/agents tests/broker tests/cli/test_help.py tests/engine tests/records tests/test_expiry.py
 CHAOS_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types compiled bench bench-peers simulate chaos faults environment lock clean
+.PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -44,6 +45,10 @@ types: $(INSTALLED) ## Check types with mypy --strict
 
 compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
 	@$(BIN)/python -m dev.compiled
+
+test-compiled: compiled ## Run the tests of what is compiled against it
+	PAYMENTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(BIN)/python -m pytest \
+		--override-ini pythonpath= -m "not broker or kafka39" $(COMPILED_TESTS) $(PYTEST_ARGS)
 
 bench: compiled ## Measure speed and memory of what users install
 	@$(BIN)/python -m bench

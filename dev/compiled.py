@@ -1,9 +1,11 @@
 """``make compiled``: what users install, built from this checkout into ``.compiled``.
 
-The folder holds the package with its compiled modules, as the wheel does. A stamp in it says what
-it was built from; with another source it is out of date, and nobody takes it.
+``--check`` only tells whether this machine can build it. The folder holds the package with its
+compiled modules, as the wheel does. A stamp in it says what it was built from; with another source
+it is out of date, and nobody takes it.
 """
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -23,16 +25,21 @@ class NoCompilerError(RuntimeError):
     """What C needs is not there; the message says what."""
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Build, unless what is there is current; return the exit code."""
-    if is_current():
-        print(f"{FOLDER.name} is current")
-        return 0
+    parser = argparse.ArgumentParser(prog="python -m dev.compiled", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only tell whether it can be built")
+    given = parser.parse_args(arguments)
     try:
         compiler = c_compiler()
     except NoCompilerError as error:
         print(f"Not compiled: {error}", file=sys.stderr)
         return 1
+    if given.check:
+        return 0
+    if is_current():
+        print(f"{FOLDER.name} is current")
+        return 0
     print(f"Compiling into {FOLDER.name} with mypyc and {compiler} (about a minute)", flush=True)
     return build()
 
@@ -53,10 +60,10 @@ def c_compiler() -> str:
     named = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     compiler = str(named).split()[0]
     if shutil.which(compiler) is None:
-        raise NoCompilerError(f"there is no C compiler {compiler} (apt-get install gcc libc6-dev)")
+        raise NoCompilerError(f"there is no C compiler {compiler} (Debian: gcc and libc6-dev)")
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.exists():
-        raise NoCompilerError(f"there is no {header} (apt-get install python3-dev)")
+        raise NoCompilerError(f"there is no {header} (Debian: python3-dev)")
     return compiler
 
 
@@ -91,4 +98,4 @@ def digest(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
