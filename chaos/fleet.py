@@ -96,8 +96,12 @@ class Seat:
         code = self.process.exit_code
         if code is None:
             raise ChaosError(f"{self.name} has not ended")
-        broken = TRACEBACK in self.process.log.read_text(errors="replace")
-        fine = code == EXIT_FAIL_STOP or (code in {0, -signal.SIGKILL} and self._cause is not None)
+        said = self.process.log.read_text(errors="replace")
+        broken = TRACEBACK in said
+        told = {0, -signal.SIGKILL}
+        if not said:  # It was still starting, and had no handler for SIGTERM.
+            told.add(-signal.SIGTERM)
+        fine = code == EXIT_FAIL_STOP or (code in told and self._cause is not None)
         self.endings.append(
             Ending(
                 self.name,

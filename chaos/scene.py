@@ -3,13 +3,14 @@
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from chaos.errors import ChaosError
 from chaos.fleet import Fleet
 from chaos.proxy import Proxy
 from dev.local_broker import LocalBroker
@@ -18,6 +19,7 @@ from payments.settings import Settings
 ASK_SECONDS = 5.0
 BETWEEN_SECONDS = 0.01
 START_LIMIT_SECONDS = 180.0
+NODE_LIMIT_SECONDS = 30.0
 
 
 @dataclass
@@ -43,17 +45,39 @@ class Scene:
         """Return the node that leads a partition of the results, chosen at random."""
         topic = self.settings.topic("payments.results")
         partition = self.chance.randrange(self.settings.partitions)
-        metadata = await asyncio.to_thread(self.admin().list_topics, topic, ASK_SECONDS)
-        return self.nodes[metadata.topics[topic].partitions[partition].leader]
+
+        def ask() -> int:
+            metadata = self.admin().list_topics(topic, ASK_SECONDS)
+            leader: int = metadata.topics[topic].partitions[partition].leader
+            return leader
+
+        return await self._node(ask)
 
     async def coordinator(self) -> LocalBroker:
         """Return the node that coordinates the consumer group."""
-        return self.nodes[(await self._described()).coordinator.id]
+
+        def ask() -> int:
+            coordinator: int = self._describe().coordinator.id
+            return coordinator
+
+        return await self._node(ask)
+
+    async def _node(self, ask: Callable[[], int]) -> LocalBroker:
+        """Ask which node it is until one is named. Raises ``ChaosError`` when none is for long."""
+        deadline = time.monotonic() + NODE_LIMIT_SECONDS
+        while True:
+            try:
+                return self.nodes[await asyncio.to_thread(ask)]
+            except (KafkaException, TimeoutError, KeyError) as error:  # -1 is none, for now
+                if time.monotonic() > deadline:
+                    message = f"no node is named within {NODE_LIMIT_SECONDS:.0f} s: {error!r}"
+                    raise ChaosError(message) from error
+            await asyncio.sleep(BETWEEN_SECONDS)
 
     async def group(self) -> str:
         """Return how the consumer group is: ``stable with 3``, say, or why that is not known."""
         try:
-            described = await self._described()
+            described = await asyncio.to_thread(self._describe)
         except (KafkaException, TimeoutError) as error:
             return repr(error)
         return f"{described.state.name.lower()} with {len(described.members)}"
@@ -67,10 +91,7 @@ class Scene:
             await asyncio.sleep(BETWEEN_SECONDS)
         return False
 
-    async def _described(self) -> Any:  # noqa: ANN401 - confluent-kafka does not export its type
-        return await asyncio.to_thread(self._describe)
-
-    def _describe(self) -> Any:  # noqa: ANN401 - see above
+    def _describe(self) -> Any:  # noqa: ANN401 - confluent-kafka does not export its type
         # The client must live until it has answered.
         client, group = self.admin(), self.settings.app_id
         asked = client.describe_consumer_groups([group], request_timeout=ASK_SECONDS)[group]

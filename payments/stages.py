@@ -5,6 +5,7 @@ A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from payments.domain.account import Account, CounterAccount, Opening, Settled, post, post_counter
 from payments.domain.payment import (
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
 ENTRY_TYPE = "accounts.entry"
+
+_POSTED = encode_settled(Settled(ok=True))
 
 
 def payments_stage(settings: Settings) -> Stage:
@@ -120,7 +123,7 @@ class PaymentsLogic:
         payment = self._rows.get(key, journal.get(key))
         received = Received(command, command.id or position_of(record))
         decision = decide(payment, received, time_ms=record.timestamp, policy=self._policy)
-        self._apply(key, payment, decision, record.timestamp, journal)
+        self._apply(key, payment_id, payment, decision, record.timestamp, journal)
 
     def _settle(self, record: Record, journal: Journal) -> None:
         payment_id = parse_payment_id(record.key)
@@ -130,13 +133,18 @@ class PaymentsLogic:
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
         except ImpossibleTransition as error:
-            logger.exception("payment %r met what can't be; its record is put aside", payment_id)
+            # Said when it is journalled. To a worker that was cut off, what its heirs have done
+            # since looks impossible too, until its append is refused.
+            message = "payment %r met what can't be, %s in state %s; its record is put aside"
+            state, event = error.args
+            journal.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
-        self._apply(key, payment, decision, record.timestamp, journal)
+        self._apply(key, payment_id, payment, decision, record.timestamp, journal)
 
-    def _apply(
+    def _apply(  # noqa: PLR0917 - a payment takes this path twice: by name they would cost more
         self,
         key: bytes,
+        payment_id: str,
         before: Payment | None,
         decision: Decision,
         time_ms: int,
@@ -144,7 +152,6 @@ class PaymentsLogic:
     ) -> None:
         """Turn a decision into rows and outputs."""
         after, answers, transfer = decision
-        payment_id = key.decode()
         if after is None:
             if before is not None:
                 journal.delete(key)
@@ -209,7 +216,7 @@ class PaymentsLogic:
             if window_end_ms + self._retention_ms > now_ms:
                 continue  # It has changed since, and is in a later window too.
             decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
-            self._apply(key, payment, decision, now_ms, journal)
+            self._apply(key, key.decode(), payment, decision, now_ms, journal)
         return len(keys) == limit
 
 
@@ -230,7 +237,8 @@ class AccountsLogic:
         account = self._rows.get(key, journal.get(key))
         posting = post(account, transfer, opening=self._opening)
         if isinstance(posting, Reason):
-            self._reply(transfer.payment, Settled(ok=False, reason=posting), record, journal)
+            reply = encode_settled(Settled(ok=False, reason=posting))
+            self._reply(transfer.payment, reply, record, journal)
             return
         row = encode_account(posting.account)
         journal.put(key, row)
@@ -247,23 +255,21 @@ class AccountsLogic:
             row = encode_counter(counter)
             journal.put(name, row)
             self._counters.put(name, row, counter)
-        self._reply(transfer.payment, Settled(ok=True), record, journal)
+        self._reply(transfer.payment, _POSTED, record, journal)
 
-    def _reply(
-        self, payment: str | None, settled: Settled, record: Record, journal: Journal
-    ) -> None:
+    def _reply(self, payment: str | None, settled: bytes, record: Record, journal: Journal) -> None:
         """Answer to the partition of the payments stage that sent the transfer."""
         assert journal.source is not None, "transfers come from the payments stage alone"
         assert payment is not None, "a transfer between the stages names its payment"
-        partition, value = journal.source.partition, encode_settled(settled)
-        journal.emit(self._inbox, partition, payment.encode(), value, "", record.timestamp)
+        partition = journal.source.partition
+        journal.emit(self._inbox, partition, payment.encode(), settled, "", record.timestamp)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Decline a transfer that met a bug, so that its payment does not wait for ever."""
         del error
         payment = decode_transfer(record.value or b"").payment
-        settled = Settled(ok=False, reason=Reason.INTERNAL_ERROR)
-        self._reply(payment, settled, record, journal)
+        reply = encode_settled(Settled(ok=False, reason=Reason.INTERNAL_ERROR))
+        self._reply(payment, reply, record, journal)
 
     def restored(self, partition: int, rows: Rows) -> None:
         """Nothing is kept beside the rows."""

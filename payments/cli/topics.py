@@ -12,6 +12,7 @@ from payments.cli.output import colored, show_json
 from payments.user_errors import Different, load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
+    from payments.engine.kafka.fencing import FencingReport
     from payments.settings import Settings
     from payments.topics import Plan
 
@@ -64,33 +65,37 @@ def plan(file: Path, *, as_json: bool) -> None:
 
 @topics.command()
 @FILE
-def apply(file: Path) -> None:
+@JSON
+def apply(file: Path, *, as_json: bool) -> None:
     """Create and change topics until all is as the file says.
 
     \b
-    Example:
+    Examples:
       payments topics apply
+      payments topics apply --json | jq .changes   what was done
     """  # noqa: D301 - see root.py
     settings = load_settings()
     with plain_errors(settings):
-        asyncio.run(_apply(settings, file))
+        asyncio.run(_apply(settings, file, as_json=as_json))
 
 
 @topics.command()
 @FILE
-def check(file: Path) -> None:
+@JSON
+def check(file: Path, *, as_json: bool) -> None:
     """Compare the topics and prove fencing; exit code 2 if not so.
 
     Fencing: what a worker appends after another one took over its partition must be refused. It is
     tried on the topic payments.fencing-check.
 
     \b
-    Example:
+    Examples:
       payments topics check && payments worker
+      payments topics check --json | jq .fencing   null if the topics differ
     """  # noqa: D301 - see root.py
     settings = load_settings()
     with plain_errors(settings):
-        asyncio.run(_check(settings, file))
+        asyncio.run(_check(settings, file, as_json=as_json))
 
 
 async def _plan(settings: "Settings", file: Path) -> "Plan":
@@ -102,46 +107,55 @@ async def _plan(settings: "Settings", file: Path) -> "Plan":
         return await connected.plan(wanted)
 
 
-async def _apply(settings: "Settings", file: Path) -> None:
+async def _apply(settings: "Settings", file: Path, *, as_json: bool) -> None:
     from payments.topics import cluster
     from payments.topics_file import read_topics
 
     wanted = read_topics(file, settings)
     async with cluster(settings) as connected:
         found = await connected.plan(wanted)
-        _show(found)
+        if not as_json:
+            _show(found)
         await connected.apply(found, wanted)
-    click.echo("Applied." if found.changes else "Nothing to do.")
+    if as_json:
+        show_json(dataclasses.asdict(found))
+    else:
+        click.echo("Applied." if found.changes else "Nothing to do.")
 
 
-async def _check(settings: "Settings", file: Path) -> None:
+async def _check(settings: "Settings", file: Path, *, as_json: bool) -> None:
     from payments.topics import TopicsError
 
     try:
         found = await _plan(settings, file)
     except TopicsError as error:
         raise Different(str(error)) from error
-    _show(found)
-    if found.changes:
+    if not as_json:
+        _show(found)
+    report = None if found.changes else await _prove_fencing(settings)
+    if as_json:
+        fencing = None if report is None else report._asdict()
+        show_json({**dataclasses.asdict(found), "fencing": fencing})
+    if report is None:
         message = "the topics differ from the file: run payments topics apply"
         raise Different(message)
-    await _check_fencing(settings)
-
-
-async def _check_fencing(settings: "Settings") -> None:
-    from payments.engine.kafka.fencing import prove_fencing
-    from payments.topics_file import FENCING_TOPIC
-
-    topic = settings.topic(FENCING_TOPIC)
-    report = await prove_fencing(settings.connection(), topic, FENCING_ROUNDS)
     tried = report.refused + report.accepted
-    click.echo(f"fencing: {report.refused} of {tried} stale appends refused")
+    if not as_json:
+        click.echo(f"fencing: {report.refused} of {tried} stale appends refused")
     if report.accepted or not tried:
         message = (
             "this broker lets a writer append after its partition was taken over, so payments "
             "could be booked twice: run no worker on it (Apache Kafka 3.9 and 4.1 are known good)"
         )
         raise Different(message)
+
+
+async def _prove_fencing(settings: "Settings") -> "FencingReport":
+    from payments.engine.kafka.fencing import prove_fencing
+    from payments.topics_file import FENCING_TOPIC
+
+    topic = settings.topic(FENCING_TOPIC)
+    return await prove_fencing(settings.connection(), topic, FENCING_ROUNDS)
 
 
 def _show(found: "Plan") -> None:

@@ -15,7 +15,7 @@ from .handover import Cycle, Handover, Shipment
 from .journal import Journal
 from .limits import Limits
 from .log import Lane, Log, Writer
-from .outputs import Rounds
+from .outputs import Rounds, position_header, size_of
 
 
 class CommitterCounts(NamedTuple):
@@ -153,8 +153,10 @@ class Committer:
                 self.part_done(shipment.cycle)
 
     def _add(self, shipment: Shipment, rounds: Rounds) -> None:
-        for record, _, size in shipment.messages:
-            new = record.key, record.value, list(record.headers)
+        for record, source in shipment.messages:
+            key, value = record.key, record.value
+            size = size_of(key, value, record.headers)
+            new = key, value, [*record.headers, position_header(source)]
             rounds.add(record.topic, record.partition, self._messenger, new, size)
         for publication, indexes in shipment.outputs:
             publication.add_to(rounds, self._messenger, only=indexes)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .journal import Group
 from .limits import MAX_GROUPS_AHEAD, Limits
 from .log import Batch, Record, TopicPartition
-from .outputs import POSITION_INTERNAL, Publication, Source
+from .outputs import Publication, Source
 from .ownership import Ownership
 from .stage import Stage
 
@@ -38,13 +38,8 @@ NO_OFFSET = -1
 """Offset of a record that was never in the log."""
 
 
-class Message(NamedTuple):
-    """A message as its receiver would read it, and who sent it."""
-
-    record: Record
-    source: Source
-    size: int
-    """Upper bound of its room in a batch, in bytes."""
+Message = tuple[Record, Source]
+"""A message as its receiver would read it, but without its position's header; and who sent it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +57,8 @@ class Handed:
     at: TopicPartition
     cycle: Cycle
     messages: deque[Message] = field(default_factory=deque)
+    size: int = 0
+    """Upper bound of the room that all its messages took in a batch at first, in bytes."""
 
 
 class Shipment(NamedTuple):
@@ -84,11 +81,11 @@ class Waiting:
     def add(self, handed: Handed) -> None:
         """Put a run behind the others."""
         self._runs.append(handed)
-        self._bytes[handed.at] += sum(message.size for message in handed.messages)
+        self._bytes[handed.at] += handed.size
         self._come.set()
 
     def size(self, at: TopicPartition) -> int:
-        """Return how many bytes of messages wait for a partition."""
+        """Return how many bytes of messages wait for a partition, at most."""
         return self._bytes[at]
 
     async def first(self) -> Handed:
@@ -96,17 +93,12 @@ class Waiting:
         await self._come.wait()
         return self._runs[0]
 
-    def take(self, handed: Handed) -> Message:
-        """Remove the next message of a run."""
-        message = handed.messages.popleft()
-        self._bytes[handed.at] -= message.size
-        return message
-
     def finish(self, handed: Handed) -> None:
         """Remove the first run: it has no messages left."""
         first = self._runs.popleft()
         assert first is handed
         assert not first.messages
+        self._bytes[first.at] -= first.size
         if not self._runs:
             self._come.clear()
 
@@ -115,7 +107,7 @@ class Waiting:
         self._bytes[at] = 0
         for run in self._runs:
             if run.at == at and run.messages:
-                messages, run.messages = run.messages, deque()
+                messages, run.messages, run.size = run.messages, deque(), 0
                 yield Handed(at, run.cycle, messages)
 
 
@@ -176,7 +168,7 @@ class Handover:
             publication = group.publication
             visible = publication.visible
             name = f"{publication.stage}/{publication.partition}"
-            prefix = b"%s/%d/" % (name.encode(), publication.group)
+            n, sizes = publication.group, publication.sizes
             rest: list[int] = []
             for index, output in enumerate(publication.outputs):
                 topic, partition, key, value, _, _, headers = output
@@ -192,11 +184,9 @@ class Handover:
                     self._on_their_way[at] += 1
                     rest.append(index)
                     continue
-                sent = [*headers, (POSITION_INTERNAL, prefix + b"%d" % index)]
-                record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, sent))
-                source = _new(Source, (name, (publication.group, index)))
-                message = _new(Message, (record, source, publication.sizes[index]))
-                run.messages.append(message)
+                record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, headers))
+                run.messages.append((record, _new(Source, (name, (n, index)))))
+                run.size += sizes[index]
             if rest:
                 outputs.append((publication, rest))
         for run in runs.values():

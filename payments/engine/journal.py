@@ -71,6 +71,7 @@ class Journal:
         self._published_on_record = 0
         self._staged_rows: list[tuple[bytes, bytes | None]] = []
         self._staged_outputs: list[Output] = []
+        self._staged_sizes: list[int] = []
         self._changed: dict[bytes, bytes | None] = {}
         self._outputs: list[Output] = []
         self._sizes: list[int] = []
@@ -119,6 +120,7 @@ class Journal:
         """Publish an ``Output`` of these fields once this decision is journalled."""
         output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
         self._staged_outputs.append(output)
+        self._staged_sizes.append(size_of(key, value, headers))
 
     # --- what the processing does around it ------------------------------------------------------
 
@@ -135,6 +137,7 @@ class Journal:
         """Forget what the record at hand has staged."""
         self._staged_rows.clear()
         self._staged_outputs.clear()
+        self._staged_sizes.clear()
 
     def accept(self) -> None:
         """Add what is staged to the open group: the decision is made."""
@@ -151,12 +154,12 @@ class Journal:
                 size += len(key) + len(row) + _ROW_BYTES
         self._staged_rows.clear()
         if self._staged_outputs:
-            for _, _, key_or_none, value, _, _, headers in self._staged_outputs:
-                output_size = size_of(key_or_none, value, headers)
-                self._sizes.append(output_size)
-                size += output_size
             self._outputs += self._staged_outputs
             self._staged_outputs.clear()
+            sizes = self._staged_sizes
+            self._sizes += sizes
+            size += sum(sizes)
+            sizes.clear()
         self._bytes = size
         self._open = True
         if size >= self.limits.group_bytes:

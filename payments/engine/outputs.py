@@ -69,6 +69,12 @@ def parse_source(text: bytes) -> Source:
     return tuple.__new__(Source, (_sender(name), (int(group), int(index))))
 
 
+def position_header(source: Source) -> Header:
+    """Return the header that names a message by its sender's position."""
+    name, (group, index) = source
+    return POSITION_INTERNAL, f"{name}/{group}/{index}".encode()
+
+
 @lru_cache(maxsize=16_384)
 def partition_of_sender(name: str) -> int:
     """Return the partition in ``<stage>/<partition>``."""

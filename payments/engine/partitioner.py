@@ -19,7 +19,7 @@ def murmur2(data: bytes) -> int:
     whole = length >> 2
     for k in unpack_from(f"<{whole}I", data):
         k = (k * _M) & _MASK  # noqa: PLW2901 - the word is mixed in place, as the hash is defined
-        h = ((h * _M) & _MASK) ^ (((k ^ (k >> 24)) * _M) & _MASK)
+        h = ((h * _M) ^ ((k ^ (k >> 24)) * _M)) & _MASK
     rest = length & 3
     if rest:
         h = ((h ^ int.from_bytes(data[-rest:], "little")) * _M) & _MASK

@@ -15,11 +15,21 @@ from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
 from .log import Record, TopicPartition
-from .outputs import ORIGIN, POSITION_INTERNAL, Source, parse_source, size_of
+from .outputs import (
+    ORIGIN,
+    POSITION_INTERNAL,
+    Source,
+    parse_source,
+    position_header,
+    size_of,
+)
 from .partitioner import partition_of
 from .stage import Refused, Stage
 
 logger = logging.getLogger(__name__)
+
+_new = tuple.__new__
+"""A named tuple's own constructor, and ``_replace`` even more, cost too much for each record."""
 
 
 class Run(NamedTuple):
@@ -38,6 +48,7 @@ class Processing:
         self._committer = committer
         self._limits = limits
         self._internal = frozenset(stage.internal_inputs)
+        self._handle = stage.logic.handle
         self.handled = 0
         """Records that were new, since the start."""
         self.buried: Counter[str] = Counter()
@@ -106,33 +117,31 @@ class Processing:
 
         The engine's headers are the last ones, whatever the headers of a passed-on record are.
         """
-        headers = record.headers
         try:
-            name, position = headers[-1]
+            *headers, (name, position) = record.headers
             if name != POSITION_INTERNAL or position is None:
                 raise ValueError(name)  # noqa: TRY301 - one answer to every way of being foreign
             source = parse_source(position)
-        except (IndexError, ValueError):
+        except ValueError:
             message = f"no stage wrote this record: its last header is not {POSITION_INTERNAL}"
             self._bury(record, Refused(MISSING_POSITION, message), journal)
             return
-        self.take_handed(record, source, journal)
+        self.take_handed(_new(Record, (*record[:-1], headers)), source, journal)
 
     def take_handed(self, record: Record, source: Source, journal: Journal) -> None:
-        """Decide a message whose sender is known, unless it is a repeat."""
-        if not journal.take_over_source(source):
-            return
-        if len(record.headers) > 1 and record.headers[-2][0] == ORIGIN:
-            record = _as_received(record)
-        self._decide(record, journal)
+        """Decide a message, without the header of its position, unless it is a repeat."""
+        if journal.take_over_source(source):
+            headers = record.headers
+            passed_on = headers and headers[-1][0] == ORIGIN
+            self._decide(_as_received(record) if passed_on else record, journal)
 
     def _decide(self, record: Record, journal: Journal) -> None:
         try:
-            self.stage.logic.handle(record, journal)
+            self._handle(record, journal)
         except FailStop:
             raise
         except Refused as refusal:
-            self._bury(record, refusal, journal)
+            self._bury(self._as_sent(record, journal), refusal, journal)
         except Exception as error:
             journal.discard()
             logger.exception(
@@ -144,10 +153,16 @@ class Processing:
                 record.key,
                 self.stage.dead_letters,
             )
-            self._bury(record, error, journal)
+            self._bury(self._as_sent(record, journal), error, journal)
             self._answer(record, error, journal)
         else:
             journal.accept()
+
+    def _as_sent(self, record: Record, journal: Journal) -> Record:
+        """Return a message as it is, or would be, in the log: with the header of its position."""
+        if journal.source is None or record.topic not in self._internal:
+            return record
+        return record._replace(headers=[*record.headers, position_header(journal.source)])
 
     def _bury(self, record: Record, error: Exception, journal: Journal) -> None:
         """Write the dead letter, together with what was staged."""
@@ -168,8 +183,8 @@ class Processing:
 
 def _as_received(record: Record) -> Record:
     """Return a passed-on record as it was on the partition where it came in; its time is now's."""
-    origin = record.headers[-2][1] or b""
-    topic, partition, offset = origin.decode().rsplit("/", 2)
+    *headers, (_, origin) = record.headers
+    topic, partition, offset = (origin or b"").decode().rsplit("/", 2)
     return record._replace(
-        topic=topic, partition=int(partition), offset=int(offset), headers=record.headers[:-2]
+        topic=topic, partition=int(partition), offset=int(offset), headers=headers
     )

@@ -52,7 +52,7 @@ class Receiving:
                 for shipment in self._handover.withdraw(handed.at):
                     self._committer.ship(shipment)
             elif handed.messages:
-                record, source, _ = self._waiting.take(handed)
+                record, source = handed.messages.popleft()
                 self._processing.take_handed(record, source, journal)
                 taken += 1
                 if not taken % self._yield_every:

@@ -64,6 +64,19 @@ async def test_an_end_by_itself_is_expected_with_exit_code_70_and_no_traceback(
     assert seat.starts == 2
 
 
+@pytest.mark.parametrize(("said", "expected"), [("", True), ("begun", False)])
+async def test_a_worker_may_end_by_sigterm_only_while_it_is_starting(
+    seat: Seat, said: str, expected: bool
+) -> None:
+    code = f"import os, signal; print({said!r}, end=''); os.kill(os.getpid(), signal.SIGTERM)"
+    seat.start(ending(code))
+    seat.expect_end("deployed")
+    await until(seat, lambda: len(seat.endings) == 1)
+    await until(seat, lambda: seat.ready)
+    [end] = seat.endings
+    assert (end.code, end.expected) == (-signal.SIGTERM, expected)
+
+
 async def test_a_seat_that_is_stopped_stays_empty(seat: Seat) -> None:
     fleet = Fleet([seat])
     seat.start(LASTING)

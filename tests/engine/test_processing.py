@@ -1,12 +1,15 @@
 """What becomes of each record: decided, passed on, skipped as a repeat, or buried with a reason."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from payments.engine.journal import Journal
 from payments.engine.limits import Limits
-from payments.engine.log import Headers, TopicPartition
+from payments.engine.log import Headers, Record, TopicPartition
 from payments.engine.partitioner import partition_of
+from payments.engine.stage import Refused
 
 from .harness import PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
 
@@ -118,6 +121,29 @@ async def test_a_refused_record_is_buried_as_it_was_received() -> None:
         b"%d" % offset,
     )
     assert (letter["reason"], letter["exception"]) == (b"bad_word", b"Refused")
+
+
+@pytest.mark.parametrize("hand_over", [True, False])
+async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
+    monkeypatch: pytest.MonkeyPatch, hand_over: bool
+) -> None:
+    log, stage = new_log()
+
+    def send_and_refuse(record: Record, journal: Journal) -> None:
+        if record.topic == "inbox":
+            raise Refused("unwanted", "no message is wanted")
+        journal.emit("inbox", RIGHT, record.key, b"message", "", record.timestamp)
+
+    monkeypatch.setattr(stage.logic, "handle", send_and_refuse)
+    log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
+    worker = await Worker(log, stage, hand_over=hand_over).start()
+    async with asyncio.timeout(10):
+        while not dead(log):
+            await log.grown(1)
+    await worker.stop()
+    [letter] = dead(log)
+    assert (letter["topic"], letter["reason"]) == (b"inbox", b"unwanted")
+    assert letter["src"].startswith(b"count/%d/" % RIGHT)
 
 
 async def test_a_bug_leaves_the_rows_alone_and_is_buried_answered_and_logged(

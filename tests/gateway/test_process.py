@@ -36,6 +36,17 @@ async def test_without_kafka_it_lives_and_is_not_ready(lonely: GatewayProcess) -
         problem(await http.get("/health/ready"), 503, "unavailable")
 
 
+async def test_without_kafka_a_command_is_answered_503_and_says_to_send_it_again(
+    lonely: GatewayProcess,
+) -> None:
+    body = {"account": "abc", "amount": 100}
+    async with httpx.AsyncClient(base_url=lonely.url, timeout=60) as http:
+        response = await http.post("/v1/payments/pay-1", json=body)
+        problem(response, 503, "unavailable")
+        assert int(response.headers["retry-after"]) >= 1
+        problem(await http.get("/v1/accounts/abc"), 503, "unavailable")
+
+
 async def test_it_listens_on_this_machine_alone(lonely: GatewayProcess) -> None:
     assert lonely.url.startswith("http://127.0.0.1:")
     found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +13,7 @@ from click.testing import CliRunner, Result
 from payments import __version__
 from payments.cli import main
 from payments.cli.topics import FENCING_ROUNDS
+from payments.engine.kafka.fencing import FencingReport
 from payments.settings import Settings
 from tests.broker_fixture import TOPICS, Installations, process_environment
 
@@ -145,13 +145,20 @@ def test_plan_apply_and_check_on_a_broker(
     different = run_with(new, "topics", "check")
     assert different.exit_code == 2
     assert "run payments topics apply" in different.stderr
+    different = run_with(new, "topics", "check", "--json")
+    assert different.exit_code == 2
+    assert json.loads(different.stdout) == {**as_json, "fencing": None}
 
     assert run_with(new, "topics", "apply").stdout == planned.stdout + "Applied.\n"
     assert run_with(new, "topics", "plan").stdout == nothing
+    assert json.loads(run_with(new, "topics", "apply", "--json").stdout)["changes"] == []
     assert run_with(new, "topics", "apply").stdout == nothing + "Nothing to do.\n"
     checked = run_with(new, "topics", "check")
     assert checked.stdout == nothing + "fencing: 20 of 20 stale appends refused\n"
     assert checked.exit_code == 0
+    checked = run_with(new, "topics", "check", "--json")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["fencing"] == {"refused": FENCING_ROUNDS, "accepted": 0}
 
 
 def test_check_exits_with_2_where_the_partition_count_differs(settings: Settings) -> None:
@@ -171,21 +178,13 @@ def test_check_exits_with_2_where_the_broker_does_not_fence(
     assert "run no worker on it" in failed.stderr
 
 
-@dataclass(frozen=True)
-class Report:
-    """The shape of the proof's outcome."""
-
-    refused: int
-    accepted: int
-
-
 def fencing(monkeypatch: pytest.MonkeyPatch, *, refused: int, accepted: int) -> None:
     """Replace the proof, which is tested with the engine, by its outcome."""
 
-    async def prove_fencing(connection: dict[str, Any], topic: str, rounds: int) -> Report:
+    async def prove_fencing(connection: dict[str, Any], topic: str, rounds: int) -> FencingReport:
         assert connection["bootstrap_servers"]
         assert topic.endswith("payments.fencing-check")
         assert rounds == FENCING_ROUNDS
-        return Report(refused, accepted)
+        return FencingReport(refused, accepted)
 
     module(monkeypatch, "payments.engine.kafka.fencing", prove_fencing=prove_fencing)
