@@ -12,7 +12,8 @@ SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
 BENCH_ARGS ?=
-COMPILED_TESTS := tests/agents tests/broker tests/cli/test_help.py tests/engine tests/records tests/test_expiry.py
+COMPILED_TESTS := tests/agents tests/bench/test_build.py tests/broker tests/cli/test_help.py \
+	tests/dev/test_compiled.py tests/engine tests/records tests/test_expiry.py
 CHAOS_ARGS ?=
 
 .PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos faults environment lock clean

@@ -30,15 +30,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.compiled", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only tell whether it can be built")
     given = parser.parse_args(arguments)
+    if not given.check and is_current():
+        print(f"{FOLDER.name} is current")
+        return 0
     try:
         compiler = c_compiler()
     except NoCompilerError as error:
         print(f"Not compiled: {error}", file=sys.stderr)
         return 1
     if given.check:
-        return 0
-    if is_current():
-        print(f"{FOLDER.name} is current")
         return 0
     print(f"Compiling into {FOLDER.name} with mypyc and {compiler} (about a minute)", flush=True)
     return build()

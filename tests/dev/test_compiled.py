@@ -48,9 +48,11 @@ def test_without_a_c_compiler_it_says_so_and_builds_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O2")
+    monkeypatch.setattr(compiled, "is_current", lambda: False)
     monkeypatch.setattr(compiled, "build", lambda: pytest.fail("it was to build nothing"))
-    assert compiled.main([]) == 1
-    assert "there is no C compiler no-such-compiler" in capsys.readouterr().err
+    for arguments in ([], ["--check"]):
+        assert compiled.main(arguments) == 1
+        assert "there is no C compiler no-such-compiler" in capsys.readouterr().err
 
 
 def test_a_wheel_is_pure_python_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
