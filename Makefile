@@ -12,13 +12,15 @@ SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
 BENCH_ARGS ?=
+COMPILED_TESTS := tests/agents tests/bench/test_build.py tests/broker tests/cli/test_help.py \
+	tests/dev/test_compiled.py tests/engine tests/records tests/test_expiry.py
 CHAOS_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types bench bench-peers simulate chaos faults environment lock clean
+.PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
 	@$(BIN)/python -m dev.run
@@ -42,13 +44,20 @@ format: $(INSTALLED) ## Format the code
 types: $(INSTALLED) ## Check types with mypy --strict
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## Measure speed and memory
+compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
+	@$(BIN)/python -m dev.compiled
+
+test-compiled: compiled ## Run the tests of what is compiled against it
+	PAYMENTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(BIN)/python -m pytest \
+		--override-ini pythonpath= -m "not broker or kafka39" $(COMPILED_TESTS) $(PYTEST_ARGS)
+
+bench: compiled ## Measure speed and memory of what users install
 	@$(BIN)/python -m bench
 
 simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
 	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
 
-bench-peers: $(INSTALLED) ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
+bench-peers: compiled ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
 	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
@@ -74,9 +83,10 @@ lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/runtime.txt
 	$(LOCK) --extra dev --group build --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --group build --output-file requirements/build.txt
+		--no-emit-index-url --no-header --group build --constraint requirements/dev.txt \
+		--output-file requirements/build.txt
 
 clean: ## Remove the environment, caches, and the development broker with its data
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m dev.broker down; fi
-	rm -rf $(VENV) .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
+	rm -rf $(VENV) .compiled .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

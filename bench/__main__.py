@@ -15,6 +15,7 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 
 from bench.broker import MeasuredBroker, measured_broker
+from bench.build import choose_build, version
 from bench.errors import BenchError
 from bench.figures import OURS, Cell, RestoreFigures, faults
 from bench.measuring import Plan, measure_load
@@ -35,6 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = parse_options(sys.argv[1:])
     _check(given)
+    choose_build(pure=given.pure)
     plan = Plan(
         partitions=given.partitions,
         flush=FLUSH[given.flush],
@@ -94,10 +96,10 @@ def _report(
 
 
 def environment(broker: str) -> str:
-    """Return one phrase: when, on how many cores, with which Python and ``broker``."""
+    """Return one phrase: when, on how many cores, what, with which Python and ``broker``."""
     today = datetime.now(UTC).date().isoformat()
     python = f"Python {platform.python_version()}"
-    return f"{today}, {cores()} cores, {python}, {broker}"
+    return f"{today}, {cores()} cores, {version()}, {python}, {broker}"
 
 
 def cores() -> int | None:

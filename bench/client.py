@@ -20,7 +20,9 @@ from pathlib import Path
 import uvloop
 
 from bench.broker import measured_broker
+from bench.build import choose_build
 from bench.installation import installation
+from bench.options import add_pure
 from bench.worker import READY_LIMIT_SECONDS, running_worker
 from payments.client import PaymentsClient
 from payments.domain.results import Outcome
@@ -98,7 +100,9 @@ def main() -> int:
     parser.add_argument("--partitions", type=int, default=8)
     parser.add_argument("--flush", action="store_true", help="flush.messages=1 on all topics")
     parser.add_argument("--json", action="store_true")
+    add_pure(parser)
     given = parser.parse_args()
+    choose_build(pure=given.pure)
     with (
         tempfile.TemporaryDirectory(prefix="payments-bench-") as folder,
         measured_broker(None) as broker,

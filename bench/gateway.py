@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.broker import MeasuredBroker, measured_broker
+from bench.build import choose_build
 from bench.errors import BenchError
 from bench.installation import installation
 from bench.measuring import say
-from bench.options import FLUSH
+from bench.options import FLUSH, add_pure
 from bench.process import cpu_seconds
 from bench.tables import markdown_table
 from bench.worker import PAYMENTS, READY_LIMIT_SECONDS, running_worker
@@ -66,6 +67,7 @@ def main() -> int:
     given = _parser().parse_args()
     if shutil.which("wrk") is None:
         raise BenchError("wrk is not installed (apt-get install wrk)")
+    choose_build(pure=given.pure)
     rows: list[list[str]] = []
     with (
         tempfile.TemporaryDirectory(prefix="payments-bench-") as folder,
@@ -171,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 64, 256], metavar="N")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="of each load (%(default)s)")
+    add_pure(parser)
     parser.add_argument("--flush", choices=FLUSH, default="off", help="flush.messages=1")
     parser.add_argument(
         "--beside",

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=count, help="of each load; 0: the restore alone")
     parser.add_argument("--flush", choices=FLUSH, help="flush.messages=1 on all topics")
     parser.add_argument("--restore", type=count, metavar="N", help="stored payments; 0: none")
+    add_pure(parser)
     parser.add_argument("--quick", action="store_true", help="a few seconds, only to try it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
@@ -66,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         "--broker-pid", type=int, help="process of the broker of PAYMENTS_BROKERS, if it is local"
     )
     return parser
+
+
+def add_pure(parser: argparse.ArgumentParser) -> None:
+    """Add the choice between the two builds."""
+    parser.add_argument(
+        "--pure", action="store_true", help="the checkout, also when .compiled is there"
+    )
 
 
 def count(text: str) -> int:

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from payments.cli.root import build
+
 pytest_plugins = ["tests.broker_fixture"]
 
 
@@ -18,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
+
+
+@pytest.fixture(scope="session")
+def pure_python() -> None:
+    """Skip where the package is compiled: its modules call each other past what a test replaces."""
+    if build() == "compiled":
+        pytest.skip("replaces a part of a compiled module")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.options import at_least_one, count, positive
+from bench.options import add_pure, at_least_one, count, positive
 from bench.peers.http_load import WORKLOADS
 from bench.peers.install import PEERS
 
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=count, help="of each load")
     parser.add_argument("--kills", type=count, help="of each system in the part kills")
     parser.add_argument("--quick", action="store_true", help="a few seconds each, only to try it")
+    add_pure(parser)
     parser.add_argument("--list", action="store_true", help="show what there is to measure")
     parser.add_argument(
         "--report", action="store_true", help="measure nothing: report what the folder holds"

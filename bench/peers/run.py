@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from bench.__main__ import environment
+from bench.build import choose_build
 from bench.errors import BenchError
 from bench.measuring import say
 from bench.peers import on_faust, on_kafka_streams, on_payments, on_restate
@@ -35,6 +36,7 @@ def chosen(given: argparse.Namespace) -> Iterator[System]:
 def measure(given: argparse.Namespace) -> None:
     """Measure every part that is not there; the repeats are the outer loop, so all take turns."""
     PEERS.mkdir(exist_ok=True)
+    choose_build(pure=given.pure)
     for peer in given.only:
         INSTALL[peer]()
     systems = list(chosen(given))

@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
 from bench.__main__ import INTERRUPTED, environment
+from bench.build import choose_build
 from bench.errors import BenchError
 from bench.measuring import say
-from bench.options import at_least_one, positive
+from bench.options import add_pure, at_least_one, positive
 from bench.scale.arithmetic import lines
 from bench.scale.figures import ScaleFigures
 from bench.scale.measuring import Effort, measure_scale
@@ -36,6 +37,7 @@ def main() -> int:
     given = _parser().parse_args()
     if given.write is not None:
         with_figures(given.write.read_text(), "")
+    choose_build(pure=given.pure)
     rows, failed = _measure(given)
     if not rows:
         return 1
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=positive, default=10.0, help="idle, and under load")
     parser.add_argument("--concurrency", type=at_least_one, default=256)
+    add_pure(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
     return parser

@@ -1,5 +1,8 @@
 """The table of the commands, and the group that they are in."""
 
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec
+
 import click
 
 from payments import __version__
@@ -41,6 +44,13 @@ class _Commands(LazyGroup):
     table = COMMANDS
 
 
+def build() -> str:
+    """Return which build of the package this is; setup.py compiles its modules all or none."""
+    spec = find_spec("payments.expiry")
+    assert spec is not None, "it is part of this package"
+    return "compiled" if isinstance(spec.loader, ExtensionFileLoader) else "pure Python"
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,7 +58,7 @@ class _Commands(LazyGroup):
     "PAYMENTS_BROKERS=localhost:9092. The README lists them; docs/cli.md has the exit codes and "
     "says how the shell completes commands.",
 )
-@click.version_option(__version__, prog_name="payments")
+@click.version_option(f"{__version__} ({build()})", prog_name="payments")
 def main() -> None:
     """Process payments on Kafka: exactly once, whatever is killed.
 

@@ -6,17 +6,22 @@ then passes it on (DESIGN 2). Source of the rule: Kafka's ``BuiltInPartitioner.p
 
 from functools import lru_cache
 from struct import unpack_from
+from typing import TYPE_CHECKING, Final
 
-_SEED = 0x9747B28C
-_M = 0x5BD1E995
-_MASK = 0xFFFFFFFF
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # Compiled, the hash is machine arithmetic: no step overflows.
+
+_SEED: Final = 0x9747B28C
+_M: Final = 0x5BD1E995
+_MASK: Final = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
     """Return the 32-bit murmur2 hash with Kafka's seed, as an unsigned number."""
     length = len(data)
-    h = _SEED ^ length
+    h: i64 = _SEED ^ length
     whole = length >> 2
+    k: i64
     for k in unpack_from(f"<{whole}I", data):
         k = (k * _M) & _MASK  # noqa: PLW2901 - the word is mixed in place, as the hash is defined
         h = ((h * _M) ^ ((k ^ (k >> 24)) * _M)) & _MASK

@@ -16,6 +16,8 @@ from bench.options import parse_options
 from bench.process import cpu_seconds, resident_bytes
 from bench.restore import read_takeover, write_journals
 from bench.tables import faults_text, load_table, restore_table, with_figures
+from dev import compiled
+from payments import __version__
 from payments.domain.payment import State
 from payments.engine.checkpoint import RESERVED, decode_checkpoint
 from payments.engine.memory import MemoryLog
@@ -235,3 +237,5 @@ def test_a_quick_run_completes_all_payments(broker: RunningBroker, tmp_path: Pat
     assert run["load"]["payments"] > 0
     assert (run["load"]["missing"], run["load"]["not_completed"]) == (0, 0)
     assert "| 2 | off | 4 |" in done.stdout
+    build = "compiled" if compiled.is_current() else "pure Python"
+    assert f"payments {__version__} ({build})" in done.stdout

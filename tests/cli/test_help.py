@@ -1,5 +1,6 @@
 """Help: quick, with an example for each command, and the same as the documents say."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 import pytest
 
 from dev.cli_reference import every_command
+from payments import __version__
 from payments.cli import main, root
 from payments.cli.exit_codes import EXIT_CODES
 from payments.cli.lazy import Lazy
@@ -53,6 +55,11 @@ def test_help_loads_neither_faust_nor_a_client(arguments: list[str]) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_says_whether_the_package_is_compiled() -> None:
+    wanted = "compiled" if os.environ.get("PAYMENTS_COMPILED") == "1" else "pure Python"
+    assert run("--version").stdout == f"payments, version {__version__} ({wanted})\n"
 
 
 def test_a_payment_command_never_loads_faust() -> None:

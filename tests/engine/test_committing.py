@@ -116,7 +116,7 @@ async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
 
 
 async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, pure_python: None
 ) -> None:
     async def never(*_: object) -> None:
         await asyncio.Event().wait()

@@ -26,7 +26,7 @@ LIMITS = Limits(yield_every=1, tick_seconds=0.01, idle_seconds=0.02)
 
 
 @pytest.fixture
-def slow_receiving(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow_receiving(monkeypatch: pytest.MonkeyPatch, pure_python: None) -> None:
     """Let messages wait in memory while others are journalled."""
     take = Receiving._take
 

@@ -17,7 +17,7 @@ INBOX = TopicPartition("inbox", AT.partition)
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+def gate(monkeypatch: pytest.MonkeyPatch, pure_python: None) -> asyncio.Event:
     """Let nothing be taken from memory until the gate is opened."""
     opened, take = asyncio.Event(), Receiving._take
 

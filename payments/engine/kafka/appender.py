@@ -100,7 +100,7 @@ class Appender:
             return await self._send_one(node, part, lane)
         total = Sent({}, homeless)
         for sent in await asyncio.gather(
-            *(self._send_one(node, part, lane) for node, part in requests)
+            *[self._send_one(node, part, lane) for node, part in requests]
         ):
             total.offsets.update(sent.offsets)
             total.errors.update(sent.errors)
