@@ -11,6 +11,7 @@ COMPILED = (
     "payments/expiry.py",
     "payments/records/decoded.py",
     "payments/records/internal.py",
+    "payments/records/written.py",
     "payments/stages.py",
     "payments/engine/checkpoint.py",
     "payments/engine/committer.py",

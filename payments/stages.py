@@ -38,7 +38,7 @@ from payments.records.internal import (
     encode_transfer,
     payment_time_ms,
 )
-from payments.records.public import counter_name, encode_ledger_entry, encode_result
+from payments.records.written import counter_name, encode_ledger_entry, encode_result
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from payments.domain.account import Account, CounterAccount, Settled, Transfer
 from payments.domain.payment import Payment
-from payments.records.public import nullable
+from payments.records.written import nullable
 
 _TIME = b'"time_ms":'
 

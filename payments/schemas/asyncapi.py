@@ -5,7 +5,7 @@ from typing import Any
 
 from payments import __version__
 from payments.domain.results import Answer, Outcome, Reason, Request
-from payments.records.public import encode_result
+from payments.records.written import encode_result
 from payments.schemas.json_schema import component_schemas, payment_id_schema
 from payments.settings import Settings
 

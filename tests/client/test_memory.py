@@ -8,7 +8,7 @@ from payments.client.room import Room
 from payments.domain.account import Account, Entry, Transfer
 from payments.engine.log import Record
 from payments.records.internal import encode_account
-from payments.records.public import encode_ledger_entry
+from payments.records.written import encode_ledger_entry
 
 ACCOUNTS, ENTRIES = 2000, 20
 MAX_BYTES_PER_ACCOUNT = 600

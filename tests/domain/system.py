@@ -19,13 +19,8 @@ from payments.records.internal import (
     encode_settled,
     encode_transfer,
 )
-from payments.records.public import (
-    LedgerEntry,
-    Result,
-    counter_name,
-    encode_ledger_entry,
-    encode_result,
-)
+from payments.records.public import LedgerEntry, Result
+from payments.records.written import counter_name, encode_ledger_entry, encode_result
 
 WIDTH_MS, RETENTION_MS, MAX_WAITERS = 10, 50, 3
 

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 from payments.domain.account import Account, Entry, Transfer
 from payments.domain.payment import State
 from payments.domain.results import Answer, Outcome, Reason, Request
-from payments.records.public import (
-    LedgerEntry,
-    Result,
-    counter_name,
-    encode_ledger_entry,
-    encode_result,
-    iso_time,
-)
+from payments.records.public import LedgerEntry, Result
+from payments.records.written import counter_name, encode_ledger_entry, encode_result, iso_time
 
 TIME_MS = 1_767_225_600_000
 
