@@ -9,6 +9,7 @@ from setuptools import setup
 
 COMPILED = (
     "payments/expiry.py",
+    "payments/records/commands.py",
     "payments/records/decoded.py",
     "payments/records/internal.py",
     "payments/records/written.py",
