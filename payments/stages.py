@@ -5,7 +5,7 @@ A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -
 
 import logging
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 
 from payments.domain.account import Account, CounterAccount, Opening, Settled, post, post_counter
 from payments.domain.payment import (
@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
 ENTRY_TYPE = "accounts.entry"
+
+_partition_of_account = lru_cache(maxsize=8192)(partition_of)
+"""Accounts come again and again; payments come once, and to remember them would only cost."""
 
 _POSTED = encode_settled(Settled(ok=True))
 
@@ -158,10 +161,13 @@ class PaymentsLogic:
         elif after is not before:
             row = encode_payment(after)
             journal.put(key, row)
-            self._rows.put(key, row, after)
+            if after.waiters:  # Its next message is on the way; one that has settled may rest.
+                self._rows.put(key, row, after)
+            else:
+                self._rows.forget(key)
         if transfer is not None:
             account = transfer.account.encode()
-            partition = partition_of(account, self._partitions)
+            partition = _partition_of_account(account, self._partitions)
             value = encode_transfer(transfer, payment_id)
             journal.emit(self._transfers, partition, account, value, "", time_ms)
         if answers:

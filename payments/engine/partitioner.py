@@ -4,7 +4,6 @@ librdkafka (kcat) uses CRC32 unless told otherwise, so a record may be found els
 then passes it on (DESIGN 2). Source of the rule: Kafka's ``BuiltInPartitioner.partitionForKey``.
 """
 
-from functools import lru_cache
 from struct import unpack_from
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +31,6 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(maxsize=65_536)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of ``key`` among ``partitions``."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -28,3 +28,7 @@ class DecodedRows(Generic[Value]):
         if len(self._held) >= MAX_ROWS:
             self._held.clear()
         self._held[key] = row, value
+
+    def forget(self, key: bytes) -> None:
+        """Keep a row no longer."""
+        self._held.pop(key, None)

@@ -35,3 +35,11 @@ def test_so_many_rows_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(10):
         held.put(b"%d" % number, b"row", "kept")
         assert len(held._held) <= 3
+
+
+def test_a_row_that_is_forgotten_is_decoded() -> None:
+    held, row = rows(), b"row"
+    held.put(b"k", row, "kept")
+    held.forget(b"k")
+    held.forget(b"never-kept")
+    assert held.get(b"k", row) == "row"
