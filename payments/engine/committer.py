@@ -104,14 +104,21 @@ class Committer:
     async def _journal_loop(self) -> None:
         """Take the open groups of all dirty journals, append each as one batch, hand them on.
 
-        1. cut the open group of every dirty journal that has room in its ring;
-        2. append all their batches at once;
-        3. hand over what its receiver can take from memory, and give the rest to the publisher
+        1. wait a little until what was handed over is taken, so that it joins these groups and not
+           the next ones: fewer and fuller groups;
+        2. cut the open group of every dirty journal that has room in its ring;
+        3. append all their batches at once;
+        4. hand over what its receiver can take from memory, and give the rest to the publisher
            (waits while it is too far behind).
         """
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # Not for ever: a receiver may itself wait for a cut.
+            for _ in range(self._limits.turns_before_cut):
+                if self._handover.all_taken:
+                    break
+                await asyncio.sleep(0)
             ready = [journal for journal in self._dirty if journal.may_cut]
             if not ready:
                 continue

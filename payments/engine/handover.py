@@ -88,6 +88,11 @@ class Waiting:
         """Return how many bytes of messages wait for a partition, at most."""
         return self._bytes[at]
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether a run waits, or is being taken."""
+        return bool(self._runs)
+
     async def first(self) -> Handed:
         """Wait for a run, and return the first; it stays until it is finished."""
         await self._come.wait()
@@ -139,6 +144,11 @@ class Handover:
     def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
         """Return the partitions of all topics that carry messages."""
         return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
+
+    @property
+    def all_taken(self) -> bool:
+        """Whether no message waits in memory."""
+        return not any(waiting.has_runs for waiting in self.waiting.values())
 
     def learn(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note how far the messages of newly owned sources may be in the log."""

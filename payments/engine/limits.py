@@ -37,6 +37,9 @@ class Limits:
     publish_queue: int = 4
     """Cycles journalled but not yet taken up by the publisher."""
 
+    turns_before_cut: int = 8
+    """Turns of the event loop that a cut waits for messages that were just handed over."""
+
     yield_every: int = 200
     """Records handled before the event loop gets a turn."""
 

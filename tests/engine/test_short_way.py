@@ -7,6 +7,7 @@ import pytest
 
 from payments.engine.handover import Handed
 from payments.engine.journal import Journal
+from payments.engine.limits import Limits
 from payments.engine.log import Batch, Lane, NewRecord, TopicPartition
 from payments.engine.receiving import Receiving
 
@@ -124,3 +125,20 @@ async def test_a_partition_lost_without_a_drain_still_takes_what_was_handed_to_i
     assert counted(log) == {b"w0": [1]}
     await worker.stop()
     assert worker.failure is None
+
+
+async def test_what_is_handed_over_joins_the_next_group_of_its_receiver() -> None:
+    log = SlowLog()
+    worker, journal = await started(log, Limits(tick_seconds=60.0))
+    before = journal.n
+    log.held = Lane.JOURNAL
+    log.produce(ELSEWHERE, b"w0", b"x")  # Passed on to the right partition, in memory.
+    await until(lambda: log.waiting > 0, log)
+    log.produce(AT, b"w0", b"x")  # Its group is open when the message is handed over.
+    await until(lambda: journal.is_open, log)
+    log.release()
+    await until_counted(log, 2, worker)
+    await worker.stop()
+    assert worker.failure is None
+    ids = [dict(record.headers)["ce_id"] for record in log.records("counts")]
+    assert ids == [b"count/%d/%d/%d" % (AT.partition, before + 1, index) for index in (0, 1)]
