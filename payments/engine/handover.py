@@ -111,9 +111,11 @@ class Waiting:
         """Take all messages that wait for a partition away, run by run, in order."""
         self._bytes[at] = 0
         for run in self._runs:
-            if run.at == at and run.messages:
-                messages, run.messages, run.size = run.messages, deque(), 0
-                yield Handed(at, run.cycle, messages)
+            if run.at == at:
+                run.size = 0  # Also of one whose last message was just taken.
+                if run.messages:
+                    messages, run.messages = run.messages, deque()
+                    yield Handed(at, run.cycle, messages)
 
 
 class Handover:

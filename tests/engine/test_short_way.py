@@ -1,14 +1,16 @@
 """When the short way between stages is open, and how what waits on it goes to the log instead."""
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 
 import pytest
 
-from payments.engine.handover import Handed
+from payments.engine.handover import Cycle, Handed, Waiting
 from payments.engine.journal import Journal
 from payments.engine.limits import Limits
-from payments.engine.log import Batch, Lane, NewRecord, TopicPartition
+from payments.engine.log import Batch, Lane, NewRecord, Record, TopicPartition
+from payments.engine.outputs import Source
 from payments.engine.receiving import Receiving
 
 from .harness import Worker, counted, until_counted
@@ -125,6 +127,20 @@ async def test_a_partition_lost_without_a_drain_still_takes_what_was_handed_to_i
     assert counted(log) == {b"w0": [1]}
     await worker.stop()
     assert worker.failure is None
+
+
+def test_nothing_weighs_where_nothing_waits_any_more() -> None:
+    waiting, cycle = Waiting(), Cycle(())
+    message = Record(*INBOX, -1, 0, b"w0", b"x", ()), Source("count/0", (1, 0))
+    for _ in range(2):
+        waiting.add(Handed(INBOX, cycle, deque([message]), size=100))
+    first, second = waiting._runs
+    first.messages.popleft()
+    assert waiting.size(INBOX) == 200
+    assert [list(run.messages) for run in waiting.withdraw(INBOX)] == [[message]]
+    for run in (first, second):
+        waiting.finish(run)
+        assert waiting.size(INBOX) == 0
 
 
 async def test_what_is_handed_over_joins_the_next_group_of_its_receiver() -> None:
