@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from payments import __version__
 from payments.cli import main
 from payments.cli.topics import FENCING_ROUNDS
 from payments.engine.kafka.fencing import FencingReport
@@ -41,10 +40,6 @@ def test_help_shows_the_usage(arguments: list[str]) -> None:
     shown = run(*arguments, "--help")
     assert shown.exit_code == 0
     assert shown.output.startswith(f"Usage: {' '.join(['payments', *arguments])} ")
-
-
-def test_the_version_is_the_packages() -> None:
-    assert run("--version").output == f"payments, version {__version__}\n"
 
 
 def test_help_is_quick_since_it_loads_neither_faust_nor_a_client() -> None:
