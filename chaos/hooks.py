@@ -24,7 +24,7 @@ from payments.engine.hosting import app as hosting
 from payments.engine.hosting.membership import MembershipThread
 from payments.engine.journal import Journal
 from payments.engine.kafka import KafkaLog
-from payments.stages import PaymentsLogic
+from payments.stages.payments import PaymentsLogic
 
 POLL_LIMIT_SECONDS = 6.0
 """Stands in for 1,000 s, after which aiokafka leaves the group when nobody has polled."""

@@ -2,12 +2,27 @@
 
 import pytest
 
+from payments.domain.account import CounterAccount, Transfer
 from payments.engine.journal import Journal
 from payments.engine.limits import Limits
 from payments.engine.log import Record, Writer
+from payments.engine.outputs import Source
 from payments.engine.stage import Refused
+from payments.records.internal import decode_counter, encode_transfer
 from payments.settings import Settings
-from payments.stages import PaymentsLogic
+from payments.stages.accounts import AccountsLogic
+from payments.stages.payments import PaymentsLogic
+
+
+def new_journal(stage: str) -> Journal:
+    return Journal(
+        stage=stage,
+        partition=0,
+        changelog=f"{stage}-changelog",
+        visible=frozenset(),
+        writer=Writer(1, 0),
+        limits=Limits(),
+    )
 
 
 async def test_what_can_not_be_is_said_only_when_it_is_journalled(
@@ -15,14 +30,7 @@ async def test_what_can_not_be_is_said_only_when_it_is_journalled(
 ) -> None:
     logic = PaymentsLogic(Settings())
     logic.restored(0, {})
-    journal = Journal(
-        stage="payments",
-        partition=0,
-        changelog="payments-changelog",
-        visible=frozenset(),
-        writer=Writer(1, 0),
-        limits=Limits(),
-    )
+    journal = new_journal("payments")
     settlement = b'{"ok":true,"reason":null}'
     with pytest.raises(Refused):
         logic.handle(Record("payments.inbox", 0, 0, 0, b"pay-1", settlement, ()), journal)
@@ -33,3 +41,50 @@ async def test_what_can_not_be_is_said_only_when_it_is_journalled(
     [said] = caplog.records
     assert said.levelname == "ERROR"
     assert "'pay-1' met what can't be, settled_ok in state None" in said.getMessage()
+
+
+def deposit(logic: AccountsLogic, journal: Journal, amount: int) -> None:
+    """Post a deposit as the engine would."""
+    value = encode_transfer(Transfer("deposit", "abc", amount, "EUR", "world"), "pay-1")
+    journal.source = Source("payments/0", (1, 0))
+    logic.handle(Record("payments.transfers", 0, 0, 0, b"abc", value, ()), journal)
+    journal.accept()
+
+
+def second_leg(journal: Journal) -> int:
+    """Cut the open group, and return what its row of the counter-account says."""
+    [row] = [row for key, row, _ in journal.cut().batch.records if key == b"world/0"]
+    assert row is not None
+    counter: CounterAccount = decode_counter(row)
+    return counter.balances["EUR"]
+
+
+def test_second_legs_are_written_once_a_group_and_go_on_from_the_last() -> None:
+    logic, journal = AccountsLogic(Settings()), new_journal("accounts")
+    logic.restored(0, {})
+    deposit(logic, journal, 5)
+    deposit(logic, journal, 7)
+    assert second_leg(journal) == -12
+    deposit(logic, journal, 1)
+    assert second_leg(journal) == -13
+
+
+def test_second_legs_that_were_not_journalled_are_gone_with_their_partition() -> None:
+    logic, lost, heir = AccountsLogic(Settings()), new_journal("accounts"), new_journal("accounts")
+    logic.restored(0, {})
+    deposit(logic, lost, 5)
+    logic.released(0)
+    logic.restored(0, {})
+    deposit(logic, heir, 7)
+    assert second_leg(heir) == -7
+
+
+def test_a_transfer_that_meets_a_bug_leaves_the_second_legs_alone() -> None:
+    logic, journal = AccountsLogic(Settings()), new_journal("accounts")
+    logic.restored(0, {})
+    transfer = encode_transfer(Transfer("deposit", "abc", 5, "EUR", "world"), "pay-1")
+    with pytest.raises(AssertionError, match="come from the payments stage"):
+        logic.handle(Record("payments.transfers", 0, 0, 0, b"abc", transfer, ()), journal)
+    journal.discard()
+    deposit(logic, journal, 7)
+    assert second_leg(journal) == -7

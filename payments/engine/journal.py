@@ -77,6 +77,7 @@ class Journal:
         self._sizes: list[int] = []
         self._bytes = 0
         self._callbacks: list[Callable[[], None]] = []
+        self._finishing: list[Callable[[], None]] = []
         self._open = False
         self.is_full = False
         """Whether the open group has to be cut before it takes another decision."""
@@ -175,6 +176,14 @@ class Journal:
         self.inputs[topic] = position
         self._open = True
 
+    def before_cut(self, callback: Callable[[], None]) -> None:
+        """Call back when the open group is cut: for a row that many decisions of it change.
+
+        The callback stores the row as ``handle`` would; nothing may raise between this call, in a
+        decision, and the decision's end.
+        """
+        self._finishing.append(callback)
+
     def when_journalled(self, callback: Callable[[], None]) -> None:
         """Call back when all that is decided by now is journalled."""
         self._callbacks.append(callback)
@@ -223,6 +232,11 @@ class Journal:
     def cut(self) -> Group:
         """Close the open group: its rows and then its checkpoint, as one batch."""
         assert self.may_cut, f"{self}: group {self.n + 1} would overwrite a needed checkpoint"
+        if self._finishing:
+            for finish in self._finishing:
+                finish()
+            self._finishing.clear()
+            self.accept()
         rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
         outputs, self._outputs = self._outputs, []
         sizes, self._sizes = self._sizes, []

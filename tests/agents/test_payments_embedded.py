@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from payments import stages
 from payments.domain.payment import decide
 from payments.domain.results import Outcome, Reason
 from payments.engine.partitioner import partition_of
+from payments.stages import accounts as accounts_stage
+from payments.stages import payments as payments_stage
 from payments.testing import PaymentsTestbed
 
 pytest_plugins = ["payments.pytest_plugin"]
@@ -278,7 +279,7 @@ def broken_domain(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError("a bug")
         return decide(payment, message, **options)
 
-    monkeypatch.setattr(stages, "decide", decide_or_fail)
+    monkeypatch.setattr(payments_stage, "decide", decide_or_fail)
 
 
 @pytest.mark.usefixtures("broken_domain")
@@ -316,7 +317,7 @@ async def test_a_transfer_that_can_not_be_read_does_not_leave_its_payment_waitin
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(stages, "post", fail)
+    monkeypatch.setattr(accounts_stage, "post", fail)
     declined = await payments_testbed.send("p1", MAKE)
     assert (declined.outcome, declined.reason) == (Outcome.DECLINED, Reason.INTERNAL_ERROR)
     [letter] = payments_testbed.dead_letters()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import payments.stages
+import payments.stages.payments
 from payments.domain.results import Outcome
 
 from .conftest import Embedded
@@ -42,7 +42,7 @@ def met_a_defect(embedded: Embedded) -> str:
             message = "a defect"
             raise ZeroDivisionError(message)
 
-        defect.setattr(payments.stages, "decide", decide)
+        defect.setattr(payments.stages.payments, "decide", decide)
         embedded.receive(b"pay-1", MAKE)
     return position_of(embedded, reason="internal_error")
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from payments import stages
 from payments.domain.account import Account, CounterAccount, Entry, Posting, post
 from payments.domain.payment import Decision, Payment, State, decide
 from payments.domain.results import Answer, Outcome, Reason
+from payments.stages import accounts as accounts_stage
+from payments.stages import payments as payments_stage
 from payments.testing import PaymentsTestbed
 from payments.verify.findings import Kind
 
@@ -94,7 +95,7 @@ async def test_a_wrong_decision_is_found(
     def decide_wrongly(*arguments: Any, **options: Any) -> Decision:
         return bug(decide(*arguments, **options))
 
-    monkeypatch.setattr(stages, "decide", decide_wrongly)
+    monkeypatch.setattr(payments_stage, "decide", decide_wrongly)
     assert kind in {found for found, _ in (await record()).found()}
 
 
@@ -124,7 +125,7 @@ async def test_a_wrong_posting_is_found(
         found = post(*arguments, **options)
         return found if isinstance(found, Reason) else bug(found)
 
-    monkeypatch.setattr(stages, "post", post_wrongly)
+    monkeypatch.setattr(accounts_stage, "post", post_wrongly)
     assert kind in {found for found, _ in (await record()).found()}
 
 
@@ -132,7 +133,7 @@ async def test_money_from_nowhere_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     def forget(row: CounterAccount | None, entry: Any) -> CounterAccount:
         return CounterAccount({}) if row is None else row
 
-    monkeypatch.setattr(stages, "post_counter", forget)
+    monkeypatch.setattr(accounts_stage, "post_counter", forget)
     assert {Kind.NOT_ZERO, Kind.ROW_DIFFERS} == {found for found, _ in (await record()).found()}
 
 
@@ -143,5 +144,5 @@ async def test_an_account_that_goes_below_zero_is_found(monkeypatch: pytest.Monk
         after = Account(balance, before.sequence + 1, before.currency)
         return Posting(after, (Entry(transfer, after),))
 
-    monkeypatch.setattr(stages, "post", post_unasked)
+    monkeypatch.setattr(accounts_stage, "post", post_unasked)
     assert {found for found, _ in (await record()).found()} == {Kind.NEGATIVE_BALANCE}

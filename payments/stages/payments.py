@@ -1,13 +1,9 @@
-"""The two stages: records become messages of the domain, decisions become rows and outputs.
-
-A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -> results.
-"""
+"""The payments stage: folds commands and settlements into payments, and answers each command."""
 
 import logging
 from collections.abc import Iterable
 from functools import lru_cache, partial
 
-from payments.domain.account import Account, CounterAccount, Opening, Settled, post, post_counter
 from payments.domain.payment import (
     Decision,
     ImpossibleTransition,
@@ -26,30 +22,21 @@ from payments.expiry import Windows
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.records.decoded import DecodedRows
 from payments.records.internal import (
-    decode_account,
-    decode_counter,
     decode_payment,
     decode_settled,
-    decode_transfer,
-    encode_account,
-    encode_counter,
     encode_payment,
-    encode_settled,
     encode_transfer,
     payment_time_ms,
 )
-from payments.records.written import counter_name, encode_ledger_entry, encode_result
+from payments.records.written import encode_result
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
-ENTRY_TYPE = "accounts.entry"
 
 _partition_of_account = lru_cache(maxsize=8192)(partition_of)
 """Accounts come again and again; payments come once, and to remember them would only cost."""
-
-_POSTED = encode_settled(Settled(ok=True))
 
 
 def payments_stage(settings: Settings) -> Stage:
@@ -63,18 +50,6 @@ def payments_stage(settings: Settings) -> Stage:
         internal_inputs=(settings.topic("payments.inbox"),),
         outputs=(settings.topic("payments.results"),),
         forward_to=settings.topic("payments.inbox"),
-    )
-
-
-def accounts_stage(settings: Settings) -> Stage:
-    """Return the stage that moves money between accounts."""
-    return Stage(
-        name="accounts",
-        logic=AccountsLogic(settings),
-        changelog=settings.changelog("accounts"),
-        dead_letters=settings.topic("accounts.dead-letters"),
-        internal_inputs=(settings.topic("payments.transfers"),),
-        outputs=(settings.topic("accounts.ledger"),),
     )
 
 
@@ -224,66 +199,3 @@ class PaymentsLogic:
             decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, journal)
         return len(keys) == limit
-
-
-class AccountsLogic:
-    """Posts transfers to accounts, and tells each payment how its transfer ended."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._ledger = settings.topic("accounts.ledger")
-        self._inbox = settings.topic("payments.inbox")
-        self._opening = Opening(settings.opening_balance, settings.default_currency)
-        self._rows = DecodedRows[Account](decode_account)
-        self._counters = DecodedRows[CounterAccount](decode_counter)
-
-    def handle(self, record: Record, journal: Journal) -> None:
-        """Post one transfer, or decline it."""
-        transfer = decode_transfer(record.value or b"")
-        key = transfer.account.encode()
-        account = self._rows.get(key, journal.get(key))
-        posting = post(account, transfer, opening=self._opening)
-        if isinstance(posting, Reason):
-            reply = encode_settled(Settled(ok=False, reason=posting))
-            self._reply(transfer.payment, reply, record, journal)
-            return
-        row = encode_account(posting.account)
-        journal.put(key, row)
-        self._rows.put(key, row, posting.account)
-        counters: dict[bytes, CounterAccount] = {}
-        partition, time_ms = journal.partition, record.timestamp
-        for entry in posting.entries:
-            name = counter_name(entry.transfer.counter, partition).encode()
-            counter = counters.get(name) or self._counters.get(name, journal.get(name))
-            counters[name] = post_counter(counter, entry)
-            value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
-            journal.emit(self._ledger, partition, key, value, ENTRY_TYPE, time_ms)
-        for name, counter in counters.items():
-            row = encode_counter(counter)
-            journal.put(name, row)
-            self._counters.put(name, row, counter)
-        self._reply(transfer.payment, _POSTED, record, journal)
-
-    def _reply(self, payment: str | None, settled: bytes, record: Record, journal: Journal) -> None:
-        """Answer to the partition of the payments stage that sent the transfer."""
-        assert journal.source is not None, "transfers come from the payments stage alone"
-        assert payment is not None, "a transfer between the stages names its payment"
-        partition = journal.source.partition
-        journal.emit(self._inbox, partition, payment.encode(), settled, "", record.timestamp)
-
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
-        """Decline a transfer that met a bug, so that its payment does not wait for ever."""
-        del error
-        payment = decode_transfer(record.value or b"").payment
-        reply = encode_settled(Settled(ok=False, reason=Reason.INTERNAL_ERROR))
-        self._reply(payment, reply, record, journal)
-
-    def restored(self, partition: int, rows: Rows) -> None:
-        """Nothing is kept beside the rows."""
-
-    def released(self, partition: int) -> None:
-        """Nothing is kept beside the rows."""
-
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
-        """Time changes nothing."""
-        del journal, now_ms, limit
-        return False

@@ -1,0 +1,9 @@
+"""The two stages: records become messages of the domain, decisions become rows and outputs.
+
+A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -> results.
+"""
+
+from .accounts import ENTRY_TYPE, accounts_stage
+from .payments import RESULT_TYPE, payments_stage
+
+__all__ = ["ENTRY_TYPE", "RESULT_TYPE", "accounts_stage", "payments_stage"]
