@@ -32,6 +32,8 @@ class Proxy:
         self._broker_side: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.accepted = 0
+        self.taken_bytes = 0
+        """What came in, whether it has been passed on or not."""
 
     @property
     def bootstrap(self) -> str:
@@ -103,6 +105,7 @@ class Proxy:
         loop = asyncio.get_running_loop()
         due = 0.0
         while chunk := await _read(source):
+            self.taken_bytes += len(chunk)
             due = max(due + SHORTEST_SECONDS, loop.time() + self.delay_seconds)
             loop.call_at(due, _write, target, chunk)
 

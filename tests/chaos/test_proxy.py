@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chaos.proxy import Proxy
+from chaos.verdict import until
 from dev.ports import HOST, free_ports
 
 LIMIT_SECONDS = 10.0
@@ -69,8 +70,7 @@ async def test_bytes_keep_their_order_when_the_delay_ends(proxy: Proxy) -> None:
     connection = await connect(proxy)
     proxy.delay_seconds = 0.2
     connection.writer.write(b"first,")
-    await connection.writer.drain()
-    await wait_for_a_turn()
+    assert await until(lambda: proxy.taken_bytes == len(b"first,"), LIMIT_SECONDS)
     proxy.heal()
     connection.writer.write(b"second")
     async with asyncio.timeout(LIMIT_SECONDS):
@@ -111,9 +111,3 @@ async def silent(connection: Connection) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-async def wait_for_a_turn() -> None:
-    """Let what was sent arrive at the proxy: some turns of the loop that both run in."""
-    for _ in range(20):
-        await asyncio.sleep(0.001)
