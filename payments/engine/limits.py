@@ -40,6 +40,9 @@ class Limits:
     turns_before_cut: int = 8
     """Turns of the event loop that a cut waits for messages that were just handed over."""
 
+    riding_outputs: int = 64
+    """So many outputs of a cycle are published together with the next groups, not by themselves."""
+
     yield_every: int = 200
     """Records handled before the event loop gets a turn."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,8 @@ class SlowLog(CrashingLog):
         self.held: Lane | None = None
         self.allowed = asyncio.Semaphore(0)
         self.waiting = 0
+        self.appended: list[tuple[Lane, set[str]]] = []
+        """Lane and topics of each append, in the order of their acknowledgements."""
         self._under_way: set[TopicPartition] = set()
 
     async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
@@ -43,12 +46,15 @@ class SlowLog(CrashingLog):
         at = {batch.at for batch in batches}
         assert not at & self._under_way, "two appends to one partition are under way"
         self._under_way |= at
-        if lane is self.held:
-            self.waiting += 1
-            await self.allowed.acquire()
-            self.waiting -= 1
-        offsets = await super().append(batches, lane)
-        self._under_way -= at
+        try:
+            if lane is self.held:
+                self.waiting += 1
+                await self.allowed.acquire()
+                self.waiting -= 1
+            offsets = await super().append(batches, lane)
+        finally:  # Or it was given up, before it came to the log.
+            self._under_way -= at
+        self.appended.append((lane, {topic for topic, _ in at}))
         return offsets
 
     def release(self) -> None:
@@ -61,6 +67,11 @@ class SlowLog(CrashingLog):
         """Send records of one word."""
         for _ in range(count):
             self.produce(AT, b"w0", b"x")
+
+    @property
+    def rode(self) -> bool:
+        """Whether outputs were appended together with groups."""
+        return any({"counts", "words-count-changelog"} <= topics for _, topics in self.appended)
 
 
 async def until(condition: Callable[[], bool], log: MemoryLog) -> None:
@@ -98,6 +109,96 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
     await worker.stop()
     assert worker.failure is None
     assert counted(log) == {b"w0": [1, 2, 3]}
+
+
+async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_wait() -> None:
+    log = SlowLog()
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    log.held = Lane.JOURNAL
+    log.send(2)
+    await until(lambda: log.waiting == 1, log)
+    await turns()  # The second record's group is open by now.
+    before = journal.published
+    log.appended.clear()
+    log.allowed.release()
+    await until(lambda: log.waiting == 1 and bool(log.appended), log)
+    assert counted(log) == {}, "the outputs of the first wait for the second's group"
+    assert journal.published == before
+    log.release()
+    await until_counted(log, 2, worker)
+    await worker.stop()
+    assert counted(log) == {b"w0": [1, 2]}
+    journalled = (Lane.JOURNAL, {"words-count-changelog"})
+    assert log.appended[:3] == [
+        journalled,
+        (Lane.JOURNAL, {"words-count-changelog", "counts"}),
+        (Lane.PUBLISH, {"counts"}),
+    ]
+
+
+async def test_a_few_outputs_are_published_at_once() -> None:
+    log = SlowLog()
+    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=2))
+    log.send(10)
+    await until_counted(log, 10, worker)
+    await worker.stop()
+    assert not log.rode
+
+
+async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None:
+    log = SlowLog()
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    log.held = Lane.PUBLISH
+    log.send(1)
+    await until(lambda: log.waiting == 1, log)
+    n = journal.n
+    log.send(20)
+    await until(lambda: journal.n == n + 20, log)
+    await turns()
+    assert counted(log) == {}
+    log.release()
+    await until_counted(log, 21, worker)
+    await worker.stop()
+    assert worker.failure is None
+    assert counted(log) == {b"w0": [*range(1, 22)]}
+
+
+async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_them() -> None:
+    log = SlowLog()
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    other = worker.engine.owned.of("count")[ELSEWHERE.partition]
+    log.held = Lane.JOURNAL
+    log.send(1)
+    await until(lambda: log.waiting == 1, log)
+    other.published -= MAX_GROUPS_AHEAD  # As if its outputs were not taken by their receiver.
+    log.produce(ELSEWHERE, ANOTHER_WORD, b"x")
+    await until(lambda: other.is_open, log)
+    log.release()
+    await until(lambda: counted(log) == {b"w0": [1]}, log)
+    assert not log.rode
+    other.published += MAX_GROUPS_AHEAD
+    worker.engine._committer.touch(other)
+    await until_counted(log, 2, worker)
+    await worker.stop()
+    assert journal.is_settled
+
+
+@pytest.mark.parametrize("riding", [1, 3])
+async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int) -> None:
+    for appends in range(1, 12):
+        log = SlowLog()
+        worker, _ = await started(log, replace(ONE_EACH, riding_outputs=riding))
+        log.held = Lane.JOURNAL
+        log.send(8)
+        for _ in range(appends):
+            log.allowed.release()
+        await turns(200)
+        await worker.kill()
+        log.release()
+        heir = await Worker(log, word_count(), ONE_EACH).start()
+        await until_counted(log, 8, heir)
+        await heir.stop()
+        assert counted(log) == {b"w0": [*range(1, 9)]}
 
 
 async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
