@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.scale.figures import ScaleFigures
+from bench.scale.figures import ScaleFigures, senders_told
+from payments.engine.limits import SOURCES_TOLD_WITHIN
 
 CORES = (1, 10, 100)
 PARTITIONS_PER_CORE = 8
@@ -77,10 +78,10 @@ def lines(measured: ScaleFigures) -> list[Line]:
             f"measured: {idle_each:,.1f}/s of one idle worker; each further broker adds its own",
         ),
         line(
-            "a full checkpoint's source positions", "kB",
-            lambda n: n * PARTITIONS_PER_CORE * entry / 1e3,
-            f"measured: {entry:,.1f} bytes for each sender; a checkpoint names every partition of "
-            "the other stage that has ever sent to it",
+            "source positions in a checkpoint", "kB",
+            lambda n: senders_told(n * PARTITIONS_PER_CORE) * entry / 1e3,
+            f"measured: {entry:,.1f} bytes for each sender; a checkpoint tells one in "
+            f"{SOURCES_TOLD_WITHIN} of all senders, and those of its own group's messages",
         ),
         line(
             "takeover of all partitions by one worker", "s",

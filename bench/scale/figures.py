@@ -1,6 +1,9 @@
 """What was measured at one number of partitions, and what follows from it alone."""
 
+import math
 from dataclasses import dataclass
+
+from payments.engine.limits import SOURCES_TOLD_WITHIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,16 @@ class ScaleFigures:
     checkpoints: Checkpoints
 
     @property
-    def full_checkpoint_bytes(self) -> float:
-        """A checkpoint that has heard of every sender: all partitions of the stage before it."""
+    def quiet_checkpoint_bytes(self) -> float:
+        """A checkpoint of a group without messages, once every sender has been heard of."""
         rest = self.checkpoints.bytes - self._sources_bytes
-        return rest + self.partitions * self.checkpoints.source_entry_bytes
+        return rest + senders_told(self.partitions) * self.checkpoints.source_entry_bytes
 
     @property
     def _sources_bytes(self) -> float:
         return self.checkpoints.source_entries * self.checkpoints.source_entry_bytes
+
+
+def senders_told(senders: int) -> int:
+    """Return of how many senders a checkpoint tells beside those of its own group's messages."""
+    return math.ceil(senders / SOURCES_TOLD_WITHIN)

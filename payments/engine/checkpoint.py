@@ -38,7 +38,8 @@ class Checkpoint:
     """Next offset to read, by input topic."""
 
     sources: dict[str, Position]
-    """Last message taken from each ``<stage>/<partition>``."""
+    """Last message taken from a ``<stage>/<partition>``; ``SOURCES_TOLD_WITHIN`` checkpoints in a
+    row have all of them."""
 
     outputs: list[Output]
 

@@ -6,11 +6,13 @@ when it is made.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
-from .limits import MAX_GROUPS_AHEAD, Limits
+from .limits import MAX_GROUPS_AHEAD, SOURCES_TOLD_WITHIN, Limits
 from .log import NO_HEADERS, Batch, Headers, TopicPartition, Writer
 from .outputs import Output, Position, Publication, Source, size_of
 
@@ -60,7 +62,10 @@ class Journal:
         self.limits = limits
         self.rows: Rows = {}
         self.inputs: dict[str, int] = {}
-        self.sources: dict[str, Position] = {}
+        self.sources: OrderedDict[str, Position] = OrderedDict()
+        """Last message taken from each sender; the longest not told by a checkpoint comes first."""
+        self._heard: dict[str, None] = {}
+        """Senders of messages in the open group."""
         self.n = 0
         """Number of the last group that was cut."""
         self.published = 0
@@ -131,6 +136,7 @@ class Journal:
         if position <= self.sources.get(name, _BEFORE_ALL):
             return False
         self.sources[name] = position
+        self._heard[name] = None
         self.source = source
         return True
 
@@ -248,10 +254,23 @@ class Journal:
         if outputs:
             self._last_with_outputs = self.n
         self._published_on_record = self.published
-        checkpoint = Checkpoint(self.n, self.published, self.inputs, self.sources, outputs)
+        checkpoint = Checkpoint(self.n, self.published, self.inputs, self._told_sources(), outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)
         return Group(self, batch, self.publication(self.n, outputs, sizes), callbacks)
+
+    def _told_sources(self) -> dict[str, Position]:
+        """Return the positions that a checkpoint tells: those of the group, and others in turn.
+
+        There is a sender for each partition of the stage before, so all of them at once could be
+        too much. In turn they come so often that the ring always has each.
+        """
+        turn = islice(self.sources, -(-len(self.sources) // SOURCES_TOLD_WITHIN))
+        told = {name: self.sources[name] for name in (*self._heard, *turn)}
+        for name in told:
+            self.sources.move_to_end(name)
+        self._heard.clear()
+        return told
 
     def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
         """Return the outputs of group ``n`` as they are published."""
@@ -259,11 +278,15 @@ class Journal:
 
     # --- what the takeover does ------------------------------------------------------------------
 
-    def restore(self, last: Checkpoint) -> None:
-        """Go on where the last checkpoint of an earlier owner ended."""
+    def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Go on where an earlier owner ended: these are its last checkpoints, in order."""
+        last = checkpoints[-1]
         self.n = last.n
         self.published = last.published
         self._published_on_record = last.published
         self._last_with_outputs = last.n
         self.inputs = dict(last.inputs)
-        self.sources = dict(last.sources)
+        for checkpoint in checkpoints:
+            self.sources.update(checkpoint.sources)
+            for name in checkpoint.sources:
+                self.sources.move_to_end(name)

@@ -8,6 +8,9 @@ RING = 64
 MAX_GROUPS_AHEAD = RING - 2
 """Groups journalled but not published: each of them must still be in the ring after a crash."""
 
+SOURCES_TOLD_WITHIN = RING - 2
+"""Checkpoints in a row that tell the position of every sender that a journal has heard of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken
 from .journal import Journal
-from .limits import RING
+from .limits import RING, SOURCES_TOLD_WITHIN
 from .log import Log, Reader, Record, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -92,11 +92,12 @@ def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
     last = found[-1]
     found = [checkpoint for checkpoint in found if checkpoint.n > last.n - RING]
     have = {checkpoint.n for checkpoint in found}
-    missing = [n for n in range(last.published + 1, last.n + 1) if n not in have]
+    first = min(last.published, max(0, last.n - SOURCES_TOLD_WITHIN)) + 1
+    missing = [n for n in range(first, last.n + 1) if n not in have]
     if missing:
         message = (
             f"{journal.at} lacks the checkpoints {missing} before {last.n}, so it is not known "
-            f"what they published; restore the topic from a replica or a backup"
+            f"what they published or took; restore the topic from a replica or a backup"
         )
         raise JournalBroken(message)
     return found

@@ -149,7 +149,7 @@ class Takeover:
         left: dict[Journal, list[Checkpoint]] = {}
         for journal, found in checkpoints.items():
             if found:
-                journal.restore(found[-1])
+                journal.restore(found)
                 left[journal] = [c for c in found if c.n > journal.published and c.outputs]
         tails = await self._tails([journal for journal, later in left.items() if later])
         rounds = Rounds(self._limits.batch_bytes)

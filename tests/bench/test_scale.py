@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,12 @@ def figures_of(*, worker_us: float | None = 100.0) -> ScaleFigures:
     )
 
 
-def test_a_full_checkpoint_names_every_sender() -> None:
-    assert figures_of().full_checkpoint_bytes == 200 - 4 * 20 + 8 * 20
+@pytest.mark.parametrize(("partitions", "told"), [(8, 1), (62, 1), (63, 2), (4096, 67)])
+def test_a_checkpoint_without_messages_tells_a_share_of_the_senders(
+    partitions: int, told: int
+) -> None:
+    figures = replace(figures_of(), partitions=partitions)
+    assert figures.quiet_checkpoint_bytes == 200 - 4 * 20 + told * 20
 
 
 def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:

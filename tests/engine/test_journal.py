@@ -1,12 +1,15 @@
 """One journal by itself: what a decision leaves in it, and what a group then holds."""
 
+from collections import deque
+from random import Random
+
 import pytest
 
-from payments.engine.checkpoint import RESERVED, decode_checkpoint
+from payments.engine.checkpoint import RESERVED, Checkpoint, decode_checkpoint
 from payments.engine.journal import Journal, RowRefused
-from payments.engine.limits import Limits
+from payments.engine.limits import RING, SOURCES_TOLD_WITHIN, Limits
 from payments.engine.log import Writer
-from payments.engine.outputs import Source
+from payments.engine.outputs import Position, Source
 
 
 def new_journal(**limits: int) -> Journal:
@@ -141,3 +144,28 @@ def test_of_each_source_a_message_is_taken_once_and_in_order() -> None:
         )
     ]
     assert taken == [True, False, True, True, True, False]
+
+
+@pytest.mark.parametrize("senders", [1, 5, 62, 63, 200])
+def test_the_ring_tells_the_position_of_every_sender_and_no_checkpoint_tells_many(
+    senders: int,
+) -> None:
+    random = Random(senders)
+    journal, ring, said = new_journal(), deque[Checkpoint](maxlen=RING), dict[str, Position]()
+    for n in range(1, 400):
+        # Most are heard of once, at the beginning; after that few are, and then nobody.
+        heard = range(senders) if n == 1 else random.sample(range(senders), k=min(senders, n % 3))
+        for number in heard if n < 200 else ():
+            said[f"payments/{number}"] = (n, 0)
+            assert journal.take_over_source(Source(f"payments/{number}", (n, 0)))
+        journal.advance("words", n)
+        journal.published = journal.n
+        [(_, value, _)] = journal.cut().batch.records
+        ring.append(decode_checkpoint(value or b""))
+        if n > 1:
+            assert len(ring[-1].sources) <= 2 + -(-senders // SOURCES_TOLD_WITHIN)
+        heir = new_journal()
+        heir.restore(list(ring))
+        assert heir.sources == said
+        if random.random() < 0.1:  # Now and then it changes hands.
+            journal = heir

@@ -109,6 +109,20 @@ async def test_a_missing_checkpoint_is_an_error_that_names_it() -> None:
         await take_over(log)
 
 
+@pytest.mark.parametrize(("missing", "is_needed"), [(38, False), (39, True), (99, True)])
+async def test_the_checkpoints_that_tell_all_sources_have_to_be_there(
+    missing: int, is_needed: bool
+) -> None:
+    log, _ = new_log()
+    groups = [(n, 100, list[Output]()) for n in range(101 - RING, 101) if n != missing]
+    await journalled(log, groups)
+    if is_needed:
+        with pytest.raises(JournalBroken, match=rf"lacks the checkpoints \[{missing}\] before 100"):
+            await take_over(log)
+    else:
+        await (await take_over(log)).stop()
+
+
 async def test_rows_without_a_checkpoint_are_an_error() -> None:
     log, _ = new_log()
     log.produce(JOURNAL, b"w", b"1")

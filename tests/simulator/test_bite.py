@@ -47,9 +47,13 @@ def short_way_is_always_open(self: Handover, at: TopicPartition) -> bool:
     return at.partition in self._owned.partitions
 
 
-def forget_the_sources(self: Journal, last: Checkpoint) -> None:
-    _restore(self, last)
-    self.sources = {}
+def forget_the_sources(self: Journal, checkpoints: Sequence[Checkpoint]) -> None:
+    _restore(self, checkpoints)
+    self.sources.clear()
+
+
+def read_sources_of_the_last_only(self: Journal, checkpoints: Sequence[Checkpoint]) -> None:
+    _restore(self, checkpoints[-1:])
 
 
 def tails_off_by(step: int) -> object:
@@ -92,6 +96,11 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         short_way_is_always_open,
     ),
     "positions of sources are not restored": (Journal, "restore", forget_the_sources),
+    "positions of sources are read from one checkpoint": (
+        Journal,
+        "restore",
+        read_sources_of_the_last_only,
+    ),
     "the tail is one too low": (takeover, "last_positions", tails_off_by(-1)),
     "the tail is one too high": (takeover, "last_positions", tails_off_by(1)),
     "the ring has one slot": (journal, "checkpoint_key", lambda _: b"\x000"),
@@ -124,7 +133,7 @@ def test_a_fault_of_the_engine_is_found(name: str) -> None:
 
 
 def test_a_failure_is_shrunk_to_a_story_that_still_fails() -> None:
-    with fault(name := "positions of sources are not restored"):
+    with fault(name := "the ring has one slot"):
         story, outcome = first_failure(name)
         shorter = shrink(story, outcome, trials=60)
         lines = list(told(shorter, lines=50))
