@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from bench.__main__ import INTERRUPTED, environment
 from bench.build import choose_build
 from bench.errors import BenchError
 from bench.measuring import say
-from bench.options import add_pure, at_least_one, positive
+from bench.options import add_pure, at_least_one, count, positive
 from bench.scale.arithmetic import lines
+from bench.scale.comparing import Comparison, compare, comparisons
 from bench.scale.figures import ScaleFigures
 from bench.scale.measuring import Effort, measure_scale
-from bench.scale.tables import arithmetic_table, measured_table
+from bench.scale.tables import arithmetic_table, comparisons_table, measured_table
 from bench.tables import with_figures
 from dev.broker import kafka_version
 from dev.errors import BrokerError
@@ -41,10 +43,16 @@ def main() -> int:
     rows, failed = _measure(given)
     if not rows:
         return 1
-    text = _report(rows, failed)
+    compared = comparisons(given.stored) if given.repeats else []
+    with tempfile.TemporaryDirectory(prefix="payments-scale-") as folder:
+        for comparison in compared:
+            effort = Effort(given.seconds, given.concurrency, Path(folder))
+            compare(comparison, effort, given.repeats)
+    text = _report(rows, failed, compared)
     print(text)
     if given.json is not None:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        figures = {"partitions": list(map(asdict, rows)), "compared": list(map(asdict, compared))}
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
     return 0
@@ -66,18 +74,28 @@ def _measure(given: argparse.Namespace) -> tuple[list[ScaleFigures], dict[int, s
     return rows, failed
 
 
-def _report(rows: list[ScaleFigures], failed: dict[int, str]) -> str:
+def _report(
+    rows: list[ScaleFigures], failed: dict[int, str], compared: Sequence[Comparison]
+) -> str:
     command = f"python -m bench.scale {shlex.join(sys.argv[1:])}".strip()
     parts = [
         f"`{command}`, {environment(f'Kafka {kafka_version()} on the same cores')}.",
         "### Measured: one worker, all partitions",
         measured_table(rows),
         *(f"{partitions:,} partitions: not measured, {why}" for partitions, why in failed.items()),
+        *_compared(compared),
         "### Computed: more worker cores",
         f"From the column of {rows[0].partitions:,} partitions.",
         arithmetic_table(lines(rows[0])),
     ]
     return "\n\n".join(parts)
+
+
+def _compared(comparisons: Sequence[Comparison]) -> list[str]:
+    if not comparisons:
+        return []
+    how = f"Each ratio is the median of {len(comparisons[0].pairs)} pairs of runs in turn."
+    return ["### Measured side by side", how, comparisons_table(comparisons)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=positive, default=10.0, help="idle, and under load")
     parser.add_argument("--concurrency", type=at_least_one, default=256)
+    parser.add_argument(
+        "--repeats", type=count, default=5, help="runs of each comparison; 0: no comparisons"
+    )
+    parser.add_argument(
+        "--stored", type=at_least_one, default=1_000_000, help="payments stored in one of them"
+    )
     add_pure(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")

@@ -1,8 +1,11 @@
-"""The two tables of ``docs/scale.md``: what was measured, and what follows for more cores."""
+"""The tables of ``docs/scale.md``: what was measured, and what follows for more cores."""
 
+import statistics
 from collections.abc import Callable, Sequence
 
+from bench.figures import Run
 from bench.scale.arithmetic import CORES, Line
+from bench.scale.comparing import Comparison
 from bench.scale.figures import ScaleFigures, Takeover
 from bench.tables import markdown_table
 
@@ -13,6 +16,27 @@ def measured_table(rows: Sequence[ScaleFigures]) -> str:
         ["partitions", *(f"{row.partitions:,}" for row in rows)],
         [[what, *(text(row) for row in rows)] for what, text in _LINES.items()],
     )
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> str:
+    """Return one row for each comparison: rates, ratio, and what it should be."""
+    return markdown_table(
+        ["one worker", "payments/s", "against", "ratio", "should be"],
+        [
+            [
+                comparison.what,
+                _rate([other for _, other in comparison.pairs]),
+                _rate([base for base, _ in comparison.pairs]),
+                f"{comparison.ratio:.2f}",
+                f"at least {comparison.target:g}",
+            ]
+            for comparison in comparisons
+        ],
+    )
+
+
+def _rate(runs: Sequence[Run]) -> str:
+    return f"{statistics.median(run.load.rate for run in runs):,.0f}"
 
 
 def arithmetic_table(lines: Sequence[Line]) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from bench.figures import Run
+from bench.latencies import Figures
 from bench.restore import write_journals
 from bench.scale.arithmetic import CORES, lines
 from bench.scale.checkpoints import last_checkpoints
+from bench.scale.comparing import comparisons
 from bench.scale.counting import PRODUCE, make_file, read_counts
 from bench.scale.figures import Checkpoints, Requests, ScaleFigures, Takeover
-from bench.scale.tables import arithmetic_table, measured_table
+from bench.scale.tables import arithmetic_table, comparisons_table, measured_table
 from bench.tables import with_figures
 from payments.engine.kafka import KafkaLog
 from payments.settings import Settings
@@ -79,6 +82,22 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
     assert "| busy: worker µs per payment | 100 | - |" in measured
     computed = arithmetic_table(lines(figures_of()))
     assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
+
+
+def run_at(rate: float) -> Run:
+    return Run(Figures(100, 1.0, rate, 1.0, 2.0, 3.0, 4.0, 0, 0), 50.0, 30.0)
+
+
+def test_a_comparison_is_the_median_of_pairs_that_ran_one_after_the_other() -> None:
+    stored, partitions = comparisons(1_000_000)
+    rates = [(100.0, 90.0), (200.0, 100.0), (50.0, 40.0)]
+    stored.pairs = [(run_at(base), run_at(other)) for base, other in rates]
+    partitions.pairs = stored.pairs[:1]
+    assert stored.ratio == pytest.approx(0.8)
+    assert comparisons_table([stored, partitions]).splitlines()[2:] == [
+        "| 1,000,000 stored payments against none | 90 | 100 | 0.80 | at least 0.95 |",
+        "| 64 partitions against 8 | 90 | 100 | 0.90 | at least 0.6 |",
+    ]
 
 
 def test_the_document_of_this_project_takes_the_tables() -> None:

@@ -1,0 +1,105 @@
+"""Two installations on one broker, loaded in turn: what stored payments and partitions cost."""
+
+import asyncio
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bench.broker import MeasuredBroker, own_broker
+from bench.errors import BenchError
+from bench.figures import Run
+from bench.installation import installation
+from bench.load import COMPLETED
+from bench.measuring import WARM_UP_SECONDS, System, run_load, say
+from bench.restore import SLOWEST_RATE, store_payments
+from bench.scale.measuring import Effort
+from bench.worker import READY_LIMIT_SECONDS, running_worker
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of two installations."""
+
+    partitions: int
+    stored: int = 0
+    """Completed payments that its worker restores before the load."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other one."""
+        return f"{self.partitions} partitions, {self.stored:,} stored"
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One worker each, under the same load, one after the other."""
+
+    what: str
+    base: Variant
+    other: Variant
+    target: float
+    """Least ratio of the other's rate to the base's."""
+
+    pairs: list[tuple[Run, Run]] = field(default_factory=list)
+    """Runs of base and other that followed one another."""
+
+    @property
+    def ratio(self) -> float:
+        """The median over the pairs."""
+        return statistics.median(other.load.rate / base.load.rate for base, other in self.pairs)
+
+
+def comparisons(stored: int) -> list[Comparison]:
+    """Return what is compared."""
+    few = Variant(8)
+    return [
+        Comparison(f"{stored:,} stored payments against none", few, Variant(8, stored), 0.95),
+        Comparison("64 partitions against 8", few, Variant(64), 0.6),
+    ]
+
+
+def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
+    """Fill a comparison, on a broker of its own."""
+    say(f"{comparison.what}: starting")
+    with (
+        own_broker() as broker,
+        _running(broker, comparison.base, effort) as base,
+        _running(broker, comparison.other, effort) as other,
+    ):
+        for repeat in range(repeats + 1):
+            pair = _load_each(broker, [base, other], effort, warm_up=not repeat)
+            if repeat:
+                comparison.pairs.append(pair)
+                rates = " and ".join(f"{run.load.rate:,.0f}/s" for run in pair)
+                say(f"{comparison.what}, {repeat} of {repeats}: {rates}")
+
+
+@contextmanager
+def _running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterator[System]:
+    log = effort.folder / f"{variant.partitions}-{variant.stored}.log"
+    with installation(broker.bootstrap, partitions=variant.partitions, flush=False) as settings:
+        if variant.stored:
+            asyncio.run(store_payments(settings, variant.stored))
+        with running_worker(settings, log) as worker:
+            worker.wait_until_ready(READY_LIMIT_SECONDS + variant.stored / SLOWEST_RATE)
+            yield System(
+                variant.name,
+                settings.topic("payments.commands"),
+                settings.topic("payments.results"),
+                COMPLETED.decode(),
+                worker.pid,
+            )
+            worker.must_run()
+
+
+def _load_each(
+    broker: MeasuredBroker, systems: Sequence[System], effort: Effort, *, warm_up: bool
+) -> tuple[Run, Run]:
+    seconds = WARM_UP_SECONDS if warm_up else effort.seconds
+    base, other = [run_load(broker, system, seconds, effort.concurrency) for system in systems]
+    for system, run in zip(systems, (base, other), strict=True):
+        if run.load.missing or run.load.not_completed:
+            found = f"{run.load.missing} missing, {run.load.not_completed} not completed"
+            raise BenchError(f"{system.name}: {found}")
+    return base, other
