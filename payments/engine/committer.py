@@ -2,7 +2,7 @@
 
 It runs as fast as the log answers, so it tunes itself: groups are small when there is little to do
 and large under load. Two loops overlap: while the outputs of one cycle are published, the next one
-is journalled, on connections of their own.
+is journalled, on connections of their own. Under load both are one append.
 """
 
 import asyncio
