@@ -135,7 +135,7 @@ def test_a_fault_of_the_engine_is_found(name: str) -> None:
 def test_a_failure_is_shrunk_to_a_story_that_still_fails() -> None:
     with fault(name := "the ring has one slot"):
         story, outcome = first_failure(name)
-        shorter = shrink(story, outcome, trials=60)
+        shorter = shrink(story, outcome, trials=25)
         lines = list(told(shorter, lines=50))
         again = play(shorter)
     assert again.findings
