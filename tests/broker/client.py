@@ -111,6 +111,8 @@ class WorkerProcess:
         with tempfile.NamedTemporaryFile(prefix="worker-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
         self._process: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
+        """Variables of its environment beside the settings, from the next start on."""
 
     async def start(self) -> Self:
         """Start it, and wait until it is ready."""
@@ -124,7 +126,7 @@ class WorkerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env=process_environment(self._settings),
+                env=process_environment(self._settings) | self.variables,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

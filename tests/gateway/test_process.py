@@ -22,8 +22,9 @@ IDLE_CONNECTIONS, SPARE_FILES, BATCH = 10_000, 1000, 500
 
 @pytest.fixture
 async def lonely() -> AsyncIterator[GatewayProcess]:
-    """Return a gateway whose broker is not there."""
+    """Return a gateway whose broker is not there, and that does not wait for it long."""
     gateway = GatewayProcess(Settings(brokers=f"{HOST}:{free_ports(1)[0]}"))
+    gateway.variables["PAYMENTS_GATEWAY_DEADLINE_SECONDS"] = "1"
     await gateway.start()
     yield gateway
     await gateway.kill()
