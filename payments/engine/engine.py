@@ -90,7 +90,8 @@ class Engine:
             log=self.log,
             claim_prefix=self._app_id,
             stages=stages,
-            messenger=messenger,
+            # Of its own: the committer may be publishing to the same partitions meanwhile.
+            messenger=await self.log.new_writer(),
             limits=self.limits,
         )
         self._processing = {

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from payments.engine.committer import Committer, publish
 from payments.engine.journal import Journal
 from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
-from payments.engine.log import Batch, Lane, TopicPartition, Writer
+from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
-from payments.engine.outputs import Rounds
+from payments.engine.outputs import Output, Rounds
 from payments.engine.partitioner import partition_of
 from payments.engine.receiving import Receiving
 
@@ -39,11 +40,11 @@ class SlowLog(CrashingLog):
         self.waiting = 0
         self.appended: list[tuple[Lane, set[str]]] = []
         """Lane and topics of each append, in the order of their acknowledgements."""
-        self._under_way: set[TopicPartition] = set()
+        self._under_way: set[tuple[TopicPartition, int]] = set()
 
     async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
-        """Append when it is allowed; never two to one partition at a time."""
-        at = {batch.at for batch in batches}
+        """Append when it is allowed; never two of one writer to one partition at a time."""
+        at = {(batch.at, batch.writer.producer_id) for batch in batches}
         assert not at & self._under_way, "two appends to one partition are under way"
         self._under_way |= at
         try:
@@ -54,7 +55,7 @@ class SlowLog(CrashingLog):
             offsets = await super().append(batches, lane)
         finally:  # Or it was given up, before it came to the log.
             self._under_way -= at
-        self.appended.append((lane, {topic for topic, _ in at}))
+        self.appended.append((lane, {topic for (topic, _), _ in at}))
         return offsets
 
     def release(self) -> None:
@@ -274,6 +275,33 @@ async def test_a_drain_waits_for_the_delivery_that_is_being_handled() -> None:
     await turns()
     assert journal.n == n, "nothing is decided any more"
     await worker.stop()
+
+
+async def test_a_takeover_publishes_while_the_worker_does_so_too() -> None:
+    log = SlowLog()
+    # An earlier owner of another partition has journalled a message, and not published it.
+    writer = await log.claim(f"words-{ELSEWHERE.partition}", [])
+    message = Output("inbox", AT.partition, b"w0", b"x", "", 0)
+    checkpoint = Checkpoint(1, 0, {"words": 0, "inbox": 0}, {}, [message])
+    record = (checkpoint_key(1), encode_checkpoint(checkpoint), NO_HEADERS)
+    journal = TopicPartition("words-count-changelog", ELSEWHERE.partition)
+    await log.append([Batch(journal, writer, [record])], Lane.JOURNAL)
+    own = next(p for p in range(PARTITIONS) if p not in {AT.partition, ELSEWHERE.partition})
+    worker = Worker(log, word_count(), ONE_EACH)
+    await worker.engine.start()
+    await worker.assign(range(own, own + 1))
+    await until(lambda: worker.engine.is_quiet, log)
+    log.held = Lane.PUBLISH
+    log.produce(TopicPartition("words", own), b"w0", b"x")  # On a wrong partition: passed on.
+    await until(lambda: log.waiting == 1, log)
+    assigning = asyncio.create_task(worker.assign(range(PARTITIONS)))
+    await until(lambda: log.waiting == 2, log)
+    log.release()
+    await assigning
+    await until_counted(log, 2, worker)
+    await worker.stop()
+    assert worker.failure is None
+    assert counted(log) == {b"w0": [1, 2]}
 
 
 async def test_rounds_follow_one_another() -> None:
