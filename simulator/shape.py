@@ -45,6 +45,7 @@ def draw_shape(random: Random, seconds: float) -> Shape:
         deliveries=random.choice((1, 2)),
         publish_queue=random.choice((1, 4)),
         riding_outputs=random.choice((1, 4, 64)),
+        riding_seconds=random.choice((0.0, 0.01)),
         yield_every=random.choice((1, 7, 200)),
         expiry_rows=random.choice((1, 250)),
         tick_seconds=max(random.choice((0.2, 0.5, 2.0)), min(5.0, seconds / 3000)),

@@ -2,7 +2,7 @@
 
 It runs as fast as the log answers, so it tunes itself: groups are small when there is little to do
 and large under load. Two loops overlap: while the outputs of one cycle are published, the next one
-is journalled, on connections of their own. Under load both are one append.
+is journalled, on connections of their own. Where appends are slow, both are one under load.
 """
 
 import asyncio
@@ -60,6 +60,8 @@ class Committer:
         """Journalled, not yet published."""
         self._shipments: asyncio.Queue[Shipment] = asyncio.Queue()
         self._is_publishing = False
+        self._append_seconds = 0.0
+        """How long the last append of groups took."""
         self._taken = asyncio.Event()
         """Set whenever the publisher has taken what had queued up."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,7 +124,7 @@ class Committer:
         4. hand over what its receiver can take from memory, and give the rest to the publisher
            (waits while it is too far behind), or append it together with the next groups.
         """
-        ride = _NO_RIDE
+        ride, now = _NO_RIDE, asyncio.get_running_loop().time
         while True:
             ready = await self._ready(at_once=ride is not _NO_RIDE)
             if not ready:
@@ -134,7 +136,9 @@ class Committer:
             groups = [journal.cut() for journal in ready]
             self._cycles_under_way += 1
             batches = [group.batch for group in groups]
+            began = now()
             offsets = await self._log.append([*batches, *ride.batches], Lane.JOURNAL)
+            self._append_seconds = now() - began
             self._handover.acknowledged(ride.batches, offsets)
             self._all_done(ride.shipments)
             shipments = self._handover.split(self._journalled(groups))
@@ -171,14 +175,15 @@ class Committer:
     def _ride_of(self, shipments: Sequence[Shipment]) -> _Ride:
         """Return the outputs that may wait for the next groups, or ``_NO_RIDE``: publish them now.
 
-        Under load that makes fewer requests, and fuller groups. A few outputs don't wait: their
-        acknowledgement would keep the groups from going on. Nor do outputs wait when others are
-        being published (they would overtake those), when no group will be cut now, or when they
-        need more than one append.
+        Where appends are slow, that makes fewer of them, and fuller groups. A few outputs don't
+        wait: their acknowledgement would keep the groups from going on. Nor do outputs wait when
+        others are being published (they would overtake those), when no group will be cut now, or
+        when they need more than one append.
         """
         count = sum(len(indexes) for shipment in shipments for _, indexes in shipment.outputs)
         if (
-            count < self._limits.riding_outputs
+            self._append_seconds < self._limits.riding_seconds
+            or count < self._limits.riding_outputs
             or self._is_publishing
             or not self._shipments.empty()
             or (not self._dirty and self._handover.all_taken)

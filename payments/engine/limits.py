@@ -44,7 +44,11 @@ class Limits:
     """Turns of the event loop that a cut waits for messages that were just handed over."""
 
     riding_outputs: int = 64
-    """So many outputs of a cycle are published together with the next groups, not by themselves."""
+    """So many outputs of a cycle may be published together with the next groups, not by themselves,
+    where appends are slow."""
+
+    riding_seconds: float = 0.01
+    """An append that takes so long is slow: a disk is waited for."""
 
     yield_every: int = 200
     """Records handled before the event loop gets a turn."""

@@ -114,7 +114,7 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
 
 async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_wait() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
     log.held = Lane.JOURNAL
     log.send(2)
     await until(lambda: log.waiting == 1, log)
@@ -139,7 +139,16 @@ async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_w
 
 async def test_a_few_outputs_are_published_at_once() -> None:
     log = SlowLog()
-    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=2))
+    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=2, riding_seconds=0))
+    log.send(10)
+    await until_counted(log, 10, worker)
+    await worker.stop()
+    assert not log.rode
+
+
+async def test_outputs_are_published_at_once_where_appends_are_fast() -> None:
+    log = SlowLog()
+    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=60))
     log.send(10)
     await until_counted(log, 10, worker)
     await worker.stop()
@@ -148,7 +157,7 @@ async def test_a_few_outputs_are_published_at_once() -> None:
 
 async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
     log.held = Lane.PUBLISH
     log.send(1)
     await until(lambda: log.waiting == 1, log)
@@ -166,7 +175,7 @@ async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None
 
 async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_them() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1))
+    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
     other = worker.engine.owned.of("count")[ELSEWHERE.partition]
     log.held = Lane.JOURNAL
     log.send(1)
@@ -188,7 +197,7 @@ async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_th
 async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int) -> None:
     for appends in range(1, 12):
         log = SlowLog()
-        worker, _ = await started(log, replace(ONE_EACH, riding_outputs=riding))
+        worker, _ = await started(log, replace(ONE_EACH, riding_outputs=riding, riding_seconds=0))
         log.held = Lane.JOURNAL
         log.send(8)
         for _ in range(appends):
