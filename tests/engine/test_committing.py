@@ -137,18 +137,15 @@ async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_w
     ]
 
 
-async def test_a_few_outputs_are_published_at_once() -> None:
+@pytest.mark.parametrize(
+    ("outputs", "seconds"), [(2, 0), (1, 60)], ids=["few outputs", "fast appends"]
+)
+async def test_outputs_are_published_at_once_where_nothing_is_gained_by_waiting(
+    outputs: int, seconds: float
+) -> None:
     log = SlowLog()
-    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=2, riding_seconds=0))
-    log.send(10)
-    await until_counted(log, 10, worker)
-    await worker.stop()
-    assert not log.rode
-
-
-async def test_outputs_are_published_at_once_where_appends_are_fast() -> None:
-    log = SlowLog()
-    worker, _ = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=60))
+    limits = replace(ONE_EACH, riding_outputs=outputs, riding_seconds=seconds)
+    worker, _ = await started(log, limits)
     log.send(10)
     await until_counted(log, 10, worker)
     await worker.stop()
