@@ -1,22 +1,19 @@
 """The ledger: how a transfer changes an account, and the double entries that record it.
 
 An entry's amount goes to the account and its opposite to a counter-account, so that every entry is
-balanced by itself. Amounts and balances are in minor units. Dataclasses here are values: nothing
-changes one after it was made (they are not frozen, because that doubles the cost of making one).
+balanced by itself. Amounts and balances are in minor units.
 """
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from payments.domain.results import Reason
+from payments.domain.results import Reason, Value
 
 MAX_BALANCE = 10**18
 Kind = Literal["make", "deposit", "rollback", "opening"]
 Counter = Literal["world", "sales"]
 
 
-@dataclass(slots=True)
-class Transfer:
+class Transfer(Value, frozen=True):
     """Money to move to an account (from it when negative); ``decide`` knows no payment id."""
 
     kind: Kind
@@ -27,16 +24,14 @@ class Transfer:
     payment: str | None = None
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(Value, frozen=True):
     """How a transfer ended: the message back to its payment."""
 
     ok: bool
     reason: Reason | None = None
 
 
-@dataclass(slots=True)
-class Account:
+class Account(Value, frozen=True):
     """The row of an account; ``sequence`` is the number of its last entry."""
 
     balance: int
@@ -44,8 +39,7 @@ class Account:
     currency: str
 
 
-@dataclass(slots=True)
-class CounterAccount:
+class CounterAccount(Value, frozen=True):
     """The row of a counter-account, such as ``sales/3``: a balance for each currency."""
 
     balances: dict[str, int]
@@ -58,14 +52,14 @@ class Opening(NamedTuple):
     currency: str
 
 
-class Entry(NamedTuple):
+class Entry(Value, frozen=True):
     """One line of the ledger: a transfer and the account after it."""
 
     transfer: Transfer
     account: Account
 
 
-class Posting(NamedTuple):
+class Posting(Value, frozen=True):
     """An accepted transfer: the new row and its entries, two when it opened the account."""
 
     account: Account

@@ -15,13 +15,14 @@ make or deposit that finds a request stored repeats an outcome, and so does a ca
 the state as it was: their answers say ``replayed``.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from payments.domain.account import Counter, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
-from payments.domain.results import Answer, Outcome, Reason, Request
+from payments.domain.results import Answer, Outcome, Reason, Request, Value
 
 State = StrEnum("State", "PENDING CANCELLING REVERSING COMPLETED DECLINED CANCELLED")
 Event = StrEnum("Event", "MAKE_OR_DEPOSIT CANCEL GET SETTLED_OK SETTLED_DECLINED WINDOW_CLOSES")
@@ -76,9 +77,8 @@ _EVENTS = {"make": MAKE, "deposit": MAKE, "cancel": CANCEL, "get": GET}
 Waiter = tuple[str, str, bool]  # A command's id, its type, and whether its answer is a replay.
 
 
-@dataclass(slots=True)
-class Payment:
-    """The row of a payment: a value, like those in ``account``."""
+class Payment(Value, frozen=True, omit_defaults=True):
+    """The row of a payment."""
 
     state: State
     time_ms: int  # When the state last changed, by the broker's clock.
@@ -94,7 +94,7 @@ class Policy(NamedTuple):
     max_waiters: int = 100
 
 
-class Received(NamedTuple):
+class Received(Value, frozen=True):
     """A command with its id: its own, or the position of its record."""
 
     command: Command
@@ -105,7 +105,7 @@ class WindowCloses:
     """The message that a payment's window has closed."""
 
 
-class Decision(NamedTuple):
+class Decision(Value, frozen=True):
     """The row after a message (the same object if it is unchanged) and what to send."""
 
     payment: Payment | None
@@ -143,7 +143,7 @@ def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: P
 def _on_command(
     payment: Payment | None, received: Received, rule: Rule, time_ms: int, policy: Policy
 ) -> Decision:
-    (command, own), outcome = received, rule.outcome
+    command, own, outcome = received.command, received.id, rule.outcome
     state = None if payment is None else payment.state
     stored, waiters = (None, ()) if payment is None else (payment.request, payment.waiters)
     request, replayed, fault = stored, rule.to is state and isinstance(command, Cancel), None
@@ -184,7 +184,7 @@ def _on_settled(
         answer = Answer(own, type_, outcome, reason, None, replayed, state, request)
         if outcome is Outcome.COMPLETED and type_ == "cancel":
             text = "the money can't be moved back"
-            answer = answer._replace(outcome=Outcome.REJECTED, reason=settled.reason, message=text)
+            answer = replace(answer, outcome=Outcome.REJECTED, reason=settled.reason, message=text)
         answers.append(answer)
     return Decision(after, tuple(answers))
 
@@ -200,7 +200,7 @@ def _transfer(request: Request | None, direction: str | None) -> Transfer | None
 
 
 def _difference(stored: Request, request: Request) -> tuple[Reason, str] | None:
-    for name in Request.__dataclass_fields__:
+    for name in Request.__struct_fields__:
         before, now = getattr(stored, name), getattr(request, name)
         if before != now:
             return Reason(f"different_{name}"), f"the payment's {name} is {before}, not {now}"

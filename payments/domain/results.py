@@ -1,8 +1,9 @@
 """What a command is answered with: outcomes, the closed list of reasons, the result record."""
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED")
 
@@ -50,8 +51,11 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"  # A defect: the domain raised an exception.
 
 
-@dataclass(slots=True)
-class Request:
+class Value(Struct, frozen=True, gc=False):
+    """What the domain computes with: never changed, compared by fields, never in a circle."""
+
+
+class Request(Value, frozen=True):
     """What a make or deposit asks for; two are compared field by field in this order."""
 
     type: Literal["make", "deposit"]
@@ -60,7 +64,7 @@ class Request:
     currency: str
 
 
-class Answer(NamedTuple):
+class Answer(Value, frozen=True):
     """The answer to one command; ``state`` is the payment's after it (a ``payment.State``)."""
 
     command: str | None

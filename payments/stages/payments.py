@@ -129,7 +129,7 @@ class PaymentsLogic:
         journal: Journal,
     ) -> None:
         """Turn a decision into rows and outputs."""
-        after, answers, transfer = decision
+        after, answers, transfer = decision.payment, decision.answers, decision.transfer
         if after is None:
             if before is not None:
                 journal.delete(key)

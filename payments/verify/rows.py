@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pydantic import ValidationError
+from msgspec import DecodeError
 
 from payments.domain.payment import Payment, State
 from payments.engine.log import Record
@@ -41,7 +41,7 @@ class Rows:
             return
         try:
             payment: Payment = decode_payment(record.value)
-        except ValidationError as error:
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._malformed(record, error)
             return
         state = _STATES.get(payment.state)
@@ -62,12 +62,11 @@ class Rows:
             else:
                 account = None if value is None else decode_account(value)
                 accounts.row(name, record.offset, account)
-        except ValidationError as error:
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._malformed(record, error)
 
-    def _malformed(self, record: Record, error: ValidationError) -> None:
-        message = f"not a row: {error.errors(include_url=False, include_input=False)[0]['msg']}"
-        self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+    def _malformed(self, record: Record, error: Exception) -> None:
+        self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), f"not a row: {error}")
 
 
 def _terms(payment: Payment) -> int:

@@ -1,10 +1,9 @@
 """Rows and the messages between the stages: each survives its codec, and can be read by people."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payments.domain.account import Account, CounterAccount, Kind, Settled, Transfer
 from payments.domain.payment import Payment, State

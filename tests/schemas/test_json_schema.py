@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from payments.domain.commands import NAME_SCHEMA, is_name
+from payments.domain.commands import is_name
 from payments.domain.results import Reason
-from payments.schemas.json_schema import DIALECT, SCHEMAS, standalone
+from payments.schemas.json_schema import DIALECT, NAME_SCHEMA, SCHEMAS, standalone
 from payments.testing import PaymentsTestbed
 from tests.records.test_malformed import BAD
 

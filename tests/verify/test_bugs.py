@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from payments.domain.account import Account, CounterAccount, Entry, Posting, post
 from payments.domain.payment import Decision, Payment, State, decide
@@ -17,11 +18,11 @@ from .recording import CANCEL, MAKE, Recording, settled
 
 
 def answers_twice(decision: Decision) -> Decision:
-    return decision._replace(answers=decision.answers * 2)
+    return replace(decision, answers=decision.answers * 2)
 
 
 def answers_nothing(decision: Decision) -> Decision:
-    return decision._replace(answers=())
+    return replace(decision, answers=())
 
 
 def moves_more(decision: Decision) -> Decision:
@@ -31,7 +32,7 @@ def moves_more(decision: Decision) -> Decision:
     more = type(transfer)(
         transfer.kind, transfer.account, 2 * transfer.amount, transfer.currency, transfer.counter
     )
-    return decision._replace(transfer=more)
+    return replace(decision, transfer=more)
 
 
 def cancels_without_moving_back(decision: Decision) -> Decision:
@@ -49,12 +50,12 @@ def cancels_without_moving_back(decision: Decision) -> Decision:
 def forgets_what_is_completed(decision: Decision) -> Decision:
     """Let a second make move the money again."""
     done = decision.payment is not None and decision.payment.state is State.COMPLETED
-    return decision._replace(payment=None) if done else decision
+    return replace(decision, payment=None) if done else decision
 
 
 def stores_nothing_of_a_cancel(decision: Decision) -> Decision:
     gone = decision.payment is not None and decision.payment.state is State.CANCELLED
-    return decision._replace(payment=None) if gone else decision
+    return replace(decision, payment=None) if gone else decision
 
 
 async def record() -> Recording:
@@ -99,14 +100,18 @@ async def test_a_wrong_decision_is_found(
     assert kind in {found for found, _ in (await record()).found()}
 
 
+def with_account(posting: Posting, **changes: int) -> Posting:
+    account = replace(posting.account, **changes)
+    last = replace(posting.entries[-1], account=account)
+    return Posting(account, (*posting.entries[:-1], last))
+
+
 def one_number_too_far(posting: Posting) -> Posting:
-    posting.account.sequence += 1
-    return posting
+    return with_account(posting, sequence=posting.account.sequence + 1)
 
 
 def a_unit_too_much(posting: Posting) -> Posting:
-    posting.account.balance += 1
-    return posting
+    return with_account(posting, balance=posting.account.balance + 1)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +119,8 @@ def a_unit_too_much(posting: Posting) -> Posting:
     [
         (one_number_too_far, Kind.SEQUENCE_GAP),
         (a_unit_too_much, Kind.WRONG_BALANCE),
-        (lambda posting: posting._replace(entries=posting.entries[:-1]), Kind.MISSING_ENTRY),
-        (lambda posting: posting._replace(entries=posting.entries * 2), Kind.SEQUENCE_REPEATED),
+        (lambda posting: replace(posting, entries=posting.entries[:-1]), Kind.MISSING_ENTRY),
+        (lambda posting: replace(posting, entries=posting.entries * 2), Kind.SEQUENCE_REPEATED),
     ],
 )
 async def test_a_wrong_posting_is_found(
