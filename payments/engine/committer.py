@@ -170,6 +170,9 @@ class Committer:
         for group in groups:
             for callback in group.callbacks:
                 callback()
+            # They know the cycles whose messages this group took, whose groups knew earlier ones:
+            # under load that is a chain without an end.
+            group.callbacks.clear()
         return cycle
 
     def _ride_of(self, shipments: Sequence[Shipment]) -> _Ride:

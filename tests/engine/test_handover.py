@@ -1,13 +1,14 @@
 """Messages between stages of one worker: which way they take, in order, and each taken once."""
 
 import asyncio
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from payments.engine import receiving
-from payments.engine.handover import Handed
+from payments.engine.handover import Cycle, Handed
 from payments.engine.journal import Journal
 from payments.engine.limits import Limits
 from payments.engine.log import Batch, Lane, TopicPartition
@@ -15,6 +16,7 @@ from payments.engine.partitioner import partition_of
 from payments.engine.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
+from .wordcount import word_count
 
 WORD = b"w0"
 RIGHT = partition_of(WORD, PARTITIONS)
@@ -49,6 +51,31 @@ async def counts_exactly(log: CrashingLog, worker: Worker, total: int) -> None:
     await until_counted(log, total, worker)
     assert worker.failure is None
     assert counted(log) == {WORD: list(range(1, total + 1))}
+
+
+class CyclesCounted(CrashingLog):
+    """A log that counts, at some of the appends, how many cycles are in memory."""
+
+    def __init__(self) -> None:
+        self.stage = word_count()
+        super().__init__(self.stage)
+        self.cycles: list[int] = []
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append, and count."""
+        if self.appends % 20 == 0:
+            self.cycles.append(sum(type(found) is Cycle for found in gc.get_objects()))
+        return await super().append(batches, lane)
+
+
+async def test_what_is_published_is_forgotten_while_the_load_goes_on() -> None:
+    log = CyclesCounted()
+    worker = await Worker(log, log.stage, replace(LIMITS, group_bytes=1)).start()
+    send(log, 300)
+    await counts_exactly(log, worker, 300)
+    await worker.stop()
+    assert len(log.cycles) > 10
+    assert max(log.cycles) < 20, "a group that takes a message keeps the sender's until it is cut"
 
 
 async def test_messages_to_a_partition_of_the_same_worker_never_see_the_log() -> None:

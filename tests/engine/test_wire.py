@@ -1,5 +1,6 @@
 """Requests laid out by hand have the bytes of aiokafka's schemas, and read what those write."""
 
+import gc
 from io import BytesIO
 
 import pytest
@@ -54,6 +55,22 @@ def test_the_answer_to_fetch_is_read() -> None:
         0,
         [FetchedBytes("a", 0, 0, [(5, 3)], b"batches"), FetchedBytes("a", 1, 1, [], b"")],
     )
+
+
+def test_a_request_is_freed_as_soon_as_it_was_answered() -> None:
+    def send() -> None:
+        for _ in range(100):
+            request = Produce({"a": [(0, b"batch")]}, 1000)
+            request.build_request_header(1, "client")
+            assert request.RESPONSE_TYPE is request
+
+    gc.collect()
+    gc.disable()
+    try:
+        send()
+        assert gc.collect() < 10, "requests in circles keep their batches"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("versions", [{}, {0: (0, 6)}, {0: (8, 12)}])

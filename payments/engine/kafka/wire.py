@@ -62,7 +62,12 @@ class _Request:
     def __init__(self, parts: list[bytes]) -> None:
         self._parts = parts
         """The first one is for the header. They are joined once: a request may have megabytes."""
-        self.RESPONSE_TYPE = self  # The connection calls its ``decode``.
+
+    @property
+    def RESPONSE_TYPE(self) -> "_Request":  # noqa: N802 - aiokafka's name
+        """What the connection calls ``decode`` of."""
+        # An attribute would make a circle, and keep megabytes until the next garbage collection.
+        return self
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
         """Check that the broker knows this version."""
