@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from payments.client import PaymentsClient
+from payments.garbage import collect_rarely
 from payments.gateway.app import Gateway
 from payments.gateway.connections import Connection, Limits, limited
 from payments.gateway.service import Service
@@ -134,6 +135,7 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
     shown = f"[{host}]" if ":" in host else host
 
     def say(_: Server) -> None:
+        collect_rarely()
         logger.info("gateway ready on http://%s:%d", shown, port)
 
     async def main() -> None:

@@ -1,7 +1,6 @@
 """``payments verify``: audits what is on the brokers, and says so on the terminal or as JSON."""
 
 import asyncio
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import click
 
 from payments.cli.options import JSON
 from payments.cli.output import show_json
+from payments.garbage import collect_rarely
 from payments.user_errors import load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 EXIT_VIOLATED = 1
 EXIT_NOT_VERIFIED = 2
-GARBAGE_THRESHOLD = 200_000
 
 
 @click.command()
@@ -70,8 +69,7 @@ async def _audit(settings: "Settings") -> "Report":
     from payments.verify.auditor import Auditor
     from payments.verify.reading import audit
 
-    # Each fetch makes thousands of tuples and no cycle: looking for some costs a third of the time.
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    collect_rarely()
     auditor = Auditor(settings)
     topics = [topic for phase in auditor.topics.phases for topic in phase]
     async with cluster(settings) as connected:

@@ -1,7 +1,6 @@
 """A Faust app that runs stages on the engine."""
 
 import asyncio
-import gc
 import logging
 import os
 import uuid
@@ -21,6 +20,7 @@ from payments.engine.limits import Limits
 from payments.engine.log import Log, TopicPartition
 from payments.engine.reading import Delivery
 from payments.engine.stage import Stage
+from payments.garbage import collect_rarely
 
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
 from .tables import JournalTable, JournalTableManager
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from faust.transport.conductor import Conductor
 
 logger = logging.getLogger(__name__)
-
-_GARBAGE_THRESHOLDS = (100_000, 20, 100)
-"""Payments under way are many objects, and none of them is in a cycle: with Python's own thresholds
-(700, 10, 10) the collector looks through them again and again, and frees nothing."""
 
 _OFFSET_COMMIT_SECONDS = 5.0
 _LAST_COMMIT_SECONDS = 2.0
@@ -180,10 +176,7 @@ class EngineApp(faust.App):
         report = await self.engine.assign({TopicPartition(*tp) for tp in assigned})
         if report is not None:
             logger.info("%s", report)
-            # What is there now stays: the collector need not look through it again and again.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*_GARBAGE_THRESHOLDS)
+            collect_rarely()
 
     async def _drain_before_rebalance(self, _app: Any, revoked: set[TP], **_: Any) -> None:  # noqa: ANN401, ARG002 - Faust's signal
         await self._drain()
