@@ -47,7 +47,7 @@ class Limits:
     """So many outputs of a cycle may be published together with the next groups, not by themselves,
     where appends are slow."""
 
-    riding_seconds: float = 0.01
+    riding_seconds: float = 0.005
     """An append that takes so long is slow: a disk is waited for."""
 
     yield_every: int = 200

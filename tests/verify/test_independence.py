@@ -26,6 +26,7 @@ SHARED = (
     "payments.engine.log",
     "payments.engine.outputs",
     "payments.engine.partitioner",
+    "payments.garbage",
     "payments.records",
     "payments.settings",
     "payments.topics",
