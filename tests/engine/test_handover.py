@@ -75,7 +75,7 @@ async def test_what_is_published_is_forgotten_while_the_load_goes_on() -> None:
     await counts_exactly(log, worker, 300)
     await worker.stop()
     assert len(log.cycles) > 10
-    assert max(log.cycles) < log.cycles[0] + 20, "a group that takes a message keeps the sender's until it is cut"
+    assert max(log.cycles) < log.cycles[0] + 20, "each group keeps the cycle whose message it took"
 
 
 async def test_messages_to_a_partition_of_the_same_worker_never_see_the_log() -> None:
