@@ -26,6 +26,7 @@ from payments.domain.commands import (
     Make,
     is_name,
 )
+from payments.domain.currencies import CURRENCIES
 from payments.domain.results import Reason
 
 MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
@@ -64,8 +65,8 @@ _DECODER = json.JSONDecoder(
 )
 _FIELDS = frozenset({"type", *RULES})
 _account_fault = lru_cache(maxsize=8192)(RULES["account"])
-"""Accounts come again and again."""
-_currency_fault = lru_cache(maxsize=256)(RULES["currency"])
+"""Accounts come again and again; those that are too long are not even kept to be found wrong."""
+
 _TYPES: dict[str, type[Make | Deposit | Cancel | Get]] = {
     "make": Make,
     "deposit": Deposit,
@@ -81,26 +82,9 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
         raise Malformed(reason, "the record has no value: the value is the command")
     if len(value) > MAX_VALUE_BYTES:
         raise Malformed(Reason.TOO_LARGE, f"{len(value)} bytes, allowed are {MAX_VALUE_BYTES}")
-    try:
-        command = _decode(value)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        return _parse_slowly(value, default_currency)
-    own, quotes = command.id, 4
-    if own is not None:
-        quotes += 4
-        if not is_name(own):
-            return _parse_slowly(value, default_currency)
-    if isinstance(command, (Make, Deposit)):
-        currency = command.currency
-        quotes += 10 if currency else 6
-        if _account_fault(command.account) is not None or _currency_fault(currency or None):
-            return _parse_slowly(value, default_currency)
-        if not currency:
-            command = type(command)(command.account, command.amount, default_currency, own)
-    # A member has a quoted name and, unless it is the amount or null, a quoted value: if there are
-    # more quotes, one is null or a field may have been given twice.
-    if value.count(b'"') != quotes:
-        return _parse_slowly(value, default_currency)
+    command = _parse_quickly(value, default_currency)
+    if command is None:
+        return command_of(decode_members(value), default_currency=default_currency)
     return command
 
 
@@ -153,8 +137,29 @@ def command_of(members: Members, *, default_currency: str) -> Command:
     return Cancel(own) if type_ == "cancel" else Get(own)
 
 
-def _parse_slowly(value: bytes, default_currency: str) -> Command:
-    return command_of(decode_members(value), default_currency=default_currency)
+def _parse_quickly(value: bytes, default_currency: str) -> Command | None:
+    """Return the command if it is one, and written as usual; None if it needs a closer look."""
+    try:
+        command = _decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    own, quotes = command.id, 4
+    if own is not None:
+        quotes += 4
+        if not is_name(own):
+            return None
+    if isinstance(command, (Make, Deposit)):
+        account, currency = command.account, command.currency
+        quotes += 10 if currency else 6
+        if len(account) > MAX_NAME_CHARACTERS or _account_fault(account) is not None:
+            return None
+        if not currency:
+            command = type(command)(account, command.amount, default_currency, own)
+        elif currency not in CURRENCIES:
+            return None
+    # A member has a quoted name and, unless it is the amount or null, a quoted value: if there are
+    # more quotes, one is null or a field may have been given twice.
+    return command if value.count(b'"') == quotes else None
 
 
 def _stray(members: Members) -> Malformed:

@@ -4,6 +4,7 @@ import pytest
 
 from payments.domain.commands import NAME_RULE, Command
 from payments.domain.results import Reason
+from payments.records import commands
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 
 MAKE = b'{"type":"make","account":"abc","amount":100}'
@@ -206,3 +207,11 @@ def test_a_malformed_key_is_refused(key: bytes | None, reason: Reason) -> None:
     assert (caught.value.command, caught.value.type) == (None, None)
     assert len(caught.value.message) < 250
     assert caught.value.message.isprintable()
+
+
+def test_accounts_that_are_too_long_are_not_kept_in_memory() -> None:
+    kept = commands._account_fault.cache_info().currsize
+    for number in range(10):
+        with pytest.raises(Malformed):
+            parse(account_with(f'"{number}{"a" * 60_000}"'))
+    assert commands._account_fault.cache_info().currsize == kept
