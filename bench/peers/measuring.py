@@ -20,10 +20,10 @@ def measure_part(system: System, plan: Plan, part: Part) -> None:
         tempfile.TemporaryDirectory(prefix="run-", dir=PEERS) as folder,
         system.start(Path(folder)) as target,
     ):
-        part.missing_in_warm_up = warm_up(
-            system, target, plan.warm_up_seconds, max(plan.concurrency)
-        )
-        for workload, concurrency in plan.loads(system):
+        loads = plan.loads(system)
+        most = max((concurrency for _, concurrency in loads), default=1)
+        part.missing_in_warm_up = warm_up(system, target, plan.warm_up_seconds, most)
+        for workload, concurrency in loads:
             load = run_load(system, target, workload, plan.seconds, concurrency)
             target.must_run()
             part.loads.append(load)

@@ -28,7 +28,8 @@ class Plan:
     def loads(self, system: System) -> list[tuple[str, int]]:
         """Return workload and concurrency of each load of a system."""
         workloads = self.workloads if system.transport == HTTP else [UNIQUE]
-        return [(workload, each) for workload in workloads for each in self.concurrency]
+        concurrency = [each for each in self.concurrency if each <= system.most_at_once]
+        return [(workload, each) for workload in workloads for each in concurrency]
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,3 +115,6 @@ class System:
     durability: str
     start: Callable[[Path], AbstractContextManager[Target]]
     """Starts it in an empty folder; it ends, and its data with it, with the block."""
+
+    most_at_once: int = 1_000_000
+    """It is not asked for more at once."""

@@ -289,6 +289,12 @@ def test_a_part_that_is_there_is_not_measured_again_unless_the_plan_differs(tmp_
     assert read_parts(tmp_path) == [part_of("payments-8", 1, 100)]
 
 
+def test_a_system_is_not_asked_for_more_at_once_than_it_stands() -> None:
+    (system,) = chosen(parse_options(["--systems", "restate-1"]))
+    loads = Plan(["unique", "hot"], [1, 256, 1000], 1.0, 1.0).loads(system)
+    assert loads == [("unique", 1), ("unique", 256), ("hot", 1), ("hot", 256)]
+
+
 def test_a_peer_is_installed_once_from_the_same_sources(tmp_path: Path) -> None:
     source = tmp_path / "lock"
     source.write_text("1")
