@@ -27,12 +27,13 @@ class Line:
 
 def lines(measured: ScaleFigures) -> list[Line]:
     """Return the table for a measurement whose CPU is known; raises ``ValueError`` else."""
-    if measured.worker_us is None or measured.broker_us is None:
+    busy = measured.busy
+    if busy.worker_us is None or busy.broker_us is None:
         message = "the CPU of worker and broker is not known here"
         raise ValueError(message)
-    per_core = 1e6 / measured.worker_us
-    broker_us, bytes_each = measured.broker_us, measured.bytes_each
-    claim_each = measured.again.total_seconds / measured.partitions
+    per_core = 1e6 / busy.worker_us
+    broker_us, bytes_each = busy.broker_us, busy.bytes_each
+    claim_each = measured.again.claim_seconds / measured.partitions
     entry, idle_each = measured.checkpoints.source_entry_bytes, measured.idle.total
 
     def line(what: str, unit: str, value: Callable[[int], float], basis: str) -> Line:
@@ -41,7 +42,7 @@ def lines(measured: ScaleFigures) -> list[Line]:
     return [
         line(
             "payments", "1/s", lambda n: n * per_core,
-            f"measured: {measured.worker_us:,.0f} µs of a worker's CPU per payment; assumed: a "
+            f"measured: {busy.worker_us:,.0f} µs of a worker's CPU per payment; assumed: a "
             "worker has a core for itself and workers do not slow each other down",
         ),
         line(
@@ -69,8 +70,8 @@ def lines(measured: ScaleFigures) -> list[Line]:
             "computed from the line of records written, at that rate all day",
         ),
         line(
-            "produce requests", "1/s", lambda n: n * measured.busy.produce,
-            f"measured: {measured.busy.produce:,.0f}/s of one busy worker, {measured.partitions} "
+            "produce requests", "1/s", lambda n: n * busy.requests.produce,
+            f"measured: {busy.requests.produce:,.0f}/s of one busy worker, {measured.partitions} "
             "partitions; one broker; assumed: a worker talks to one broker at a time",
         ),
         line(
@@ -84,8 +85,8 @@ def lines(measured: ScaleFigures) -> list[Line]:
             f"{SOURCES_TOLD_WITHIN} of all senders, and those of its own group's messages",
         ),
         line(
-            "takeover of all partitions by one worker", "s",
+            "takeover of all partitions by one worker, without restore", "s",
             lambda n: n * PARTITIONS_PER_CORE * claim_each,
-            f"measured: {1e3 * claim_each:,.1f} ms for each partition; few rows are stored",
+            f"measured: {1e3 * claim_each:,.1f} ms for each partition",
         ),
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bench.broker import MeasuredBroker, own_broker
@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.figures import Run
 from bench.installation import installation
 from bench.load import COMPLETED
-from bench.measuring import WARM_UP_SECONDS, System, run_load, say
+from bench.measuring import System, run_load, say
 from bench.restore import SLOWEST_RATE, store_payments
 from bench.scale.measuring import Effort
 from bench.worker import READY_LIMIT_SECONDS, running_worker
@@ -25,21 +25,23 @@ class Variant:
     stored: int = 0
     """Completed payments that its worker restores before the load."""
 
+    workers: int = 1
+
     @property
     def name(self) -> str:
         """What tells it from the other one."""
-        return f"{self.partitions} partitions, {self.stored:,} stored"
+        return f"{self.partitions} partitions, {self.stored:,} stored, {self.workers} workers"
 
 
 @dataclass(slots=True)
 class Comparison:
-    """One worker each, under the same load, one after the other."""
+    """Both under the same load, one after the other."""
 
     what: str
     base: Variant
     other: Variant
-    target: float
-    """Least ratio of the other's rate to the base's."""
+    target: float | None = None
+    """Least ratio of the other's rate to the base's, where there is one."""
 
     pairs: list[tuple[Run, Run]] = field(default_factory=list)
     """Runs of base and other that followed one another."""
@@ -56,6 +58,7 @@ def comparisons(stored: int) -> list[Comparison]:
     return [
         Comparison(f"{stored:,} stored payments against none", few, Variant(8, stored), 0.95),
         Comparison("64 partitions against 8", few, Variant(64), 0.6),
+        Comparison("two workers on the same cores against one", few, Variant(8, workers=2)),
     ]
 
 
@@ -67,8 +70,9 @@ def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
         _running(broker, comparison.base, effort) as base,
         _running(broker, comparison.other, effort) as other,
     ):
+        # The first pair warms both up: a first append to a partition makes files.
         for repeat in range(repeats + 1):
-            pair = _load_each(broker, [base, other], effort, warm_up=not repeat)
+            pair = _load_each(broker, [base, other], effort)
             if repeat:
                 comparison.pairs.append(pair)
                 rates = " and ".join(f"{run.load.rate:,.0f}/s" for run in pair)
@@ -77,27 +81,36 @@ def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
 
 @contextmanager
 def _running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterator[System]:
-    log = effort.folder / f"{variant.partitions}-{variant.stored}.log"
-    with installation(broker.bootstrap, partitions=variant.partitions, flush=False) as settings:
+    limit = READY_LIMIT_SECONDS + variant.stored / SLOWEST_RATE
+    with (
+        installation(broker.bootstrap, partitions=variant.partitions, flush=False) as settings,
+        ExitStack() as stack,
+    ):
         if variant.stored:
             asyncio.run(store_payments(settings, variant.stored))
-        with running_worker(settings, log) as worker:
-            worker.wait_until_ready(READY_LIMIT_SECONDS + variant.stored / SLOWEST_RATE)
-            yield System(
-                variant.name,
-                settings.topic("payments.commands"),
-                settings.topic("payments.results"),
-                COMPLETED.decode(),
-                worker.pid,
-            )
+        workers = []
+        for number in range(variant.workers):
+            log = effort.folder / f"{settings.app_id}-{number}.log"
+            worker = stack.enter_context(running_worker(settings, log))
+            worker.wait_until_ready(limit)
+            workers.append(worker)
+        yield System(
+            variant.name,
+            settings.topic("payments.commands"),
+            settings.topic("payments.results"),
+            COMPLETED.decode(),
+            workers[0].pid,
+        )
+        for worker in workers:
             worker.must_run()
 
 
 def _load_each(
-    broker: MeasuredBroker, systems: Sequence[System], effort: Effort, *, warm_up: bool
+    broker: MeasuredBroker, systems: Sequence[System], effort: Effort
 ) -> tuple[Run, Run]:
-    seconds = WARM_UP_SECONDS if warm_up else effort.seconds
-    base, other = [run_load(broker, system, seconds, effort.concurrency) for system in systems]
+    base, other = [
+        run_load(broker, system, effort.seconds, effort.concurrency) for system in systems
+    ]
     for system, run in zip(systems, (base, other), strict=True):
         if run.load.missing or run.load.not_completed:
             found = f"{run.load.missing} missing, {run.load.not_completed} not completed"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from payments.engine.limits import SOURCES_TOLD_WITHIN
 
@@ -37,6 +38,11 @@ class Takeover:
         """All steps together."""
         return sum(self.seconds.values())
 
+    @property
+    def claim_seconds(self) -> float:
+        """All steps but reading the journals, which depends on what is stored."""
+        return self.total_seconds - self.seconds.get("restore", 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
@@ -50,8 +56,44 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """One worker under a closed loop; CPU in microseconds per payment, None where not known."""
+
+    rate: float
+    p50_ms: float
+    worker_us: float | None
+    broker_us: float | None
+    requests: Requests
+    """Of the worker, in a second."""
+
+    requests_each: float
+    """Of the worker, for one payment."""
+
+    bytes_each: float
+    """Written to the broker's disk for one payment, by all topics."""
+
+
+class Shares(NamedTuple):
+    """What CPU goes into, in microseconds."""
+
+    payment_us: float
+    request_us: float
+
+
+def shares(one: float | None, other: float | None, requests: tuple[float, float]) -> Shares | None:
+    """Split the CPU per payment of two loads that need different numbers of requests for one.
+
+    In both it is ``payment + request * requests``. None where that has no answer.
+    """
+    if one is None or other is None or requests[0] == requests[1]:
+        return None
+    request_us = (one - other) / (requests[0] - requests[1])
+    return Shares(one - request_us * requests[0], request_us)
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleFigures:
-    """One row of the table."""
+    """One column of the table."""
 
     partitions: int
     create_seconds: float
@@ -63,21 +105,31 @@ class ScaleFigures:
 
     idle: Requests
     idle_percent: float | None
-    busy: Requests
-    rate: float
-    p50_ms: float
-    worker_us: float | None
-    broker_us: float | None
-    bytes_each: float
-    """Written to the broker's disk for one payment, by all topics."""
+    lone: Loaded
+    """One payment at a time."""
 
+    busy: Loaded
     checkpoints: Checkpoints
+
+    @property
+    def worker_shares(self) -> Shares | None:
+        """What the worker's CPU goes into."""
+        return shares(self.lone.worker_us, self.busy.worker_us, self._requests_each)
+
+    @property
+    def broker_shares(self) -> Shares | None:
+        """What the broker's CPU goes into; all of it is put down to the worker's requests."""
+        return shares(self.lone.broker_us, self.busy.broker_us, self._requests_each)
 
     @property
     def quiet_checkpoint_bytes(self) -> float:
         """A checkpoint of a group without messages, once every sender has been heard of."""
         rest = self.checkpoints.bytes - self._sources_bytes
         return rest + senders_told(self.partitions) * self.checkpoints.source_entry_bytes
+
+    @property
+    def _requests_each(self) -> tuple[float, float]:
+        return self.lone.requests_each, self.busy.requests_each
 
     @property
     def _sources_bytes(self) -> float:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.broker import MeasuredBroker, own_broker
 from bench.errors import BenchError
-from bench.figures import OURS, Run
+from bench.figures import OURS
 from bench.installation import installation
 from bench.load import COMPLETED
 from bench.measuring import System, run_load, say
@@ -19,7 +18,7 @@ from bench.process import cpu_seconds
 from bench.restore import read_takeover
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.counting import FETCH, PRODUCE, make_file, read_counts
-from bench.scale.figures import Requests, ScaleFigures, Takeover
+from bench.scale.figures import Loaded, Requests, ScaleFigures, Takeover
 from bench.worker import WorkerProcess
 from payments.settings import Settings
 
@@ -88,8 +87,9 @@ def _measure(
         time.sleep(seconds)
         idle = worker.requests(before, seconds)
         idle_percent = _percent(cpu, cpu_seconds(worker.pid), seconds)
-        busy = _load(broker, settings, worker, effort)
-    say(f"{settings.partitions} partitions: {busy.run.load.rate:,.0f}/s; taking over again")
+        lone = _load(broker, settings, worker, effort.seconds, 1)
+        busy = _load(broker, settings, worker, effort.seconds, effort.concurrency)
+    say(f"{settings.partitions} partitions: {busy.rate:,.0f}/s; taking over again")
     checkpoints = last_checkpoints(settings)
     with _worker(settings, folder, "again") as worker:
         again = worker.takeover()
@@ -100,27 +100,19 @@ def _measure(
         again=again,
         idle=idle,
         idle_percent=idle_percent,
-        busy=busy.requests,
-        rate=busy.run.load.rate,
-        p50_ms=busy.run.load.p50_ms,
-        worker_us=busy.run.worker_us,
-        broker_us=busy.run.broker_us,
-        bytes_each=busy.bytes_each,
+        lone=lone,
+        busy=busy,
         checkpoints=checkpoints,
     )
 
 
-class _Busy(NamedTuple):
-    """A load, what the worker asked of the broker for it, and what the broker wrote."""
-
-    run: Run
-    requests: Requests
-    bytes_each: float
-
-
 def _load(
-    broker: MeasuredBroker, settings: Settings, worker: CountedWorker, effort: Effort
-) -> _Busy:
+    broker: MeasuredBroker,
+    settings: Settings,
+    worker: CountedWorker,
+    seconds: float,
+    concurrency: int,
+) -> Loaded:
     ours = System(
         OURS,
         settings.topic("payments.commands"),
@@ -129,15 +121,25 @@ def _load(
         worker.pid,
     )
     # Long enough for each partition to have been written to: a first append makes files.
-    run_load(broker, ours, WARM_UP_SECONDS, effort.concurrency)
+    run_load(broker, ours, WARM_UP_SECONDS, concurrency)
     written, before, began = broker.written_bytes(), worker.counts(), time.monotonic()
-    run = run_load(broker, ours, effort.seconds, effort.concurrency)
+    run = run_load(broker, ours, seconds, concurrency)
     # The client's own start and stop belong to the time in which requests were counted.
-    requests = worker.requests(before, time.monotonic() - began)
+    took = time.monotonic() - began
+    requests = worker.requests(before, took)
     worker.must_run()
-    if run.load.missing or run.load.not_completed:
-        raise BenchError(f"{run.load.missing} missing, {run.load.not_completed} not completed")
-    return _Busy(run, requests, (broker.written_bytes() - written) / run.load.payments)
+    load = run.load
+    if load.missing or load.not_completed:
+        raise BenchError(f"{load.missing} missing, {load.not_completed} not completed")
+    return Loaded(
+        rate=load.rate,
+        p50_ms=load.p50_ms,
+        worker_us=run.worker_us,
+        broker_us=run.broker_us,
+        requests=requests,
+        requests_each=requests.total * took / load.payments,
+        bytes_each=(broker.written_bytes() - written) / load.payments,
+    )
 
 
 @contextmanager

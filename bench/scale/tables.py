@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from bench.figures import Run
 from bench.scale.arithmetic import CORES, Line
 from bench.scale.comparing import Comparison
-from bench.scale.figures import ScaleFigures, Takeover
+from bench.scale.figures import ScaleFigures, Shares, Takeover
 from bench.tables import markdown_table
 
 
@@ -21,14 +21,14 @@ def measured_table(rows: Sequence[ScaleFigures]) -> str:
 def comparisons_table(comparisons: Sequence[Comparison]) -> str:
     """Return one row for each comparison: rates, ratio, and what it should be."""
     return markdown_table(
-        ["one worker", "payments/s", "against", "ratio", "should be"],
+        ["compared", "payments/s", "against", "ratio", "should be"],
         [
             [
                 comparison.what,
                 _rate([other for _, other in comparison.pairs]),
                 _rate([base for base, _ in comparison.pairs]),
                 f"{comparison.ratio:.2f}",
-                f"at least {comparison.target:g}",
+                "-" if comparison.target is None else f"at least {comparison.target:g}",
             ]
             for comparison in comparisons
         ],
@@ -55,6 +55,10 @@ def _takeover(takeover: Takeover) -> str:
     return f"{takeover.total_seconds:.2f} ({parts})"
 
 
+def _shares(found: Shares | None) -> str:
+    return "-" if found is None else f"{found.payment_us:,.0f}, {found.request_us:,.0f}"
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # noqa: PLR2004 - three digits
 
@@ -74,15 +78,23 @@ _LINES: dict[str, Callable[[ScaleFigures], str]] = {
         f"{row.idle.produce:.1f}, {row.idle.fetch:.1f}, {row.idle.other:.1f}"
     ),
     "idle: share of a core, %": lambda row: _optional(row.idle_percent, ".1f"),
-    "busy: payments/s": lambda row: f"{row.rate:,.0f}",
-    "busy: p50, ms": lambda row: f"{row.p50_ms:.1f}",
-    "busy: requests/s": lambda row: f"{row.busy.total:.0f}",
+    "one at a time: payments/s": lambda row: f"{row.lone.rate:,.0f}",
+    "one at a time: requests for each": lambda row: f"{row.lone.requests_each:.1f}",
+    "one at a time: worker µs per payment": lambda row: _optional(row.lone.worker_us, ",.0f"),
+    "one at a time: broker µs per payment": lambda row: _optional(row.lone.broker_us, ",.0f"),
+    "busy: payments/s": lambda row: f"{row.busy.rate:,.0f}",
+    "busy: p50, ms": lambda row: f"{row.busy.p50_ms:.1f}",
+    "busy: requests/s": lambda row: f"{row.busy.requests.total:.0f}",
     "busy: produce, fetch, other": lambda row: (
-        f"{row.busy.produce:.0f}, {row.busy.fetch:.0f}, {row.busy.other:.0f}"
+        f"{row.busy.requests.produce:.0f}, {row.busy.requests.fetch:.0f}, "
+        f"{row.busy.requests.other:.0f}"
     ),
-    "busy: worker µs per payment": lambda row: _optional(row.worker_us, ",.0f"),
-    "busy: broker µs per payment": lambda row: _optional(row.broker_us, ",.0f"),
-    "bytes on the broker per payment": lambda row: f"{row.bytes_each:,.0f}",
+    "busy: requests for each": lambda row: f"{row.busy.requests_each:.3f}",
+    "busy: worker µs per payment": lambda row: _optional(row.busy.worker_us, ",.0f"),
+    "busy: broker µs per payment": lambda row: _optional(row.busy.broker_us, ",.0f"),
+    "worker µs: a payment itself, a request": lambda row: _shares(row.worker_shares),
+    "broker µs: a payment itself, a request": lambda row: _shares(row.broker_shares),
+    "bytes on the broker per payment": lambda row: f"{row.busy.bytes_each:,.0f}",
     "checkpoint, bytes": lambda row: f"{row.checkpoints.bytes:,.0f}",
     "senders in it": lambda row: f"{row.checkpoints.source_entries:,.1f}",
     "bytes for each": lambda row: f"{row.checkpoints.source_entry_bytes:,.1f}",

@@ -16,7 +16,7 @@ from bench.scale.arithmetic import CORES, lines
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.comparing import comparisons
 from bench.scale.counting import PRODUCE, make_file, read_counts
-from bench.scale.figures import Checkpoints, Requests, ScaleFigures, Takeover
+from bench.scale.figures import Checkpoints, Loaded, Requests, ScaleFigures, Takeover, shares
 from bench.scale.tables import arithmetic_table, comparisons_table, measured_table
 from bench.tables import with_figures
 from payments.engine.kafka import KafkaLog
@@ -37,14 +37,36 @@ def figures_of(*, worker_us: float | None = 100.0) -> ScaleFigures:
         again=takeover,
         idle=Requests(0.5, 4.0, 0.5),
         idle_percent=0.4,
-        busy=Requests(200.0, 100.0, 1.0),
-        rate=4000.0,
-        p50_ms=50.0,
-        worker_us=worker_us,
-        broker_us=50.0,
-        bytes_each=2000.0,
+        lone=Loaded(
+            rate=200.0,
+            p50_ms=5.0,
+            worker_us=2090.0,
+            broker_us=3040.0,
+            requests=Requests(1000.0, 600.0, 0.0),
+            requests_each=10.0,
+            bytes_each=4000.0,
+        ),
+        busy=Loaded(
+            rate=4000.0,
+            p50_ms=50.0,
+            worker_us=worker_us,
+            broker_us=50.0,
+            requests=Requests(200.0, 200.0, 0.0),
+            requests_each=0.05,
+            bytes_each=2000.0,
+        ),
         checkpoints=Checkpoints(bytes=200.0, source_entries=4.0, source_entry_bytes=20.0),
     )
+
+
+def test_cpu_is_split_into_payments_and_requests() -> None:
+    found = figures_of().worker_shares
+    assert found == pytest.approx((90, 200)), "90 + 10 * 200 = 2090, and 90 + 0.05 * 200 = 100"
+    assert figures_of(worker_us=None).worker_shares is None
+
+
+def test_as_many_requests_for_each_payment_split_nothing() -> None:
+    assert shares(100.0, 90.0, (2.0, 2.0)) is None
 
 
 @pytest.mark.parametrize(("partitions", "told"), [(8, 1), (62, 1), (63, 2), (4096, 67)])
@@ -61,7 +83,9 @@ def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:
     assert values["partitions"] == [8, 80, 800]
     assert values["broker cores"] == pytest.approx([1.5, 15, 150]), "three copies of 0.5 cores"
     assert values["records written"] == pytest.approx([60, 600, 6000])
-    assert values["takeover of all partitions by one worker"] == pytest.approx([0.8, 8, 80])
+    assert values["takeover of all partitions by one worker, without restore"] == pytest.approx(
+        [0.5, 5, 50]
+    )
 
 
 def test_each_computed_number_says_what_it_rests_on() -> None:
@@ -80,6 +104,7 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
     assert measured[0] == "| partitions | 8 | 8 |"
     assert "| idle: requests/s | 5.0 | 5.0 |" in measured
     assert "| busy: worker µs per payment | 100 | - |" in measured
+    assert "| worker µs: a payment itself, a request | 90, 200 | - |" in measured
     computed = arithmetic_table(lines(figures_of()))
     assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
 
@@ -89,14 +114,15 @@ def run_at(rate: float) -> Run:
 
 
 def test_a_comparison_is_the_median_of_pairs_that_ran_one_after_the_other() -> None:
-    stored, partitions = comparisons(1_000_000)
+    stored, partitions, workers = comparisons(1_000_000)
     rates = [(100.0, 90.0), (200.0, 100.0), (50.0, 40.0)]
     stored.pairs = [(run_at(base), run_at(other)) for base, other in rates]
-    partitions.pairs = stored.pairs[:1]
+    partitions.pairs = workers.pairs = stored.pairs[:1]
     assert stored.ratio == pytest.approx(0.8)
-    assert comparisons_table([stored, partitions]).splitlines()[2:] == [
+    assert comparisons_table([stored, partitions, workers]).splitlines()[2:] == [
         "| 1,000,000 stored payments against none | 90 | 100 | 0.80 | at least 0.95 |",
         "| 64 partitions against 8 | 90 | 100 | 0.90 | at least 0.6 |",
+        "| two workers on the same cores against one | 90 | 100 | 0.90 | - |",
     ]
 
 
