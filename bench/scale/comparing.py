@@ -13,7 +13,7 @@ from bench.installation import installation
 from bench.load import COMPLETED
 from bench.measuring import System, run_load, say
 from bench.restore import SLOWEST_RATE, store_payments
-from bench.scale.measuring import Effort
+from bench.scale.measuring import Effort, warm_up
 from bench.worker import READY_LIMIT_SECONDS, running_worker
 
 
@@ -70,13 +70,13 @@ def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
         _running(broker, comparison.base, effort) as base,
         _running(broker, comparison.other, effort) as other,
     ):
-        # The first pair warms both up: a first append to a partition makes files.
-        for repeat in range(repeats + 1):
+        for system in (base, other):
+            warm_up(broker, system, effort.concurrency)
+        for repeat in range(1, repeats + 1):
             pair = _load_each(broker, [base, other], effort)
-            if repeat:
-                comparison.pairs.append(pair)
-                rates = " and ".join(f"{run.load.rate:,.0f}/s" for run in pair)
-                say(f"{comparison.what}, {repeat} of {repeats}: {rates}")
+            comparison.pairs.append(pair)
+            rates = " and ".join(f"{run.load.rate:,.0f}/s" for run in pair)
+            say(f"{comparison.what}, {repeat} of {repeats}: {rates}")
 
 
 @contextmanager

@@ -70,8 +70,8 @@ def _optional(value: float | None, form: str) -> str:
 _LINES: dict[str, Callable[[ScaleFigures], str]] = {
     "topics made, s": lambda row: f"{row.create_seconds:.1f}",
     "first takeover, s": lambda row: _takeover(row.first),
-    "from start to ready, s": lambda row: f"{row.first.ready_seconds:.1f}",
     "takeover after the load, s": lambda row: _takeover(row.again),
+    "from start to ready, s": lambda row: f"{row.again.ready_seconds:.1f}",
     "records read for it": lambda row: f"{row.again.records:,}",
     "idle: requests/s": lambda row: f"{row.idle.total:.1f}",
     "idle: produce, fetch, other": lambda row: (
