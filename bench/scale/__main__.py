@@ -67,8 +67,8 @@ def _measure(given: argparse.Namespace) -> tuple[list[ScaleFigures], dict[int, s
             try:
                 row = measure_scale(partitions, effort)
             except FAILURES as error:
-                say(f"{partitions} partitions: {error}")
-                failed[partitions] = str(error).partition("\n")[0]
+                say(f"{partitions} partitions: {error!r}")
+                failed[partitions] = str(error).partition("\n")[0] or repr(error)
             else:
                 rows.append(row)
     return rows, failed

@@ -70,8 +70,8 @@ def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
         _running(broker, comparison.base, effort) as base,
         _running(broker, comparison.other, effort) as other,
     ):
-        for system in (base, other):
-            warm_up(broker, system, effort.concurrency)
+        for system, variant in ((base, comparison.base), (other, comparison.other)):
+            warm_up(broker, system, effort.concurrency, variant.partitions)
         for repeat in range(1, repeats + 1):
             pair = _load_each(broker, [base, other], effort)
             comparison.pairs.append(pair)

@@ -23,7 +23,7 @@ from bench.worker import WorkerProcess
 from payments.settings import Settings
 
 READY_LIMIT_SECONDS = 300.0
-WARM_UP_SECONDS, WARM_UPS, FASTER = 5.0, 12, 1.1
+WARM_UP_SECONDS, WARM_UPS, FASTER, PAYMENTS_EACH = 5.0, 24, 1.1, 10
 SETTLE_SECONDS = 3.0
 COUNTING = "bench.scale.counting"
 STEP = re.compile(r"(\w+) ([\d.]+) s")
@@ -88,7 +88,7 @@ def _measure(
         idle = worker.requests(before, seconds)
         idle_percent = _percent(cpu, cpu_seconds(worker.pid), seconds)
         ours = _system(settings, worker)
-        warm_up(broker, ours, effort.concurrency)
+        warm_up(broker, ours, effort.concurrency, settings.partitions)
         busy = _load(broker, ours, worker, effort.seconds, effort.concurrency)
         lone = _load(broker, ours, worker, effort.seconds, 1)
     say(f"{settings.partitions} partitions: {busy.rate:,.0f}/s; taking over again")
@@ -108,17 +108,19 @@ def _measure(
     )
 
 
-def warm_up(broker: MeasuredBroker, system: System, concurrency: int) -> None:
-    """Load a system until it gets no faster, or for a minute.
+def warm_up(broker: MeasuredBroker, system: System, concurrency: int, partitions: int) -> None:
+    """Load a system until each partition was written to and it gets no faster, or two minutes.
 
     A first append to a partition makes files, and the broker compiles what it does often.
     """
-    best = 0.0
+    best, answered = 0.0, 0
     for _ in range(WARM_UPS):
-        rate = run_load(broker, system, WARM_UP_SECONDS, concurrency).load.rate
-        if rate < FASTER * best:
+        load = run_load(broker, system, WARM_UP_SECONDS, concurrency).load
+        answered += load.payments
+        say(f"{partitions} partitions, warm-up: {load.rate:,.0f}/s")
+        if load.rate < FASTER * best and answered >= PAYMENTS_EACH * partitions:
             return
-        best = rate
+        best = max(best, load.rate)
 
 
 def _system(settings: Settings, worker: CountedWorker) -> System:
