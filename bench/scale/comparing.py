@@ -10,10 +10,9 @@ from bench.broker import MeasuredBroker, own_broker
 from bench.errors import BenchError
 from bench.figures import Run
 from bench.installation import installation
-from bench.load import COMPLETED
 from bench.measuring import System, run_load, say
 from bench.restore import SLOWEST_RATE, store_payments
-from bench.scale.measuring import Effort, warm_up
+from bench.scale.measuring import Effort, system_of, warm_up
 from bench.worker import READY_LIMIT_SECONDS, running_worker
 
 
@@ -94,13 +93,7 @@ def _running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterat
             worker = stack.enter_context(running_worker(settings, log))
             worker.wait_until_ready(limit)
             workers.append(worker)
-        yield System(
-            variant.name,
-            settings.topic("payments.commands"),
-            settings.topic("payments.results"),
-            COMPLETED.decode(),
-            workers[0].pid,
-        )
+        yield system_of(settings, workers[0], variant.name)
         for worker in workers:
             worker.must_run()
 

@@ -87,7 +87,7 @@ def _measure(
         time.sleep(seconds)
         idle = worker.requests(before, seconds)
         idle_percent = _percent(cpu, cpu_seconds(worker.pid), seconds)
-        ours = _system(settings, worker)
+        ours = system_of(settings, worker)
         warm_up(broker, ours, effort.concurrency, settings.partitions)
         busy = _load(broker, ours, worker, effort.seconds, effort.concurrency)
         lone = _load(broker, ours, worker, effort.seconds, 1)
@@ -123,9 +123,10 @@ def warm_up(broker: MeasuredBroker, system: System, concurrency: int, partitions
         best = max(best, load.rate)
 
 
-def _system(settings: Settings, worker: CountedWorker) -> System:
+def system_of(settings: Settings, worker: WorkerProcess, name: str = OURS) -> System:
+    """Return what the load needs to know of an installation and a worker of it."""
     return System(
-        OURS,
+        name,
         settings.topic("payments.commands"),
         settings.topic("payments.results"),
         COMPLETED.decode(),
