@@ -14,6 +14,7 @@ from payments.engine.errors import EXIT_FAIL_STOP
 from payments.settings import Settings
 
 LOOK_SECONDS = 0.02
+TRACEBACK_LINES = 40
 END_LIMIT_SECONDS = 30.0
 BEGIN = signal.SIGWINCH
 """Begins the hold-up of a hooked worker. Nobody else uses it: Faust takes SIGUSR1 and SIGUSR2."""
@@ -97,7 +98,6 @@ class Seat:
         if code is None:
             raise ChaosError(f"{self.name} has not ended")
         said = self.process.log.read_text(errors="replace")
-        broken = TRACEBACK in said
         told = {0, -signal.SIGKILL}
         if not said:  # It was still starting, and had no handler for SIGTERM.
             told.add(-signal.SIGTERM)
@@ -108,7 +108,7 @@ class Seat:
                 time.time(),
                 code,
                 self._cause,
-                fine and not broken,
+                fine and TRACEBACK not in said,
                 str(self.process.log),
             )
         )
@@ -225,6 +225,15 @@ class Fleet:
         """Return how all processes ended so far, in the order of time."""
         found = [ending for seat in self.seats for ending in seat.endings]
         return sorted(found, key=lambda ending: ending.at)
+
+
+def first_traceback(log: Path) -> str | None:
+    """Return the first traceback in a log, with the line before it, which says what met it."""
+    lines = log.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines):
+        if TRACEBACK in line:
+            return "\n".join(lines[max(number - 1, 0) : number + TRACEBACK_LINES])
+    return None
 
 
 def hooked(hook: str, *arguments: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from bench.installation import installation
 from chaos import verdict
@@ -17,7 +18,7 @@ from chaos.brokers import Brokers, single_broker, three_brokers
 from chaos.commands import OPENING_BALANCE
 from chaos.errors import ChaosError
 from chaos.faults.table import Fault, Stand
-from chaos.fleet import TRACEBACK, Fleet, Seat
+from chaos.fleet import Fleet, Seat, first_traceback
 from chaos.part import Part, Strike
 from chaos.scene import Scene
 from chaos.storm import Storm
@@ -215,10 +216,9 @@ def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
             part.faults_found.append(
                 f"{ending.seat} ended with {ending.code} ({cause}): {ending.log}"
             )
-    told = {ending.log for ending in endings if not ending.expected}
     for log in sorted(folder.glob("worker-*.log")):
-        if str(log) not in told and TRACEBACK in log.read_text(errors="replace"):
-            part.faults_found.append(f"a traceback in {log}")
+        if (met := first_traceback(log)) is not None:
+            part.faults_found.append(f"a traceback in {log}:\n{indent(met, '    ')}")
 
 
 def say(text: str) -> None:

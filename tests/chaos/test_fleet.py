@@ -10,7 +10,7 @@ import pytest
 from bench.worker import READY
 from chaos import fleet as module
 from chaos.errors import ChaosError
-from chaos.fleet import Fleet, Seat
+from chaos.fleet import Fleet, Seat, first_traceback
 from payments.settings import Settings
 
 LASTING = (sys.executable, "-u", "-c", f"import time; print({READY!r}); time.sleep(600)")
@@ -95,3 +95,16 @@ async def test_a_fleet_is_ready_when_each_wanted_worker_is(seat: Seat) -> None:
     assert not fleet.all_ready()
     await seat.end(signal.SIGKILL, "killed", then=LASTING)
     await until(seat, fleet.all_ready)
+
+
+def test_the_first_traceback_of_a_log_is_told_with_the_line_that_says_what_met_it(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "worker-0.0001.log"
+    log.write_text("ready\n")
+    assert first_traceback(log) is None
+    first = "ERROR it broke\nTraceback (most recent call last):\n  File\nValueError: 1"
+    log.write_text(f"ready\n{first}\n")
+    assert first_traceback(log) == first
+    log.write_text("Traceback (most recent call last):\n" * 100)
+    assert len((first_traceback(log) or "").splitlines()) == 40

@@ -1,6 +1,8 @@
 """Reading, claiming and asking for offsets over a broker that answers badly."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -172,6 +174,36 @@ async def test_what_was_fetched_for_an_earlier_assignment_is_dropped() -> None:
     with pytest.raises(FailStop, match="no partition has a leader"):
         await reading.fetch(timeout_seconds=5)
     await reading.close()
+
+
+class ClosingBrokers(Brokers):
+    """Answers with records once; later requests meet a connection that closes as they are dropped.
+
+    ``asyncio.wait_for``, in aiokafka's connection, tells the error then and not the cancellation.
+    """
+
+    async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+        """Answer the first request only."""
+        if not self.requests:
+            return await super().send(node, request, lane)
+        try:
+            return await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise errors.KafkaConnectionError from None
+
+
+async def test_a_fetch_that_fails_as_it_is_dropped_is_forgotten(complaints: list[str]) -> None:
+    reading = reader(ClosingBrokers([(0, [fetched(data=batch(b"a"))])]))
+    await reading.fetch(timeout_seconds=5)
+    [dropped] = reading._fetches.values()
+    await asyncio.sleep(0)
+    reading.assign({AT: 0})
+    await asyncio.wait([dropped])
+    gone = weakref.ref(dropped)
+    del dropped
+    gc.collect()
+    assert gone() is None
+    assert complaints == []
 
 
 def answer(code: int) -> Any:

@@ -91,7 +91,9 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if self._metadata_deaths > _MAX_METADATA_DEATHS:
             message = f"its metadata task ends again and again: {task!r}"
             raise errors.KafkaError(message)
-        logger.warning("the membership's metadata task has ended and is started again: %r", task)
+        # What it met is told here, or asyncio would complain that nobody asked.
+        met = None if task.cancelled() else task.exception()
+        logger.warning("the membership's metadata task has ended and is started again: %r", met)
         client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001 - as ``bootstrap`` does
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:

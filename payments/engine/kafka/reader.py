@@ -101,7 +101,9 @@ class KafkaReader:
             raise errors.LeaderNotAvailableError(message)
         for node, positions in nodes.items():
             if node not in self._fetches:
-                self._fetches[node] = asyncio.create_task(self._fetch(node, positions))
+                task = asyncio.create_task(self._fetch(node, positions))
+                task.add_done_callback(_look_at_error)
+                self._fetches[node] = task
 
     def _in_turn(self) -> list[tuple[TopicPartition, int]]:
         """Return the positions, each time with another partition first.
@@ -197,6 +199,12 @@ class KafkaReader:
         self._drop_fetches()
         await asyncio.gather(*fetches, return_exceptions=True)
         await self._connection.close()
+
+
+def _look_at_error(task: asyncio.Task[dict[TopicPartition, Fetched]]) -> None:
+    """Take the error: that of a fetch that was dropped by a new assignment concerns nobody."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _refusal(at: TopicPartition, position: int, error: type[errors.KafkaError]) -> FailStop:
