@@ -21,10 +21,13 @@ class MeasuredBroker:
     data: Path | None = None
     """Where its topics lie, if that is known."""
 
+    def log_files(self) -> list[Path]:
+        """Return the files that its records are in; none, where they are is not known."""
+        return [] if self.data is None else list(self.data.glob("*/*.log"))
+
     def written_bytes(self) -> int:
         """Return the bytes of all records that it keeps."""
-        files = self.data.glob("*/*.log") if self.data is not None else ()
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for file in self.log_files())
 
 
 @contextmanager

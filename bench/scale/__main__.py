@@ -22,7 +22,7 @@ from bench.scale.arithmetic import lines
 from bench.scale.comparing import Comparison, compare, comparisons
 from bench.scale.figures import ScaleFigures
 from bench.scale.measuring import Effort, measure_scale
-from bench.scale.tables import arithmetic_table, comparisons_table, measured_table
+from bench.scale.tables import arithmetic_table, batches_table, comparisons_table, measured_table
 from bench.tables import with_figures
 from dev.broker import kafka_version
 from dev.errors import BrokerError
@@ -43,7 +43,7 @@ def main() -> int:
     rows, failed = _measure(given)
     if not rows:
         return 1
-    compared = comparisons(given.stored) if given.repeats else []
+    compared = comparisons(given.stored, given.concurrency) if given.repeats else []
     with tempfile.TemporaryDirectory(prefix="payments-scale-") as folder:
         for comparison in compared:
             effort = Effort(given.seconds, given.concurrency, Path(folder))
@@ -84,6 +84,7 @@ def _report(
         measured_table(rows),
         *(f"{partitions:,} partitions: not measured, {why}" for partitions, why in failed.items()),
         *_compared(compared),
+        *_batches(rows),
         "### Computed: more worker cores",
         f"From the column of {rows[0].partitions:,} partitions.",
         arithmetic_table(lines(rows[0])),
@@ -96,6 +97,17 @@ def _compared(comparisons: Sequence[Comparison]) -> list[str]:
         return []
     how = f"Each ratio is the median of {len(comparisons[0].pairs)} pairs of runs in turn."
     return ["### Measured side by side", how, comparisons_table(comparisons)]
+
+
+def _batches(rows: Sequence[ScaleFigures]) -> list[str]:
+    if len(rows) == 1:
+        return []
+    few, many = rows[:2]
+    how = (
+        f"From the columns of {few.partitions:,} and {many.partitions:,} partitions: in both, the "
+        f"CPU per payment is that of a payment itself and of its batches."
+    )
+    return ["### Computed: what a batch costs", how, batches_table(few, many)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 import asyncio
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -25,6 +25,8 @@ class Variant:
     """Completed payments that its worker restores before the load."""
 
     workers: int = 1
+    at_once: int | None = None
+    """Payments under way at a time, where it is not the same for all comparisons."""
 
     @property
     def name(self) -> str:
@@ -51,12 +53,17 @@ class Comparison:
         return statistics.median(other.load.rate / base.load.rate for base, other in self.pairs)
 
 
-def comparisons(stored: int) -> list[Comparison]:
-    """Return what is compared."""
-    few = Variant(8)
+def comparisons(stored: int, at_once: int) -> list[Comparison]:
+    """Return what is compared, with so many payments under way at a time."""
+    few, as_full = Variant(8), Variant(64, at_once=8 * at_once)
     return [
         Comparison(f"{stored:,} stored payments against none", few, Variant(8, stored), 0.95),
         Comparison("64 partitions against 8", few, Variant(64), 0.6),
+        Comparison(
+            f"64 partitions with {as_full.at_once:,} payments at once against 8 with {at_once:,}",
+            few,
+            as_full,
+        ),
         Comparison("two workers on the same cores against one", few, Variant(8, workers=2)),
     ]
 
@@ -66,20 +73,24 @@ def compare(comparison: Comparison, effort: Effort, repeats: int) -> None:
     say(f"{comparison.what}: starting")
     with (
         own_broker() as broker,
-        _running(broker, comparison.base, effort) as base,
-        _running(broker, comparison.other, effort) as other,
+        running(broker, comparison.base, effort) as base,
+        running(broker, comparison.other, effort) as other,
     ):
         for system, variant in ((base, comparison.base), (other, comparison.other)):
-            warm_up(broker, system, effort.concurrency, variant.partitions)
+            warm_up(broker, system, variant.at_once or effort.concurrency, variant.partitions)
         for repeat in range(1, repeats + 1):
-            pair = _load_each(broker, [base, other], effort)
+            pair = (
+                _load(broker, base, comparison.base, effort),
+                _load(broker, other, comparison.other, effort),
+            )
             comparison.pairs.append(pair)
             rates = " and ".join(f"{run.load.rate:,.0f}/s" for run in pair)
             say(f"{comparison.what}, {repeat} of {repeats}: {rates}")
 
 
 @contextmanager
-def _running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterator[System]:
+def running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterator[System]:
+    """Make an installation and start its workers; they end with the block."""
     limit = READY_LIMIT_SECONDS + variant.stored / SLOWEST_RATE
     with (
         installation(broker.bootstrap, partitions=variant.partitions, flush=False) as settings,
@@ -98,14 +109,9 @@ def _running(broker: MeasuredBroker, variant: Variant, effort: Effort) -> Iterat
             worker.must_run()
 
 
-def _load_each(
-    broker: MeasuredBroker, systems: Sequence[System], effort: Effort
-) -> tuple[Run, Run]:
-    base, other = [
-        run_load(broker, system, effort.seconds, effort.concurrency) for system in systems
-    ]
-    for system, run in zip(systems, (base, other), strict=True):
-        if run.load.missing or run.load.not_completed:
-            found = f"{run.load.missing} missing, {run.load.not_completed} not completed"
-            raise BenchError(f"{system.name}: {found}")
-    return base, other
+def _load(broker: MeasuredBroker, system: System, variant: Variant, effort: Effort) -> Run:
+    run = run_load(broker, system, effort.seconds, variant.at_once or effort.concurrency)
+    if run.load.missing or run.load.not_completed:
+        found = f"{run.load.missing} missing, {run.load.not_completed} not completed"
+        raise BenchError(f"{system.name}: {found}")
+    return run

@@ -72,23 +72,29 @@ class Loaded:
     bytes_each: float
     """Written to the broker's disk for one payment, by all topics."""
 
+    batches_each: float
+    """Batches that these are, those of the client included."""
+
+    batch_records: float
+    """Records in a batch, on average."""
+
 
 class Shares(NamedTuple):
-    """What CPU goes into, in microseconds."""
+    """What CPU goes into, in microseconds: a payment itself, and each request or batch."""
 
     payment_us: float
-    request_us: float
+    each_us: float
 
 
-def shares(one: float | None, other: float | None, requests: tuple[float, float]) -> Shares | None:
-    """Split the CPU per payment of two loads that need different numbers of requests for one.
+def shares(one: float | None, other: float | None, counts: tuple[float, float]) -> Shares | None:
+    """Split the CPU per payment of two loads that need different numbers of something for one.
 
-    In both it is ``payment + request * requests``. None where that has no answer.
+    In both it is ``payment + each * count``. None where that has no answer.
     """
-    if one is None or other is None or requests[0] == requests[1]:
+    if one is None or other is None or counts[0] == counts[1]:
         return None
-    request_us = (one - other) / (requests[0] - requests[1])
-    return Shares(one - request_us * requests[0], request_us)
+    each_us = (one - other) / (counts[0] - counts[1])
+    return Shares(one - each_us * counts[0], each_us)
 
 
 @dataclass(frozen=True, slots=True)

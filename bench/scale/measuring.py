@@ -16,6 +16,7 @@ from bench.load import COMPLETED
 from bench.measuring import System, run_load, say
 from bench.process import cpu_seconds
 from bench.restore import read_takeover
+from bench.scale.batches import appended_since, log_sizes
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.counting import FETCH, PRODUCE, make_file, read_counts
 from bench.scale.figures import Loaded, Requests, ScaleFigures, Takeover
@@ -137,13 +138,14 @@ def system_of(settings: Settings, worker: WorkerProcess, name: str = OURS) -> Sy
 def _load(
     broker: MeasuredBroker, ours: System, worker: CountedWorker, seconds: float, concurrency: int
 ) -> Loaded:
+    sizes = log_sizes(broker.log_files())
     written, before, began = broker.written_bytes(), worker.counts(), time.monotonic()
     run = run_load(broker, ours, seconds, concurrency)
     # The client's own start and stop belong to the time in which requests were counted.
     took = time.monotonic() - began
     requests = worker.requests(before, took)
     worker.must_run()
-    load = run.load
+    load, appended = run.load, appended_since(sizes, broker.log_files())
     if load.missing or load.not_completed:
         raise BenchError(f"{load.missing} missing, {load.not_completed} not completed")
     return Loaded(
@@ -154,6 +156,8 @@ def _load(
         requests=requests,
         requests_each=requests.total * took / load.payments,
         bytes_each=(broker.written_bytes() - written) / load.payments,
+        batches_each=appended.batches / load.payments,
+        batch_records=appended.records / appended.batches,
     )
 
 

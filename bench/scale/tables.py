@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from bench.figures import Run
 from bench.scale.arithmetic import CORES, Line
 from bench.scale.comparing import Comparison
-from bench.scale.figures import ScaleFigures, Shares, Takeover
+from bench.scale.figures import ScaleFigures, Shares, Takeover, shares
 from bench.tables import markdown_table
 
 
@@ -50,13 +50,36 @@ def arithmetic_table(lines: Sequence[Line]) -> str:
     )
 
 
+def batches_table(few: ScaleFigures, many: ScaleFigures) -> str:
+    """Return what a batch costs worker and broker, by two numbers of partitions."""
+    counts = few.busy.batches_each, many.busy.batches_each
+    found = {
+        "worker": shares(few.busy.worker_us, many.busy.worker_us, counts),
+        "broker": shares(few.busy.broker_us, many.busy.broker_us, counts),
+    }
+    headings = ["", "a payment itself, µs", "a batch, µs"]
+    headings += [f"batches of a payment, {row.partitions:,} partitions" for row in (few, many)]
+    return markdown_table(
+        headings,
+        [
+            [
+                name,
+                "-" if part is None else f"{part.payment_us:,.0f}",
+                "-" if part is None else f"{part.each_us:,.0f}",
+                *(f"{count:.2f}" for count in counts),
+            ]
+            for name, part in found.items()
+        ],
+    )
+
+
 def _takeover(takeover: Takeover) -> str:
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in takeover.seconds.items())
     return f"{takeover.total_seconds:.2f} ({parts})"
 
 
 def _shares(found: Shares | None) -> str:
-    return "-" if found is None else f"{found.payment_us:,.0f}, {found.request_us:,.0f}"
+    return "-" if found is None else f"{found.payment_us:,.0f}, {found.each_us:,.0f}"
 
 
 def _short(value: float) -> str:
@@ -94,6 +117,9 @@ _LINES: dict[str, Callable[[ScaleFigures], str]] = {
     "busy: broker µs per payment": lambda row: _optional(row.busy.broker_us, ",.0f"),
     "worker µs: a payment itself, a request": lambda row: _shares(row.worker_shares),
     "broker µs: a payment itself, a request": lambda row: _shares(row.broker_shares),
+    "busy: batches for each, records in one": lambda row: (
+        f"{row.busy.batches_each:.2f}, {row.busy.batch_records:.1f}"
+    ),
     "bytes on the broker per payment": lambda row: f"{row.busy.bytes_each:,.0f}",
     "checkpoint, bytes": lambda row: f"{row.checkpoints.bytes:,.0f}",
     "senders in it": lambda row: f"{row.checkpoints.source_entries:,.1f}",

@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from bench.figures import Run
 from bench.latencies import Figures
 from bench.restore import write_journals
 from bench.scale.arithmetic import CORES, lines
+from bench.scale.batches import appended_since, log_sizes
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.comparing import comparisons
 from bench.scale.counting import PRODUCE, make_file, read_counts
 from bench.scale.figures import Checkpoints, Loaded, Requests, ScaleFigures, Takeover, shares
-from bench.scale.tables import arithmetic_table, comparisons_table, measured_table
+from bench.scale.tables import arithmetic_table, batches_table, comparisons_table, measured_table
 from bench.tables import with_figures
 from payments.engine.kafka import KafkaLog
 from payments.settings import Settings
@@ -28,7 +30,9 @@ LIMIT_SECONDS = 60
 METADATA = 3
 
 
-def figures_of(*, worker_us: float | None = 100.0) -> ScaleFigures:
+def figures_of(
+    *, worker_us: float | None = 100.0, broker_us: float = 50.0, batches_each: float = 1.0
+) -> ScaleFigures:
     takeover = Takeover(10, 20, {"claim": 0.5, "restore": 0.3}, 2.0)
     return ScaleFigures(
         partitions=8,
@@ -45,15 +49,19 @@ def figures_of(*, worker_us: float | None = 100.0) -> ScaleFigures:
             requests=Requests(1000.0, 600.0, 0.0),
             requests_each=10.0,
             bytes_each=4000.0,
+            batches_each=7.0,
+            batch_records=1.5,
         ),
         busy=Loaded(
             rate=4000.0,
             p50_ms=50.0,
             worker_us=worker_us,
-            broker_us=50.0,
+            broker_us=broker_us,
             requests=Requests(200.0, 200.0, 0.0),
             requests_each=0.05,
             bytes_each=2000.0,
+            batches_each=batches_each,
+            batch_records=2.5,
         ),
         checkpoints=Checkpoints(bytes=200.0, source_entries=4.0, source_entry_bytes=20.0),
     )
@@ -105,8 +113,36 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
     assert "| idle: requests/s | 5.0 | 5.0 |" in measured
     assert "| busy: worker µs per payment | 100 | - |" in measured
     assert "| worker µs: a payment itself, a request | 90, 200 | - |" in measured
+    assert "| busy: batches for each, records in one | 1.00, 2.5 | 1.00, 2.5 |" in measured
     computed = arithmetic_table(lines(figures_of()))
     assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
+
+
+def test_two_numbers_of_partitions_tell_what_a_batch_costs() -> None:
+    many = figures_of(worker_us=160.0, broker_us=95.0, batches_each=4.0)
+    table = batches_table(figures_of(), many)
+    assert table.splitlines()[2:] == [
+        "| worker | 80 | 20 | 1.00 | 4.00 |",
+        "| broker | 35 | 15 | 1.00 | 4.00 |",
+    ]
+
+
+def test_batches_that_were_appended_are_counted_in_the_log_files(tmp_path: Path) -> None:
+    old, new = tmp_path / "a-0" / "0.log", tmp_path / "a-1" / "0.log"
+    for file in (old, new):
+        file.parent.mkdir()
+    old.write_bytes(batch(b"before"))
+    sizes = log_sizes([old])
+    old.write_bytes(batch(b"before") + batch(b"x", b"y", b"z") + batch(b"1"))
+    new.write_bytes(batch(b"2"))
+    assert appended_since(sizes, [old, new]) == (3, 5)
+
+
+def batch(*values: bytes) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for index, value in enumerate(values):
+        builder.append(index, 1000, b"k", value, [])
+    return bytes(builder.build())
 
 
 def run_at(rate: float) -> Run:
@@ -114,14 +150,15 @@ def run_at(rate: float) -> Run:
 
 
 def test_a_comparison_is_the_median_of_pairs_that_ran_one_after_the_other() -> None:
-    stored, partitions, workers = comparisons(1_000_000)
+    stored, partitions, as_full, workers = comparisons(1_000_000, 256)
     rates = [(100.0, 90.0), (200.0, 100.0), (50.0, 40.0)]
     stored.pairs = [(run_at(base), run_at(other)) for base, other in rates]
-    partitions.pairs = workers.pairs = stored.pairs[:1]
+    partitions.pairs = as_full.pairs = workers.pairs = stored.pairs[:1]
     assert stored.ratio == pytest.approx(0.8)
-    assert comparisons_table([stored, partitions, workers]).splitlines()[2:] == [
+    assert comparisons_table([stored, partitions, as_full, workers]).splitlines()[2:] == [
         "| 1,000,000 stored payments against none | 90 | 100 | 0.80 | at least 0.95 |",
         "| 64 partitions against 8 | 90 | 100 | 0.90 | at least 0.6 |",
+        "| 64 partitions with 2,048 payments at once against 8 with 256 | 90 | 100 | 0.90 | - |",
         "| two workers on the same cores against one | 90 | 100 | 0.90 | - |",
     ]
 
