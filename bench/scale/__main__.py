@@ -6,7 +6,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,10 +20,16 @@ from bench.errors import BenchError
 from bench.measuring import say
 from bench.options import add_pure, at_least_one, count, positive
 from bench.scale.arithmetic import lines
-from bench.scale.comparing import Comparison, compare, comparisons
-from bench.scale.figures import ScaleFigures
-from bench.scale.measuring import Effort, measure_scale
-from bench.scale.tables import arithmetic_table, batches_table, comparisons_table, measured_table
+from bench.scale.comparing import MANY_AGAINST_FEW, Comparison, compare, comparisons
+from bench.scale.figures import ScaleFigures, batches_for
+from bench.scale.measuring import Effort, measure_idle, measure_scale
+from bench.scale.tables import (
+    arithmetic_table,
+    batches_table,
+    comparisons_table,
+    idle_table,
+    measured_table,
+)
 from bench.tables import with_figures
 from dev.broker import kafka_version
 from dev.errors import BrokerError
@@ -36,17 +43,24 @@ def main() -> int:
     """Measure what the command line asks for; return the exit code."""
     # SIGTERM ends it like Ctrl-C: the worker and the broker are stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
+    if given.no_load and (given.write or given.json):
+        parser.error("--no-load only prints its table")
     if given.write is not None:
         with_figures(given.write.read_text(), "")
     choose_build(pure=given.pure)
+    if given.no_load:
+        with _effort(given) as effort:
+            rows_idle = [measure_idle(partitions, effort) for partitions in given.partitions]
+        print(idle_table(rows_idle))
+        return 0
     rows, failed = _measure(given)
     if not rows:
         return 1
     compared = comparisons(given.stored, given.concurrency) if given.repeats else []
-    with tempfile.TemporaryDirectory(prefix="payments-scale-") as folder:
+    with _effort(given) as effort:
         for comparison in compared:
-            effort = Effort(given.seconds, given.concurrency, Path(folder))
             compare(comparison, effort, given.repeats)
     text = _report(rows, failed, compared)
     print(text)
@@ -58,12 +72,17 @@ def main() -> int:
     return 0
 
 
+@contextmanager
+def _effort(given: argparse.Namespace) -> Iterator[Effort]:
+    with tempfile.TemporaryDirectory(prefix="payments-scale-") as folder:
+        yield Effort(given.seconds, given.concurrency, Path(folder))
+
+
 def _measure(given: argparse.Namespace) -> tuple[list[ScaleFigures], dict[int, str]]:
     """Measure each number of partitions; one that this machine can't do is told, not left out."""
     rows, failed = [], {}
-    with tempfile.TemporaryDirectory(prefix="payments-scale-") as folder:
+    with _effort(given) as effort:
         for partitions in given.partitions:
-            effort = Effort(given.seconds, given.concurrency, Path(folder))
             try:
                 row = measure_scale(partitions, effort)
             except FAILURES as error:
@@ -107,7 +126,13 @@ def _batches(rows: Sequence[ScaleFigures]) -> list[str]:
         f"From the columns of {few.partitions:,} and {many.partitions:,} partitions: in both, the "
         f"CPU per payment is that of a payment itself and of its batches."
     )
-    return ["### Computed: what a batch costs", how, batches_table(few, many)]
+    parts = ["### Computed: what a batch costs", how, batches_table(few, many)]
+    if (batches := batches_for(MANY_AGAINST_FEW, few, many)) is not None:
+        parts.append(
+            f"Where worker and broker have so much CPU and no more, {MANY_AGAINST_FEW:g} of the "
+            f"rate of {few.partitions:,} partitions is {batches:.2f} batches for a payment."
+        )
+    return parts
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concurrency", type=at_least_one, default=256)
     parser.add_argument(
         "--repeats", type=count, default=5, help="runs of each comparison; 0: no comparisons"
+    )
+    parser.add_argument(
+        "--no-load", action="store_true", help="only takeover and idle worker, for many partitions"
     )
     parser.add_argument(
         "--stored", type=at_least_one, default=1_000_000, help="payments stored in one of them"

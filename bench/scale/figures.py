@@ -98,19 +98,25 @@ def shares(one: float | None, other: float | None, counts: tuple[float, float]) 
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleFigures:
-    """One column of the table."""
+class IdleFigures:
+    """One column of the table, as far as it needs no load."""
 
     partitions: int
     create_seconds: float
     first: Takeover
     """Of journals that nobody has written yet."""
 
-    again: Takeover
-    """Of the same ones after the load."""
-
     idle: Requests
     idle_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleFigures(IdleFigures):
+    """One column of the table."""
+
+    again: Takeover
+    """Of the same journals after the load."""
+
     lone: Loaded
     """One payment at a time."""
 
@@ -145,3 +151,26 @@ class ScaleFigures:
 def senders_told(senders: int) -> int:
     """Return of how many senders a checkpoint tells beside those of its own group's messages."""
     return math.ceil(senders / SOURCES_TOLD_WITHIN)
+
+
+def batch_shares(few: ScaleFigures, many: ScaleFigures) -> tuple[Shares | None, Shares | None]:
+    """Split the CPU of worker and broker into payments and batches, by two rows under load."""
+    one, other = few.busy, many.busy
+    counts = one.batches_each, other.batches_each
+    return (
+        shares(one.worker_us, other.worker_us, counts),
+        shares(one.broker_us, other.broker_us, counts),
+    )
+
+
+def batches_for(ratio: float, few: ScaleFigures, many: ScaleFigures) -> float | None:
+    """Return how many batches a payment may have at this ratio to the rate of ``few``.
+
+    All of the CPU of worker and broker is used, before and after. None where it is not known.
+    """
+    worker, broker = batch_shares(few, many)
+    if worker is None or broker is None:
+        return None
+    payment_us, batch_us = worker.payment_us + broker.payment_us, worker.each_us + broker.each_us
+    spent = payment_us + batch_us * few.busy.batches_each
+    return (spent / ratio - payment_us) / batch_us

@@ -19,7 +19,7 @@ from bench.restore import read_takeover
 from bench.scale.batches import appended_since, log_sizes
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.counting import FETCH, PRODUCE, make_file, read_counts
-from bench.scale.figures import Loaded, Requests, ScaleFigures, Takeover
+from bench.scale.figures import IdleFigures, Loaded, Requests, ScaleFigures, Takeover
 from bench.worker import WorkerProcess
 from payments.settings import Settings
 
@@ -67,27 +67,54 @@ class CountedWorker(WorkerProcess):
         return read_counts(self._counts)
 
 
+def measure_idle(partitions: int, effort: Effort) -> IdleFigures:
+    """Measure what needs no load, on a broker of its own."""
+    with (
+        _installed(partitions) as (_, settings, create_seconds),
+        _worker(settings, effort.folder, "idle") as worker,
+    ):
+        return _measure_idle(worker, settings, effort, create_seconds)
+
+
 def measure_scale(partitions: int, effort: Effort) -> ScaleFigures:
     """Measure one number of partitions, on a broker of its own."""
+    with _installed(partitions) as (broker, settings, create_seconds):
+        return _measure(broker, settings, effort, create_seconds)
+
+
+@contextmanager
+def _installed(partitions: int) -> Iterator[tuple[MeasuredBroker, Settings, float]]:
     say(f"{partitions} partitions: making the topics")
     with own_broker() as broker:
         began = time.monotonic()
-        with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
-            create_seconds = time.monotonic() - began
-            return _measure(broker, settings, effort, create_seconds)
+        with installation(
+            broker.bootstrap, partitions=partitions, flush=False, keep=True
+        ) as settings:
+            yield broker, settings, time.monotonic() - began
+
+
+def _measure_idle(
+    worker: CountedWorker, settings: Settings, effort: Effort, create_seconds: float
+) -> IdleFigures:
+    first = worker.takeover()
+    time.sleep(SETTLE_SECONDS)
+    before, cpu = worker.counts(), cpu_seconds(worker.pid)
+    time.sleep(effort.seconds)
+    return IdleFigures(
+        partitions=settings.partitions,
+        create_seconds=create_seconds,
+        first=first,
+        idle=worker.requests(before, effort.seconds),
+        idle_percent=_percent(cpu, cpu_seconds(worker.pid), effort.seconds),
+    )
 
 
 def _measure(
     broker: MeasuredBroker, settings: Settings, effort: Effort, create_seconds: float
 ) -> ScaleFigures:
-    seconds, folder = effort.seconds, effort.folder
+    folder = effort.folder
     with _worker(settings, folder, "first") as worker:
-        first = worker.takeover()
-        time.sleep(SETTLE_SECONDS)
-        before, cpu = worker.counts(), cpu_seconds(worker.pid)
-        time.sleep(seconds)
-        idle = worker.requests(before, seconds)
-        idle_percent = _percent(cpu, cpu_seconds(worker.pid), seconds)
+        idle = _measure_idle(worker, settings, effort, create_seconds)
         ours = system_of(settings, worker)
         warm_up(broker, ours, effort.concurrency, settings.partitions)
         busy = _load(broker, ours, worker, effort.seconds, effort.concurrency)
@@ -97,12 +124,12 @@ def _measure(
     with _worker(settings, folder, "again") as worker:
         again = worker.takeover()
     return ScaleFigures(
-        partitions=settings.partitions,
-        create_seconds=create_seconds,
-        first=first,
+        partitions=idle.partitions,
+        create_seconds=idle.create_seconds,
+        first=idle.first,
+        idle=idle.idle,
+        idle_percent=idle.idle_percent,
         again=again,
-        idle=idle,
-        idle_percent=idle_percent,
         lone=lone,
         busy=busy,
         checkpoints=checkpoints,
@@ -110,16 +137,19 @@ def _measure(
 
 
 def warm_up(broker: MeasuredBroker, system: System, concurrency: int, partitions: int) -> None:
-    """Load a system until each partition was written to and it gets no faster, or two minutes.
+    """Load a system until each partition was written to and it gets no faster, twice in a row.
+
+    Two minutes at most.
 
     A first append to a partition makes files, and the broker compiles what it does often.
     """
-    best, answered = 0.0, 0
+    best, answered, no_faster = 0.0, 0, 0
     for _ in range(WARM_UPS):
         load = run_load(broker, system, WARM_UP_SECONDS, concurrency).load
         answered += load.payments
         say(f"{partitions} partitions, warm-up: {load.rate:,.0f}/s")
-        if load.rate < FASTER * best and answered >= PAYMENTS_EACH * partitions:
+        no_faster = no_faster + 1 if load.rate < FASTER * best else 0
+        if no_faster > 1 and answered >= PAYMENTS_EACH * partitions:
             return
         best = max(best, load.rate)
 

@@ -1,20 +1,32 @@
 """The tables of ``docs/scale.md``: what was measured, and what follows for more cores."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from bench.figures import Run
 from bench.scale.arithmetic import CORES, Line
 from bench.scale.comparing import Comparison
-from bench.scale.figures import ScaleFigures, Shares, Takeover, shares
+from bench.scale.figures import IdleFigures, ScaleFigures, Shares, Takeover, batch_shares
 from bench.tables import markdown_table
+
+Figures = TypeVar("Figures", bound=IdleFigures)
 
 
 def measured_table(rows: Sequence[ScaleFigures]) -> str:
     """Return one column for each number of partitions."""
+    return _columns(rows, {**_IDLE_LINES, **_LOAD_LINES})
+
+
+def idle_table(rows: Sequence[IdleFigures]) -> str:
+    """Return one column for each number of partitions, of what needs no load."""
+    return _columns(rows, _IDLE_LINES)
+
+
+def _columns(rows: Sequence[Figures], lines: Mapping[str, Callable[[Figures], str]]) -> str:
     return markdown_table(
         ["partitions", *(f"{row.partitions:,}" for row in rows)],
-        [[what, *(text(row) for row in rows)] for what, text in _LINES.items()],
+        [[what, *(text(row) for row in rows)] for what, text in lines.items()],
     )
 
 
@@ -52,13 +64,10 @@ def arithmetic_table(lines: Sequence[Line]) -> str:
 
 def batches_table(few: ScaleFigures, many: ScaleFigures) -> str:
     """Return what a batch costs worker and broker, by two numbers of partitions."""
-    counts = few.busy.batches_each, many.busy.batches_each
-    found = {
-        "worker": shares(few.busy.worker_us, many.busy.worker_us, counts),
-        "broker": shares(few.busy.broker_us, many.busy.broker_us, counts),
-    }
+    worker, broker = batch_shares(few, many)
     headings = ["", "a payment itself, µs", "a batch, µs"]
     headings += [f"batches of a payment, {row.partitions:,} partitions" for row in (few, many)]
+    counts = few.busy.batches_each, many.busy.batches_each
     return markdown_table(
         headings,
         [
@@ -68,7 +77,7 @@ def batches_table(few: ScaleFigures, many: ScaleFigures) -> str:
                 "-" if part is None else f"{part.each_us:,.0f}",
                 *(f"{count:.2f}" for count in counts),
             ]
-            for name, part in found.items()
+            for name, part in (("worker", worker), ("broker", broker))
         ],
     )
 
@@ -90,17 +99,20 @@ def _optional(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-_LINES: dict[str, Callable[[ScaleFigures], str]] = {
+_IDLE_LINES: dict[str, Callable[[IdleFigures], str]] = {
     "topics made, s": lambda row: f"{row.create_seconds:.1f}",
     "first takeover, s": lambda row: _takeover(row.first),
-    "takeover after the load, s": lambda row: _takeover(row.again),
-    "from start to ready, s": lambda row: f"{row.again.ready_seconds:.1f}",
-    "records read for it": lambda row: f"{row.again.records:,}",
     "idle: requests/s": lambda row: f"{row.idle.total:.1f}",
     "idle: produce, fetch, other": lambda row: (
         f"{row.idle.produce:.1f}, {row.idle.fetch:.1f}, {row.idle.other:.1f}"
     ),
     "idle: share of a core, %": lambda row: _optional(row.idle_percent, ".1f"),
+}
+
+_LOAD_LINES: dict[str, Callable[[ScaleFigures], str]] = {
+    "takeover after the load, s": lambda row: _takeover(row.again),
+    "from start to ready, s": lambda row: f"{row.again.ready_seconds:.1f}",
+    "records read for it": lambda row: f"{row.again.records:,}",
     "one at a time: payments/s": lambda row: f"{row.lone.rate:,.0f}",
     "one at a time: requests for each": lambda row: f"{row.lone.requests_each:.1f}",
     "one at a time: worker µs per payment": lambda row: _optional(row.lone.worker_us, ",.0f"),

@@ -18,8 +18,22 @@ from bench.scale.batches import appended_since, log_sizes
 from bench.scale.checkpoints import last_checkpoints
 from bench.scale.comparing import comparisons
 from bench.scale.counting import PRODUCE, make_file, read_counts
-from bench.scale.figures import Checkpoints, Loaded, Requests, ScaleFigures, Takeover, shares
-from bench.scale.tables import arithmetic_table, batches_table, comparisons_table, measured_table
+from bench.scale.figures import (
+    Checkpoints,
+    Loaded,
+    Requests,
+    ScaleFigures,
+    Takeover,
+    batches_for,
+    shares,
+)
+from bench.scale.tables import (
+    arithmetic_table,
+    batches_table,
+    comparisons_table,
+    idle_table,
+    measured_table,
+)
 from bench.tables import with_figures
 from payments.engine.kafka import KafkaLog
 from payments.settings import Settings
@@ -114,6 +128,15 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
     assert "| busy: worker µs per payment | 100 | - |" in measured
     assert "| worker µs: a payment itself, a request | 90, 200 | - |" in measured
     assert "| busy: batches for each, records in one | 1.00, 2.5 | 1.00, 2.5 |" in measured
+    assert idle_table([figures_of()]).splitlines() == [
+        "| partitions | 8 |",
+        "| --- | --- |",
+        "| topics made, s | 1.0 |",
+        "| first takeover, s | 0.80 (claim 0.50, restore 0.30) |",
+        "| idle: requests/s | 5.0 |",
+        "| idle: produce, fetch, other | 0.5, 4.0, 0.5 |",
+        "| idle: share of a core, % | 0.4 |",
+    ]
     computed = arithmetic_table(lines(figures_of()))
     assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
 
@@ -125,6 +148,9 @@ def test_two_numbers_of_partitions_tell_what_a_batch_costs() -> None:
         "| worker | 80 | 20 | 1.00 | 4.00 |",
         "| broker | 35 | 15 | 1.00 | 4.00 |",
     ]
+    # 115 for a payment and 35 for its batch: at half of the rate, 300 are 115 and 5.3 batches.
+    assert batches_for(0.5, figures_of(), many) == pytest.approx(185 / 35)
+    assert batches_for(0.5, figures_of(), figures_of(worker_us=None)) is None
 
 
 def test_batches_that_were_appended_are_counted_in_the_log_files(tmp_path: Path) -> None:
