@@ -8,7 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import ConsumerStoppedError, KafkaError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, StreamT
 
 from payments.engine.errors import FailStop
@@ -155,6 +158,31 @@ async def test_a_membership_whose_metadata_task_ends_again_and_again_is_dead(
     await asyncio.sleep(0)
     with pytest.raises(KafkaError, match="ends again and again"):
         await poll()
+
+
+async def test_what_is_assigned_is_paused_at_a_position_before_anything_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, _ = embedded_app(monkeypatch)
+    at = {TopicPartition("words", 0), TopicPartition("words", 1)}
+    subscription = SubscriptionState()
+    subscription.subscribe({"words"})
+    subscription.assign_from_subscribed(at)
+    told: list[bool] = []
+
+    async def tell(*_: object) -> None:
+        states = [subscription.subscription.assignment.state_value(one) for one in at]
+        told.extend(state.paused and state.has_valid_position for state in states)
+
+    thread = app.membership._thread
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_partitions_assigned", tell)
+    thread._consumer = SimpleNamespace(
+        assignment=subscription.assigned_partitions,
+        pause=lambda *paused: [subscription.pause(one) for one in paused],
+        seek=subscription.seek,
+    )
+    await thread.on_partitions_assigned({TP(*one) for one in at}, 1)
+    assert told == [True, True]
 
 
 async def test_positions_that_can_not_be_committed_are_only_logged(

@@ -1,9 +1,9 @@
 """Group membership: Faust's consumer, which holds the assignment and reads nothing.
 
-Its partitions stay paused. It must still be polled, or aiokafka leaves the group, and its
-coordinator asked for errors, which Faust never does: a member whose SyncGroup met an error after a
-broker's restart would hang for ever, silently. Dead membership ends the process, unless it can be
-brought back to life.
+Its partitions are paused as soon as they are assigned. It must still be polled, or aiokafka leaves
+the group, and its coordinator asked for errors, which Faust never does: a member whose SyncGroup
+met an error after a broker's restart would hang for ever, silently. Dead membership ends the
+process, unless it can be brought back to life.
 """
 
 import asyncio
@@ -62,6 +62,18 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             metadata_max_age_ms=60_000,
         )
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Let aiokafka neither look up positions, with a request for each, nor fetch.
+
+        That comes first: its fetcher begins when this waits for something.
+        """
+        consumer = self._ensure_consumer()
+        partitions = consumer.assignment()
+        consumer.pause(*partitions)
+        for at in partitions:
+            consumer.seek(at, 0)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def poll(self) -> None:
         """Poll once, and raise what the membership met."""
