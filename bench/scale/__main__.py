@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         "its own, and computes from that what more cores would do.",
     )
     parser.add_argument(
-        "--partitions", type=at_least_one, nargs="+", default=[8, 64, 512, 2048], metavar="N"
+        "--partitions", type=at_least_one, nargs="+", default=[8, 64, 512], metavar="N"
     )
     parser.add_argument("--seconds", type=positive, default=10.0, help="idle, and under load")
     parser.add_argument("--concurrency", type=at_least_one, default=256)
