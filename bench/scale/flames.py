@@ -20,6 +20,7 @@ from bench.measuring import System, run_load, say
 from bench.options import at_least_one, positive
 from bench.scale.comparing import Variant, running
 from bench.scale.measuring import Effort, warm_up
+from dev.errors import BrokerError
 
 TOOLS = ("perf", "jcmd", "inferno-collapse-perf", "inferno-flamegraph")
 SAMPLES_PER_SECOND = 499
@@ -36,6 +37,9 @@ def main() -> int:
     given = _parser().parse_args()
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise BenchError(f"{', '.join(missing)}: not found")
+    for path in (given.async_profiler, given.into):
+        if not path.exists():
+            raise BenchError(f"{path} is not there")
     choose_build(pure=False)
     with tempfile.TemporaryDirectory(prefix="payments-profile-") as folder:
         effort = Effort(given.seconds, given.concurrency, Path(folder))
@@ -106,5 +110,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BenchError as error:
+    except (BenchError, BrokerError) as error:
         sys.exit(f"Error: {error}")

@@ -139,9 +139,8 @@ def _measure(
 def warm_up(broker: MeasuredBroker, system: System, concurrency: int, partitions: int) -> None:
     """Load a system until each partition was written to and it gets no faster, twice in a row.
 
-    Two minutes at most.
-
-    A first append to a partition makes files, and the broker compiles what it does often.
+    A first append to a partition makes files, and the broker compiles what it does often. It is
+    loaded for two minutes at most.
     """
     best, answered, no_faster = 0.0, 0, 0
     for _ in range(WARM_UPS):
