@@ -7,11 +7,11 @@ RUN apt-get update \
 WORKDIR /build
 COPY requirements/ requirements/
 RUN python -m venv /opt/payments \
-    && /opt/payments/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+    && /opt/payments/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt
 # What builds is pinned too and stays out of the image. To compile, mypy reads the types of the rest.
 RUN python -m venv backend \
-    && backend/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt \
-    && backend/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
+    && backend/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt \
+    && backend/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY payments/ payments/
 RUN PAYMENTS_COMPILED=1 backend/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header pyproject.toml
+	--no-emit-index-url --no-header --no-strip-extras pyproject.toml
 PYTEST_ARGS ?=
 SEED ?= 1
 COMMANDS ?= 200000
@@ -68,13 +68,15 @@ chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and 
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 
-# The locks decide whether anything must be installed again: the stamp keeps their sum.
+# The locks decide whether anything must be installed again: the stamp keeps their sum. They name every
+# package, so pip resolves nothing (--no-deps): no release made later and no version of pip changes what
+# is installed.
 $(INSTALLED): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it: make PYTHON=python3.11 ...")'
 	@if [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
 		echo "Making the environment in $(VENV) (first time: about a minute)" && \
 		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+		$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt && \
 		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e . && \
 		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED); \
 	else touch $(INSTALLED); fi
@@ -83,7 +85,7 @@ lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
 	$(LOCK) --output-file requirements/runtime.txt
 	$(LOCK) --extra dev --group build --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --group build --constraint requirements/dev.txt \
+		--no-emit-index-url --no-header --no-strip-extras --group build --constraint requirements/dev.txt \
 		--output-file requirements/build.txt
 
 clean: ## Remove the environment, caches, and the development broker with its data
