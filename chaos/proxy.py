@@ -34,6 +34,9 @@ class Proxy:
         self.accepted = 0
         self.taken_bytes = 0
         """What came in, whether it has been passed on or not."""
+        self.taken_chunks = 0
+        self.cut_at_chunk: int | None = None
+        """Cut when so many chunks have come in since the start, of both sides together."""
 
     @property
     def bootstrap(self) -> str:
@@ -106,6 +109,10 @@ class Proxy:
         due = 0.0
         while chunk := await _read(source):
             self.taken_bytes += len(chunk)
+            self.taken_chunks += 1
+            if self.taken_chunks == self.cut_at_chunk:
+                self.cut()
+                return
             due = max(due + SHORTEST_SECONDS, loop.time() + self.delay_seconds)
             loop.call_at(due, _write, target, chunk)
 

@@ -12,7 +12,7 @@ import faust
 import uvloop
 from faust.types import StreamT
 
-from payments import health, metrics
+from payments import ending, health, metrics
 from payments.engine.engine import wall_clock_ms
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Log
@@ -88,7 +88,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     app.finalize()
     app.worker_init()
     app.worker_init_post_autodiscover()
-    worker = faust.Worker(app, loop=asyncio.new_event_loop(), override_logging=False, quiet=True)
+    worker = _Worker(app, loop=asyncio.new_event_loop(), override_logging=False, quiet=True)
     worker.spinner = None
     try:
         worker.execute_from_commandline()
@@ -99,14 +99,31 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
             health.forget(settings.health_file)
 
 
+class _Worker(faust.Worker):
+    """Faust's worker; a second signal while it ends changes nothing."""
+
+    def _shutdown_loop(self) -> None:
+        # The loop takes its own handlers away when it is closed.
+        for number in ending.SIGNALS:
+            self.loop.remove_signal_handler(number)
+        ending.ignore()
+        super()._shutdown_loop()
+
+
 def _configure_logging(log_level: str) -> None:
-    """Log to standard error; Faust and aiokafka only where something is wrong."""
+    """Log to standard error; Faust only where something is wrong.
+
+    What aiokafka tries again it logs with each try; what it gives up on reaches this package, which
+    says so. So its own lines come with ``debug`` only.
+    """
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     if log_level != "debug":
-        for name in ("faust", "mode", "aiokafka", "kafka"):
+        for name in ("faust", "mode"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("aiokafka", "kafka"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

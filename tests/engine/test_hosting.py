@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    KafkaError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, StreamT
 
@@ -90,6 +95,8 @@ def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailS
     ("error", "expected"),
     [
         (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
+        (InconsistentGroupProtocolError(), "group words (PAYMENTS_APP_ID) has members of another"),
+        (GroupAuthorizationFailedError("words"), "needs the right READ on the group"),
         (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
     ],
 )
@@ -105,6 +112,36 @@ async def test_a_worker_whose_membership_has_died_ends(
     with pytest.raises(Ended):
         await MembershipConsumer._watch.fun(app.membership)
     assert expected in str(failures[0])
+
+
+@pytest.mark.parametrize("partition", [0, 1])
+async def test_a_consumer_that_fetches_nothing_is_never_reported_as_slow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, partition: int
+) -> None:
+    """The same kind: commits of what agents acknowledge; all that Faust does for a fetcher.
+
+    Whole processes that are idle for over five minutes are looked at by ``make soak``.
+    """
+    app, _ = embedded_app(monkeypatch)
+    membership = app.membership
+    membership._thread.time_started = 0.0  # Long before Faust's five minutes.
+    idle = SimpleNamespace(timestamp=None, highwater=None, position=0)
+    assignment = SimpleNamespace(active=True, state_value=lambda _: idle)
+    state = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+    membership._thread._consumer = SimpleNamespace(
+        assignment=lambda: {TP("words", partition)}, _fetcher=SimpleNamespace(_subscriptions=state)
+    )
+    with caplog.at_level("DEBUG"):
+        for check in (
+            MembershipConsumer._commit_livelock_detector,
+            MembershipConsumer._commit_handler,
+        ):
+            async with asyncio.timeout(1):
+                await check.fun(membership)
+        await membership.verify_all_partitions_active()
+        membership.verify_event_path(1e6, TP("words", partition))
+        membership.verify_recovery_event_path(1e6, TP("words", partition))
+    assert caplog.records == []
 
 
 class MortalClient:
@@ -199,7 +236,7 @@ async def test_positions_that_can_not_be_committed_are_only_logged(
     thread._consumer = SimpleNamespace(commit=commit, assignment=lambda: {TP("words", 0)})
     await thread._commit_positions({TP("words", 1): 7})
     assert not committed
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         await thread._commit_positions({TP("words", 0): 7, TP("words", 1): 7})
     assert [offset.offset for offset in committed[0].values()] == [7]
     assert "positions were not committed to the group" in caplog.text

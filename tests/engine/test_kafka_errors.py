@@ -15,7 +15,9 @@ from payments.engine.errors import FailStop, Fenced, PositionLost
 from payments.engine.kafka import connection as connection_module
 from payments.engine.kafka.claims import Claims
 from payments.engine.kafka.connection import Connection, Patience
+from payments.engine.kafka.diagnosis import Refusal
 from payments.engine.kafka.offsets import bounds
+from payments.engine.kafka.outage import Outage
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import FetchedBytes
 from payments.engine.log import Lane, TopicPartition, Writer
@@ -270,9 +272,26 @@ async def test_patience_ends_with_what_was_tried(caplog: pytest.LogCaptureFixtur
         while True:
             await patience.after(OSError("no"))
 
-    with pytest.raises(FailStop, match=r"trying: still .* tries; look at the brokers"):
+    with pytest.raises(
+        FailStop, match=r"trying: no success after .* tries: OSError: no; look at the brokers"
+    ):
         await try_for_ever()
-    assert "trying: OSError('no'), trying again" in caplog.text
+    assert caplog.records == []
+
+
+async def test_what_fails_for_long_is_said_once_with_its_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However many tasks meet it: a line in ten seconds for each process."""
+    outage = Outage()
+    for doing in ("reading", "appending to a/0", "asking for offsets"):
+        outage.failed(doing, "no leader", 1.0, 60.0)
+    assert caplog.records == []
+    for doing in ("reading", "appending to a/0", "asking for offsets"):
+        outage.failed(doing, "no leader", 3.0, 60.0)
+    [said] = caplog.records
+    assert "reading: no success since " in said.getMessage()
+    assert "tried again until 60 s are over: no leader" in said.getMessage()
 
 
 class NoBroker:
@@ -280,6 +299,7 @@ class NoBroker:
 
     def __init__(self, **_: Any) -> None:
         self.hosts = [("nowhere", 9092, 0)]
+        self._sync_task = None
 
     async def bootstrap(self) -> None:
         """Find no broker."""
@@ -290,21 +310,22 @@ class NoBroker:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("found", "expected"),
     [
-        (errors.KafkaConnectionError(), "connecting to Kafka: still"),
-        (errors.SaslAuthenticationFailed("wrong"), "nowhere:9092 refuses the credentials"),
-        (errors.AuthenticationFailedError("wrong"), "nowhere:9092 refuses the credentials"),
+        ("nowhere:9092: nothing listens there", "9092 .PAYMENTS_BROKERS.: no success .* listens"),
+        (Refusal("nowhere:9092 refuses the credentials"), "^nowhere:9092 refuses the credentials$"),
     ],
 )
 async def test_connecting_ends_after_a_while_or_at_once_when_it_is_refused(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+    monkeypatch: pytest.MonkeyPatch, found: str | Refusal, expected: str
 ) -> None:
-    async def refuse(*_: Any, **__: Any) -> None:
-        raise error
+    async def diagnose(*_: Any) -> str:
+        if isinstance(found, Refusal):
+            raise found
+        return found
 
     monkeypatch.setattr(connection_module, "AIOKafkaClient", NoBroker)
-    monkeypatch.setattr(connection_module, "create_conn", refuse)
+    monkeypatch.setattr(connection_module, "diagnosis", diagnose)
     connection = Connection({"bootstrap_servers": "nowhere:9092"}, delivery_timeout_seconds=0.1)
     with pytest.raises(FailStop, match=expected):
         await connection.start([])

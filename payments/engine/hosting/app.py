@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
@@ -22,6 +24,7 @@ from payments.engine.reading import Delivery
 from payments.engine.stage import Stage
 from payments.garbage import collect_rarely
 
+from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
 from .tables import JournalTable, JournalTableManager
 
@@ -69,6 +72,7 @@ class EngineApp(faust.App):
         **options: Any,  # noqa: ANN401 - Faust's own settings
     ) -> None:
         self.connection = connection
+        self.delivery_timeout_seconds = delivery_timeout_seconds
         self.partitions = partitions
         self._drain_timeout_seconds = drain_timeout_seconds
         self.engine = Engine(
@@ -84,6 +88,10 @@ class EngineApp(faust.App):
         self._channels: dict[str, Any] = {}
         self._test_agents: dict[str, Any] = {}
         self._lag: asyncio.Future[Any] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._failing = threading.Lock()
+        self.was_ready = False
+        """Whether it has ever had its partitions: before that nothing is decided."""
         super().__init__(
             app_id,
             broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
@@ -163,11 +171,33 @@ class EngineApp(faust.App):
             await channel.queue.put(self.create_event(None, delivery, {}, message))
 
     def fail_stop(self, failure: FailStop) -> None:
-        """End the process at once: what it has in memory may be out of date."""
-        defect = failure.__cause__ if isinstance(failure, Defect) else None
-        logger.critical("fail-stop: %s", failure, exc_info=defect)
+        """End the process at once: what it has in memory may be out of date. Any thread may.
+
+        A worker that was told to end before it had partitions has decided nothing: whatever it
+        meets is no failure.
+        """
+        if not self._failing.acquire(blocking=False):
+            threading.Event().wait()  # Another thread is ending the process, and says why.
+        if self.should_stop and not self.was_ready:
+            logger.info("stopped before it was ready, nothing was decided (%s)", failure)
+            code = 0
+        else:
+            cause = failure.__cause__ if isinstance(failure, Defect) else None
+            # What a broker or the network said is no defect: its traceback tells nothing.
+            defect = None if isinstance(cause, (KafkaError, OSError)) else cause
+            logger.critical("fail-stop: %s", failure, exc_info=defect)
+            code = EXIT_FAIL_STOP
         logging.shutdown()
-        os._exit(EXIT_FAIL_STOP)
+        os._exit(code)
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process with one line, where Faust would end it with tracebacks."""
+        self._crash(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        if isinstance(reason, Exception):
+            self.fail_stop(as_fail_stop("the worker", reason))
+        super()._crash(reason)
 
     # --- what Faust asks of the engine -----------------------------------------------------------
 
@@ -197,12 +227,20 @@ class EngineApp(faust.App):
 
         Faust would make a data directory here; the engine keeps everything in Kafka.
         """
+        install(asyncio.get_running_loop())
+        self._starting = asyncio.create_task(self._start_engine())
+        await asyncio.wait([self._starting])
+        if not self._starting.cancelled():
+            self._starting.result()
+        if not self.should_stop:
+            self._lag = self.add_future(self._show_lag())
+
+    async def _start_engine(self) -> None:
         try:
             await self.engine.start()
             self._check_partitions()
         except Exception as error:  # noqa: BLE001 - without the engine there is no worker
             self.fail_stop(as_fail_stop("the start", error))
-        self._lag = self.add_future(self._show_lag())
 
     def _check_partitions(self) -> None:
         if self.engine.partitions != self.partitions:
@@ -213,7 +251,7 @@ class EngineApp(faust.App):
             raise FailStop(message)
 
     async def on_stop(self) -> None:
-        """Finish what is decided, then leave. Ends the process when that fails.
+        """Finish what is decided, then leave. Ends the process when that fails or takes too long.
 
         Else the membership would live on in its thread, and keep partitions that nobody serves.
         """
@@ -226,12 +264,15 @@ class EngineApp(faust.App):
     async def _finish(self) -> None:
         if self._lag is not None:
             self._lag.cancel()
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         await self._drain()
         try:
             async with asyncio.timeout(_LAST_COMMIT_SECONDS):
                 await self._commit_positions()
         except TimeoutError:
-            logger.info("positions were not committed to the group: no broker answered in time")
+            logger.debug("positions were not committed to the group: no broker answered in time")
         await self.engine.stop()
 
     async def _show_lag(self) -> None:

@@ -4,22 +4,34 @@ Its partitions are paused as soon as they are assigned. It must still be polled,
 the group, and its coordinator asked for errors, which Faust never does: a member whose SyncGroup
 met an error after a broker's restart would hang for ever, silently. Dead membership ends the
 process, unless it can be brought back to life.
+
+What Faust does for a consumer that fetches (it commits what agents have acknowledged, and reports
+every partition of which nothing was fetched for long) makes no sense for one that never does, so it
+is not started.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import aiokafka
 from aiokafka import errors
+from aiokafka.client import CoordinationType
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import ConsumerT
 from mode import Service
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, as_fail_stop
+from payments.engine.kafka.connection import RETRIABLE, Patience
+from payments.engine.kafka.hints import GROUP_COORDINATOR
+
+from .loop_errors import install
+from .refusals import dead_membership
+from .static_membership import require_own_instance
 
 if TYPE_CHECKING:
     from .app import EngineApp
@@ -30,6 +42,8 @@ FAUST_LOGGER = logging.getLogger("faust")
 """Where Faust's services say that they start and stop, instead of in this package's name."""
 
 _POLL_SECONDS = 0.5
+
+_LEAVE_SECONDS = 3.0
 
 _MAX_METADATA_DEATHS = 10
 """How many polls in a row may find the client's metadata task ended."""
@@ -63,6 +77,64 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             metadata_max_age_ms=60_000,
         )
 
+    async def on_start(self) -> None:
+        """Connect and find the group's coordinator, or end the process after a while."""
+        self.time_started = time.monotonic()  # Faust asks for it.
+        install(asyncio.get_running_loop())
+        await self.wait(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            patience = self._patience(f"connecting to Kafka to join group {self._group}")
+            while not await self._started_consumer(patience):
+                pass
+            await self._find_coordinator()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this worker can't be a member
+            self._host.fail_stop(as_fail_stop(f"joining group {self._group}", error))
+
+    async def _started_consumer(self, patience: Patience) -> bool:
+        """Try once to start aiokafka's consumer."""
+        consumer = self._consumer = self._create_consumer(loop=self.thread_loop)
+        try:
+            await consumer.start()
+        except RETRIABLE as error:
+            await consumer.stop()
+            await patience.after(error)
+            return False
+        if consumer._group_instance_id is not None:  # noqa: SLF001 - what the coordinator was given
+            require_own_instance(consumer._coordinator)  # noqa: SLF001 - aiokafka does not look
+        return True
+
+    async def _find_coordinator(self) -> None:
+        """Wait for the coordinator: aiokafka would ask ten times a second for ever."""
+        patience = self._patience(f"finding the coordinator of group {self._group}")
+        client = self._ensure_consumer()._client  # noqa: SLF001 - as its coordinator does
+        while True:
+            try:
+                await client.coordinator_lookup(CoordinationType.GROUP, self._group)
+            except RETRIABLE as error:
+                await patience.after(error)
+                await client.force_metadata_update()
+            else:
+                return
+
+    def _patience(self, doing: str) -> Patience:
+        return Patience(doing, self._host.delivery_timeout_seconds, GROUP_COORDINATOR)
+
+    @property
+    def _group(self) -> str:
+        return str(self.app.conf.id)
+
+    async def crash(self, exc: BaseException) -> None:
+        """End the process with a line that says why, where Faust would end it with tracebacks."""
+        await self._host.crash(exc)
+
+    def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:  # noqa: ANN401 - mode's signature
+        """Leave it to ``crash``; mode would print a traceback."""
+
+    async def _keepalive2(self) -> None:
+        """Start no second timer beside that of the thread: it logs an error after each pause."""
+
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Let aiokafka neither look up positions, with a request for each, nor fetch.
 
@@ -74,6 +146,14 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         for at in partitions:
             consumer.seek(at, 0)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, for a while: a broker that is away must not keep the worker."""
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await super().on_thread_stop()
+        except (TimeoutError, errors.KafkaError, OSError) as error:
+            logger.info("the group was not left in order, it notices by itself: %r", error)
 
     async def poll(self) -> None:
         """Poll once, and raise what the membership met."""
@@ -127,7 +207,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         except (errors.KafkaError, errors.IllegalStateError) as error:
             # Only lag tools read these offsets; a rebalance or a broken coordinator that matters
             # is found by the poll.
-            logger.info("positions were not committed to the group: %r", error)
+            logger.debug("positions were not committed to the group: %r", error)
 
 
 class MembershipConsumer(driver.Consumer):
@@ -162,12 +242,32 @@ class MembershipConsumer(driver.Consumer):
                     self._host.fail_stop(FailStop(message))
                 return
             except Exception as error:  # noqa: BLE001 - whatever killed it, this is no member now
-                message = (
-                    f"the membership in group {self.app.conf.id} is dead: {error!r}; the worker "
-                    f"has to be started again"
-                )
-                self._host.fail_stop(FailStop(message))
+                await self._die(error)
             await self.sleep(_POLL_SECONDS)
+
+    async def _die(self, error: Exception) -> None:
+        host, conf = self._host, self.app.conf
+        self._host.fail_stop(
+            await dead_membership(error, conf.id, conf.broker_session_timeout, host.connection)
+        )
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process with a line that says why, where Faust would end it with tracebacks."""
+        await self._host.crash(reason)
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """Commit nothing: agents acknowledge nothing, and the journals have the positions."""
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Look for no partition of which nothing is fetched: that is so of all of them here."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Have no event path: the engine's reader looks after its own."""
+
+    def verify_recovery_event_path(self, now: float, tp: TP) -> None:
+        """Have no event path in recovery either."""
 
     async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature
         """Read nothing: the engine does."""

@@ -97,6 +97,10 @@ class EngineRecovery(Recovery):
             try:
                 await self._take_over(self._generation_id)
             except Exception as error:  # noqa: BLE001 - half a takeover must end the process
+                if self._host.should_stop:
+                    # What is left half done, the next owner does: nothing was decided yet.
+                    logger.info("the takeover was broken off, the worker ends: %r", error)
+                    return
                 self._host.fail_stop(as_fail_stop("the takeover", error))
 
     async def _take_over(self, generation_id: int) -> None:
@@ -116,6 +120,7 @@ class EngineRecovery(Recovery):
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
         app.engine.resume()
+        app.was_ready = True
         logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
 
     @Service.task

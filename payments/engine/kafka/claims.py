@@ -19,6 +19,7 @@ from payments.engine.errors import FailStop
 from payments.engine.log import TopicPartition, Writer
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
+from .hints import TRANSACTION_COORDINATOR, in_words
 
 _TRANSACTION_TIMEOUT_MS = 60_000
 """After this the coordinator aborts a transaction whose worker died in the middle of a claim."""
@@ -48,6 +49,8 @@ class Claims:
             except RETRIABLE as error:
                 await patience.after(error)
                 await connection.refresh()
+            except errors.KafkaError as error:
+                raise FailStop(f"a producer id was refused: {in_words(error)}") from error
             else:
                 return Writer(response.producer_id, response.producer_epoch)
 
@@ -76,7 +79,9 @@ class Claims:
 
     async def _ask(self, name: str, make_request: Callable[[], Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Send a request to the coordinator of ``name`` until it is done or refused."""
-        patience = Patience(f"claiming {name}", self._connection.delivery_timeout_seconds)
+        patience = Patience(
+            f"claiming {name}", self._connection.delivery_timeout_seconds, TRANSACTION_COORDINATOR
+        )
         while True:
             try:
                 node = await self._connection.coordinator(name)

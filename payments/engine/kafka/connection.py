@@ -3,17 +3,19 @@
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
+
+from .diagnosis import Refusal, diagnosis
+from .hints import Hints, in_words
+from .outage import OUTAGE
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +48,6 @@ RETRIABLE: tuple[type[Exception], ...] = (
 Coordinator errors have their consumer-group names in aiokafka: the codes 14 to 16 are the same.
 """
 
-_REFUSED: tuple[type[Exception], ...] = (
-    errors.AuthenticationFailedError,
-    errors.AuthenticationMethodNotSupported,
-    errors.SaslAuthenticationFailed,
-    errors.UnsupportedSaslMechanismError,
-    ssl.SSLCertVerificationError,
-)
-
 FENCED: tuple[type[Exception], ...] = (errors.InvalidProducerEpoch, errors.ProducerFenced)
 
 _PRODUCER_FENCED_CODE = 90
@@ -80,23 +74,25 @@ def error_for(code: int) -> type[errors.KafkaError] | None:
 class Patience:
     """How long one thing is retried: pauses between tries, and an end."""
 
-    def __init__(self, doing: str, limit_seconds: float) -> None:
+    def __init__(self, doing: str, limit_seconds: float, hints: Hints | None = None) -> None:
         self._doing = doing
         self._limit_seconds = limit_seconds
+        self._hints = hints or {}
         self._started = asyncio.get_running_loop().time()
         self._tries = 0
 
     async def after(self, error: BaseException) -> None:
         """Pause before the next try. Raises ``FailStop`` when the limit is over."""
         waited = asyncio.get_running_loop().time() - self._started
+        hint = self._hints.get(type(error))
+        why = in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:
             message = (
-                f"{self._doing}: still {error!r} after {waited:.0f} s and {self._tries + 1} tries; "
-                f"look at the brokers, then start the worker again (nothing is lost)"
+                f"{self._doing}: no success after {waited:.0f} s and {self._tries + 1} tries: "
+                f"{why}; look at the brokers, then start the worker again (nothing is lost)"
             )
             raise FailStop(message) from error
-        if self._tries in (3, 30):
-            logger.warning("%s: %r, trying again", self._doing, error)
+        OUTAGE.failed(self._doing, why, waited, self._limit_seconds)
         await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
         self._tries += 1
 
@@ -110,7 +106,7 @@ class Connection:
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
         self._client: AIOKafkaClient | None = None
         self._topics: list[str] = []
-        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[bool] | None = None
 
     @property
     def client(self) -> AIOKafkaClient:
@@ -119,8 +115,11 @@ class Connection:
         return self._client
 
     async def start(self, topics: Sequence[str]) -> None:
-        """Connect and learn the leaders of ``topics``."""
-        patience = Patience("connecting to Kafka", self.delivery_timeout_seconds)
+        """Connect and learn the leaders of ``topics``. Raises ``FailStop`` when that can't be."""
+        servers = self.arguments["bootstrap_servers"]
+        patience = Patience(
+            f"connecting to Kafka at {servers} (PAYMENTS_BROKERS)", self.delivery_timeout_seconds
+        )
         while True:
             self._client = AIOKafkaClient(**self.arguments, metadata_max_age_ms=60_000)
             try:
@@ -128,25 +127,28 @@ class Connection:
                 # Not awaited: its answer would come from the task that ``refresh`` does without.
                 self._client.set_topics(topics)
                 self._topics = list(topics)
-                await self.refresh()
-            except RETRIABLE as error:
-                await self._client.close()
-                await self._require_credentials()
-                await patience.after(error)
+                await self._require_metadata()
+            except RETRIABLE:
+                await self.close()
+                await patience.after(errors.KafkaConnectionError(await self._diagnosis()))
+            except BaseException:
+                await self.close()
+                raise
             else:
                 return
 
-    async def _require_credentials(self) -> None:
-        """Raise ``FailStop`` where ours are refused: aiokafka says only that it can't connect."""
-        options = {k: v for k, v in self.arguments.items() if k != "bootstrap_servers"}
-        for host, port, _ in self.client.hosts:
-            try:
-                (await create_conn(host, port, **options)).close()
-            except _REFUSED as error:
-                message = f"{host}:{port} refuses the credentials of this worker: {error}"
-                raise FailStop(message) from error
-            except (OSError, errors.KafkaError, TimeoutError) as error:
-                logger.debug("%s:%d: %r", host, port, error)
+    async def _require_metadata(self) -> None:
+        """Learn the leaders; without any, topics would look as if they were not there."""
+        if not await self.refresh():
+            raise errors.NodeNotReadyError
+
+    async def _diagnosis(self) -> str:
+        """Return why there is no connection. Raises ``FailStop`` where it will never be one."""
+        hosts = [(host, port) for host, port, _ in self.client.hosts]
+        try:
+            return await diagnosis(hosts, self.arguments)
+        except Refusal as refusal:
+            raise FailStop(str(refusal)) from refusal
 
     async def close(self) -> None:
         """Close all connections."""
@@ -166,8 +168,8 @@ class Connection:
         node: int | None = self.client.cluster.leader_for_partition(at)
         return None if node is None or node < 0 else node
 
-    async def refresh(self) -> None:
-        """Ask for the leaders again, one broker after the other.
+    async def refresh(self) -> bool:
+        """Ask for the leaders again, one broker after the other; return whether one answered.
 
         aiokafka has a task for this, but waiting for it is not safe: after a broker's restart that
         task was seen to have died, and who waited for its next answer waited for ever. When no
@@ -183,7 +185,8 @@ class Connection:
                 logger.debug("node %d gives no metadata: %r", node, error)
             else:
                 client.cluster.update_metadata(response)
-                return
+                return True
+        return False
 
     def request_refresh(self) -> None:
         """Ask for the leaders again, without waiting for the answer."""

@@ -1,0 +1,73 @@
+"""Refusals: what a broker says to a worker that can't be a member of its group, and what to do."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from payments.engine.errors import FailStop
+from payments.engine.kafka.hints import in_words
+
+_ASK_SECONDS = 5.0
+_LIMITS = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
+
+
+async def dead_membership(
+    error: Exception, group: str, session_timeout_seconds: float, connection: Mapping[str, Any]
+) -> FailStop:
+    """Return the failure of a worker whose membership met ``error``."""
+    if isinstance(error, FailStop):
+        return error
+    if isinstance(error, errors.InconsistentGroupProtocolError):
+        return FailStop(
+            f"group {group} (PAYMENTS_APP_ID) has members of another program, with another "
+            f"assignor, so this worker can't join it. Find them with: kafka-consumer-groups.sh "
+            f"--bootstrap-server {connection['bootstrap_servers']} --describe --members --group "
+            f"{group}; end that program, then start the worker again"
+        )
+    if isinstance(error, errors.InvalidSessionTimeoutError):
+        return FailStop(
+            f"PAYMENTS_SESSION_TIMEOUT_SECONDS={session_timeout_seconds:g} is outside the limits "
+            f"of the brokers ({await _session_limits(connection)}); change it, or the brokers' "
+            f"configuration, then start the worker again"
+        )
+    if isinstance(error, errors.GroupAuthorizationFailedError):
+        return FailStop(
+            f"the brokers do not let this user join group {group}: it needs the right READ on the "
+            f"group; grant it, then start the worker again"
+        )
+    return FailStop(
+        f"the membership in group {group} is dead: {in_words(error)}; the worker has to be "
+        f"started again"
+    )
+
+
+async def _session_limits(connection: Mapping[str, Any]) -> str:
+    """Return the brokers' limits in words; their names where they can't be read."""
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            values = await _broker_configuration(connection)
+    except (errors.KafkaError, OSError, TimeoutError):
+        values = {}
+    return ", ".join(f"{name}={values[name]}" if name in values else name for name in _LIMITS)
+
+
+async def _broker_configuration(connection: Mapping[str, Any]) -> dict[str, str]:
+    """Return the configuration of one broker: all of them should have the same."""
+    admin = AIOKafkaAdminClient(**connection)
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+        node = str(cluster["brokers"][0]["node_id"])
+        found = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, node)])
+        return {
+            entry[0]: entry[1]
+            for response in found
+            for _, _, _, _, entries in response.resources
+            for entry in entries
+        }
+    finally:
+        await admin.close()

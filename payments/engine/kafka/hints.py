@@ -1,0 +1,38 @@
+"""Hints: what an error of a broker most likely comes from, in words for whoever runs the worker."""
+
+from collections.abc import Mapping
+
+from aiokafka import errors
+
+Hints = Mapping[type[BaseException], str]
+"""A sentence for an error's class, without a full stop."""
+
+GROUP_COORDINATOR: Hints = {
+    errors.GroupCoordinatorNotAvailableError: (
+        "the brokers have no coordinator for consumer groups, most likely because they can't make "
+        "their internal topic __consumer_offsets: offsets.topic.replication.factor in the brokers' "
+        "configuration must not exceed the number of brokers"
+    )
+}
+
+TRANSACTION_COORDINATOR: Hints = {
+    errors.GroupCoordinatorNotAvailableError: (
+        "the brokers have no coordinator for transactions, most likely because they can't make "
+        "their internal topic __transaction_state: transaction.state.log.replication.factor and "
+        "transaction.state.log.min.isr in the brokers' configuration must not exceed the number "
+        "of brokers"
+    )
+}
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as one line: its class where its text does not name it."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if not text:
+        return name
+    if isinstance(error, errors.NodeNotReadyError):
+        return "there is no connection to the broker"
+    if isinstance(error, errors.KafkaConnectionError):
+        return text.removeprefix(f"{name}: ")  # That there is no connection, the text says too.
+    return text if name in text else f"{name}: {text}"
