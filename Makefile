@@ -28,8 +28,9 @@ run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set
 broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
 	@$(BIN)/python -m dev.broker up
 
-test: $(INSTALLED) ## Run all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run all tests, with coverage: first those without a broker, on all cores
+	$(BIN)/python -m pytest -m "not broker" --numprocesses auto --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m broker --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Send the gateway 5,000 requests made from its OpenAPI document
 	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py
