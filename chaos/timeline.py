@@ -1,8 +1,16 @@
 """The timeline: results in each second as a picture, with the faults marked (SVG)."""
 
+import io
 import statistics
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from matplotlib.transforms import blended_transform_factory
 
 from chaos.faults.table import FAULTS
 from chaos.part import Part, Strike
@@ -10,12 +18,17 @@ from chaos.part import Part, Strike
 SECONDS = 300
 """Of each stand the beginning of its last part is drawn: more would be too small to see."""
 
-PIXELS = 3.2
-LEFT, TOP, HEIGHT, GAP = 52, 56, 110, 64
-MARK_LINES = 3
+WIDTH_INCHES, ROW_INCHES, LEGEND_INCHES = 11.0, 2.1, 0.8
+LABEL_LINES = 4
+LABEL_LINE = 0.09
+"""Height of a line of labels, as a share of a row's."""
+
+LETTER_SECONDS = 1.5
+"""Width of a label's letter, in seconds of the axis."""
+
 TICK_SECONDS = 30
 TIMES_USUAL = 4
-"""Bars are cut at so many times the usual rate."""
+"""Bars end at so many times the usual rate."""
 
 COLORS = {
     "workers": "#c2410c",
@@ -23,71 +36,83 @@ COLORS = {
     "membership": "#7e22ce",
     "network": "#15803d",
 }
-STYLE = (
-    "text{font:10px sans-serif;fill:#374151}.bar{fill:#9ca3af}.title{font-size:12px}"
-    ".axis{stroke:#d1d5db}.mark{fill-opacity:.18}"
-)
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "svg.fonttype": "path",  # The same letters and widths wherever it is looked at.
+    "svg.hashsalt": "payments",  # The same figures make the same file.
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def draw(parts: Sequence[Part]) -> str:
     """Return the picture: one row for each stand."""
     last = {part.stand: part for part in parts}
-    width = LEFT + SECONDS * PIXELS + 10
-    height = TOP + len(last) * (HEIGHT + GAP)
-    rows = "".join(
-        _row(part, TOP + number * (HEIGHT + GAP)) for number, part in enumerate(last.values())
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-        f'width="{width:g}" height="{height:g}"><style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{_legend()}{rows}</svg>\n'
-    )
+    with mpl.rc_context(STYLE):
+        height = LEGEND_INCHES + ROW_INCHES * len(last)
+        layout = ConstrainedLayoutEngine(hspace=0.12)
+        figure = Figure(figsize=(WIDTH_INCHES, height), layout=layout)
+        figure.suptitle(
+            f"Results per second (bars end at {TIMES_USUAL} times the median), and the faults"
+        )
+        rows = figure.subplots(len(last), 1, squeeze=False)[:, 0]
+        for part, axes in zip(last.values(), rows, strict=True):
+            _draw_row(axes, part)
+        marks = [Patch(color=color, label=group) for group, color in COLORS.items()]
+        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return written.getvalue()
 
 
-def _legend() -> str:
-    marks = "".join(
-        f'<rect x="{LEFT + 430 + 110 * number}" y="8" width="10" height="10" fill="{color}"/>'
-        f'<text x="{LEFT + 445 + 110 * number}" y="17">{group}</text>'
-        for number, (group, color) in enumerate(COLORS.items())
-    )
-    title = f"Results per second (bars cut at {TIMES_USUAL} times the median), and faults of"
-    return f'<text class="title" x="{LEFT}" y="17">{title}</text>{marks}'
-
-
-def _row(part: Part, top: float) -> str:
+def _draw_row(axes: Axes, part: Part) -> None:
     rate = part.rate[:SECONDS]
     # What was held up comes all at once: drawn in full it would flatten everything else.
     usual = statistics.median([count for count in rate if count] or [1])
     most = round(min(max([*rate, 1]), TIMES_USUAL * usual))
-    bottom = top + HEIGHT
-    bars = "".join(
-        f'<rect class="bar" x="{LEFT + second * PIXELS:.1f}" width="{PIXELS:g}" '
-        f'y="{bottom - HEIGHT * count / most:.1f}" height="{HEIGHT * count / most:.1f}"/>'
-        for second, count in enumerate(min(count, most) for count in rate)
-        if count
-    )
-    ticks = "".join(
-        f'<text x="{LEFT + second * PIXELS:.1f}" y="{bottom + 13}">{second} s</text>'
-        for second in range(0, SECONDS, TICK_SECONDS)
-    )
+    shown = {second: min(count, most) for second, count in enumerate(rate) if count}
+    axes.bar(list(shown), list(shown.values()), width=1, align="edge", color="#6b7280", gid="bar")
     strikes = [strike for strike in part.strikes if strike.began < SECONDS]
-    marks = "".join(_mark(strike, number, top) for number, strike in enumerate(strikes))
-    return (
-        f'{bars}{marks}<line class="axis" x1="{LEFT}" x2="{LEFT + SECONDS * PIXELS:g}" '
-        f'y1="{bottom}" y2="{bottom}"/>{ticks}'
-        f'<text x="4" y="{top + 9}">{most:,}/s</text><text x="4" y="{bottom}">0/s</text>'
-        f'<text x="4" y="{top + HEIGHT / 2}">{escape(part.stand)}</text>'
-    )
+    for strike in strikes:
+        color = COLORS[FAULTS[strike.name].group]
+        axes.axvspan(
+            strike.began,
+            min(strike.healed, SECONDS),
+            color=color,
+            alpha=0.18,
+            linewidth=0,
+            gid="mark",
+        )
+        axes.axvline(strike.began, color=color, linewidth=0.8)
+    for strike, start, line in _labelled(strikes):
+        axes.text(
+            start,
+            1 + LABEL_LINE * (line + 0.3),
+            strike.name,
+            transform=blended_transform_factory(axes.transData, axes.transAxes),
+            color=COLORS[FAULTS[strike.name].group],
+            fontsize=6.5,
+        )
+    axes.set_xlim(0, SECONDS)
+    axes.set_ylim(0, most)
+    axes.set_xticks(range(0, SECONDS + 1, TICK_SECONDS))
+    axes.set_ylabel(f"{part.stand}, results/s")
+    axes.set_title(" ", fontsize=6 * LABEL_LINES)  # Room for the labels.
 
 
-def _mark(strike: Strike, number: int, top: float) -> str:
-    color = COLORS[FAULTS[strike.name].group]
-    x = LEFT + strike.began * PIXELS
-    width = max(1.0, (min(strike.healed, SECONDS) - strike.began) * PIXELS)
-    label_y = top - 4 - 10 * (number % MARK_LINES)
-    return (
-        f'<rect class="mark" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{HEIGHT}" '
-        f'fill="{color}"/>'
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{label_y}" y2="{top + HEIGHT}" stroke="{color}"/>'
-        f'<text x="{x + 2:.1f}" y="{label_y + 1}">{escape(strike.name)}</text>'
-    )
+def _labelled(strikes: Sequence[Strike]) -> Iterator[tuple[Strike, float, int]]:
+    """Yield the faults that get a label, with its start in seconds and its line.
+
+    The first of each run of one kind gets one, on the lowest line that is free there.
+    """
+    ends = [0.0] * LABEL_LINES
+    before = ""
+    for strike in strikes:
+        if strike.name != before:
+            width = len(strike.name) * LETTER_SECONDS
+            start = min(strike.began, SECONDS - width)
+            line = next((n for n, end in enumerate(ends) if end <= start), None)
+            if line is not None:
+                ends[line] = start + width
+                yield strike, start, line
+        before = strike.name

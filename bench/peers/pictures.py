@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.chart import Axis, Chart
 from bench.latencies import SHARES, SLICE_SECONDS
 from bench.peers.kills import KillFigures
 from bench.peers.parts import Part
 from bench.peers.report import TRANSPORTS
 from bench.peers.summary import MEASURES, Cell, cells
-from bench.peers.targets import FSYNC
-from bench.svg import Axis, Chart
 
 DISTRIBUTION_CONCURRENCY = 64
 STEPS_PER_POINT = 5
@@ -48,10 +47,6 @@ def write_pictures(made: Sequence[Picture], folder: Path) -> None:
         (folder / picture.name).write_text(picture.chart.render())
 
 
-def _label(name: str, durability: str) -> str:
-    return f"{name}, {'fsync' if durability == FSYNC else durability}"
-
-
 def _latency(title: str, chosen: Sequence[Cell]) -> Chart:
     chart = Chart(
         f"Over {title}: latency against rate, at each concurrency",
@@ -64,7 +59,7 @@ def _latency(title: str, chosen: Sequence[Cell]) -> Chart:
             (cell.median(MEASURES["payments/s"]) or 0.0, cell.median(MEASURES["p50"]) or 0.0)
             for cell in own
         ]
-        chart.add(_label(own[0].name, own[0].durability), points)
+        chart.add(own[0].name, own[0].durability, points)
     return chart
 
 
@@ -78,7 +73,7 @@ def _distribution(title: str, chosen: Sequence[Cell]) -> Chart:
     for cell in chosen:
         quantiles = next(iter(cell.loads.values())).figures.quantiles_ms
         points = [(float(at), value) for at, value in enumerate(quantiles)]
-        chart.add(_label(cell.name, cell.durability), points)
+        chart.add(cell.name, cell.durability, points)
     return chart
 
 
@@ -90,7 +85,7 @@ def _timeline(title: str, chosen: Sequence[Cell]) -> Chart:
     )
     for cell in chosen:
         steps = next(iter(cell.loads.values())).figures.timeline
-        chart.add(_label(cell.name, cell.durability), _rates(steps))
+        chart.add(cell.name, cell.durability, _rates(steps))
     return chart
 
 
@@ -99,8 +94,8 @@ def _kills(kills: Sequence[KillFigures]) -> Chart:
         "Answers while the handler is killed (broken lines)", Axis("seconds"), Axis("results/s")
     )
     for run in kills:
-        chart.add(_label(run.name, run.durability), _rates(run.timeline))
-    chart.marks = kills[0].kill_seconds
+        chart.add(run.name, run.durability, _rates(run.timeline))
+    chart.marks = {run.durability: run.kill_seconds for run in reversed(kills)}
     return chart
 
 

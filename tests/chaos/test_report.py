@@ -60,10 +60,10 @@ def test_what_did_not_hold_comes_first(tmp_path: Path) -> None:
 def test_the_picture_has_a_bar_for_each_second_and_a_mark_for_each_fault() -> None:
     picture = draw([part(), part("three")])
     root = ET.fromstring(picture)  # noqa: S314 - our own
-    classes = [element.get("class") for element in root.iter()]
-    assert classes.count("bar") == 4, "a second without results has none"
-    assert classes.count("mark") == 4
-    assert picture.count("worker-kill") == 2
+    names = [element.get("id") for element in root.iter()]
+    assert names.count("bar") == 4, "a second without results has none"
+    assert names.count("mark") == 4
+    assert picture.count("<!-- worker-kill -->") == 2
 
 
 def test_the_auditor_is_believed_when_it_complains_and_when_it_can_not_tell() -> None:
