@@ -48,6 +48,7 @@ class History:
             partition=partition,
             changelog=stage.changelog,
             visible=stage.visible,
+            emits=stage.emits,
             writer=self._writer,
             limits=Limits(),
         )

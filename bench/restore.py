@@ -120,6 +120,7 @@ async def write_journals(log: Log, settings: Settings, payments: int) -> None:
             partition=partition,
             changelog=settings.changelog("payments"),
             visible=frozenset(),
+            emits=frozenset(),
             writer=writer,
             limits=Limits(),
         )

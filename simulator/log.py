@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, cast
 
 from payments.engine.errors import FailStop
-from payments.engine.log import Batch, Bounds, Lane, Record, TopicPartition, Writer
+from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
 
 from .brokers import Brokers, Sent
 from .faults import Fault
@@ -71,6 +71,11 @@ class SimulatedLog:
             message = f"there is no topic {topic}"
             raise FailStop(message)
         return self._brokers.partition_counts[topic]
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics."""
+        found = Cluster("simulated", {topic: f"id-of-{topic}" for topic in topics})
+        return cast("Cluster", await self._ask("asking for topics", "describe", lambda: found))
 
     async def new_writer(self) -> Writer:
         """Return a plain writer."""

@@ -1,9 +1,10 @@
 r"""Checkpoints: the record that closes a group in the journal, and what a restart reads from it.
 
 Key: ``\0`` + (n mod 64), so compaction only ever removes a checkpoint that is 64 groups old.
-Value: one line of JSON (``n``, ``published``, ``inputs``, ``sources``, ``outputs``), a line feed,
-and then the bytes of the outputs one after the other; ``outputs`` gives their addresses and
-lengths. So the outputs' bytes stay as they are, whatever they hold, and kcat shows all of it.
+Value: one line of JSON (``n``, ``published``, ``format``, ``inputs``, ``sources``, ``outputs``, and
+now and then ``identity``), a line feed, and then the bytes of the outputs one after the other;
+``outputs`` gives their addresses and lengths. So the outputs' bytes stay as they are, whatever they
+hold, and kcat shows all of it.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from .errors import JournalBroken
+from .errors import JournalBroken, NewerFormat
+from .identity import CHECKPOINT_FORMAT, Identity
 from .limits import RING
 from .outputs import Output, Position
 
@@ -42,6 +44,8 @@ class Checkpoint:
     row have all of them."""
 
     outputs: list[Output]
+    identity: Identity | None = None
+    """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -65,23 +69,31 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
             )
             pieces.extend(content or b"" for _, content in headers)
         index.append(entry)
-    pieces[0] = orjson.dumps(
-        {
-            "n": checkpoint.n,
-            "published": checkpoint.published,
-            "inputs": checkpoint.inputs,
-            "sources": checkpoint.sources,
-            "outputs": index,
-        }
-    )
+    fields: dict[str, Any] = {
+        "n": checkpoint.n,
+        "published": checkpoint.published,
+        "format": CHECKPOINT_FORMAT,
+        "inputs": checkpoint.inputs,
+        "sources": checkpoint.sources,
+        "outputs": index,
+    }
+    if checkpoint.identity is not None:
+        fields["identity"] = checkpoint.identity.as_fields()
+    pieces[0] = orjson.dumps(fields)
     return b"".join(pieces)
 
 
 def decode_checkpoint(value: bytes) -> Checkpoint:
-    """Read what ``encode_checkpoint`` wrote. Raises ``JournalBroken`` when it is something else."""
+    """Read what ``encode_checkpoint`` wrote, here or in a version before (which has no format).
+
+    Raises ``JournalBroken`` when it is something else, ``NewerFormat`` when a newer version wrote
+    it.
+    """
     try:
         line, _, body = value.partition(b"\n")
         fields = orjson.loads(line)
+        if fields.get("format", CHECKPOINT_FORMAT) > CHECKPOINT_FORMAT:
+            raise NewerFormat(fields["format"], CHECKPOINT_FORMAT)
         outputs = []
         cursor = _Cursor(body)
         for topic, partition, key_size, value_size, kind, time_ms, *rest in fields["outputs"]:
@@ -90,8 +102,16 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             headers = [(name, cursor.take(size)) for name, size in (rest[0] if rest else ())]
             outputs.append(Output(topic, partition, key, content, kind, time_ms, headers))
         sources = {name: (position[0], position[1]) for name, position in fields["sources"].items()}
-        return Checkpoint(fields["n"], fields["published"], fields["inputs"], sources, outputs)
-    except (KeyError, TypeError, ValueError) as error:
+        identity = fields.get("identity")
+        return Checkpoint(
+            fields["n"],
+            fields["published"],
+            fields["inputs"],
+            sources,
+            outputs,
+            None if identity is None else Identity.from_fields(identity),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"
         raise JournalBroken(message) from error
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .limits import Limits
 from .log import Header, NewRecord, Record
-from .outputs import POSITION_VISIBLE, Output, size_of
+from .outputs import INSTALLATION, POSITION_VISIBLE, Output, size_of
 from .stage import Refused, Stage
 
 TYPE = "dead-letter"
@@ -72,8 +72,9 @@ def unpack(record: Record) -> Unpacked:
     traced = names[-1:] == [f"{HEADER_PREFIX}{_STACKTRACE}"]
     last = len(names) - traced
     first = last - len(_FACTS)
-    # Before what was received: CloudEvents' own, with the subject where there is a key.
-    received = 6 if record.key else 5
+    # Before what was received: CloudEvents' own, with the subject where there is a key; records of
+    # versions before don't name the installation.
+    received = 5 + bool(record.key) + (names[2:3] == [INSTALLATION])
     if (
         first < received
         or names[1] != POSITION_VISIBLE

@@ -7,13 +7,14 @@ deliveries to the stages' agents; the engine does the rest.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
 from .committer import Committer, CommitterCounts
 from .counts import Counts
-from .errors import FailStop, as_fail_stop
+from .errors import FailStop, NotOurs, as_fail_stop
 from .handover import Handover
 from .journal import Journal
 from .limits import Limits
@@ -90,6 +91,7 @@ class Engine:
             log=self.log,
             claim_prefix=self._app_id,
             stages=stages,
+            partitions=self.partitions,
             # Of its own: the committer may be publishing to the same partitions meanwhile.
             messenger=await self.log.new_writer(),
             limits=self.limits,
@@ -127,11 +129,16 @@ class Engine:
 
     def _count_partitions(self, stages: Sequence[Stage]) -> int:
         counts = {topic: self.log.partition_count(topic) for topic in topics_of(stages)}
-        if len(set(counts.values())) != 1:
-            listing = ", ".join(f"{topic} {count}" for topic, count in counts.items())
-            message = f"all topics must have the same number of partitions, but: {listing}"
-            raise FailStop(message)
-        return next(iter(counts.values()))
+        usual, _ = Counter(counts.values()).most_common(1)[0]
+        others = [f"{topic} has {count}" for topic, count in counts.items() if count != usual]
+        if others:
+            message = (
+                f"all topics need the same number of partitions: {', '.join(others)}, the other "
+                f"{len(counts) - len(others)} have {usual}; a number is never changed in place, "
+                f"since keys would move: go to another one with payments repartition"
+            )
+            raise NotOurs(message)
+        return usual
 
     # --- partitions ------------------------------------------------------------------------------
 
@@ -154,7 +161,9 @@ class Engine:
             report, journals = None, list[Journal]()
             if new := wanted - self.owned.partitions:
                 try:
-                    journals, report = await self._takeover.run(new, lambda: self.drains == drains)
+                    journals, report = await self._takeover.run(
+                        new, lambda: self.drains == drains, self.owned.journals()
+                    )
                 except Superseded:
                     logger.info("the takeover of %s is left to a newer assignment", sorted(new))
                     return None
@@ -193,13 +202,26 @@ class Engine:
                 found.setdefault(at.partition, set()).add(at.topic)
         for partition, topics in found.items():
             if topics != inputs:
-                message = (
-                    f"partition {partition} of {sorted(inputs - topics)} was assigned to another "
-                    f"worker than that of {sorted(topics)}; all workers of an app must run the "
-                    f"same version"
-                )
-                raise FailStop(message)
+                raise self._not_together(partition, sorted(topics), sorted(inputs - topics))
         return set(found)
+
+    def _not_together(
+        self, partition: int, here: Sequence[str], elsewhere: Sequence[str]
+    ) -> FailStop:
+        """Return the failure for a partition whose inputs were not all assigned to this worker."""
+        if partition >= self.partitions:
+            message = (
+                f"{', '.join(here)} has more than {self.partitions} partitions now, "
+                f"{', '.join(elsewhere)} has not: a number is never changed in place, since keys "
+                f"would move; go to another one with payments repartition"
+            )
+            return NotOurs(message)
+        message = (
+            f"partition {partition} of {', '.join(here)} was assigned to this worker, that of "
+            f"{', '.join(elsewhere)} was not: another member of the consumer group {self._app_id} "
+            f"has it, or nobody; is a foreign consumer in the group, or a worker with other topics?"
+        )
+        return FailStop(message)
 
     def _release(self, partition: int) -> None:
         for journal in self.owned.remove(partition):

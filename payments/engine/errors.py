@@ -20,6 +20,21 @@ class JournalBroken(FailStop):
     """What a journal holds contradicts itself; going on could lose or repeat a payment."""
 
 
+class NewerFormat(JournalBroken):
+    """A newer version wrote it, in a format that this one does not know."""
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(f"its format is {found}, this version reads up to {known}")
+
+
+class NotOurs(FailStop):
+    """Topics and journals are not those of one installation; going on would mix two of them."""
+
+
+class RecordsLost(FailStop):
+    """Acknowledged records are gone; going on could double, lose or repeat a payment."""
+
+
 class Defect(FailStop):
     """Something that was never expected to be raised; its cause tells where."""
 

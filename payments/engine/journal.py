@@ -12,9 +12,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
+from .identity import TOLD_WITHIN, Identity
 from .limits import MAX_GROUPS_AHEAD, SOURCES_TOLD_WITHIN, Limits
-from .log import NO_HEADERS, Batch, Headers, TopicPartition, Writer
-from .outputs import Output, Position, Publication, Source, size_of
+from .log import NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
+from .outputs import INSTALLATION, Output, Position, Publication, Source, size_of
 
 Rows = dict[bytes, bytes]
 
@@ -29,6 +30,10 @@ _ROW_BYTES = 40
 
 class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
     """A stage tried to store a row that the journal can't hold."""
+
+
+class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to publish to a topic that is not among its outputs."""
 
 
 class Group(NamedTuple):
@@ -51,6 +56,7 @@ class Journal:
         partition: int,
         changelog: str,
         visible: frozenset[str],
+        emits: frozenset[str],
         writer: Writer,
         limits: Limits,
     ) -> None:
@@ -58,6 +64,7 @@ class Journal:
         self.partition = partition
         self.at = TopicPartition(changelog, partition)
         self.visible = visible
+        self.emits = emits
         self.writer = writer
         self.limits = limits
         self.rows: Rows = {}
@@ -70,6 +77,11 @@ class Journal:
         """Number of the last group that was cut."""
         self.published = 0
         """All outputs of groups up to this one are acknowledged."""
+        self.identity: Identity | None = None
+        """What it is written for, once the takeover has established it."""
+        self._tells_identity = False
+        """Whether this ownership has yet to write the identity."""
+        self._installation: Sequence[Header] = ()
         self.source: Source | None = None
         """Who sent the record that is being handled, when another stage did."""
         self._last_with_outputs = 0
@@ -123,7 +135,17 @@ class Journal:
         time_ms: int,
         headers: Headers = (),
     ) -> None:
-        """Publish an ``Output`` of these fields once this decision is journalled."""
+        """Publish an ``Output`` of these fields once this decision is journalled.
+
+        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage: once it was
+        journalled, no worker could go on past it.
+        """
+        if topic not in self.emits:
+            message = (
+                f"{topic} is not among the outputs of the stage {self.stage}, which are "
+                f"{', '.join(sorted(self.emits))}: add it to its Stage"
+            )
+            raise OutputRefused(message)
         output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
         self._staged_outputs.append(output)
         self._staged_sizes.append(size_of(key, value, headers))
@@ -254,10 +276,24 @@ class Journal:
         if outputs:
             self._last_with_outputs = self.n
         self._published_on_record = self.published
-        checkpoint = Checkpoint(self.n, self.published, self.inputs, self._told_sources(), outputs)
+        checkpoint = Checkpoint(
+            self.n,
+            self.published,
+            self.inputs,
+            self._told_sources(),
+            outputs,
+            self._told_identity(),
+        )
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)
         return Group(self, batch, self.publication(self.n, outputs, sizes), callbacks)
+
+    def _told_identity(self) -> Identity | None:
+        """Return the identity where this checkpoint tells it."""
+        if not self._tells_identity and self.n % TOLD_WITHIN:
+            return None
+        self._tells_identity = False
+        return self.identity
 
     def _told_sources(self) -> dict[str, Position]:
         """Return the positions that a checkpoint tells: those of the group, and others in turn.
@@ -274,9 +310,24 @@ class Journal:
 
     def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
         """Return the outputs of group ``n`` as they are published."""
-        return Publication(self.stage, self.partition, n, outputs, sizes, self.visible, self.writer)
+        return Publication(
+            self.stage,
+            self.partition,
+            n,
+            outputs,
+            sizes,
+            self.visible,
+            self.writer,
+            self._installation,
+        )
 
     # --- what the takeover does ------------------------------------------------------------------
+
+    def identify(self, identity: Identity) -> None:
+        """Say what is written from now on; the next checkpoint tells it."""
+        self.identity = identity
+        self._tells_identity = True
+        self._installation = [(INSTALLATION, identity.installation.encode())]
 
     def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Go on where an earlier owner ended: these are its last checkpoints, in order."""

@@ -92,6 +92,14 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Cluster(NamedTuple):
+    """What makes a cluster and its topics different from others of the same names."""
+
+    id: str
+    topics: Mapping[str, str]
+    """Topic id by name, as Kafka's tools print it."""
+
+
 class Reader(Protocol):
     """Reads given partitions from given offsets on; nobody's group."""
 
@@ -122,6 +130,9 @@ class Log(Protocol):
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
 
     async def new_writer(self) -> Writer:
         """Return a plain idempotent writer that nobody fences."""

@@ -15,10 +15,15 @@ from .log import Batch, Header, Headers, NewRecord, TopicPartition, Writer
 
 POSITION_VISIBLE = "ce_id"
 POSITION_INTERNAL = "src"
+INSTALLATION = "ce_installation"
+"""Header of a visible record that names the installation that wrote it (``identity``).
+
+It comes right behind the position, where records of versions before have another one."""
+
 ORIGIN = "origin"
 """Header of a record that was passed on: ``<topic>/<partition>/<offset>`` where it came in."""
 
-_HEADER_BYTES = 320
+_HEADER_BYTES = 400
 """What the engine's own headers of an output weigh, roughly: it only has to be an upper bound."""
 
 _SPEC_VERSION = ("ce_specversion", b"1.0")
@@ -126,6 +131,9 @@ class Publication(NamedTuple):
     owner: Writer
     """Writer that owns the partition: it writes the visible outputs, and is fenced there."""
 
+    installation: Sequence[Header] = ()
+    """The header that names the installation, once it is known."""
+
     def add_to(
         self,
         rounds: "Rounds",
@@ -153,6 +161,7 @@ class Publication(NamedTuple):
                 headers: list[Header] = [
                     _SPEC_VERSION,
                     (POSITION_VISIBLE, position),
+                    *self.installation,
                     ce_source,
                     _type_header(kind),
                     _time_header(time_ms),

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
-from .log import Log, Reader, Record, TopicPartition
+from .log import Bounds, Log, Reader, Record, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +23,20 @@ Checkpoints = dict[int, bytes]
 """Checkpoints of one journal by slot of the ring, as read: only the last of each slot counts."""
 
 
+class Restored(NamedTuple):
+    """What journals were found to hold, beside the rows."""
+
+    checkpoints: Mapping[Journal, Sequence[Checkpoint]]
+    """In order."""
+
+    held: Mapping[TopicPartition, Bounds]
+    records_read: int
+
+
 async def read_journals(
     log: Log, journals: Sequence[Journal], fences: Mapping[TopicPartition, int]
-) -> tuple[dict[Journal, list[Checkpoint]], int]:
-    """Fill the rows of ``journals``; return their checkpoints in order, and the records read.
+) -> Restored:
+    """Fill the rows of ``journals``; return what else they hold.
 
     ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
     are missing or out of order, ``FailStop`` when the log stops answering.
@@ -40,15 +51,18 @@ async def read_journals(
     try:
         reader.assign({at: bounds[at].first for at in by_address})
         while left:
-            for at, records in (await _fetch(reader, left)).items():
+            for at, fetched in (await _fetch(reader, left)).items():
+                # What comes behind the fence is a newer owner's, who has claimed meanwhile.
+                records = [record for record in fetched if record.offset <= fences[at]]
                 _fold(records, by_address[at].rows, slots[by_address[at]])
                 count += len(records)
-                if at in left and records[-1].offset >= left[at]:
+                if at in left and fetched[-1].offset >= left[at]:
                     del left[at]
             progress.show(count)
     finally:
         await reader.close()
-    return {journal: _in_order(journal, found) for journal, found in slots.items()}, count
+    checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
+    return Restored(checkpoints, bounds, count)
 
 
 async def _fetch(

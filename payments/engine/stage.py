@@ -62,14 +62,25 @@ class Stage:
     outputs: tuple[str, ...] = ()
     """Visible topics that this stage alone writes, beside its dead letters."""
 
+    internal_outputs: tuple[str, ...] = ()
+    """Internal inputs of stages that this one sends messages to, beside ``forward_to``."""
+
     forward_to: str | None = None
     """Internal input that takes records found on a wrong partition of a public one."""
 
+    row_format: int = 1
+    """Format of the rows: to be raised when the version before can't read them. A worker refuses
+    journals that may hold rows of a newer one."""
+
     visible: frozenset[str] = field(init=False)
+    emits: frozenset[str] = field(init=False)
+    """Every topic that the stage may publish to."""
 
     def __post_init__(self) -> None:
         """Check what the engine relies on."""
         object.__setattr__(self, "visible", frozenset({*self.outputs, self.dead_letters}))
+        sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}
+        object.__setattr__(self, "emits", self.visible | sent_to)
         if self.forward_to is not None and self.forward_to not in self.internal_inputs:
             message = f"{self.name}: records are passed on through an internal input of the stage"
             raise ValueError(message)
@@ -92,7 +103,10 @@ def topics_of(stages: Iterable[Stage]) -> list[str]:
 
 
 def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
-    """Return the stages by name. Raises ``ValueError`` where two would write the same topic."""
+    """Return the stages by name.
+
+    Raises ``ValueError`` where two would write the same topic, or messages that nobody reads.
+    """
     found: dict[str, Stage] = {}
     writers: dict[str, str] = {}
     for stage in stages:
@@ -101,4 +115,9 @@ def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
                 message = f"{topic} would be written by {writers[topic]} and {stage.name}"
                 raise ValueError(message)
         found[stage.name] = stage
+    read = {topic for stage in found.values() for topic in stage.internal_inputs}
+    for stage in found.values():
+        if unread := stage.emits - stage.visible - read:
+            message = f"{stage.name} sends messages to {sorted(unread)}, which no stage reads"
+            raise ValueError(message)
     return found

@@ -1,33 +1,69 @@
 """Tails: how far publishing got on visible topics, as the last records there tell.
 
 A visible topic has one writing stage, and a stage writes to its own partition number only; once the
-partition is fenced, the position in its last record is the last one that was published.
+partition is fenced, the position in its last record is the last one that was published. That record
+also names the installation that wrote it.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from .errors import FailStop
+from .errors import FailStop, PositionLost
 from .log import Bounds, Log, Reader, Record, TopicPartition
-from .outputs import POSITION_VISIBLE, Position, parse_source
+from .outputs import INSTALLATION, POSITION_VISIBLE, Position, parse_source
+
+logger = logging.getLogger(__name__)
 
 NOTHING: Position = (0, -1)
 """Before every position: nothing was published yet, or retention has removed all of it."""
+
+NO_OFFSET = -1
+
+
+class Tail(NamedTuple):
+    """What the end of a visible partition tells."""
+
+    held: Bounds
+    """What the partition holds."""
+
+    position: Position = NOTHING
+    """Position of the stage's last record there."""
+
+    offset: int = NO_OFFSET
+    """Where that record is."""
+
+    installation: str | None = None
+    """The installation that wrote it; None in records of versions before."""
+
 
 _FIRST_STEP = 16
 _STEP_GROWTH = 16
 _FETCH_SECONDS = 5.0
 _STALLED_FETCHES = 12
+_RETENTION_RACES = 3
 
 
-async def last_positions(
-    log: Log, stage: str, at: Sequence[TopicPartition]
-) -> dict[TopicPartition, Position]:
-    """Return the last position that ``stage`` wrote to each of these fenced partitions.
+async def read_tails(log: Log, writers: Mapping[TopicPartition, str]) -> dict[TopicPartition, Tail]:
+    """Return the end of each of these fenced partitions, each with the stage that writes there.
 
     Reads backwards in growing steps, since control records take offsets at the end of a partition.
-    Records that are not the stage's own are passed over.
+    Records that are not the stage's own are passed over. What retention deletes meanwhile is at the
+    other end of a partition, so reading it anew is enough.
     """
-    found: dict[TopicPartition, Position] = {}
+    for _ in range(_RETENTION_RACES):
+        try:
+            return await _read_tails(log, writers)
+        except PositionLost as lost:
+            logger.info("the ends of visible topics are read again: %s", lost)
+    return await _read_tails(log, writers)
+
+
+async def _read_tails(
+    log: Log, writers: Mapping[TopicPartition, str]
+) -> dict[TopicPartition, Tail]:
+    found: dict[TopicPartition, Tail] = {}
+    at = list(writers)
     bounds = await log.bounds(at)
     starts = {tp: bounds[tp].end for tp in at}
     step = _FIRST_STEP
@@ -41,29 +77,31 @@ async def last_positions(
             spans = {
                 tp: Bounds(max(bounds[tp].first, end - step), end) for tp, end in open_ends.items()
             }
-            found |= await _scan(reader, stage, spans)
+            for tp, record in (await _scan(reader, writers, spans)).items():
+                position, installation = _written(record, writers[tp]) or (NOTHING, None)
+                found[tp] = Tail(bounds[tp], position, record.offset, installation)
             starts |= {tp: span.first for tp, span in spans.items()}
             step *= _STEP_GROWTH
     finally:
         await reader.close()
-    return {tp: found.get(tp, NOTHING) for tp in at}
+    return {tp: found.get(tp, Tail(bounds[tp])) for tp in at}
 
 
 async def _scan(
-    reader: Reader, stage: str, spans: Mapping[TopicPartition, Bounds]
-) -> dict[TopicPartition, Position]:
-    """Read these spans; return the last position of the stage in each that has one."""
-    found: dict[TopicPartition, Position] = {}
+    reader: Reader, writers: Mapping[TopicPartition, str], spans: Mapping[TopicPartition, Bounds]
+) -> dict[TopicPartition, Record]:
+    """Read these spans; return the last record of the stage in each that has one."""
+    found: dict[TopicPartition, Record] = {}
     left = set(spans)
     reader.assign({tp: span.first for tp, span in spans.items()})
     stalled = 0
     while left:
         fetched = await reader.fetch(timeout_seconds=0.05 if not stalled else _FETCH_SECONDS)
         for tp, records in fetched.items():
+            stage, end = writers[tp], spans[tp].end
             for record in records:
-                position = _position(record, stage, tp.partition)
-                if position is not None and record.offset < spans[tp].end:
-                    found[tp] = position
+                if record.offset < end and _written(record, stage) is not None:
+                    found[tp] = record
         ends = reader.positions()
         done = {tp for tp in left if ends[tp] >= spans[tp].end}
         left -= done
@@ -74,13 +112,22 @@ async def _scan(
     return found
 
 
-def _position(record: Record, stage: str, partition: int) -> Position | None:
-    """Return the position in the record's first ``ce_id``, when this stage wrote it."""
-    for name, value in record.headers:
+def _written(record: Record, stage: str) -> tuple[Position, str | None] | None:
+    """Return the position in the record's first ``ce_id`` and the installation behind it.
+
+    None when the stage did not write the record.
+    """
+    headers = record.headers
+    for index, (name, value) in enumerate(headers):
         if name == POSITION_VISIBLE and value is not None:
             try:
                 source = parse_source(value)
             except ValueError:
                 return None
-            return source.position if source.name == f"{stage}/{partition}" else None
+            if source.name != f"{stage}/{record.partition}":
+                return None
+            follower, installation = headers[index + 1] if index + 1 < len(headers) else ("", None)
+            if follower != INSTALLATION or installation is None:
+                return source.position, None
+            return source.position, installation.decode(errors="replace")
     return None

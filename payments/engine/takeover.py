@@ -1,19 +1,20 @@
 """Taking over partitions: claim, fence, restore, publish what was left (DESIGN 4.3, 4.5)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
-from .errors import PositionLost
+from .consistency import Evidence, Surroundings, identify, require_all_there
+from .errors import FailStop, PositionLost
 from .journal import Journal
 from .limits import Limits
-from .log import NO_HEADERS, Batch, Lane, Log, TopicPartition, Writer
-from .outputs import Position, Rounds, size_of
-from .restoring import read_journals
-from .stage import Stage
-from .tails import last_positions
+from .log import NO_HEADERS, Batch, Cluster, Lane, Log, TopicPartition, Writer
+from .outputs import Rounds, size_of
+from .restoring import Restored, read_journals
+from .stage import Stage, topics_of
+from .tails import Tail, read_tails
 
 
 class Superseded(Exception):  # noqa: N818 - an outcome, not an error
@@ -48,10 +49,12 @@ class Takeover:
         log: Log,
         claim_prefix: str,
         stages: Sequence[Stage],
+        partitions: int,
         messenger: Writer,
         limits: Limits,
     ) -> None:
         self._log = log
+        self._partitions = partitions
         self._claim_prefix = claim_prefix
         self._stages = stages
         self._messenger = messenger
@@ -73,19 +76,25 @@ class Takeover:
         await self._log.renew(self.claim_name(partition), writer, fenced)
 
     async def run(
-        self, partitions: Iterable[int], still_wanted: Callable[[], bool] = lambda: True
+        self,
+        partitions: Iterable[int],
+        still_wanted: Callable[[], bool] = lambda: True,
+        owned: Collection[Journal] = (),
     ) -> tuple[list[Journal], TakeoverReport]:
         """Take over ``partitions``; return their journals, ready to go on.
 
         1. Claim each partition: from here on no older owner writes to its visible outputs.
         2. Fence each journal with a tombstone of the new epoch: from here on it does not grow.
-        3. Read each journal up to its fence: rows, and checkpoints by number.
-        4. Find out how far publishing got, and publish again what is later than that.
+        3. Read each journal up to its fence: rows, and checkpoints by number. Meanwhile find out
+           how far publishing got.
+        4. Check that all of it fits together, and with the journals that are ``owned`` already.
         5. Find where the inputs go on, and check that the log still has it.
+        6. Publish again what is later than what was published.
+        7. Let empty journals say what they are written for, so that they never look new again.
 
         Raises ``Superseded`` when ``still_wanted`` says no before a step that others would feel,
-        ``Fenced`` when another worker claims a partition meanwhile, ``JournalBroken`` and
-        ``PositionLost`` where going on could lose or repeat something.
+        ``Fenced`` when another worker claims a partition meanwhile, ``NotOurs``, ``RecordsLost``,
+        ``JournalBroken`` and ``PositionLost`` where going on could lose or repeat something.
         """
 
         def require_wanted() -> None:
@@ -94,7 +103,10 @@ class Takeover:
 
         report = TakeoverReport(sorted(partitions))
         timer = _Timer(report.seconds)
-        writers = await self._claim(report.partitions, require_wanted)
+        writers, cluster = await asyncio.gather(
+            self._claim(report.partitions, require_wanted),
+            self._log.describe(topics_of(self._stages)),
+        )
         require_wanted()
         timer.lap("claim")
         journals = [
@@ -107,15 +119,56 @@ class Takeover:
             [Batch(journal.at, journal.writer, fence) for journal in journals], Lane.JOURNAL
         )
         timer.lap("fence")
-        checkpoints, report.records_read = await read_journals(self._log, journals, fences)
+        restored, tails = await asyncio.gather(
+            read_journals(self._log, journals, fences), self._tails(journals)
+        )
+        report.records_read = restored.records_read
         report.rows = sum(len(journal.rows) for journal in journals)
         timer.lap("restore")
-        require_wanted()
-        report.republished = await self._republish(checkpoints)
-        timer.lap("republish")
+        try:
+            self._check(cluster, restored, tails, owned)
+        except FailStop:
+            # A worker that has claimed since writes what looks impossible here.
+            for partition, writer in writers.items():
+                await self.renew(partition, writer)
+            raise
+        timer.lap("check")
         await self._find_positions(journals)
         timer.lap("positions")
+        require_wanted()
+        report.republished = await self._republish(restored.checkpoints, tails)
+        timer.lap("republish")
+        await self._introduce([journal for journal in journals if not journal.n])
+        timer.lap("introduce")
         return journals, report
+
+    def _check(
+        self,
+        cluster: Cluster,
+        restored: Restored,
+        tails: Mapping[TopicPartition, Tail],
+        owned: Collection[Journal],
+    ) -> None:
+        """Let the journals go on from what they hold, if all of it fits together."""
+        evidence: list[Evidence] = []
+        for journal, checkpoints in restored.checkpoints.items():
+            if checkpoints:
+                journal.restore(checkpoints)
+            ends = {
+                topic: tails[TopicPartition(topic, journal.partition)] for topic in journal.visible
+            }
+            evidence.append(Evidence(journal, checkpoints, restored.held[journal.at], ends))
+        around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
+        identify(around, evidence, owned)
+        require_all_there(evidence, owned)
+
+    async def _introduce(self, journals: Sequence[Journal]) -> None:
+        """Write the first checkpoint of empty journals."""
+        groups = [journal.cut() for journal in journals]
+        if groups:
+            await self._log.append([group.batch for group in groups], Lane.JOURNAL)
+        for group in groups:
+            group.journal.published = group.journal.n
 
     def _new_journal(self, stage: Stage, partition: int, writer: Writer) -> Journal:
         return Journal(
@@ -123,6 +176,7 @@ class Takeover:
             partition=partition,
             changelog=stage.changelog,
             visible=stage.visible,
+            emits=stage.emits,
             writer=writer,
             limits=self._limits,
         )
@@ -140,41 +194,39 @@ class Takeover:
         writers = await asyncio.gather(*map(claim, partitions))
         return dict(zip(partitions, writers, strict=True))
 
-    async def _republish(self, checkpoints: Mapping[Journal, Sequence[Checkpoint]]) -> int:
+    async def _republish(
+        self,
+        checkpoints: Mapping[Journal, Sequence[Checkpoint]],
+        tails: Mapping[TopicPartition, Tail],
+    ) -> int:
         """Publish outputs of groups that are not known to be published.
 
         Visible ones only past the last position at the tail of their partition, which is fenced;
         messages always, since their receiver skips what it has.
         """
-        left: dict[Journal, list[Checkpoint]] = {}
-        for journal, found in checkpoints.items():
-            if found:
-                journal.restore(found)
-                left[journal] = [c for c in found if c.n > journal.published and c.outputs]
-        tails = await self._tails([journal for journal, later in left.items() if later])
         rounds = Rounds(self._limits.batch_bytes)
-        for journal, later in left.items():
-            for checkpoint in later:
-                sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
-                publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
-                publication.add_to(rounds, self._messenger, after=tails[journal])
+        for journal, found in checkpoints.items():
+            after = {
+                topic: tails[TopicPartition(topic, journal.partition)].position
+                for topic in journal.visible
+            }
+            for checkpoint in found:
+                if checkpoint.n > journal.published and checkpoint.outputs:
+                    sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
+                    publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
+                    publication.add_to(rounds, self._messenger, after=after)
             journal.published = journal.n
         await publish(self._log, rounds)
         return rounds.count
 
-    async def _tails(self, journals: Sequence[Journal]) -> dict[Journal, dict[str, Position]]:
-        """Return, for each journal, the last published position of each visible topic."""
-        tails: dict[Journal, dict[str, Position]] = {}
-        for stage in self._stages:
-            mine = [journal for journal in journals if journal.stage == stage.name]
-            at = [TopicPartition(topic, j.partition) for j in mine for topic in stage.visible]
-            found = await last_positions(self._log, stage.name, at) if at else {}
-            for journal in mine:
-                tails[journal] = {
-                    topic: found[TopicPartition(topic, journal.partition)]
-                    for topic in stage.visible
-                }
-        return tails
+    async def _tails(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Tail]:
+        """Return how far publishing got, for each visible partition of these journals."""
+        writers = {
+            TopicPartition(topic, journal.partition): journal.stage
+            for journal in journals
+            for topic in sorted(journal.visible)
+        }
+        return await read_tails(self._log, writers)
 
     async def _find_positions(self, journals: Sequence[Journal]) -> None:
         """Set where each input goes on. Raises ``PositionLost`` when the log does not have it."""

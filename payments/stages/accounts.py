@@ -42,6 +42,7 @@ def accounts_stage(settings: Settings) -> Stage:
         dead_letters=settings.topic("accounts.dead-letters"),
         internal_inputs=(settings.topic("payments.transfers"),),
         outputs=(settings.topic("accounts.ledger"),),
+        internal_outputs=(settings.topic("payments.inbox"),),
     )
 
 

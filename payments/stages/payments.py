@@ -49,6 +49,7 @@ def payments_stage(settings: Settings) -> Stage:
         public_inputs=(settings.topic("payments.commands"),),
         internal_inputs=(settings.topic("payments.inbox"),),
         outputs=(settings.topic("payments.results"),),
+        internal_outputs=(settings.topic("payments.transfers"),),
         forward_to=settings.topic("payments.inbox"),
     )
 

@@ -20,6 +20,7 @@ def new_journal(stage: str) -> Journal:
         partition=0,
         changelog=f"{stage}-changelog",
         visible=frozenset(),
+        emits=frozenset({"payments.inbox", "payments.results", "accounts.ledger"}),
         writer=Writer(1, 0),
         limits=Limits(),
     )

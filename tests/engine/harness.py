@@ -57,13 +57,14 @@ class Worker:
         limits: Limits | None = None,
         *,
         hand_over: bool = True,
+        app_id: str = "words",
     ) -> None:
         self.stage = stage
         self.failure: FailStop | None = None
         self.ended = asyncio.Event()
         self._agents: set[asyncio.Task[int]] = set()
         self.engine = Engine(
-            app_id="words",
+            app_id=app_id,
             stages=[stage],
             log=log,
             deliver=self._deliver,

@@ -18,6 +18,7 @@ def new_journal(**limits: int) -> Journal:
         partition=0,
         changelog="changelog",
         visible=frozenset({"counts"}),
+        emits=frozenset({"counts"}),
         writer=Writer(1, 0),
         limits=Limits(**limits),
     )

@@ -12,7 +12,6 @@ from payments.engine.committer import Committer
 from payments.engine.handover import Cycle, Handover
 from payments.engine.journal import Journal
 from payments.engine.log import Lane, Log, TopicPartition, Writer
-from payments.engine.outputs import Position
 from payments.engine.takeover import Takeover
 from simulator.faults import Kind
 from simulator.log import SimulatedLog
@@ -57,13 +56,16 @@ def read_sources_of_the_last_only(self: Journal, checkpoints: Sequence[Checkpoin
 
 
 def tails_off_by(step: int) -> object:
-    async def last_positions(
-        log: Log, stage: str, at: Sequence[TopicPartition]
-    ) -> Mapping[TopicPartition, Position]:
-        found = await tails.last_positions(log, stage, at)
-        return {tp: (group, index + step) for tp, (group, index) in found.items()}
+    async def read_tails(
+        log: Log, writers: Mapping[TopicPartition, str]
+    ) -> Mapping[TopicPartition, tails.Tail]:
+        found = await tails.read_tails(log, writers)
+        return {
+            tp: t._replace(position=(t.position[0], t.position[1] + step))
+            for tp, t in found.items()
+        }
 
-    return last_positions
+    return read_tails
 
 
 async def claim_with_one_transaction(
@@ -101,8 +103,8 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "restore",
         read_sources_of_the_last_only,
     ),
-    "the tail is one too low": (takeover, "last_positions", tails_off_by(-1)),
-    "the tail is one too high": (takeover, "last_positions", tails_off_by(1)),
+    "the tail is one too low": (takeover, "read_tails", tails_off_by(-1)),
+    "the tail is one too high": (takeover, "read_tails", tails_off_by(1)),
     "the ring has one slot": (journal, "checkpoint_key", lambda _: b"\x000"),
 }
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from payments.engine.errors import FailStop
-from payments.engine.log import Bounds, TopicPartition
+from payments.engine.log import Bounds, Cluster, TopicPartition
 
 from .appender import Appender
 from .claims import Claims
+from .cluster import describe
 from .connection import Connection
 from .offsets import bounds, offsets_since
 from .reader import KafkaReader
@@ -46,6 +47,10 @@ class KafkaLog:
             message = f"there is no topic {topic}; make it with: payments topics apply"
             raise FailStop(message)
         return len(partitions)
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+        return await describe(self.connection, topics)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""

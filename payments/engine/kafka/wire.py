@@ -1,8 +1,8 @@
-"""Produce and Fetch laid out by hand: the two requests that every payment pays for.
+"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and Metadata.
 
 aiokafka describes requests by schemas and walks them field by field; here each is packed and read
-in a few steps. The layouts are Kafka's own (protocol guide:
-Produce version 7, Fetch version 11), and aiokafka's connections carry them like its own requests.
+in a few steps. The layouts are Kafka's own (protocol guide: Produce version 7, Fetch version 11,
+Metadata version 10), and aiokafka's connections carry them like its own requests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -183,6 +183,124 @@ class Fetch(_Request):
                 found.append(_new(FetchedBytes, (topic, partition, error, aborted, part)))
                 at += size
         return code, found
+
+
+class DescribedTopic(NamedTuple):
+    """What a broker says of one topic: an error code, or its id."""
+
+    topic: str
+    code: int
+    id: bytes
+
+
+class Metadata(_Request):
+    """The ids of the cluster and of topics, none of which is made by asking (KIP-516)."""
+
+    API_KEY = 3
+    API_VERSION = 10
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        parts = [b"", _uvarint(len(topics) + 1)]
+        for topic in topics:
+            name = topic.encode()
+            parts += (bytes(16), _uvarint(len(name) + 1), name, _NO_TAGS)
+        # Make no topics, say nothing of rights.
+        parts += (bytes(3), _NO_TAGS)
+        super().__init__(parts)
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> "_Request":
+        """Keep what the header needs: one of version 2, with tagged fields."""
+        super().build_request_header(correlation_id, client_id)
+        self._parts[0] += _NO_TAGS
+        return _EMPTY
+
+    def parse_response_header(self, buffer: BytesIO) -> "_ResponseHeader":
+        """Read the header of the response: one of version 1, with tagged fields."""
+        header = super().parse_response_header(buffer)
+        data = _Flexible(buffer.getvalue(), buffer.tell())
+        data.skip_tags()
+        buffer.seek(data.at)
+        return header
+
+    def decode(self, buffer: BytesIO) -> tuple[str | None, list[DescribedTopic]]:
+        """Return the cluster's id, and what came for each topic."""
+        data = _Flexible(buffer.getvalue(), buffer.tell())
+        data.at += 4  # throttle
+        for _ in range(data.length()):
+            data.at += 4  # node
+            data.take()  # host
+            data.at += 4  # port
+            data.take()  # rack
+            data.skip_tags()
+        cluster = data.take()
+        data.at += 4  # controller
+        found = [self._topic(data) for _ in range(data.length())]
+        return None if cluster is None else cluster.decode(), found
+
+    @staticmethod
+    def _topic(data: "_Flexible") -> DescribedTopic:
+        (code,) = _INT16.unpack(data.raw(2))
+        name, id_ = (data.take() or b"").decode(), data.raw(16)
+        data.at += 1  # internal
+        for _ in range(data.length()):
+            data.at += 14  # error, partition, leader, its epoch
+            for _ in range(3):  # replicas: all, in sync, offline
+                data.skip(4 * data.length())
+            data.skip_tags()
+        data.at += 4  # rights
+        data.skip_tags()
+        return DescribedTopic(name, code, id_)
+
+
+_NO_TAGS = b"\0"
+
+
+def _uvarint(number: int) -> bytes:
+    """Return a number of variable length, as KIP-482 has lengths."""
+    found = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 - seven bits in each byte
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*found, number))
+
+
+class _Flexible:
+    """Reads what a flexible version is made of (KIP-482): compact lengths and tagged fields."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data = data
+        self.at = at
+
+    def raw(self, size: int) -> bytes:
+        self.at += size
+        return self._data[self.at - size : self.at]
+
+    def skip(self, size: int) -> None:
+        self.at += size
+
+    def number(self) -> int:
+        shift = number = 0
+        while True:
+            byte = self._data[self.at]
+            self.at += 1
+            number |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                return number
+            shift += 7
+
+    def length(self) -> int:
+        """Read the length of an array; none at all has none."""
+        return max(self.number() - 1, 0)
+
+    def take(self) -> bytes | None:
+        """Read a string; None for a null."""
+        size = self.number()
+        return None if size == 0 else self.raw(size - 1)
+
+    def skip_tags(self) -> None:
+        for _ in range(self.number()):
+            self.number()
+            self.skip(self.number())
 
 
 def _aborted(data: bytes, at: int, count: int) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from payments.engine.engine import wall_clock_ms
 from payments.engine.errors import FailStop
-from payments.engine.log import Batch, Bounds, Headers, Lane, Record, TopicPartition, Writer
+from payments.engine.log import (
+    Batch,
+    Bounds,
+    Cluster,
+    Headers,
+    Lane,
+    Record,
+    TopicPartition,
+    Writer,
+)
 
 from .coordinator import Coordinator
 from .partition import MemoryPartition
@@ -28,6 +37,7 @@ class MemoryLog:
             for partition in range(partitions)
         }
         self._counts = {at.topic: partitions for at in self._partitions}
+        self.topic_ids = {topic: f"id-of-{topic}" for topic in self._counts}
         self._coordinator = Coordinator()
         self._grown = asyncio.Event()
 
@@ -43,6 +53,12 @@ class MemoryLog:
             message = f"there is no topic {topic}"
             raise FailStop(message)
         return self._counts[topic]
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+        for topic in topics:
+            self.partition_count(topic)
+        return Cluster("memory", {topic: self.topic_ids[topic] for topic in topics})
 
     async def new_writer(self) -> Writer:
         """Return a plain writer."""

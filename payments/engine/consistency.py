@@ -1,0 +1,215 @@
+"""Consistency: whether what a worker takes over fits together, before anything is decided on it.
+
+Journals, topics and cluster must be those of one installation, and nothing that was acknowledged
+may be missing: a journal is never behind what others know of it. Each check refuses with one line,
+which names what was found, where, and the command that comes next (DESIGN 4.5).
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .checkpoint import Checkpoint
+from .errors import NotOurs, RecordsLost
+from .identity import Identity, require_same
+from .journal import Journal
+from .log import Bounds, Cluster, TopicPartition
+from .outputs import Position
+from .stage import Stage, topics_of
+from .tails import NOTHING, Tail
+
+_TAKEN_OVER = 2
+"""A journal with so many groups was owned: the first takeover writes one to each journal, and is
+complete when all have it; only then come others."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What this worker is, and what its broker has."""
+
+    app: str
+    stages: Sequence[Stage]
+    partitions: int
+    cluster: Cluster
+
+    @property
+    def new_installation(self) -> str:
+        """Return the name of the installation where no journal tells another."""
+        return f"{self.app}/{self.cluster.topics[self.stages[0].changelog]}"
+
+    def identity(self, stage: str, partition: int, installation: str) -> Identity:
+        """Return the identity of a journal that this worker would write."""
+        [rows] = [each.row_format for each in self.stages if each.name == stage]
+        return Identity(
+            installation=installation,
+            app=self.app,
+            cluster=self.cluster.id,
+            stage=stage,
+            partition=partition,
+            partitions=self.partitions,
+            topics={topic: self.cluster.topics[topic] for topic in topics_of(self.stages)},
+            rows=rows,
+        )
+
+
+@dataclass(eq=False)
+class Evidence:
+    """What is known of one journal when it is taken over."""
+
+    journal: Journal
+    checkpoints: Sequence[Checkpoint]
+    held: Bounds
+    """What its partition held."""
+
+    tails: Mapping[str, Tail] = field(default_factory=dict)
+    """Ends of the stage's visible partitions, by topic."""
+
+    @property
+    def told(self) -> Identity | None:
+        """What the journal says of itself; None when it is empty, or of a version before."""
+        told = (checkpoint.identity for checkpoint in reversed(self.checkpoints))
+        return next((identity for identity in told if identity is not None), None)
+
+
+def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable[Journal]) -> None:
+    """Tell each journal what it is written for. Raises ``NotOurs`` where that is something else."""
+    names = {j.identity.installation: str(j.at) for j in owned if j.identity is not None}
+    for each in evidence:
+        if (told := each.told) is not None:
+            journal = each.journal
+            found = around.identity(journal.stage, journal.partition, told.installation)
+            require_same(str(journal.at), told, found)
+            names.setdefault(told.installation, str(journal.at))
+    if len(names) > 1:
+        listing = ", ".join(f"{where} belongs to {name}" for name, where in names.items())
+        message = (
+            f"journals of two installations were mixed: {listing}; look at each with: "
+            f"payments journal inspect"
+        )
+        raise NotOurs(message)
+    installation = next(iter(names), around.new_installation)
+    for each in evidence:
+        journal = each.journal
+        identity = around.identity(journal.stage, journal.partition, installation)
+        told = each.told
+        journal.identify(
+            replace(identity, rows=max(identity.rows, told.rows)) if told else identity
+        )
+
+
+def require_all_there(evidence: Sequence[Evidence], owned: Collection[Journal]) -> None:
+    """Raise ``NotOurs`` or ``RecordsLost`` where journals or visible topics lack something.
+
+    The journals have been restored and identified.
+    """
+    for each in evidence:
+        for topic, tail in each.tails.items():
+            _require_own_tail(each, TopicPartition(topic, each.journal.partition), tail)
+        if not each.checkpoints:
+            _require_unused(each, [other for other in evidence if other is not each])
+        _require_published(each)
+    _require_known_senders([*owned, *(each.journal for each in evidence)])
+
+
+def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
+    """Check that the visible partition is this installation's, and not ahead of the journal."""
+    journal = each.journal
+    assert journal.identity is not None, "identify() comes first"
+    ours, theirs = journal.identity.installation, tail.installation
+    if theirs is not None and theirs.partition("/")[0] != journal.identity.app:
+        message = (
+            f"{at}/{tail.offset} was written by installation {theirs}, but this worker belongs to "
+            f"{ours} (journal {journal.at}): both would carry out every command; set "
+            f"PAYMENTS_APP_ID to {theirs.partition('/')[0]}, or give this installation topics of "
+            f"its own (PAYMENTS_TOPIC_PREFIX, then: payments topics apply)"
+        )
+        raise NotOurs(message)
+    if tail.position[0] > journal.n:
+        message = (
+            f"{at} is at group {tail.position[0]} (offset {tail.offset}), the journal "
+            f"{journal.at} ends at {journal.n}: acknowledged records of the journal were lost "
+            f"(deleted and made anew, emptied, an unclean election, an older backup), or another "
+            f"program wrote to {at.topic}; restore the journal, or make it anew from the visible "
+            f"topics with: payments rebuild"
+        )
+        raise RecordsLost(message)
+    if theirs is not None and theirs != ours:
+        message = (
+            f"{at}/{tail.offset} was written by installation {theirs}, but the journal "
+            f"{journal.at} belongs to {ours}: one of the two topics was deleted and made anew, or "
+            f"comes from a backup; see what differs with: payments journal adopt"
+        )
+        raise NotOurs(message)
+
+
+def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
+    """Check that an empty journal is that of a new partition: that nothing was ever in it."""
+    journal = each.journal
+    if each.held.first > 0:
+        message = (
+            f"{journal.at} holds no checkpoint and begins at offset {each.held.first}: its records "
+            f"were deleted (is its cleanup.policy other than compact? see: payments topics plan); "
+            f"restore it, or make it anew from the visible topics with: payments rebuild"
+        )
+        raise RecordsLost(message)
+    for other in others:
+        if other.journal.partition == journal.partition and other.journal.n >= _TAKEN_OVER:
+            message = (
+                f"{journal.at} holds no checkpoint, but {other.journal.at} is at group "
+                f"{other.journal.n}, and both are always taken over together: its records were "
+                f"lost (deleted and made anew, emptied); restore it, or make it anew from the "
+                f"visible topics with: payments rebuild"
+            )
+            raise RecordsLost(message)
+
+
+def _require_published(each: Evidence) -> None:
+    """Check that visible records which were acknowledged are there, unless retention took them."""
+    journal = each.journal
+    for topic, position in _published(each.checkpoints, journal.visible).items():
+        tail = each.tails[topic]
+        # Retention removes the beginning of a partition: all of it, or none of its last records.
+        if tail.position < position and not (tail.position == NOTHING and tail.held.first > 0):
+            at = TopicPartition(topic, journal.partition)
+            message = (
+                f"{at} ends with position {_printed(tail.position)} of {journal}, but the journal "
+                f"{journal.at} says that {_printed(position)} was published: acknowledged records "
+                f"of {topic} were lost (an unclean election, an older backup, deleted by hand); "
+                f"restore it, or see what is missing with: payments journal inspect"
+            )
+            raise RecordsLost(message)
+
+
+def _printed(position: Position) -> str:
+    return "no record" if position == NOTHING else f"{position[0]}/{position[1]}"
+
+
+def _published(checkpoints: Sequence[Checkpoint], visible: Collection[str]) -> dict[str, Position]:
+    """Return the last position that was surely published to each visible topic, as far as known."""
+    found: dict[str, Position] = {}
+    published = checkpoints[-1].published if checkpoints else 0
+    for checkpoint in reversed(checkpoints):
+        if checkpoint.n > published:
+            continue
+        for index in range(len(checkpoint.outputs) - 1, -1, -1):
+            topic = checkpoint.outputs[index].topic
+            if topic in visible and topic not in found:
+                found[topic] = (checkpoint.n, index)
+        if len(found) == len(visible):
+            break
+    return found
+
+
+def _require_known_senders(journals: Collection[Journal]) -> None:
+    """Check that no journal has heard more of another one than that one remembers."""
+    by_name = {repr(journal): journal for journal in journals}
+    for receiver in journals:
+        for name, position in receiver.sources.items():
+            sender = by_name.get(name)
+            if sender is not None and position[0] > sender.n:
+                message = (
+                    f"{receiver.at} has taken a message of group {position[0]} of {name}, the "
+                    f"journal {sender.at} ends at {sender.n}: acknowledged records of it were lost "
+                    f"(an unclean election, an older backup, emptied); restore it, or make it anew "
+                    f"from the visible topics with: payments rebuild"
+                )
+                raise RecordsLost(message)

@@ -1,0 +1,131 @@
+"""Identity: which installation a journal belongs to, and which topics its positions are of.
+
+A position in a topic means something only as long as the topic is the same one: a topic that was
+deleted and made anew, or copied to another cluster, has the same name and other offsets. So a
+journal says, in the first checkpoint of each ownership and in one of ``TOLD_WITHIN`` after it, what
+it was written for, and a takeover compares that with what the broker has (DESIGN 4.5).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from .errors import NotOurs
+
+CHECKPOINT_FORMAT = 1
+"""Oldest format of checkpoints that a reader has to know. It changes only when a worker of the
+version before could not go on from what this one writes."""
+
+TOLD_WITHIN = 32
+"""One checkpoint in so many has the identity: half the ring, so that the ring always has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a journal was written for."""
+
+    installation: str
+    """``<app id>/<topic id of the first stage's changelog when the installation was first used>``.
+
+    The broker makes topic ids at random, and all workers see the same one: so they agree on the
+    name of a new installation without a word between them, and no two installations share one."""
+
+    app: str
+    cluster: str
+    stage: str
+    partition: int
+    partitions: int
+    """Partitions of each topic."""
+
+    topics: Mapping[str, str]
+    """Topic id, as Kafka's tools print it, of each topic of the application by its name."""
+
+    rows: int = 1
+    """Newest format of rows that the journal may hold (``Stage.row_format``)."""
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return it as it is written to a checkpoint."""
+        return {
+            "installation": self.installation,
+            "app": self.app,
+            "cluster": self.cluster,
+            "stage": self.stage,
+            "partition": self.partition,
+            "partitions": self.partitions,
+            "topics": dict(self.topics),
+            "rows": self.rows,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what ``as_fields`` wrote. Raises ``KeyError`` when a field is missing."""
+        return cls(
+            installation=fields["installation"],
+            app=fields["app"],
+            cluster=fields["cluster"],
+            stage=fields["stage"],
+            partition=fields["partition"],
+            partitions=fields["partitions"],
+            topics=fields["topics"],
+            rows=fields["rows"],
+        )
+
+
+def require_same(where: str, told: Identity, found: Identity) -> None:
+    """Raise ``NotOurs`` where a journal was written for something else than what is there.
+
+    ``told`` is what the journal says of itself, ``found`` what this worker and its broker are.
+    """
+    if told.app != found.app:
+        message = (
+            f"{where} belongs to installation {told.installation} of PAYMENTS_APP_ID {told.app}, "
+            f"but this worker is {found.app}: set PAYMENTS_APP_ID to {told.app}, or use topics of "
+            f"its own (PAYMENTS_TOPIC_PREFIX) and make them with: payments topics apply"
+        )
+        raise NotOurs(message)
+    if (told.stage, told.partition) != (found.stage, found.partition):
+        message = (
+            f"{where} was written as {told.stage}/{told.partition}, not as "
+            f"{found.stage}/{found.partition}: was it copied? Look at it with: "
+            f"payments journal inspect"
+        )
+        raise NotOurs(message)
+    if told.partitions != found.partitions:
+        message = (
+            f"{where} was written for {told.partitions} partitions of each topic, but there are "
+            f"{found.partitions}: keys would move; go to another number with: payments repartition"
+        )
+        raise NotOurs(message)
+    if told.rows > found.rows:
+        message = (
+            f"{where} has rows of format {told.rows}, this worker reads up to {found.rows}: a "
+            f"newer version wrote them; start that version again"
+        )
+        raise NotOurs(message)
+    _require_same_topics(where, told, found)
+
+
+def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
+    lost, new = told.topics.keys() - found.topics.keys(), found.topics.keys() - told.topics.keys()
+    if lost and new:
+        message = (
+            f"{where} belongs to installation {told.installation} with the topics "
+            f"{', '.join(sorted(lost))}, but this worker has {', '.join(sorted(new))} instead: set "
+            f"PAYMENTS_TOPIC_PREFIX to what it was, or PAYMENTS_APP_ID to a name of its own"
+        )
+        raise NotOurs(message)
+    if told.cluster != found.cluster:
+        message = (
+            f"{where} was written on cluster {told.cluster}, but this is cluster {found.cluster}, "
+            f"where its positions mean nothing: set PAYMENTS_BROKERS to the former one; or, if the "
+            f"topics were copied on purpose, see what differs with: payments journal adopt"
+        )
+        raise NotOurs(message)
+    for topic, id_ in told.topics.items():
+        if (now := found.topics.get(topic, id_)) != id_:
+            message = (
+                f"{where} was written for {topic} with the topic id {id_}, but the broker has one "
+                f"with the id {now}: it was deleted and made anew, so positions in it mean "
+                f"nothing; see what differs with: payments journal adopt"
+            )
+            raise NotOurs(message)

@@ -1,0 +1,56 @@
+"""The cluster: its id and the ids of topics, which names do not have.
+
+A topic that is deleted and made anew has its old name and a new id (KIP-516). The ids come with
+version 10 of Metadata, which Kafka has since 2.8 and aiokafka does not know.
+"""
+
+import base64
+from collections.abc import Sequence
+
+from aiokafka import errors
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Cluster
+
+from .connection import RETRIABLE, Connection, Patience, error_for
+from .wire import Metadata
+
+_NO_ID = bytes(16)
+
+
+async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
+    """Return the ids of the cluster and of these topics.
+
+    Raises ``FailStop`` when a topic is missing or the broker has no ids.
+    """
+    patience = Patience("asking for topics", connection.delivery_timeout_seconds)
+    while True:
+        try:
+            node = connection.client.get_random_node()
+            if node is None:
+                raise errors.NodeNotReadyError
+            cluster, found = await connection.send(node, Metadata(topics))
+            for topic, code, _ in found:
+                if (error := error_for(code)) is not None:
+                    raise error(topic)
+        except RETRIABLE as error:
+            await patience.after(error)
+            await connection.refresh()
+        except errors.KafkaError as error:
+            message = f"the broker does not say which topics it has: {error!r}"
+            raise FailStop(message) from error
+        else:
+            break
+    without = [topic for topic, _, id_ in found if id_ == _NO_ID]
+    if without or cluster is None:
+        message = (
+            f"the broker has no id for {', '.join(without) or 'its cluster'}; Kafka has them since "
+            f"2.8 (with ZooKeeper: since inter.broker.protocol.version 2.8)"
+        )
+        raise FailStop(message)
+    return Cluster(cluster, {topic: printed(id_) for topic, _, id_ in found})
+
+
+def printed(id_: bytes) -> str:
+    """Return a topic id as Kafka's tools print it: URL-safe base64 without padding."""
+    return base64.urlsafe_b64encode(id_).decode().rstrip("=")

@@ -1,0 +1,185 @@
+"""A worker that can't know its place refuses to start: O1, O2, O4 and O6 on a broker.
+
+What needs no broker is in ``tests/engine/test_consistency.py``: tails and senders that are ahead of
+a journal, every field of an identity, an interrupted first start, rolling from the version before.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.new_partitions import NewPartitions
+from aiokafka.admin.records_to_delete import RecordsToDelete
+
+from payments.engine.engine import Engine
+from payments.engine.errors import FailStop, NotOurs, RecordsLost
+from payments.engine.kafka import KafkaLog
+from payments.engine.log import TopicPartition
+from payments.engine.reading import Delivery
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
+from payments.topics import cluster
+from payments.topics_file import read_topics
+from tests.broker.client import Client
+from tests.broker_fixture import TOPICS, Installations
+
+OPENING = 1000
+MAKE = {"type": "make", "account": "abc", "amount": 10}
+LIMIT_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Engine]:
+    """Run a worker's engine that owns everything. Raises what its takeover raises."""
+    failures: list[FailStop] = []
+
+    async def deliver(delivery: Delivery) -> None:
+        await engine.handle(delivery)
+
+    engine = Engine(
+        app_id=settings.app_id,
+        stages=[payments_stage(settings), accounts_stage(settings)],
+        log=KafkaLog(settings.connection()),
+        deliver=deliver,
+        on_failure=failures.append,
+    )
+    try:
+        await engine.start()
+        inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
+        partitions = range(settings.partitions)
+        await engine.assign({TopicPartition(t, p) for t in inputs for p in partitions})
+        engine.resume()
+        yield engine
+        await engine.drain()
+    finally:
+        await engine.stop()
+    assert not failures
+
+
+async def use(settings: Settings, payments: int = 20) -> None:
+    """Carry payments out in every partition."""
+    async with running(settings), Client(settings) as client:
+        for number in range(payments):
+            await client.post(f"pay-{number}", MAKE | {"account": f"acct-{number}"})
+        await client.answered()
+
+
+async def make_anew(settings: Settings, topics: Sequence[str]) -> None:
+    """Delete topics and make them again, as ``payments topics apply`` would."""
+    wanted = read_topics(TOPICS, settings)
+    async with cluster(settings) as connected:
+        await connected.delete(topics)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while await connected.names() & set(topics):  # noqa: ASYNC110 - the broker gives no sign
+                await asyncio.sleep(0.05)
+        await connected.apply(await connected.plan(wanted), wanted)
+
+
+async def test_another_app_id_on_the_same_topics_is_refused_and_harms_nobody(
+    installations: Installations,
+) -> None:
+    first = await installations.make(opening_balance=OPENING)
+    await use(first)
+    other = first.model_copy(update={"app_id": f"{first.app_id}-staging"})
+    installations.adopt(other)
+    wanted = read_topics(TOPICS, other)
+    async with cluster(other) as connected:
+        await connected.apply(await connected.plan(wanted), wanted)
+    with pytest.raises(NotOurs) as refusal:
+        await use(other)
+    assert f"written by installation {first.app_id}/" in str(refusal.value)
+    assert f"belongs to {other.app_id}/" in str(refusal.value)
+    await use(first)
+
+
+async def test_another_prefix_with_the_same_app_id_is_refused_and_harms_nobody(
+    installations: Installations,
+) -> None:
+    production = await installations.make(opening_balance=OPENING)
+    await use(production)
+    staging = production.model_copy(update={"topic_prefix": f"st-{production.topic_prefix}"})
+    installations.adopt(staging)
+    wanted = read_topics(TOPICS, staging)
+    async with cluster(staging) as connected:
+        await connected.apply(await connected.plan(wanted), wanted)
+    with pytest.raises(NotOurs, match="PAYMENTS_TOPIC_PREFIX") as refusal:
+        await use(staging)
+    assert production.topic("payments.commands") in str(refusal.value)
+    assert staging.topic("payments.commands") in str(refusal.value)
+    await use(production)
+
+
+@pytest.mark.parametrize("stages", [("payments",), ("accounts",), ("payments", "accounts")])
+async def test_a_journal_that_was_deleted_and_made_anew_is_refused(
+    installations: Installations, stages: tuple[str, ...]
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    await use(settings)
+    await make_anew(settings, [settings.changelog(stage) for stage in stages])
+    with pytest.raises((RecordsLost, NotOurs), match=r"lost|deleted and made anew"):
+        await use(settings)
+
+
+async def test_a_journal_that_was_emptied_is_refused(installations: Installations) -> None:
+    settings = await installations.make(
+        opening_balance=OPENING,
+        configs={"{app}-accounts-changelog": {"cleanup.policy": "delete"}},
+    )
+    await use(settings)
+    await delete_all_records(settings, settings.changelog("accounts"))
+    with pytest.raises(RecordsLost, match=r"the journal .*-accounts-changelog/. ends at 0"):
+        await use(settings)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["payments.commands", "payments.transfers", "payments.inbox", "payments.results"],
+)
+async def test_a_topic_that_was_deleted_and_made_anew_is_refused(
+    installations: Installations, topic: str
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    await use(settings)
+    await make_anew(settings, [settings.topic(topic)])
+    with pytest.raises(NotOurs, match=f"{topic} with the topic id .* payments journal adopt"):
+        await use(settings)
+
+
+async def test_what_retention_deletes_of_visible_topics_is_no_loss(
+    installations: Installations,
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    await use(settings)
+    for topic in ("payments.results", "accounts.ledger"):
+        await delete_all_records(settings, settings.topic(topic))
+    await use(settings)
+
+
+async def test_one_topic_with_more_partitions_is_named(installations: Installations) -> None:
+    settings = await installations.make()
+    commands = settings.topic("payments.commands")
+    admin = AIOKafkaAdminClient(**settings.connection())
+    await admin.start()
+    try:
+        await admin.create_partitions({commands: NewPartitions(total_count=5)})
+    finally:
+        await admin.close()
+    with pytest.raises(NotOurs, match=f"{commands} has 5, the other 8 have 4; .*repartition"):
+        await use(settings)
+
+
+async def delete_all_records(settings: Settings, topic: str) -> None:
+    """Delete all records of a topic, as retention does in the end."""
+    log = KafkaLog(settings.connection())
+    await log.start([topic])
+    at = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+    ends = await log.bounds(at)
+    await log.close()
+    admin = AIOKafkaAdminClient(**settings.connection())
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=ends[tp].end) for tp in at})
+    finally:
+        await admin.close()

@@ -1,0 +1,295 @@
+"""What a takeover refuses to go on from because it does not fit together (O1, O2, O4, O6).
+
+The same on a broker, with topics deleted, emptied and made anew: ``tests/broker/test_identity.py``.
+"""
+
+import itertools
+from collections.abc import Mapping
+
+import orjson
+import pytest
+
+from payments.engine.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
+from payments.engine.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
+from payments.engine.identity import TOLD_WITHIN
+from payments.engine.limits import RING
+from payments.engine.log import NO_HEADERS, Batch, Header, Lane, TopicPartition, Writer
+from payments.engine.memory import MemoryLog
+from payments.engine.memory.partition import MemoryPartition
+from payments.engine.outputs import INSTALLATION
+
+from .harness import PARTITIONS, Worker, new_log, produce, until_counted
+from .test_takeover import COUNTS, JOURNAL, journalled, output, published_as, take_over
+from .wordcount import word_count
+
+INSTALLED = "words/id-of-words-count-changelog"
+
+
+async def use(log: MemoryLog, count: int = 30) -> None:
+    """Let a worker count some words, and end in order."""
+    worker = await Worker(log, word_count()).start()
+    seen = len(log.records("counts"))
+    produce(log, count)
+    await until_counted(log, seen + count, worker)
+    await worker.stop()
+    assert worker.failure is None
+
+
+async def refused(log: MemoryLog, error: type[FailStop], *, app_id: str = "words") -> str:
+    """Return the line with which a worker refuses to take over."""
+    worker = Worker(log, word_count(app_id), app_id=app_id)
+    await worker.engine.start()
+    with pytest.raises(error) as refusal:
+        await worker.assign(range(PARTITIONS))
+    await worker.engine.stop()
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def checkpoints(log: MemoryLog, at: TopicPartition = JOURNAL) -> list[Checkpoint]:
+    return [
+        decode_checkpoint(record.value)
+        for record in log.partition(at).records
+        if record.value is not None and record.key is not None and record.key[:1] == b"\0"
+    ]
+
+
+async def retold(log: MemoryLog, changed: Mapping[str, object]) -> None:
+    """Append a copy of the last checkpoint whose identity differs."""
+    last = [r for r in log.partition(JOURNAL).records if r.value and b'"identity"' in r.value][-1]
+    assert last.value is not None
+    fields = orjson.loads(last.value.partition(b"\n")[0])
+    fields["n"] = max(c.n for c in checkpoints(log)) + 1
+    fields["identity"] |= changed
+    value = orjson.dumps(fields) + b"\n"
+    writer = await log.claim("words-0", [])
+    record = (checkpoint_key(fields["n"]), value, NO_HEADERS)
+    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+
+
+def forget(log: MemoryLog, at: TopicPartition, count: int) -> None:
+    """Lose the last records of a partition, acknowledged or not."""
+    kept = log.partition(at)
+    del kept.records[-count:]
+    del kept._offsets[-count:]
+    kept.end = kept.records[-1].offset + 1 if kept.records else 0
+
+
+async def test_the_ring_always_has_the_identity() -> None:
+    log, _ = new_log()
+    await use(log)
+    worker = await take_over(log)
+    [journal] = worker.engine.owned.journals()
+    for _ in range(2 * RING):
+        journal.published = journal.n
+        group = journal.cut()
+        await log.append([group.batch], Lane.JOURNAL)
+    told = [c.n for c in checkpoints(log) if c.identity is not None]
+    assert max(b - a for a, b in itertools.pairwise(told)) <= TOLD_WITHIN
+    assert checkpoints(log)[0].identity is not None
+    await worker.kill()
+
+
+async def test_an_empty_journal_says_at_once_what_it_is_written_for() -> None:
+    log, _ = new_log()
+    worker = Worker(log, word_count())
+    await worker.engine.start()
+    await worker.engine.assign({TopicPartition(topic, 0) for topic in worker.stage.inputs})
+    await worker.engine.stop()
+    identity = checkpoints(log)[0].identity
+    assert identity is not None
+    assert identity.installation == INSTALLED
+    assert identity.topics["words"] == "id-of-words"
+
+
+async def test_visible_records_name_the_installation_behind_their_position() -> None:
+    log, _ = new_log()
+    await use(log)
+    headers = [record.headers for record in log.records("counts")]
+    assert {each[2] for each in headers} == {(INSTALLATION, INSTALLED.encode())}
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"app": "others", "installation": "others/x"}, "of PAYMENTS_APP_ID others, but this"),
+        ({"cluster": "elsewhere"}, "on cluster elsewhere, but this is cluster memory"),
+        ({"partitions": 8}, "for 8 partitions of each topic, but there are 3"),
+        ({"partition": 2}, "was written as count/2, not as count/0"),
+        ({"stage": "others"}, "was written as others/0, not as count/0"),
+        ({"rows": 2}, "has rows of format 2, this worker reads up to 1"),
+        ({"topics": {"words": "another-id"}}, "words with the topic id another-id"),
+        ({"topics": {"st.words": "an-id"}}, "with the topics st.words, but this worker has"),
+    ],
+)
+async def test_a_journal_that_was_written_for_something_else_is_refused(
+    changed: Mapping[str, object], line: str
+) -> None:
+    log, _ = new_log()
+    await use(log)
+    await retold(log, changed)
+    message = await refused(log, NotOurs)
+    assert line in message
+    assert str(JOURNAL) in message
+
+
+async def test_a_checkpoint_of_a_newer_format_is_refused_with_both_versions() -> None:
+    log, _ = new_log()
+    await use(log)
+    value = orjson.dumps({"n": 1000, "published": 0, "format": 9}) + b"\n"
+    log.produce(JOURNAL, checkpoint_key(1000), value)
+    message = await refused(log, JournalBroken)
+    assert "format is 9, this version reads up to 1" in message
+
+
+async def test_a_topic_that_another_version_has_added_or_left_out_is_no_other_topic() -> None:
+    log, _ = new_log()
+    await use(log)
+    await retold(log, {"topics": {topic: f"id-of-{topic}" for topic in ("words", "counts")}})
+    await use(log)
+
+
+async def test_topics_with_the_records_of_another_installation_are_refused() -> None:
+    log, _ = new_log()
+    await use(log)
+    others = MemoryLog(["others-count-changelog"], PARTITIONS)
+    log._partitions |= others._partitions
+    log._counts |= others._counts
+    log.topic_ids |= others.topic_ids
+    message = await refused(log, NotOurs, app_id="others")
+    assert f"was written by installation {INSTALLED}, but this worker belongs to others/" in message
+    await use(log)
+
+
+async def test_a_journal_behind_its_visible_topic_is_refused() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(n, n - 1, []) for n in range(1, 8)])
+    await published_as(log, writer, b"count/0/9/0", b"9")
+    assert "counts/0 is at group 9 (offset " in (message := await refused(log, RecordsLost))
+    assert "the journal words-count-changelog/0 ends at 7: acknowledged records" in message
+
+
+async def test_a_journal_that_lost_its_last_batches_is_refused() -> None:
+    log, _ = new_log()
+    await use(log)
+    words = {record.partition for record in log.records("counts")}
+    at = TopicPartition(JOURNAL.topic, min(words))
+    while log.partition(at).records[-1].key != checkpoint_key(1):
+        forget(log, at, 1)
+    assert "acknowledged records" in await refused(log, RecordsLost)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_a_journal_that_lost_everything_is_refused(left: int) -> None:
+    """Whether it begins at offset 0 again, or where its deleted records ended."""
+    log, _ = new_log()
+    await use(log)
+    for partition in range(PARTITIONS):
+        at = TopicPartition(JOURNAL.topic, partition)
+        if left:
+            log.partition(at).delete_before(log.end(at))
+        else:
+            log._partitions[at] = MemoryPartition(at, lambda: 0)
+    await refused(log, RecordsLost)
+
+
+async def test_an_emptied_journal_whose_visible_topics_are_empty_is_refused() -> None:
+    log, _ = new_log()
+    await use(log, 3)
+    for topic in (JOURNAL.topic, "counts"):
+        for partition in range(PARTITIONS):
+            at = TopicPartition(topic, partition)
+            log.partition(at).delete_before(log.end(at))
+    assert "begins at offset" in await refused(log, RecordsLost)
+
+
+async def test_a_visible_topic_that_lost_published_records_is_refused() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(1, 0, [output(1)]), (2, 1, [output(2)]), (3, 2, [])])
+    await published_as(log, writer, b"count/0/1/0", b"1")
+    message = await refused(log, RecordsLost)
+    assert "counts/0 ends with position 1/0 of count/0" in message
+    assert "says that 2/0 was published" in message
+
+
+async def test_published_records_that_retention_took_are_no_loss() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(1, 0, [output(1)]), (2, 1, []), (3, 2, [])])
+    await published_as(log, writer, b"count/0/1/0", b"1")
+    log.partition(COUNTS).delete_before(log.end(COUNTS))
+    await use(log)
+
+
+async def test_a_sender_that_a_receiver_is_ahead_of_is_refused() -> None:
+    log, _ = new_log()
+    writer = await log.claim("words-0", [])
+    value = orjson.dumps(
+        {"n": 1, "published": 1, "inputs": {}, "sources": {"count/1": [9, 0]}, "outputs": []}
+    )
+    record = (checkpoint_key(1), value + b"\n", NO_HEADERS)
+    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    message = await refused(log, RecordsLost)
+    assert "has taken a message of group 9 of count/1" in message
+    assert "the journal words-count-changelog/1 ends at 0" in message
+
+
+async def test_a_first_start_that_was_interrupted_anywhere_is_gone_on_from() -> None:
+    for crash_at in range(1, 8):
+        log, stage = new_log()
+        log.crash_at, log.crash_mode = crash_at, "half"
+        worker = Worker(log, stage)
+        try:
+            await worker.start()
+        except Exception:  # noqa: BLE001 - it is gone, whatever it said
+            await worker.kill()
+        else:
+            await worker.kill()
+        log.crash_at = None
+        await use(log)
+
+
+async def test_journals_and_records_of_the_version_before_are_gone_on_from() -> None:
+    """As that version wrote them: no format, no identity, no ``ce_installation``."""
+    log, _ = new_log()
+    writer = await log.claim("words-0", [COUNTS])
+    value = (
+        b'{"n":1,"published":0,"inputs":{"words":0,"inbox":0},"sources":{"count/1":[1,0]},'
+        b'"outputs":[["counts",0,2,1,"count",0]]}\nw01'
+    )
+    row = (b"w0", b"1", NO_HEADERS)
+    other: Writer = await log.claim("words-1", [])
+    first = b'{"n":1,"published":1,"inputs":{"words":0,"inbox":0},"sources":{},"outputs":[]}\n'
+    at = TopicPartition(JOURNAL.topic, 1)
+    await log.append([Batch(at, other, [(checkpoint_key(1), first, NO_HEADERS)])], Lane.JOURNAL)
+    record = (checkpoint_key(1), value, NO_HEADERS)
+    await log.append([Batch(JOURNAL, writer, [row, record])], Lane.JOURNAL)
+    headers: list[Header] = [("ce_specversion", b"1.0"), ("ce_id", b"count/0/1/0")]
+    headers += [("ce_source", b"/count/0"), ("ce_type", b"count")]
+    await log.append([Batch(COUNTS, writer, [(b"w0", b"1", headers)])], Lane.PUBLISH)
+    await use(log)
+    assert checkpoints(log)[1].identity is not None
+
+
+async def test_a_newer_owner_is_not_taken_for_a_loss() -> None:
+    log, stage = new_log()
+    await use(log)
+    slow, fast = Worker(log, stage), Worker(log, stage)
+    await slow.engine.start()
+    claim = log.claim
+
+    async def claim_and_be_overtaken(name: str, fenced: list[TopicPartition]) -> Writer:
+        writer = await claim(name, fenced)
+        if name == "words-2" and not fast.engine.partitions:
+            log.claim = claim  # type: ignore[method-assign]
+            seen = len(log.records("counts"))
+            await fast.start()
+            produce(log, 20)
+            await until_counted(log, seen + 20, fast)
+        return writer
+
+    log.claim = claim_and_be_overtaken  # type: ignore[method-assign, assignment]
+    with pytest.raises(Fenced):
+        await slow.assign(range(PARTITIONS))
+    assert fast.failure is None
+    await fast.stop()
+    await slow.kill()
