@@ -1,7 +1,7 @@
 """Calls: commands under way, each with the caller who waits for its result."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from payments.client.deadlines import Deadlines
 from payments.client.errors import (
@@ -10,6 +10,7 @@ from payments.client.errors import (
     DeadlineExceeded,
     Overloaded,
 )
+from payments.engine.log import NO_HEADERS, Header
 from payments.records.public import Result
 
 
@@ -26,6 +27,7 @@ class Call:
 
     value: bytes
     answer: asyncio.Future[Result]
+    headers: list[Header] = field(default_factory=lambda: NO_HEADERS)
     tick: int = 0
     """See ``deadlines.Timed``."""
 
@@ -49,7 +51,7 @@ class Calls:
         self._count = 0
         self._by_key: dict[bytes, dict[str, list[Call]]] = {}
         """By payment, then by command id: thousands may wait for one payment."""
-        self._deadlines = Deadlines[Call](_expire)
+        self._deadlines = Deadlines[Call](expire)
 
     def __len__(self) -> int:
         """Return how many calls are under way."""
@@ -105,7 +107,8 @@ def fail(call: Call, error: Exception) -> None:
         call.answer.set_exception(error)
 
 
-def _expire(call: Call) -> None:
+def expire(call: Call) -> None:
+    """End a call whose deadline has passed."""
     if call.sent:
         message = (
             "no result came before the deadline; the command may still be carried out: send it "

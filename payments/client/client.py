@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Self, TypeVar
 
 from payments.client.accounts import AccountBalance, AccountView
-from payments.client.calls import Call, Calls
+from payments.client.calls import Call, Calls, expire
 from payments.client.commands import encode_command, encode_payment_id, movement
 from payments.client.deadlines import require_deadline
 from payments.client.errors import ClientClosed
@@ -158,13 +158,14 @@ class PaymentsClient:
         command: Mapping[str, object],
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Result:
         """Send a command as it would stand on the topic, and wait for its result.
 
         Its ``id`` is filled in if absent. One that is given names this one command: the first
-        result with it is the answer.
+        result with it is the answer. ``headers`` are those of the record.
         """
-        call = await self._call(payment, command, deadline_seconds)
+        call = await self._call(payment, command, deadline_seconds, headers=headers)
         return await self._result(call)
 
     async def submit(
@@ -173,22 +174,40 @@ class PaymentsClient:
         command: Mapping[str, object],
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
+        result_seconds: float | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Result]:
         """Send a command as ``send`` does; return its result's future when the brokers have it.
 
-        From then on it is carried out, whatever becomes of this process.
+        From then on it is carried out, whatever becomes of this process. The brokers must have it
+        within ``deadline_seconds``; the future waits for the result for ``result_seconds`` in all,
+        by default the same.
         """
-        call = await self._call(payment, command, deadline_seconds)
-        stored = call.stored = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_seconds
+        call = await self._call(
+            payment, command, deadline_seconds, result_seconds or 0.0, headers=headers
+        )
+        stored = call.stored = loop.create_future()
         result = asyncio.ensure_future(self._result(call))
         call.answer.add_done_callback(call.mark_stored)
-        await stored
+        try:
+            async with asyncio.timeout_at(end):
+                await stored
+        except TimeoutError:
+            expire(call)
         if call.answer.done():
             await result
         return result
 
     async def _call(
-        self, payment: str, command: Mapping[str, object], deadline_seconds: float
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        deadline_seconds: float,
+        result_seconds: float = 0.0,
+        *,
+        headers: Sequence[tuple[str, bytes]],
     ) -> Call:
         """Make the call of a command; ``_result`` must follow at once."""
         key = encode_payment_id(payment)
@@ -199,8 +218,11 @@ class PaymentsClient:
         )
         deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
-        call = Call(key, partition, command_id, value, asyncio.get_running_loop().create_future())
-        self._calls.add(call, deadline_seconds)
+        answer = asyncio.get_running_loop().create_future()
+        call = Call(key, partition, command_id, value, answer)
+        if headers:
+            call.headers = list(headers)
+        self._calls.add(call, max(deadline_seconds, result_seconds))
         return call
 
     async def _result(self, call: Call) -> Result:

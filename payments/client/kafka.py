@@ -18,7 +18,7 @@ from payments.engine.kafka.fetched import unpack
 from payments.engine.kafka.log import KafkaLog
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import Fetch, Produce
-from payments.engine.log import NO_HEADERS, Batch, Bounds, Lane, TopicPartition, Writer
+from payments.engine.log import Batch, Bounds, Lane, TopicPartition, Writer
 
 
 class KafkaTransport:
@@ -82,7 +82,7 @@ class KafkaTransport:
 
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> bytes:
         """Return the batch in Kafka's format, with the writer's next sequence number."""
-        return encode(Batch(at, writer, [(key, value, NO_HEADERS) for key, value in commands]))
+        return encode(Batch(at, writer, list(commands)))
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, bytes]

@@ -54,7 +54,7 @@ class Lane:
             calls = self._take()
             sequence = self.writer.sequences.get(self.at, 0)
             sealed = transport.seal(
-                self.at, self.writer, [(call.key, call.value) for call in calls]
+                self.at, self.writer, [(call.key, call.value, call.headers) for call in calls]
             )
             self.batch = Batch(calls, sealed, sequence)
         return None if self.batch is None else self.batch.sealed

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from payments.engine.log import (
-    NO_HEADERS,
     Batch,
     Bounds,
+    Header,
     Lane,
     Reader,
     Record,
@@ -41,8 +41,8 @@ class Chunk(NamedTuple):
     position: int
 
 
-Command = tuple[bytes, bytes]
-"""Key and value of a record."""
+Command = tuple[bytes, bytes, list[Header]]
+"""Key, value and headers of a record."""
 
 
 class Transport(Protocol):
@@ -126,7 +126,7 @@ class LogTransport:
 
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
         """Make a batch."""
-        return Batch(at, writer, [(key, value, NO_HEADERS) for key, value in commands])
+        return Batch(at, writer, list(commands))
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]

@@ -43,7 +43,7 @@ class AccountsApi:
         found = await self.service.entries(
             account, after=after, limit=limit, deadline_seconds=self.deadline_seconds
         )
-        path = f"/v1/accounts/{quote(account, safe='')}/entries"
+        path = f"{request.prefix}/v1/accounts/{quote(account, safe='')}/entries"
         following = None
         if len(found) == limit:
             following = f"{path}?after={found[-1].sequence}&limit={limit}"

@@ -6,6 +6,7 @@ becomes a problem (RFC 9457). This is all there is between the server and the cl
 
 import asyncio
 import logging
+from time import perf_counter
 
 from payments.client.errors import (
     AccountsUnavailable,
@@ -17,6 +18,7 @@ from payments.client.errors import (
     PaymentsClientError,
 )
 from payments.domain.results import Reason
+from payments.gateway.access_log import AccessLog
 from payments.gateway.accounts_api import AccountsApi
 from payments.gateway.compat import CompatApi
 from payments.gateway.events import EventsApi
@@ -31,24 +33,37 @@ from payments.gateway.exchange import (
     Send,
     Stream,
     send_answer,
+    send_head,
     send_stream,
 )
+from payments.gateway.forwarding import Forwarding
 from payments.gateway.operations import Operations
+from payments.gateway.origins import Origins
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.payments_api import PaymentsApi
-from payments.gateway.problems import Problem, Refused, problem_answer
+from payments.gateway.problems import Problem, Refused, problem_answer, put_prefix
 from payments.gateway.routes import Route, Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
 from payments.gateway.settings import GatewaySettings
-from payments.gateway.tokens import Tokens
+from payments.gateway.tokens import DEPOSIT, PAY, READ, Tokens
 from payments.records.commands import Malformed
 
 logger = logging.getLogger(__name__)
 
+HEALTH = {"/health/live", "/health/ready"}
+"""They are asked by whatever name a supervisor or a balancer has for this process."""
+
 CLOSE: Headers = ((b"connection", b"close"),)
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
-UNAVAILABLE = (BrokersUnavailable, ClientClosed, AccountsUnavailable)
+
+AWAY = {
+    Overloaded: Problem.OVERLOADED,
+    BrokersUnavailable: Problem.UNAVAILABLE,
+    ClientClosed: Problem.STOPPING,
+    AccountsUnavailable: Problem.ACCOUNTS_UNAVAILABLE,
+}
+"""What passes by itself, or once an operator has done something: it may be tried again."""
 
 
 class Gateway:
@@ -57,36 +72,67 @@ class Gateway:
     def __init__(
         self, service: Service, settings: GatewaySettings, *, default_currency: str
     ) -> None:
+        """Read the file of tokens; raises ``TokensFileError``."""
         self.stopping = asyncio.Event()
-        self._tokens = Tokens(settings.tokens)
+        self.tokens = Tokens(settings)
         self.routes = operations(service, settings, default_currency, self.stopping)
         self._find = Routes(self.routes).find
+        self._forwarding, self._origins = Forwarding(settings), Origins(settings)
+        self._access_log = AccessLog() if settings.access_log else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        began = perf_counter()
+        request = Request(scope, receive)
         try:
-            route, parameters = self._find(scope["method"], scope["raw_path"])
-            request = Request(scope, receive, parameters)
-            if not route.open:
-                self._tokens.check(request)
-            answer = await route.handler(request)
-        except Refused as refused:
-            answer = refused.answer
-        except Malformed as malformed:
-            answer = _malformed(malformed)
-        except BodyTooLarge:
-            answer = problem_answer(Problem.TOO_LARGE, headers=CLOSE)
-        except PaymentsClientError as error:
-            answer = _not_done(error)
+            answer = await self._handled(request)
         except Disconnected:
             return
-        except Exception:  # a defect is told to the log, and not to the client
-            logger.exception("%s %s met a defect", scope["method"], scope["path"])
-            answer = problem_answer(Problem.INTERNAL)
-        if isinstance(answer, Stream):
-            await send_stream(send, answer, request, self.stopping)
-        else:
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes an answer
+            answer = self._refusal(request, error)
+            put_prefix(answer, request.prefix)
+        if shared := self._origins.shared(request):
+            answer.headers = (*answer.headers, *shared)
+        if self._access_log is not None:
+            status = 200 if isinstance(answer, Stream) else answer.status
+            self._access_log.write(request, status, began)
+        if not isinstance(answer, Stream):
             await send_answer(send, answer)
+        elif request.method == "HEAD":
+            await send_head(send, answer)
+        else:
+            await send_stream(send, answer, request, self.stopping)
+
+    async def _handled(self, request: Request) -> Answer | Stream:
+        """Route a request, let it in, and return what its handler answers."""
+        self._forwarding.apply(request)
+        preflight = self._origins.preflight(request)
+        if preflight is not None:
+            return preflight
+        route, request.parameters = self._find(request.method, request.raw_path)
+        request.route = route.path
+        if route.path not in HEALTH:
+            self._origins.check(request)
+        if route.scopes is not None:
+            self.tokens.check(request, route.scopes)
+        answer = await route.handler(request)
+        if not isinstance(answer, Stream):
+            put_prefix(answer, request.prefix)
+        return answer
+
+    def _refusal(self, request: Request, error: Exception) -> Answer:
+        """Return the answer to a request that was not done."""
+        if isinstance(error, Refused):
+            return error.answer
+        if isinstance(error, Malformed):
+            return _malformed(error)
+        if isinstance(error, BodyTooLarge):
+            return problem_answer(Problem.TOO_LARGE, headers=CLOSE)
+        if isinstance(error, PaymentsClientError):
+            return _not_done(error, reading=request.reads)
+        # A defect is told to the log, and not to the client.
+        logger.error("%s %s met a defect", request.method, request.raw_path, exc_info=error)
+        return problem_answer(Problem.INTERNAL)
 
 
 def operations(
@@ -97,31 +143,34 @@ def operations(
 ) -> list[Route]:
     """Return every operation. ``payments.gateway.openapi`` describes the same ones."""
     deadline_seconds = settings.deadline_seconds
-    later = Operations(service, deadline_seconds)
+    later = Operations(service, deadline_seconds, settings.kept_seconds)
     payments = PaymentsApi(service, later, default_currency, deadline_seconds)
     accounts = AccountsApi(service, deadline_seconds)
     events = EventsApi(service, deadline_seconds, settings.max_streams)
     compat = CompatApi(payments)
     pages = ServicePages(service, stopping)
+    pay, read, either = [PAY], [READ], [READ, PAY, DEPOSIT]
     return [
-        Route("POST", "/v1/payments", payments.make_by_key),
-        Route("POST", "/v1/payments/{payment}", payments.make),
-        Route("GET", "/v1/payments/{payment}", payments.look),
-        Route("POST", "/v1/payments/{payment}/cancel", payments.cancel),
-        Route("GET", "/v1/payments/{payment}/commands/{command}", payments.command),
-        Route("GET", "/v1/payments/{payment}/events", events.stream),
-        Route("POST", "/v1/deposits/{payment}", payments.deposit),
-        Route("GET", "/v1/accounts/{account}", accounts.balance),
-        Route("GET", "/v1/accounts/{account}/entries", accounts.entries),
-        Route("POST", "/payments/makePayment", compat.make_by_body),
-        Route("POST", "/payments/cancelPayment", compat.cancel_by_body),
-        Route("POST", "/payments/{payment}/makePayment", compat.make),
-        Route("POST", "/payments/{payment}/cancelPayment", compat.cancel),
-        Route("GET", "/health/live", pages.live, open=True),
-        Route("GET", "/health/ready", pages.ready, open=True),
-        Route("GET", "/openapi.json", pages.openapi, open=True),
-        Route("GET", "/docs", pages.docs, open=True),
-        Route("GET", "/problems/{problem}", pages.problem, open=True),
+        Route("POST", "/v1/payments", payments.make_by_key, pay),
+        Route("POST", "/v1/payments/{payment}", payments.make, pay),
+        Route("GET", "/v1/payments/{payment}", payments.look, read),
+        Route("POST", "/v1/payments/{payment}/cancel", payments.cancel, pay),
+        Route("GET", "/v1/payments/{payment}/commands/{command}", payments.command, either),
+        Route("GET", "/v1/payments/{payment}/events", events.stream, read),
+        Route("POST", "/v1/deposits/{payment}", payments.deposit, [DEPOSIT]),
+        Route("GET", "/v1/accounts/{account}", accounts.balance, read),
+        Route("GET", "/v1/accounts/{account}/entries", accounts.entries, read),
+        Route("POST", "/payments/makePayment", compat.make_by_body, pay),
+        Route("POST", "/payments/cancelPayment", compat.cancel_by_body, pay),
+        Route("POST", "/payments/{payment}/makePayment", compat.make, pay),
+        Route("POST", "/payments/{payment}/cancelPayment", compat.cancel, pay),
+        Route("GET", "/health/live", pages.live, None),
+        Route("GET", "/health/ready", pages.ready, None),
+        Route("GET", "/", pages.index, None, described=False),
+        Route("GET", "/openapi.json", pages.openapi, None),
+        Route("GET", "/docs", pages.docs, None),
+        Route("GET", "/docs/{file}", pages.docs_file, None, described=False),
+        Route("GET", "/problems/{problem}", pages.problem, None),
     ]
 
 
@@ -136,16 +185,21 @@ def _malformed(malformed: Malformed) -> Answer:
     return problem_answer(Problem.INVALID, malformed.message, reason=reason, field=field)
 
 
-def _not_done(error: PaymentsClientError) -> Answer:
-    if isinstance(error, DeadlineExceeded):
-        return problem_answer(Problem.DEADLINE_EXCEEDED)
-    if isinstance(error, Overloaded):
-        return problem_answer(Problem.OVERLOADED, headers=RETRY_SOON)
+def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
+    """Return what an error of the client library means for a command, or for a read."""
     if isinstance(error, InvalidCommand):
         return problem_answer(
             Problem.INVALID, error.message, reason=error.reason, field=error.field
         )
-    if isinstance(error, UNAVAILABLE):
-        return problem_answer(Problem.UNAVAILABLE, headers=RETRY_SOON)
-    logger.error("an error of the client library that has no answer: %r", error)
-    return problem_answer(Problem.INTERNAL)
+    if isinstance(error, DeadlineExceeded):
+        return problem_answer(Problem.READ_TIMED_OUT if reading else Problem.DEADLINE_EXCEEDED)
+    problem, detail = AWAY.get(type(error)), None
+    if problem is None:
+        logger.error("an error of the client library that has no answer: %r", error)
+        return problem_answer(Problem.INTERNAL)
+    if problem is Problem.ACCOUNTS_UNAVAILABLE:
+        logger.warning("accounts can't be read: %s", error)
+        detail = str(error)
+    elif problem is Problem.UNAVAILABLE and reading:
+        detail = "Ask again after Retry-After."
+    return problem_answer(problem, detail, headers=RETRY_SOON)

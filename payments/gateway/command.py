@@ -35,6 +35,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
 
     from payments.gateway.server import listen, run
     from payments.gateway.settings import GatewaySettings
+    from payments.gateway.tokens import TokensFileError
 
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load_settings()
@@ -56,4 +57,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # What aiokafka tries again is told by the client, with what it means.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    run(settings, own, listener)
+    try:
+        run(settings, own, listener)
+    except TokensFileError as error:
+        raise click.ClickException(str(error)) from error

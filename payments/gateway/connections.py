@@ -1,12 +1,14 @@
-"""Connections: how large a request may be, and how long anything on a connection may take.
+"""Connections: what counts as a request, how large it may be, and how long anything may take.
 
-uvicorn's protocol bounds neither. The times are looked at by one sweep over all connections
-(``Connection.sweep``), not by timers of each request, which every request would pay for.
+uvicorn's protocol bounds neither size nor time. The times are looked at by one sweep over all
+connections (``Connection.sweep``), not by timers of each request, which every request would pay
+for.
 """
 
 import asyncio
 from http import HTTPStatus
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -16,7 +18,8 @@ from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
 
 MAX_HEAD_BYTES, MAX_HEADERS = 16_384, 100
-BODY_HEADERS = {b"content-length", b"transfer-encoding"}
+UPGRADE_TOKENS = {b"upgrade", b"http2-settings"}
+UPGRADE_HEADERS = {b"upgrade", b"http2-settings"}
 FIELD_OVERHEAD_BYTES = 4
 """What a header has beside its name and value: colon, space, line break."""
 
@@ -28,8 +31,8 @@ class Overlong(Exception):  # noqa: N818 - it describes a request
     """The head of a request is too large; raised through the parser, which wraps it."""
 
 
-class UpgradeWithBody(Exception):  # noqa: N818 - it describes a request
-    """The request asks for another protocol and has a body; raised through the parser."""
+class NoHost(Exception):  # noqa: N818 - it describes a request
+    """The request has no host, or several (RFC 9112, 3.2); raised through the parser."""
 
 
 class Limits:
@@ -58,6 +61,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._since = self.loop.time()  # When it became idle, or its request began to arrive.
         self._arriving = self._in_head = self._overlong = self._refused = False
+        self._upgrading = False  # The head that was just read asks for another protocol.
+        self._client_ended = False  # The client has sent all it wants to send (a FIN).
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
 
@@ -84,7 +89,22 @@ class Connection(HttpToolsProtocol):
         elif self._arriving and self._request_bytes > MAX_REQUEST_BYTES:
             self.transport.abort()
         else:
-            super().data_received(data)
+            self._unset_keepalive_if_required()
+            self._parse(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn lets every one end at once
+        """Answer what arrived whole before a client that only ended its own side (a half-close).
+
+        A client that has gone looks the same. So an event stream ends here: nobody may read it.
+        """
+        self._client_ended = True
+        if self._answering or self.pipeline:
+            streaming = self.cycle.response_started and self.cycle.chunked_encoding
+            return not streaming
+        if self._arriving and not self._refused:
+            detail = "The connection was closed before the request was complete."
+            self._refuse(problem_answer(Problem.BAD_HTTP, detail))
+        return False
 
     def on_message_begin(self) -> None:
         """Note when a request begins to arrive."""
@@ -98,34 +118,37 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
+        """Take a header. A trailer only counts: it must not pass for a header (RFC 9110, 6.5)."""
         self._count(len(name) + len(value) + FIELD_OVERHEAD_BYTES)
-        super().on_header(name, value)
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application."""
+        """Hand the request to the application, unless it asks for another protocol."""
+        self._upgrading = self.parser.should_upgrade()
+        if self._upgrading:
+            return  # ``_parse`` reads this head again.
+        if not self.url.startswith(b"/"):
+            self._take_origin_form()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise NoHost
         self._in_head = False
-        upgrade = self.parser.should_upgrade()
-        if upgrade and not BODY_HEADERS.isdisjoint(name for name, _ in self.headers):
-            # The parser would leave the body out, as if it belonged to the other protocol.
-            raise UpgradeWithBody
         super().on_headers_complete()
-        if upgrade:
-            # No upgrade is made, and the parser reads no further: this answer is the last one.
-            self.cycle.keep_alive = False
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: any client could fill the log."""
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
+        if self._upgrading:
+            return
         self._arriving = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or be idle."""
+        """Go on with the next request, be idle, or end after the last answer."""
         self._since = self.loop.time()
         super().on_response_complete()
+        if self._client_ended and not self._answering and not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP (uvicorn calls this) or has too large a head."""
@@ -160,6 +183,54 @@ class Connection(HttpToolsProtocol):
     def _cycle(self) -> RequestResponseCycle | None:
         """The last request whose head has arrived; uvicorn's annotation leaves out the None."""
         return self.cycle
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Give the parser what came.
+
+        A request for another protocol (``Upgrade: h2c``, as Java's clients send it by default) is
+        served as HTTP/1.1 (RFC 9110, 7.8). The parser would leave its body out, so it is given
+        the head again without the request, and then the rest.
+        """
+        parts: list[bytes | memoryview] = [data]
+        while parts and not self.transport.is_closing():
+            part = parts.pop(0)
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(problem_answer(Problem.METHOD_NOT_ALLOWED, "This is no proxy."))
+                    return
+                parts = [self._head_without_upgrade(), memoryview(part)[upgrade.args[0] :]]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head of the request that was just read, without what asks for an upgrade."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            kept = value
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(t for t in tokens if t.lower() not in UPGRADE_TOKENS)
+            if name not in UPGRADE_HEADERS and (kept or not value):
+                lines.append(b"%s: %s" % (name, kept))
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _take_origin_form(self) -> None:
+        """Make a path of ``http://host/path`` (RFC 9112, 3.2.2) and of the ``*`` of OPTIONS."""
+        if self.url == b"*":
+            self.url = b"/*"
+            return
+        target = httptools.parse_url(self.url)
+        host = b"%s:%d" % (target.host, target.port) if target.port else target.host
+        self.headers[:] = [(b"host", host), *(h for h in self.headers if h[0] != b"host")]
+        self.url = target.path or b"/"
+        if target.query is not None:
+            self.url += b"?" + target.query
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

@@ -32,7 +32,7 @@ class EventsApi:
 
     async def stream(self, request: Request) -> Stream:
         """Return the stream of a payment's results, the present state first."""
-        payment = payment_id(request.parameters[0])
+        payment = request.payment = payment_id(request.parameters[0])
         if self.open_streams >= self.max_streams:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
         self.open_streams += 1
@@ -40,7 +40,10 @@ class EventsApi:
             watch = self.service.watch(payment)
             command = {"type": "get", "id": uuid.uuid4().hex}
             state = await self.service.send(
-                payment, command, deadline_seconds=self.deadline_seconds
+                payment,
+                command,
+                deadline_seconds=self.deadline_seconds,
+                headers=request.record_headers(),
             )
         except BaseException:
             self._closed()

@@ -25,6 +25,9 @@ before the connection ends."""
 
 _TOO_MUCH = len(str(MAX_DISCARDED_BYTES)), b"%d" % MAX_DISCARDED_BYTES
 
+CLIENT_HEADER = "payments_client"
+"""The header of a command's record that has the name of the token."""
+
 HEARTBEAT_SECONDS = 15.0
 """How often a silent stream says that it is alive, so that no proxy takes it for dead."""
 
@@ -58,19 +61,62 @@ class Stream:
     closed: Callable[[], None]
     """Called when it has ended, however."""
 
+    headers: Headers = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+    """The second lets nginx pass on each part as it comes."""
+
 
 class Request:
     """A request; ``parameters`` are the variable segments of its path, still percent-encoded."""
 
-    __slots__ = ("_receive", "_scope", "headers", "parameters")
+    __slots__ = (
+        "_receive",
+        "_scope",
+        "client",
+        "command",
+        "headers",
+        "host",
+        "method",
+        "parameters",
+        "payment",
+        "prefix",
+        "raw_path",
+        "reads",
+        "route",
+        "token",
+    )
 
-    def __init__(self, scope: Message, receive: Receive, parameters: Sequence[bytes]) -> None:
-        self._scope, self._receive, self.parameters = scope, receive, parameters
+    def __init__(self, scope: Message, receive: Receive) -> None:
+        self._scope, self._receive = scope, receive
+        self.method: str = scope["method"]
+        self.raw_path: bytes = scope["raw_path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.parameters: Sequence[bytes] = ()
+        self.reads = self.method != "POST"
+        """Whether it changes nothing: what went wrong says so."""
+        client = scope.get("client")
+        self.client: str = client[0] if client else ""
+        self.host: bytes | None = self.headers.get(b"host")
+        """The host and port that the client asked for."""
+        self.prefix = ""
+        """The path that a proxy in front has taken away: links begin with it."""
+        self.token: str | None = None
+        """The name of the token that let it in."""
+        self.route: str | None = None
+        self.payment: str | None = None
+        self.command: str | None = None
+        """Path, payment and command id, for the access log."""
+
+    def record_headers(self) -> Sequence[tuple[str, bytes]]:
+        """Return the headers of the record that this request makes: who sent the command."""
+        return [] if self.token is None else [(CLIENT_HEADER, self.token.encode())]
 
     def count(self, header: bytes) -> int:
         """Return how often a header was sent."""
         return sum(name == header for name, _ in self._scope["headers"])
+
+    def listed(self, header: bytes) -> bytes:
+        """Return a header whose value is a list, from all its lines (RFC 9110, 5.3)."""
+        return b", ".join(value for name, value in self._scope["headers"] if name == header)
 
     def query(self) -> dict[str, str]:
         """Return the query parameters; of one that is given twice, the last."""
@@ -119,6 +165,15 @@ async def send_answer(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_head(send: Send, stream: Stream) -> None:
+    """Answer HEAD with the headers of a stream, and end it."""
+    await stream.parts.aclose()
+    stream.closed()
+    headers = [(b"content-type", stream.content_type), *stream.headers]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def send_stream(
     send: Send, stream: Stream, request: Request, stopping: asyncio.Event
 ) -> None:
@@ -127,7 +182,7 @@ async def send_stream(
     stop = asyncio.ensure_future(stopping.wait())
     part: asyncio.Future[bytes] | None = None
     try:
-        headers = [(b"content-type", stream.content_type), (b"cache-control", b"no-store")]
+        headers = [(b"content-type", stream.content_type), *stream.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while True:
             part = part or asyncio.ensure_future(anext(stream.parts, END_OF_STREAM))

@@ -1,8 +1,9 @@
 """Commands that are answered later (``Prefer: respond-async``, RFC 7240).
 
 A command is answered 202 when the broker has it, so it is carried out even if this gateway is
-killed in the next moment. How it ended is kept here, in memory, for a while: another gateway, or
-this one after a restart, answers 404 and the advice to ask for the payment.
+killed in the next moment. Its result is waited for and kept here, in memory, for as long as the
+setting says, however long no worker runs: another gateway, or this one after a restart, answers
+404 and the advice to ask for the payment.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
-from payments.gateway.exchange import Answer, Headers
+from payments.gateway.exchange import Answer, Headers, Request
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
 from payments.gateway.problems import Problem, Refused
@@ -22,9 +23,6 @@ from payments.gateway.service import Service
 from payments.records.public import Result
 
 MAX_OPERATIONS = 10_000
-KEPT_SECONDS = 600.0
-"""How long the result of a command can be asked for."""
-
 APPLIED: Headers = ((b"preference-applied", b"respond-async"),)
 Render = Callable[[Result], Answer]
 
@@ -41,12 +39,14 @@ class _Operation:
 class Operations:
     """The commands that were answered 202, by payment and the command's own id."""
 
-    def __init__(self, service: Service, deadline_seconds: float) -> None:
-        self._service, self._deadline_seconds = service, deadline_seconds
+    def __init__(self, service: Service, deadline_seconds: float, kept_seconds: float) -> None:
+        self._service = service
+        self._deadline_seconds, self._kept_seconds = deadline_seconds, kept_seconds
         self._held: OrderedDict[tuple[str, str], _Operation] = OrderedDict()
 
     async def start(
         self,
+        request: Request,
         payment: str,
         command: Mapping[str, object],
         render: Render,
@@ -55,37 +55,41 @@ class Operations:
     ) -> Answer:
         """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
         self._make_room()
-        own = uuid.uuid4().hex
+        own = request.command = uuid.uuid4().hex
         waiting = await self._service.submit(
-            payment, {**command, "id": own}, deadline_seconds=self._deadline_seconds
+            payment,
+            {**command, "id": own},
+            deadline_seconds=self._deadline_seconds,
+            result_seconds=self._kept_seconds,
+            headers=request.record_headers(),
         )
         operation = _Operation(waiting, render)
         operation.result.add_done_callback(_look_at_error)
         self._held[payment, own] = operation
-        return await self._answer(payment, own, operation, wait_seconds)
+        return await self._answer(request, payment, own, operation, wait_seconds)
 
-    async def answer(self, payment: str, own: str, wait_seconds: float) -> Answer:
+    async def answer(self, request: Request, payment: str, own: str, wait_seconds: float) -> Answer:
         """Return the answer of a command that was taken, or 202 again after ``wait_seconds``."""
         operation = self._held.get((payment, own))
-        if operation is None:
+        if operation is None or operation.since <= self._oldest_kept():
             raise Refused(Problem.COMMAND_NOT_FOUND)
-        return await self._answer(payment, own, operation, wait_seconds)
+        return await self._answer(request, payment, own, operation, wait_seconds)
 
     async def _answer(
-        self, payment: str, own: str, operation: _Operation, wait_seconds: float
+        self, request: Request, payment: str, own: str, operation: _Operation, wait_seconds: float
     ) -> Answer:
         if wait_seconds > 0 and not operation.result.done():
             await asyncio.wait([operation.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if operation.result.done():
             return operation.render(operation.result.result())
-        location = f"/v1/payments/{quote(payment, safe='')}/commands/{own}"
+        location = f"{request.prefix}/v1/payments/{quote(payment, safe='')}/commands/{own}"
         body = {"payment": payment, "command": own, "status": "pending", "location": location}
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
         return Answer(202, orjson.dumps(body), headers)
 
     def _make_room(self) -> None:
         """Forget what was kept long enough; refuse a command when too many are held."""
-        oldest_kept = asyncio.get_running_loop().time() - KEPT_SECONDS
+        oldest_kept = self._oldest_kept()
         while self._held:
             key, operation = next(iter(self._held.items()))
             full = len(self._held) >= MAX_OPERATIONS
@@ -94,6 +98,9 @@ class Operations:
             del self._held[key]
         if len(self._held) >= MAX_OPERATIONS:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
+
+    def _oldest_kept(self) -> float:
+        return asyncio.get_running_loop().time() - self._kept_seconds
 
 
 def _look_at_error(result: "asyncio.Future[Result]") -> None:

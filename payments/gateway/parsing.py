@@ -24,7 +24,10 @@ from payments.records.commands import (
 MovementType = Literal["make", "deposit"]
 MAX_WAIT_SECONDS = 60.0
 _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
-_CHARSETS = {b"", b"charset=utf-8", b'charset="utf-8"'}
+_CHARSETS = {"utf-8", "utf8", "us-ascii"}
+"""All are UTF-8 (RFC 8259 allows no other)."""
+
+_BOM = "\ufeff".encode()
 
 
 def payment_id(segment: bytes) -> str:
@@ -34,7 +37,10 @@ def payment_id(segment: bytes) -> str:
 
 def account_id(segment: bytes) -> str:
     """Return the account of a path's segment; raises ``Refused``."""
-    text = unquote_to_bytes(segment).decode(errors="replace")
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise invalid("account", "must be UTF-8, percent-encoded") from None
     if not is_name(text):
         raise invalid("account", NAME_RULE)
     return text
@@ -59,7 +65,13 @@ def _members(request: Request, body: bytes) -> Members:
     content_type = request.headers.get(b"content-type", b"")
     if content_type != JSON and not _is_json(content_type):
         raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
-    return decode_members(body)
+    encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity":
+        detail = "Send the body as it is, without Content-Encoding."
+        headers = ((b"accept-encoding", b"identity"),)
+        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
+    # Some clients begin every text with a byte order mark, which RFC 8259 lets a reader ignore.
+    return decode_members(body.removeprefix(_BOM))
 
 
 def movement(
@@ -111,5 +123,11 @@ def invalid(field: str, rule: str) -> Refused:
 
 
 def _is_json(content_type: bytes) -> bool:
-    media_type, _, parameters = content_type.partition(b";")
-    return media_type.strip().lower() == JSON and parameters.strip().lower() in _CHARSETS
+    media_type, *parameters = content_type.decode("latin-1").lower().split(";")
+    if media_type.strip() != JSON.decode():
+        return False
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in _CHARSETS:
+            return False
+    return True

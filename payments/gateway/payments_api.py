@@ -44,7 +44,7 @@ class PaymentsApi:
     async def make_by_key(self, request: Request) -> Answer:
         """Make the payment that the header ``Idempotency-Key`` names."""
         payment = idempotency_key(request)
-        location = f"/v1/payments/{quote(payment, safe='')}"
+        location = f"{request.prefix}/v1/payments/{quote(payment, safe='')}"
         return await self._move(request, payment, "make", ((b"location", location.encode()),))
 
     async def cancel(self, request: Request) -> Answer:
@@ -56,16 +56,16 @@ class PaymentsApi:
     async def look(self, request: Request) -> Answer:
         """Return a payment's state."""
         payment = payment_id(request.parameters[0])
-        result = await self.service.send(payment, GET, deadline_seconds=self.deadline_seconds)
-        return answer_of(result)
+        return await self._send(request, payment, GET, answer_of)
 
     async def command(self, request: Request) -> Answer:
         """Return the result of a command that was answered 202."""
         segment, own = request.parameters
+        request.reads = False  # What went wrong concerns the command.
         wait = wait_seconds(request.query().get("wait", "0"))
-        return await self.operations.answer(
-            payment_id(segment), unquote(own.decode("latin-1")), wait
-        )
+        payment, command = payment_id(segment), unquote(own.decode("latin-1"))
+        request.payment, request.command = payment, command
+        return await self.operations.answer(request, payment, command, wait)
 
     async def _move(
         self, request: Request, payment: str, type_: MovementType, headers: Headers = ()
@@ -81,9 +81,23 @@ class PaymentsApi:
         self, request: Request, payment: str, command: Mapping[str, object], render: Render
     ) -> Answer:
         """Send a command, and answer when its result is there or, if asked to, before."""
-        prefer = request.headers.get(b"prefer")
-        wait = None if prefer is None else seconds_until_async(prefer)
+        wait = None
+        if b"prefer" in request.headers:
+            wait = seconds_until_async(request.listed(b"prefer"))
         if wait is not None:
-            return await self.operations.start(payment, command, render, wait_seconds=wait)
-        result = await self.service.send(payment, command, deadline_seconds=self.deadline_seconds)
+            request.payment = payment
+            return await self.operations.start(request, payment, command, render, wait_seconds=wait)
+        return await self._send(request, payment, command, render)
+
+    async def _send(
+        self, request: Request, payment: str, command: Mapping[str, object], render: Render
+    ) -> Answer:
+        request.payment = payment
+        result = await self.service.send(
+            payment,
+            command,
+            deadline_seconds=self.deadline_seconds,
+            headers=request.record_headers(),
+        )
+        request.command = result.command
         return render(result)

@@ -1,7 +1,7 @@
 """Problem details (RFC 9457): the closed list of what a request can be refused with."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -10,6 +10,8 @@ from payments.gateway.exchange import Answer, Headers
 PROBLEM_JSON = b"application/problem+json"
 TYPES = "/problems/"
 """Where the types are described: they are references to the gateway itself."""
+
+_TYPE_FIRST = b'{"type":"' + TYPES.encode()
 
 
 class Kind(NamedTuple):
@@ -32,6 +34,13 @@ class Problem(Enum):
     )
     UNAUTHORIZED = Kind(401, "Token missing or wrong", "Send Authorization: Bearer TOKEN.")
     DECLINED = Kind(402, "Declined", "No money was moved; the reason says why.")
+    FORBIDDEN = Kind(403, "The token may not do this", "It lacks the scope that is named.")
+    CROSS_ORIGIN = Kind(
+        403,
+        "A page of another origin",
+        "Commands are taken from pages of this gateway's own origin and of those that the setting "
+        "PAYMENTS_GATEWAY_ALLOWED_ORIGINS names.",
+    )
     NOT_FOUND = Kind(404, "No such resource", "The document /openapi.json lists the resources.")
     PAYMENT_NOT_FOUND = Kind(
         404, "No such payment", "It never was, was declined and forgotten, or has expired."
@@ -40,8 +49,9 @@ class Problem(Enum):
     COMMAND_NOT_FOUND = Kind(
         404,
         "No such command",
-        "This gateway does not hold its result any more, or another one took it: "
-        "ask for the payment, or send the command again.",
+        "This gateway keeps no such command: it was taken by another gateway, before a restart, or "
+        "too long ago (PAYMENTS_GATEWAY_KEPT_SECONDS). It is carried out all the same: ask for the "
+        "payment, or send the same request again.",
     )
     METHOD_NOT_ALLOWED = Kind(405, "Method not allowed", "The header Allow lists the methods.")
     TIMEOUT = Kind(408, "The request did not arrive in time", "Send it again, faster.")
@@ -51,6 +61,12 @@ class Problem(Enum):
     )
     TOO_LARGE = Kind(413, "Too large", "A body may have 65,536 bytes.")
     UNSUPPORTED_MEDIA_TYPE = Kind(415, "Not application/json", "Send JSON, in UTF-8, and say so.")
+    WRONG_HOST = Kind(
+        421,
+        "Not a name of this gateway",
+        "The header Host names another server. If it is right, add the name to the setting "
+        "PAYMENTS_GATEWAY_ALLOWED_HOSTS.",
+    )
     INVALID = Kind(422, "Invalid value", "The field that is named must be mended.")
     DIFFERENT_REQUEST = Kind(
         422,
@@ -63,8 +79,19 @@ class Problem(Enum):
     UNAVAILABLE = Kind(
         503,
         "Kafka can't be reached",
-        "Send the same request again after Retry-After: it is carried out once.",
+        "Nothing was sent. Send the same request again after Retry-After.",
     )
+    STOPPING = Kind(
+        503,
+        "The gateway is stopping",
+        "Send the same request again, to another gateway or later: it is carried out once.",
+    )
+    ACCOUNTS_UNAVAILABLE = Kind(
+        503,
+        "Accounts can't be read",
+        "The detail says why. Nothing was changed, and payments are not affected.",
+    )
+    READ_TIMED_OUT = Kind(504, "No answer in time", "Nothing was changed. Ask again.")
     DEADLINE_EXCEEDED = Kind(
         504,
         "No result in time",
@@ -110,4 +137,27 @@ def problem_answer(
         "detail": detail or advice,
         **extensions,
     }
-    return Answer(status, orjson.dumps(members), headers, PROBLEM_JSON)
+    return Answer(status, _encoded(members), headers, PROBLEM_JSON)
+
+
+def put_prefix(answer: Answer, prefix: str) -> None:
+    """Let the type of a problem begin with the path under which a proxy serves the gateway."""
+    if prefix and answer.content_type is PROBLEM_JSON and answer.body.startswith(_TYPE_FIRST):
+        answer.body = b'{"type":"' + prefix.encode() + answer.body[len(b'{"type":"') :]
+
+
+def _encoded(members: dict[str, object]) -> bytes:
+    """Return the members as JSON; half of a surrogate pair, which UTF-8 has not, is escaped."""
+    try:
+        return orjson.dumps(members)
+    except TypeError:
+        return orjson.dumps(_printable(members))
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        return {str(_printable(name)): _printable(member) for name, member in members.items()}
+    return value

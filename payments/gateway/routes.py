@@ -3,7 +3,7 @@
 Paths are matched before they are decoded, so an id may hold a slash (``%2F``).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from payments.gateway.exchange import Answer, Request, Stream
@@ -14,12 +14,16 @@ Handler = Callable[[Request], Awaitable[Answer | Stream]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: ``GET /v1/accounts/{account}``; ``open`` ones need no token."""
+    """One operation: ``GET /v1/accounts/{account}``, and the scopes one of which it needs."""
 
     method: str
     path: str
     handler: Handler
-    open: bool = False
+    scopes: Sequence[str] | None
+    """None: it needs no token."""
+
+    described: bool = True
+    """Whether the OpenAPI document has it."""
 
 
 @dataclass(slots=True)

@@ -84,14 +84,22 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT stop the server; the process ends by itself, with exit code 0."""
+        """Let SIGTERM and SIGINT stop the server, and SIGHUP read the tokens again.
+
+        The process ends by itself, with exit code 0.
+        """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        handlers = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self._gateway.tokens.read_again,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
@@ -137,6 +145,12 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
     def say(_: Server) -> None:
         collect_rarely()
         logger.info("gateway ready on http://%s:%d", shown, port)
+        if gateway_settings.is_open_to_others:
+            logger.warning(
+                "everybody who can reach %s may move money: no tokens are set "
+                "(PAYMENTS_GATEWAY_TOKENS_FILE or PAYMENTS_GATEWAY_TOKENS)",
+                gateway_settings.host,
+            )
 
     async def main() -> None:
         # Readiness tells whether Kafka is there; requests wait for it up to their deadline.

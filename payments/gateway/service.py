@@ -31,12 +31,23 @@ class Service(Protocol):
     """The part of ``PaymentsClient`` that the gateway is built on."""
 
     async def send(
-        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = 30,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Result:
         """Send a command and return its result."""
 
     async def submit(
-        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = 30,
+        result_seconds: float | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Result]:
         """Send a command; return when the brokers have it, with the future of its result."""
 

@@ -4,7 +4,7 @@ import asyncio
 
 import orjson
 
-from payments.gateway.docs_page import page
+from payments.gateway.docs_page import PAGE, file
 from payments.gateway.exchange import Answer, Headers, Request
 from payments.gateway.openapi import document
 from payments.gateway.outcomes import RETRY_SOON
@@ -12,11 +12,19 @@ from payments.gateway.problems import Problem, Refused, problem_answer
 from payments.gateway.service import Service
 
 HTML = b"text/html; charset=utf-8"
-# The page has no scripts and loads nothing, whatever would be smuggled into it.
+# The page runs its own scripts and asks its own server, whatever would be smuggled into it.
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
 ONLY_ITSELF: Headers = (
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+    (b"content-security-policy", POLICY),
     (b"x-content-type-options", b"nosniff"),
 )
+KEPT: Headers = ((b"cache-control", b"max-age=3600"), (b"x-content-type-options", b"nosniff"))
+LINKS = {"docs": "docs", "openapi": "openapi.json", "health": "health/ready"}
+"""Relative to ``/``, wherever a proxy puts it."""
 
 
 class ServicePages:
@@ -24,9 +32,7 @@ class ServicePages:
 
     def __init__(self, service: Service, stopping: asyncio.Event) -> None:
         self._service, self._stopping = service, stopping
-        described = document()
-        self._openapi = orjson.dumps(described)
-        self._docs = page(described).encode()
+        self._openapi = orjson.dumps(document())
 
     async def live(self, request: Request) -> Answer:
         """Tell that the process answers: do not restart it."""
@@ -37,7 +43,7 @@ class ServicePages:
         """Tell whether commands can be sent now, so that requests should come here."""
         del request
         if self._stopping.is_set():
-            return problem_answer(Problem.UNAVAILABLE, "the gateway is stopping")
+            return problem_answer(Problem.STOPPING)
         if not self._service.healthy():
             return problem_answer(Problem.UNAVAILABLE, headers=RETRY_SOON)
         return Answer(200, b'{"status":"ready"}')
@@ -47,10 +53,23 @@ class ServicePages:
         del request
         return Answer(200, self._openapi)
 
-    async def docs(self, request: Request) -> Answer:
-        """Return the same as a page."""
+    async def index(self, request: Request) -> Answer:
+        """Lead a person to the page, and a program to the links."""
         del request
-        return Answer(200, self._docs, ONLY_ITSELF, HTML)
+        return Answer(302, orjson.dumps(LINKS), ((b"location", b"docs"),))
+
+    async def docs(self, request: Request) -> Answer:
+        """Return the page that shows the document."""
+        del request
+        return Answer(200, PAGE, ONLY_ITSELF, HTML)
+
+    async def docs_file(self, request: Request) -> Answer:
+        """Return a file of that page."""
+        found = file(request.parameters[0].decode("latin-1"))
+        if found is None:
+            raise Refused(Problem.NOT_FOUND)
+        content, content_type = found
+        return Answer(200, content, KEPT, content_type)
 
     async def problem(self, request: Request) -> Answer:
         """Tell what a problem's type means."""
@@ -58,6 +77,7 @@ class ServicePages:
         for problem in Problem:
             if problem.slug == slug:
                 status, title, advice = problem.value
-                body = {"type": problem.reference, "title": title, "status": status}
+                type_ = request.prefix + problem.reference
+                body = {"type": type_, "title": title, "status": status}
                 return Answer(200, orjson.dumps({**body, "advice": advice}))
         raise Refused(Problem.NOT_FOUND)

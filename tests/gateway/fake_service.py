@@ -38,15 +38,23 @@ class FakeService:
         self.error: Exception | None = None
         self.changes: dict[str, Any] = {}
         self.sent: list[tuple[str, Mapping[str, object]]] = []
+        self.headers: Sequence[tuple[str, bytes]] = ()
+        """Those of the last command."""
         self.waiting = 0
         self.is_healthy = True
         self.shown: asyncio.Queue[Result | Exception] = asyncio.Queue()
 
     async def send(
-        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = 30,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Result:
         """Answer when released."""
         self.sent.append((payment, command))
+        self.headers = headers
         self.waiting += 1
         try:
             await self.release.wait()
@@ -61,10 +69,16 @@ class FakeService:
         return found
 
     async def submit(
-        self, payment: str, command: Mapping[str, object], *, deadline_seconds: float = 30
+        self,
+        payment: str,
+        command: Mapping[str, object],
+        *,
+        deadline_seconds: float = 30,
+        result_seconds: float | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> "asyncio.Future[Result]":
         """Take a command at once."""
-        answer = self.send(payment, command, deadline_seconds=deadline_seconds)
+        answer = self.send(payment, command, headers=headers)
         return asyncio.ensure_future(answer)
 
     async def watch(self, payment: str) -> AsyncIterator[Result]:

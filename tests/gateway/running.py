@@ -46,7 +46,7 @@ def answers(received: bytes) -> list[tuple[int, dict[str, str], bytes]]:
         head, _, received = received.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
-        length = int(headers["content-length"])
+        length = int(headers.get("content-length", 0))
         found.append((int(first.split()[1]), headers, received[:length]))
         received = received[length:]
     return found

@@ -155,7 +155,7 @@ async def status_of_make(port: int, payment: str) -> int:
     """Make a payment on a connection of its own; httpx is slow with a thousand of them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = b'{"account":"abc","amount":1}'
-    head = f"POST /v1/payments/{payment} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    head = f"POST /v1/payments/{payment} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     async with asyncio.timeout(60):

@@ -33,7 +33,7 @@ async def gateway(fake: FakeService) -> Gateway:
     return Gateway(fake, GatewaySettings(), default_currency="EUR")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/payments/", "/v1/payments/a/b", "//", "/docs/"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/payments/", "/v1/payments/a/b", "/docs/"])
 async def test_a_path_that_is_none_is_404(http: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST"):
         response = await http.request(method, path)
@@ -52,8 +52,8 @@ async def test_another_method_is_405_and_told_what_is_allowed(http: httpx.AsyncC
     [
         (DeadlineExceeded("x"), 504, "deadline-exceeded"),
         (BrokersUnavailable("x"), 503, "unavailable"),
-        (ClientClosed("x"), 503, "unavailable"),
-        (AccountsUnavailable("x"), 503, "unavailable"),
+        (ClientClosed("x"), 503, "stopping"),
+        (AccountsUnavailable("x"), 503, "accounts-unavailable"),
         (Overloaded("x"), 429, "overloaded"),
         (InvalidCommand("amount", "is wrong", "missing_field"), 422, "invalid"),
         (PaymentsClientError("x"), 500, "internal"),
@@ -70,6 +70,18 @@ async def test_every_error_of_the_client_has_a_status(
     assert "secret" not in response.text
     if status == 504:
         assert "may still be carried out" in body["detail"]
+
+
+async def test_what_is_said_of_a_read_that_fails_does_not_speak_of_a_command(
+    http: httpx.AsyncClient, fake: FakeService
+) -> None:
+    errors = [DeadlineExceeded("x"), BrokersUnavailable("x"), AccountsUnavailable("too many")]
+    for fake.error in errors:
+        for path in ("/v1/payments/p1", "/v1/payments/p1/events", "/v1/accounts/abc"):
+            text = (await http.get(path)).text
+            assert "carried out" not in text
+            assert "command" not in text
+    assert "too many" in (await http.get("/v1/accounts/abc")).json()["detail"]
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -155,7 +167,7 @@ async def test_readiness_follows_kafka_and_the_stop(
     assert (await http.get("/health/live")).status_code == 200
     fake.is_healthy = True
     gateway.stopping.set()
-    problem(await http.get("/health/ready"), 503, "unavailable")
+    problem(await http.get("/health/ready"), 503, "stopping")
 
 
 async def test_every_type_of_problem_is_described_at_its_reference(http: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from payments import __version__
 from payments.gateway.accounts_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQUENCE
 from payments.gateway.openapi import examples
-from payments.gateway.openapi.operations import ALWAYS, OPERATIONS, SERVICE, Operation
+from payments.gateway.openapi.operations import ALWAYS, OPERATIONS, SERVICE, TIMED, Operation
 from payments.gateway.openapi.schemas import TEXT, schemas
 from payments.gateway.problems import PROBLEM_JSON, Problem
 
@@ -50,7 +50,7 @@ def document() -> Json:
             "description": DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "./", "description": "The gateway that this document came from."}],
         "tags": [{"name": tag} for tag in dict.fromkeys(o.tag for o in OPERATIONS)],
         "security": [{}, {"bearer": []}, {"apiKey": []}],
         "paths": paths,
@@ -154,9 +154,10 @@ def _responses(operation: Operation) -> Json:
                 "application/json": {"schema": _reference("Pending"), "example": examples.PENDING}
             },
         }
-    found = sorted({*operation.problems, *ALWAYS}, key=lambda one: (one.value.status, one.name))
-    for status, problems in groupby(found, key=lambda one: one.value.status):
-        responses[str(status)] = _problem(list(problems))
+    problems = {*operation.problems, *ALWAYS, *TIMED[operation.method]}
+    found = sorted(problems, key=lambda one: (one.value.status, one.name))
+    for status, same in groupby(found, key=lambda one: one.value.status):
+        responses[str(status)] = _problem(list(same))
     return responses
 
 

@@ -6,6 +6,9 @@ from payments.gateway.problems import Problem
 
 ALWAYS = (
     Problem.UNAUTHORIZED,
+    Problem.FORBIDDEN,
+    Problem.CROSS_ORIGIN,
+    Problem.WRONG_HOST,
     Problem.NOT_FOUND,
     Problem.TIMEOUT,
     Problem.INVALID,
@@ -14,8 +17,14 @@ ALWAYS = (
     Problem.BAD_HTTP,
     Problem.INTERNAL,
     Problem.UNAVAILABLE,
-    Problem.DEADLINE_EXCEEDED,
+    Problem.STOPPING,
 )
+TIMED = {
+    "POST": (Problem.DEADLINE_EXCEEDED,),
+    "GET": (Problem.READ_TIMED_OUT, Problem.ACCOUNTS_UNAVAILABLE),
+}
+"""What a request that takes time may meet besides, by its method."""
+
 BODY = (Problem.NOT_JSON, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 MOVES = (Problem.DECLINED, Problem.CANCELLED, Problem.DIFFERENT_REQUEST, *BODY)
 CANCELS = (Problem.CANCEL_REFUSED, *BODY)

@@ -83,6 +83,7 @@ def _problem() -> Schema:
             "field": {"type": "string", "description": "The field that is wrong or differs."},
             "reason": {"enum": [*(reason.value for reason in Reason), None]},
             "result": _reference("Result"),
+            "scope": {"type": "string", "description": "The scope that the token needs."},
             "success": {"const": False},
             "message": TEXT,
         },

@@ -1,0 +1,63 @@
+"""Proxies in front: under which path and host a client sees this gateway, and who the client is.
+
+Links are paths without scheme and host, so only the path that a proxy takes away matters for them.
+Headers that tell it are believed from trusted proxies alone: anybody can send them.
+"""
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+from payments.gateway.exchange import Request
+from payments.gateway.settings import ROOT_PATH, GatewaySettings
+
+_PREFIX = re.compile(ROOT_PATH)
+_HOST = re.compile(r'host="?([^",;\s]+)"?', re.IGNORECASE)
+_FOR = re.compile(r'for="?(\[[^]]+\]|[^",:;\s]+)', re.IGNORECASE)
+
+
+class Forwarding:
+    """What the proxies in front of one gateway say about its requests."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._root = settings.root_path
+        self._root_bytes = settings.root_path.encode() + b"/"
+        self._networks = [ip_network(network) for network in settings.trusted_proxies]
+        self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
+
+    def apply(self, request: Request) -> None:
+        """Set the request's prefix, host and client; take our own prefix off its path."""
+        request.prefix = self._root
+        if self._networks and self._is_trusted(request.client):
+            self._believe(request)
+        if self._root and request.raw_path.startswith(self._root_bytes):
+            request.raw_path = request.raw_path[len(self._root) :]
+
+    def _believe(self, request: Request) -> None:
+        """Take what the nearest proxy added: the last element of each header."""
+        forwarded = _last(request, b"forwarded")
+        prefix = _last(request, b"x-forwarded-prefix").rstrip("/")
+        if prefix and _PREFIX.fullmatch(prefix):
+            request.prefix = prefix
+        host = _last(request, b"x-forwarded-host") or _found(_HOST, forwarded)
+        if host:
+            request.host = host.encode("latin-1")
+        request.client = (
+            _last(request, b"x-forwarded-for") or _found(_FOR, forwarded) or request.client
+        )
+
+    def _in_networks(self, client: str) -> bool:
+        try:
+            address = ip_address(client)
+        except ValueError:
+            return False  # A socket in the file system has no address.
+        return any(address in network for network in self._networks)
+
+
+def _last(request: Request, header: bytes) -> str:
+    return request.listed(header).rpartition(b",")[2].strip().decode("latin-1")
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""

@@ -1,0 +1,99 @@
+"""Hosts and origins: which names this gateway answers to, and from whose pages it takes commands.
+
+A page of any website can make the browser of its reader send requests to this machine. Two checks
+keep such a page from moving money: a command must not come from a page of another origin
+(``Sec-Fetch-Site``, ``Origin``), and the host that is asked for must be one of ours, or else a name
+of the attacker's that was made to lead here (DNS rebinding) would be an origin of its own.
+"""
+
+import ipaddress
+import socket
+from functools import lru_cache
+
+from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.problems import Problem, Refused
+from payments.gateway.settings import GatewaySettings
+
+SAFE_SITES = {b"same-origin", b"none"}
+EXPOSED = b"idempotent-replayed, link, location, preference-applied, retry-after"
+ALLOWED_HEADERS = b"authorization, content-type, idempotency-key, prefer, x-api-key"
+
+
+class Origins:
+    """The hosts and origins of one gateway."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._hosts = settings.allowed_hosts
+        self._origins = {origin.encode() for origin in settings.allowed_origins}
+        # A page that was led here by its own name has no token: names need no check then.
+        self._any_host = settings.needs_tokens or "*" in self._hosts
+        self._own_name = socket.gethostname().lower()
+        self._is_ours = lru_cache(maxsize=1024)(self._is_our_name)
+
+    def check(self, request: Request) -> None:
+        """Raise ``Refused`` for a host that is not ours, and a command of another origin."""
+        if not self._any_host and request.host is not None and not self._is_ours(request.host):
+            raise Refused(Problem.WRONG_HOST)
+        if not request.reads:
+            self._check_origin(request)
+
+    def shared(self, request: Request) -> Headers:
+        """Return the headers that let a page of an allowed origin read the answer (CORS)."""
+        origin = request.headers.get(b"origin") if self._origins else None
+        if origin is None or origin not in self._origins:
+            return ()
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"vary", b"origin"),
+        )
+
+    def preflight(self, request: Request) -> Answer | None:
+        """Return the answer to a browser that asks whether a page may send a request."""
+        if request.method != "OPTIONS" or b"access-control-request-method" not in request.headers:
+            return None
+        if not self.shared(request):
+            return None
+        headers = (
+            (b"access-control-allow-methods", b"GET, HEAD, POST"),
+            (b"access-control-allow-headers", ALLOWED_HEADERS),
+            (b"access-control-max-age", b"600"),
+        )
+        return Answer(204, b"", headers)
+
+    def _check_origin(self, request: Request) -> None:
+        site, origin = request.headers.get(b"sec-fetch-site"), request.headers.get(b"origin")
+        if (site is None and origin is None) or site in SAFE_SITES or origin in self._origins:
+            return
+        own = _authority(b"//" + (request.host or b""))
+        if site is None and origin is not None and _authority(origin) == own != b"":
+            return
+        raise Refused(Problem.CROSS_ORIGIN)
+
+    def _is_our_name(self, host: bytes) -> bool:
+        """Whether a page of somebody else can't have this host.
+
+        An address is led nowhere else, and a name without a dot is nobody's but the network's own.
+        """
+        text = host.decode("latin-1").lower()
+        name = text.rpartition(":")[0] if not text.endswith("]") and ":" in text else text
+        name = name.strip("[]").rstrip(".")
+        if "." not in name or name.endswith(".localhost") or name == self._own_name:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return any(_matches(name, text, allowed.lower()) for allowed in self._hosts)
+        return True
+
+
+def _matches(name: str, host: str, allowed: str) -> bool:
+    if allowed.startswith("*."):
+        return name.endswith(allowed[1:])
+    return allowed in {name, host}
+
+
+def _authority(origin: bytes) -> bytes:
+    """Return the host and port of an origin; the two usual ports are left out, as in a header."""
+    authority = origin.partition(b"//")[2].lower()
+    return authority.removesuffix(b":80").removesuffix(b":443")
