@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from payments.domain.currencies import CURRENCIES
+from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 
 MAX_WAITERS = 250
 """Commands whose ids always fit into one row of 256 KiB, the engine's limit: a longest id is 255
@@ -22,8 +22,7 @@ characters of 4 bytes, the rest of a waiter 21 bytes, and the request needs abou
 def _currency(code: str) -> str:
     if code in CURRENCIES:
         return code
-    message = "must be a currency code of ISO 4217 with minor units, such as EUR"
-    raise PydanticCustomError("unknown_currency", message)
+    raise PydanticCustomError("unknown_currency", CURRENCY_RULE)
 
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")]
@@ -60,7 +59,8 @@ class Settings(BaseSettings):
     """Static membership (`group.instance.id`): the same for each restart of one worker."""
 
     opening_balance: int = Field(default=0, ge=0, le=10**15)
-    """Given to each new account in the default currency, in minor units, 0 to 10^15."""
+    """Given to each new account in the default currency, in minor units, 0 to 10^15: `100000` is
+    1,000.00 EUR, or 100,000 JPY."""
 
     default_currency: CurrencyCode = "EUR"
     """Currency of a command that names none, by its ISO 4217 code."""

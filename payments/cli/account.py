@@ -1,7 +1,6 @@
 """``payments account``: what is on an account, and the ledger entries that brought it there."""
 
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING
 
 import click
@@ -44,13 +43,15 @@ def account(
 ) -> None:
     """Show what is on an account, or its entries; exit code 3 if there is no such account.
 
-    Both are as of now: they include every answer that was given before. With --entries and --json,
-    one object on each line.
+    Both are as of now: they include every answer that was given before. A counter-account, world/N
+    or sales/N, has a balance for each currency, and no entries of its own. With --json, one object
+    on each line, in minor units: balance_decimal keeps all digits in jq and JavaScript.
 
     \b
     Examples:
       payments account abc
-      payments account abc --json | jq .balance
+      payments account abc --json | jq -r .balance_decimal
+      payments account sales/3
       payments account abc --entries --after 100 --limit 20
     """  # noqa: D301 - see root.py
     only_last_words()
@@ -58,25 +59,30 @@ def account(
     with client_errors(settings):
         if entries:
             found = asyncio.run(_entries(settings, account_id, after, limit, deadline_seconds))
-        else:
-            balance = asyncio.run(_balance(settings, account_id, deadline_seconds))
-    if entries:
-        _show_entries(found, as_json=as_json)
-        return
-    if balance is None:
+            _show_entries(found, as_json=as_json)
+            return
+        balances = asyncio.run(_balances(settings, account_id, deadline_seconds))
+    if balances is None:
         click.echo(f"there is no account {printable(account_id)}", err=True)
         click.get_current_context().exit(NOT_DONE)
-    if as_json:
-        show_json(dataclasses.asdict(balance))
-    else:
-        click.echo(f"{printable(account_id)}: {balance.balance} {balance.currency}")
+    _show_balances(account_id, balances, as_json=as_json)
 
 
-async def _balance(
+async def _balances(
     settings: "Settings", account_id: str, deadline_seconds: float
-) -> "AccountBalance | None":
+) -> "list[AccountBalance] | None":
+    """Return the balance of an account, or those of a counter-account, one for each currency."""
+    from payments.client import AccountBalance
+    from payments.client.accounts import is_counter
+
     async with connect(settings, deadline_seconds) as client:
-        return await client.account(account_id, deadline_seconds=deadline_seconds)
+        if not is_counter(account_id):
+            found = await client.account(account_id, deadline_seconds=deadline_seconds)
+            return None if found is None else [found]
+        counter = await client.counter_account(account_id, deadline_seconds=deadline_seconds)
+        if counter is None:
+            return None
+        return [AccountBalance(account_id, counter[name], name, 0) for name in sorted(counter)]
 
 
 async def _entries(
@@ -108,10 +114,30 @@ async def _pages(
         left = None if left is None else left - len(page)
 
 
+def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:
+    from payments.client.accounts import is_counter
+    from payments.domain.money import money_text
+    from payments.records.public import balance_members
+
+    if not as_json:
+        for held in balances:
+            money = money_text(held.balance, held.currency)
+            click.echo(printable(f"{account_id}: {money}"))
+        return
+    for held in balances:
+        members = balance_members(account_id, held.balance, held.currency, held.sequence)
+        if is_counter(account_id):
+            del members["sequence"]
+        show_json(members)
+
+
 def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
+    from payments.domain.money import money_text
+    from payments.records.public import entry_members
+
     if as_json:
         for entry in entries:
-            show_json(entry.model_dump(mode="json"))
+            show_json(entry_members(entry))
         return
     rows = [
         [
@@ -119,8 +145,9 @@ def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
             entry.time,
             entry.kind,
             printable(entry.payment or "-"),
-            str(entry.amount),
-            str(entry.balance),
+            # In a currency that ISO 4217 has withdrawn, what is shown says that it is minor units.
+            money_text(entry.amount, entry.currency).removesuffix(f" {entry.currency}"),
+            money_text(entry.balance, entry.currency).removesuffix(f" {entry.currency}"),
             entry.currency,
         ]
         for entry in entries

@@ -7,7 +7,15 @@ import click
 from payments.cli.options import JSON
 from payments.user_errors import load_settings
 
-KINDS = ["command", "result", "entry", "payment-id", "event-headers", "dead-letter-headers"]
+KINDS = [
+    "command",
+    "result",
+    "entry",
+    "payment-id",
+    "currency",
+    "event-headers",
+    "dead-letter-headers",
+]
 
 
 @click.command()
@@ -40,12 +48,12 @@ def asyncapi(*, as_json: bool) -> None:
 def schema(kind: str | None) -> None:
     """Print the JSON Schema (2020-12) of a kind of record; without a kind, of each, by its name.
 
-    KIND is command, result, entry, payment-id, event-headers or dead-letter-headers.
+    KIND is command, result, entry, payment-id, currency, event-headers or dead-letter-headers.
 
     \b
     Examples:
       payments schema command > command.schema.json
-      payments schema | jq keys
+      payments schema currency | jq '."x-minor-units".JPY'   the decimals of a currency
     """  # noqa: D301 - see root.py
     from payments.schemas.json_schema import SCHEMAS, standalone
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from payments.cli.amounts import amount_of
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
 from payments.cli.output import colored, printable, show_json
@@ -14,6 +16,7 @@ from payments.user_errors import load_settings, only_last_words
 if TYPE_CHECKING:
     from payments.client import PaymentsClient
     from payments.records.public import Result
+    from payments.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Call = Callable[["PaymentsClient"], Coroutine[Any, Any, "Result"]]
@@ -38,12 +41,18 @@ def _movement(function: Function) -> Function:
         JSON,
         DEADLINE,
         ID,
-        click.option("--currency", metavar="CODE", help="ISO 4217; else that of the settings."),
+        click.option(
+            "--currency", metavar="CODE", help="ISO 4217; else PAYMENTS_DEFAULT_CURRENCY."
+        ),
+        click.option(
+            "--amount-minor",
+            metavar="NUMBER",
+            help="In minor units, a whole number: 1999 is 19.99 EUR, 1,999 JPY or 1.999 KWD.",
+        ),
         click.option(
             "--amount",
-            type=click.IntRange(1, 10**15),
-            required=True,
-            help="In minor units: 100 is 1.00 EUR.",
+            metavar="DECIMAL",
+            help="With all decimals of the currency: 19.99 (EUR), 1999 (JPY), 1.999 (KWD).",
         ),
         click.option("--account", type=NAME, required=True, help="The account's id."),
         PAYMENT,
@@ -59,11 +68,14 @@ def is_done(result: "Result") -> bool:
 
 def line_of(result: "Result") -> str:
     """Return a result in one line for a person."""
+    from payments.domain.money import money_text
+
     told = [f"{result.payment}: {result.outcome.value}"]
     if result.reason is not None:
         told.append(f"({result.reason.value})")
     if result.amount is not None:
-        told.append(f"{result.amount} {result.currency} account {result.account}")
+        money = money_text(result.amount, result.currency or "")
+        told.append(f"{money} account {result.account}")
     if result.outcome.value == "found":
         told.append(f"state {result.state}")
     if result.replayed:
@@ -81,10 +93,11 @@ def make(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _moveme
 
     \b
     Examples:
-      payments make pay-1 --account abc --amount 100
-      payments make pay-1 --account abc --amount 100 --currency USD --json
+      payments make pay-1 --account abc --amount 19.99
+      payments make pay-1 --account abc --amount 1999 --currency JPY --json
+      payments make pay-1 --account abc --amount-minor 1999
     """  # noqa: D301 - see root.py
-    _run(lambda client: client.make(**asked), asked["deadline_seconds"], as_json=as_json)
+    _move("make", asked, as_json=as_json)
 
 
 @click.command()
@@ -94,10 +107,10 @@ def deposit(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _mov
 
     \b
     Examples:
-      payments deposit in-1 --account abc --amount 5000
-      payments deposit in-1 --account abc --amount 5000 --id in-1-first
+      payments deposit in-1 --account abc --amount 50.00
+      payments deposit in-1 --account abc --amount 50.00 --id in-1-first
     """  # noqa: D301 - see root.py
-    _run(lambda client: client.deposit(**asked), asked["deadline_seconds"], as_json=as_json)
+    _move("deposit", asked, as_json=as_json)
 
 
 @click.command()
@@ -114,7 +127,10 @@ def cancel(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, i
     Example:
       payments cancel pay-1
     """  # noqa: D301 - see root.py
-    _run(lambda client: client.cancel(**asked), asked["deadline_seconds"], as_json=as_json)
+    settings = load_settings()
+    _run(
+        settings, lambda client: client.cancel(**asked), asked["deadline_seconds"], as_json=as_json
+    )
 
 
 @click.command()
@@ -130,12 +146,26 @@ def get(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, id, 
       payments get pay-1
       payments get pay-1 --json | jq -r .state
     """  # noqa: D301 - see root.py
-    _run(lambda client: client.get(**asked), asked["deadline_seconds"], as_json=as_json)
+    call = partial(_call, "get", asked)
+    _run(load_settings(), call, asked["deadline_seconds"], as_json=as_json)
 
 
-def _run(call: Call, deadline_seconds: float, *, as_json: bool) -> None:
-    only_last_words()
+def _move(name: str, asked: dict[str, Any], *, as_json: bool) -> None:
+    """Carry out a make or deposit, its amount in minor units."""
     settings = load_settings()
+    currency = asked["currency"] or settings.default_currency
+    given = asked | {"amount": amount_of(asked["amount"], asked["amount_minor"], currency)}
+    del given["amount_minor"]
+    _run(settings, partial(_call, name, given), asked["deadline_seconds"], as_json=as_json)
+
+
+async def _call(name: str, given: dict[str, Any], client: "PaymentsClient") -> "Result":
+    result: Result = await getattr(client, name)(**given)
+    return result
+
+
+def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: bool) -> None:
+    only_last_words()
 
     async def ask() -> "Result":
         async with connect(settings, deadline_seconds) as client:

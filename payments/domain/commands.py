@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from payments.domain.currencies import CURRENCIES
+from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 from payments.domain.results import Reason, Value
 
 MAX_NAME_CHARACTERS, MAX_AMOUNT = 255, 10**15
@@ -38,13 +38,15 @@ def _amount(value: object) -> Fault | None:
         return Reason.AMOUNT_NOT_INTEGER, "must be a whole number of minor units"
     if value < 1:
         return Reason.AMOUNT_NOT_POSITIVE, "must be at least 1"
-    return None if value <= MAX_AMOUNT else (Reason.AMOUNT_TOO_LARGE, "must be at most 10^15")
+    if value > MAX_AMOUNT:
+        return Reason.AMOUNT_TOO_LARGE, "must be at most 10^15 minor units"
+    return None
 
 
 def _currency(value: object) -> Fault | None:
     if value is None or (isinstance(value, str) and value in CURRENCIES):
         return None
-    return Reason.UNKNOWN_CURRENCY, "must be a currency code of ISO 4217"
+    return Reason.UNKNOWN_CURRENCY, CURRENCY_RULE
 
 
 RULES: Mapping[str, Callable[[object], Fault | None]] = {

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from payments.domain.account import Counter, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
+from payments.domain.money import money_text
 from payments.domain.results import Answer, Outcome, Reason, Request, Value
 
 State = StrEnum("State", "PENDING CANCELLING REVERSING COMPLETED DECLINED CANCELLED")
@@ -203,5 +204,8 @@ def _difference(stored: Request, request: Request) -> tuple[Reason, str] | None:
     for name in Request.__struct_fields__:
         before, now = getattr(stored, name), getattr(request, name)
         if before != now:
+            if name == "amount":
+                before = money_text(stored.amount, stored.currency)
+                now = money_text(request.amount, request.currency)
             return Reason(f"different_{name}"), f"the payment's {name} is {before}, not {now}"
     return None

@@ -9,6 +9,7 @@ from payments.gateway.exchange import Answer, Headers, Request
 from payments.gateway.parsing import account_id, whole_number
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
+from payments.records.public import balance_members, entry_members
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_SEQUENCE = 2**63 - 1
@@ -27,12 +28,7 @@ class AccountsApi:
         found = await self.service.account(account, deadline_seconds=self.deadline_seconds)
         if found is None:
             raise Refused(Problem.ACCOUNT_NOT_FOUND)
-        body = {
-            "account": found.account,
-            "balance": found.balance,
-            "currency": found.currency,
-            "sequence": found.sequence,
-        }
+        body = balance_members(found.account, found.balance, found.currency, found.sequence)
         return Answer(200, orjson.dumps(body))
 
     async def entries(self, request: Request) -> Answer:
@@ -47,7 +43,7 @@ class AccountsApi:
         following = None
         if len(found) == limit:
             following = f"{path}?after={found[-1].sequence}&limit={limit}"
-        body = {"entries": [entry.__dict__ for entry in found], "next": following}
+        body = {"entries": [entry_members(entry) for entry in found], "next": following}
         headers: Headers = ()
         if following is not None:
             headers = ((b"link", f'<{following}>; rel="next"'.encode()),)

@@ -6,6 +6,7 @@ members beside; what does not, with the problem and ``"success": false`` in it.
 
 from collections.abc import Sequence
 
+from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
 from payments.gateway.exchange import Answer, Request
 from payments.gateway.outcomes import answer_of
@@ -83,14 +84,15 @@ def _render(result: Result) -> Answer:
 
 
 def _success(result: Result) -> str:
-    payment, money = result.payment, f"{result.amount} {result.currency}"
+    payment, account = result.payment, result.account
+    money = "money" if result.amount is None else money_text(result.amount, str(result.currency))
     if result.outcome is Outcome.COMPLETED:
         if result.replayed:
             return f"payment {payment} was completed before; nothing was taken again"
-        return f"payment {payment} is completed: {money} taken from account {result.account}"
+        return f"payment {payment} is completed: {money} taken from account {account}"
     before = "was cancelled before" if result.replayed else "is cancelled"
     if result.reason is Reason.ROLLED_BACK:
-        return f"payment {payment} {before}: its {money} are back on account {result.account}"
+        return f"payment {payment} {before}: its {money} are back on account {account}"
     return f"payment {payment} {before}: no money had moved, and a later make is refused"
 
 

@@ -3,11 +3,13 @@
 ``written`` writes them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from payments.domain.account import Kind
+from payments.domain.currencies import EXPONENTS
+from payments.domain.money import money_decimal
 from payments.domain.payment import State
 from payments.domain.results import Outcome, Reason
 
@@ -17,9 +19,13 @@ Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": [s.value for s in State]})]
 
 
-class _Public(
-    BaseModel, frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
-): ...
+def _exponent(fields: dict[str, Any]) -> int | None:
+    """Return the exponent for a record of a version that did not write it yet."""
+    return EXPONENTS.get(fields.get("currency") or "")
+
+
+class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True):
+    """What a later version adds to a record is passed over: fields are added, never removed."""
 
 
 class Result(_Public):
@@ -58,6 +64,9 @@ class Result(_Public):
     currency: str | None
     """The currency of the payment, by its ISO 4217 code."""
 
+    exponent: int | None = Field(default_factory=_exponent)
+    """The decimals of the currency by ISO 4217: amount / 10^exponent is in major units."""
+
     time: Time
     """When it was decided, by the broker's clock, in UTC."""
 
@@ -86,8 +95,31 @@ class LedgerEntry(_Public):
     currency: str
     """The currency of the account, by its ISO 4217 code."""
 
+    exponent: int | None = Field(default_factory=_exponent)
+    """The decimals of the currency by ISO 4217: balance / 10^exponent is in major units."""
+
     counter_account: str
     """Where the money came from or went to: the second leg of the entry."""
 
     time: Time
     """When it was booked, by the broker's clock, in UTC."""
+
+
+def balance_members(account: str, balance: int, currency: str, sequence: int) -> dict[str, object]:
+    """Return what is shown to programs of an account's balance, over HTTP and by the command.
+
+    ``balance_decimal`` keeps all digits where numbers are 64-bit floats (``money_decimal``).
+    """
+    return {
+        "account": account,
+        "balance": balance,
+        "currency": currency,
+        "exponent": EXPONENTS.get(currency),
+        "balance_decimal": money_decimal(balance, currency),
+        "sequence": sequence,
+    }
+
+
+def entry_members(entry: LedgerEntry) -> dict[str, object]:
+    """Return what is shown to programs of an entry: the record's fields and ``balance_decimal``."""
+    return {**entry.__dict__, "balance_decimal": money_decimal(entry.balance, entry.currency)}

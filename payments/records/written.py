@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from payments.domain.account import Counter, Entry
+from payments.domain.currencies import EXPONENTS
 from payments.domain.results import Answer
 
 _encode = Encoder().encode
@@ -28,6 +29,7 @@ class _Result(Struct, gc=False):
     account: str | None
     amount: int | None
     currency: str | None
+    exponent: int | None
     time: str
 
 
@@ -39,6 +41,7 @@ class _LedgerEntry(Struct, gc=False):
     amount: int
     balance: int
     currency: str
+    exponent: int | None
     counter_account: str
     time: str
 
@@ -69,6 +72,7 @@ def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
         None if request is None else request.account,
         None if request is None else request.amount,
         None if request is None else request.currency,
+        None if request is None else EXPONENTS.get(request.currency),
         iso_time(time_ms),
     )
     if message is not None:  # It may repeat what can't be written as UTF-8.
@@ -88,6 +92,7 @@ def encode_ledger_entry(entry: Entry, *, partition: int, time_ms: int) -> bytes:
             step.amount,
             account.balance,
             step.currency,
+            EXPONENTS.get(step.currency),
             counter_name(step.counter, partition),
             iso_time(time_ms),
         )

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from payments.domain.commands import MAX_AMOUNT, MAX_NAME_CHARACTERS, Cancel, Deposit, Get, Make
-from payments.domain.currencies import CURRENCIES
+from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.results import Reason
 from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
 from payments.records.public import LedgerEntry, Result
@@ -81,6 +81,18 @@ def payment_id_schema() -> Schema:
     return {"title": "PaymentId", "description": "The id of a payment.", **NAME_SCHEMA}
 
 
+def currency_schema() -> Schema:
+    """Return the schema of a currency, with the decimals of each for who writes amounts."""
+    return {
+        "title": "Currency",
+        "description": "A code of ISO 4217 that has minor units. x-minor-units has the decimals of "
+        f"each, by the list that was published on {PUBLISHED}: 2 means that 1999 is 19.99.",
+        "type": "string",
+        "enum": sorted(CURRENCIES),
+        "x-minor-units": dict(sorted(EXPONENTS.items())),
+    }
+
+
 def event_headers_schema() -> Schema:
     """Return the schema of the CloudEvents headers of what is published (as text)."""
     return _headers(
@@ -132,6 +144,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "result": result_schema,
     "entry": entry_schema,
     "payment-id": payment_id_schema,
+    "currency": currency_schema,
     "event-headers": event_headers_schema,
     "dead-letter-headers": dead_letter_headers_schema,
 }
@@ -151,6 +164,7 @@ def component_schemas() -> dict[str, Schema]:
         result_schema(COMPONENTS),
         entry_schema(COMPONENTS),
         payment_id_schema(),
+        currency_schema(),
         event_headers_schema(),
         dead_letter_headers_schema(),
     ):

@@ -6,8 +6,10 @@ entry before it. An account costs memory for as long as the audit lasts, an entr
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 from payments.domain.account import Account, CounterAccount
+from payments.domain.money import money_text
 from payments.records.public import LedgerEntry
 
 from .findings import Findings, Kind, Place
@@ -94,13 +96,14 @@ class AccountsPartition:
             self._skip(account, entry, offset, begins=begins)
         balance, summed = account.balance + entry.amount, account.summed + entry.amount
         if entry.balance not in (balance, summed):
+            money = partial(money_text, currency=entry.currency)
             message = (
-                f"account {entry.account!r}: {account.balance} and {entry.amount} make {balance}, "
-                f"the entry says {entry.balance}"
+                f"account {entry.account!r}: {money(account.balance)} and {money(entry.amount)} "
+                f"make {money(balance)}, the entry says {money(entry.balance)}"
             )
             self._find(Kind.WRONG_BALANCE, offset, message)
         if entry.balance < 0:
-            message = f"account {entry.account!r} is at {entry.balance}"
+            message = f"account {entry.account!r} is at {money_text(entry.balance, entry.currency)}"
             self._find(Kind.NEGATIVE_BALANCE, offset, message)
         self._check_form(account, entry, offset)
         account.sequence, account.balance, account.summed = entry.sequence, entry.balance, summed
@@ -128,7 +131,7 @@ class AccountsPartition:
         counter = COUNTER_OF.get(kind) or ("sales" if amount > 0 else "world")
         wrong = None
         if amount == 0 or (kind != "rollback" and (amount < 0) != (kind == "make")):
-            wrong = f"a {kind} of {amount}"
+            wrong = f"a {kind} of {money_text(amount, entry.currency)}"
         elif entry.counter_account != f"{counter}/{self._partition}":
             wrong = f"its counter-account is {entry.counter_account}"
         elif (entry.payment is None) != (kind == "opening"):
@@ -154,7 +157,7 @@ class AccountsPartition:
             total.update(counter.row)
         for currency, amount in total.items():
             if amount:
-                message = f"accounts and counter-accounts add up to {amount} {currency}"
+                message = "accounts and counter-accounts add up to " + money_text(amount, currency)
                 self._find_row(Kind.NOT_ZERO, self._journal_end, message)
 
     def _compare(self, name: str, account: Replayed) -> None:
@@ -162,7 +165,7 @@ class AccountsPartition:
         if ledger is None and row is not None and self._lacks_entries:
             self._findings.unchecked["accounts whose entries were all deleted"] += 1
             if row[0] < 0:
-                message = f"account {name!r} is at {row[0]}"
+                message = f"account {name!r} is at {money_text(row[0], row[2])}"
                 self._find_row(Kind.NEGATIVE_BALANCE, account.row_offset, message)
         elif row != ledger:
             message = f"account {name!r}: the row has {_shown(row)}, the ledger {_shown(ledger)}"
@@ -178,7 +181,8 @@ class AccountsPartition:
         for currency in sorted({*counter.row, *counter.summed}):
             row, summed = counter.row.get(currency, 0), counter.summed[currency]
             if row != summed:
-                message = f"{name}: the row has {row} {currency}, the entries make {summed}"
+                has, make = money_text(row, currency), money_text(summed, currency)
+                message = f"{name}: the row has {has}, the entries make {make}"
                 self._find_row(Kind.ROW_DIFFERS, counter.row_offset, message)
 
 
@@ -186,4 +190,4 @@ def _shown(state: tuple[int, int, str] | None) -> str:
     if state is None:
         return "nothing"
     balance, sequence, currency = state
-    return f"{balance} {currency} at number {sequence}"
+    return f"{money_text(balance, currency)} at number {sequence}"

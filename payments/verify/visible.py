@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,9 +21,9 @@ from .retention import Retention
 from .told import Told, terms, terms_of, told
 from .topics import Topics
 
-# The validators themselves: the models' methods only wrap them.
-_read_result = TypeAdapter(Result).validator.validate_json
-_read_entry = TypeAdapter(LedgerEntry).validator.validate_json
+# The validators themselves: the models' methods only wrap them. Stages write no other fields.
+_read_result = partial(TypeAdapter(Result).validator.validate_json, extra="forbid")
+_read_entry = partial(TypeAdapter(LedgerEntry).validator.validate_json, extra="forbid")
 
 
 class Visible:

@@ -66,7 +66,7 @@ def test_a_payment_command_never_loads_faust() -> None:
     code = (
         "import os, sys\nfrom payments.cli import main\n"
         "os.environ['PAYMENTS_BROKERS'] = '127.0.0.1:1'\n"
-        "try: main(['make', 'p', '--account', 'a', '--amount', '1', '--deadline', '0.2'])\n"
+        "try: main(['make', 'p', '--account', 'a', '--amount-minor', '1', '--deadline', '0.2'])\n"
         "except SystemExit as end: print(end.code)\n"
         "print([m for m in ('faust', 'aiokafka') if m in sys.modules])"
     )

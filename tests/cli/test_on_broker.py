@@ -16,7 +16,7 @@ from payments.topics import cluster
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import Installations, process_environment
 
-MAKE = ("make", "pay-1", "--account", "abc", "--amount", "100")
+MAKE = ("make", "pay-1", "--account", "abc", "--amount-minor", "100")
 BAD = b'{"type":"make","account":"abc","amount":1.5}'
 CORRECTED = '{"type":"make","account":"abc","amount":150}'
 
@@ -51,13 +51,13 @@ async def test_payments_and_accounts_on_a_broker(settings: Settings) -> None:
     assert (made.returncode, made.stderr) == (0, "")
     assert json.loads(made.stdout)["outcome"] == "completed"
     assert json.loads((await run(settings, *MAKE, "--json")).stdout)["replayed"] is True
-    declined = await run(settings, "make", "pay-2", "--account", "abc", "--amount", "901")
+    declined = await run(settings, "make", "pay-2", "--account", "abc", "--amount-minor", "901")
     assert (declined.returncode, declined.stdout) == (
         3,
-        "pay-2: declined (insufficient_funds) 901 EUR account abc\n",
+        "pay-2: declined (insufficient_funds) 9.01 EUR account abc\n",
     )
     held = await run(settings, "account", "abc")
-    assert held.stdout == "abc: 900 EUR\n"
+    assert held.stdout == "abc: 9.00 EUR\n"
     missing = await run(settings, "account", "nobody")
     assert (missing.returncode, missing.stdout) == (3, "")
 
@@ -114,7 +114,7 @@ async def test_a_dead_letter_is_listed_shown_corrected_and_sent_once(settings: S
     assert (sent.returncode, json.loads(sent.stdout)["result"]["outcome"]) == (0, "completed")
     second = await run(settings, *replay, "--yes", "--key", "pay-2")
     assert (second.returncode, json.loads(second.stdout)["action"]) == (3, "refused")
-    assert (await run(settings, "account", "abc")).stdout == "abc: 850 EUR\n"
+    assert (await run(settings, "account", "abc")).stdout == "abc: 8.50 EUR\n"
 
 
 async def test_topics_that_are_not_there_are_told(broker: Any) -> None:

@@ -13,25 +13,27 @@ from payments.records.public import LedgerEntry, Result
 from .conftest import OPENING, Embedded, run
 
 NOBODY = "127.0.0.1:1"
-MAKE = ("make", "pay-1", "--account", "abc", "--amount", "100")
+MAKE = ("make", "pay-1", "--account", "abc", "--amount-minor", "100")
 
 
 def test_make_deposit_cancel_and_get_say_what_became_of_the_payment(embedded: Embedded) -> None:
     said = [
         embedded.run(*MAKE),
         embedded.run(*MAKE),
-        embedded.run("deposit", "in-1", "--account", "abc", "--amount", "5", "--currency", "EUR"),
+        embedded.run(
+            "deposit", "in-1", "--account", "abc", "--amount-minor", "5", "--currency", "EUR"
+        ),
         embedded.run("get", "pay-1"),
         embedded.run("cancel", "pay-1"),
         embedded.run("cancel", "pay-1"),
     ]
     assert [(r.exit_code, r.stdout, r.stderr) for r in said] == [
-        (0, "pay-1: completed 100 EUR account abc\n", ""),
-        (0, "pay-1: completed 100 EUR account abc [replayed]\n", ""),
-        (0, "in-1: completed 5 EUR account abc\n", ""),
-        (0, "pay-1: found 100 EUR account abc state completed\n", ""),
-        (0, "pay-1: cancelled (rolled_back) 100 EUR account abc\n", ""),
-        (0, "pay-1: cancelled (rolled_back) 100 EUR account abc [replayed]\n", ""),
+        (0, "pay-1: completed 1.00 EUR account abc\n", ""),
+        (0, "pay-1: completed 1.00 EUR account abc [replayed]\n", ""),
+        (0, "in-1: completed 0.05 EUR account abc\n", ""),
+        (0, "pay-1: found 1.00 EUR account abc state completed\n", ""),
+        (0, "pay-1: cancelled (rolled_back) 1.00 EUR account abc\n", ""),
+        (0, "pay-1: cancelled (rolled_back) 1.00 EUR account abc [replayed]\n", ""),
     ]
 
 
@@ -67,15 +69,22 @@ def test_json_is_the_result_record_on_one_line(embedded: Embedded) -> None:
 def test_the_message_of_a_rejection_is_talk(embedded: Embedded) -> None:
     embedded.run(*MAKE)
     shown = embedded.run(*MAKE, "--currency", "USD")
-    assert shown.stdout == "pay-1: rejected (different_currency) 100 EUR account abc\n"
+    assert shown.stdout == "pay-1: rejected (different_currency) 1.00 EUR account abc\n"
     assert shown.exit_code == 3
 
 
 def test_a_balance_is_printed_and_a_missing_account_is_exit_code_3(embedded: Embedded) -> None:
     embedded.run(*MAKE)
-    assert embedded.run("account", "abc").stdout == "abc: 99900 EUR\n"
+    assert embedded.run("account", "abc").stdout == "abc: 999.00 EUR\n"
     shown = json.loads(embedded.run("account", "abc", "--json").stdout)
-    assert shown == {"account": "abc", "balance": 99_900, "currency": "EUR", "sequence": 2}
+    assert shown == {
+        "account": "abc",
+        "balance": 99_900,
+        "currency": "EUR",
+        "exponent": 2,
+        "balance_decimal": "999.00",
+        "sequence": 2,
+    }
     missing = embedded.run("account", "nobody", "--json")
     assert (missing.exit_code, missing.stdout) == (3, "")
     assert missing.stderr == "there is no account nobody\n"
@@ -83,12 +92,12 @@ def test_a_balance_is_printed_and_a_missing_account_is_exit_code_3(embedded: Emb
 
 def test_entries_are_a_table_or_json_lines_from_any_sequence_on(embedded: Embedded) -> None:
     for number in range(4):
-        embedded.run("make", f"pay-{number}", "--account", "abc", "--amount", "1")
+        embedded.run("make", f"pay-{number}", "--account", "abc", "--amount-minor", "1")
     table = embedded.run("account", "abc", "--entries").stdout.splitlines()
     assert table[0].split() == [
         *("SEQUENCE", "TIME", "KIND", "PAYMENT", "AMOUNT", "BALANCE", "CURRENCY")
     ]
-    assert table[5].split()[2:] == ["make", "pay-3", "-1", "99996", "EUR"]
+    assert table[5].split()[2:] == ["make", "pay-3", "-0.01", "999.96", "EUR"]
     lines = embedded.run(
         *["account", "abc", "--entries", "--after", "1", "--limit", "3", "--json"]
     ).stdout
@@ -121,8 +130,8 @@ def test_watch_prints_what_comes_and_ends_after_a_count(embedded: Embedded) -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((*MAKE[:-1], "0"), "'--amount'"),
-        ((*MAKE[:-1], "1.5"), "'--amount'"),
+        ((*MAKE[:-1], "0"), "'--amount-minor'"),
+        ((*MAKE[:-1], "1.5"), "'--amount-minor'"),
         (("make", " ", *MAKE[2:]), "printable characters"),
         (("get", "a\nb"), "printable characters"),
         (("account", ""), "printable characters"),
@@ -152,7 +161,7 @@ def test_what_only_the_rules_of_commands_know_is_a_usage_error_too(embedded: Emb
     failed = embedded.run(*MAKE, "--currency", "euro")
     assert failed.exit_code == 2
     assert "currency" in failed.stderr
-    reserved = embedded.run("make", "p", "--account", "sales/1", "--amount", "1")
+    reserved = embedded.run("make", "p", "--account", "sales/1", "--amount-minor", "1")
     assert (reserved.exit_code, reserved.stdout) == (2, "")
 
 

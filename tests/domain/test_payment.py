@@ -42,7 +42,11 @@ def test_a_command_that_waits_comes_last_and_knows_whether_it_repeats(
         ),
         (Deposit(account="z", amount=9, currency="USD"), Reason.DIFFERENT_TYPE, "make, not dep"),
         (Make(account="z", amount=9, currency="USD"), Reason.DIFFERENT_ACCOUNT, "abc, not z"),
-        (Make(account="abc", amount=9, currency="USD"), Reason.DIFFERENT_AMOUNT, "100, not 9"),
+        (
+            Make(account="abc", amount=9, currency="USD"),
+            Reason.DIFFERENT_AMOUNT,
+            "1.00 EUR, not 0.0",
+        ),
         (Make(account="abc", amount=100, currency="USD"), Reason.DIFFERENT_CURRENCY, "EUR, not US"),
     ],
 )

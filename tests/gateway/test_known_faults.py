@@ -36,7 +36,7 @@ async def test_the_endpoints_of_both_systems_answer_as_there(http: httpx.AsyncCl
 
 async def test_messages_are_not_swapped(http: httpx.AsyncClient) -> None:
     first, again = (await make(http, "p1")).json(), (await make(http, "p1")).json()
-    assert first["message"] == "payment p1 is completed: 100 EUR taken from account abc"
+    assert first["message"] == "payment p1 is completed: 1.00 EUR taken from account abc"
     assert again["message"] == "payment p1 was completed before; nothing was taken again"
     await cancel(http, "p1")
     refused = problem(await make(http, "p1"), 409, "cancelled")
@@ -48,9 +48,9 @@ async def test_a_cancel_says_what_it_did(http: httpx.AsyncClient) -> None:
     await make(http, "p1")
     undone, again = (await cancel(http, "p1")).json(), (await cancel(http, "p1")).json()
     prevented = (await cancel(http, "p2")).json()
-    assert undone["message"] == "payment p1 is cancelled: its 100 EUR are back on account abc"
+    assert undone["message"] == "payment p1 is cancelled: its 1.00 EUR are back on account abc"
     assert again["message"] == (
-        "payment p1 was cancelled before: its 100 EUR are back on account abc"
+        "payment p1 was cancelled before: its 1.00 EUR are back on account abc"
     )
     assert prevented["message"] == (
         "payment p2 is cancelled: no money had moved, and a later make is refused"

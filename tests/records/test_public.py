@@ -1,5 +1,7 @@
 """Results and ledger entries: what anyone may read is written as published, and parsed back."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_a_result_has_its_fields_in_the_published_order() -> None:
     assert encode_result("p1", answer, TIME_MS) == (
         b'{"payment":"p1","command":"c1","type":"make","outcome":"completed","reason":null,'
         b'"message":null,"replayed":false,"state":"completed","account":"abc","amount":100,'
-        b'"currency":"EUR","time":"2026-01-01T00:00:00.000Z"}'
+        b'"currency":"EUR","exponent":2,"time":"2026-01-01T00:00:00.000Z"}'
     )
 
 
@@ -72,8 +74,23 @@ def test_a_result_is_parsed_back(payment: str, answer: Answer, time_ms: int) -> 
         "account": request.account if request else None,
         "amount": request.amount if request else None,
         "currency": request.currency if request else None,
+        "exponent": 2 if request else None,
         "time": iso_time(time_ms),
     }
+
+
+@pytest.mark.parametrize(
+    ("currency", "exponent"), [("EUR", 2), ("JPY", 0), ("KWD", 3), ("BGN", None)]
+)
+def test_a_record_says_the_decimals_of_its_currency(currency: str, exponent: int | None) -> None:
+    answer = Answer(None, "get", Outcome.FOUND, request=Request("make", "abc", 1999, currency))
+    value = encode_result("p1", answer, TIME_MS)
+    assert Result.model_validate_json(value).exponent == exponent
+    # Of a version that did not write it yet; and one of a later version, which writes more.
+    before = value.replace(b',"exponent":%s' % json.dumps(exponent).encode(), b"")
+    assert b"exponent" not in before
+    assert Result.model_validate_json(before).exponent == exponent
+    assert Result.model_validate_json(value[:-1] + b',"later":1}').exponent == exponent
 
 
 def test_a_text_that_is_no_unicode_never_stops_a_result() -> None:
@@ -87,7 +104,8 @@ def test_the_fields_of_a_ledger_entry_have_a_fixed_order() -> None:
     entry = Entry(transfer, Account(0, 2, "EUR"))
     assert encode_ledger_entry(entry, partition=0, time_ms=0) == (
         b'{"account":"abc","sequence":2,"payment":"p1","kind":"make","amount":-5,"balance":0,'
-        b'"currency":"EUR","counter_account":"sales/0","time":"1970-01-01T00:00:00.000Z"}'
+        b'"currency":"EUR","exponent":2,"counter_account":"sales/0",'
+        b'"time":"1970-01-01T00:00:00.000Z"}'
     )
 
 

@@ -15,6 +15,7 @@ SHARED = (
     "payments.cli.output",
     "payments.domain.account.Account",
     "payments.domain.account.CounterAccount",
+    "payments.domain.money.money_text",
     "payments.domain.payment.Payment",
     "payments.domain.payment.State",
     "payments.domain.results.Outcome",

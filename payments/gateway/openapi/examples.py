@@ -21,6 +21,7 @@ def result(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of a 
         "account": "abc",
         "amount": 100,
         "currency": "EUR",
+        "exponent": 2,
         "time": TIME,
     } | changes
 
@@ -40,7 +41,14 @@ ANSWERS: dict[str, Any] = {
     "cancel": result(**CANCELLED, state="cancelled"),
     "getPayment": result(type="get", outcome="found"),
     "getCommand": result(),
-    "getAccount": {"account": "abc", "balance": 99_900, "currency": "EUR", "sequence": 2},
+    "getAccount": {
+        "account": "abc",
+        "balance": 99_900,
+        "currency": "EUR",
+        "exponent": 2,
+        "balance_decimal": "999.00",
+        "sequence": 2,
+    },
     "getEntries": {
         "entries": [
             {
@@ -51,8 +59,10 @@ ANSWERS: dict[str, Any] = {
                 "amount": -100,
                 "balance": 99_900,
                 "currency": "EUR",
+                "exponent": 2,
                 "counter_account": "sales/3",
                 "time": TIME,
+                "balance_decimal": "999.00",
             }
         ],
         "next": None,
@@ -61,7 +71,7 @@ ANSWERS: dict[str, Any] = {
         "success": True,
         **result(
             payment="my-payment-id",
-            message="payment my-payment-id is completed: 100 EUR taken from account abc",
+            message="payment my-payment-id is completed: 1.00 EUR taken from account abc",
         ),
     },
     "cancelPayment": {
@@ -70,7 +80,7 @@ ANSWERS: dict[str, Any] = {
             **CANCELLED,
             payment="my-payment-id",
             state="cancelled",
-            message="payment my-payment-id is cancelled: its 100 EUR are back on account abc",
+            message="payment my-payment-id is cancelled: its 1.00 EUR are back on account abc",
         ),
     },
     "live": {"status": "live"},

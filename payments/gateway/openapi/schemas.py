@@ -8,6 +8,11 @@ from payments.schemas.json_schema import component_schemas
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
+BALANCE_DECIMAL: Schema = {
+    "type": ["string", "null"],
+    "description": "The balance in major units, as text: it keeps all digits where numbers are "
+    "64-bit floats, exact up to 2^53 only. Null for a currency that ISO 4217 has withdrawn.",
+}
 
 
 def schemas() -> dict[str, Schema]:
@@ -18,7 +23,7 @@ def schemas() -> dict[str, Schema]:
     account, amount, currency = make["account"], make["amount"], make["currency"]
     compat = {"accountId": account, "amount": amount, "currency": currency}
     name = records["PaymentId"]
-    result = made["Result"]
+    result, entry = made["Result"], made["LedgerEntry"]
     return made | {
         "PaymentId": name,
         "Movement": _object(
@@ -48,14 +53,25 @@ def schemas() -> dict[str, Schema]:
         "Balance": _object(
             {
                 "account": TEXT,
-                "balance": {"type": "integer", "description": "In minor units."},
+                "balance": {"type": "integer", "description": "In minor units, up to 10^18."},
                 "currency": TEXT,
+                "exponent": {
+                    "type": ["integer", "null"],
+                    "description": "Decimals of the currency by ISO 4217.",
+                },
+                "balance_decimal": BALANCE_DECIMAL,
                 "sequence": {"type": "integer", "description": "Number of its last entry."},
             }
         ),
+        "AccountEntry": {
+            **entry,
+            "description": "A ledger entry, and its balance as a decimal number.",
+            "properties": {**entry["properties"], "balance_decimal": BALANCE_DECIMAL},
+            "title": "AccountEntry",
+        },
         "Entries": _object(
             {
-                "entries": {"type": "array", "items": _reference("LedgerEntry")},
+                "entries": {"type": "array", "items": _reference("AccountEntry")},
                 "next": {
                     "type": ["string", "null"],
                     "format": "uri-reference",

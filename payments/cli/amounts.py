@@ -1,0 +1,38 @@
+"""The amount of a make or deposit as options: in major units, all decimals, or in minor units."""
+
+import re
+
+import click
+
+MAJOR, MINOR = "'--amount'", "'--amount-minor'"
+
+
+def amount_of(amount: str | None, amount_minor: str | None, currency: str) -> int:
+    """Return the minor units that one of the two options gives; raises ``click.UsageError``."""
+    if (amount is None) == (amount_minor is None):
+        message = f"give the amount once: {MAJOR} in major units or {MINOR} in minor units"
+        raise click.UsageError(message)
+    return _minor(str(amount_minor)) if amount is None else _major(amount, currency)
+
+
+def _major(text: str, currency: str) -> int:
+    from payments.domain.commands import MAX_AMOUNT
+    from payments.domain.money import minor_units, money_text
+
+    try:
+        return minor_units(text, currency)
+    except ValueError as error:
+        message = str(error)
+        # It may have been meant in minor units: the two readings differ by a factor of 100 or so.
+        if re.fullmatch(r"[0-9]{1,16}", text) and 1 <= int(text) <= MAX_AMOUNT:
+            message = f"{message}; or {MINOR} {text} for {money_text(int(text), currency)}"
+        raise click.BadParameter(message, param_hint=MAJOR) from error
+
+
+def _minor(text: str) -> int:
+    from payments.domain.commands import MAX_AMOUNT
+
+    if not re.fullmatch(r"[0-9]{1,16}", text) or not 1 <= int(text) <= MAX_AMOUNT:
+        message = f"{text!r} is no whole number of minor units, 1 to 10^15, in the digits 0 to 9"
+        raise click.BadParameter(message, param_hint=MINOR)
+    return int(text)
