@@ -15,8 +15,10 @@ BENCH_ARGS ?=
 COMPILED_TESTS := tests/agents tests/bench/test_build.py tests/broker tests/cli/test_help.py \
 	tests/dev/test_compiled.py tests/engine tests/records tests/test_expiry.py
 CHAOS_ARGS ?=
+SOAK_MINUTES ?= 30
+SOAK_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos faults environment lock clean
+.PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos soak faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -66,6 +68,9 @@ faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests noti
 
 chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
 	@$(BIN)/python -m chaos $(CHAOS_ARGS)
+
+soak: $(INSTALLED) ## Use it for 30 minutes (SOAK_MINUTES, 6 at least), then look at every line of every log
+	@$(BIN)/python -m chaos.soak --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

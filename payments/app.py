@@ -6,6 +6,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faust
@@ -15,6 +16,7 @@ from faust.types import StreamT
 from payments import ending, health, metrics
 from payments.engine.engine import wall_clock_ms
 from payments.engine.hosting import EngineApp
+from payments.engine.limits import Limits
 from payments.engine.log import Log
 from payments.engine.reading import Delivery
 from payments.settings import Settings
@@ -31,6 +33,7 @@ def create_app(
     """Return the Faust app of this installation; ``log`` stands in for the broker in tests."""
     payments = payments_stage(settings)
     accounts = accounts_stage(settings)
+    file = settings.health_file
     app = EngineApp(
         settings.app_id,
         stages=[payments, accounts],
@@ -43,6 +46,8 @@ def create_app(
         renewal_seconds=settings.renewal_seconds,
         session_timeout_seconds=settings.session_timeout_seconds,
         instance_id=settings.instance_id,
+        limits=Limits(stall_seconds=settings.stall_seconds),
+        show_readiness=None if file is None else partial(health.show, file),
     )
     app.rows(payments)
     app.rows(accounts)
@@ -56,13 +61,6 @@ def create_app(
     async def move_money(stream: StreamT[Delivery]) -> None:
         async for delivery in stream:
             await app.engine.handle(delivery)
-
-    if (file := settings.health_file) is not None:
-        # Faust starts timers after the first assignment; a later rebalance shows in the flag.
-        @app.timer(health.RENEWAL_SECONDS, traced=False)  # type: ignore[untyped-decorator] # Faust's
-        async def renew_health() -> None:
-            if not app.rebalancing:
-                health.renew(file)
 
     return app
 

@@ -1,26 +1,34 @@
-"""Whether a worker is ready, told through a file that the worker renews while it is.
+"""Whether a worker is ready, and why not, told through a file that the worker writes every second.
 
-``payments health`` asks from another process of the same container or host: what counts is the age
-of the file. A worker that hangs renews nothing, so it is not ready either.
+``payments health`` asks from another process of the same container or host. A worker that hangs or
+has ended writes nothing: so the age of the file counts too.
 """
 
+import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-RENEWAL_SECONDS = 3.0
 LIMIT_SECONDS = 15.0
 
 
-def renew(file: Path) -> None:
-    """Say that the worker is ready now; a file that can't be written is logged, not raised."""
+def show(file: Path, reasons: Sequence[str]) -> None:
+    """Say that the worker is ready now, or why it is not: ``{"ready": false, "reasons": [...]}``.
+
+    A file that can't be written is logged, not raised.
+    """
+    content = json.dumps({"ready": not reasons, "reasons": list(reasons)})
+    partial = file.with_name(f"{file.name}.partial")
     try:
-        file.touch()
+        # In one step, so that nobody reads half of it.
+        partial.write_text(content + "\n")
+        partial.replace(file)
     except OSError as error:
         # Payments do not depend on it: the check fails, and this says why.
-        logger.warning("the heartbeat file can't be written: %s", error)
+        logger.warning("PAYMENTS_HEALTH_FILE can't be written: %s", error)
 
 
 def forget(file: Path) -> None:
@@ -28,17 +36,24 @@ def forget(file: Path) -> None:
     try:
         file.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("the heartbeat file can't be removed: %s", error)
+        logger.warning("PAYMENTS_HEALTH_FILE can't be removed: %s", error)
 
 
 def problem(file: Path) -> str | None:
     """Return why the worker does not count as ready, or None when it is ready."""
     try:
         age_seconds = time.time() - file.stat().st_mtime
+        content = json.loads(file.read_text())
+        ready, reasons = content["ready"], content["reasons"]
+    except FileNotFoundError:
+        return f"no worker is running: it writes {file} (PAYMENTS_HEALTH_FILE), which is not there"
     except OSError as error:
-        return f"no heartbeat: {error}"
+        return f"the worker's health file can't be read: {error}"
+    except (ValueError, KeyError, TypeError):
+        return f"{file} is not a health file of a worker; PAYMENTS_HEALTH_FILE names it"
     if age_seconds > LIMIT_SECONDS:
         return (
-            f"the last heartbeat is {age_seconds:.0f} s old (limit {LIMIT_SECONDS:.0f} s): {file}"
+            f"the worker hangs or was killed: it last wrote {file} {age_seconds:.0f} s ago "
+            f"(limit {LIMIT_SECONDS:.0f} s)"
         )
-    return None
+    return None if ready else f"not ready: {'; '.join(reasons)}"

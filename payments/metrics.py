@@ -46,6 +46,19 @@ class EngineCollector(Collector):
         yield GaugeMetricFamily(
             "payments_owned_partitions", "Partitions of this worker.", value=counts.owned_partitions
         )
+        yield GaugeMetricFamily(
+            "payments_ready", "1 while this worker handles records, else 0.", value=counts.ready
+        )
+        yield GaugeMetricFamily(
+            "payments_blocked_partitions",
+            "Partitions that stand still: an open transaction, no leader, no answer.",
+            value=counts.standing_partitions,
+        )
+        yield GaugeMetricFamily(
+            "payments_blocked_seconds",
+            "For how long the longest of them has stood still.",
+            value=counts.standing_seconds,
+        )
         yield CounterMetricFamily(
             "payments_groups", "Groups of decisions journalled.", value=counts.groups
         )

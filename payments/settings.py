@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     """How long a worker that ends or hands partitions over may take to publish what it has
     decided, 0.1 to 300 seconds."""
 
+    stall_seconds: float = Field(default=5.0, ge=0.1, le=300)
+    """How long a partition may stand still, or a broker not answer, before a worker says so in its
+    log and is not ready, 0.1 to 300 seconds."""
+
     client_max_calls: int = Field(default=10_000, ge=1, le=1_000_000)
     """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
 
@@ -105,7 +109,8 @@ class Settings(BaseSettings):
     1 to 1,000,000,000 of them."""
 
     health_file: Path | None = None
-    """Renewed by a worker while it is ready; `payments health` looks at its age."""
+    """Where a worker writes, every second, whether it is ready and why not; `payments health` reads
+    it."""
 
     metrics_address: str | None = Field(default=None, pattern=r"^[^:\s]+:\d{1,5}$")
     """Where `payments worker` serves its metrics (Prometheus), `host:port`."""

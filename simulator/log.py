@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from payments.engine.errors import FailStop
 from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
+from payments.engine.troubles import Trouble
 
 from .brokers import Brokers, Sent
 from .faults import Fault
@@ -64,6 +65,10 @@ class SimulatedLog:
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: readiness is no part of what is simulated."""
+        return ()
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -219,6 +224,10 @@ class SimulatedReader:
             await asyncio.sleep(_BACKOFF_SECONDS[0])
             return {}
         return found
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: what is in memory answers at once."""
+        return ()
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""

@@ -57,6 +57,7 @@ class PaymentsClient:
         self._transport = transport or KafkaTransport(
             self.settings.connection(),
             delivery_timeout_seconds=self.settings.delivery_timeout_seconds,
+            stall_seconds=self.settings.stall_seconds,
         )
         self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count(1)
@@ -276,8 +277,16 @@ class PaymentsClient:
 
     def healthy(self) -> bool:
         """Whether the brokers answer: results are being followed and the last request was done."""
-        answered = self._transport.healthy and self._sender.healthy
-        return self._follower.following and answered
+        return self.trouble() is None
+
+    def trouble(self) -> str | None:
+        """Return why ``healthy`` says no, in words; None when it says yes."""
+        if not self._follower.following:
+            problem = self._follower.problem
+            return f"no connection to Kafka: {problem}" if problem else "no connection to Kafka yet"
+        if (trouble := self._transport.trouble) is not None:
+            return f"results are not read: {trouble}"
+        return None if self._sender.healthy else "a broker has not taken the last commands yet"
 
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]

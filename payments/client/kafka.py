@@ -4,6 +4,7 @@ The engine's pieces are used instead of aiokafka's producer and consumer because
 broker's restart (see ``Connection.refresh``) and cost a fraction of the CPU time.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,21 @@ from payments.engine.kafka.log import KafkaLog
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import Fetch, Produce
 from payments.engine.log import Batch, Bounds, Lane, TopicPartition, Writer
+from payments.engine.troubles import in_words
 
 
 class KafkaTransport:
     """See ``Transport``. ``arguments`` are those of every aiokafka client (SASL, TLS, ...)."""
 
-    def __init__(self, arguments: Mapping[str, Any], *, delivery_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        delivery_timeout_seconds: float,
+        stall_seconds: float = 5.0,
+    ) -> None:
         self._arguments = arguments
+        self._stall_seconds = stall_seconds
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._log: KafkaLog | None = None
         self._reader: KafkaReader | None = None
@@ -59,9 +68,17 @@ class KafkaTransport:
             await log.close()
 
     @property
-    def healthy(self) -> bool:
-        """Whether every partition of the results was answered when it was last asked for."""
-        return self._reader is not None and self._reader.is_answered
+    def trouble(self) -> str | None:
+        """Why results can't be read just now: a partition stands still, or nothing answers."""
+        if self._reader is None:
+            return "there is no connection to Kafka"
+        answered, now = self._reader.is_answered, asyncio.get_running_loop().time()
+        lasting = [
+            trouble
+            for trouble in self._reader.troubles()
+            if not answered or now - trouble.since >= self._stall_seconds
+        ]
+        return "; ".join(in_words(lasting)) or None
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""

@@ -55,8 +55,8 @@ class Transport(Protocol):
         """Close all connections; ``open`` may follow."""
 
     @property
-    def healthy(self) -> bool:
-        """Whether the brokers answered when they were last asked for results."""
+    def trouble(self) -> str | None:
+        """Why results can't be read just now; None when they can."""
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -104,9 +104,9 @@ class LogTransport:
         """Nothing to give back: the log belongs to whoever made it."""
 
     @property
-    def healthy(self) -> bool:
-        """It always is."""
-        return True
+    def trouble(self) -> str | None:
+        """There never is one."""
+        return None
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has."""

@@ -17,6 +17,15 @@ class Counts(NamedTuple):
     """Rows in memory by stage."""
 
     owned_partitions: int
+    ready: bool
+    """Whether it handles records: it has its partitions, and nothing stands still."""
+
+    standing_partitions: int
+    """Partitions that stand still: blocked by a transaction, without a leader, not answered."""
+
+    standing_seconds: float
+    """How long the longest of them has."""
+
     groups: int
     """Groups journalled."""
 

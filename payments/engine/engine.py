@@ -21,10 +21,12 @@ from .limits import Limits
 from .log import Log, Reader, TopicPartition
 from .ownership import Ownership
 from .processing import Processing
+from .readiness import Readiness
 from .reading import Deliver, Delivery, Reading
 from .receiving import Receiving
 from .stage import Stage, by_name, topics_of
 from .takeover import Superseded, Takeover, TakeoverReport
+from .troubles import Trouble
 from .upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Engine:
         self._handover = Handover(
             self.stages, self.owned, clock_ms=clock_ms, limits=self.limits, enabled=hand_over
         )
+        self.readiness = Readiness(self.limits.stall_seconds)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._reading: Reading | None = None
         self._assigning = asyncio.Lock()
@@ -278,6 +281,23 @@ class Engine:
             reading.stopped = True
             await reading.quiet()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it has its partitions and handles their records."""
+        return self._reading is not None
+
+    def look(self) -> Sequence[str]:
+        """Look at what stands still, and log it; return why this worker is not ready."""
+        return self.readiness.look(self._troubles(), asyncio.get_running_loop().time())
+
+    def _troubles(self) -> list[Trouble]:
+        found = [*self.log.troubles()]
+        if self._reading is not None:
+            found += self._reader.troubles()
+            if (since := self._reading.waiting_since) is not None:
+                found.append(Trouble("a stage does not get on with its records", "", since))
+        return found
+
     def counts(self) -> Counts:
         """Return what was done since the start; any thread may ask."""
         committed = self._committer.counts if self._processing else CommitterCounts(0, 0)
@@ -289,6 +309,9 @@ class Engine:
                 for name in self.stages
             },
             owned_partitions=len(self.owned.partitions),
+            ready=self.is_reading and not self.readiness.reasons,
+            standing_partitions=self.readiness.standing_partitions,
+            standing_seconds=self.readiness.standing_seconds,
             groups=committed.groups,
             cycles=committed.cycles,
         )

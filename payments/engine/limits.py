@@ -56,6 +56,9 @@ class Limits:
     expiry_rows: int = 250
     """Rows that a timer changes before the event loop gets a turn."""
 
+    stall_seconds: float = 5.0
+    """What stands still for so long is logged, and the worker is not ready."""
+
     idle_seconds: float = 1.0
     """A journal that is idle this long writes its ``published`` once more."""
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from .troubles import Trouble
+
 Header = tuple[str, bytes | None]
 Headers = Sequence[Header]
 """Names and values; a value may be null."""
@@ -115,6 +117,9 @@ class Reader(Protocol):
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition; control records that were met are passed."""
 
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what keeps this reader from reading, however short it lasts."""
+
     async def close(self) -> None:
         """Give the connections back."""
 
@@ -127,6 +132,9 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Close all connections. Appends under way fail."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what keeps this from being written and asked, however short it lasts."""
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""

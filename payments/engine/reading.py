@@ -49,6 +49,8 @@ class Reading:
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self.waiting_since: float | None = None
+        """Since when a delivery waits for its stage to handle those before it (the loop's time)."""
         self.stopped = False
         """Deliveries that were not begun when this was set are left to the next assignment."""
 
@@ -63,7 +65,10 @@ class Reading:
             for stage in stages:
                 self._taken[stage] += 1
             for stage, runs in stages.items():
+                if self._slots[stage].locked():
+                    self.waiting_since = asyncio.get_running_loop().time()
                 await self._slots[stage].acquire()
+                self.waiting_since = None
                 await self._deliver(Delivery(stage, runs, self))
 
     def begin(self) -> bool:

@@ -62,5 +62,5 @@ class Service(Protocol):
     ) -> Sequence[LedgerEntry]:
         """Return the ledger entries of an account that come after a sequence number."""
 
-    def healthy(self) -> bool:
-        """Return whether commands can be sent and results read now."""
+    def trouble(self) -> str | None:
+        """Return why commands can't be sent, or results read, just now; None when they can."""

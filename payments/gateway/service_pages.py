@@ -44,8 +44,8 @@ class ServicePages:
         del request
         if self._stopping.is_set():
             return problem_answer(Problem.STOPPING)
-        if not self._service.healthy():
-            return problem_answer(Problem.UNAVAILABLE, headers=RETRY_SOON)
+        if (trouble := self._service.trouble()) is not None:
+            return problem_answer(Problem.UNAVAILABLE, trouble, headers=RETRY_SOON)
         return Answer(200, b'{"status":"ready"}')
 
     async def openapi(self, request: Request) -> Answer:

@@ -28,6 +28,7 @@ class FaultyReader:
         self.assign = reader.assign
         self.positions = reader.positions
         self.close = reader.close
+        self.troubles = reader.troubles
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Fetch, or fail."""

@@ -162,7 +162,7 @@ class MortalClient:
 
 def poll_of(app: EngineApp, client: MortalClient) -> Callable[[], Coroutine[None, None, None]]:
     thread = app.membership._thread
-    coordinator = SimpleNamespace(check_errors=lambda: None)
+    coordinator = SimpleNamespace(check_errors=lambda: None, coordinator_id=1)
     fetcher = SimpleNamespace(_subscriptions=SimpleNamespace(fetch_context=nullcontext))
     thread._consumer = SimpleNamespace(_coordinator=coordinator, _client=client, _fetcher=fetcher)
     return thread._poll

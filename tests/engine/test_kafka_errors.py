@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +17,10 @@ from payments.engine.kafka.claims import Claims
 from payments.engine.kafka.connection import Connection, Patience
 from payments.engine.kafka.diagnosis import Refusal
 from payments.engine.kafka.offsets import bounds
-from payments.engine.kafka.outage import Outage
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import FetchedBytes
 from payments.engine.log import Lane, TopicPartition, Writer
+from payments.engine.outage import Outage
 
 AT = TopicPartition("inbox", 0)
 NEXT = TopicPartition("inbox", 1)
@@ -32,6 +32,7 @@ class Brokers:
 
     delivery_timeout_seconds = 0.3
     request_timeout_ms = 1000
+    arguments: Mapping[str, Any] = {"bootstrap_servers": "kafka:9092"}
 
     def __init__(self, answers: Sequence[Any], leader: int | None = 1) -> None:
         self.answers = list(answers)
@@ -64,6 +65,10 @@ class Brokers:
         if isinstance(answer, Exception):
             raise answer
         return answer() if callable(answer) else answer
+
+    def oldest_request(self) -> float | None:
+        """Have answered them all."""
+        return None
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -150,6 +155,31 @@ async def test_a_partition_that_fails_for_long_ends_reading_although_others_go_o
     with pytest.raises(FailStop, match="inbox/0 could not be read for"):
         await read_for_ever()
     await reading.close()
+
+
+async def test_a_partition_that_an_open_transaction_blocks_is_a_trouble_until_it_moves() -> None:
+    """The same kind: no leader (``_unread``), records that don't come, a broker that is silent.
+
+    On a broker: ``tests/broker/test_standstill.py``.
+    """
+    blocked = fetched()._replace(stable=0, end=3)
+    withheld = fetched(at=NEXT)._replace(stable=3, end=3)
+    moving = fetched(data=batch(b"a"))._replace(stable=1, end=1)
+    gone = fetched(6, at=NEXT)
+    brokers = Brokers([(0, [blocked, withheld]), (0, [blocked, withheld]), (0, [moving, gone])])
+    reading = reader(brokers, AT, NEXT)
+    assert await reading._fetch(1, {AT: 0, NEXT: 0}) == {}
+    first, other = reading.troubles()
+    assert first.where == "inbox/0 (last stable offset 0, end 3)"
+    assert first.kind == "blocked by an open transaction"
+    assert "--bootstrap-server kafka:9092 abort" in first.advice
+    assert (other.kind, other.partition) == ("records are there and don't come", True)
+    await reading._fetch(1, {AT: 0, NEXT: 0})
+    assert reading.troubles() == [first, other]
+    await reading._fetch(1, {AT: 0, NEXT: 0})
+    assert [trouble.kind for trouble in reading.troubles()][-1] == "can't be read"
+    reading.assign({})
+    assert reading.troubles() == []
 
 
 async def test_each_partition_comes_first_in_its_turn() -> None:
@@ -273,7 +303,7 @@ async def test_patience_ends_with_what_was_tried(caplog: pytest.LogCaptureFixtur
             await patience.after(OSError("no"))
 
     with pytest.raises(
-        FailStop, match=r"trying: no success after .* tries: OSError: no; look at the brokers"
+        FailStop, match=r"trying: no success after .* s: OSError: no; look at the brokers"
     ):
         await try_for_ever()
     assert caplog.records == []

@@ -11,6 +11,7 @@ from payments.engine.log import Record, TopicPartition
 from payments.engine.partitioner import partition_of
 from payments.engine.processing import Run
 from payments.engine.reading import Delivery, Reading
+from payments.engine.troubles import Trouble
 
 from .harness import LIMIT_SECONDS, PARTITIONS, Worker, counted, new_log, until_counted
 
@@ -34,6 +35,10 @@ class Endless:
         found = {at: [Record(*at, n, 0, b"k", b"v", ())] for at, n in self._positions.items()}
         self._positions = {at: n + 1 for at, n in self._positions.items()}
         return found
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: what is in memory answers at once."""
+        return ()
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offsets."""

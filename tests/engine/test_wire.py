@@ -48,12 +48,15 @@ def test_fetch_is_laid_out_as_version_11() -> None:
 
 
 def test_the_answer_to_fetch_is_read() -> None:
-    partitions = [(0, 0, 9, 9, 0, [(5, 3)], -1, b"batches"), (1, 1, -1, -1, -1, None, -1, b"")]
+    partitions = [(0, 0, 9, 4, 0, [(5, 3)], -1, b"batches"), (1, 1, -1, -1, -1, None, -1, b"")]
     body = FetchResponse_v11(0, 0, 0, [("a", partitions)]).encode()
     fetch = Fetch({}, wait_ms=0, min_bytes=0, max_bytes=0, partition_bytes=0, committed_only=False)
     assert fetch.decode(BytesIO(body)) == (
         0,
-        [FetchedBytes("a", 0, 0, [(5, 3)], b"batches"), FetchedBytes("a", 1, 1, [], b"")],
+        [
+            FetchedBytes("a", 0, 0, [(5, 3)], b"batches", 4, 9),
+            FetchedBytes("a", 1, 1, [], b"", -1, -1),
+        ],
     )
 
 

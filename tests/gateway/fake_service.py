@@ -101,6 +101,6 @@ class FakeService:
         """Answer with nothing."""
         return []
 
-    def healthy(self) -> bool:
+    def trouble(self) -> str | None:
         """Whatever the test says."""
-        return self.is_healthy
+        return None if self.is_healthy else "the brokers are away"

@@ -163,7 +163,9 @@ async def test_readiness_follows_kafka_and_the_stop(
 ) -> None:
     assert (await http.get("/health/ready")).json() == {"status": "ready"}
     fake.is_healthy = False
-    problem(await http.get("/health/ready"), 503, "unavailable")
+    away = await http.get("/health/ready")
+    problem(away, 503, "unavailable")
+    assert away.json()["detail"] == "the brokers are away"
     assert (await http.get("/health/live")).status_code == 200
     fake.is_healthy = True
     gateway.stopping.set()

@@ -30,35 +30,55 @@ def set_age(file: Path, seconds: float) -> None:
     os.utime(file, (then, then))
 
 
-def test_a_worker_that_renewed_its_file_is_ready(file: Path) -> None:
-    health.renew(file)
+def test_a_worker_that_says_so_is_ready(file: Path) -> None:
+    health.show(file, [])
     answer = ask(file)
     assert (answer.exit_code, answer.output) == (0, "ready\n")
 
 
-def test_renewing_makes_an_old_file_young_again(file: Path) -> None:
-    health.renew(file)
+def test_a_worker_that_is_not_ready_is_told_with_its_reasons(file: Path) -> None:
+    """On a broker: frozen, with an open transaction (``tests/broker/test_standstill.py``)."""
+    health.show(file, ["it joins its group", "Kafka does not answer: a fetch"])
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert answer.stderr == "Error: not ready: it joins its group; Kafka does not answer: a fetch\n"
+
+
+def test_writing_makes_an_old_file_young_again(file: Path) -> None:
+    health.show(file, [])
     set_age(file, health.LIMIT_SECONDS + 1)
     assert ask(file).exit_code == 1
-    health.renew(file)
+    health.show(file, [])
     assert ask(file).exit_code == 0
 
 
 def test_a_file_that_is_too_old_is_told_with_its_age(file: Path) -> None:
-    health.renew(file)
+    health.show(file, [])
     set_age(file, health.LIMIT_SECONDS + 5)
     answer = ask(file)
     assert answer.exit_code == 1
-    assert answer.stderr == f"Error: the last heartbeat is 20 s old (limit 15 s): {file}\n"
+    assert answer.stderr == (
+        f"Error: the worker hangs or was killed: it last wrote {file} 20 s ago (limit 15 s)\n"
+    )
 
 
 def test_a_forgotten_file_is_not_ready(file: Path) -> None:
-    health.renew(file)
+    health.show(file, [])
     health.forget(file)
     health.forget(file)
     answer = ask(file)
     assert answer.exit_code == 1
-    assert answer.stderr.startswith("Error: no heartbeat: ")
+    assert answer.stderr.startswith(
+        f"Error: no worker is running: it writes {file} (PAYMENTS_HEALTH"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "no json", "[]", "{}"])
+def test_a_file_of_something_else_is_not_ready(file: Path, content: str) -> None:
+    file.write_text(content)
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert "is not a health file of a worker; PAYMENTS_HEALTH_FILE names it" in answer.stderr
 
 
 def test_without_a_file_nothing_is_ready_and_the_setting_is_named() -> None:
@@ -71,24 +91,23 @@ def test_a_file_that_cannot_be_written_is_logged_and_not_raised(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="payments.health"):
-        health.renew(tmp_path / "missing" / "health")
+        health.show(tmp_path / "missing" / "health", [])
         health.forget(tmp_path)
-    assert [record.getMessage()[:37] for record in caplog.records] == [
-        "the heartbeat file can't be written: ",
-        "the heartbeat file can't be removed: ",
+    assert [record.getMessage()[:40] for record in caplog.records] == [
+        "PAYMENTS_HEALTH_FILE can't be written: [",
+        "PAYMENTS_HEALTH_FILE can't be removed: [",
     ]
 
 
 async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
     installations: Installations, file: Path
 ) -> None:
-    health.renew(file)
+    health.show(file, [])
     settings = await installations.make(health_file=file)
     worker = WorkerProcess(settings)
     try:
         await worker.start()
-        await worker.until(file.exists, "writes no heartbeat")
-        assert ask(file).exit_code == 0
+        await worker.until(lambda: ask(file).exit_code == 0, "does not say that it is ready")
         # It stops answering without ending: the file grows old.
         worker.signal(signal.SIGSTOP)
         set_age(file, health.LIMIT_SECONDS + 1)
@@ -96,7 +115,7 @@ async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
         worker.signal(signal.SIGCONT)
         await worker.until(lambda: ask(file).exit_code == 0, "is not ready again")
         assert await worker.stop() == 0
-        assert "No such file" in ask(file).stderr
+        assert "no worker is running" in ask(file).stderr
     finally:
         await worker.kill()
         worker.log.unlink()

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _OFFSET_COMMIT_SECONDS = 5.0
 _LAST_COMMIT_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
 
 
@@ -48,7 +49,8 @@ class EngineApp(faust.App):
     """Hosts ``stages``. Agents take ``Delivery`` events and give them to ``engine.handle``.
 
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
-    ``log`` replaces the broker, in tests.
+    ``log`` replaces the broker, in tests. ``show_readiness`` is told once a second why the worker
+    is not ready, or nothing when it is.
     """
 
     BootStrategy = _Boot
@@ -69,6 +71,7 @@ class EngineApp(faust.App):
         instance_id: str | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
         limits: Limits | None = None,
+        show_readiness: Callable[[Sequence[str]], None] | None = None,
         **options: Any,  # noqa: ANN401 - Faust's own settings
     ) -> None:
         self.connection = connection
@@ -88,6 +91,7 @@ class EngineApp(faust.App):
         self._channels: dict[str, Any] = {}
         self._test_agents: dict[str, Any] = {}
         self._lag: asyncio.Future[Any] | None = None
+        self._show_readiness = show_readiness
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
         self.was_ready = False
@@ -228,12 +232,32 @@ class EngineApp(faust.App):
         Faust would make a data directory here; the engine keeps everything in Kafka.
         """
         install(asyncio.get_running_loop())
+        self.add_future(self._watch_readiness())
         self._starting = asyncio.create_task(self._start_engine())
         await asyncio.wait([self._starting])
         if not self._starting.cancelled():
             self._starting.result()
         if not self.should_stop:
             self._lag = self.add_future(self._show_lag())
+
+    async def _watch_readiness(self) -> None:
+        """Look once a second why the worker is not ready, from before its start on."""
+        while not self.should_stop:
+            reasons = self._reasons()
+            if self._show_readiness is not None:
+                self._show_readiness(reasons)
+            await self.sleep(_LOOK_SECONDS)
+
+    def _reasons(self) -> Sequence[str]:
+        troubles = self.engine.look()
+        if self.rebalancing or not self.engine.is_reading:
+            what = "its partitions are being taken over" if self._joined else "it joins its group"
+            return [what, *troubles]
+        return troubles
+
+    @property
+    def _joined(self) -> bool:
+        return self._consumer is not None and bool(self.assignor.assigned_actives())
 
     async def _start_engine(self) -> None:
         try:

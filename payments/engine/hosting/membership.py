@@ -54,6 +54,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
 
     logger = FAUST_LOGGER
     _metadata_deaths = 0
+    _without_coordinator: Patience | None = None
 
     @property
     def _host(self) -> "EngineApp":
@@ -164,9 +165,21 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it is not started yet
             return
         consumer._coordinator.check_errors()  # noqa: SLF001 - aiokafka shows these nowhere else
+        self._require_coordinator(consumer._coordinator)  # noqa: SLF001 - it is looked for for ever
         self._keep_metadata_coming(consumer._client)  # noqa: SLF001 - nor the end of its task
         with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - what counts as a poll
             return
+
+    def _require_coordinator(self, coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        """Raise ``FailStop`` when the group has had no coordinator for long."""
+        if coordinator.coordinator_id is not None:
+            self._without_coordinator = None
+            return
+        if self._without_coordinator is None:
+            self._without_coordinator = self._patience(f"membership in group {self._group}")
+        self._without_coordinator.require(
+            errors.NotCoordinatorForGroupError("no broker that coordinates the group answers")
+        )
 
     def _keep_metadata_coming(self, client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         """Start the client's metadata task again where it has ended.

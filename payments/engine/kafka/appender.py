@@ -13,6 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from payments.engine.errors import FailStop
 from payments.engine.log import Batch, Lane, TopicPartition
+from payments.engine.troubles import Trouble
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
 from .wire import Produce, Produced
@@ -60,6 +61,12 @@ class Appender:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._retried: dict[int, Patience] = {}
+        """Appends that met an error and are sent again, by a number of their own."""
+
+    def troubles(self) -> list[Trouble]:
+        """Return what keeps this from appending, however short it lasts."""
+        return [patience.trouble for patience in self._retried.values()]
 
     async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
         """Append ``batches``, at most one for each partition; return their first offsets.
@@ -75,11 +82,21 @@ class Appender:
         sent = await self._send(left, lane)
         if not sent.errors:
             return sent.offsets
-        offsets = dict(sent.offsets)
         patience = Patience(
             f"appending to {', '.join(map(str, sent.errors))}",
             self._connection.delivery_timeout_seconds,
         )
+        self._retried[id(patience)] = patience
+        try:
+            return await self._send_again(sent, left, lane, patience)
+        finally:
+            del self._retried[id(patience)]
+
+    async def _send_again(
+        self, sent: Sent, left: Encoded, lane: Lane, patience: Patience
+    ) -> Mapping[TopicPartition, int]:
+        """Send what met an error until it is done; return all first offsets."""
+        offsets = dict(sent.offsets)
         while sent.errors:
             for at, error in sent.errors.items():
                 if isinstance(error, FENCED):

@@ -1,6 +1,7 @@
 """Connections to the brokers: metadata, leaders, coordinators, and patience with their errors."""
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Mapping, Sequence
@@ -12,10 +13,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
+from payments.engine.outage import OUTAGE
+from payments.engine.troubles import Trouble
 
 from .diagnosis import Refusal, diagnosis
 from .hints import Hints, in_words
-from .outage import OUTAGE
 
 logger = logging.getLogger(__name__)
 
@@ -81,20 +83,29 @@ class Patience:
         self._started = asyncio.get_running_loop().time()
         self._tries = 0
 
+    @property
+    def trouble(self) -> Trouble:
+        """What is retried, as what keeps the worker from being ready."""
+        return Trouble("no success yet", self._doing, self._started)
+
     async def after(self, error: BaseException) -> None:
         """Pause before the next try. Raises ``FailStop`` when the limit is over."""
+        self.require(error)
+        await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
+        self._tries += 1
+
+    def require(self, error: BaseException) -> None:
+        """Raise ``FailStop`` when the limit is over; else say now and then that it fails."""
         waited = asyncio.get_running_loop().time() - self._started
         hint = self._hints.get(type(error))
         why = in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:
             message = (
-                f"{self._doing}: no success after {waited:.0f} s and {self._tries + 1} tries: "
-                f"{why}; look at the brokers, then start the worker again (nothing is lost)"
+                f"{self._doing}: no success after {waited:.0f} s: {why}; look at the brokers, then "
+                f"start the worker again (nothing is lost)"
             )
             raise FailStop(message) from error
         OUTAGE.failed(self._doing, why, waited, self._limit_seconds)
-        await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
-        self._tries += 1
 
 
 class Connection:
@@ -107,6 +118,9 @@ class Connection:
         self._client: AIOKafkaClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
+        self._sent_at: dict[int, float] = {}
+        """When each request in flight was sent, by its number; the oldest is the first."""
+        self._requests = itertools.count()
 
     @property
     def client(self) -> AIOKafkaClient:
@@ -198,18 +212,25 @@ class Connection:
         group = ConnectionGroup.DEFAULT if lane is Lane.JOURNAL else ConnectionGroup.COORDINATION
         return await self._sent(self.client.send(node, request, group=group))
 
-    @staticmethod
-    async def _sent(request: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    def oldest_request(self) -> float | None:
+        """Return when the oldest request in flight was sent, by the event loop's time."""
+        return next(iter(self._sent_at.values()), None)
+
+    async def _sent(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Return the response. A connection that has just closed is a retriable error.
 
         Over uvloop, writing to one raises ``RuntimeError``, which aiokafka lets through.
         """
+        number = next(self._requests)
+        self._sent_at[number] = asyncio.get_running_loop().time()
         try:
             return await request
         except RuntimeError as error:
             if "closed" not in str(error):
                 raise
             raise errors.KafkaConnectionError(str(error)) from error
+        finally:
+            del self._sent_at[number]
 
     async def coordinator(self, transactional_id: str) -> int:
         """Return the node that coordinates a transactional id."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from payments.engine.errors import FailStop
 from payments.engine.log import Bounds, Cluster, TopicPartition
+from payments.engine.troubles import Trouble
 
 from .appender import Appender
 from .claims import Claims
@@ -26,7 +27,8 @@ class KafkaLog:
         self._arguments = arguments
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
-        self.append = Appender(self.connection).append
+        self._appender = Appender(self.connection)
+        self.append = self._appender.append
         self.claim = self._claims.claim
         self.renew = self._claims.renew
         self.new_writer = self._claims.new_writer
@@ -39,6 +41,13 @@ class KafkaLog:
     async def close(self) -> None:
         """Close all connections."""
         await self.connection.close()
+
+    def troubles(self) -> list[Trouble]:
+        """Return what keeps this from being written and asked, however short it lasts."""
+        found = self._appender.troubles()
+        if (since := self.connection.oldest_request()) is not None:
+            found.append(Trouble("Kafka does not answer", "an append or a question", since))
+        return found
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""

@@ -12,9 +12,12 @@ from aiokafka import errors
 
 from payments.engine.errors import FailStop, PositionLost
 from payments.engine.log import Record, TopicPartition
+from payments.engine.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .fetched import Fetched, unpack
+from .hints import in_words
+from .standing import Standing
 from .wire import Fetch
 
 _FETCH_WAIT_MS = 250
@@ -42,12 +45,15 @@ class KafkaReader:
         self._patience: Patience | None = None
         self._unread: dict[TopicPartition, tuple[float, Exception]] = {}
         """Partitions whose last fetch failed, with the first failure in a row and its time."""
+        self._standing: dict[TopicPartition, Standing] = {}
+        """Partitions whose last fetch brought nothing although they have more records."""
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, each from its offset; replaces what was assigned before."""
         self._drop_fetches()
         self._positions = dict(positions)
         self._unread = {}
+        self._standing = {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there. Retriable errors are retried up to the time limit.
@@ -144,7 +150,7 @@ class KafkaReader:
             raise
         found: dict[TopicPartition, Fetched] = {}
         retriable: Exception | None = None
-        for topic, partition, partition_code, aborted, batches in parts:
+        for topic, partition, partition_code, aborted, batches, stable, end in parts:
             at = TopicPartition(topic, partition)
             error = error_for(partition_code)
             if error is None:
@@ -152,6 +158,8 @@ class KafkaReader:
                 if batches:
                     seen = aborted if self._committed_only else None
                     found[at] = unpack(at, batches, positions[at], seen)
+                if self._standing or not batches:
+                    self._note(at, positions[at], stable, end, moved=bool(batches))
             elif issubclass(error, RETRIABLE):
                 retriable = error(str(at))
                 self._failed([at], retriable)
@@ -183,6 +191,33 @@ class KafkaReader:
     def is_answered(self) -> bool:
         """Whether the last fetch of every partition was answered."""
         return self._patience is None and not self._unread
+
+    def _note(
+        self, at: TopicPartition, position: int, stable: int, end: int, *, moved: bool
+    ) -> None:
+        """Note whether a partition has records of which none came."""
+        if moved or end <= position:
+            self._standing.pop(at, None)
+            return
+        held = self._standing.get(at)
+        since = asyncio.get_running_loop().time()
+        if held is not None and (held.position, held.stable) == (position, stable):
+            since = held.since
+        self._standing[at] = Standing(position, stable, end, since)
+
+    def troubles(self) -> list[Trouble]:
+        """Return what keeps this reader from reading, however short it lasts."""
+        servers = self._connection.arguments.get("bootstrap_servers", "")
+        found = [held.trouble(at, servers) for at, held in self._standing.items()]
+        found += [
+            Trouble("can't be read", f"{at} ({in_words(failure)})", since, partition=True)
+            for at, (since, failure) in self._unread.items()
+        ]
+        if (since := self._connection.oldest_request()) is not None:
+            found.append(Trouble("Kafka does not answer", "a fetch", since))
+        if self._patience is not None:
+            found.append(self._patience.trouble)
+        return found
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""

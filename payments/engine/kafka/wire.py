@@ -51,6 +51,11 @@ class FetchedBytes(NamedTuple):
     """Producer id and first offset of each aborted transaction."""
 
     batches: bytes
+    stable: int = -1
+    """Last stable offset: what comes after it may belong to an open transaction (KIP-98)."""
+
+    end: int = -1
+    """High watermark: the offset after the last record that is on all replicas in sync."""
 
 
 class _Request:
@@ -172,7 +177,7 @@ class Fetch(_Request):
         for _ in range(topics):
             topic, count, at = _topic(data, at)
             for _ in range(count):
-                partition, error, _, _, _, transactions = _FETCHED.unpack_from(data, at)
+                partition, error, end, stable, _, transactions = _FETCHED.unpack_from(data, at)
                 at += _FETCHED.size
                 aborted = list(_aborted(data, at, transactions))
                 at += len(aborted) * _ABORTED.size
@@ -180,7 +185,8 @@ class Fetch(_Request):
                 at += _FETCHED_END.size
                 size = max(size, 0)
                 part = data[at : at + size]
-                found.append(_new(FetchedBytes, (topic, partition, error, aborted, part)))
+                each = (topic, partition, error, aborted, part, stable, end)
+                found.append(_new(FetchedBytes, each))
                 at += size
         return code, found
 

@@ -15,6 +15,7 @@ from payments.engine.log import (
     TopicPartition,
     Writer,
 )
+from payments.engine.troubles import Trouble
 
 from .coordinator import Coordinator
 from .partition import MemoryPartition
@@ -46,6 +47,10 @@ class MemoryLog:
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: what is in memory answers at once."""
+        return ()
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -168,6 +173,10 @@ class MemoryReader:
             if records:
                 fetched[at] = records
         return fetched
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: what is in memory answers at once."""
+        return ()
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""

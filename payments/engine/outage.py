@@ -23,22 +23,24 @@ class Outage:
         self._lock = threading.Lock()
         self._said = -BETWEEN_SECONDS
 
-    def failed(self, doing: str, why: str, seconds: float, limit_seconds: float) -> None:
-        """Say that ``doing`` fails since so many seconds, unless something was said just now."""
+    def say(self, text: str) -> bool:
+        """Log a warning, unless there was one just now; return whether it was logged."""
         now = time.monotonic()
         with self._lock:
-            if seconds < FIRST_SECONDS or now - self._said < BETWEEN_SECONDS:
-                return
+            if now - self._said < BETWEEN_SECONDS:
+                return False
             self._said = now
-        since = datetime.fromtimestamp(time.time() - seconds, UTC)
-        logger.warning(
-            "%s: no success since %s UTC (%.0f s), tried again until %.0f s are over: %s",
-            doing,
-            since.strftime("%H:%M:%S"),
-            seconds,
-            limit_seconds,
-            why,
-        )
+        logger.warning("%s", text)
+        return True
+
+    def failed(self, doing: str, why: str, seconds: float, limit_seconds: float) -> None:
+        """Say that ``doing`` fails since so many seconds, unless something was said just now."""
+        if seconds >= FIRST_SECONDS:
+            since = datetime.fromtimestamp(time.time() - seconds, UTC)
+            self.say(
+                f"{doing}: no success since {since:%H:%M:%S} UTC ({seconds:.0f} s), tried again "
+                f"until {limit_seconds:.0f} s are over: {why}"
+            )
 
 
 OUTAGE = Outage()

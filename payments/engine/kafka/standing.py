@@ -1,0 +1,45 @@
+"""Standing: a partition that has records of which a fetch brings none."""
+
+from typing import NamedTuple
+
+from payments.engine.log import TopicPartition
+from payments.engine.troubles import Trouble
+
+
+class Standing(NamedTuple):
+    """Where the reader is, what the partition has, and since when it is so (the loop's time)."""
+
+    position: int
+    stable: int
+    """Last stable offset."""
+
+    end: int
+    """High watermark."""
+
+    since: float
+
+    def trouble(self, at: TopicPartition, servers: str) -> Trouble:
+        """Return this as a trouble; ``servers`` are for the commands that it names."""
+        if self.position < self.stable:
+            return Trouble(
+                "records are there and don't come",
+                f"{at} (read up to {self.position}, end {self.end})",
+                self.since,
+                "its leader returns none of them: look at that broker's log",
+                partition=True,
+            )
+        tool = f"kafka-transactions.sh --bootstrap-server {servers}"
+        advice = (
+            f"a producer has not ended its transaction there, and what comes after it waits until "
+            f"that ends (at most its transaction.timeout.ms). Find it with: {tool} "
+            f"describe-producers --topic TOPIC --partition N (its CurrentTransactionStartOffset is "
+            f"the last stable offset); if it hangs, end it with: {tool} abort --topic TOPIC "
+            f"--partition N --start-offset OFFSET"
+        )
+        return Trouble(
+            "blocked by an open transaction",
+            f"{at} (last stable offset {self.stable}, end {self.end})",
+            self.since,
+            advice,
+            partition=True,
+        )

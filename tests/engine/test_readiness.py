@@ -1,0 +1,56 @@
+"""Readiness: what stands still for long makes a worker not ready, and is logged once."""
+
+import pytest
+
+from payments.engine import readiness as module
+from payments.engine.outage import Outage
+from payments.engine.readiness import REPEAT_SECONDS, Readiness
+from payments.engine.troubles import Trouble
+
+BLOCKED = Trouble("blocked", "a/0 (end 3)", 0.0, "end the transaction", partition=True)
+SILENT = Trouble("Kafka does not answer", "a fetch", 2.0)
+
+
+@pytest.fixture(autouse=True)
+def outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is logged not depend on what other tests have logged."""
+    monkeypatch.setattr(module, "OUTAGE", Outage())
+
+
+def test_what_is_over_soon_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    readiness = Readiness(5.0)
+    assert readiness.look([BLOCKED, SILENT], 4.9) == []
+    assert readiness.look([], 6.0) == []
+    assert caplog.records == []
+
+
+def test_a_trouble_that_lasts_is_logged_once_and_then_rarely(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    readiness = Readiness(5.0)
+    for now in (5.0, 6.0, 7.0, 300.0):
+        assert readiness.look([BLOCKED], now) == ["blocked: a/0 (end 3): end the transaction"]
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("not ready since ")
+    assert said.endswith("UTC: blocked: a/0 (end 3): end the transaction")
+    assert (readiness.standing_partitions, readiness.standing_seconds) == (1, 300.0)
+    monkeypatch.setattr(module, "OUTAGE", Outage())
+    readiness.look([BLOCKED], 6.0 + REPEAT_SECONDS)
+    assert len(caplog.records) == 2
+    assert readiness.look([], 7.0 + REPEAT_SECONDS) == []
+    assert caplog.records[-1].getMessage() == "ready again: nothing stands still any more"
+    assert readiness.standing_partitions == 0
+
+
+def test_two_warnings_are_never_close_together(caplog: pytest.LogCaptureFixture) -> None:
+    readiness = Readiness(5.0)
+    readiness.look([BLOCKED], 5.0)
+    assert len(readiness.look([BLOCKED, SILENT], 8.0)) == 2
+    assert len(caplog.records) == 1
+
+
+def test_many_partitions_are_one_sentence() -> None:
+    many = [BLOCKED._replace(where=f"a/{partition:02}") for partition in range(14)]
+    [sentence] = Readiness(0.0).look(many, 1.0)
+    assert "a/08, a/09 and 4 more: end the transaction" in sentence
