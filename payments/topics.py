@@ -156,10 +156,30 @@ class Cluster:
             await asyncio.sleep(POLL_SECONDS)
 
     async def delete(self, names: Sequence[str]) -> None:
-        """Delete topics. No command does this: it is for tests that clean up."""
+        """Delete topics."""
         response = await self._admin.delete_topics(list(names))
         for name, code in response.topic_error_codes:
             _raise_for(code, f"topic {name} cannot be deleted")
+
+    async def make_anew(self, names: Sequence[str]) -> None:
+        """Delete topics with all they hold, and make them again with the same configuration.
+
+        ``payments rebuild --replace`` does it to journals. Raises TopicsError.
+        """
+        wanted = [Topic(name, 0, 0, {}) for name in names]
+        found = await self._existing(wanted)
+        topics = tuple(
+            Topic(name, topic.partitions, topic.replication, dict(topic.configs))
+            for name, topic in found.items()
+        )
+        await self.delete(list(found))
+        deadline = time.monotonic() + APPLY_LIMIT_SECONDS
+        while set(found) & await self.names():
+            if time.monotonic() > deadline:
+                message = f"the cluster still shows {', '.join(found)} after they were deleted"
+                raise TopicsError(message)
+            await asyncio.sleep(POLL_SECONDS)
+        await self.apply(Plan(topics, (), ()), topics)
 
     async def kept_ms(self, name: str) -> float:
         """Return how long a topic surely keeps a record: its retention, unless size counts too."""

@@ -78,3 +78,15 @@ def client_errors(settings: "Settings") -> Iterator[None]:
                 message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
                 raise NoBroker(message) from error
             raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def recovery_errors(settings: "Settings") -> Iterator[None]:
+    """Turn what a recovery command refuses, or can't do, into one line and an exit code."""
+    from payments.recovery.errors import RecoveryRefused
+
+    with client_errors(settings):
+        try:
+            yield
+        except RecoveryRefused as error:
+            raise click.ClickException(str(error)) from error

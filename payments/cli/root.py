@@ -27,6 +27,14 @@ COMMANDS = {
     "dead-letters": Lazy(
         "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."
     ),
+    "journal": Lazy(
+        "payments.cli.journal:journal",
+        "Inspect the journals, and skip or repair what a worker stops at.",
+    ),
+    "rebuild": Lazy(
+        "payments.cli.rebuild:rebuild",
+        "Make lost or broken journals anew: a dry run unless --yes is given.",
+    ),
     "verify": Lazy(
         "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
     ),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
@@ -52,7 +53,10 @@ class Takeover:
         partitions: int,
         messenger: Writer,
         limits: Limits,
+        moved: Mapping[TopicPartition, int] = MappingProxyType({}),
     ) -> None:
+        """Take note; an operator chose the positions ``moved`` instead of the journals' own."""
+        self._moved = moved
         self._log = log
         self._partitions = partitions
         self._claim_prefix = claim_prefix
@@ -235,14 +239,17 @@ class Takeover:
         bounds = await self._log.bounds(at)
         for journal in journals:
             for topic in inputs[journal.stage]:
-                held = bounds[TopicPartition(topic, journal.partition)]
+                tp = TopicPartition(topic, journal.partition)
+                held = bounds[tp]
                 position = journal.inputs.setdefault(topic, held.first)
+                if tp in self._moved:
+                    position = journal.inputs[topic] = self._moved[tp]
                 if not held.first <= position <= held.end:
                     message = (
                         f"{journal.at} goes on at {topic}/{journal.partition}/{position}, but the "
-                        f"broker has {held.first} to {held.end} there. Records were deleted "
-                        f"before they were handled (retention, or the topic was made anew). Find "
-                        f"out which are lost, then start with a new app id or restore the topic"
+                        f"broker has {held.first} to {held.end} there: records were deleted before "
+                        f"they were handled (retention, or deleted by hand). Restore the topic, or "
+                        f"give the missing records up with: payments journal skip"
                     )
                     raise PositionLost(message)
 

@@ -1,6 +1,8 @@
 """Dead letters: each malformed command is put aside once, and nothing else is."""
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 
 from payments.engine.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
 from payments.engine.log import Record
@@ -10,6 +12,9 @@ from .findings import Findings, Kind, Place
 from .topics import Topics
 
 _IN_FLIGHT, _LETTER_CUT = 1, 2
+SKIPPED = "skipped"
+"""Reason code of a notice of ``payments journal skip``: no record was put aside."""
+
 _MALFORMED, _DEFECT = 0, 1
 
 
@@ -20,6 +25,13 @@ class Letters:
         self._findings = findings
         self._malformed, self._letters = Facts(2), Facts(2)
         self.by_reason: Counter[str] = Counter()
+        self._skipped: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        """Ranges that an operator gave up (``payments journal skip``), by topic and partition."""
+
+    def is_skipped(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a record was given up unread."""
+        ranges = self._skipped.get((topic, partition))
+        return ranges is not None and any(first <= offset < end for first, end in ranges)
 
     def malformed(self, record: Record, *, in_flight: bool, letter_cut: bool) -> None:
         """Note a command that must be put aside; ``letter_cut``: it may be deleted since."""
@@ -29,18 +41,30 @@ class Letters:
 
     def letter(self, record: Record, commands: str) -> None:
         """Note a dead letter of either stage."""
-        # The stage's own headers are the last ones: a command may carry headers of that name too.
-        facts = {
-            name.removeprefix(HEADER_PREFIX): (content or b"").decode(errors="replace")
-            for name, content in record.headers
-            if name.startswith(HEADER_PREFIX)
-        }
+        facts = _facts(record)
         reason = facts.get("reason", "unknown")
         self.by_reason[reason] += 1
-        if facts.get("topic") == commands:
+        if reason == SKIPPED:
+            self._note_skip(record, facts)
+        elif facts.get("topic") == commands:
             key = digest(_place(commands, facts.get("partition", ""), facts.get("offset", "")))
             code = _DEFECT if reason == INTERNAL_ERROR else _MALFORMED
             self._letters.add(key, pack(code, record.partition, record.offset))
+
+    def expect_skip(self, record: Record) -> None:
+        """Note a notice that is journalled and not published yet, before commands are read."""
+        facts = _facts(record)
+        if facts.get("reason") == SKIPPED:
+            self._note_skip(record, facts)
+
+    def _note_skip(self, record: Record, facts: Mapping[str, str]) -> None:
+        try:
+            found = json.loads(record.value or b"")["skipped"]
+            at = facts["topic"], int(facts["partition"])
+            self._skipped.setdefault(at, []).append((int(found["from"]), int(found["to"])))
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"a notice of a skip that can't be read: {error!r}"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
     def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
         """Compare what had to be put aside with what was."""
@@ -76,6 +100,15 @@ class Letters:
         message = "a second dead letter of one command, or one of a command that is well-formed"
         place = Place(letters, *place_of(word))
         self._findings.add(Kind.SURPLUS_DEAD_LETTER, place, message)
+
+
+def _facts(record: Record) -> dict[str, str]:
+    # The stage's own headers are the last ones: a command may carry headers of that name too.
+    return {
+        name.removeprefix(HEADER_PREFIX): (content or b"").decode(errors="replace")
+        for name, content in record.headers
+        if name.startswith(HEADER_PREFIX)
+    }
 
 
 def _place(topic: str, partition: object, offset: object) -> str:

@@ -66,7 +66,7 @@ class Visible:
                 last = self._last.get(TopicPartition(topic, partition), (0, -1))
                 for position, output in cut.unpublished:
                     if output.topic == topic and position > last:
-                        self._take(_as_record(output), by_cut=True)
+                        self._take(as_record(output), by_cut=True)
 
     def _take(self, record: Record, *, by_cut: bool) -> None:
         try:
@@ -120,7 +120,7 @@ class Visible:
         )
 
 
-def _as_record(output: Output) -> Record:
+def as_record(output: Output) -> Record:
     """Return an output as a record that has no offset yet."""
     topic, partition, key, value, _, time_ms, headers = output
     return Record(topic, partition, UNPUBLISHED, time_ms, key, value, headers)

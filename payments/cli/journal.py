@@ -1,0 +1,178 @@
+"""``payments journal``: look into the journals, and give up or repair what a worker stops at."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.exit_codes import recovery_errors
+from payments.cli.options import JSON
+from payments.cli.output import printable, show_json
+from payments.user_errors import load_settings, only_last_words
+
+if TYPE_CHECKING:
+    from payments.recovery.inspecting import Input, Inspected
+    from payments.recovery.skipping import Skip
+    from payments.settings import Settings
+
+STAGES = ["payments", "accounts"]
+YES = click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+DRY_RUN = "Dry run: nothing was changed. Do it with --yes."
+
+
+@click.group()
+def journal() -> None:
+    """Inspect the journals, and skip or repair what a worker stops at.
+
+    All but inspect need every worker of the installation stopped, and refuse to run otherwise.
+    docs/runbook.md says which command fits which message of a worker.
+
+    \b
+    Examples:
+      payments journal inspect
+      payments journal skip --topic payments.commands --partition 3 --lost
+    """  # noqa: D301 - see root.py
+    only_last_words()
+
+
+@journal.command()
+@click.option("--stage", type=click.Choice(STAGES), help="Only the journals of one stage.")
+@click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
+@JSON
+def inspect(stage: str | None, partition: int | None, *, as_json: bool) -> None:
+    """Show what each journal knows: groups, positions, sources, tails, rows, foreign records.
+
+    Reads only, and works while workers run: then the numbers are those of a moment. With --json,
+    one object on each line.
+
+    \b
+    Examples:
+      payments journal inspect
+      payments journal inspect --stage accounts --partition 3
+      payments journal inspect --json | jq 'select(.foreign_records > 0)'
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    if partition is not None and partition >= settings.partitions:
+        message = f"the last partition is {settings.partitions - 1} (PAYMENTS_PARTITIONS)"
+        raise click.UsageError(message)
+    wanted = range(settings.partitions) if partition is None else [partition]
+    with recovery_errors(settings):
+        found = asyncio.run(_inspect(settings, stage, wanted))
+    for each in found:
+        if as_json:
+            show_json(each.as_json())
+        else:
+            click.echo("\n".join(_lines(each)))
+
+
+async def _inspect(
+    settings: "Settings", stage: str | None, partitions: "range | list[int]"
+) -> "list[Inspected]":
+    from payments.recovery.inspecting import inspect as look
+    from payments.recovery.installation import open_log, stages_of
+
+    stages = [each for each in stages_of(settings) if stage in (None, each.name)]
+    async with open_log(settings) as log:
+        return await look(log, stages, partitions)
+
+
+def _lines(found: "Inspected") -> Iterator[str]:
+    held, last = found.held, found.held.last
+    yield (
+        f"{found.stage}/{held.at.partition}: {held.at.topic}/{held.at.partition}, offsets "
+        f"{held.bounds.first} to {held.bounds.end}, {len(held.rows):,} rows"
+    )
+    if last is None:
+        yield "  no checkpoint: nothing was decided yet, or the journal was lost"
+    else:
+        yield (
+            f"  last group {last.n}, published up to {last.published} "
+            f"({held.unpublished} outputs are not known to be published)"
+        )
+    if (identity := held.identity) is not None:
+        yield f"  installation {identity.installation} on cluster {identity.cluster}"
+    if held.missing:
+        yield f"  LACKS the checkpoints {held.missing}"
+    for each in found.inputs:
+        yield f"  input {_input(each)}"
+    for topic, tail in found.tails.items():
+        ahead = "  AHEAD of the journal" if topic in found.tails_ahead else ""
+        shown = "nothing of this stage" if tail.position < (0, 0) else f"group {tail.position[0]}"
+        yield f"  output {topic}/{held.at.partition} ends with {shown}{ahead}"
+    sources = found.as_json()["sources"]
+    if sources:
+        listing = ", ".join(f"{name} {group}/{index}" for name, (group, index) in sources.items())
+        yield f"  last messages from: {listing}"
+    for foreign in held.foreign:
+        yield (
+            f"  FOREIGN {held.at.topic}/{held.at.partition}/{foreign.offset} "
+            f"key {printable(foreign.key, 60)}: {foreign.why}"
+        )
+    if held.foreign_count > len(held.foreign):
+        yield f"  and {held.foreign_count - len(held.foreign):,} more foreign records"
+
+
+def _input(found: "Input") -> str:
+    held = f"the broker has {found.first} to {found.end}"
+    if found.position is None:
+        return f"{found.topic}: no position yet, {held}"
+    lost = f"  LOST: {found.lost} offsets are not there" if found.lost else ""
+    return f"{found.topic}: next {found.position}, {found.behind} behind, {held}{lost}"
+
+
+@journal.command()
+@click.option("--topic", required=True, help="The input topic, with its prefix.")
+@click.option("--partition", required=True, type=click.IntRange(min=0), help="Its partition.")
+@click.option("--to", type=click.IntRange(min=0), help="The offset that is handled next.")
+@click.option("--lost", is_flag=True, help="Give up just what the broker no longer has.")
+@YES
+@JSON
+def skip(
+    topic: str, partition: int, to: int | None, *, lost: bool, yes: bool, as_json: bool
+) -> None:
+    """Give up a range of an input that is gone, or must not be read: a dry run without --yes.
+
+    What is skipped is never carried out: its commands get no result, until they are sent again. A
+    notice on the dead letters (reason skipped) names the range, and payments verify knows it.
+    Refused while the installation has workers.
+
+    \b
+    Examples:
+      payments journal skip --topic payments.commands --partition 3 --lost
+      payments journal skip --topic payments.commands --partition 3 --to 1200 --yes
+    """  # noqa: D301 - see root.py
+    if lost == (to is not None):
+        message = "give either --to OFFSET or --lost"
+        raise click.UsageError(message)
+    settings = load_settings()
+    with recovery_errors(settings):
+        done = asyncio.run(_skip(settings, topic, partition, to, yes=yes))
+    if as_json:
+        show_json({**done.as_json(), "done": yes})
+    else:
+        click.echo(f"{'skipped' if yes else 'would skip'}: {done}")
+    if not yes:
+        click.echo(DRY_RUN, err=True)
+
+
+async def _skip(
+    settings: "Settings", topic: str, partition: int, to: int | None, *, yes: bool
+) -> "Skip":
+    from payments.engine.log import TopicPartition
+    from payments.recovery import skipping
+    from payments.recovery.installation import open_log, stages_of
+    from payments.recovery.offline import require_no_workers
+
+    stages = stages_of(settings)
+    async with open_log(settings) as log:
+        await require_no_workers(settings)
+        found = await skipping.plan(log, stages, TopicPartition(topic, partition), to)
+        if found.at.topic in found.stage.internal_inputs:
+            click.echo(skipping.INTERNAL_WARNING, err=True)
+        if yes:
+            await skipping.carry_out(
+                log, settings.app_id, stages, found, time_ms=int(time.time() * 1000)
+            )
+        return found

@@ -1,0 +1,111 @@
+"""``payments rebuild``: new journals from the ledger, the results and the commands."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.exit_codes import recovery_errors
+from payments.cli.options import JSON
+from payments.cli.output import show_json
+from payments.garbage import collect_rarely
+from payments.user_errors import load_settings, only_last_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payments.recovery.rebuilding import Plan
+    from payments.recovery.run import Options
+    from payments.settings import Settings
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+@click.option(
+    "--replace", is_flag=True, help="Delete journals that are not empty, and make them anew."
+)
+@click.option(
+    "--copied",
+    is_flag=True,
+    help="The topics are copies (a mirror, a restored backup): their offsets are others.",
+)
+@click.option(
+    "--former-topic",
+    metavar="TOPIC",
+    help="Name of the commands topic where it was copied from, if it was another.",
+)
+@click.option(
+    "--old-commands",
+    type=click.Choice(["answered", "unanswered"]),
+    help="What commands are whose results retention may have deleted; asked for where it matters.",
+)
+@JSON
+def rebuild(
+    *,
+    yes: bool,
+    replace: bool,
+    copied: bool,
+    former_topic: str | None,
+    old_commands: str | None,
+    as_json: bool,
+) -> None:
+    """Make lost or broken journals anew: a dry run unless --yes is given.
+
+    Accounts come from the ledger, payments from the results; commands without a result are decided
+    again. Only journals are written; the worker that starts next publishes what is missing. Every
+    worker must be stopped, and the journals must be empty, or --replace deletes them. Run it again
+    if it was interrupted: a half-built journal is refused by the workers.
+
+    \b
+    Examples:
+      payments rebuild                   what it would do
+      payments rebuild --yes             journals were deleted, and are there again but empty
+      payments rebuild --replace --yes   journals are broken beyond repair
+      payments rebuild --copied --yes    the topics were mirrored or restored
+    """  # noqa: D301 - see root.py
+    only_last_words()
+    settings = load_settings()
+    if former_topic is not None and not copied:
+        message = "--former-topic goes with --copied"
+        raise click.UsageError(message)
+    with recovery_errors(settings):
+        from payments.recovery.gathering import Source
+        from payments.recovery.run import Options
+
+        options = Options(replace, Source(copied, former_topic), old_commands)  # type: ignore[arg-type] # click's Choice
+        plan = asyncio.run(_rebuild(settings, options, dry_run=not yes))
+    if as_json:
+        show_json({"done": yes, "journals": len(plan.journals), **plan.counts})
+    else:
+        for words, count in plan.counts.items():
+            click.echo(f"{count:,} {words}")
+        click.echo(f"{len(plan.journals)} journals {'written' if yes else 'would be written'}")
+    if not yes:
+        click.echo("Dry run: nothing was changed. Do it with --yes.", err=True)
+    else:
+        click.echo("Now start a worker, wait until it is idle, and run: payments verify", err=True)
+
+
+async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -> "Plan":
+    from payments.recovery.installation import open_log
+    from payments.recovery.offline import require_no_workers
+    from payments.recovery.run import rebuild as run
+    from payments.topics import cluster
+
+    async def make_anew(topics: "Sequence[str]") -> None:
+        async with cluster(settings) as connected:
+            await connected.make_anew(topics)
+
+    collect_rarely()
+    async with open_log(settings) as log:
+        return await run(
+            log,
+            settings,
+            options,
+            dry_run=dry_run,
+            require_offline=lambda: require_no_workers(settings),
+            make_anew=make_anew,
+            now_ms=int(time.time() * 1000),
+            show=lambda progress: click.echo(progress, err=True),
+        )

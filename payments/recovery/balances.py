@@ -1,0 +1,109 @@
+"""Balances: the ledger folded into the rows of the accounts, and the movements of each payment."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
+
+from payments.domain.account import Account, CounterAccount, Kind
+from payments.engine.log import Record
+from payments.engine.outputs import POSITION_VISIBLE
+from payments.records.internal import encode_account, encode_counter
+
+from .errors import RecoveryRefused
+from .lives import epoch_ms
+
+
+class _Entry(Struct, gc=False):
+    account: str
+    sequence: int
+    payment: str | None
+    kind: Kind
+    amount: int
+    balance: int
+    currency: str
+    counter_account: str
+    time: str
+
+
+_decode = Decoder(_Entry).decode
+
+
+class Movement(NamedTuple):
+    """Money that moved for a payment: on the account, so below zero where it was taken."""
+
+    kind: Kind
+    account: str
+    amount: int
+    currency: str
+    time_ms: int
+
+
+class Balances:
+    """The accounts of one partition, as the ledger has them."""
+
+    def __init__(
+        self,
+        partition: int,
+        movements: dict[str, list[Movement]],
+        since_ms: int,
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.counters: dict[str, Counter[str]] = {}
+        self.entries = 0
+        self.repeats = 0
+        self.foreign = 0
+        """Records that no stage wrote for this partition; they are passed over."""
+        self._movements, self._since_ms, self._only = movements, since_ms, only
+        self._mark = b"accounts/%d/" % partition
+
+    def read(self, record: Record) -> None:
+        """Take the next entry. Raises ``RecoveryRefused`` when it does not follow."""
+        position = next((v for name, v in record.headers if name == POSITION_VISIBLE), None)
+        if position is None or not position.startswith(self._mark):
+            self.foreign += 1
+            return
+        try:
+            entry = _decode(record.value or b"")
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise _broken(record, f"it can't be read ({error})") from error
+        before = self.accounts.get(entry.account)
+        number, balance = (0, 0) if before is None else (before.sequence, before.balance)
+        if entry.sequence != number + 1:
+            if entry.sequence <= number:
+                self.repeats += 1  # A copy of a topic may have a record twice.
+                return
+            raise _broken(record, f"number {entry.sequence} of {entry.account!r} after {number}")
+        if balance + entry.amount != entry.balance:
+            raise _broken(record, f"{balance} and {entry.amount} do not make {entry.balance}")
+        self.entries += 1
+        self.accounts[entry.account] = Account(entry.balance, entry.sequence, entry.currency)
+        counter = self.counters.get(entry.counter_account)
+        if counter is None:
+            counter = self.counters[entry.counter_account] = Counter()
+        counter[entry.currency] -= entry.amount
+        if entry.payment is not None:
+            self._note(entry, entry.payment)
+
+    def _note(self, entry: _Entry, payment: str) -> None:
+        time_ms = epoch_ms(entry.time)
+        if time_ms >= self._since_ms and (self._only is None or payment in self._only):
+            movement = Movement(entry.kind, entry.account, entry.amount, entry.currency, time_ms)
+            self._movements.setdefault(payment, []).append(movement)
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Return the rows of the accounts stage."""
+        rows = {name.encode(): encode_account(account) for name, account in self.accounts.items()}
+        for name, counter in self.counters.items():
+            rows[name.encode()] = encode_counter(CounterAccount(dict(counter)))
+        return rows
+
+
+def _broken(record: Record, why: str) -> RecoveryRefused:
+    message = (
+        f"the ledger contradicts itself at {record.topic}/{record.partition}/{record.offset}: "
+        f"{why}; payments verify shows all of it. Restore the ledger from a replica or a backup"
+    )
+    return RecoveryRefused(message)

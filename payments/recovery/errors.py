@@ -1,0 +1,5 @@
+"""What a recovery command refuses to do."""
+
+
+class RecoveryRefused(Exception):  # noqa: N818 - an outcome, not an error
+    """Nothing was changed; the message says why, and what to do instead."""

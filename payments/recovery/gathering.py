@@ -1,0 +1,250 @@
+"""Gathering: what the visible topics tell of payments and accounts, read once from end to end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf
+
+from msgspec import DecodeError
+
+from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.engine.outputs import POSITION_VISIBLE, Position, parse_source
+from payments.engine.partitioner import partition_of
+from payments.engine.tails import Tail, read_tails
+from payments.settings import Settings
+
+from .balances import Balances, Movement
+from .errors import RecoveryRefused
+from .lives import Life, decode_told, epoch_ms
+from .scanning import Show, partitions_of, scan
+from .unanswered import Unanswered
+
+CLOCKS_DIFFER_MS = 60_000
+"""How much the clocks of workers and brokers may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the topics that are read come from."""
+
+    copied: bool = False
+    """Whether they are a copy, in which records have other offsets than results name."""
+
+    former_topic: str | None = None
+    """Name that the commands topic had in the place that it was copied from."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """All that the topics tell."""
+
+    unanswered: Unanswered
+    lives: dict[str, Life] = field(default_factory=dict)
+    movements: dict[str, list[Movement]] = field(default_factory=dict)
+    balances: list[Balances] = field(default_factory=list)
+    untold_before_ms: list[float] = field(default_factory=list)
+    """By partition: results from before this may have been deleted; -inf where all are there."""
+
+    letters_before_ms: list[float] = field(default_factory=list)
+    """The same of the payments stage's dead letters."""
+
+    bounds: Mapping[TopicPartition, Bounds] = field(default_factory=dict)
+    last_group: int = 0
+    """Highest group that any visible record tells of."""
+
+    installation: str | None = None
+    """Who wrote the visible records; None where they do not say."""
+
+    results: int = 0
+    foreign: int = 0
+    """Visible records that no stage wrote; they are passed over."""
+
+
+class Gathering:
+    """Reads commands, results, dead letters and ledger of one installation, in this order."""
+
+    def __init__(self, log: Log, settings: Settings, source: Source, show: Show) -> None:
+        self.log, self.settings, self.show = log, settings, show
+        self._partitions = settings.partitions
+        self.source = source
+        self.commands = settings.topic("payments.commands")
+        self.results = settings.topic("payments.results")
+        self.letters = settings.topic("payments.dead-letters")
+        self.ledger = settings.topic("accounts.ledger")
+        self._facts = Facts(
+            Unanswered(
+                self.commands,
+                settings.default_currency,
+                copied=source.copied,
+                former_topic=source.former_topic,
+            )
+        )
+        self._first_ms: dict[TopicPartition, int] = {}
+        """Time of the first record of a partition that still has some."""
+        self._told_up_to: dict[int, Position] = {}
+
+    async def run(self, now_ms: int) -> Facts:
+        """Read all that is there now. Raises ``RecoveryRefused`` when the ledger is not whole."""
+        facts = self._facts
+        topics = (self.commands, self.results, self.letters, self.ledger)
+        at = [tp for topic in topics for tp in partitions_of(topic, self._partitions)]
+        facts.bounds = await self.log.bounds(at)
+        for partition in range(self._partitions):
+            first = facts.bounds[TopicPartition(self.ledger, partition)].first
+            if first:
+                message = (
+                    f"{self.ledger}/{partition} begins at offset {first}: earlier entries were "
+                    f"deleted, so the balances can't be rebuilt from it; restore it from a backup, "
+                    f"and set retention.ms to -1 (payments topics apply)"
+                )
+                raise RecoveryRefused(message)
+        await self._read(self.commands, self._command)
+        await self._read(self.results, self._result)
+        await self._read(self.letters, self._letter)
+        self._require_own_positions()
+        await self._read_ledger(now_ms)
+        await self._read_tails()
+        for partition in range(self._partitions):
+            facts.untold_before_ms.append(self._since(self.results, partition))
+            facts.letters_before_ms.append(self._since(self.letters, partition))
+        return facts
+
+    async def _read(self, topic: str, take: Callable[[Sequence[Record]], None]) -> None:
+        ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)}
+        async for records in scan(self.log, ranges, show=lambda p: self.show(f"{topic}: {p}")):
+            at = TopicPartition(topic, records[0].partition)
+            self._first_ms.setdefault(at, records[0].timestamp)
+            take(records)
+
+    def _command(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._facts.unanswered.command(record)
+
+    def _result(self, records: Sequence[Record]) -> None:
+        facts = self._facts
+        lives, unanswered = facts.lives, facts.unanswered
+        for record in records:
+            position = _position(record, "payments")
+            if position is None or record.key is None:
+                facts.foreign += 1
+                continue
+            if position <= self._told_up_to.get(record.partition, (0, -1)):
+                continue  # A copy of a topic may have a record twice.
+            self._told_up_to[record.partition] = position
+            try:
+                told = decode_told(record.value or b"")
+            except (DecodeError, UnicodeDecodeError):
+                facts.foreign += 1
+                continue
+            facts.results += 1
+            life = lives.get(told.payment)
+            if life is None:
+                life = lives[told.payment] = Life()
+            life.read(told)
+            unanswered.result(record.key, told)
+            if self.source.copied:
+                at = TopicPartition(record.topic, record.partition)
+                time_ms = epoch_ms(told.time)
+                self._first_ms[at] = min(time_ms, self._first_ms[at])
+
+    def _letter(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if _position(record, "payments") is None:
+                self._facts.foreign += 1
+            else:
+                self._facts.unanswered.letter(record)
+
+    def _require_own_positions(self) -> None:
+        bounds = [self._facts.bounds[tp] for tp in partitions_of(self.commands, self._partitions)]
+        self._facts.unanswered.require_own_positions(bounds)
+
+    async def _read_ledger(self, now_ms: int) -> None:
+        facts, settings = self._facts, self.settings
+        oldest = min(self._first_ms.values(), default=now_ms)
+        kept_ms = int((settings.retention_seconds + settings.window_seconds) * 1000)
+        since_ms = 0 if self.source.copied else oldest - kept_ms - CLOCKS_DIFFER_MS
+        facts.balances = [
+            Balances(partition, facts.movements, since_ms) for partition in range(self._partitions)
+        ]
+        await self._read(self.ledger, self._entries)
+        facts.foreign += sum(each.foreign for each in facts.balances)
+
+    def _entries(self, records: Sequence[Record]) -> None:
+        balances = self._facts.balances
+        for record in records:
+            balances[record.partition].read(record)
+
+    async def all_movements(self, payments: frozenset[str]) -> dict[str, list[Movement]]:
+        """Return every movement of these payments, however old."""
+        found: dict[str, list[Movement]] = {}
+        balances = [Balances(p, found, 0, only=payments) for p in range(self._partitions)]
+        ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
+        async for records in scan(self.log, ranges, show=self.show):
+            for record in records:
+                balances[record.partition].read(record)
+        return found
+
+    async def _read_tails(self) -> None:
+        """Find the highest group at the end of each visible partition, and the installation."""
+        writers = {
+            **dict.fromkeys(_all([self.results, self.letters], self._partitions), "payments"),
+            **dict.fromkeys(
+                _all([self.ledger, self.settings.topic("accounts.dead-letters")], self._partitions),
+                "accounts",
+            ),
+        }
+        tails = await read_tails(self.log, writers)
+        self._facts.last_group = max(tail.position[0] for tail in tails.values())
+        self._facts.installation = _installation(tails, self.settings.app_id)
+
+    def _since(self, topic: str, partition: int) -> float:
+        """Return before when records of a partition may be missing."""
+        at = TopicPartition(topic, partition)
+        if not (self._facts.bounds[at].first or self._is_cut(at)):
+            return -inf
+        return self._first_ms.get(at, inf) + CLOCKS_DIFFER_MS
+
+    def _is_cut(self, at: TopicPartition) -> bool:
+        """Whether the copy of a topic lacks what its original had lost before it was copied."""
+        if not self.source.copied or at.topic != self.results:
+            return False
+        first_ms = self._first_ms.get(at, inf)
+        return self._oldest_movements.get(at.partition, inf) + CLOCKS_DIFFER_MS < first_ms
+
+    @cached_property
+    def _oldest_movements(self) -> dict[int, int]:
+        """Time of the oldest movement of any payment, by the payment's partition."""
+        found: dict[int, int] = {}
+        for payment, movements in self._facts.movements.items():
+            partition = partition_of(payment.encode(), self._partitions)
+            oldest_ms = min(movement.time_ms for movement in movements)
+            found[partition] = min(oldest_ms, found.get(partition, oldest_ms))
+        return found
+
+
+def _installation(tails: Mapping[TopicPartition, Tail], app: str) -> str | None:
+    names = {tail.installation: at for at, tail in tails.items() if tail.installation is not None}
+    if len(names) > 1 or any(name.partition("/")[0] != app for name in names):
+        listing = ", ".join(f"{at} by {name}" for name, at in names.items())
+        message = (
+            f"the visible topics were written by other installations than {app}: {listing}; set "
+            f"PAYMENTS_APP_ID and PAYMENTS_TOPIC_PREFIX to those of one installation"
+        )
+        raise RecoveryRefused(message)
+    return next(iter(names), None)
+
+
+def _all(topics: Sequence[str], partitions: int) -> list[TopicPartition]:
+    return [tp for topic in topics for tp in partitions_of(topic, partitions)]
+
+
+def _position(record: Record, stage: str) -> Position | None:
+    """Return the position of a record, when this stage wrote it for its partition."""
+    for name, value in record.headers:
+        if name == POSITION_VISIBLE:
+            try:
+                source = parse_source(value or b"")
+            except ValueError:
+                return None
+            return source.position if source.name == f"{stage}/{record.partition}" else None
+    return None

@@ -1,0 +1,244 @@
+"""Inspecting: what a partition's journal knows. Read-only; works while workers run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from payments.engine.checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from payments.engine.errors import JournalBroken
+from payments.engine.identity import Identity
+from payments.engine.limits import RING
+from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.engine.stage import Stage
+from payments.engine.tails import NOTHING, Tail, read_tails
+
+from .scanning import scan
+
+MAX_FOREIGN_KEPT = 100
+"""Foreign records that are named one by one; more are only counted."""
+
+
+@dataclass(slots=True)
+class Foreign:
+    """A record on a journal that no stage wrote."""
+
+    offset: int
+    key: bytes | None
+    why: str
+
+
+@dataclass(slots=True)
+class Held:
+    """What is in one journal."""
+
+    at: TopicPartition
+    bounds: Bounds
+    rows: dict[bytes, int] = field(default_factory=dict)
+    """Offset of the last row of each key."""
+
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    """By slot of the ring."""
+
+    foreign: list[Foreign] = field(default_factory=list)
+    foreign_count: int = 0
+    records: int = 0
+
+    @property
+    def last(self) -> Checkpoint | None:
+        """The last checkpoint."""
+        return max(self.checkpoints.values(), key=lambda c: c.n, default=None)
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the journal says that it was written for."""
+        found = [c for c in self.checkpoints.values() if c.identity is not None]
+        return max(found, key=lambda c: c.n).identity if found else None
+
+    @property
+    def unpublished(self) -> int:
+        """Outputs of groups that are not known to be published."""
+        last = self.last
+        if last is None:
+            return 0
+        return sum(
+            len(c.outputs)
+            for c in self.checkpoints.values()
+            if last.published < c.n and c.n > last.n - RING
+        )
+
+    @property
+    def missing(self) -> list[int]:
+        """Checkpoints that a restart needs and that are not there."""
+        last = self.last
+        if last is None:
+            return []
+        have = {c.n for c in self.checkpoints.values()}
+        return [n for n in range(last.published + 1, last.n + 1) if n not in have]
+
+    def take(self, record: Record) -> None:
+        """Note one record."""
+        self.records += 1
+        why = foreign_reason(record.key, record.value)
+        if why is not None:
+            self.foreign_count += 1
+            if len(self.foreign) < MAX_FOREIGN_KEPT:
+                self.foreign.append(Foreign(record.offset, record.key, why))
+            return
+        key, value = record.key, record.value
+        assert key is not None, "a record without a key is foreign"
+        if key[:1] != RESERVED:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = record.offset
+        elif key != FENCE_KEY and value is not None:
+            self.checkpoints[int(key[1:])] = decode_checkpoint(value)
+
+
+def foreign_reason(key: bytes | None, value: bytes | None) -> str | None:
+    """Return why no stage can have written such a record; None for one that a stage may have."""
+    if not key:
+        return "it has no key"
+    if key[:1] != RESERVED:
+        return None
+    if key == FENCE_KEY:
+        return None if value is None else "a fence has no value"
+    return _foreign_checkpoint(key[1:], value)
+
+
+def _foreign_checkpoint(slot: bytes, value: bytes | None) -> str | None:
+    if not slot.isdigit() or int(slot) >= RING or b"%d" % int(slot) != slot:
+        return "its key is reserved for checkpoints, and names none"
+    if value is None:
+        return "a tombstone over a checkpoint"
+    try:
+        n = decode_checkpoint(value).n
+    except JournalBroken:
+        return "its key is a checkpoint's, its value is none"
+    return None if n % RING == int(slot) else f"checkpoint {n} in another slot of the ring"
+
+
+async def read_held(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
+    """Read journals from their first record to their present end."""
+    bounds = await log.bounds(at)
+    held = {tp: Held(tp, bounds[tp]) for tp in at}
+    async for records in scan(log, bounds, committed_only=False):
+        take = held[TopicPartition(records[0].topic, records[0].partition)].take
+        for record in records:
+            take(record)
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where a journal goes on in one input, and what the broker has there."""
+
+    topic: str
+    position: int | None
+    first: int
+    end: int
+
+    @property
+    def lost(self) -> int:
+        """Records that were deleted, or never were, before they were handled."""
+        if self.position is None:
+            return 0
+        return max(0, self.first - self.position) + max(0, self.position - self.end)
+
+    @property
+    def behind(self) -> int | None:
+        """Records that are there and not handled yet (control records count too)."""
+        return None if self.position is None else max(0, self.end - self.position)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of ``--json``."""
+        return {
+            "topic": self.topic,
+            "position": self.position,
+            "first": self.first,
+            "end": self.end,
+            "behind": self.behind,
+            "lost": self.lost,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What one journal knows, beside what the topics around it hold."""
+
+    stage: str
+    held: Held
+    inputs: list[Input]
+    tails: Mapping[str, Tail]
+    """End of what the stage published, by visible topic."""
+
+    @property
+    def tails_ahead(self) -> list[str]:
+        """Visible topics that have outputs which the journal does not know."""
+        last = self.held.last
+        n = 0 if last is None else last.n
+        return [topic for topic, tail in self.tails.items() if tail.position[0] > n]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of ``--json``."""
+        held, last = self.held, self.held.last
+        return {
+            "stage": self.stage,
+            "partition": held.at.partition,
+            "topic": held.at.topic,
+            "first_offset": held.bounds.first,
+            "end_offset": held.bounds.end,
+            "records": held.records,
+            "rows": len(held.rows),
+            "last_group": None if last is None else last.n,
+            "published": None if last is None else last.published,
+            "unpublished_outputs": held.unpublished,
+            "missing_checkpoints": held.missing,
+            "inputs": [each.as_json() for each in self.inputs],
+            "identity": None if held.identity is None else held.identity.as_fields(),
+            "sources": _sources(held),
+            "tails": {
+                topic: None if tail.position == NOTHING else list(tail.position)
+                for topic, tail in self.tails.items()
+            },
+            "tails_ahead": self.tails_ahead,
+            "foreign_records": held.foreign_count,
+            "foreign": [
+                {
+                    "offset": each.offset,
+                    "key": None if each.key is None else each.key.decode(errors="backslashreplace"),
+                    "why": each.why,
+                }
+                for each in held.foreign
+            ],
+        }
+
+
+def _sources(held: Held) -> dict[str, list[int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for checkpoint in sorted(held.checkpoints.values(), key=lambda c: c.n):
+        found.update(checkpoint.sources)
+    return {name: list(position) for name, position in sorted(found.items())}
+
+
+async def inspect(log: Log, stages: Iterable[Stage], partitions: Iterable[int]) -> list[Inspected]:
+    """Look at the journals of these stages and partitions. Raises what the log raises."""
+    numbers = sorted(partitions)
+    found: list[Inspected] = []
+    for stage in stages:
+        held = await read_held(log, [TopicPartition(stage.changelog, p) for p in numbers])
+        visible = [TopicPartition(topic, p) for topic in sorted(stage.visible) for p in numbers]
+        tails = await read_tails(log, dict.fromkeys(visible, stage.name))
+        bounds = await log.bounds([TopicPartition(t, p) for t in stage.inputs for p in numbers])
+        for partition in numbers:
+            journal = held[TopicPartition(stage.changelog, partition)]
+            positions = {} if journal.last is None else journal.last.inputs
+            inputs = [
+                Input(topic, positions.get(topic), *bounds[TopicPartition(topic, partition)])
+                for topic in stage.inputs
+            ]
+            mine: dict[str, Tail] = {
+                at.topic: position for at, position in tails.items() if at.partition == partition
+            }
+            found.append(Inspected(stage.name, journal, inputs, mine))
+    return found

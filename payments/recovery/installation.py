@@ -1,0 +1,37 @@
+"""The installation that a recovery command works on: its stages, and a log of their topics."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from payments.engine.kafka import KafkaLog
+from payments.engine.stage import Stage, topics_of
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
+
+from .errors import RecoveryRefused
+
+PATIENCE_SECONDS = 15.0
+"""How long a request is retried: somebody waits for the answer."""
+
+
+def stages_of(settings: Settings) -> list[Stage]:
+    """Return the stages of an installation: payments, accounts."""
+    return [payments_stage(settings), accounts_stage(settings)]
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
+    """Connect for as long as the block lasts. Raises ``RecoveryRefused`` when topics do not fit."""
+    topics = topics_of(stages_of(settings))
+    log = KafkaLog(settings.connection(), delivery_timeout_seconds=PATIENCE_SECONDS)
+    try:
+        await log.start(topics)
+        counts = {topic: log.partition_count(topic) for topic in topics}
+        different = {t: n for t, n in counts.items() if n != settings.partitions}
+        if different:
+            listing = ", ".join(f"{topic} {count}" for topic, count in different.items())
+            message = f"PAYMENTS_PARTITIONS is {settings.partitions}, but there are: {listing}"
+            raise RecoveryRefused(message)
+        yield log
+    finally:
+        await log.close()

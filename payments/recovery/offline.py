@@ -1,0 +1,59 @@
+"""Offline: proof that no worker runs, before anything is changed behind its back.
+
+The consumer group is looked at first, because a claim would end a worker that lives. Then every
+partition is claimed: so a worker that starts later ends this command, or is ended by it, and never
+both write.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import for_code
+
+from payments.settings import Settings
+
+from .errors import RecoveryRefused
+
+
+class Member(NamedTuple):
+    """A member of the workers' consumer group."""
+
+    client_id: str
+    host: str
+
+
+async def members(settings: Settings) -> list[Member]:
+    """Return the members of the workers' consumer group. Raises ``RecoveryRefused``."""
+    admin = AIOKafkaAdminClient(**settings.connection())
+    try:
+        await admin.start()
+        [response] = await admin.describe_consumer_groups([settings.app_id])
+    finally:
+        await admin.close()
+    found: list[Member] = []
+    for code, group, _, _, _, listed, *_ in response.groups:
+        if code:
+            error: Any = for_code(code)
+            message = f"the consumer group {group} can't be described: {error.__name__}"
+            raise RecoveryRefused(message)
+        found += [Member(client_id, host) for _, client_id, host, *_ in listed]
+    return found
+
+
+async def require_no_workers(settings: Settings) -> None:
+    """Raise ``RecoveryRefused`` while the consumer group of the workers has members."""
+    refuse_members(settings.app_id, await members(settings))
+
+
+def refuse_members(group: str, found: Sequence[Member]) -> None:
+    """Raise ``RecoveryRefused`` when there are any."""
+    if not found:
+        return
+    listing = ", ".join(sorted({f"{member.client_id} on {member.host}" for member in found}))
+    message = (
+        f"consumer group {group} has {len(found)} members ({listing}): stop all workers of this "
+        f"installation first; one that was killed stays a member until its session timeout "
+        f"(PAYMENTS_SESSION_TIMEOUT_SECONDS) is over"
+    )
+    raise RecoveryRefused(message)

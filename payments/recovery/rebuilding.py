@@ -1,0 +1,445 @@
+"""Rebuilding: journals made anew from the ledger, the results and the commands (DESIGN 8).
+
+Nothing is written but journals. What has to become visible (answers, missing entries, transfers of
+commands that are decided again) is in their last groups as outputs that are not published yet: the
+worker that takes over publishes them, exactly once, as after any crash.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import groupby
+from math import inf
+from typing import Literal, NamedTuple
+
+from payments.domain.account import CounterAccount, Opening, Transfer, post, post_counter
+from payments.domain.payment import Policy
+from payments.domain.results import Reason
+from payments.engine.committer import Committer
+from payments.engine.handover import Handover
+from payments.engine.journal import Group, Journal
+from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
+from payments.engine.log import Bounds, Log, Record, TopicPartition, Writer
+from payments.engine.ownership import Ownership
+from payments.engine.partitioner import partition_of
+from payments.engine.processing import Processing, Run
+from payments.engine.stage import Stage, by_name
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.internal import encode_account, encode_counter, encode_payment
+from payments.records.written import counter_name, encode_ledger_entry, encode_result
+from payments.settings import Settings
+from payments.stages.accounts import ENTRY_TYPE
+from payments.stages.payments import RESULT_TYPE, position_of
+
+from .balances import Movement
+from .errors import RecoveryRefused
+from .gathering import Facts, Gathering, Source
+from .installation import stages_of
+from .scanning import Show, partitions_of, scan
+from .settling import Settlement, Waiting, settle
+from .unanswered import Left
+
+MAX_GROUPS = MAX_GROUPS_AHEAD - 2
+"""Groups with outputs in one journal; the rest of the ring is filled by empty ones."""
+
+OldCommands = Literal["answered", "unanswered"]
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """One journal as it will be written."""
+
+    journal: Journal
+    rows: dict[bytes, bytes]
+    """Rows as the topics tell; those that the groups change come with the groups."""
+
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a rebuild writes, and what was found."""
+
+    base: int
+    """Group from which the new journals count on: later than any that was ever published."""
+
+    journals: list[Rebuilt]
+    installation: str | None
+    """Who wrote the visible records, where they say so."""
+
+    counts: Counter[str]
+    """What was read and found, by words for a person."""
+
+
+class _Redo(NamedTuple):
+    """An unanswered command that is decided now."""
+
+    record: Record
+    left: Left
+
+
+async def plan_rebuild(
+    log: Log,
+    settings: Settings,
+    *,
+    source: Source,
+    old_commands: OldCommands | None,
+    now_ms: int,
+    show: Show,
+) -> Plan:
+    """Read the topics and return the journals that they lead to. Raises ``RecoveryRefused``."""
+    gathering = Gathering(log, settings, source, show)
+    facts = await gathering.run(now_ms)
+    return await _Planning(gathering, facts, now_ms).run(old_commands)
+
+
+class _Planning:
+    """Leads from facts to journals."""
+
+    def __init__(self, gathering: Gathering, facts: Facts, now_ms: int) -> None:
+        self._log, self._settings = gathering.log, gathering.settings
+        self._show = gathering.show
+        self._gathering, self._facts, self._now_ms = gathering, facts, now_ms
+        settings = self._settings
+        self._partitions = settings.partitions
+        self._policy = Policy(settings.decline_policy, settings.max_waiters)
+        self._stages = stages_of(settings)
+        self._limits = Limits()
+        # The clock as a group number is later than any that was counted up to, one by one.
+        self.base = max(facts.last_group + MAX_GROUPS_AHEAD, now_ms)
+        self.counts: Counter[str] = Counter()
+        payments, accounts = self._stages
+        self._payments = [self._new(payments, p, {}) for p in range(self._partitions)]
+        self._accounts = [
+            self._new(accounts, p, facts.balances[p].rows()) for p in range(self._partitions)
+        ]
+
+    def _new(self, stage: Stage, partition: int, rows: dict[bytes, bytes]) -> Rebuilt:
+        journal = Journal(
+            stage=stage.name,
+            partition=partition,
+            changelog=stage.changelog,
+            visible=stage.visible,
+            emits=stage.emits,
+            writer=Writer(-1, -1),  # The claim comes when it is written.
+            limits=self._limits,
+        )
+        journal.n = journal.published = self.base
+        journal.rows = dict(rows)
+        return Rebuilt(journal, rows)
+
+    async def run(self, old_commands: OldCommands | None) -> Plan:
+        """Return the plan.
+
+        1. Settle every payment: its row, and what was under way.
+        2. Find how far the commands were handled, and which of those are unanswered.
+        3. Decide these as a worker would, and set the positions from which workers go on.
+        """
+        waiting = await self._waiting()
+        settlements = await self._settle_all(waiting)
+        for payment, settlement in settlements.items():
+            self._take(payment, settlement)
+        self._post_missing(settlements)
+        redo = await self._to_redo(old_commands)
+        await self._decide(redo)
+        await self._set_positions()
+        self._count()
+        journals = [*self._payments, *self._accounts]
+        return Plan(self.base, journals, self._facts.installation, self.counts)
+
+    # --- payments --------------------------------------------------------------------------------
+
+    async def _waiting(self) -> dict[str, list[Waiting]]:
+        """Return the unanswered commands of payments that moved money which no result tells of."""
+        facts = self._facts
+        keys = {
+            payment.encode()
+            for payment, movements in facts.movements.items()
+            if (life := facts.lives.get(payment)) is None
+            or len(movements) > life.forward + life.back
+        }
+        wanted = {place[:2]: (key, own, place) for key, own, place in facts.unanswered.of(keys)}
+        found: dict[str, list[Waiting]] = {}
+        for record in await self._load(wanted.keys()):
+            key, own, place = wanted[record.partition, record.offset]
+            try:
+                command = parse_command(
+                    record.value, default_currency=self._settings.default_currency
+                )
+            except Malformed:
+                continue  # It changes nothing, and is decided again.
+            waiting = Waiting(command.id or position_of(record), own, place, command)
+            found.setdefault(key.decode(), []).append(waiting)
+        for each in found.values():
+            each.sort(key=lambda w: (w.place.time_ms, *w.place))
+        return found
+
+    async def _load(self, places: AbstractSet[tuple[int, int]]) -> list[Record]:
+        """Return the commands at these places, by partition and offset."""
+        topic = self._gathering.commands
+        ranges: dict[TopicPartition, Bounds] = {}
+        for partition, of_partition in groupby(sorted(places), key=lambda place: place[0]):
+            offsets = [offset for _, offset in of_partition]
+            ranges[TopicPartition(topic, partition)] = Bounds(offsets[0], offsets[-1] + 1)
+        found: list[Record] = []
+        async for records in scan(self._log, ranges, show=self._show):
+            found += [record for record in records if (record.partition, record.offset) in places]
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+
+    async def _settle_all(self, waiting: Mapping[str, list[Waiting]]) -> dict[str, Settlement]:
+        facts = self._facts
+        names = facts.lives.keys() | facts.movements.keys()
+        found = {name: self._settle(name, facts.movements, waiting) for name in names}
+        lacking = frozenset(name for name, settlement in found.items() if settlement.missing)
+        if lacking:
+            # Nothing is posted before it is certain that the ledger lacks it, however far back.
+            movements = await self._gathering.all_movements(lacking)
+            found |= {name: self._settle(name, movements, waiting) for name in lacking}
+        return found
+
+    def _settle(
+        self,
+        name: str,
+        movements: Mapping[str, list[Movement]],
+        waiting: Mapping[str, list[Waiting]],
+    ) -> Settlement:
+        partition = partition_of(name.encode(), self._partitions)
+        return settle(
+            name,
+            self._facts.lives.get(name),
+            movements.get(name, ()),
+            waiting.get(name, ()),
+            policy=self._policy,
+            untold_before_ms=self._facts.untold_before_ms[partition],
+            is_due=self._is_due,
+        )
+
+    def _is_due(self, time_ms: int) -> bool:
+        width_ms = int(self._settings.window_seconds * 1000)
+        window_end_ms = (time_ms // width_ms + 1) * width_ms
+        return window_end_ms + int(self._settings.retention_seconds * 1000) <= self._now_ms
+
+    def _take(self, payment: str, settlement: Settlement) -> None:
+        """Put a payment's row into its journal, and answer who waited for it."""
+        key = payment.encode()
+        rebuilt = self._payments[partition_of(key, self._partitions)]
+        journal = rebuilt.journal
+        if settlement.row is not None:
+            row = encode_payment(settlement.row)
+            rebuilt.rows[key] = journal.rows[key] = row
+        for waiting in settlement.answered:
+            self._facts.unanswered.consume(key, waiting.own, waiting.place)
+        for answer in settlement.answers:
+            value = encode_result(payment, answer, settlement.time_ms)
+            topic, at, time_ms = self._gathering.results, journal.partition, settlement.time_ms
+            journal.emit(topic, at, key, value, RESULT_TYPE, time_ms)
+            self._accept(rebuilt)
+            self.counts["commands answered from the ledger"] += 1
+
+    def _accept(self, rebuilt: Rebuilt) -> None:
+        rebuilt.journal.accept()
+        if rebuilt.journal.is_full:
+            self._cut(rebuilt)
+
+    def _cut(self, rebuilt: Rebuilt) -> None:
+        if len(rebuilt.groups) >= MAX_GROUPS:
+            message = (
+                f"{rebuilt.journal}: more than {MAX_GROUPS} groups of outputs would have to be "
+                f"published at once; restore the results from a replica or a backup first"
+            )
+            raise RecoveryRefused(message)
+        rebuilt.groups.append(rebuilt.journal.cut())
+
+    # --- accounts --------------------------------------------------------------------------------
+
+    def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
+        """Post what results tell of and the ledger lacks: first what gives, then what takes."""
+        missing = [
+            (transfer, settlement.time_ms)
+            for settlement in settlements.values()
+            for transfer in settlement.missing
+        ]
+        for transfer, time_ms in sorted(missing, key=lambda each: each[0].amount < 0):
+            partition = partition_of(transfer.account.encode(), self._partitions)
+            self._post(self._accounts[partition], transfer, time_ms)
+
+    def _post(self, rebuilt: Rebuilt, transfer: Transfer, time_ms: int) -> None:
+        settings, journal = self._settings, rebuilt.journal
+        accounts = self._facts.balances[journal.partition]
+        opening = Opening(settings.opening_balance, settings.default_currency)
+        posting = post(accounts.accounts.get(transfer.account), transfer, opening=opening)
+        if isinstance(posting, Reason):
+            message = (
+                f"results tell that payment {transfer.payment!r} moved {transfer.amount} "
+                f"{transfer.currency} on account {transfer.account!r}, the ledger lacks it, and it "
+                f"can't be posted ({posting}): the ledger lacks more; restore it from a backup"
+            )
+            raise RecoveryRefused(message)
+        accounts.accounts[transfer.account] = posting.account
+        key = transfer.account.encode()
+        journal.put(key, encode_account(posting.account))
+        for entry in posting.entries:
+            name = counter_name(entry.transfer.counter, journal.partition)
+            counter = accounts.counters.setdefault(name, Counter())
+            changed = post_counter(CounterAccount(dict(counter)), entry)
+            accounts.counters[name] = Counter(changed.balances)
+            journal.put(name.encode(), encode_counter(changed))
+            value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
+            ledger = self._gathering.ledger
+            journal.emit(ledger, journal.partition, key, value, ENTRY_TYPE, time_ms)
+            self.counts["entries posted that results tell of"] += 1
+        self._accept(rebuilt)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    async def _to_redo(self, old_commands: OldCommands | None) -> list[_Redo]:
+        """Return the unanswered commands before the positions from which workers will go on."""
+        unanswered = self._facts.unanswered
+        left = unanswered.left()
+        handled = unanswered.handled
+        unclear = [
+            each
+            for (partition, offset), each in left.items()
+            if offset >= handled.get(partition, 0) and self._may_be_answered(each)
+        ]
+        if unclear and old_commands is None:
+            raise _unclear(unclear, self._gathering.commands)
+        if old_commands == "answered":
+            for each in unclear:
+                partition, offset, _ = each.place
+                handled[partition] = max(offset + 1, handled.get(partition, 0))
+        before = {
+            at: each for at, each in left.items() if each.place.offset < handled.get(at[0], 0)
+        }
+        forgotten = {at for at, each in before.items() if self._may_be_answered(each)}
+        if forgotten:
+            self.counts["old commands taken for answered, their results are deleted"] = len(
+                forgotten
+            )
+        records = await self._load(before.keys() - forgotten)
+        return [_Redo(record, before[record.partition, record.offset]) for record in records]
+
+    def _may_be_answered(self, left: Left) -> bool:
+        """Whether the answer to a command may have been given, and deleted by retention."""
+        facts, place = self._facts, left.place
+        if left.key is None:
+            before_ms = facts.letters_before_ms[place.partition]
+        else:
+            before_ms = facts.untold_before_ms[partition_of(left.key, self._partitions)]
+        if not self._gathering.source.copied:
+            return place.time_ms <= before_ms
+        # The times of copied commands are those of the copy: here their order has to do.
+        first = facts.unanswered.first_answered.get(place.partition, inf)
+        return before_ms != -inf and place.offset < first
+
+    async def _decide(self, redo: Sequence[_Redo]) -> None:
+        """Decide unanswered commands as a worker that reads them now."""
+        stage = self._stages[0]
+        processing = await self._processing(stage)
+        topic = self._gathering.commands
+        for rebuilt in self._payments:
+            journal = rebuilt.journal
+            journal.inputs = {topic: 0}
+            stage.logic.restored(journal.partition, journal.rows)
+        for record, left in redo:
+            key = record.key
+            # Where it would be passed on to: so nothing has to travel.
+            right = partition_of(key, self._partitions) if key else record.partition
+            rebuilt = self._payments[right]
+            if self._is_malformed(record):
+                await self._put_aside(processing, record, left, rebuilt)
+            else:
+                rebuilt.journal.inputs[topic] = 0
+                run = Run(TopicPartition(topic, right), [record])
+                await processing.handle([run], {right: rebuilt.journal})
+            self.counts["unanswered commands decided now"] += 1
+            if rebuilt.journal.is_full:
+                self._cut(rebuilt)
+
+    def _is_malformed(self, record: Record) -> bool:
+        try:
+            parse_payment_id(record.key)
+            parse_command(record.value, default_currency=self._settings.default_currency)
+        except Malformed:
+            return True
+        return False
+
+    async def _put_aside(
+        self, processing: Processing, record: Record, left: Left, rebuilt: Rebuilt
+    ) -> None:
+        """Decide a malformed command, and publish what of its result and dead letter is missing."""
+        stage, partition = self._stages[0], rebuilt.journal.partition
+        scratch = self._new(stage, partition, {}).journal
+        scratch.inputs = {self._gathering.commands: 0}
+        run = Run(TopicPartition(self._gathering.commands, partition), [record])
+        await processing.handle([run], {partition: scratch})
+        for output in scratch.cut().publication.outputs:
+            is_letter = output.topic == stage.dead_letters
+            if left.lacks_letter if is_letter else left.lacks_result:
+                rebuilt.journal.emit(*output)
+        rebuilt.journal.accept()
+
+    async def _processing(self, stage: Stage) -> Processing:
+        """Return what hands records to a stage; its committer never runs."""
+        handover = Handover(
+            by_name(self._stages),
+            Ownership([each.name for each in self._stages]),
+            clock_ms=lambda: self._now_ms,
+            limits=self._limits,
+            enabled=False,
+        )
+        messenger = Writer(-1, -1)
+        committer = Committer(self._log, messenger, handover, self._limits, _raise)
+        return Processing(stage, self._partitions, committer, self._limits)
+
+    async def _set_positions(self) -> None:
+        """Let the journals go on after what is handled, and take no message of the old ones."""
+        handled, commands = self._facts.unanswered.handled, self._gathering.commands
+        payments, accounts = self._stages
+        internal = [*payments.internal_inputs, *accounts.internal_inputs]
+        bounds = await self._log.bounds(
+            [tp for topic in internal for tp in partitions_of(topic, self._partitions)]
+        )
+        for stage, journals in ((payments, self._payments), (accounts, self._accounts)):
+            for rebuilt in journals:
+                journal = rebuilt.journal
+                journal.inputs = {
+                    topic: bounds[TopicPartition(topic, journal.partition)].end
+                    for topic in stage.internal_inputs
+                }
+                if stage is payments:
+                    at = TopicPartition(commands, journal.partition)
+                    first = self._facts.bounds[at].first
+                    journal.inputs[commands] = max(first, handled.get(journal.partition, 0))
+                for sender in (payments, accounts):
+                    for partition in range(self._partitions):
+                        journal.sources[f"{sender.name}/{partition}"] = (self.base, 0)
+                if journal.is_open:
+                    self._cut(rebuilt)
+
+    def _count(self) -> None:
+        facts = self._facts
+        self.counts["commands read"] = facts.unanswered.commands
+        self.counts["results read"] = facts.results
+        self.counts["ledger entries read"] = sum(each.entries for each in facts.balances)
+        self.counts["accounts"] = sum(len(each.accounts) for each in facts.balances)
+        self.counts["payments"] = sum(len(rebuilt.journal.rows) for rebuilt in self._payments)
+        if facts.foreign:
+            self.counts["visible records that no stage wrote, passed over"] = facts.foreign
+
+
+def _raise(failure: Exception) -> None:
+    raise failure
+
+
+def _unclear(unclear: Sequence[Left], topic: str) -> RecoveryRefused:
+    partitions = sorted({left.place.partition for left in unclear})
+    message = (
+        f"{len(unclear):,} commands of {topic} (partitions {partitions}) have no result, and are "
+        f"older than every result that is left: retention may have deleted it. If workers ran when "
+        f"they came in, they were answered: --old-commands answered. If none has run since they "
+        f"came, they were not: --old-commands unanswered. A wrong choice loses them, or carries "
+        f"them out a second time"
+    )
+    return RecoveryRefused(message)

@@ -1,0 +1,73 @@
+"""The whole of a rebuild, step by step; what needs a broker's administration is handed in."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from payments.engine.log import Log
+from payments.settings import Settings
+
+from .gathering import Source
+from .installation import stages_of
+from .rebuilding import OldCommands, Plan, plan_rebuild
+from .scanning import Show
+from .writing import Claimed, journals_in_use, refuse_used, write
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an operator may say."""
+
+    replace: bool = False
+    """Delete journals that are not empty."""
+
+    source: Source = field(default_factory=Source)
+    old_commands: OldCommands | None = None
+
+
+async def rebuild(
+    log: Log,
+    settings: Settings,
+    options: Options,
+    *,
+    dry_run: bool,
+    require_offline: Callable[[], Awaitable[None]],
+    make_anew: Callable[[Sequence[str]], Awaitable[None]],
+    now_ms: int,
+    show: Show,
+) -> Plan:
+    """Make the journals of an installation anew; with ``dry_run`` only say what they would be.
+
+    1. Require that no worker runs, and that the journals are empty or may be replaced.
+    2. Claim every partition: no older owner publishes anything from now on.
+    3. Read the visible topics, and plan.
+    4. Require again that no worker has started; make used journals anew (``make_anew`` gets their
+       topics).
+    5. Write the journals, so that a half-built one is refused.
+
+    Raises ``RecoveryRefused`` before anything was changed, ``Fenced`` when a worker starts
+    meanwhile: run it again then.
+    """
+    stages = stages_of(settings)
+    await require_offline()
+    used = await journals_in_use(log, stages, settings.partitions)
+    if not options.replace:
+        refuse_used(used)
+    claimed = Claimed(log, settings.app_id, stages, settings.partitions)
+    if not dry_run:
+        await claimed.claim()
+    plan = await plan_rebuild(
+        log,
+        settings,
+        source=options.source,
+        old_commands=options.old_commands,
+        now_ms=now_ms,
+        show=show,
+    )
+    if dry_run:
+        return plan
+    await require_offline()
+    await claimed.require()
+    if used:
+        await make_anew([stage.changelog for stage in stages])
+    await write(log, plan, claimed, show)
+    return plan

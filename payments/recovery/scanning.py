@@ -1,0 +1,82 @@
+"""Scanning: all records of given ranges of offsets, partition by partition in order."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from payments.engine.errors import FailStop
+from payments.engine.log import Bounds, Log, Record, TopicPartition
+
+FETCH_SECONDS = 5.0
+FIRST_FETCH_SECONDS = 0.05
+"""A fetch may bring nothing but control records, which only move the position."""
+
+STALLED_FETCHES = 4
+PROGRESS_SECONDS = 2.0
+
+Show = Callable[[str], None]
+
+
+def quietly(progress: str) -> None:
+    """Show nothing."""
+    del progress
+
+
+async def scan(
+    log: Log,
+    ranges: Mapping[TopicPartition, Bounds],
+    *,
+    committed_only: bool = True,
+    show: Show = quietly,
+) -> AsyncIterator[Sequence[Record]]:
+    """Yield the records of these ranges, some of one partition at a time.
+
+    ``show`` is told every two seconds how far it is. Raises ``FailStop`` when the log gives no
+    more although there is more: a transaction was left open there, or the leader is down.
+    """
+    left = {at: end for at, (first, end) in ranges.items() if first < end}
+    if not left:
+        return
+    total = sum(ranges[at].end - ranges[at].first for at in left)
+    started = shown = time.monotonic()
+    count = stalled = 0
+    reader = await log.open_reader(committed_only=committed_only)
+    try:
+        reader.assign({at: ranges[at].first for at in left})
+        while left:
+            before = dict(reader.positions())
+            patience = FETCH_SECONDS if stalled else FIRST_FETCH_SECONDS
+            for at, fetched in (await reader.fetch(timeout_seconds=patience)).items():
+                end = ranges[at].end
+                records = fetched
+                if records[-1].offset >= end:
+                    records = [record for record in records if record.offset < end]
+                count += len(records)
+                if records:
+                    yield records
+            positions = reader.positions()
+            left = {at: end for at, end in left.items() if positions[at] < end}
+            stalled = stalled + 1 if before == positions else 0
+            if stalled > STALLED_FETCHES:
+                behind = ", ".join(f"{at}/{positions[at]}" for at in left)
+                message = (
+                    f"no record comes from {behind} on, although there are more: is a transaction "
+                    f"of another producer open there, or its leader down? Try again later"
+                )
+                raise FailStop(message)
+            now = time.monotonic()
+            if now - shown >= PROGRESS_SECONDS:
+                shown = now
+                show(_progress(count, total, now - started))
+    finally:
+        await reader.close()
+
+
+def _progress(count: int, total: int, seconds: float) -> str:
+    rate = count / seconds
+    left = max(0, total - count) / rate if rate else 0
+    return f"{count:,} of about {total:,} records, {rate:,.0f}/s, about {left:.0f} s left"
+
+
+def partitions_of(topic: str, partitions: int) -> list[TopicPartition]:
+    """Return the partitions of a topic."""
+    return [TopicPartition(topic, partition) for partition in range(partitions)]

@@ -1,0 +1,168 @@
+"""Skipping: gives up a range of an input that can't be read any more, or must not be.
+
+The partition is taken over as a worker would do it, up to the point where its inputs go on; then
+one more group moves the position and puts a notice on the dead letters, which says what was given
+up. ``payments verify`` knows the notice. What the range held is never carried out.
+"""
+
+from typing import Any, NamedTuple
+
+from payments.engine.checkpoint import Checkpoint
+from payments.engine.committer import publish
+from payments.engine.dead_letters import HEADER_PREFIX, TYPE
+from payments.engine.journal import Journal
+from payments.engine.limits import Limits
+from payments.engine.log import Bounds, Lane, Log, TopicPartition
+from payments.engine.outputs import Rounds, size_of
+from payments.engine.stage import Stage
+from payments.engine.takeover import Takeover
+
+from .errors import RecoveryRefused
+from .inspecting import read_held
+
+SKIPPED = "skipped"
+"""Reason code of the notice."""
+
+INTERNAL_WARNING = (
+    "Warning: this topic carries messages between the stages. A payment whose message is given up "
+    "waits for ever, and so do its commands; payments rebuild finds such payments and carries them "
+    "out, so prefer it where the ledger and the results are whole."
+)
+
+
+class Skip(NamedTuple):
+    """A range of an input that is given up: ``first`` to before ``end``."""
+
+    stage: Stage
+    at: TopicPartition
+    first: int
+    end: int
+    held: Bounds
+    """What the broker has of the partition."""
+
+    @property
+    def readable(self) -> int:
+        """Records of the range that could still be read and handled, control records included."""
+        return max(0, min(self.end, self.held.end) - max(self.first, self.held.first))
+
+    def __str__(self) -> str:
+        """Return one line."""
+        there = f"{self.readable} of them could still be read" if self.readable else "all are gone"
+        return f"offsets {self.first} to {self.end - 1} of {self.at} ({there})"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of ``--json``."""
+        return {
+            "stage": self.stage.name,
+            "topic": self.at.topic,
+            "partition": self.at.partition,
+            "from": self.first,
+            "to": self.end,
+            "readable": self.readable,
+        }
+
+
+async def plan(log: Log, stages: list[Stage], at: TopicPartition, to: int | None) -> Skip:
+    """Return what a skip gives up; ``to`` None means just what is lost.
+
+    Raises ``RecoveryRefused`` where nothing is to be skipped, or it would repeat what was handled.
+    """
+    stage = next((each for each in stages if at.topic in each.inputs), None)
+    if stage is None:
+        inputs = ", ".join(topic for each in stages for topic in each.inputs)
+        message = f"{at.topic} is no input of a stage: {inputs} are"
+        raise RecoveryRefused(message)
+    count = log.partition_count(at.topic)
+    if at.partition >= count:
+        message = f"{at.topic} has {count} partitions, the last one is {count - 1}"
+        raise RecoveryRefused(message)
+    journal = TopicPartition(stage.changelog, at.partition)
+    last = (await read_held(log, [journal]))[journal].last
+    held = (await log.bounds([at]))[at]
+    if last is None:
+        message = f"{journal} has no checkpoint, so nothing was handled yet: start a worker"
+        raise RecoveryRefused(message)
+    return _checked(stage, at, _position(last, at), to, held)
+
+
+def _position(last: Checkpoint, at: TopicPartition) -> int:
+    return last.inputs.get(at.topic, 0)
+
+
+def _checked(stage: Stage, at: TopicPartition, position: int, to: int | None, held: Bounds) -> Skip:
+    if to is None:
+        if position > held.end:
+            message = (
+                f"{at} ends at {held.end}, and the journal has handled everything before "
+                f"{position}: the topic was made anew or lost its end. Its records would be taken "
+                f"for handled ones; see: payments journal adopt"
+            )
+            raise RecoveryRefused(message)
+        to = max(position, held.first)
+        if to == position:
+            message = (
+                f"nothing is lost: {stage.name}/{at.partition} goes on at {at}/{position}, and the "
+                f"broker has {held.first} to {held.end}"
+            )
+            raise RecoveryRefused(message)
+    if to <= position:
+        message = (
+            f"{at} is handled up to {position}: going back to {to} would carry commands out a "
+            f"second time"
+        )
+        raise RecoveryRefused(message)
+    if to > held.end:
+        message = f"{at} ends at {held.end}: what is not there yet can't be given up"
+        raise RecoveryRefused(message)
+    if to < held.first:
+        message = f"{at} begins at {held.first}: give that up too, with --to {held.first} or --lost"
+        raise RecoveryRefused(message)
+    return Skip(stage, at, position, to, held)
+
+
+async def carry_out(
+    log: Log, app_id: str, stages: list[Stage], skip: Skip, *, time_ms: int
+) -> None:
+    """Give the range up; all workers must be stopped. One that starts now ends this, or is ended.
+
+    1. Take the partition over as a worker does, but with the new position.
+    2. Journal the position together with a notice, then publish the notice.
+    """
+    limits = Limits()
+    messenger = await log.new_writer()
+    takeover = Takeover(
+        log=log,
+        claim_prefix=app_id,
+        stages=stages,
+        partitions=log.partition_count(skip.at.topic),
+        messenger=messenger,
+        limits=limits,
+        moved={skip.at: skip.end},
+    )
+    journals, _ = await takeover.run([skip.at.partition])
+    journal = next(each for each in journals if each.stage == skip.stage.name)
+    _notice(journal, skip, time_ms)
+    journal.advance(skip.at.topic, skip.end)
+    group = journal.cut()
+    await log.append([group.batch], Lane.JOURNAL)
+    rounds = Rounds(limits.batch_bytes)
+    group.publication.add_to(rounds, messenger)
+    await publish(log, rounds)
+
+
+def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
+    """Put the notice on the dead letters of the stage: no key, and the range as JSON."""
+    facts = {
+        "reason": SKIPPED,
+        "exception": "Skipped",
+        "message": f"given up by payments journal skip: {skip}",
+        "topic": skip.at.topic,
+        "partition": str(skip.at.partition),
+        "offset": str(skip.first),
+    }
+    headers = [(f"{HEADER_PREFIX}{name}", text.encode()) for name, text in facts.items()]
+    value = b'{"skipped": {"from": %d, "to": %d}}' % (skip.first, skip.end)
+    assert size_of(None, value, headers) < journal.limits.dead_letter_bytes
+    type_ = f"{skip.stage.name}.{TYPE}"
+    journal.emit(skip.stage.dead_letters, journal.partition, None, value, type_, time_ms, headers)
+    journal.accept()

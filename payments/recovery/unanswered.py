@@ -1,0 +1,182 @@
+"""Unanswered: which commands have no result yet, matched by payment and command id.
+
+A command without an id of its own is known by its position, ``<topic>/<partition>/<offset>``. In a
+copy of the topics positions differ: there it is known by its payment and its type alone, and the
+last ones of these are taken for the unanswered ones.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from payments.engine.dead_letters import HEADER_PREFIX
+from payments.engine.log import Bounds, Record
+from payments.records.commands import Malformed, parse_command, parse_payment_id
+
+from .errors import RecoveryRefused
+from .lives import Told
+
+
+class Place(NamedTuple):
+    """Where a command is."""
+
+    partition: int
+    offset: int
+    time_ms: int
+
+
+class Left(NamedTuple):
+    """A command that is not answered, or a malformed one that is not put aside."""
+
+    place: Place
+    key: bytes | None
+    """The payment's; None where it names none, or its result is there."""
+
+    lacks_result: bool
+    lacks_letter: bool
+
+
+_Question = tuple[bytes, str]
+"""A payment's key and a command's id."""
+
+_Letter = tuple[int, int] | tuple[bytes | None, bytes | None]
+"""Where a malformed command is; in a copy: its key and value."""
+
+
+class Unanswered:
+    """Follows the commands of one topic, and then what answers them."""
+
+    def __init__(
+        self, topic: str, currency: str, *, copied: bool, former_topic: str | None
+    ) -> None:
+        self._topic, self._currency, self._copied = topic, currency, copied
+        former = re.escape(former_topic or topic)
+        self._position = re.compile(rf"{former}/\d+/\d+").fullmatch
+        self._open: dict[_Question, list[Place]] = {}
+        self._letters: dict[_Letter, list[Place]] = {}
+        self.handled: dict[int, int] = {}
+        """By partition: the offset after the last command that is known to be handled."""
+        self.first_answered: dict[int, int] = {}
+        self.commands = 0
+        self._strange: dict[int, str] = {}
+        """By partition: the last position that results answer and that has no command here."""
+
+    # --- what is read ----------------------------------------------------------------------------
+
+    def command(self, record: Record) -> None:
+        """Take a command."""
+        self.commands += 1
+        place = Place(record.partition, record.offset, record.timestamp)
+        try:
+            parse_payment_id(record.key)
+        except Malformed:
+            self._malformed(record, place)
+            return
+        own: str | None
+        type_: str | None
+        try:
+            command = parse_command(record.value, default_currency=self._currency)
+            own, type_ = command.id, command.type
+        except Malformed as error:
+            own, type_ = error.command, error.type
+            self._malformed(record, place)
+        assert record.key is not None, "it names a payment"
+        self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
+
+    def _id(self, own: str | None, type_: str | None, place: Place) -> str:
+        if own is not None:
+            return own
+        if self._copied:
+            return f"\0{type_}"
+        return f"{self._topic}/{place.partition}/{place.offset}"
+
+    def _malformed(self, record: Record, place: Place) -> None:
+        letter = (record.key, record.value) if self._copied else (place.partition, place.offset)
+        self._letters.setdefault(letter, []).append(place)
+
+    def result(self, key: bytes, told: Told) -> None:
+        """Take a result: its command is answered."""
+        own = told.command
+        if own is None:
+            return
+        if self._copied and self._position(own):
+            own = f"\0{told.type}"
+        places = self._open.get((key, own))
+        if places:
+            self._handled(places.pop(0))
+            if not places:
+                del self._open[key, own]
+        elif not self._copied and self._position(own):
+            self._strange[int(own.rsplit("/", 2)[1])] = own
+
+    def letter(self, record: Record) -> None:
+        """Take a dead letter of the payments stage."""
+        facts = {
+            name.removeprefix(HEADER_PREFIX): (value or b"").decode(errors="replace")
+            for name, value in record.headers
+            if name.startswith(HEADER_PREFIX)
+        }
+        letter: _Letter = (record.key, record.value)
+        if not self._copied:
+            if facts.get("topic") != self._topic:
+                return
+            letter = int(facts["partition"]), int(facts["offset"])
+        places = self._letters.get(letter)
+        if places:
+            self._handled(places.pop(0))
+            if not places:
+                del self._letters[letter]
+
+    def _handled(self, place: Place) -> None:
+        partition, offset, _ = place
+        self.handled[partition] = max(offset + 1, self.handled.get(partition, 0))
+        self.first_answered[partition] = min(offset, self.first_answered.get(partition, offset))
+
+    # --- what follows ----------------------------------------------------------------------------
+
+    def require_own_positions(self, bounds: Sequence[Bounds]) -> None:
+        """Raise ``RecoveryRefused`` when a result answers a position that this topic never had.
+
+        ``bounds`` are those of the topic's partitions.
+        """
+        for strange in self._strange.values():
+            _, partition, offset = strange.rsplit("/", 2)
+            held = bounds[int(partition)] if int(partition) < len(bounds) else Bounds(0, 0)
+            if int(offset) >= held.first:
+                message = (
+                    f"a result answers the command at {strange}, and there is no such command: "
+                    f"the broker has {held.first} to {held.end} there. Where the topics are a copy "
+                    f"(a mirror, a restored backup), their offsets differ: say so with --copied"
+                )
+                raise RecoveryRefused(message)
+
+    def consume(self, key: bytes, own: str, place: Place) -> None:
+        """Note that a command is answered by what is rebuilt."""
+        places = self._open[key, own]
+        places.remove(place)
+        if not places:
+            del self._open[key, own]
+        self._handled(place)
+
+    def of(self, keys: set[bytes]) -> Iterator[tuple[bytes, str, Place]]:
+        """Yield the unanswered commands of these payments."""
+        for (key, own), places in self._open.items():
+            if key in keys:
+                for place in places:
+                    yield key, own, place
+
+    def left(self) -> dict[tuple[int, int], "Left"]:
+        """Return what is unanswered, by partition and offset."""
+        found: dict[tuple[int, int], Left] = {}
+        for (key, _), places in self._open.items():
+            for place in places:
+                found[place[:2]] = Left(place, key, lacks_result=True, lacks_letter=False)
+        for places in self._letters.values():
+            for place in places:
+                known = found.get(place[:2])
+                found[place[:2]] = (
+                    Left(place, None, lacks_result=False, lacks_letter=True)
+                    if known is None
+                    else known._replace(lacks_letter=True)
+                )
+        return found

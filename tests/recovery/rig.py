@@ -1,0 +1,194 @@
+"""Both stages on a log in memory: run, killed at any append, rebuilt, run again, audited."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from payments.engine.engine import Engine
+from payments.engine.errors import FailStop
+from payments.engine.limits import Limits
+from payments.engine.log import Batch, Lane, TopicPartition
+from payments.engine.memory import MemoryLog
+from payments.engine.memory.partition import MemoryPartition
+from payments.engine.partitioner import partition_of
+from payments.engine.reading import Delivery
+from payments.engine.stage import topics_of
+from payments.recovery.gathering import Source
+from payments.recovery.installation import stages_of
+from payments.recovery.rebuilding import Plan
+from payments.recovery.run import Options, rebuild
+from payments.recovery.scanning import quietly
+from payments.settings import Settings
+from payments.testing import Clock
+from payments.verify.auditor import Auditor
+from payments.verify.findings import Report
+from payments.verify.reading import audit
+
+LIMIT_SECONDS = 20.0
+CrashMode = Literal["before", "half", "after"]
+
+
+class Killed(Exception):  # noqa: N818 - it stands for SIGKILL
+    """The worker is gone at this point."""
+
+
+class Installation(MemoryLog):
+    """The topics of one installation, and who works on them."""
+
+    def __init__(self, clock: Clock | None = None, **values: Any) -> None:
+        given: dict[str, Any] = {"partitions": 3, "opening_balance": 1000} | values
+        self.settings = Settings(**given)
+        self.clock = clock or Clock()
+        super().__init__(topics_of(stages_of(self.settings)), self.settings.partitions, self.clock)
+        self.appends = 0
+        self.crash_at: int | None = None
+        self.crash_mode: CrashMode = "before"
+
+    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+        """Append, or crash on the way."""
+        self.appends += 1
+        if self.appends != self.crash_at:
+            return await super().append(batches, lane)
+        if self.crash_mode == "half":
+            await super().append(batches[: len(batches) // 2], lane)
+        elif self.crash_mode == "after":
+            await super().append(batches, lane)
+        raise Killed
+
+    def command(self, payment: str, command: Mapping[str, Any], *, wrong: bool = False) -> None:
+        """Let a command come in, on its right partition or on a wrong one."""
+        self.receive(payment.encode(), json.dumps(command).encode(), wrong=wrong)
+
+    def receive(self, key: bytes | None, value: bytes | None, *, wrong: bool = False) -> None:
+        """Let any record come in."""
+        count = self.settings.partitions
+        partition = (partition_of(key or b"", count) + wrong) % count
+        at = TopicPartition(self.settings.topic("payments.commands"), partition)
+        self.produce(at, key, value)
+
+    def forget(self, topic: str) -> None:
+        """Delete a topic and make it anew."""
+        for partition in range(self.settings.partitions):
+            at = TopicPartition(topic, partition)
+            self._partitions[at] = MemoryPartition(at, self.clock)
+
+    def lose_journals(self) -> None:
+        """Delete both journals."""
+        for stage in stages_of(self.settings):
+            self.forget(stage.changelog)
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    async def work(self, *, hand_over: bool = True) -> FailStop | None:
+        """Run one worker until all is handled, and stop it; return why it ended before."""
+        worker = Worker(self, hand_over=hand_over)
+        return await worker.run()
+
+    async def rebuild(self, **options: Any) -> Plan:
+        """Rebuild the journals, as ``payments rebuild --yes`` does."""
+
+        async def offline() -> None: ...
+
+        async def anew(topics: Sequence[str]) -> None:
+            for topic in topics:
+                self.forget(topic)
+
+        source = Source(options.pop("copied", False))
+        return await rebuild(
+            self,
+            self.settings,
+            Options(source=source, **options),
+            dry_run=False,
+            require_offline=offline,
+            make_anew=anew,
+            now_ms=self.clock(),
+            show=quietly,
+        )
+
+    async def audit(self) -> Report:
+        """Audit it."""
+        return await audit(self, Auditor(self.settings), show=quietly)
+
+    async def require_clean(self) -> Report:
+        """Audit it; nothing is violated, and nothing is in flight."""
+        report = await self.audit()
+        shown = "\n".join(map(str, report.violations))
+        assert report.ok, shown
+        assert (report.in_flight, report.pending) == (0, 0)
+        return report
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return all results."""
+        topic = self.settings.topic("payments.results")
+        return [json.loads(record.value or b"") for record in self.records(topic)]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return all ledger entries."""
+        topic = self.settings.topic("accounts.ledger")
+        return [json.loads(record.value or b"") for record in self.records(topic)]
+
+
+class Worker:
+    """One engine with both stages."""
+
+    def __init__(self, log: Installation, *, hand_over: bool = True) -> None:
+        self._log = log
+        self._failure: FailStop | None = None
+        self._ended = asyncio.Event()
+        self._agents: set[asyncio.Task[int]] = set()
+        self.engine = Engine(
+            app_id=log.settings.app_id,
+            stages=stages_of(log.settings),
+            log=log,
+            deliver=self._deliver,
+            on_failure=self._fail,
+            limits=Limits(tick_seconds=0.01, idle_seconds=0.02),
+            clock_ms=log.clock,
+            hand_over=hand_over,
+        )
+
+    async def run(self) -> FailStop | None:
+        """Work until all is handled or the worker ends."""
+        engine = self.engine
+        try:
+            await engine.start()
+            inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
+            partitions = range(self._log.settings.partitions)
+            await engine.assign({TopicPartition(t, p) for t in inputs for p in partitions})
+            engine.resume()
+            async with asyncio.timeout(LIMIT_SECONDS):
+                work = asyncio.create_task(self._work())
+                ended = asyncio.create_task(self._ended.wait())
+                await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+                work.cancel()
+                ended.cancel()
+        except (FailStop, Killed) as failure:
+            if isinstance(failure, FailStop):
+                self._failure = self._failure or failure
+            else:
+                self._failure = FailStop("killed")
+        await engine.stop()
+        return self._failure
+
+    async def _work(self) -> None:
+        while self._behind() or not self.engine.is_quiet:
+            await self._log.grown(0.001)
+        await self.engine.upkeep.tick_all()
+        await self.engine.drain()
+
+    def _behind(self) -> bool:
+        return any(
+            offset < self._log.end(TopicPartition(topic, journal.partition))
+            for journal in self.engine.owned.journals()
+            for topic, offset in journal.inputs.items()
+        )
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self.engine.handle(delivery))
+        self._agents.add(task)
+        task.add_done_callback(self._agents.discard)
+
+    def _fail(self, failure: FailStop) -> None:
+        self._failure = failure
+        self._ended.set()

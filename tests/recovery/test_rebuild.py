@@ -1,0 +1,74 @@
+"""Journals made anew from the ledger, the results and the commands.
+
+Of the same kind: journals deleted, emptied, restored too old or broken beyond repair (each ends
+here, whatever its cause), and a worker killed at any moment before that.
+"""
+
+import pytest
+
+from .rig import Installation
+
+MAKE = {"type": "make", "account": "abc", "amount": 100}
+DEPOSIT = {"type": "deposit", "account": "abc", "amount": 5}
+CANCEL, GET = {"type": "cancel"}, {"type": "get"}
+
+
+def send_some(log: Installation, round_: str) -> None:
+    """Send commands of every kind."""
+    log.command(f"made-{round_}", MAKE)
+    log.command(f"made-{round_}", {**MAKE, "id": f"own-{round_}"}, wrong=True)
+    log.command(f"undone-{round_}", MAKE)
+    log.command(f"undone-{round_}", CANCEL)
+    log.command(f"prevented-{round_}", CANCEL)
+    log.command(f"prevented-{round_}", MAKE)
+    log.command(f"poor-{round_}", {**MAKE, "amount": 10_000})
+    log.command(f"dollars-{round_}", {**DEPOSIT, "account": f"d-{round_}", "currency": "USD"})
+    log.command(f"given-{round_}", DEPOSIT)
+    log.command(f"given-{round_}", CANCEL)
+    log.command(f"made-{round_}", {**MAKE, "amount": 7})
+    log.command(f"made-{round_}", GET, wrong=True)
+    log.receive(None, b"{}")
+    log.receive(f"made-{round_}".encode(), b"{oops")
+
+
+async def test_what_was_settled_is_settled_and_is_not_carried_out_again() -> None:
+    log = Installation()
+    send_some(log, "a")
+    assert await log.work() is None
+    entries, results = log.entries(), log.results()
+    log.lose_journals()
+    plan = await log.rebuild()
+    assert plan.counts["unanswered commands decided now"] == 0
+    assert await log.work() is None
+    assert (log.entries(), log.results()) == (entries, results)
+    log.command("made-a", MAKE)
+    log.command("undone-a", CANCEL)
+    send_some(log, "b")
+    assert await log.work() is None
+    replayed = [result["replayed"] for result in log.results()[len(results) :]]
+    assert True in replayed
+    report = await log.require_clean()
+    assert report.counts["results"] == len(log.results())
+    await log.require_clean()
+
+
+@pytest.mark.parametrize("hand_over", [True, False])
+@pytest.mark.parametrize("mode", ["before", "half", "after"])
+async def test_a_worker_killed_at_any_append_is_rebuilt_exactly(
+    mode: str, *, hand_over: bool
+) -> None:
+    whole = Installation()
+    send_some(whole, "a")
+    assert await whole.work(hand_over=hand_over) is None
+    for crash_at in range(1, whole.appends + 1):
+        log = Installation()
+        log.crash_at, log.crash_mode = crash_at, mode  # type: ignore[assignment] # one of three
+        send_some(log, "a")
+        await log.work(hand_over=hand_over)
+        log.lose_journals()
+        await log.rebuild()
+        assert await log.work() is None
+        send_some(log, "b")
+        assert await log.work() is None
+        report = await log.require_clean()
+        assert report.counts["results"] == report.counts["commands"] - 2, crash_at
