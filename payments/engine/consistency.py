@@ -18,8 +18,9 @@ from .stage import Stage, topics_of
 from .tails import NOTHING, Tail
 
 _TAKEN_OVER = 2
-"""A journal with so many groups was owned: the first takeover writes one to each journal, and is
-complete when all have it; only then come others."""
+"""A journal with an identity and so many groups was owned: the first takeover writes one group to
+each journal, and is complete when all have it; only then come others. A version before wrote none
+to a journal that had nothing to store."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,9 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
         )
         raise RecordsLost(message)
     for other in others:
-        if other.journal.partition == journal.partition and other.journal.n >= _TAKEN_OVER:
+        if other.told is None or other.journal.partition != journal.partition:
+            continue
+        if other.journal.n >= _TAKEN_OVER:
             message = (
                 f"{journal.at} holds no checkpoint, but {other.journal.at} is at group "
                 f"{other.journal.n}, and both are always taken over together: its records were "

@@ -10,10 +10,12 @@ import orjson
 import pytest
 
 from payments.engine.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
+from payments.engine.consistency import Evidence, require_all_there
 from payments.engine.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
-from payments.engine.identity import TOLD_WITHIN
-from payments.engine.limits import RING
-from payments.engine.log import NO_HEADERS, Batch, Header, Lane, TopicPartition, Writer
+from payments.engine.identity import TOLD_WITHIN, Identity
+from payments.engine.journal import Journal
+from payments.engine.limits import RING, Limits
+from payments.engine.log import NO_HEADERS, Batch, Bounds, Header, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from payments.engine.memory.partition import MemoryPartition
 from payments.engine.outputs import INSTALLATION
@@ -268,6 +270,40 @@ async def test_journals_and_records_of_the_version_before_are_gone_on_from() -> 
     await log.append([Batch(COUNTS, writer, [(b"w0", b"1", headers)])], Lane.PUBLISH)
     await use(log)
     assert checkpoints(log)[1].identity is not None
+
+
+def two_stages(told: bool) -> list[Evidence]:
+    """Return a journal that is at group 50, and an empty one of another stage beside it."""
+    found = []
+    for stage, last in (("full", 50), ("empty", 0)):
+        journal = Journal(
+            stage=stage,
+            partition=0,
+            changelog=f"{stage}-changelog",
+            visible=frozenset(),
+            emits=frozenset(),
+            writer=Writer(1, 0),
+            limits=Limits(),
+        )
+        topics = {"full-changelog": "a", "empty-changelog": "b"}
+        identity = Identity("two/a", "two", "memory", stage, 0, 1, topics)
+        journal.identify(identity)
+        written = [Checkpoint(last, last, {}, {}, [], identity if told else None)] if last else []
+        if written:
+            journal.restore(written)
+        found.append(Evidence(journal, written, Bounds(0, 1)))
+    return found
+
+
+def test_a_journal_beside_one_in_use_can_not_be_empty() -> None:
+    with pytest.raises(RecordsLost, match="empty-changelog/0 holds no checkpoint, but full-change"):
+        require_all_there(two_stages(told=True), [])
+
+
+def test_the_version_before_left_a_journal_empty_that_had_nothing_to_store() -> None:
+    evidence = two_stages(told=False)
+    require_all_there(evidence, [])
+    assert evidence[1].journal.n == 0, "and it is gone on from"
 
 
 async def test_a_newer_owner_is_not_taken_for_a_loss() -> None:
