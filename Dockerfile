@@ -21,7 +21,6 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home payments
 COPY --from=build /opt/payments /opt/payments
 WORKDIR /app
-COPY topics.yaml ./
 USER 10001
 ENV PATH=/opt/payments/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The exec form makes the worker process 1, so that SIGTERM reaches it and it drains.

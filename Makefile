@@ -88,7 +88,7 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	else touch $(INSTALLED); fi
 
 lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
-	$(LOCK) --output-file requirements/runtime.txt
+	$(LOCK) --extra all --output-file requirements/runtime.txt
 	$(LOCK) --extra dev --group build --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-strip-extras --group build --constraint requirements/dev.txt \

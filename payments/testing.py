@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
+from payments.domain.results import Outcome, Reason
 from payments.engine.dead_letters import HEADER_PREFIX
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Headers, Record, TopicPartition
@@ -28,6 +29,20 @@ from payments.engine.partitioner import partition_of
 from payments.engine.stage import topics_of
 from payments.records.public import LedgerEntry, Result
 from payments.settings import Settings
+
+__all__ = [
+    "Clock",
+    "LedgerEntry",
+    "Outcome",
+    "PaymentsClient",
+    "PaymentsTestbed",
+    "Reason",
+    "Record",
+    "Result",
+    "Settings",
+    "Testbed",
+    "TopicPartition",
+]
 
 LIMIT_SECONDS = 10.0
 """How long a test waits before it fails."""

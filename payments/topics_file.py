@@ -1,4 +1,7 @@
-"""The file ``topics.yaml``: which topics an installation wants, with which configuration."""
+"""The file ``topics.yaml``: which topics an installation wants, with which configuration.
+
+The package brings one; a file of that name in the present folder, or one that is named, wins.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +12,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from payments.settings import Settings
+
+PACKAGED = Path(__file__).with_name("topics.yaml")
+"""The file that is part of this package."""
 
 APP_PLACEHOLDER = "{app}"
 FENCING_TOPIC = "payments.fencing-check"
@@ -60,6 +66,12 @@ class _Entry(_Model):
 class _File(_Model):
     defaults: _Defaults = _Defaults()
     topics: dict[str, _Entry]
+
+
+def default_file() -> Path:
+    """Return ``topics.yaml`` of the present folder, or that of the package where there is none."""
+    local = Path("topics.yaml")
+    return local if local.exists() else PACKAGED
 
 
 def read_topics(path: Path, settings: Settings) -> tuple[Topic, ...]:

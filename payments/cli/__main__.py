@@ -1,5 +1,5 @@
 """``python -m payments.cli``: the command without an installed script."""
 
-from payments.cli import main
+from payments.console import main
 
-main(prog_name="payments")
+main()

@@ -30,7 +30,7 @@ class NameType(click.ParamType):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         """Return the name."""
-        from payments.domain.commands import NAME_RULE, is_name
+        from payments.domain.names import NAME_RULE, is_name
 
         if not isinstance(value, str) or not is_name(value):
             self.fail(NAME_RULE, param, ctx)

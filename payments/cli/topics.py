@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from payments.engine.kafka.fencing import FencingReport
     from payments.settings import Settings
     from payments.topics import Plan
+    from payments.topics_file import Topic
 
 FENCING_ROUNDS = 20
 COLORS = {"+": "green", "~": "yellow", "-": "red"}
@@ -37,16 +38,15 @@ FILE = click.option(
     "-f",
     "--file",
     type=click.Path(path_type=Path),
-    default="topics.yaml",
-    show_default=True,
-    help="The file that describes the topics.",
+    help="The file that describes the topics; by default topics.yaml of the present folder, or, "
+    "where there is none, that of the package.",
 )
 
 
 @topics.command()
 @FILE
 @JSON
-def plan(file: Path, *, as_json: bool) -> None:
+def plan(file: Path | None, *, as_json: bool) -> None:
     """Print what apply would do: + to add, ~ to change, - to remove.
 
     \b
@@ -66,7 +66,7 @@ def plan(file: Path, *, as_json: bool) -> None:
 @topics.command()
 @FILE
 @JSON
-def apply(file: Path, *, as_json: bool) -> None:
+def apply(file: Path | None, *, as_json: bool) -> None:
     """Create and change topics until all is as the file says.
 
     \b
@@ -82,7 +82,7 @@ def apply(file: Path, *, as_json: bool) -> None:
 @topics.command()
 @FILE
 @JSON
-def check(file: Path, *, as_json: bool) -> None:
+def check(file: Path | None, *, as_json: bool) -> None:
     """Compare the topics and prove fencing; exit code 2 if not so.
 
     Fencing: what a worker appends after another one took over its partition must be refused. It is
@@ -98,20 +98,27 @@ def check(file: Path, *, as_json: bool) -> None:
         asyncio.run(_check(settings, file, as_json=as_json))
 
 
-async def _plan(settings: "Settings", file: Path) -> "Plan":
-    from payments.topics import cluster
-    from payments.topics_file import read_topics
+def _read(settings: "Settings", file: Path | None) -> "tuple[Topic, ...]":
+    from payments.topics_file import PACKAGED, default_file, read_topics
 
-    wanted = read_topics(file, settings)
+    chosen = file or default_file()
+    if file is None and chosen != PACKAGED:
+        click.echo(f"the topics are those of {chosen} in this folder", err=True)
+    return read_topics(chosen, settings)
+
+
+async def _plan(settings: "Settings", file: Path | None) -> "Plan":
+    from payments.topics import cluster
+
+    wanted = _read(settings, file)
     async with cluster(settings) as connected:
         return await connected.plan(wanted)
 
 
-async def _apply(settings: "Settings", file: Path, *, as_json: bool) -> None:
+async def _apply(settings: "Settings", file: Path | None, *, as_json: bool) -> None:
     from payments.topics import cluster
-    from payments.topics_file import read_topics
 
-    wanted = read_topics(file, settings)
+    wanted = _read(settings, file)
     async with cluster(settings) as connected:
         found = await connected.plan(wanted)
         if not as_json:
@@ -123,7 +130,7 @@ async def _apply(settings: "Settings", file: Path, *, as_json: bool) -> None:
         click.echo("Applied." if found.changes else "Nothing to do.")
 
 
-async def _check(settings: "Settings", file: Path, *, as_json: bool) -> None:
+async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> None:
     from payments.topics import TopicsError
 
     try:

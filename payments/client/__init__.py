@@ -18,7 +18,10 @@ from payments.client.errors import (
 )
 from payments.client.transport import LogTransport
 from payments.client.watching import Watch
+from payments.domain.payment import State
+from payments.domain.results import Outcome, Reason
 from payments.records.public import LedgerEntry, Result
+from payments.settings import Settings
 
 __all__ = [
     "AccountBalance",
@@ -29,10 +32,14 @@ __all__ = [
     "InvalidCommand",
     "LedgerEntry",
     "LogTransport",
+    "Outcome",
     "Overloaded",
     "PaymentsClient",
     "PaymentsClientError",
+    "Reason",
     "Result",
+    "Settings",
+    "State",
     "Watch",
     "WatchBroken",
 ]

@@ -13,7 +13,7 @@ from payments.client.errors import InvalidCommand
 from payments.client.ledger import LedgerIndex, read_page
 from payments.client.room import Room
 from payments.client.transport import Transport
-from payments.domain.commands import NAME_RULE, is_name
+from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.engine.checkpoint import RESERVED
 from payments.engine.log import Record, TopicPartition
@@ -126,7 +126,7 @@ class AccountView:
 
 def is_counter(name: str) -> bool:
     """Return whether this is the name of a counter-account."""
-    return name.startswith(COUNTERS) and name[len(COUNTERS[0]) :].isdecimal()
+    return name.startswith(COUNTERS) and name.isascii() and name[len(COUNTERS[0]) :].isdecimal()
 
 
 def _key(account: str) -> bytes:

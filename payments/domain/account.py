@@ -6,6 +6,7 @@ balanced by itself. Amounts and balances are in minor units.
 
 from typing import Literal, NamedTuple
 
+from payments.domain.names import has_outer_space
 from payments.domain.results import Reason, Value
 
 MAX_BALANCE = 10**18
@@ -73,6 +74,8 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
         opens = opening.balance > 0 and opening.currency == transfer.currency
         if transfer.kind == "rollback" or (transfer.kind == "make" and not opens):
             return Reason.UNKNOWN_ACCOUNT
+        if has_outer_space(transfer.account):  # One that was opened before the rule goes on.
+            return Reason.INVALID_ACCOUNT
         account = Account(0, 0, transfer.currency)
         if opens:
             steps.insert(0, Transfer("opening", transfer.account, *opening, "world"))

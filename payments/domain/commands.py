@@ -6,18 +6,12 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
+from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason, Value
 
-MAX_NAME_CHARACTERS, MAX_AMOUNT = 255, 10**15
-NAME_RULE = f"must be 1 to {MAX_NAME_CHARACTERS} printable characters and not only spaces"
+MAX_AMOUNT = 10**15
 Amount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
 Fault = tuple[Reason, str]  # Why a field's value is refused, and its rule in words.
-
-
-def is_name(value: object) -> bool:
-    """Return whether a value can be an id, a payment's id or an account."""
-    text = value if isinstance(value, str) else ""
-    return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and not text.isspace()
 
 
 def _id(value: object) -> Fault | None:
@@ -28,7 +22,8 @@ def _account(value: object) -> Fault | None:
     if not isinstance(value, str) or not is_name(value):
         blank = isinstance(value, str) and not value.strip()
         return Reason.EMPTY_ACCOUNT if blank else Reason.INVALID_ACCOUNT, NAME_RULE
-    if value.startswith(("world/", "sales/")) and value[6:].isdecimal():
+    digits = value[6:] if value.startswith(("world/", "sales/")) else ""
+    if digits.isascii() and digits.isdecimal():
         return Reason.RESERVED_ACCOUNT, "must not be a counter-account's"
     return None
 

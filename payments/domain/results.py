@@ -26,7 +26,7 @@ class Reason(StrEnum):
     EMPTY_KEY = "empty_key"  # The key has no bytes.
     KEY_NOT_UTF8 = "key_not_utf8"  # The key is not text.
     KEY_TOO_LONG = "key_too_long"  # The key has more than 255 characters.
-    KEY_NOT_PRINTABLE = "key_not_printable"  # The key has control characters or only spaces.
+    KEY_NOT_PRINTABLE = "key_not_printable"  # A character of the key is refused (``names``).
     NULL_VALUE = "null_value"  # The record has no value.
     EMPTY_VALUE = "empty_value"  # The value has no bytes.
     TOO_LARGE = "too_large"  # The value has more than 64 KiB.
@@ -39,9 +39,9 @@ class Reason(StrEnum):
     UNKNOWN_TYPE = "unknown_type"  # The type is none of make, deposit, cancel, get.
     UNKNOWN_FIELD = "unknown_field"  # The command has no such field.
     MISSING_FIELD = "missing_field"  # A required field is absent.
-    INVALID_ID = "invalid_id"  # The command's own id is not 1 to 255 printable characters.
+    INVALID_ID = "invalid_id"  # The command's own id breaks the rule of ``names``.
     EMPTY_ACCOUNT = "empty_account"  # The account is empty or only spaces.
-    INVALID_ACCOUNT = "invalid_account"  # The account is not text, too long or not printable.
+    INVALID_ACCOUNT = "invalid_account"  # The account breaks the rule of ``names``.
     RESERVED_ACCOUNT = "reserved_account"  # The account looks like a counter-account.
     AMOUNT_NOT_INTEGER = "amount_not_integer"  # It is 1.5, 1.0, 1e2, NaN, text, a boolean, ...
     AMOUNT_NOT_POSITIVE = "amount_not_positive"  # The amount is zero or negative.

@@ -17,6 +17,9 @@ DIFFERENT = {
     Reason.DIFFERENT_AMOUNT: "amount",
     Reason.DIFFERENT_CURRENCY: "currency",
 }
+FIELDS = {**DIFFERENT, Reason.KEY_NOT_PRINTABLE: "payment", Reason.INVALID_ID: "id"}
+"""The field of a request that a rejection by the worker is about."""
+
 CANT_GO_BACK = {Reason.INSUFFICIENT_FUNDS, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CURRENCY}
 DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
 
@@ -66,7 +69,7 @@ def answer_of(
         return Answer(200, orjson.dumps({**extensions, **members(result)} | extensions), more)
     if problem is Problem.OVERLOADED:
         more = (*more, *RETRY_SOON)
-    field = DIFFERENT.get(result.reason) if result.reason is not None else None
+    field = FIELDS.get(result.reason) if result.reason is not None else None
     if field is not None:
         extensions["field"] = (names or {}).get(field, field)
     return problem_answer(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from payments.domain.commands import NAME_RULE, is_name
+from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.gateway.exchange import JSON, Request
 from payments.gateway.problems import Problem, Refused

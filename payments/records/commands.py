@@ -15,18 +15,9 @@ from typing import Any
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
-from payments.domain.commands import (
-    MAX_NAME_CHARACTERS,
-    NAME_RULE,
-    RULES,
-    Cancel,
-    Command,
-    Deposit,
-    Get,
-    Make,
-    is_name,
-)
+from payments.domain.commands import RULES, Cancel, Command, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES
+from payments.domain.names import MAX_NAME_CHARACTERS, NAME_RULE, has_outer_space, is_name
 from payments.domain.results import Reason
 
 MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
@@ -102,6 +93,21 @@ def parse_payment_id(key: bytes | None) -> str:
         reason = Reason.KEY_TOO_LONG if long else Reason.KEY_NOT_PRINTABLE
         raise Malformed(reason, f"the key {NAME_RULE}, received {_shown(payment)}")
     return payment
+
+
+def fault_of_new_payment(payment: str, command: Command) -> tuple[Reason, str] | None:
+    """Return why a command may not begin a payment under these names, and the rule in words.
+
+    A name that begins or ends with a space was valid once: what is stored under it is served still.
+    """
+    if isinstance(command, Get):
+        return None
+    if has_outer_space(payment):
+        reason = Reason.KEY_NOT_PRINTABLE
+        return reason, f"the key {NAME_RULE}, received {_shown(payment)}"
+    if command.id is not None and has_outer_space(command.id):
+        return Reason.INVALID_ID, f'"id" {NAME_RULE}, received {_shown(command.id)}'
+    return None
 
 
 def decode_members(value: bytes) -> Members:

@@ -1,8 +1,7 @@
 """JSON Schemas (2020-12) of the public records, generated from their models.
 
 What a schema can't say stays with ``payments.records.commands``, which has the last word: that a
-field is given twice, that a whole number is written ``1.0`` or ``1e2``, the rarer unprintable
-characters, and the size of the value.
+field is given twice, that a whole number is written ``1.0`` or ``1e2``, and the size of the value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,9 @@ from msgspec.structs import FieldInfo, fields
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from payments.domain.commands import MAX_AMOUNT, MAX_NAME_CHARACTERS, Cancel, Deposit, Get, Make
+from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
+from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
 from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
 from payments.records.public import LedgerEntry, Result
@@ -25,22 +25,19 @@ LOCAL, COMPONENTS = "#/$defs/{model}", "#/components/schemas/{model}"
 Schema = dict[str, Any]
 
 
-# The rules of ``payments.domain.commands``. A pattern that all validators can read names the
-# characters without a shape of their own (controls, odd spaces, private use); the rarer ones are
-# left to ``is_name``.
-_HIDDEN = (
-    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680"
-    r"\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
-)
+# The rule of ``payments.domain.names``, but for surrogates: no JSON text in UTF-8 has one, and not
+# all validators can read a pattern that names them. New names have no space at an end.
+_REFUSED = refused_class(tuple(ends for ends in REFUSED if ends != SURROGATES))
 NAME_SCHEMA: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_NAME_CHARACTERS,
-    "pattern": f"^ *[^ {_HIDDEN}][^{_HIDDEN}]*$",
+    "pattern": f"^[^{_REFUSED}]+$",
+    "not": {"pattern": "^ | $"},
 }
 _FIELD_SCHEMAS: Mapping[str, Schema] = {
     "id": {"anyOf": [NAME_SCHEMA, {"type": "null"}]},
-    "account": {**NAME_SCHEMA, "not": {"pattern": "^(world|sales)/[0-9]+$"}},
+    "account": {**NAME_SCHEMA, "not": {"pattern": "^ | $|^(world|sales)/[0-9]+$"}},
     "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
     "currency": {"enum": [*sorted(CURRENCIES), None]},
 }

@@ -19,7 +19,12 @@ from payments.engine.log import Record
 from payments.engine.partitioner import partition_of
 from payments.engine.stage import Refused, Stage
 from payments.expiry import Windows
-from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.commands import (
+    Malformed,
+    fault_of_new_payment,
+    parse_command,
+    parse_payment_id,
+)
 from payments.records.decoded import DecodedRows
 from payments.records.internal import (
     decode_payment,
@@ -100,7 +105,12 @@ class PaymentsLogic:
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
         payment = self._rows.get(key, journal.get(key))
-        received = Received(command, command.id or position_of(record))
+        own = command.id or position_of(record)
+        if payment is None and (fault := fault_of_new_payment(payment_id, command)) is not None:
+            answer = Answer(own, command.type, Outcome.REJECTED, *fault)
+            self._answer(payment_id, [answer], record.timestamp, journal)
+            return
+        received = Received(command, own)
         decision = decide(payment, received, time_ms=record.timestamp, policy=self._policy)
         self._apply(key, payment_id, payment, decision, record.timestamp, journal)
 

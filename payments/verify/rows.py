@@ -15,7 +15,7 @@ from .findings import Findings, Kind, Place
 from .payments import Payments
 from .told import CANCELLED_FOR, Told, terms
 
-_COUNTER = re.compile(r"(?:world|sales)/\d+")
+_COUNTER = re.compile(r"(?:world|sales)/[0-9]+")
 _STATES = {
     State.PENDING: Told.UNDER_WAY,
     State.CANCELLING: Told.UNDER_WAY,

@@ -132,9 +132,9 @@ def test_watch_prints_what_comes_and_ends_after_a_count(embedded: Embedded) -> N
     [
         ((*MAKE[:-1], "0"), "'--amount-minor'"),
         ((*MAKE[:-1], "1.5"), "'--amount-minor'"),
-        (("make", " ", *MAKE[2:]), "printable characters"),
-        (("get", "a\nb"), "printable characters"),
-        (("account", ""), "printable characters"),
+        (("make", " ", *MAKE[2:]), "1 to 255 characters"),
+        (("get", "a\nb"), "1 to 255 characters"),
+        (("account", ""), "1 to 255 characters"),
         (("make", "pay-1"), "'--account'"),
         (("cancel", "p", "--deadline", "0"), "'--deadline'"),
     ],

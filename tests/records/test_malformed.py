@@ -2,8 +2,9 @@
 
 import pytest
 
-from payments.domain.commands import NAME_RULE, Command
+from payments.domain.commands import Command
 from payments.domain.currencies import CURRENCY_RULE
+from payments.domain.names import NAME_RULE
 from payments.domain.results import Reason
 from payments.records import commands
 from payments.records.commands import Malformed, parse_command, parse_payment_id
@@ -87,7 +88,7 @@ BAD: list[tuple[bytes | None, Reason, str]] = [
     (account_with('"a\\nb"'), Reason.INVALID_ACCOUNT, r"a\nb"),
     (account_with('"\\u202e"'), Reason.INVALID_ACCOUNT, r"\u202e"),
     (account_with('"\\ud800"'), Reason.INVALID_ACCOUNT, r"\ud800"),
-    (account_with(f'"{"a" * 256}"'), Reason.INVALID_ACCOUNT, "1 to 255 printable"),
+    (account_with(f'"{"a" * 256}"'), Reason.INVALID_ACCOUNT, "1 to 255 characters"),
     (account_with('"world/0"'), Reason.RESERVED_ACCOUNT, "counter-account"),
     (account_with('"sales/12"'), Reason.RESERVED_ACCOUNT, '"sales/12"'),
     (MAKE[:-1] + b',"currency":""}', Reason.UNKNOWN_CURRENCY, 'received ""'),
