@@ -11,6 +11,7 @@ EXTRAS = {
     "faust": "worker",
     "prometheus_client": "worker",
     "httptools": "gateway",
+    "swagger_ui_bundle": "gateway",
     "uvicorn": "gateway",
     "uvloop": "worker,gateway",
 }
