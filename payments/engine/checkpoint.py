@@ -7,7 +7,8 @@ now and then ``identity``), a line feed, and then the bytes of the outputs one a
 hold, and kcat shows all of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -16,6 +17,9 @@ from .errors import JournalBroken, NewerFormat
 from .identity import CHECKPOINT_FORMAT, Identity
 from .limits import RING
 from .outputs import Output, Position
+from .senders import Owner
+
+_BARE_POSITION = 2
 
 RESERVED = b"\0"
 """First byte of the engine's own keys in a journal; no row's key may begin with it."""
@@ -44,6 +48,9 @@ class Checkpoint:
     row have all of them."""
 
     outputs: list[Output]
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    """Newest ownership that is known of senders in ``sources``; none of versions before."""
+
     identity: Identity | None = None
     """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
 
@@ -51,6 +58,7 @@ class Checkpoint:
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     """Return the value of the checkpoint's record."""
     index: list[Any] = []
+    owners = checkpoint.owners
     pieces: list[bytes] = [b"", b"\n"]
     for topic, partition, key, value, type_, time_ms, headers in checkpoint.outputs:
         entry: list[Any] = [
@@ -74,7 +82,10 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         "published": checkpoint.published,
         "format": CHECKPOINT_FORMAT,
         "inputs": checkpoint.inputs,
-        "sources": checkpoint.sources,
+        "sources": {
+            name: (*position, *owners[name][1:]) if name in owners else position
+            for name, position in checkpoint.sources.items()
+        },
         "outputs": index,
     }
     if checkpoint.identity is not None:
@@ -93,7 +104,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
         line, _, body = value.partition(b"\n")
         fields = orjson.loads(line)
         if fields.get("format", CHECKPOINT_FORMAT) > CHECKPOINT_FORMAT:
-            raise NewerFormat(fields["format"], CHECKPOINT_FORMAT)
+            raise NewerFormat("a checkpoint", fields["format"], CHECKPOINT_FORMAT)
         outputs = []
         cursor = _Cursor(body)
         for topic, partition, key_size, value_size, kind, time_ms, *rest in fields["outputs"]:
@@ -101,7 +112,12 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             content = cursor.take(value_size)
             headers = [(name, cursor.take(size)) for name, size in (rest[0] if rest else ())]
             outputs.append(Output(topic, partition, key, content, kind, time_ms, headers))
-        sources = {name: (position[0], position[1]) for name, position in fields["sources"].items()}
+        sources = {name: (told[0], told[1]) for name, told in fields["sources"].items()}
+        owners = {
+            name: Owner("", told[2], told[3])
+            for name, told in fields["sources"].items()
+            if len(told) > _BARE_POSITION
+        }
         identity = fields.get("identity")
         return Checkpoint(
             fields["n"],
@@ -109,6 +125,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             fields["inputs"],
             sources,
             outputs,
+            owners,
             None if identity is None else Identity.from_fields(identity),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from .handover import Cycle, Handover, Shipment
 from .journal import Group, Journal
 from .limits import Limits
 from .log import Batch, Lane, Log, Writer
-from .outputs import Rounds, position_header, size_of
+from .outputs import Rounds, message_headers, position_header, size_of
 
 
 class CommitterCounts(NamedTuple):
@@ -222,7 +222,8 @@ class Committer:
         for record, source in shipment.messages:
             key, value = record.key, record.value
             size = size_of(key, value, record.headers)
-            new = key, value, [*record.headers, position_header(source)]
+            owner = self._handover.owner_header(source.name)
+            new = key, value, message_headers(record.headers, owner, position_header(source))
             rounds.add(record.topic, record.partition, self._messenger, new, size)
         for publication, indexes in shipment.outputs:
             publication.add_to(rounds, self._messenger, only=indexes)

@@ -21,6 +21,10 @@ INTERNAL_ERROR = "internal_error"
 MISSING_POSITION = "missing_position"
 """Reason code of a record on an internal topic that no stage wrote."""
 
+FOREIGN_RECORD = "foreign_record"
+"""Reason code of a record on an internal topic that looks like a message, but was sent by no worker
+of this installation."""
+
 
 def reason_of(error: Exception) -> str:
     """Return the reason code of a record that met this error."""

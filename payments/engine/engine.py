@@ -24,10 +24,11 @@ from .processing import Processing
 from .readiness import Readiness
 from .reading import Deliver, Delivery, Reading
 from .receiving import Receiving
-from .stage import Stage, by_name, topics_of
+from .stage import Stage, by_name, senders_of, topics_of
 from .takeover import Superseded, Takeover, TakeoverReport
 from .troubles import Trouble
 from .upkeep import Upkeep
+from .vouching import Vouching
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +99,18 @@ class Engine:
             # Of its own: the committer may be publishing to the same partitions meanwhile.
             messenger=await self.log.new_writer(),
             limits=self.limits,
+            owner_here=self.owned.owner,
         )
+        vouching = Vouching(self.log, {stage.name: stage.changelog for stage in stages})
         self._processing = {
-            stage.name: Processing(stage, self.partitions, self._committer, self.limits)
+            stage.name: Processing(
+                stage,
+                self.partitions,
+                self._committer,
+                self.limits,
+                senders=senders_of(stage, stages, self.partitions),
+                vouching=vouching,
+            )
             for stage in stages
         }
         self.upkeep = Upkeep(

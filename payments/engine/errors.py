@@ -23,8 +23,12 @@ class JournalBroken(FailStop):
 class NewerFormat(JournalBroken):
     """A newer version wrote it, in a format that this one does not know."""
 
-    def __init__(self, found: int, known: int) -> None:
-        super().__init__(f"its format is {found}, this version reads up to {known}")
+    def __init__(self, what: str, found: int, known: int) -> None:
+        message = (
+            f"{what} has format {found}, this version reads up to {known}: a newer version wrote "
+            f"it; start that version again"
+        )
+        super().__init__(message)
 
 
 class NotOurs(FailStop):

@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 from .journal import Group
 from .limits import MAX_GROUPS_AHEAD, Limits
-from .log import Batch, Record, TopicPartition
+from .log import Batch, Header, Record, TopicPartition
 from .outputs import Publication, Source
 from .ownership import Ownership
+from .senders import owner_header
 from .stage import Stage
 
 MAX_GROUPS_AHEAD_HANDED = MAX_GROUPS_AHEAD * 3 // 4
@@ -146,6 +147,11 @@ class Handover:
     def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
         """Return the partitions of all topics that carry messages."""
         return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
+
+    def owner_header(self, name: str) -> Sequence[Header]:
+        """Return the header that names the owner of a sender: this worker."""
+        owner = self._owned.owner(name)
+        return () if owner is None else [owner_header(owner)]
 
     @property
     def all_taken(self) -> bool:

@@ -12,10 +12,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
+from .errors import RecordsLost
 from .identity import TOLD_WITHIN, Identity
 from .limits import MAX_GROUPS_AHEAD, SOURCES_TOLD_WITHIN, Limits
 from .log import NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
 from .outputs import INSTALLATION, Output, Position, Publication, Source, size_of
+from .senders import Owner, owner_header, writer_number
 
 Rows = dict[bytes, bytes]
 
@@ -59,6 +61,7 @@ class Journal:
         emits: frozenset[str],
         writer: Writer,
         limits: Limits,
+        owner_here: Callable[[str], Owner | None] = lambda _: None,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -71,6 +74,12 @@ class Journal:
         self.inputs: dict[str, int] = {}
         self.sources: OrderedDict[str, Position] = OrderedDict()
         """Last message taken from each sender; the longest not told by a checkpoint comes first."""
+        self.owners: dict[str, Owner] = {}
+        """Newest ownership that is known of a sender."""
+        self._owner_here = owner_here
+        """Tells of a sender whether this worker owns it, and since when."""
+        self._vouched: dict[str, int] = {}
+        """Last group of senders whose messages of a version before were found in their journals."""
         self._heard: dict[str, None] = {}
         """Senders of messages in the open group."""
         self.n = 0
@@ -81,7 +90,10 @@ class Journal:
         """What it is written for, once the takeover has established it."""
         self._tells_identity = False
         """Whether this ownership has yet to write the identity."""
+        self.owner: Owner | None = None
+        """This ownership, as receivers of messages know it."""
         self._installation: Sequence[Header] = ()
+        self._sent_by: Sequence[Header] = ()
         self.source: Source | None = None
         """Who sent the record that is being handled, when another stage did."""
         self._last_with_outputs = 0
@@ -161,6 +173,49 @@ class Journal:
         self._heard[name] = None
         self.source = source
         return True
+
+    def meet(self, source: Source, owner: Owner) -> None:
+        """Note who owns the sender of a message that comes now.
+
+        Owners come one after the other, and each begins with all that the ones before have
+        journalled; a message leaves only after its group is journalled. So no group of an older
+        owner is later than where a newer one began. Raises ``RecordsLost`` when one is.
+        """
+        name, (n, _) = source
+        known = self.owners.get(name)
+        if known is not None and known.writer == owner.writer:
+            self.owners[name] = owner  # Read from a checkpoint, which has no installation.
+        elif known is None or owner.follows(known, n):
+            taken = 0 if known is None else self.sources.get(name, _BEFORE_ALL)[0]
+            if taken > owner.base:
+                raise self._ahead_of(name, taken, owner.base)
+            self.owners[name] = owner
+            self._heard[name] = None
+            self.sources.setdefault(name, _BEFORE_ALL)
+        elif n > known.base:
+            raise self._ahead_of(name, n, known.base)
+
+    def needs_vouching(self, source: Source) -> bool:
+        """Whether a message without an owner is taken only when its sender's journal has it."""
+        name, position = source
+        if position <= self.sources.get(name, _BEFORE_ALL):
+            return False  # A repeat is not taken anyway.
+        return position[0] > self._vouched.get(name, 0)
+
+    def vouch(self, name: str, last: int) -> None:
+        """Take messages of a sender that name no owner, up to the last group of its journal."""
+        self._vouched[name] = last
+        self.owners.pop(name, None)
+
+    def _ahead_of(self, name: str, n: int, base: int) -> RecordsLost:
+        stage, _, partition = name.partition("/")
+        message = (
+            f"{self.at} knows a message of group {n} of {name}, but a later owner of {name} began "
+            f"at group {base}: the journal of stage {stage}, partition {partition}, has lost "
+            f"acknowledged groups (an unclean election, an older backup); stop all workers and "
+            f"look at it with: payments journal inspect"
+        )
+        return RecordsLost(message)
 
     def discard(self) -> None:
         """Forget what the record at hand has staged."""
@@ -282,6 +337,7 @@ class Journal:
             self.inputs,
             self._told_sources(),
             outputs,
+            self.owners,
             self._told_identity(),
         )
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
@@ -305,6 +361,9 @@ class Journal:
         told = {name: self.sources[name] for name in (*self._heard, *turn)}
         for name in told:
             self.sources.move_to_end(name)
+            # Its messages may have been handed over, without headers.
+            if (owner := self._owner_here(name)) is not None:
+                self.owners[name] = owner
         self._heard.clear()
         return told
 
@@ -319,6 +378,7 @@ class Journal:
             self.visible,
             self.writer,
             self._installation,
+            self._sent_by,
         )
 
     # --- what the takeover does ------------------------------------------------------------------
@@ -328,6 +388,8 @@ class Journal:
         self.identity = identity
         self._tells_identity = True
         self._installation = [(INSTALLATION, identity.installation.encode())]
+        self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
+        self._sent_by = [owner_header(self.owner)]
 
     def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Go on where an earlier owner ended: these are its last checkpoints, in order."""
@@ -341,3 +403,8 @@ class Journal:
             self.sources.update(checkpoint.sources)
             for name in checkpoint.sources:
                 self.sources.move_to_end(name)
+                if name in checkpoint.owners:
+                    self.owners[name] = checkpoint.owners[name]
+                else:
+                    # A version before has told it, which knows no owners.
+                    self.owners.pop(name, None)

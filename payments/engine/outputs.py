@@ -80,6 +80,17 @@ def position_header(source: Source) -> Header:
     return POSITION_INTERNAL, f"{name}/{group}/{index}".encode()
 
 
+def message_headers(headers: Headers, sent_by: Sequence[Header], position: Header) -> list[Header]:
+    """Return the headers of a message as it is in the log.
+
+    The engine's own are the last ones, so that no header of a passed-on record can stand for one of
+    them; ``origin`` stays right before the position, where versions before look for it.
+    """
+    if headers and headers[-1][0] == ORIGIN:
+        return [*headers[:-1], *sent_by, headers[-1], position]
+    return [*headers, *sent_by, position]
+
+
 @lru_cache(maxsize=16_384)
 def partition_of_sender(name: str) -> int:
     """Return the partition in ``<stage>/<partition>``."""
@@ -132,7 +143,10 @@ class Publication(NamedTuple):
     """Writer that owns the partition: it writes the visible outputs, and is fenced there."""
 
     installation: Sequence[Header] = ()
-    """The header that names the installation, once it is known."""
+    """The header of visible outputs that names the installation, once it is known."""
+
+    sent_by: Sequence[Header] = ()
+    """The header of messages that names their sender's owner, once it is known."""
 
     def add_to(
         self,
@@ -172,8 +186,7 @@ class Publication(NamedTuple):
                     headers.extend(more)
                 writer = owner
             else:
-                # Last, so that no header of a passed-on record can stand for the engine's own.
-                headers = [*more, (POSITION_INTERNAL, position)]
+                headers = message_headers(more, self.sent_by, (POSITION_INTERNAL, position))
                 writer = messenger
             rounds.add(topic, partition, writer, (key, value, headers), self.sizes[index])
 

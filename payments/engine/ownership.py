@@ -5,6 +5,8 @@ from collections.abc import Set as AbstractSet
 
 from .journal import Journal
 from .log import Writer
+from .outputs import partition_of_sender
+from .senders import Owner
 
 
 class Ownership:
@@ -25,6 +27,12 @@ class Ownership:
     def journals(self) -> list[Journal]:
         """Return every journal."""
         return [journal for found in self._journals.values() for journal in found.values()]
+
+    def owner(self, name: str) -> Owner | None:
+        """Return the ownership of ``<stage>/<partition>``; None when it is not owned here."""
+        stage = name.rpartition("/")[0]
+        journal = self._journals.get(stage, {}).get(partition_of_sender(name))
+        return None if journal is None else journal.owner
 
     def holds(self, journal: Journal) -> bool:
         """Whether ``journal`` is still owned."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .committer import Committer
-from .dead_letters import MISSING_POSITION, dead_letter, reason_of
+from .dead_letters import FOREIGN_RECORD, MISSING_POSITION, dead_letter, reason_of
 from .errors import FailStop
 from .journal import Journal
 from .limits import Limits
-from .log import Record, TopicPartition
+from .log import Anonymous, Header, Headers, Record, TopicPartition
 from .outputs import (
     ORIGIN,
     POSITION_INTERNAL,
@@ -24,7 +24,9 @@ from .outputs import (
     size_of,
 )
 from .partitioner import partition_of
+from .senders import OWNER, parse_owner
 from .stage import Refused, Stage
+from .vouching import Vouching
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +41,35 @@ class Run(NamedTuple):
     records: Sequence[Record]
 
 
+class _Unsigned(Exception):  # noqa: N818 - a question, not an error
+    """A message names no owner: its sender's journal is to be asked."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.name)
+        self.source = source
+
+
 class Processing:
     """Hands records to one stage, each exactly once."""
 
-    def __init__(self, stage: Stage, partitions: int, committer: Committer, limits: Limits) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        partitions: int,
+        committer: Committer,
+        limits: Limits,
+        *,
+        senders: Mapping[str, frozenset[str]],
+        vouching: Vouching,
+    ) -> None:
         self.stage = stage
         self._partitions = partitions
         self._committer = committer
         self._limits = limits
         self._internal = frozenset(stage.internal_inputs)
+        self._senders = senders
+        """Who may send messages, by topic."""
+        self._vouching = vouching
         self._handle = stage.logic.handle
         self.handled = 0
         """Records that were new, since the start."""
@@ -74,7 +96,10 @@ class Processing:
                     journal.advance(topic, position)
                     self._committer.touch(journal)
                     await journal.room()
-                take(record, journal)
+                try:
+                    take(record, journal)
+                except _Unsigned as unsigned:
+                    await self._take_unsigned(record, unsigned.source, journal)
                 position = record.offset + 1
                 handled += 1
                 if not handled % yield_every:
@@ -126,13 +151,60 @@ class Processing:
             message = f"no stage wrote this record: its last header is not {POSITION_INTERNAL}"
             self._bury(record, Refused(MISSING_POSITION, message), journal)
             return
+        foreign = self._stranger(record, source) or self._sign(source, headers, journal)
+        if foreign is not None:
+            self._bury(record, Refused(FOREIGN_RECORD, foreign), journal)
+            return
+        if _is_passed_on(headers) and _owner_text(headers) is not None:
+            headers = [*headers[:-2], headers[-1]]  # What is left is what the client has sent.
         self.take_handed(_new(Record, (*record[:-1], headers)), source, journal)
+
+    def _stranger(self, record: Record, source: Source) -> str | None:
+        """Return why no worker can have sent a message; None if one may have."""
+        if source.name not in self._senders[record.topic]:
+            return f"{source.name} sends no messages to {record.topic}"
+        if type(record) is Anonymous:
+            return "its producer is not idempotent, workers are"
+        return None
+
+    def _sign(self, source: Source, headers: Sequence[Header], journal: Journal) -> str | None:
+        """Note the owner that a message names; return why it is none of this installation.
+
+        Raises ``_Unsigned`` where the message should name one, ``NewerFormat`` for a message of a
+        newer version, ``RecordsLost`` when it proves that its sender's journal has lost groups.
+        """
+        text = _owner_text(headers)
+        if text is None:
+            if journal.needs_vouching(source):
+                raise _Unsigned(source)
+            return None
+        try:
+            owner = parse_owner(text)
+        except ValueError:
+            return f"its header {OWNER} can't be read"
+        assert journal.identity is not None, "a journal is identified when it is taken over"
+        if owner.installation != journal.identity.installation:
+            return (
+                f"it was sent by installation {owner.installation}, this one is "
+                f"{journal.identity.installation}"
+            )
+        if journal.owners.get(source.name) != owner:
+            journal.meet(source, owner)
+        return None
+
+    async def _take_unsigned(self, record: Record, source: Source, journal: Journal) -> None:
+        """Decide a message of a version before, when its sender's journal has it."""
+        if last := await self._vouching.last_group(source, record):
+            journal.vouch(source.name, last)
+            self._take_message(record, journal)
+        else:
+            message = f"the journal of {source.name} has not sent it, and it names no owner"
+            self._bury(record, Refused(FOREIGN_RECORD, message), journal)
 
     def take_handed(self, record: Record, source: Source, journal: Journal) -> None:
         """Decide a message, without the header of its position, unless it is a repeat."""
         if journal.take_over_source(source):
-            headers = record.headers
-            passed_on = headers and headers[-1][0] == ORIGIN
+            passed_on = _is_passed_on(record.headers)
             self._decide(_as_received(record) if passed_on else record, journal)
 
     def _decide(self, record: Record, journal: Journal) -> None:
@@ -179,6 +251,18 @@ class Processing:
             logger.exception("%s can't answer %r either", self.stage.name, record.key)
         else:
             journal.accept()
+
+
+def _is_passed_on(headers: Headers) -> bool:
+    """Whether a message is a record that was passed on; without the header of its position."""
+    return bool(headers) and headers[-1][0] == ORIGIN
+
+
+def _owner_text(headers: Headers) -> bytes | None:
+    """Return the header that names the owner of a message's sender; None in versions before."""
+    at = -2 if _is_passed_on(headers) else -1
+    name, text = headers[at] if len(headers) >= -at else ("", None)
+    return text if name == OWNER else None
 
 
 def _as_received(record: Record) -> Record:

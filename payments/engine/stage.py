@@ -102,6 +102,21 @@ def topics_of(stages: Iterable[Stage]) -> list[str]:
     return list(names)
 
 
+def senders_of(
+    receiver: Stage, stages: Iterable[Stage], partitions: int
+) -> Mapping[str, frozenset[str]]:
+    """Return, for each internal input of a stage, every ``<stage>/<partition>`` that may send."""
+    return {
+        topic: frozenset(
+            f"{sender.name}/{partition}"
+            for sender in stages
+            if topic in sender.emits
+            for partition in range(partitions)
+        )
+        for topic in receiver.internal_inputs
+    }
+
+
 def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
     """Return the stages by name.
 

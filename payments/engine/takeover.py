@@ -14,6 +14,7 @@ from .limits import Limits
 from .log import NO_HEADERS, Batch, Cluster, Lane, Log, TopicPartition, Writer
 from .outputs import Rounds, size_of
 from .restoring import Restored, read_journals
+from .senders import Owner
 from .stage import Stage, topics_of
 from .tails import Tail, read_tails
 
@@ -54,11 +55,13 @@ class Takeover:
         messenger: Writer,
         limits: Limits,
         moved: Mapping[TopicPartition, int] = MappingProxyType({}),
+        owner_here: Callable[[str], Owner | None] = lambda _: None,
     ) -> None:
         """Take note; an operator chose the positions ``moved`` instead of the journals' own."""
         self._moved = moved
         self._log = log
         self._partitions = partitions
+        self._owner_here = owner_here
         self._claim_prefix = claim_prefix
         self._stages = stages
         self._messenger = messenger
@@ -183,6 +186,7 @@ class Takeover:
             emits=stage.emits,
             writer=writer,
             limits=self._limits,
+            owner_here=self._owner_here,
         )
 
     async def _claim(

@@ -8,7 +8,9 @@ import pytest
 
 from payments.domain.payment import decide
 from payments.domain.results import Outcome, Reason
+from payments.engine.log import Batch, Header, Lane, TopicPartition
 from payments.engine.partitioner import partition_of
+from payments.engine.senders import owner_header
 from payments.stages import accounts as accounts_stage
 from payments.stages import payments as payments_stage
 from payments.testing import PaymentsTestbed
@@ -300,12 +302,12 @@ async def test_a_settlement_that_nobody_waits_for_is_a_dead_letter(
     payments_testbed: PaymentsTestbed,
 ) -> None:
     await payments_testbed.send("p1", MAKE)
-    payments_testbed.produce(
-        "payments.inbox",
-        b"p1",
-        b'{"ok":true,"reason":null}',
-        headers=[("src", b"accounts/0/999999/0")],
-    )
+    log, sender = payments_testbed.log, payments_testbed.app.engine.owned.owner("accounts/0")
+    assert sender is not None
+    headers: list[Header] = [owner_header(sender), ("src", b"accounts/0/999999/0")]
+    at = TopicPartition("payments.inbox", partition_of(b"p1", 4))
+    record = (b"p1", b'{"ok":true,"reason":null}', headers)
+    await log.append([Batch(at, await log.new_writer(), [record])], Lane.PUBLISH)
     assert (await payments_testbed.send("p1", GET)).state == "completed"
     [letter] = payments_testbed.dead_letters()
     assert letter["reason"] == "impossible"

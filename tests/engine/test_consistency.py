@@ -141,7 +141,7 @@ async def test_a_checkpoint_of_a_newer_format_is_refused_with_both_versions() ->
     value = orjson.dumps({"n": 1000, "published": 0, "format": 9}) + b"\n"
     log.produce(JOURNAL, checkpoint_key(1000), value)
     message = await refused(log, JournalBroken)
-    assert "format is 9, this version reads up to 1" in message
+    assert "a checkpoint has format 9, this version reads up to 1" in message
 
 
 async def test_a_topic_that_another_version_has_added_or_left_out_is_no_other_topic() -> None:

@@ -52,7 +52,7 @@ async def test_a_record_with_large_headers_is_still_decided_on_its_right_partiti
     await run(log, Worker(log, stage, hand_over=False), 3)
     assert counted(log) == {b"w0": [1, 2, 3]}
     kept = [[name for name, _ in record.headers] for record in log.records("inbox")]
-    assert kept == [["origin", "src"], ["small", "origin", "src"]]
+    assert kept == [["src-owner", "origin", "src"], ["small", "src-owner", "origin", "src"]]
 
 
 @pytest.mark.parametrize("value", [b"x", b"bad"])

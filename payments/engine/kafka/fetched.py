@@ -7,7 +7,7 @@ from aiokafka import errors
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
-from payments.engine.log import Record, TopicPartition
+from payments.engine.log import Anonymous, Record, TopicPartition
 
 from .tolerant import tolerantly_read
 
@@ -53,9 +53,8 @@ def _records(at: TopicPartition, batch: Any, data: bytes) -> list[Record]:  # no
     """Return the records of a batch."""
     try:
         # ``_new`` because a named tuple's own constructor is one more Python call for each record.
-        return [
-            _new(Record, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch
-        ]
+        kind = Record if batch.producer_id >= 0 else Anonymous
+        return [_new(kind, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch]
     except UnicodeDecodeError:
         return list(tolerantly_read(at, data, batch.base_offset))
 

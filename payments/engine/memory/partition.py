@@ -16,7 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from payments.engine.errors import FailStop, Fenced, PositionLost
-from payments.engine.log import SEQUENCE_MODULUS, Bounds, NewRecord, Record, TopicPartition, Writer
+from payments.engine.log import (
+    SEQUENCE_MODULUS,
+    Anonymous,
+    Bounds,
+    NewRecord,
+    Record,
+    TopicPartition,
+    Writer,
+)
 
 REMEMBERED_BATCHES = 5
 """Batches of a producer that a partition recognises when they come again."""
@@ -91,13 +99,13 @@ class MemoryPartition:
         known.recent.append((sequence, count, self.end))
         if in_transaction:
             self._open.setdefault(writer.producer_id, []).extend(range(self.end, self.end + count))
-        return self.store(records)
+        return self.store(records, Record)
 
-    def store(self, records: Sequence[NewRecord]) -> int:
-        """Append records of a client without an identity; return the offset of the first."""
+    def store(self, records: Sequence[NewRecord], kind: type[Record] = Anonymous) -> int:
+        """Append records, of a client without an identity; return the offset of the first."""
         first, now_ms = self.end, self._clock_ms()
         self.records += [
-            Record(*self.at, first + index, now_ms, key, value, tuple(headers))
+            kind(*self.at, first + index, now_ms, key, value, tuple(headers))
             for index, (key, value, headers) in enumerate(records)
         ]
         self.end += len(records)
