@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from .errors import JournalBroken, NewerFormat
+from .errors import JournalBroken, newer_format
 from .identity import CHECKPOINT_FORMAT, Identity
 from .limits import RING
 from .outputs import Output, Position
@@ -48,11 +48,11 @@ class Checkpoint:
     row have all of them."""
 
     outputs: list[Output]
-    owners: Mapping[str, Owner] = field(default_factory=dict)
-    """Newest ownership that is known of senders in ``sources``; none of versions before."""
-
     identity: Identity | None = None
     """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
+
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    """Newest ownership that is known of senders in ``sources``; none of versions before."""
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -104,7 +104,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
         line, _, body = value.partition(b"\n")
         fields = orjson.loads(line)
         if fields.get("format", CHECKPOINT_FORMAT) > CHECKPOINT_FORMAT:
-            raise NewerFormat("a checkpoint", fields["format"], CHECKPOINT_FORMAT)
+            raise newer_format("a checkpoint", fields["format"], CHECKPOINT_FORMAT)
         outputs = []
         cursor = _Cursor(body)
         for topic, partition, key_size, value_size, kind, time_ms, *rest in fields["outputs"]:
@@ -125,8 +125,8 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             fields["inputs"],
             sources,
             outputs,
-            owners,
             None if identity is None else Identity.from_fields(identity),
+            owners,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"

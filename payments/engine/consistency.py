@@ -91,10 +91,10 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
     for each in evidence:
         journal = each.journal
         identity = around.identity(journal.stage, journal.partition, installation)
-        told = each.told
-        journal.identify(
-            replace(identity, rows=max(identity.rows, told.rows)) if told else identity
-        )
+        if (told := each.told) is not None:
+            rows = max(identity.rows, told.rows)
+            identity = replace(identity, rows=rows, copied=told.copied)
+        journal.identify(identity)
 
 
 def require_all_there(evidence: Sequence[Evidence], owned: Collection[Journal]) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 
 from .committer import Committer, CommitterCounts
 from .counts import Counts
-from .errors import FailStop, NotOurs, as_fail_stop
+from .errors import FailStop, JournalBroken, NotOurs, as_fail_stop
 from .handover import Handover
 from .journal import Journal
 from .limits import Limits
@@ -24,6 +24,7 @@ from .processing import Processing
 from .readiness import Readiness
 from .reading import Deliver, Delivery, Reading
 from .receiving import Receiving
+from .restoring import find_row
 from .stage import Stage, by_name, senders_of, topics_of
 from .takeover import Superseded, Takeover, TakeoverReport
 from .troubles import Trouble
@@ -185,10 +186,30 @@ class Engine:
                 return None
             self._handover.learn({at: held.end for at, held in bounds.items()})
             for journal in journals:
-                self.stages[journal.stage].logic.restored(journal.partition, journal.rows)
+                await self._restore_stage(journal)
                 self.owned.add(journal)
                 self._committer.touch(journal)
             return report
+
+    async def _restore_stage(self, journal: Journal) -> None:
+        """Let the stage build what it keeps beside the rows; name the row that it can't read."""
+        logic = self.stages[journal.stage].logic
+        try:
+            logic.restored(journal.partition, journal.rows)
+        except Exception as error:
+            for key, row in journal.rows.items():
+                try:
+                    logic.restored(journal.partition, {key: row})
+                except Exception as cause:  # noqa: BLE001 - whatever it is, it names the row
+                    record = await find_row(self.log, journal.at, key, row)
+                    where = f"{journal.at}" if record is None else f"{journal.at}/{record.offset}"
+                    message = (
+                        f"{where} with the key {key!r} is a row that the stage {journal.stage} "
+                        f"can't read ({cause!r}): another program wrote to the journal, or a newer "
+                        f"version; remove it with: payments journal repair"
+                    )
+                    raise JournalBroken(message) from error
+            raise
 
     @property
     def is_quiet(self) -> bool:

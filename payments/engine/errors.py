@@ -23,12 +23,14 @@ class JournalBroken(FailStop):
 class NewerFormat(JournalBroken):
     """A newer version wrote it, in a format that this one does not know."""
 
-    def __init__(self, what: str, found: int, known: int) -> None:
-        message = (
-            f"{what} has format {found}, this version reads up to {known}: a newer version wrote "
-            f"it; start that version again"
-        )
-        super().__init__(message)
+
+def newer_format(what: str, found: int, known: int) -> NewerFormat:
+    """Return the error for a format of something that this version does not know."""
+    message = (
+        f"{what} has format {found}, this version reads up to {known}: a newer version wrote "
+        f"it; start that version again"
+    )
+    return NewerFormat(message)
 
 
 class NotOurs(FailStop):

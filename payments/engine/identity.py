@@ -43,6 +43,10 @@ class Identity:
     rows: int = 1
     """Newest format of rows that the journal may hold (``Stage.row_format``)."""
 
+    copied: bool = False
+    """Whether a program that is no worker has copied the journal to where it is, so that older
+    records may be of a producer without an id."""
+
     def as_fields(self) -> dict[str, Any]:
         """Return it as it is written to a checkpoint."""
         return {
@@ -54,6 +58,7 @@ class Identity:
             "partitions": self.partitions,
             "topics": dict(self.topics),
             "rows": self.rows,
+            "copied": self.copied,
         }
 
     @classmethod
@@ -68,6 +73,7 @@ class Identity:
             partitions=fields["partitions"],
             topics=fields["topics"],
             rows=fields["rows"],
+            copied=fields.get("copied", False),
         )
 
 

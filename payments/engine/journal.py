@@ -337,8 +337,8 @@ class Journal:
             self.inputs,
             self._told_sources(),
             outputs,
-            self.owners,
             self._told_identity(),
+            self.owners,
         )
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)

@@ -99,6 +99,8 @@ class Processing:
                 try:
                     take(record, journal)
                 except _Unsigned as unsigned:
+                    journal.advance(topic, position)
+                    self._committer.touch(journal)
                     await self._take_unsigned(record, unsigned.source, journal)
                 position = record.offset + 1
                 handled += 1
@@ -196,6 +198,7 @@ class Processing:
         """Decide a message of a version before, when its sender's journal has it."""
         if last := await self._vouching.last_group(source, record):
             journal.vouch(source.name, last)
+            await journal.room()
             self._take_message(record, journal)
         else:
             message = f"the journal of {source.name} has not sent it, and it names no owner"

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .errors import FailStop, JournalBroken
+from .errors import FailStop, JournalBroken, NewerFormat
+from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
-from .log import Bounds, Log, Reader, Record, TopicPartition
+from .log import Anonymous, Bounds, Log, Reader, Record, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,8 @@ _STALLED_FETCHES = 12
 
 _PROGRESS_SECONDS = 3.0
 
-Checkpoints = dict[int, bytes]
-"""Checkpoints of one journal by slot of the ring, as read: only the last of each slot counts."""
+Checkpoints = dict[bytes, Record]
+"""Checkpoints of one journal by their key, as read: only the last of each slot counts."""
 
 
 class Restored(NamedTuple):
@@ -30,6 +31,9 @@ class Restored(NamedTuple):
     """In order."""
 
     held: Mapping[TopicPartition, Bounds]
+    foreign: Mapping[Journal, Record]
+    """The first record that no worker wrote, where there is one."""
+
     records_read: int
 
 
@@ -38,11 +42,13 @@ async def read_journals(
 ) -> Restored:
     """Fill the rows of ``journals``; return what else they hold.
 
+    What is foreign for another reason than its producer (``engine/foreign``) is an error here.
     ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
     are missing or out of order, ``FailStop`` when the log stops answering.
     """
     by_address = {journal.at: journal for journal in journals}
     slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
+    anonymous: dict[Journal, Record] = {}
     left = dict(fences)
     bounds = await log.bounds(list(by_address))
     reader = await log.open_reader(committed_only=False)
@@ -54,7 +60,9 @@ async def read_journals(
             for at, fetched in (await _fetch(reader, left)).items():
                 # What comes behind the fence is a newer owner's, who has claimed meanwhile.
                 records = [record for record in fetched if record.offset <= fences[at]]
-                _fold(records, by_address[at].rows, slots[by_address[at]])
+                journal = by_address[at]
+                if (foreign := _fold(records, journal.rows, slots[journal])) is not None:
+                    anonymous.setdefault(journal, foreign)
                 count += len(records)
                 if at in left and fetched[-1].offset >= left[at]:
                     del left[at]
@@ -62,7 +70,7 @@ async def read_journals(
     finally:
         await reader.close()
     checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
-    return Restored(checkpoints, bounds, count)
+    return Restored(checkpoints, bounds, anonymous, count)
 
 
 async def _fetch(
@@ -79,25 +87,57 @@ async def _fetch(
     raise FailStop(message)
 
 
-def _fold(records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints) -> None:
-    """Apply records in order: a later one replaces an earlier one, a tombstone removes it."""
+def _fold(records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints) -> Record | None:
+    """Apply records in order: a later one replaces an earlier one, a tombstone removes it.
+
+    Return the first of a producer without an identity. Raises ``JournalBroken`` for a record that
+    can't be a worker's whoever wrote it.
+    """
+    anonymous = None
     for record in records:
         key, value = record.key, record.value
-        if key is None:
-            message = f"{record.topic}/{record.partition}/{record.offset} has no key"
-            raise JournalBroken(message)
-        if key[:1] == RESERVED:
-            if key != FENCE_KEY and value is not None:
-                slots[int(key[1:])] = value
+        if type(record) is Anonymous and anonymous is None:
+            anonymous = record
+        if not key or key[:1] == RESERVED:
+            if (why := foreign_reason(record, copied=True)) is not None:
+                raise JournalBroken(described(record, why))
+            if key and key != FENCE_KEY:
+                slots[key] = record
         elif value is None:
             rows.pop(key, None)
         else:
             rows[key] = value
+    return anonymous
+
+
+def _decoded(record: Record) -> Checkpoint:
+    try:
+        return decode_checkpoint(record.value or b"")
+    except JournalBroken as error:
+        message = f"{record.topic}/{record.partition}/{record.offset}: {error}"
+        if isinstance(error, NewerFormat):
+            raise NewerFormat(message) from error
+        raise JournalBroken(described(record, message)) from error
+
+
+async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
+    """Return the record of a journal that has this row; None when it is not there any more."""
+    first, end = (await log.bounds([at]))[at]
+    found: Record | None = None
+    reader = await log.open_reader(committed_only=False)
+    try:
+        reader.assign({at: first})
+        while reader.positions()[at] < end:
+            for records in (await _fetch(reader, [at])).values():
+                found = next((r for r in records if (r.key, r.value) == (key, row)), found)
+    finally:
+        await reader.close()
+    return found
 
 
 def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
     """Return the checkpoints by number, the last ``RING`` of them at most."""
-    found = sorted((decode_checkpoint(value) for value in slots.values()), key=lambda c: c.n)
+    found = sorted((_decoded(record) for record in slots.values()), key=lambda c: c.n)
     if not found:
         if journal.rows:
             message = f"{journal.at} has rows but no checkpoint; was it written by something else?"

@@ -9,7 +9,7 @@ would look like repeats.
 from functools import lru_cache
 from typing import NamedTuple
 
-from .errors import NewerFormat
+from .errors import newer_format
 from .log import Header, Writer
 
 OWNER = "src-owner"
@@ -61,6 +61,6 @@ def parse_owner(text: bytes) -> Owner:
     """
     version, app, topic_id, *rest = text.decode("ascii").split("/")
     if int(version) > MESSAGE_FORMAT:
-        raise NewerFormat("a message", int(version), MESSAGE_FORMAT)
+        raise newer_format("a message", int(version), MESSAGE_FORMAT)
     base, writer = rest
     return Owner(f"{app}/{topic_id}", int(base), int(writer))

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
 from .consistency import Evidence, Surroundings, identify, require_all_there
-from .errors import FailStop, PositionLost
+from .errors import FailStop, JournalBroken, PositionLost
+from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
 from .log import NO_HEADERS, Batch, Cluster, Lane, Log, TopicPartition, Writer
@@ -167,6 +168,11 @@ class Takeover:
             evidence.append(Evidence(journal, checkpoints, restored.held[journal.at], ends))
         around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
         identify(around, evidence, owned)
+        for each in evidence:
+            foreign = restored.foreign.get(each.journal)
+            is_copied = each.told is not None and each.told.copied
+            if foreign is not None and (why := foreign_reason(foreign, copied=is_copied)):
+                raise JournalBroken(described(foreign, why))
         require_all_there(evidence, owned)
 
     async def _introduce(self, journals: Sequence[Journal]) -> None:

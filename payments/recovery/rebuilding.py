@@ -24,7 +24,8 @@ from payments.engine.log import Bounds, Log, Record, TopicPartition, Writer
 from payments.engine.ownership import Ownership
 from payments.engine.partitioner import partition_of
 from payments.engine.processing import Processing, Run
-from payments.engine.stage import Stage, by_name
+from payments.engine.stage import Stage, by_name, senders_of
+from payments.engine.vouching import Vouching
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.records.internal import encode_account, encode_counter, encode_payment
 from payments.records.written import counter_name, encode_ledger_entry, encode_result
@@ -391,7 +392,14 @@ class _Planning:
         )
         messenger = Writer(-1, -1)
         committer = Committer(self._log, messenger, handover, self._limits, _raise)
-        return Processing(stage, self._partitions, committer, self._limits)
+        return Processing(
+            stage,
+            self._partitions,
+            committer,
+            self._limits,
+            senders=senders_of(stage, self._stages, self._partitions),
+            vouching=Vouching(self._log, {}),
+        )
 
     async def _set_positions(self) -> None:
         """Let the journals go on after what is handled, and take no message of the old ones."""

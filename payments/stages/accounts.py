@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from functools import partial
 
+from msgspec import DecodeError
+
 from payments.domain.account import (
     Account,
     CounterAccount,
@@ -110,8 +112,12 @@ class AccountsLogic:
         self._reply(payment, reply, record, journal)
 
     def restored(self, partition: int, rows: Rows) -> None:
-        """Nothing is kept beside the rows, but for the open group."""
-        del rows
+        """Check that each row is one; nothing is kept beside them, but for the open group."""
+        for row in rows.values():
+            try:
+                decode_account(row)
+            except DecodeError:
+                decode_counter(row)
         self.released(partition)
 
     def released(self, partition: int) -> None:

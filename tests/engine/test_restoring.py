@@ -73,10 +73,9 @@ async def test_the_last_of_many_checkpoints_is_gone_on_from() -> None:
 
 async def test_a_deleted_row_stays_deleted() -> None:
     log, _ = new_log()
-    await journalled(log, [(1, 1, [])])
-    log.produce(JOURNAL, b"gone", b"1")
-    log.produce(JOURNAL, b"there", b"2")
-    log.produce(JOURNAL, b"gone", None)
+    writer = await journalled(log, [(1, 1, [])])
+    for key, row in ((b"gone", b"1"), (b"there", b"2"), (b"gone", None)):
+        await log.append([Batch(JOURNAL, writer, [(key, row, NO_HEADERS)])], Lane.JOURNAL)
     worker = await take_over(log)
     [journal] = worker.engine.owned.journals()
     assert journal.rows == {b"there": b"2"}

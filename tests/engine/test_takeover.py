@@ -135,7 +135,9 @@ async def test_rows_without_a_checkpoint_are_an_error() -> None:
 async def test_a_journal_record_without_a_key_is_an_error() -> None:
     log, _ = new_log()
     log.produce(JOURNAL, None, b"1")
-    with pytest.raises(JournalBroken, match="words-count-changelog/0/0 has no key"):
+    with pytest.raises(
+        JournalBroken, match="words-count-changelog/0/0 with the key None was written by no"
+    ):
         await take_over(log)
 
 

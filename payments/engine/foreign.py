@@ -1,0 +1,40 @@
+"""Foreign records: what another program has written to a journal, as far as it can be known.
+
+A worker writes with an idempotent producer, rows with keys of the stage, and its own keys in few
+forms. What is none of that is foreign for sure. A record of an idempotent producer with a key that
+a row may have can't be told from a row; it may still be one that the stage can't read.
+"""
+
+from .checkpoint import FENCE_KEY, RESERVED
+from .limits import RING
+from .log import Anonymous, Record
+
+_NO_PRODUCER_ID = "its producer is not idempotent, workers are"
+
+
+def foreign_reason(record: Record, *, copied: bool = False) -> str | None:
+    """Return why no worker can have written a record of a journal; None for one that may have.
+
+    ``copied``: the journal was copied to where it is, by a program whose producer may have no id.
+    """
+    key, value = record.key, record.value
+    if not key:
+        return "it has no key"
+    if key[:1] == RESERVED:
+        if key == FENCE_KEY:
+            if value is not None:
+                return "a fence has no value"
+        elif not key[1:].isdigit() or int(key[1:]) >= RING:
+            return "its key is reserved for checkpoints, and names none"
+        elif value is None:
+            return "it is a tombstone over a checkpoint"
+    return _NO_PRODUCER_ID if type(record) is Anonymous and not copied else None
+
+
+def described(record: Record, why: str) -> str:
+    """Return one line that names a foreign record, and the way to remove it."""
+    return (
+        f"{record.topic}/{record.partition}/{record.offset} with the key {record.key!r} was "
+        f"written by no worker ({why}): another program wrote to the journal; stop it, and remove "
+        f"what it wrote with: payments journal repair"
+    )

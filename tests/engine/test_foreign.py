@@ -1,0 +1,89 @@
+"""Records that another program wrote to a journal: named with their place and the way out (K5).
+
+On a broker, from kcat and from an idempotent producer: ``tests/broker/test_identity.py``.
+"""
+
+import pytest
+
+from payments.engine.errors import JournalBroken
+from payments.engine.log import Batch, Lane, TopicPartition
+from payments.engine.memory import MemoryLog
+from payments.testing import PaymentsTestbed
+
+from .harness import PARTITIONS, Worker, new_log
+from .test_consistency import use
+from .test_takeover import JOURNAL
+from .wordcount import word_count
+
+OFFSET = 3
+
+
+async def refused(log: MemoryLog) -> str:
+    worker = Worker(log, word_count())
+    await worker.engine.start()
+    with pytest.raises(JournalBroken) as refusal:
+        await worker.assign(range(PARTITIONS))
+    await worker.engine.stop()
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("is_idempotent", [False, True])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, b"bar"),
+        (b"", b"bar"),
+        (b"\0foo", b"bar"),
+        (b"\0", b"bar"),
+        (b"\x0064", b"bar"),
+        (b"\x001", None),
+        (b"\x001", b"bar"),
+        (b"\0fence", b"bar"),
+    ],
+)
+async def test_a_record_that_no_worker_can_have_written_is_named(
+    key: bytes | None, value: bytes | None, is_idempotent: bool
+) -> None:
+    log, _ = new_log()
+    await use(log)
+    offset = log.end(JOURNAL)
+    if is_idempotent:
+        batch = Batch(JOURNAL, await log.new_writer(), [(key, value, [])])
+        await log.append([batch], Lane.JOURNAL)
+    else:
+        log.produce(JOURNAL, key, value)
+    message = await refused(log)
+    assert message.startswith(f"{JOURNAL}/{offset} with the key {key!r} was written by no worker")
+    assert message.endswith("payments journal repair")
+
+
+@pytest.mark.parametrize("value", [b"bar", None])
+async def test_a_row_of_a_producer_without_an_identity_is_named(value: bytes | None) -> None:
+    log, _ = new_log()
+    await use(log)
+    offset = log.produce(JOURNAL, b"foo", value)
+    message = await refused(log)
+    assert message.startswith(f"{JOURNAL}/{offset} with the key b'foo' was written by no worker")
+    assert "its producer is not idempotent" in message
+
+
+@pytest.mark.parametrize("stage", ["payments", "accounts"])
+async def test_a_row_that_the_stage_can_not_read_is_named(stage: str) -> None:
+    """Of an idempotent producer, as Java's are by default: only the stage can tell."""
+    testbed = PaymentsTestbed(opening_balance=1000)
+    await testbed.app.engine.start()
+    await testbed.app.engine.assign(testbed.app.all_inputs())
+    await testbed.app.engine.drain()
+    log, at = testbed.log, TopicPartition(f"payments-{stage}-changelog", 2)
+    offset = log.end(at)
+    batch = Batch(at, await log.new_writer(), [(b"foo", b"bar", [])])
+    await log.append([batch], Lane.JOURNAL)
+    heir = PaymentsTestbed(opening_balance=1000)
+    heir.app.engine.log = log
+    await heir.app.engine.start()
+    line = rf"{at}/{offset} with the key b'foo' is a row that the stage {stage} can't read \("
+    with pytest.raises(JournalBroken, match=line):
+        await heir.app.engine.assign(heir.app.all_inputs())
+    await heir.app.engine.stop()
+    await testbed.app.engine.stop()
