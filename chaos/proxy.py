@@ -43,6 +43,11 @@ class Proxy:
         """The address for the worker."""
         return f"{HOST}:{self.port}"
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether connections are refused now."""
+        return self._mode is Mode.CUT
+
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._serve, HOST, self.port)

@@ -37,7 +37,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PAYMENTS_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix="PAYMENTS_",
+        env_ignore_empty=True,  # An empty variable is one that is not set.
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     brokers: str = "localhost:9092"
@@ -144,13 +148,22 @@ class Settings(BaseSettings):
         if self.security_protocol.startswith("SASL") and not (
             self.sasl_username and self.sasl_password
         ):
-            message = "sasl_username and sasl_password are needed for a SASL security_protocol"
+            message = (
+                f"PAYMENTS_SECURITY_PROTOCOL={self.security_protocol} needs PAYMENTS_SASL_USERNAME "
+                f"and PAYMENTS_SASL_PASSWORD"
+            )
             raise ValueError(message)
         if self.session_timeout_seconds > self.request_timeout_seconds:
-            message = "session_timeout_seconds must not exceed request_timeout_seconds"
+            message = (
+                f"PAYMENTS_SESSION_TIMEOUT_SECONDS={self.session_timeout_seconds:g} must not "
+                f"exceed PAYMENTS_REQUEST_TIMEOUT_SECONDS={self.request_timeout_seconds:g}"
+            )
             raise ValueError(message)
         if self.window_seconds > self.retention_seconds:
-            message = "window_seconds must not exceed retention_seconds"
+            message = (
+                f"PAYMENTS_WINDOW_SECONDS={self.window_seconds:g} must not exceed "
+                f"PAYMENTS_RETENTION_SECONDS={self.retention_seconds:g}"
+            )
             raise ValueError(message)
         return self
 

@@ -27,8 +27,10 @@ def load_settings(**given: Any) -> "Settings":  # noqa: ANN401 - whatever the fi
     """Read the settings from the environment; ``given`` values win over it."""
     from pydantic import ValidationError
 
+    from payments.environment import warn_of_unknown
     from payments.settings import Settings
 
+    warn_of_unknown()
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -44,8 +46,18 @@ def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> st
             continue
         field = str(problem["loc"][0])
         value = "" if field in SECRETS else f"={problem['input']}"
-        parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}")
+        parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}{_hint(problem['input'])}")
     return "; ".join(parts)
+
+
+def _hint(value: object) -> str:
+    """Return what most likely put such a value there; nothing where that is not known."""
+    if isinstance(value, str) and value.startswith("tcp://"):
+        return (
+            " (Kubernetes sets such variables for a service of this name: "
+            "enableServiceLinks: false in the pod's specification)"
+        )
+    return ""
 
 
 def only_last_words() -> None:

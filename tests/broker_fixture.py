@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import pytest
 from pydantic import SecretStr
 
+from chaos.proxy import Proxy
 from dev.broker import GivenBroker, kafka_version, use_docker
 from dev.docker_broker import CLIENT_PORT, container_environment, image
 from dev.errors import BrokerError
 from dev.local_broker import LocalBroker
 from dev.ports import HOST, free_ports, wait_until_it_answers
+from dev.server_properties import Proxied
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import Topic, read_topics
@@ -109,7 +111,9 @@ def _choose(folder: Path) -> GivenBroker | DockerTestBroker | LocalBroker:
         return GivenBroker(given)
     if use_docker():
         return DockerTestBroker(kafka_version())
-    return LocalBroker(version=kafka_version(), folder=folder, extra=QUICK)
+    behind, in_front = free_ports(2)
+    proxied = Proxied(port=behind, proxy_port=in_front)
+    return LocalBroker(version=kafka_version(), folder=folder, extra=QUICK, proxied=proxied)
 
 
 @pytest.fixture
@@ -120,6 +124,17 @@ def local_broker(broker: RunningBroker) -> Iterator[LocalBroker]:
     yield broker
     broker.resume()
     broker.start()
+
+
+@pytest.fixture
+async def proxy(local_broker: LocalBroker) -> AsyncIterator[Proxy]:
+    """Return a proxy in front of the broker: who starts from its address comes through it only."""
+    assert local_broker.proxied is not None
+    ports = local_broker.proxied
+    running = Proxy(port=ports.proxy_port, target_port=ports.port)
+    await running.start()
+    yield running
+    await running.stop()
 
 
 class Installations:

@@ -16,6 +16,7 @@ from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
 from payments.engine.errors import FailStop, PositionLost
 from payments.engine.log import Reader, Record, TopicPartition
+from payments.engine.outage import OUTAGE
 from payments.records.public import Result
 from payments.settings import Settings
 
@@ -89,7 +90,7 @@ class Follower:
                 self._watches.break_all("results were removed before they were read")
                 self.problem = error
             except (FailStop, Unavailable) as error:
-                logger.warning("following the results failed, trying again: %s", error)
+                OUTAGE.say(f"following the results failed, trying again: {error}")
                 self.problem = error
                 if isinstance(error, FailStop):
                     self._known.set()

@@ -22,6 +22,7 @@ class GatewaySettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="PAYMENTS_GATEWAY_",
+        env_ignore_empty=True,  # As in ``Settings``.
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,

@@ -61,7 +61,10 @@ def test_help_is_quick_since_it_loads_neither_faust_nor_a_client() -> None:
             "PAYMENTS_PARTITIONS=many: Input should be a valid integer",
         ),
         ({"PAYMENTS_DEFAULT_CURRENCY": "euro"}, "PAYMENTS_DEFAULT_CURRENCY=euro"),
-        ({"PAYMENTS_SECURITY_PROTOCOL": "SASL_SSL"}, "sasl_username and sasl_password are needed"),
+        (
+            {"PAYMENTS_SECURITY_PROTOCOL": "SASL_SSL"},
+            "=SASL_SSL needs PAYMENTS_SASL_USERNAME",
+        ),
         ({"PAYMENTS_BROKERS": NOBODY}, f"no Kafka broker answers at {NOBODY}"),
         (
             {"PAYMENTS_SECURITY_PROTOCOL": "SSL", "PAYMENTS_SSL_CAFILE": "/nowhere/ca.pem"},

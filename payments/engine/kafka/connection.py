@@ -101,8 +101,8 @@ class Patience:
         why = in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:
             message = (
-                f"{self._doing}: no success after {waited:.0f} s: {why}; look at the brokers, then "
-                f"start the worker again (nothing is lost)"
+                f"{self._doing}: no success after {waited:.0f} s: {why}; look at the brokers: "
+                f"nothing is lost, and this process may be started again any time"
             )
             raise FailStop(message) from error
         OUTAGE.failed(self._doing, why, waited, self._limit_seconds)

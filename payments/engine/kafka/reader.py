@@ -182,8 +182,8 @@ class KafkaReader:
         for at, (since, failure) in self._unread.items():
             if now - since > limit:
                 message = (
-                    f"{at} could not be read for {now - since:.0f} s: {failure!r}; look at the "
-                    f"brokers, then start the worker again (nothing is lost)"
+                    f"{at} could not be read for {now - since:.0f} s: {in_words(failure)}; look at "
+                    f"the brokers: nothing is lost, and this process may be started again any time"
                 )
                 raise FailStop(message) from failure
 
