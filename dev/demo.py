@@ -13,12 +13,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from dev.errors import BrokerError
 from dev.terminal import colored, say
 from payments.settings import Settings
+from payments.topics import cluster
 
 RESULT_LIMIT_SECONDS = 60.0
 WATCH_SECONDS = 0.2
 NUMBERS_SINCE = 1_735_689_600
 """2025-01-01: run numbers count seconds from here, so they are short and never repeat."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+TOPICS = ("payments.commands", "payments.results")
 OUTCOME_COLORS = {"completed": "green", "found": "green", "rejected": "red"}
 
 
@@ -95,6 +97,7 @@ async def run_guided_set(settings: Settings, steps: list[Step], watch: Callable[
 async def _topics(settings: Settings) -> AsyncIterator[tuple[Any, Any]]:
     """Connect a producer for commands and a consumer that sees all results from now on."""
     connection = settings.connection()
+    await _require_topics(settings)
     producer = AIOKafkaProducer(**connection, enable_idempotence=True)
     results = AIOKafkaConsumer(settings.topic("payments.results"), **connection)
     try:
@@ -105,6 +108,16 @@ async def _topics(settings: Settings) -> AsyncIterator[tuple[Any, Any]]:
     finally:
         await producer.stop()
         await results.stop()
+
+
+async def _require_topics(settings: Settings) -> None:
+    """Ask for all topics: a broker may create one that these clients ask for by name."""
+    async with cluster(settings) as connected:
+        missing = {settings.topic(name) for name in TOPICS} - await connected.names()
+    if missing:
+        names = ", ".join(sorted(missing))
+        message = f"there is no topic {names}; make it with: payments topics apply"
+        raise BrokerError(message)
 
 
 async def _result_of(command: str, results: Any) -> dict[str, Any]:  # noqa: ANN401 - untyped library

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 import uuid
 from typing import Self
 
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 BROKERS = os.environ.get("PAYMENTS_BROKERS", "localhost:9092")
 PREFIX = os.environ.get("PAYMENTS_TOPIC_PREFIX", "")
+COMMANDS, RESULTS = PREFIX + "payments.commands", PREFIX + "payments.results"
 
 
 class Payments:
@@ -17,9 +19,13 @@ class Payments:
 
     async def __aenter__(self) -> Self:
         """Connect; only results from now on are read."""
+        async with AIOKafkaConsumer(bootstrap_servers=BROKERS) as anyone:
+            # Many brokers create a topic that a client asks for by name, so all are asked for.
+            if missing := {COMMANDS, RESULTS} - await anyone.topics():
+                sys.exit(f"no topic {', '.join(missing)}; make it with: payments topics apply")
         self._waiting: dict[str, asyncio.Future[dict[str, object]]] = {}
         self._producer = AIOKafkaProducer(bootstrap_servers=BROKERS, enable_idempotence=True)
-        self._results = AIOKafkaConsumer(PREFIX + "payments.results", bootstrap_servers=BROKERS)
+        self._results = AIOKafkaConsumer(RESULTS, bootstrap_servers=BROKERS)
         await asyncio.gather(self._producer.start(), self._results.start())
         await self._results.seek_to_end()  # before anything is sent, so that no result is missed
         self._reading = asyncio.create_task(self._read())
@@ -35,7 +41,7 @@ class Payments:
         number = str(uuid.uuid4())
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         value = json.dumps({"id": number, **command}).encode()
-        await self._producer.send_and_wait(PREFIX + "payments.commands", value, payment.encode())
+        await self._producer.send_and_wait(COMMANDS, value, payment.encode())
         return await asyncio.wait_for(answer, timeout=30)
 
     async def _read(self) -> None:

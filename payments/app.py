@@ -5,7 +5,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,6 @@ import uvloop
 from faust.types import StreamT
 
 from payments import ending, health, metrics
-from payments.engine.engine import wall_clock_ms
 from payments.engine.hosting import EngineApp
 from payments.engine.limits import Limits
 from payments.engine.log import Log
@@ -27,9 +25,7 @@ logger = logging.getLogger(__name__)
 EXIT_USER_ERROR = 1
 
 
-def create_app(
-    settings: Settings, *, log: Log | None = None, clock_ms: Callable[[], int] = wall_clock_ms
-) -> EngineApp:
+def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
     """Return the Faust app of this installation; ``log`` stands in for the broker in tests."""
     payments = payments_stage(settings)
     accounts = accounts_stage(settings)
@@ -40,7 +36,6 @@ def create_app(
         partitions=settings.partitions,
         connection=settings.connection(),
         log=log,
-        clock_ms=clock_ms,
         delivery_timeout_seconds=settings.delivery_timeout_seconds,
         drain_timeout_seconds=settings.drain_timeout_seconds,
         renewal_seconds=settings.renewal_seconds,

@@ -51,6 +51,8 @@ def problem(file: Path) -> str | None:
         return f"the worker's health file can't be read: {error}"
     except (ValueError, KeyError, TypeError):
         return f"{file} is not a health file of a worker; PAYMENTS_HEALTH_FILE names it"
+    if age_seconds < -LIMIT_SECONDS:
+        return f"{file} was written in the future: this machine's clock was set back since"
     if age_seconds > LIMIT_SECONDS:
         return (
             f"the worker hangs or was killed: it last wrote {file} {age_seconds:.0f} s ago "

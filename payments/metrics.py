@@ -65,6 +65,21 @@ class EngineCollector(Collector):
         yield CounterMetricFamily(
             "payments_journal_appends", "Appends that carried the groups.", value=counts.cycles
         )
+        yield CounterMetricFamily(
+            "payments_takeover_rows",
+            "Rows that takeovers found in the journals.",
+            value=counts.rows_taken_over,
+        )
+        yield CounterMetricFamily(
+            "payments_takeover_records_read",
+            "Records of the journals that takeovers read for them.",
+            value=counts.records_read,
+        )
+        yield GaugeMetricFamily(
+            "payments_clock_difference_seconds",
+            "How far this machine's clock is ahead of the brokers'.",
+            value=counts.clock_difference_seconds,
+        )
 
 
 def serve(counts: Callable[[], Counts], address: str) -> int:

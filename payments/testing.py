@@ -67,16 +67,16 @@ class Clock:
 
 
 class Testbed:
-    """Runs any engine app embedded. ``make_app`` gets the log and the clock to use."""
+    """Runs any engine app embedded. ``make_app`` gets the log, whose time is that of ``clock``."""
 
     __test__ = False  # It is no test case, whatever pytest thinks of its name.
 
     def __init__(
-        self, make_app: Callable[[Any, Clock], EngineApp], topics: Sequence[str], partitions: int
+        self, make_app: Callable[[MemoryLog], EngineApp], topics: Sequence[str], partitions: int
     ) -> None:
         self.clock = Clock()
         self.log = MemoryLog(topics, partitions, self.clock)
-        self.app = make_app(self.log, self.clock)
+        self.app = make_app(self.log)
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -139,8 +139,8 @@ class PaymentsTestbed(Testbed):
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the fields of Settings
         self.settings = Settings(**{"partitions": 4, **settings})
 
-        def make_app(log: MemoryLog, clock: Clock) -> EngineApp:
-            return create_app(self.settings, log=log, clock_ms=clock)
+        def make_app(log: MemoryLog) -> EngineApp:
+            return create_app(self.settings, log=log)
 
         stages = create_app(self.settings).engine.stages.values()
         super().__init__(make_app, topics_of(stages), self.settings.partitions)

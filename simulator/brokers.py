@@ -55,12 +55,15 @@ class Brokers:
         self._loop, self._random, self._faults, self._trace = loop, random, faults, trace
         self._fetch_records = fetch_records
         self._nodes = nodes
-        self._clock_ms = clock_ms
+        self.now_ms = clock_ms
         addresses = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
         self.partitions = {at: MemoryPartition(at, clock_ms) for at in addresses}
         self.leaders = {at: at.partition % nodes for at in addresses}
         self.history: dict[TopicPartition, list[Record]] = {at: [] for at in addresses}
         """Everything that was ever appended, whatever was deleted since."""
+        self.latest_ms: dict[TopicPartition, list[float]] = {at: [] for at in addresses}
+        """For each record of the history, the latest time that a worker can have had by then."""
+        self._latest_ms, self._latest_at = 0.0, loop.time()
         self._coordinator = Coordinator()
         self._held: list[_HeldFetch] = []
         self.partition_counts = {at.topic: partitions for at in addresses}
@@ -107,6 +110,11 @@ class Brokers:
             return offset
         new = partition.records[-len(records) :]
         self.history[at] += new
+        # A worker's clock goes on from a time that it was told, also when the brokers' jumps back.
+        passed_ms = (self._loop.time() - self._latest_at) * 1000
+        self._latest_ms = max(self.now_ms(), self._latest_ms + passed_ms)
+        self._latest_at = self._loop.time()
+        self.latest_ms[at] += [self._latest_ms] * len(new)
         self._trace.appended(at, writer, new)
         self._wake(at)
         return offset
@@ -205,7 +213,7 @@ class Brokers:
         self, topics: Iterable[str], size: float, *, lag_ms: int, tombstones_ms: int
     ) -> int:
         """Compact up to somewhere before the records that are too young; return what went."""
-        now_ms, gone = self._clock_ms(), 0
+        now_ms, gone = self.now_ms(), 0
         for at, partition in self.partitions.items():
             if at.topic in topics:
                 old = [r.offset for r in partition.records if r.timestamp < now_ms - lag_ms]
@@ -216,7 +224,7 @@ class Brokers:
 
     def retain(self, topics: Iterable[str], retention_ms: int) -> int:
         """Delete the beginning of each partition that is older than the retention."""
-        limit_ms, gone = self._clock_ms() - retention_ms, 0
+        limit_ms, gone = self.now_ms() - retention_ms, 0
         for at, partition in self.partitions.items():
             if at.topic in topics:
                 young = (r.offset for r in partition.records if r.timestamp >= limit_ms)

@@ -15,6 +15,8 @@ _COMPACTION_LAG_MS = 1000
 
 _TOMBSTONES_MS = 86_400_000
 _LONGEST_CLOCK_JUMP_SECONDS = 2 * 3600.0
+_LONGEST_WORKER_CLOCK_JUMP_SECONDS = 2 * 86_400.0
+"""Nothing goes by their clocks."""
 _LONGEST_CUT_SECONDS = 30.0
 CHAOS = "chaos"
 
@@ -93,7 +95,10 @@ def _cut_off(world: World, size: float) -> None:
 def _clock_jump(world: World, size: float) -> None:
     names = ["brokers", *world.machines]
     name = names[int(size * len(names))]
-    seconds = _LONGEST_CLOCK_JUMP_SECONDS * (2 * ((size * 97) % 1) - 1) ** 3
+    longest_seconds = (
+        _LONGEST_CLOCK_JUMP_SECONDS if name == "brokers" else _LONGEST_WORKER_CLOCK_JUMP_SECONDS
+    )
+    seconds = longest_seconds * (2 * ((size * 97) % 1) - 1) ** 3
     world.clock_offsets_ms[name] = int(seconds * 1000)
     world.trace.note("clock", f"{name} is {seconds:+.3f} s off")
 

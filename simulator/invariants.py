@@ -6,10 +6,13 @@ partition has its owner's positions in order, and that nothing is still in fligh
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
+from payments.domain.results import Outcome
 from payments.engine.checkpoint import RESERVED
 from payments.engine.log import Record, TopicPartition
 from payments.engine.outputs import POSITION_VISIBLE, Position, parse_source
+from payments.records.public import Result
 from payments.settings import Settings
 from payments.verify.auditor import Auditor
 
@@ -42,6 +45,19 @@ def _positions(at: TopicPartition, records: Sequence[Record]) -> Iterator[str]:
         if source.position <= last or source.partition != at.partition:
             yield f"{at}/{record.offset} has the position {source}, after {last}"
         last = source.position
+
+
+def early(results: Sequence[Record], latest_ms: Sequence[float]) -> Iterator[str]:
+    """Yield what was forgotten at a time that no broker's clock had come to.
+
+    ``latest_ms`` is, for each record, the latest time that a worker can have had from a broker.
+    """
+    for record, known_ms in zip(results, latest_ms, strict=True):
+        if b'"expired"' in (record.value or b""):
+            result = Result.model_validate_json(record.value or b"")
+            time_ms = datetime.fromisoformat(result.time).timestamp() * 1000
+            if result.outcome is Outcome.EXPIRED and time_ms > known_ms + 1:
+                yield f"{record.topic}/{record.partition}/{record.offset} expired too early"
 
 
 def fold(records: Sequence[Record]) -> dict[bytes, bytes]:

@@ -1,10 +1,12 @@
 """The engine's log over the simulated network: the retries of the real one (``engine/kafka``)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, cast
 
+from payments.engine.clock import BrokerClock
 from payments.engine.errors import FailStop
 from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
 from payments.engine.troubles import Trouble
@@ -50,8 +52,10 @@ class SimulatedLog:
         brokers: Brokers,
         network: Network,
         *,
+        clock: BrokerClock,
         delivery_timeout_seconds: float,
     ) -> None:
+        self.clock = clock
         self._process = process
         self._brokers = brokers
         self._network = network
@@ -81,6 +85,15 @@ class SimulatedLog:
         """Return the ids of the cluster and of these topics."""
         found = Cluster("simulated", {topic: f"id-of-{topic}" for topic in topics})
         return cast("Cluster", await self._ask("asking for topics", "describe", lambda: found))
+
+    async def require_configs(
+        self,
+        *,
+        inputs: Collection[str],  # noqa: ARG002 - nothing is configured here
+        journals: Collection[str],  # noqa: ARG002 - nothing is configured here
+    ) -> float:
+        """All is as it must be; compaction keeps tombstones for longer than any restore."""
+        return math.inf
 
     async def new_writer(self) -> Writer:
         """Return a plain writer."""
@@ -141,14 +154,18 @@ class SimulatedLog:
         self, node: int, batches: Sequence[Sent], lane: Lane
     ) -> Mapping[TopicPartition, int | Exception]:
         def handler(fault: Fault | None, reply: Reply) -> None:
-            reply(self._brokers.produce(node, batches, fault))
+            reply((self._brokers.produce(node, batches, fault), self._brokers.now_ms()))
 
+        asked_ms = self.clock.wall_ms()
         try:
-            answer: Mapping[TopicPartition, int | Exception] = await self._network.call(
+            answer: Mapping[TopicPartition, int | Exception]
+            answer, time_ms = await self._network.call(
                 self._process, f"{lane.name}-{node}", lane.name.lower(), handler
             )
         except Retriable as lost:
             return dict.fromkeys([batch.at for batch in batches], lost)
+        if any(isinstance(result, int) for result in answer.values()):
+            self.clock.heard(time_ms, asked_ms)
         return answer
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:

@@ -14,7 +14,7 @@ from payments.engine.log import TopicPartition
 from .chaos import draw_timed_faults, schedule
 from .clients import Clients
 from .faults import Fault, Faults, Kind, Point, draw_rates
-from .invariants import fold, violations
+from .invariants import early, fold, violations
 from .loop import SimulatedLoop, Stuck
 from .shape import Shape, draw_shape
 from .storm import Command, draw_commands, draw_weather, probes
@@ -169,7 +169,11 @@ def _judge(world: World) -> list[str]:
             if not journal.rows == fold(history[journal.at]) == fold(left):
                 found.append(f"{journal.at}: the rows in memory are not those of the journal")
             history[journal.at] = left
-    return found + list(violations(world.shape.settings, history))
+    found += violations(world.shape.settings, history)
+    results = world.shape.settings.topic("payments.results")
+    for at in sorted(at for at in history if at.topic == results):
+        found += early(world.brokers.history[at], world.brokers.latest_ms[at])
+    return found
 
 
 def replayed(story: Story, outcome: Outcome) -> Story:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from payments.engine.clock import BrokerClock
 from payments.engine.engine import Engine
 from payments.engine.errors import FailStop, Fenced, as_fail_stop
 from payments.engine.limits import Limits
@@ -47,7 +48,7 @@ class Worker:
         group: Group,
         stages: Sequence[Stage],
         limits: Limits,
-        clock_ms: Callable[[], int],
+        wall_ms: Callable[[], int],
         renewal_seconds: float,
         hand_over: bool,
         drain_timeout_seconds: float,
@@ -59,12 +60,15 @@ class Worker:
             app_id="payments",
             stages=stages,
             log=SimulatedLog(
-                process, brokers, network, delivery_timeout_seconds=delivery_timeout_seconds
+                process,
+                brokers,
+                network,
+                clock=BrokerClock(monotonic=network.loop.time, wall_ms=wall_ms),
+                delivery_timeout_seconds=delivery_timeout_seconds,
             ),
             deliver=self._deliver,
             on_failure=self._fail,
             limits=limits,
-            clock_ms=clock_ms,
             renewal_seconds=renewal_seconds,
             hand_over=hand_over,
         )

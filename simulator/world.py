@@ -171,7 +171,7 @@ class Machine:
             group=world.group,
             stages=[payments_stage(settings), accounts_stage(settings)],
             limits=world.shape.limits,
-            clock_ms=lambda: world.clock_ms(self.name),
+            wall_ms=lambda: world.clock_ms(self.name),
             renewal_seconds=settings.renewal_seconds,
             hand_over=world.shape.hand_over,
             drain_timeout_seconds=settings.drain_timeout_seconds,

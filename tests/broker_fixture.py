@@ -32,6 +32,8 @@ LOG_TAIL_CHARACTERS = 2000
 PARTITIONS = 4
 
 QUICK = {
+    # As Kafka has it by default: so a test sees when one of our clients creates a topic by asking.
+    "auto.create.topics.enable": "true",
     # The cleaner looks for work all the time, so that a test can wait for a compaction.
     "log.cleaner.backoff.ms": "100",
     # Deleted topics leave the disk soon.

@@ -1,7 +1,6 @@
 """``payments journal``: look into the journals, and give up or repair what a worker stops at."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -160,6 +159,7 @@ def skip(
 async def _skip(
     settings: "Settings", topic: str, partition: int, to: int | None, *, yes: bool
 ) -> "Skip":
+    from payments.broker_time import broker_time_ms
     from payments.engine.log import TopicPartition
     from payments.recovery import skipping
     from payments.recovery.installation import open_log, stages_of
@@ -173,6 +173,6 @@ async def _skip(
             click.echo(skipping.INTERNAL_WARNING, err=True)
         if yes:
             await skipping.carry_out(
-                log, settings.app_id, stages, found, time_ms=int(time.time() * 1000)
+                log, settings.app_id, stages, found, time_ms=await broker_time_ms(settings)
             )
         return found

@@ -1,7 +1,6 @@
 """``payments rebuild``: new journals from the ledger, the results and the commands."""
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -88,6 +87,7 @@ def rebuild(
 
 
 async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -> "Plan":
+    from payments.broker_time import broker_time_ms
     from payments.recovery.installation import open_log
     from payments.recovery.offline import require_no_workers
     from payments.recovery.run import rebuild as run
@@ -106,6 +106,6 @@ async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -
             dry_run=dry_run,
             require_offline=lambda: require_no_workers(settings),
             make_anew=make_anew,
-            now_ms=int(time.time() * 1000),
+            now_ms=await broker_time_ms(settings),
             show=lambda progress: click.echo(progress, err=True),
         )

@@ -123,7 +123,7 @@ class KafkaTransport:
         except RETRIABLE as lost:
             return dict.fromkeys(batches, Failure(lost, arrived=True, retriable=True))
         failures: dict[TopicPartition, Failure] = {}
-        for topic, partition, code, _ in produced:
+        for topic, partition, code, *_ in produced:
             at = TopicPartition(topic, partition)
             kind = error_for(code)
             # A duplicate is a batch of ours whose acknowledgement was lost.

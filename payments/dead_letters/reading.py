@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from payments.dead_letters.letter import DeadLetter, NoDeadLetter, Position, read_letter
-from payments.engine.engine import wall_clock_ms
+from payments.engine.clock import wall_clock_ms
 from payments.engine.errors import FailStop
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import Bounds, Log, Record, TopicPartition
@@ -108,13 +108,20 @@ class DeadLetters:
 
     async def reach_back_to(self, time_ms: int) -> bool:
         """Return whether no command of that time or later can have been deleted by now."""
-        if self._clock_ms() - time_ms + _CLOCKS_MS < self._kept_ms:
-            return True
         at = self._partitions(self._settings.topic("payments.commands"))
+        now_ms = self._clock_ms()
+        if now_ms - time_ms + _CLOCKS_MS < self._kept_ms and not await self._is_behind(at, now_ms):
+            return True
         bounds = await self._log.bounds(at)
         starts = await self._log.offsets_since(at, time_ms - _CLOCKS_MS)
         # Where the first record that is left is late enough, earlier ones may have been deleted.
         return all(not bounds[tp].first or starts[tp] > bounds[tp].first for tp in at)
+
+    async def _is_behind(self, at: Sequence[TopicPartition], now_ms: int) -> bool:
+        """Whether a broker has stamped a command later than this machine's clock shows."""
+        bounds = await self._log.bounds(at)
+        later = await self._log.offsets_since(at, now_ms + _CLOCKS_MS)
+        return any(later[tp] < bounds[tp].end for tp in at)
 
     def _command_id(self, record: Record, ids: Collection[str]) -> str | None:
         if b"replay/" not in (record.value or b""):

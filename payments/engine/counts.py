@@ -31,3 +31,12 @@ class Counts(NamedTuple):
 
     cycles: int
     """Appends that carried them."""
+
+    rows_taken_over: int
+    """Rows that takeovers found in the journals."""
+
+    records_read: int
+    """Records that takeovers read for them."""
+
+    clock_difference_seconds: float
+    """How far this machine's clock is ahead of the brokers'; negative when it is behind."""

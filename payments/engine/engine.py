@@ -6,7 +6,6 @@ deliveries to the stages' agents; the engine does the rest.
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -34,11 +33,6 @@ from .vouching import Vouching
 logger = logging.getLogger(__name__)
 
 
-def wall_clock_ms() -> int:
-    """Return the time of this machine, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
 class Engine:
     """All stages of one application in one worker."""
 
@@ -51,7 +45,6 @@ class Engine:
         deliver: Deliver,
         on_failure: Callable[[FailStop], None],
         limits: Limits | None = None,
-        clock_ms: Callable[[], int] = wall_clock_ms,
         renewal_seconds: float = 3600.0,
         hand_over: bool = True,
     ) -> None:
@@ -63,11 +56,10 @@ class Engine:
         self._app_id = app_id
         self._deliver = deliver
         self._on_failure = on_failure
-        self._clock_ms = clock_ms
         self._renewal_seconds = renewal_seconds
         self.owned = Ownership(self.stages)
         self._handover = Handover(
-            self.stages, self.owned, clock_ms=clock_ms, limits=self.limits, enabled=hand_over
+            self.stages, self.owned, clock=log.clock, limits=self.limits, enabled=hand_over
         )
         self.readiness = Readiness(self.limits.stall_seconds)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -78,6 +70,7 @@ class Engine:
         self._turns = {name: asyncio.Lock() for name in self.stages}
         self._processing: dict[str, Processing] = {}
         self._committer: Committer
+        self._rows_taken_over = self._records_read = 0
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -86,6 +79,10 @@ class Engine:
         stages = list(self.stages.values())
         await self.log.start(topics_of(stages))
         self.partitions = self._count_partitions(stages)
+        tombstone_seconds = await self.log.require_configs(
+            inputs=[topic for stage in stages for topic in stage.inputs],
+            journals=[stage.changelog for stage in stages],
+        )
         messenger = await self.log.new_writer()
         self._reader: Reader = await self.log.open_reader(committed_only=True)
         self._committer = Committer(
@@ -101,6 +98,7 @@ class Engine:
             messenger=await self.log.new_writer(),
             limits=self.limits,
             owner_here=self.owned.owner,
+            tombstone_seconds=tombstone_seconds,
         )
         vouching = Vouching(self.log, {stage.name: stage.changelog for stage in stages})
         self._processing = {
@@ -120,7 +118,7 @@ class Engine:
             self._committer,
             self._takeover,
             limits=self.limits,
-            clock_ms=self._clock_ms,
+            clock=self.log.clock,
             renewal_seconds=self._renewal_seconds,
         )
         for name, processing in self._processing.items():
@@ -184,6 +182,9 @@ class Engine:
             bounds = await self.log.bounds(self._handover.inputs(sorted(wanted)))
             if self.drains != drains:
                 return None
+            if report is not None:
+                self._rows_taken_over += report.rows
+                self._records_read += report.records_read
             self._handover.learn({at: held.end for at, held in bounds.items()})
             for journal in journals:
                 await self._restore_stage(journal)
@@ -345,6 +346,9 @@ class Engine:
             standing_seconds=self.readiness.standing_seconds,
             groups=committed.groups,
             cycles=committed.cycles,
+            rows_taken_over=self._rows_taken_over,
+            records_read=self._records_read,
+            clock_difference_seconds=self.log.clock.difference_seconds,
         )
 
     # --- failure ---------------------------------------------------------------------------------

@@ -18,13 +18,13 @@ Two rules make that safe:
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .journal import Group
 from .limits import MAX_GROUPS_AHEAD, Limits
-from .log import Batch, Header, Record, TopicPartition
+from .log import Batch, Clock, Header, Record, TopicPartition
 from .outputs import Publication, Source
 from .ownership import Ownership
 from .senders import owner_header
@@ -127,7 +127,7 @@ class Handover:
         stages: Mapping[str, Stage],
         owned: Ownership,
         *,
-        clock_ms: Callable[[], int],
+        clock: Clock,
         limits: Limits,
         enabled: bool,
     ) -> None:
@@ -135,7 +135,7 @@ class Handover:
             topic: stage.name for stage in stages.values() for topic in stage.internal_inputs
         }
         self._owned = owned
-        self._clock_ms = clock_ms
+        self._clock = clock
         self._limits = limits
         self._enabled = enabled
         self.waiting = {name: Waiting() for name in stages}
@@ -181,7 +181,7 @@ class Handover:
         shipments: list[Shipment] = []
         runs: dict[tuple[str, int], Handed | None] = {}
         outputs: list[tuple[Publication, Sequence[int]]] = []
-        now_ms = self._clock_ms()
+        now_ms = self._clock()
         for group in cycle.groups:
             publication = group.publication
             visible = publication.visible

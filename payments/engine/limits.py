@@ -62,6 +62,13 @@ class Limits:
     idle_seconds: float = 1.0
     """A journal that is idle this long writes its ``published`` once more."""
 
+    rest_seconds: float = 75.0
+    """A journal that has not moved for this long gets one more checkpoint, which closes its segment
+    where ``segment.ms`` is less; then after twice as long, and so on."""
+
+    time_seconds: float = 60.0
+    """How old the last answer that told the brokers' time may become."""
+
     tick_seconds: float = 0.5
     """How often timers run."""
 

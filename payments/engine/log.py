@@ -9,7 +9,7 @@ simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4
 - a claimed writer that is refused learns so by ``Fenced``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -108,6 +108,21 @@ class Cluster(NamedTuple):
     """Topic id by name, as Kafka's tools print it."""
 
 
+class Clock(Protocol):
+    """The time that the log goes by; it never goes back."""
+
+    def __call__(self) -> int:
+        """Return the time, in milliseconds since 1970. It must be known."""
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the log told its time; it has gone by another clock since."""
+
+    @property
+    def difference_seconds(self) -> float:
+        """How far the clock of this machine is ahead of it; negative when it is behind."""
+
+
 class Reader(Protocol):
     """Reads given partitions from given offsets on; nobody's group."""
 
@@ -147,6 +162,16 @@ class Log(Protocol):
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+
+    async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
+        """Check that the configurations of the topics are what the engine relies on.
+
+        Returns for how many seconds a tombstone surely stays in a journal. Raises ``FailStop``.
+        """
+
+    @property
+    def clock(self) -> "Clock":
+        """The brokers' time, known from the first append on."""
 
     async def new_writer(self) -> Writer:
         """Return a plain idempotent writer that nobody fences."""

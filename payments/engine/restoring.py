@@ -35,6 +35,8 @@ class Restored(NamedTuple):
     """The first record that no worker wrote, where there is one."""
 
     records_read: int
+    seconds: float
+    """How long reading took, from the first record to the last."""
 
 
 async def read_journals(
@@ -53,7 +55,8 @@ async def read_journals(
     bounds = await log.bounds(list(by_address))
     reader = await log.open_reader(committed_only=False)
     progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
-    count = 0
+    count, now = 0, asyncio.get_running_loop().time
+    began = now()
     try:
         reader.assign({at: bounds[at].first for at in by_address})
         while left:
@@ -67,10 +70,11 @@ async def read_journals(
                 if at in left and fetched[-1].offset >= left[at]:
                     del left[at]
             progress.show(count)
+        took_seconds = now() - began
     finally:
         await reader.close()
     checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
-    return Restored(checkpoints, bounds, anonymous, count)
+    return Restored(checkpoints, bounds, anonymous, count, took_seconds)
 
 
 async def _fetch(

@@ -1,6 +1,7 @@
 """Taking over partitions: claim, fence, restore, publish what was left (DESIGN 4.3, 4.5)."""
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +19,9 @@ from .restoring import Restored, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
 from .tails import Tail, read_tails
+
+_SHARE_OF_TOMBSTONES = 0.75
+"""Share of a tombstone's life for which a restore may take."""
 
 
 class Superseded(Exception):  # noqa: N818 - an outcome, not an error
@@ -57,9 +61,11 @@ class Takeover:
         limits: Limits,
         moved: Mapping[TopicPartition, int] = MappingProxyType({}),
         owner_here: Callable[[str], Owner | None] = lambda _: None,
+        tombstone_seconds: float = math.inf,
     ) -> None:
         """Take note; an operator chose the positions ``moved`` instead of the journals' own."""
         self._moved = moved
+        self._longest_restore_seconds = tombstone_seconds * _SHARE_OF_TOMBSTONES
         self._log = log
         self._partitions = partitions
         self._owner_here = owner_here
@@ -133,6 +139,7 @@ class Takeover:
         report.records_read = restored.records_read
         report.rows = sum(len(journal.rows) for journal in journals)
         timer.lap("restore")
+        self._require_tombstones(report.partitions, restored.seconds)
         try:
             self._check(cluster, restored, tails, owned)
         except FailStop:
@@ -182,6 +189,24 @@ class Takeover:
             await self._log.append([group.batch for group in groups], Lane.JOURNAL)
         for group in groups:
             group.journal.published = group.journal.n
+
+    def _require_tombstones(self, partitions: Sequence[int], took_seconds: float) -> None:
+        """Raise ``FailStop`` when the restore took so long that it may have missed a tombstone.
+
+        A row that was read before its tombstone went, and before the tombstone was read, would live
+        again. A tombstone stays for ``delete.retention.ms`` from the compaction on that took the
+        row; the rest of it is for the time that this compaction itself may have taken.
+        """
+        limit_seconds = self._longest_restore_seconds
+        if took_seconds > limit_seconds:
+            message = (
+                f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "
+                f"than the {limit_seconds:.0f} s for which it is sure that no tombstone was "
+                f"compacted away meanwhile: raise delete.retention.ms of the changelogs in "
+                f"topics.yaml, run payments topics apply, and start the worker again (nothing is "
+                f"lost)"
+            )
+            raise FailStop(message)
 
     def _new_journal(self, stage: Stage, partition: int, writer: Writer) -> Journal:
         return Journal(

@@ -5,14 +5,15 @@ claims.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .committer import Committer
 from .errors import Fenced
+from .idle import IdleJournals
 from .journal import Journal
 from .limits import Limits
-from .log import TopicPartition, Writer
+from .log import Clock, Writer
 from .ownership import Ownership
 from .stage import Stage
 from .takeover import Takeover
@@ -32,7 +33,7 @@ class Upkeep:
         takeover: Takeover,
         *,
         limits: Limits,
-        clock_ms: Callable[[], int],
+        clock: Clock,
         renewal_seconds: float,
     ) -> None:
         self._stages = stages
@@ -42,10 +43,9 @@ class Upkeep:
         """What reads now; None between two assignments."""
         self._committer = committer
         self._takeover = takeover
-        self._clock_ms = clock_ms
+        self._clock = clock
         self._renewal_seconds = renewal_seconds
-        self._idle: dict[Journal, int] = {}
-        """Group number at which a journal was last seen."""
+        self._idle = IdleJournals(owned, committer, clock=clock, limits=limits)
 
     async def tick_forever(self) -> None:
         """Run the stages' timers, and write the last word of journals that are idle."""
@@ -75,23 +75,17 @@ class Upkeep:
                 self._committer.touch(journal)
                 await journal.room()
                 continue
-            more = logic.tick(journal, self._clock_ms(), limits.expiry_rows)
+            more = logic.tick(journal, self._clock(), limits.expiry_rows)
             journal.accept()
             if journal.is_open:
                 self._committer.touch(journal)
             await asyncio.sleep(0)
 
     def write_idle_checkpoints(self) -> None:
-        """Let journals that have not moved since the last call say what is published and read."""
-        seen, self._idle = self._idle, {}
-        read = {} if self.reading is None else self.reading.handled()
-        for journal in self._owned.journals():
-            if seen.get(journal) == journal.n:
-                for topic in journal.inputs:
-                    journal.pass_over(topic, read.get(TopicPartition(topic, journal.partition), 0))
-                if not journal.is_settled:
-                    self._committer.touch(journal)
-            self._idle[journal] = journal.n
+        """Append what idle journals are due; see ``idle``."""
+        self._idle.write_published({} if self.reading is None else self.reading.handled())
+        self._idle.close_segments()
+        self._idle.ask_for_time()
 
     async def renew_forever(self) -> None:
         """Renew the claim of each owned partition, over its visible outputs and its journals."""

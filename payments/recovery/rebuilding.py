@@ -386,7 +386,7 @@ class _Planning:
         handover = Handover(
             by_name(self._stages),
             Ownership([each.name for each in self._stages]),
-            clock_ms=lambda: self._now_ms,
+            clock=self._log.clock,
             limits=self._limits,
             enabled=False,
         )

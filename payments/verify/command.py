@@ -77,7 +77,7 @@ async def _audit(settings: "Settings") -> "Report":
     if missing:
         message = (
             f"there is no topic {', '.join(sorted(missing))}: are PAYMENTS_TOPIC_PREFIX and "
-            f"PAYMENTS_APP_ID those of the workers?"
+            f"PAYMENTS_APP_ID those of the workers? Else make it with: payments topics apply"
         )
         raise TopicsError(message)
     log = KafkaLog(

@@ -17,7 +17,7 @@ class Restarted(PaymentsTestbed):
     def __init__(self, former: PaymentsTestbed) -> None:
         super().__init__()
         self.settings, self.log, self.clock = former.settings, former.log, former.clock
-        self.app = create_app(self.settings, log=self.log, clock_ms=self.clock)
+        self.app = create_app(self.settings, log=self.log)
 
 
 async def outcome(payments: PaymentsTestbed, payment: str) -> Outcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from payments.engine.engine import wall_clock_ms
+from payments.engine.clock import BrokerClock, wall_clock_ms
 from payments.engine.errors import FailStop, Fenced, PositionLost
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import NO_HEADERS, Batch, Header, Lane, Log, Reader, TopicPartition, Writer
@@ -97,7 +97,10 @@ def simulated_log() -> SimulatedLog:
         loop, Random(3), faults, latency_seconds=0.0005, request_timeout_seconds=LIMIT_SECONDS
     )
     process = cast("Process", RunningProcess())
-    return SimulatedLog(process, brokers, network, delivery_timeout_seconds=LIMIT_SECONDS)
+    clock = BrokerClock(monotonic=loop.time)
+    return SimulatedLog(
+        process, brokers, network, clock=clock, delivery_timeout_seconds=LIMIT_SECONDS
+    )
 
 
 class RunningProcess:

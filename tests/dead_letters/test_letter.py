@@ -114,3 +114,14 @@ async def test_a_letter_older_than_what_is_kept_may_have_been_replayed(
     letters = DeadLetters(log, SETTINGS, kept_ms=kept_ms, clock_ms=lambda: 2_000_000)
     # A minute is granted to clocks that differ: the record of 2,000,000 is the first that counts.
     assert await letters.reach_back_to(1_950_000) is known
+
+
+async def test_a_clock_that_is_behind_makes_no_letter_look_young() -> None:
+    now = 1_000_000
+    log = Deleted(["payments.commands"], 1, lambda: now)
+    for time_ms in (1_000_000, 2_000_000):
+        now = time_ms
+        log.produce(TopicPartition("payments.commands", 0), b"k", MAKE)
+    log.first = 2
+    letters = DeadLetters(log, SETTINGS, kept_ms=900_000, clock_ms=lambda: 1_000_000)
+    assert not await letters.reach_back_to(900_000)

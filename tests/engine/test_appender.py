@@ -1,16 +1,20 @@
 """Appends over a broker that answers badly: retried with the same bytes, or the end."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiokafka import errors
 
+from payments.engine.clock import BrokerClock
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.kafka import appender as appender_module
-from payments.engine.kafka.appender import Appender
+from payments.engine.kafka.appender import NO_TIME, Appender
 from payments.engine.kafka.wire import Produced
 from payments.engine.log import NO_HEADERS, SEQUENCE_MODULUS, Batch, Lane, TopicPartition, Writer
+
+if TYPE_CHECKING:
+    from payments.engine.kafka.connection import Connection
 
 AT, OTHER = TopicPartition("results", 0), TopicPartition("results", 1)
 Answer = Callable[[TopicPartition], int] | Exception
@@ -47,7 +51,11 @@ class Brokers:
         answer = self.answers.pop(0) if self.answers else (lambda _: 0)
         if isinstance(answer, Exception):
             raise answer
-        return [Produced(*at, answer(at), 42) for at in batches]
+        return [Produced(*at, answer(at), 42, NO_TIME) for at in batches]
+
+
+def appender(brokers: Brokers) -> Appender:
+    return Appender(cast("Connection", brokers), BrokerClock())
 
 
 def batch(at: TopicPartition = AT, writer: Writer | None = None) -> Batch:
@@ -76,7 +84,7 @@ RETRIED = {
 async def test_a_retriable_error_is_retried_with_the_same_bytes(answer: Answer) -> None:
     brokers = Brokers([answer, answer])
     writer = Writer(7, 3)
-    offsets = await Appender(brokers).append([batch(writer=writer)], Lane.JOURNAL)  # type: ignore[arg-type]
+    offsets = await appender(brokers).append([batch(writer=writer)], Lane.JOURNAL)
     assert offsets == {AT: 42}
     assert len(brokers.sent) == 3
     assert len({batches[AT] for _, batches in brokers.sent}) == 1
@@ -86,46 +94,46 @@ async def test_a_retriable_error_is_retried_with_the_same_bytes(answer: Answer) 
 
 async def test_an_append_follows_the_leader() -> None:
     brokers = Brokers([always(6)], leaders=[1, None, 2])
-    await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+    await appender(brokers).append([batch()], Lane.JOURNAL)
     assert [node for node, _ in brokers.sent] == [1, 2]
 
 
 async def test_only_what_failed_is_sent_again() -> None:
     brokers = Brokers([lambda at: 6 if at == OTHER else 0])
-    offsets = await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    offsets = await appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)
     assert set(offsets) == {AT, OTHER}
     assert [set(batches) for _, batches in brokers.sent] == [{AT, OTHER}, {OTHER}]
 
 
 async def test_a_duplicate_is_an_append_whose_acknowledgement_was_lost() -> None:
     brokers = Brokers([errors.RequestTimedOutError(), always(46)])
-    assert await Appender(brokers).append([batch()], Lane.JOURNAL) == {AT: 42}  # type: ignore[arg-type]
+    assert await appender(brokers).append([batch()], Lane.JOURNAL) == {AT: 42}
 
 
 @pytest.mark.parametrize("code", [47, 90])
 async def test_an_outdated_epoch_is_a_fence(code: int) -> None:
     with pytest.raises(Fenced, match="results/0 was refused"):
-        await Appender(Brokers([always(code)])).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+        await appender(Brokers([always(code)])).append([batch()], Lane.JOURNAL)
 
 
 @pytest.mark.parametrize("code", [-1, 2**14, 10, 18, 29, 45, 59])
 async def test_every_other_refusal_is_the_end(code: int) -> None:
     brokers = Brokers([always(code)])
     with pytest.raises(FailStop, match="results/0 was refused"):
-        await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+        await appender(brokers).append([batch()], Lane.JOURNAL)
     assert len(brokers.sent) == 1
 
 
 async def test_retries_end() -> None:
     brokers = Brokers([always(6)] * 1000)
     with pytest.raises(FailStop, match="nothing is lost"):
-        await Appender(brokers).append([batch()], Lane.JOURNAL)  # type: ignore[arg-type]
+        await appender(brokers).append([batch()], Lane.JOURNAL)
 
 
 async def test_batches_go_to_the_leader_of_each_partition() -> None:
     brokers = Brokers([])
     brokers.leader = lambda at: at.partition + 1  # type: ignore[method-assign]
-    await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    await appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)
     assert sorted((node, set(batches)) for node, batches in brokers.sent) == [
         (1, {AT}),
         (2, {OTHER}),
@@ -137,7 +145,7 @@ async def test_requests_are_split_before_they_are_too_large(
 ) -> None:
     monkeypatch.setattr(appender_module, "_REQUEST_BYTES", 10)
     brokers = Brokers([])
-    await Appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)  # type: ignore[arg-type]
+    await appender(brokers).append([batch(AT), batch(OTHER)], Lane.JOURNAL)
     assert [set(batches) for _, batches in brokers.sent] == [{AT}, {OTHER}]
 
 
@@ -145,7 +153,7 @@ async def test_a_batch_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(appender_module, "_MAX_BATCH_BYTES", 80)
     huge = Batch(AT, Writer(7, 3), [(b"key", b"v" * 60, NO_HEADERS)] * 2)
     with pytest.raises(FailStop, match="over 80 bytes"):
-        await Appender(Brokers([])).append([huge], Lane.JOURNAL)  # type: ignore[arg-type]
+        await appender(Brokers([])).append([huge], Lane.JOURNAL)
 
 
 def test_sequence_numbers_go_on_at_zero_after_31_bits() -> None:

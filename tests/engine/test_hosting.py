@@ -32,11 +32,9 @@ from .wordcount import word_count
 CONNECTION = {"bootstrap_servers": "localhost:9092", "request_timeout_ms": 20_000}
 
 
-def words_app(log: Any, clock: Any) -> EngineApp:
+def words_app(log: Any) -> EngineApp:
     stage = word_count()
-    app = EngineApp(
-        "words", stages=[stage], partitions=2, connection=CONNECTION, log=log, clock_ms=clock
-    )
+    app = EngineApp("words", stages=[stage], partitions=2, connection=CONNECTION, log=log)
     app.rows(stage)
 
     @app.agent(app.inputs(stage), name="count")
@@ -80,7 +78,7 @@ class Ended(BaseException):
 
 
 def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailStop]]:
-    app = words_app(MemoryLog(topics_of([word_count()]), 2), None)
+    app = words_app(MemoryLog(topics_of([word_count()]), 2))
     failures: list[FailStop] = []
 
     def fail_stop(failure: FailStop) -> None:

@@ -354,7 +354,7 @@ async def test_connecting_ends_after_a_while_or_at_once_when_it_is_refused(
             raise found
         return found
 
-    monkeypatch.setattr(connection_module, "AIOKafkaClient", NoBroker)
+    monkeypatch.setattr(connection_module, "NonCreatingClient", NoBroker)
     monkeypatch.setattr(connection_module, "diagnosis", diagnose)
     connection = Connection({"bootstrap_servers": "nowhere:9092"}, delivery_timeout_seconds=0.1)
     with pytest.raises(FailStop, match=expected):
@@ -385,7 +385,8 @@ async def test_leaders_are_learned_even_when_the_client_s_own_task_has_died() ->
             return "metadata"
 
     connection = Connection({"bootstrap_servers": "x:1"}, delivery_timeout_seconds=1)
-    client = connection._client = Client()
+    client: Any = Client()
+    connection._client = client
     for _ in range(8):
         async with asyncio.timeout(1):
             await connection.refresh()
@@ -407,7 +408,8 @@ async def test_a_connection_that_has_just_closed_is_a_retriable_error(
         raise raised
 
     connection = Connection({}, delivery_timeout_seconds=1)
-    connection._client = SimpleNamespace(send=send)
+    client: Any = SimpleNamespace(send=send)
+    connection._client = client
     with pytest.raises(expected) as caught:
         await connection.send(1, None)
     assert isinstance(caught.value, connection_module.RETRIABLE) is (expected is errors.KafkaError)

@@ -277,3 +277,19 @@ async def test_a_worker_that_is_told_to_end_before_it_has_started_ends() -> None
     await engine.drain()
     await engine.stop()
     assert not log.records(stage.changelog)
+
+
+async def test_a_restore_that_took_longer_than_tombstones_surely_stay_is_refused() -> None:
+    """A row could have been read whose tombstone was compacted away before it was read."""
+
+    class Forgetful(MemoryLog):
+        async def require_configs(self, **_: object) -> float:
+            """Keep no tombstone for any time."""
+            return 0.0
+
+    log = Forgetful(topics_of([word_count()]), 1)
+    worker = Worker(log, word_count())
+    await worker.engine.start()
+    with pytest.raises(FailStop, match=r"raise delete\.retention\.ms"):
+        await worker.assign(range(1))
+    await worker.kill()

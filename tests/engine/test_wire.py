@@ -26,10 +26,12 @@ def test_produce_is_laid_out_as_version_7() -> None:
 
 
 def test_the_answer_to_produce_is_read() -> None:
-    body = ProduceResponse_v7([("a", [(0, 0, 42, -1, 0), (1, 6, -1, -1, -1)])], 0).encode()
+    body = ProduceResponse_v7(
+        [("a", [(0, 0, 42, 1_767_225_600_000, 0), (1, 6, -1, -1, -1)])], 0
+    ).encode()
     assert Produce({}, 1).decode(BytesIO(body)) == [
-        Produced("a", 0, 0, 42),
-        Produced("a", 1, 6, -1),
+        Produced("a", 0, 0, 42, 1_767_225_600_000),
+        Produced("a", 1, 6, -1, -1),
     ]
 
 

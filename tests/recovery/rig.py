@@ -39,8 +39,8 @@ class Installation(MemoryLog):
     def __init__(self, clock: Clock | None = None, **values: Any) -> None:
         given: dict[str, Any] = {"partitions": 3, "opening_balance": 1000} | values
         self.settings = Settings(**given)
-        self.clock = clock or Clock()
-        super().__init__(topics_of(stages_of(self.settings)), self.settings.partitions, self.clock)
+        self.time = clock or Clock()
+        super().__init__(topics_of(stages_of(self.settings)), self.settings.partitions, self.time)
         self.appends = 0
         self.crash_at: int | None = None
         self.crash_mode: CrashMode = "before"
@@ -144,7 +144,6 @@ class Worker:
             deliver=self._deliver,
             on_failure=self._fail,
             limits=Limits(tick_seconds=0.01, idle_seconds=0.02),
-            clock_ms=log.clock,
             hand_over=hand_over,
         )
 

@@ -52,6 +52,15 @@ def test_writing_makes_an_old_file_young_again(file: Path) -> None:
     assert ask(file).exit_code == 0
 
 
+def test_a_file_from_the_future_is_told(file: Path) -> None:
+    """The clock was set back, and the worker may have hung since."""
+    health.show(file, [])
+    set_age(file, -86_400)
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert "future" in answer.output
+
+
 def test_a_file_that_is_too_old_is_told_with_its_age(file: Path) -> None:
     health.show(file, [])
     set_age(file, health.LIMIT_SECONDS + 5)

@@ -15,7 +15,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
-from payments.engine.engine import Engine, wall_clock_ms
+from payments.engine.engine import Engine
 from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, as_fail_stop
 from payments.engine.kafka import KafkaLog
 from payments.engine.limits import Limits
@@ -69,7 +69,6 @@ class EngineApp(faust.App):
         renewal_seconds: float = 3600.0,
         session_timeout_seconds: float = 10.0,
         instance_id: str | None = None,
-        clock_ms: Callable[[], int] = wall_clock_ms,
         limits: Limits | None = None,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
         **options: Any,  # noqa: ANN401 - Faust's own settings
@@ -85,7 +84,6 @@ class EngineApp(faust.App):
             deliver=self.deliver,
             on_failure=self.fail_stop,
             renewal_seconds=renewal_seconds,
-            clock_ms=clock_ms,
             limits=limits,
         )
         self._channels: dict[str, Any] = {}

@@ -28,6 +28,7 @@ from mode import Service
 from payments.engine.errors import FailStop, as_fail_stop
 from payments.engine.kafka.connection import RETRIABLE, Patience
 from payments.engine.kafka.hints import GROUP_COORDINATOR
+from payments.engine.kafka.metadata import NonCreatingClient
 
 from .loop_errors import install
 from .refusals import dead_membership
@@ -42,6 +43,7 @@ FAUST_LOGGER = logging.getLogger("faust")
 """Where Faust's services say that they start and stop, instead of in this package's name."""
 
 _POLL_SECONDS = 0.5
+_METADATA_AGE_MS = 60_000
 
 _LEAVE_SECONDS = 3.0
 
@@ -63,7 +65,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002 - Faust's signature
         conf = self.app.conf
         self._assignor = self.app.assignor
-        return aiokafka.AIOKafkaConsumer(
+        consumer = aiokafka.AIOKafkaConsumer(
             **self._host.connection,
             client_id=conf.broker_client_id,
             group_id=conf.id,
@@ -75,8 +77,15 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
-            metadata_max_age_ms=60_000,
+            metadata_max_age_ms=_METADATA_AGE_MS,
         )
+        # The consumer's own client would create a topic that was deleted, by asking for it.
+        consumer._client = NonCreatingClient(  # noqa: SLF001 - it takes no other
+            **self._host.connection,
+            client_id=conf.broker_client_id,
+            metadata_max_age_ms=_METADATA_AGE_MS,
+        )
+        return consumer
 
     async def on_start(self) -> None:
         """Connect and find the group's coordinator, or end the process after a while."""

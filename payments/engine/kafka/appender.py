@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from payments.engine.clock import BrokerClock
 from payments.engine.errors import FailStop
 from payments.engine.log import Batch, Lane, TopicPartition
 from payments.engine.troubles import Trouble
@@ -25,6 +26,9 @@ _REQUEST_BYTES = 32 * 1024 * 1024
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
 """More than any limit of the engine lets a batch grow to."""
 
+NO_TIME = -1
+"""What a broker tells where the topic has CreateTime."""
+
 Encoded = dict[TopicPartition, bytes]
 
 
@@ -33,10 +37,16 @@ class Sent(NamedTuple):
 
     offsets: dict[TopicPartition, int]
     errors: dict[TopicPartition, Exception]
+    time_ms: int = NO_TIME
+    """The latest time that a broker told, if any did."""
 
 
-def encode(batch: Batch) -> bytes:
-    """Return the batch in Kafka's record format, version 2, with the writer's next sequence."""
+def encode(batch: Batch, time_ms: int | None = None) -> bytes:
+    """Return the batch in Kafka's record format, version 2, with the writer's next sequence.
+
+    ``time_ms`` is the records' timestamp where the topic has CreateTime; without it, this machine's
+    time. A topic with LogAppendTime ignores it.
+    """
     builder = DefaultRecordBatchBuilder(
         magic=_MAGIC,
         compression_type=0,
@@ -47,7 +57,7 @@ def encode(batch: Batch) -> bytes:
         batch_size=_MAX_BATCH_BYTES,
     )
     for index, (key, value, headers) in enumerate(batch.records):
-        if builder.append(index, None, key, value, headers) is None:
+        if builder.append(index, time_ms, key, value, headers) is None:
             message = f"a batch for {batch.at} would be over {_MAX_BATCH_BYTES} bytes"
             raise FailStop(message)
     writer = batch.writer
@@ -57,10 +67,11 @@ def encode(batch: Batch) -> bytes:
 
 
 class Appender:
-    """Appends batches, with retries that can't repeat them."""
+    """Appends batches, with retries that can't repeat them; ``clock`` hears what brokers tell."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: BrokerClock) -> None:
         self._connection = connection
+        self._clock = clock
         self._retried: dict[int, Patience] = {}
         """Appends that met an error and are sent again, by a number of their own."""
 
@@ -77,9 +88,14 @@ class Appender:
 
         Raises ``Fenced`` when a writer is out of date, ``FailStop`` for every other refusal.
         """
-        left: Encoded = {batch.at: encode(batch) for batch in batches}
+        # A machine's own clock may be days off, and brokers refuse records of such a time.
+        time_ms = self._clock.stamp_ms()
+        left: Encoded = {batch.at: encode(batch, time_ms) for batch in batches}
         assert len(left) == len(batches), "one batch for each partition"
+        asked_ms = self._clock.wall_ms()
         sent = await self._send(left, lane)
+        if sent.time_ms != NO_TIME:
+            self._clock.heard(sent.time_ms, asked_ms)
         if not sent.errors:
             return sent.offsets
         patience = Patience(
@@ -108,6 +124,9 @@ class Appender:
             await self._connection.refresh()
             sent = await self._send({at: left[at] for at in sent.errors}, lane)
             offsets |= sent.offsets
+            if sent.time_ms != NO_TIME:
+                # It may be of a batch that had arrived before.
+                self._clock.heard(sent.time_ms)
         return offsets
 
     async def _send(self, encoded: Encoded, lane: Lane) -> Sent:
@@ -115,13 +134,14 @@ class Appender:
         if len(requests) == 1 and not homeless:
             node, part = requests[0]
             return await self._send_one(node, part, lane)
-        total = Sent({}, homeless)
+        total, time_ms = Sent({}, homeless), NO_TIME
         for sent in await asyncio.gather(
             *[self._send_one(node, part, lane) for node, part in requests]
         ):
             total.offsets.update(sent.offsets)
             total.errors.update(sent.errors)
-        return total
+            time_ms = max(time_ms, sent.time_ms)
+        return total._replace(time_ms=time_ms)
 
     def _by_leader(
         self, encoded: Encoded
@@ -152,14 +172,15 @@ class Appender:
             response: list[Produced] = await self._connection.send(node, request, lane)
         except RETRIABLE as lost:
             return Sent({}, dict.fromkeys(encoded, lost))
-        sent = Sent({}, {})
-        for topic, partition, code, offset in response:
+        sent, latest_ms = Sent({}, {}), NO_TIME
+        for topic, partition, code, offset, time_ms in response:
             at = TopicPartition(topic, partition)
             error = error_for(code)
             # A duplicate is an append of ours whose acknowledgement was lost.
             if error is None or error is errors.DuplicateSequenceNumber:
                 sent.offsets[at] = offset
+                latest_ms = max(latest_ms, time_ms)
             else:
                 refusal = error(str(at))
                 sent.errors[at] = refusal
-        return sent
+        return sent._replace(time_ms=latest_ms)

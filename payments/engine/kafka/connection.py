@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.client import ConnectionGroup, CoordinationType
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
@@ -18,6 +17,7 @@ from payments.engine.troubles import Trouble
 
 from .diagnosis import Refusal, diagnosis
 from .hints import Hints, in_words
+from .metadata import NonCreatingClient, metadata_request
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Connection:
         self.arguments = arguments
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
-        self._client: AIOKafkaClient | None = None
+        self._client: NonCreatingClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
         self._sent_at: dict[int, float] = {}
@@ -123,7 +123,7 @@ class Connection:
         self._requests = itertools.count()
 
     @property
-    def client(self) -> AIOKafkaClient:
+    def client(self) -> NonCreatingClient:
         """The client. It exists from ``start`` on."""
         assert self._client is not None, "start() comes first"
         return self._client
@@ -135,7 +135,7 @@ class Connection:
             f"connecting to Kafka at {servers} (PAYMENTS_BROKERS)", self.delivery_timeout_seconds
         )
         while True:
-            self._client = AIOKafkaClient(**self.arguments, metadata_max_age_ms=60_000)
+            self._client = NonCreatingClient(**self.arguments, metadata_max_age_ms=60_000)
             try:
                 await self._client.bootstrap()
                 # Not awaited: its answer would come from the task that ``refresh`` does without.
@@ -194,7 +194,7 @@ class Connection:
         random.shuffle(nodes)
         for node in nodes:
             try:
-                response = await self._sent(client.send(node, MetadataRequest(self._topics)))
+                response = await self._sent(client.send(node, metadata_request(self._topics)))
             except RETRIABLE as error:
                 logger.debug("node %d gives no metadata: %r", node, error)
             else:

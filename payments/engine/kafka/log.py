@@ -1,8 +1,9 @@
 """The log on Kafka: puts connection, appender, claims and reader behind the engine's interface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from payments.engine.clock import BrokerClock
 from payments.engine.errors import FailStop
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
@@ -10,6 +11,7 @@ from payments.engine.troubles import Trouble
 from .appender import Appender
 from .claims import Claims
 from .cluster import describe
+from .configs import read_configs, require, shortest_tombstone_seconds
 from .connection import Connection
 from .offsets import bounds, offsets_since
 from .reader import KafkaReader
@@ -27,7 +29,8 @@ class KafkaLog:
         self._arguments = arguments
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
-        self._appender = Appender(self.connection)
+        self.clock = BrokerClock()
+        self._appender = Appender(self.connection, self.clock)
         self.append = self._appender.append
         self.claim = self._claims.claim
         self.renew = self._claims.renew
@@ -53,13 +56,27 @@ class KafkaLog:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
         partitions = self.connection.client.cluster.partitions_for_topic(topic)
         if not partitions:
-            message = f"there is no topic {topic}; make it with: payments topics apply"
+            missing = ", ".join(dict.fromkeys([topic, *self._missing()]))
+            message = (
+                f"there is no topic {missing}; make it with: payments topics apply (or is "
+                f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
+            )
             raise FailStop(message)
         return len(partitions)
+
+    def _missing(self) -> list[str]:
+        cluster = self.connection.client.cluster
+        return [topic for topic in self._topics if not cluster.partitions_for_topic(topic)]
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
         return await describe(self.connection, topics)
+
+    async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
+        """Check what the engine relies on; return for how many seconds a tombstone stays."""
+        configs = await read_configs(self.connection, [*inputs, *journals])
+        require(configs, inputs=inputs, journals=journals)
+        return shortest_tombstone_seconds(configs, journals)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""

@@ -39,6 +39,8 @@ class Produced(NamedTuple):
     partition: int
     code: int
     offset: int
+    time_ms: int
+    """The broker's time where the topic has LogAppendTime, else -1."""
 
 
 class FetchedBytes(NamedTuple):
@@ -135,9 +137,9 @@ class Produce(_Request):
         for _ in range(topics):
             topic, count, at = _topic(data, at)
             for _ in range(count):
-                partition, code, offset, _, _ = _PRODUCED.unpack_from(data, at)
+                partition, code, offset, time_ms, _ = _PRODUCED.unpack_from(data, at)
                 at += _PRODUCED.size
-                found.append(_new(Produced, (topic, partition, code, offset)))
+                found.append(_new(Produced, (topic, partition, code, offset, time_ms)))
         return found
 
 

@@ -1,9 +1,10 @@
 """The engine's interface to the partitions in memory: every request is carried out at once."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from payments.engine.engine import wall_clock_ms
+from payments.engine.clock import wall_clock_ms
 from payments.engine.errors import FailStop
 from payments.engine.log import (
     Batch,
@@ -19,6 +20,19 @@ from payments.engine.troubles import Trouble
 
 from .coordinator import Coordinator
 from .partition import MemoryPartition
+
+
+class MemoryClock:
+    """See ``payments.engine.log.Clock``: there is one clock here, which is always known."""
+
+    age_seconds = difference_seconds = 0.0
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self._clock_ms = clock_ms
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self._clock_ms()
 
 
 class MemoryLog:
@@ -37,6 +51,7 @@ class MemoryLog:
             for topic in topics
             for partition in range(partitions)
         }
+        self.clock = MemoryClock(clock_ms)
         self._counts = {at.topic: partitions for at in self._partitions}
         self.topic_ids = {topic: f"id-of-{topic}" for topic in self._counts}
         self._coordinator = Coordinator()
@@ -64,6 +79,15 @@ class MemoryLog:
         for topic in topics:
             self.partition_count(topic)
         return Cluster("memory", {topic: self.topic_ids[topic] for topic in topics})
+
+    async def require_configs(
+        self,
+        *,
+        inputs: Collection[str],  # noqa: ARG002 - nothing is configured here
+        journals: Collection[str],  # noqa: ARG002 - nothing is configured here
+    ) -> float:
+        """All is as it must be; nothing is ever removed."""
+        return math.inf
 
     async def new_writer(self) -> Writer:
         """Return a plain writer."""

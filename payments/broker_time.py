@@ -1,0 +1,35 @@
+"""The brokers' time for a command that has nothing to append: a record is written to be told it.
+
+A machine's own clock may be days off, and what is due to be forgotten must not depend on it.
+"""
+
+from payments.engine.kafka import KafkaLog
+from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition
+from payments.settings import Settings
+from payments.topics import TopicsError
+from payments.topics_file import FENCING_TOPIC
+
+_RECORD = (b"time", b"written to be told the time", NO_HEADERS)
+
+
+async def broker_time_ms(settings: Settings) -> int:
+    """Return the time of the broker that leads the topic of the fencing check.
+
+    Nothing else depends on what is in that topic. Raises ``TopicsError`` when it tells no time, and
+    ``FailStop`` when it can't be written to.
+    """
+    at = TopicPartition(settings.topic(FENCING_TOPIC), 0)
+    log = KafkaLog(
+        settings.connection(), delivery_timeout_seconds=settings.delivery_timeout_seconds
+    )
+    try:
+        await log.start([at.topic])
+        log.partition_count(at.topic)
+        writer = await log.new_writer()
+        await log.append([Batch(at, writer, [_RECORD])], Lane.JOURNAL)
+        if not log.clock.is_known:
+            message = f"{at.topic} does not tell the broker's time; run: payments topics apply"
+            raise TopicsError(message)
+        return log.clock()
+    finally:
+        await log.close()

@@ -1,0 +1,58 @@
+"""Metadata: which topics there are and who leads them, asked so that asking creates nothing.
+
+A broker with Kafka's default ``auto.create.topics.enable=true`` creates a topic that a client asks
+for by name, with the broker's defaults: a journal that deletes after a week, say. A request of
+version 4 or later may forbid that (KIP-204); aiokafka's own requests do not.
+"""
+
+import logging
+import random
+from collections.abc import Collection
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.protocol.metadata import MetadataRequest
+
+logger = logging.getLogger(__name__)
+
+_BOOTSTRAP = "bootstrap"
+"""aiokafka's name for its first connection while it knows no broker."""
+
+
+def metadata_request(topics: Collection[str] | None) -> MetadataRequest:
+    """Return a request for these topics, or for all; none is created by it."""
+    return MetadataRequest(
+        None if topics is None else list(topics), allow_auto_topic_creation=False
+    )
+
+
+class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
+    """aiokafka's client, but for its metadata requests."""
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:  # noqa: ANN401 - aiokafka has no types
+        """Ask one broker after the other; return whether one answered with brokers."""
+        request = metadata_request(topics or None)
+        nodes = [broker.nodeId for broker in self.cluster.brokers()]
+        first_connection = (_BOOTSTRAP, ConnectionGroup.DEFAULT)
+        if first_connection in self._conns:
+            nodes.append(_BOOTSTRAP)
+        random.shuffle(nodes)
+        for node in nodes:
+            connection = await self._get_conn(node)
+            if connection is None:
+                continue
+            try:
+                metadata = await connection.send(request)
+            except (TimeoutError, errors.KafkaError) as error:
+                logger.debug("node %s gives no metadata: %r", node, error)
+                continue
+            if not metadata.brokers:
+                return False
+            cluster_metadata.update_metadata(metadata)
+            if first_connection in self._conns and self.cluster.brokers():
+                self._conns.pop(first_connection).close()
+            return True
+        logger.warning("no broker gives metadata")
+        cluster_metadata.failed_update(None)
+        return False

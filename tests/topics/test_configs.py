@@ -1,0 +1,116 @@
+"""What a worker relies on in the configuration of its topics, and refuses to run without.
+
+Each refusal is one line: topic, value, and the command that brings the topic back. The same kind:
+topics that do not exist (``test_auto_create``), or have another number of partitions.
+"""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from payments.engine.errors import EXIT_FAIL_STOP, FailStop
+from payments.engine.kafka.configs import read_configs, require, shortest_tombstone_seconds
+from payments.engine.kafka.connection import Connection
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
+from payments.topics_file import read_topics
+from tests.broker.client import WorkerProcess
+from tests.broker_fixture import TOPICS, Installations
+
+JOURNAL = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+INPUT = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "value"),
+    [
+        ("journal", "cleanup.policy", "compact,delete"),
+        ("journal", "cleanup.policy", "delete,compact"),
+        ("journal", "cleanup.policy", "delete"),
+        ("journal", "cleanup.policy", ""),
+        ("journal", "message.timestamp.type", "CreateTime"),
+        ("input", "cleanup.policy", "compact"),
+        ("input", "cleanup.policy", "compact,delete"),
+        ("input", "message.timestamp.type", "CreateTime"),
+    ],
+)
+def test_a_topic_that_loses_records_or_time_is_refused(topic: str, name: str, value: str) -> None:
+    configs: dict[str, dict[str, str]] = {"journal": dict(JOURNAL), "input": dict(INPUT)}
+    require(configs, inputs=["input"], journals=["journal"])
+    configs[topic][name] = value
+    with pytest.raises(FailStop, match=rf"^{topic} has {name}={value}, .*payments topics apply$"):
+        require(configs, inputs=["input"], journals=["journal"])
+
+
+def answering(code: int, *entries: tuple[str, str]) -> Connection:
+    """Return a connection to a broker that answers so for the topic ``journal``."""
+
+    async def send(_node: int, _request: object) -> Any:
+        return SimpleNamespace(resources=[(code, "no", 2, "journal", entries)])
+
+    client = SimpleNamespace(get_random_node=lambda: 1)
+    return cast(
+        "Connection", SimpleNamespace(client=client, send=send, delivery_timeout_seconds=0.1)
+    )
+
+
+async def test_a_missing_right_is_named() -> None:
+    with pytest.raises(FailStop, match=r"not authorized .*journal.*DescribeConfigs"):
+        await read_configs(answering(29), ["journal"])
+
+
+async def test_other_refusals_are_named() -> None:
+    with pytest.raises(FailStop, match="journal can't be read: InvalidTopicError"):
+        await read_configs(answering(17), ["journal"])
+
+
+async def test_the_shortest_life_of_a_tombstone_counts() -> None:
+    configs: Mapping[str, Mapping[str, str]] = {
+        "a": await _read({"delete.retention.ms": "300000"}),
+        "b": await _read({"delete.retention.ms": "86400000"}),
+    }
+    assert shortest_tombstone_seconds(configs, ["a", "b"]) == 300.0
+
+
+async def _read(values: Mapping[str, str]) -> Mapping[str, str]:
+    return (await read_configs(answering(0, *values.items()), ["journal"]))["journal"]
+
+
+@pytest.mark.kafka39
+async def test_a_worker_refuses_topics_that_were_made_by_a_broker_and_names_all_of_them(
+    installations: Installations,
+) -> None:
+    by_default = {"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}
+    both = {"cleanup.policy": "compact,delete"}
+    settings = await installations.make(
+        configs={"{app}-payments-changelog": both, "{app}-accounts-changelog": by_default}
+    )
+    worker = WorkerProcess(settings)
+    worker.spawn()
+    assert await worker.ended() == EXIT_FAIL_STOP
+    (line,) = [each for each in worker.log.read_text().splitlines() if "CRITICAL" in each]
+    for problem in (
+        f"{settings.changelog('payments')} has cleanup.policy=compact,delete",
+        f"{settings.changelog('accounts')} has cleanup.policy=delete",
+        f"{settings.changelog('accounts')} has message.timestamp.type=CreateTime",
+        "payments topics apply",
+    ):
+        assert problem in line
+    worker.log.unlink()
+
+
+def test_the_project_s_file_asks_for_what_a_worker_needs() -> None:
+    settings = Settings(app_id="shop")
+    by_default = {"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}
+    configs = {
+        topic.name: by_default | dict(topic.configs) for topic in read_topics(TOPICS, settings)
+    }
+    stages = [payments_stage(settings), accounts_stage(settings)]
+    require(
+        configs,
+        inputs=[topic for stage in stages for topic in stage.inputs],
+        journals=[stage.changelog for stage in stages],
+    )
+    assert {c["message.timestamp.type"] for c in configs.values()} == {"LogAppendTime"}
