@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 SECRETS = {"sasl_password", "tokens"}
 
 
+NO_BROKER = 69
+"""``EX_UNAVAILABLE`` of sysexits.h."""
+
+
+class NoBroker(click.ClickException):
+    """No broker answers."""
+
+    exit_code = NO_BROKER
+
+
 class Different(click.ClickException):
     """The cluster is not as the file says, which ``check`` reports with an exit code of its own."""
 
@@ -78,9 +88,15 @@ BROKER_HINT = (
 )
 
 
+def no_broker(settings: "Settings", why: str = "") -> NoBroker:
+    """Return the error for brokers that do not answer."""
+    told = f" ({why})" if why else ""
+    return NoBroker(f"no Kafka broker answers at {settings.brokers}{told}: {BROKER_HINT}")
+
+
 @contextmanager
 def plain_errors(settings: "Settings") -> Iterator[None]:
-    """Turn errors that a user can mend into one line on standard error and exit code 1."""
+    """Turn errors that a user can mend into one line on standard error and an exit code."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from payments.topics import TopicsError
@@ -91,8 +107,7 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
-        raise click.ClickException(message) from error
+        raise no_broker(settings) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
         raise click.ClickException(message) from error

@@ -7,7 +7,7 @@ import click
 
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
-from payments.cli.output import printable, show_json, show_table
+from payments.cli.output import printable, show, show_json, show_table, talk
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def account(
             return
         balances = asyncio.run(_balances(settings, account_id, deadline_seconds))
     if balances is None:
-        click.echo(f"there is no account {printable(account_id)}", err=True)
+        talk(f"there is no account {printable(account_id)}")
         click.get_current_context().exit(NOT_DONE)
     _show_balances(account_id, balances, as_json=as_json)
 
@@ -122,7 +122,7 @@ def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json
     if not as_json:
         for held in balances:
             money = money_text(held.balance, held.currency)
-            click.echo(printable(f"{account_id}: {money}"))
+            show(printable(f"{account_id}: {money}"))
         return
     for held in balances:
         members = balance_members(account_id, held.balance, held.currency, held.sequence)
@@ -153,4 +153,4 @@ def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
         for entry in entries
     ]
     show_table(["SEQUENCE", "TIME", "KIND", "PAYMENT", "AMOUNT", "BALANCE", "CURRENCY"], rows)
-    click.echo(f"entries: {len(entries)}", err=True)
+    talk(f"entries: {len(entries)}")

@@ -3,23 +3,23 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from payments.cli.ending import Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
+from payments.cli.lazy import Group
 from payments.cli.letters import HEAD, details, row, show_details, summary
 from payments.cli.options import DEADLINE, JSON
-from payments.cli.output import show_json, show_table
+from payments.cli.output import show_json, show_table, talk
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from payments.dead_letters.letter import DeadLetter, Position
     from payments.settings import Settings
 
-View = TypeVar("View")
+MARKS = {True: "[replayed] ", False: "", None: "[replayed?] "}
 STAGES = ["payments", "accounts"]
 POSITION = "TOPIC/PARTITION/OFFSET"
 AS_GIVEN = "utf-8", "surrogateescape"
@@ -43,7 +43,7 @@ class PositionType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-@click.group()
+@click.group(cls=Group)
 def dead_letters() -> None:
     """List, show or replay what was put aside.
 
@@ -65,7 +65,9 @@ def dead_letters() -> None:
 def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
     """List dead letters: position, age, reason, key, message.
 
-    With --json, one object on each line.
+    The message of one that was replayed begins with [replayed]. Replays are looked for among the
+    commands and results since the oldest letter of the list: [replayed?] where some of them were
+    deleted by now. With --json, one object on each line; replayed is true, false or null.
 
     \b
     Examples:
@@ -76,33 +78,35 @@ def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
     now_ms = int(time.time() * 1000)
     stages = [stage] if stage else STAGES
     with client_errors(settings):
-        found = asyncio.run(
-            _list(settings, stages, reason, lambda x: (summary(x, now_ms), row(x, now_ms)))
-        )
+        found = asyncio.run(_list(settings, stages, reason, now_ms))
     if as_json:
         for data, _ in found:
             show_json(data)
     else:
         show_table(HEAD, [cells for _, cells in found])
-    click.echo(f"dead letters: {len(found)}", err=True)
+    talk(f"dead letters: {len(found)}")
 
 
 async def _list(
-    settings: "Settings",
-    stages: list[str],
-    reason: str | None,
-    view: "Callable[[DeadLetter], View]",
-) -> list[View]:
-    """Return a view of each letter, oldest first; not the letters, which may be large."""
+    settings: "Settings", stages: list[str], reason: str | None, now_ms: int
+) -> list[tuple[dict[str, object], list[str]]]:
+    """Return the object and the cells of each letter, oldest first; they themselves are large."""
     from payments.dead_letters.reading import open_dead_letters
 
+    received_ms: dict[Position, int] = {}
+    found: list[tuple[int, Position, dict[str, object], list[str]]] = []
     async with open_dead_letters(settings) as letters:
-        found = [
-            (letter.time_ms, view(letter))
-            async for letter in letters.all(stages)
-            if reason in (None, letter.reason)
-        ]
-    return [viewed for _, viewed in sorted(found, key=lambda pair: pair[0])]
+        async for letter in letters.all(stages):
+            if reason in (None, letter.reason):
+                at = letter.position
+                received_ms[at] = letter.received_ms
+                found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
+        replayed = await letters.replayed(received_ms)
+    found.sort(key=lambda each: each[0])
+    return [
+        (data | {"replayed": replayed[at]}, [*cells[:-1], MARKS[replayed[at]] + cells[-1]])
+        for _, at, data, cells in found
+    ]
 
 
 @dead_letters.command()
@@ -181,15 +185,16 @@ def replay(
         message = "a corrected key or value is for one dead letter: give one position"
         raise click.UsageError(message)
     settings = load_settings()
-    with client_errors(settings):
+    attempt = Attempt()
+    with attempt.truthful(), client_errors(settings):
         from payments.cli.replaying import Options, run
         from payments.dead_letters.replaying import Correction
 
         correction = Correction(None if key is None else key.encode(*AS_GIVEN), corrected)
         options = Options(yes, again, deadline_seconds, as_json)
-        done = asyncio.run(run(settings, chosen, correction, options))
+        done = asyncio.run(run(settings, chosen, correction, options, attempt))
     if not yes:
-        click.echo("Dry run: nothing was sent. Send with --yes.", err=True)
+        talk("Dry run: nothing was sent. Send with --yes.")
     if not done:
         click.get_current_context().exit(NOT_DONE)
 

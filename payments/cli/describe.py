@@ -5,6 +5,7 @@ import json
 import click
 
 from payments.cli.options import JSON
+from payments.cli.output import is_utf8, json_text, show
 from payments.user_errors import load_settings
 
 KINDS = [
@@ -34,13 +35,13 @@ def asyncapi(*, as_json: bool) -> None:
 
     from payments.schemas.asyncapi import document
 
-    text = json.dumps(document(load_settings()), indent=2, ensure_ascii=False)
+    text = json_text(document(load_settings()), indent=2)
     if as_json:
-        click.echo(text)
+        show(text)
         return
     # From JSON again: YAML would write what occurs twice as an anchor.
     made = json.loads(text)
-    click.echo(yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=100), nl=False)
+    show(yaml.safe_dump(made, sort_keys=False, allow_unicode=is_utf8(), width=100), newline=False)
 
 
 @click.command()
@@ -58,4 +59,4 @@ def schema(kind: str | None) -> None:
     from payments.schemas.json_schema import SCHEMAS, standalone
 
     made = standalone(kind) if kind else {name: standalone(name) for name in SCHEMAS}
-    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    show(json_text(made, indent=2))

@@ -9,38 +9,37 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payments.cli.output import OUTPUT_LOST
 from payments.engine.errors import EXIT_FAIL_STOP
-from payments.user_errors import BROKER_HINT, plain_errors
+from payments.user_errors import NO_BROKER, no_broker, plain_errors
 
 if TYPE_CHECKING:
     from payments.settings import Settings
 
 NOT_DONE = 3
-NO_BROKER = 69
-"""``EX_UNAVAILABLE`` of sysexits.h."""
-
 SEND_AGAIN = 75
 """``EX_TEMPFAIL``."""
 
+STOPPED = 130
+"""As a shell reports a program that Ctrl-C ended."""
+
 EXIT_CODES = {
     0: "Done.",
-    1: "It could not be done; one line on standard error says why. `health`: not ready. "
-    "`topics`: no broker answers, too. `verify`: a guarantee does not hold.",
+    1: "It could not be done, and nothing was sent; one line on standard error says why, such as a "
+    "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
     2: "Not called as it should be; nothing was done. `topics check`: something differs. "
     "`verify`: it could not be found out.",
     NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
     "not found, or a replay refused.",
     NO_BROKER: "No broker answers; nothing was sent.",
     EXIT_FAIL_STOP: "`worker`: it could not go on, and shall be started again.",
-    SEND_AGAIN: "No answer in time: the command may still be carried out. Send it again.",
+    OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make`, "
+    "`deposit`, `cancel` and `get` were answered, and say the result on standard error.",
+    SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "
+    "Send it again.",
+    STOPPED: "Ctrl-C, before anything was sent.",
 }
 """Code and meaning, in Markdown."""
-
-
-class NoBroker(click.ClickException):
-    """No broker answers."""
-
-    exit_code = NO_BROKER
 
 
 class SendAgain(click.ClickException):
@@ -56,7 +55,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
 
     from payments.client import errors
     from payments.dead_letters.letter import NoDeadLetter
-    from payments.engine.errors import FailStop
+    from payments.engine.errors import FailStop, NoTopic
 
     with plain_errors(settings):
         try:
@@ -66,17 +65,16 @@ def client_errors(settings: "Settings") -> Iterator[None]:
         except errors.DeadlineExceeded as error:
             raise SendAgain(str(error)) from error
         except errors.BrokersUnavailable as error:
-            message = f"no Kafka broker answers at {settings.brokers} ({error}): {BROKER_HINT}"
-            raise NoBroker(message) from error
+            if isinstance(error.__cause__, NoTopic):
+                raise click.ClickException(str(error)) from error
+            raise no_broker(settings, str(error)) from error
         except (errors.PaymentsClientError, NoDeadLetter) as error:
             raise click.ClickException(str(error)) from error
         except KafkaConnectionError as error:
-            message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
-            raise NoBroker(message) from error
+            raise no_broker(settings) from error
         except FailStop as error:
             if isinstance(error.__cause__, KafkaConnectionError):
-                message = f"no Kafka broker answers at {settings.brokers}: {BROKER_HINT}"
-                raise NoBroker(message) from error
+                raise no_broker(settings) from error
             raise click.ClickException(str(error)) from error
 
 

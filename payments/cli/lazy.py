@@ -1,5 +1,6 @@
 """A group whose commands are imported when they are called, not to show the group's own help."""
 
+import difflib
 import importlib
 import importlib.util
 from collections.abc import Mapping
@@ -34,7 +35,22 @@ class Lazy(NamedTuple):
         )
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that answers a misspelt command with the one that is most likely meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of these arguments; one that is misspelt is answered with the like."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            like = difflib.get_close_matches(name, self.list_commands(ctx))
+            hint = f" Did you mean {' or '.join(like)}?" if like else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """Knows its commands by a table; a command whose module is absent is not listed."""
 
     table: Mapping[str, Lazy] = {}

@@ -4,9 +4,7 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
-import click
-
-from payments.cli.output import colored, printable
+from payments.cli.output import colored, printable, show
 
 if TYPE_CHECKING:
     from payments.dead_letters.letter import DeadLetter
@@ -96,16 +94,16 @@ def show_details(letter: "DeadLetter", now_ms: int) -> None:
         "key": printable(letter.key),
     }
     for name, text in lines.items():
-        click.echo(f"{colored(f'{name:<10}', 'cyan')}  {printable(text)}")
+        show(f"{colored(f'{name:<10}', 'cyan')}  {printable(text)}")
     for name, content in letter.headers:
-        click.echo(f"{colored('header    ', 'cyan')}  {printable(name)}: {printable(content)}")
-    click.echo(colored("value", "cyan"))
+        show(f"{colored('header    ', 'cyan')}  {printable(name)}: {printable(content)}")
+    show(colored("value", "cyan"))
     for line in _value_lines(letter.value):
-        click.echo(f"  {printable(line)}")
+        show(f"  {printable(line)}")
     if trace := letter.facts.get("stacktrace"):
-        click.echo(colored("stacktrace", "cyan"))
+        show(colored("stacktrace", "cyan"))
         for line in trace.splitlines():
-            click.echo(f"  {printable(line)}")
+            show(f"  {printable(line)}")
 
 
 def _value_lines(value: bytes | None) -> list[str]:

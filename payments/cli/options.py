@@ -1,5 +1,8 @@
 """What several commands have: options, names as arguments, and the client that they open."""
 
+import os
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +12,8 @@ if TYPE_CHECKING:
     from payments.settings import Settings
 
 CONNECT_SECONDS = 5.0
+_UNREAD = re.compile("[\udc80-\udcff]")
+"""Bytes of an argument that Python could not read in its locale (PEP 383)."""
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEADLINE = click.option(
@@ -32,6 +37,10 @@ class NameType(click.ParamType):
         """Return the name."""
         from payments.domain.names import NAME_RULE, is_name
 
+        if isinstance(value, str) and _UNREAD.search(value):
+            # Without a locale Python takes arguments for ASCII; what it can't read is kept.
+            with suppress(UnicodeError):
+                value = os.fsencode(value).decode()
         if not isinstance(value, str) or not is_name(value):
             self.fail(NAME_RULE, param, ctx)
         return value

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from payments.cli.amounts import amount_of
+from payments.cli.ending import Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
-from payments.cli.output import colored, printable, show_json
+from payments.cli.output import OutputLost, colored, printable, show, show_json, talk
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
@@ -167,13 +168,25 @@ async def _call(name: str, given: dict[str, Any], client: "PaymentsClient") -> "
 def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: bool) -> None:
     only_last_words()
 
-    async def ask() -> "Result":
-        async with connect(settings, deadline_seconds) as client:
-            return await call(client)
+    attempt, answers = Attempt(), []
 
-    with client_errors(settings):
-        result = asyncio.run(ask())
-    show_result(result, as_json=as_json)
+    async def ask() -> None:
+        async with connect(settings, deadline_seconds) as client:
+            attempt.begin()
+            answers.append(await call(client))
+            attempt.answer()
+
+    try:
+        with attempt.truthful(), client_errors(settings):
+            asyncio.run(ask())
+    except (Exception, KeyboardInterrupt):
+        if not answers:  # Once the answer is there, how the connection ends does not matter.
+            raise
+    [result] = answers
+    try:
+        show_result(result, as_json=as_json)
+    except OutputLost as error:
+        raise OutputLost(error.problem, answer=line_of(result)) from error
     if not is_done(result):
         click.get_current_context().exit(NOT_DONE)
 
@@ -183,9 +196,9 @@ def show_result(result: "Result", *, as_json: bool) -> None:
     if as_json:
         show_json(result.model_dump(mode="json"))
         return
-    click.echo(colored(printable(line_of(result)), "green" if is_done(result) else "yellow"))
+    show(colored(printable(line_of(result)), "green" if is_done(result) else "yellow"))
     if result.message is not None:
-        click.echo(printable(result.message), err=True)
+        talk(printable(result.message))
 
 
 @click.command()
@@ -209,7 +222,7 @@ def watch(payment: str, count: int | None, *, as_json: bool) -> None:
     async def follow() -> None:
         async with connect(settings) as client:
             results = client.watch(payment)
-            click.echo(f"watching {printable(payment)}; Ctrl-C ends", err=True)
+            talk(f"watching {printable(payment)}; Ctrl-C ends")
             left = count
             async for result in results:
                 show_result(result, as_json=as_json)

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
-
+from payments.cli.ending import Attempt
 from payments.cli.options import connect
-from payments.cli.output import colored, printable, show_json
+from payments.cli.output import colored, printable, show, show_json
 from payments.cli.payment import is_done, line_of
 from payments.dead_letters import reading
 from payments.dead_letters.letter import Position
@@ -29,7 +28,11 @@ class Options(NamedTuple):
 
 
 async def run(
-    settings: Settings, positions: Sequence[Position], correction: Correction, options: Options
+    settings: Settings,
+    positions: Sequence[Position],
+    correction: Correction,
+    options: Options,
+    attempt: Attempt,
 ) -> bool:
     """Judge, print, and send where ``options.yes``; return whether all was, or can be, done."""
     async with reading.open_dead_letters(settings) as letters:
@@ -40,15 +43,19 @@ async def run(
                 _show(verdict, None, options)
             return all(verdict.replay for verdict in verdicts)
         async with connect(settings, options.deadline_seconds) as client:
-            return all([await _send(client, verdict, options) for verdict in verdicts])
+            return all([await _send(client, verdict, options, attempt) for verdict in verdicts])
 
 
-async def _send(client: "PaymentsClient", verdict: Verdict, options: Options) -> bool:
+async def _send(
+    client: "PaymentsClient", verdict: Verdict, options: Options, attempt: Attempt
+) -> bool:
     if verdict.replay is None:
         _show(verdict, None, options)
         return False
     payment, command = verdict.replay
+    attempt.begin()
     result = await client.send(payment, command, deadline_seconds=options.deadline_seconds)
+    attempt.answer()
     _show(verdict, result, options)
     return is_done(result)
 
@@ -75,4 +82,4 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
     else:
         told = line_of(result)
     color = {"refused": "red", "sent": "green"}.get(action, "yellow")
-    click.echo(f"{verdict.letter.position}  {colored(action, color)}  {printable(told)}")
+    show(f"{verdict.letter.position}  {colored(action, color)}  {printable(told)}")

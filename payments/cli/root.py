@@ -1,11 +1,14 @@
 """The table of the commands, and the group that they are in."""
 
+from functools import partial
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import find_spec
+from typing import Any
 
 import click
 
 from payments import __version__
+from payments.cli.ending import end
 from payments.cli.lazy import Lazy, LazyGroup
 
 COMMANDS = {
@@ -51,6 +54,11 @@ COMMANDS = {
 class _Commands(LazyGroup):
     table = COMMANDS
 
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401
+        """Run the command, and end the process as docs/cli.md says (``ending``)."""
+        command = partial(super().main, *args, standalone_mode=False, **extra)
+        return end(command) if standalone_mode else command()
+
 
 def build() -> str:
     """Return which build of the package this is; setup.py compiles its modules all or none."""
@@ -74,5 +82,5 @@ def main() -> None:
     First the topics, then any number of workers, then payments:
       payments topics apply
       payments worker
-      payments make pay-1 --account abc --amount 100
+      payments make pay-1 --account abc --amount 19.99
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payments.cli.lazy import Group
 from payments.cli.options import JSON
-from payments.cli.output import colored, show_json
+from payments.cli.output import colored, printable, show, show_json
 from payments.user_errors import Different, load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FENCING_ROUNDS = 20
 COLORS = {"+": "green", "~": "yellow", "-": "red"}
 
 
-@click.group()
+@click.group(cls=Group)
 def topics() -> None:
     """Plan, apply or check the topics of topics.yaml.
 
@@ -127,7 +128,7 @@ async def _apply(settings: "Settings", file: Path | None, *, as_json: bool) -> N
     if as_json:
         show_json(dataclasses.asdict(found))
     else:
-        click.echo("Applied." if found.changes else "Nothing to do.")
+        show("Applied." if found.changes else "Nothing to do.")
 
 
 async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> None:
@@ -148,7 +149,7 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
         raise Different(message)
     tried = report.refused + report.accepted
     if not as_json:
-        click.echo(f"fencing: {report.refused} of {tried} stale appends refused")
+        show(f"fencing: {report.refused} of {tried} stale appends refused")
     if report.accepted or not tried:
         message = (
             "this broker lets a writer append after its partition was taken over, so payments "
@@ -167,5 +168,5 @@ async def _prove_fencing(settings: "Settings") -> "FencingReport":
 
 def _show(found: "Plan") -> None:
     for change in found.changes:
-        click.echo(colored(f"{change.sign} {change.text}", COLORS[change.sign]))
-    click.echo(found.summary())
+        show(colored(printable(f"{change.sign} {change.text}"), COLORS[change.sign]))
+    show(found.summary())

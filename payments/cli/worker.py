@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from payments import ending
+from payments.cli.output import show
 from payments.user_errors import load_settings, plain_errors
 
 LOG_LEVELS = ["debug", "info", "warning", "error"]
@@ -79,4 +80,4 @@ def health(file: Path | None) -> None:
         raise click.ClickException(message)
     if (found := problem(file)) is not None:
         raise click.ClickException(found)
-    click.echo("ready")
+    show("ready")

@@ -14,7 +14,7 @@ from payments.client.errors import BrokersUnavailable
 from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
-from payments.engine.errors import FailStop, PositionLost
+from payments.engine.errors import FailStop, NoTopic, PositionLost
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.engine.outage import OUTAGE
 from payments.records.public import Result
@@ -74,6 +74,8 @@ class Follower:
         except TimeoutError:
             why = f" within {seconds:g} s"
         if not self.ready.is_set():
+            if isinstance(self.problem, NoTopic):
+                raise BrokersUnavailable(str(self.problem)) from self.problem
             why += f": {self.problem}" if self.problem is not None else ""
             message = f"no connection to Kafka at {self._brokers}{why}"
             raise BrokersUnavailable(message) from self.problem

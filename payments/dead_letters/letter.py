@@ -73,12 +73,17 @@ class DeadLetter:
     @property
     def command_id(self) -> str:
         """The id of the command that a replay sends."""
-        return f"replay/{self.position}"
+        return command_id_of(self.position)
 
     @property
     def is_cut(self) -> bool:
         """Whether the value was too large to be kept whole."""
         return "value.bytes" in self.facts
+
+
+def command_id_of(position: Position) -> str:
+    """Return the id of the command that a replay of the letter at this position sends."""
+    return f"replay/{position}"
 
 
 def read_letter(record: Record) -> DeadLetter:

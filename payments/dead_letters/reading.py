@@ -4,7 +4,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from payments.dead_letters.letter import DeadLetter, NoDeadLetter, Position, read_letter
+from payments.dead_letters.letter import (
+    DeadLetter,
+    NoDeadLetter,
+    Position,
+    command_id_of,
+    read_letter,
+)
 from payments.engine.clock import wall_clock_ms
 from payments.engine.errors import FailStop
 from payments.engine.kafka import KafkaLog
@@ -15,6 +21,7 @@ from payments.settings import Settings
 
 STAGES = ("payments", "accounts")
 CONNECT_SECONDS = 5.0
+_REPLAY = b"replay/"
 _FETCH_SECONDS = 0.3
 _MAX_EMPTY_FETCHES = 60
 _CLOCKS_MS = 60_000
@@ -95,16 +102,39 @@ class DeadLetters:
                 commands.add(command_id)
         results: dict[str, Result] = {}
         ranges = await self._since(self._settings.topic("payments.results"), since_ms)
-        marks = {command_id: command_id.encode() for command_id in ids}
         async for record in self._records(ranges):
             value = record.value or b""
-            for command_id, mark in marks.items():
-                # Looked for before it is parsed: there may be very many results.
-                if mark in value:
-                    result = Result.model_validate_json(value)
-                    if result.command == command_id:
-                        results[command_id] = result
+            # Looked for before it is parsed: there may be very many results.
+            if _REPLAY in value:
+                result = Result.model_validate_json(value)
+                if result.command is not None and result.command in ids:
+                    results[result.command] = result
         return Sent(frozenset(commands), results)
+
+    async def replayed(self, received_ms: Mapping[Position, int]) -> Mapping[Position, bool | None]:
+        """Return of letters whether each was replayed; None where nobody can tell any more.
+
+        ``received_ms`` says when the record of each came in. Reads the commands and results since
+        the first of them.
+        """
+        if not received_ms:
+            return {}
+        by_age = sorted(received_ms, key=received_ms.__getitem__)
+        times = [received_ms[position] for position in by_age]
+        ids = {position: command_id_of(position) for position in by_age}
+        sent = await self.sent(frozenset(ids.values()), since_ms=times[0])
+        unknown, known = 0, 0 if await self.reach_back_to(times[0]) else len(times)
+        while unknown < known:  # Up to the first one since which no command was deleted.
+            middle = (unknown + known) // 2
+            if await self.reach_back_to(times[middle]):
+                known = middle
+            else:
+                unknown = middle + 1
+        marks: dict[Position, bool | None] = {}
+        for number, position in enumerate(by_age):
+            was_sent = ids[position] in sent.commands or ids[position] in sent.results
+            marks[position] = True if was_sent else False if number >= known else None
+        return marks
 
     async def reach_back_to(self, time_ms: int) -> bool:
         """Return whether no command of that time or later can have been deleted by now."""
@@ -124,7 +154,7 @@ class DeadLetters:
         return any(later[tp] < bounds[tp].end for tp in at)
 
     def _command_id(self, record: Record, ids: Collection[str]) -> str | None:
-        if b"replay/" not in (record.value or b""):
+        if _REPLAY not in (record.value or b""):
             return None
         try:
             command = parse_command(record.value, default_currency=self._settings.default_currency)

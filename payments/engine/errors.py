@@ -16,6 +16,10 @@ class PositionLost(FailStop):
     """The broker no longer has the position that the journal names (retention, or a new topic)."""
 
 
+class NoTopic(FailStop):
+    """A topic is not there: the brokers answer, and know of none with its name."""
+
+
 class JournalBroken(FailStop):
     """What a journal holds contradicts itself; going on could lose or repeat a payment."""
 

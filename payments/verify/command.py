@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from payments.cli.options import JSON
-from payments.cli.output import show_json
+from payments.cli.output import printable, show, show_json, talk
 from payments.garbage import collect_rarely
-from payments.user_errors import load_settings, only_last_words, plain_errors
+from payments.user_errors import NoBroker, load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
     from payments.settings import Settings
@@ -43,7 +43,7 @@ def verify(*, as_json: bool) -> None:
     if as_json:
         show_json(report.as_json())
     else:
-        click.echo(_text(report))
+        show(_text(report))
     sys.exit(0 if report.ok else EXIT_VIOLATED)
 
 
@@ -54,6 +54,8 @@ def _not_verified() -> Iterator[None]:
 
     try:
         yield
+    except NoBroker:
+        raise
     except click.ClickException as error:
         error.exit_code = EXIT_NOT_VERIFIED
         raise
@@ -91,7 +93,7 @@ async def _audit(settings: "Settings") -> "Report":
 
 
 def _show(progress: str) -> None:
-    click.echo(progress, err=True)
+    talk(progress)
 
 
 def _text(report: "Report") -> str:
@@ -111,4 +113,4 @@ def _text(report: "Report") -> str:
     )
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.by_kind.items()))
     lines.append(f"VIOLATED: {kinds}" if kinds else "verified: no violation")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import payments.stages.payments
+from payments.dead_letters.reading import DeadLetters
 from payments.domain.results import Outcome
 
 from .conftest import Embedded
@@ -60,6 +61,36 @@ def test_the_list_has_position_age_reason_key_and_message(embedded: Embedded) ->
     chosen = lines(embedded.run("dead-letters", "list", "--reason", "null_key", "--json"))
     assert [(letter["key"], letter["value_bytes"]) for letter in chosen] == [(None, len(MAKE))]
     assert lines(embedded.run("dead-letters", "list", "--stage", "accounts", "--json")) == []
+
+
+def test_the_list_marks_what_was_replayed(embedded: Embedded, met_a_defect: str) -> None:
+    embedded.receive(b"pay-2", BAD)
+    embedded.run("dead-letters", "replay", met_a_defect, "--yes")
+    listed = lines(embedded.run("dead-letters", "list", "--json"))
+    assert {letter["position"]: letter["replayed"] for letter in listed} == {
+        letter["position"]: letter["position"] == met_a_defect for letter in listed
+    }
+    assert len(listed) == 2
+    rows = embedded.run("dead-letters", "list").stdout.splitlines()
+    assert [" [replayed] " in row for row in rows if met_a_defect in row] == [True]
+    assert sum(" [replayed" in row for row in rows) == 1
+
+
+def test_the_list_says_where_a_replay_could_have_been_forgotten(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded.receive(b"pay-1", BAD)
+    asked: list[int] = []
+
+    async def long_ago(_: object, time_ms: int) -> bool:
+        asked.append(time_ms)
+        return False
+
+    monkeypatch.setattr(DeadLetters, "reach_back_to", long_ago)
+    [letter] = lines(embedded.run("dead-letters", "list", "--json"))
+    assert letter["replayed"] is None
+    assert asked
+    assert " [replayed?] " in embedded.run("dead-letters", "list").stdout
 
 
 def test_a_letter_is_shown_whole_and_its_bytes_never_reach_the_terminal_raw(

@@ -107,4 +107,4 @@ def test_the_shell_completes_commands_and_choices() -> None:
 
 
 def test_the_exit_codes_are_those_that_the_commands_use() -> None:
-    assert list(EXIT_CODES) == [0, 1, 2, 3, 69, 70, 75]
+    assert list(EXIT_CODES) == [0, 1, 2, 3, 69, 70, 74, 75, 130]

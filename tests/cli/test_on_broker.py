@@ -119,10 +119,22 @@ async def test_a_dead_letter_is_listed_shown_corrected_and_sent_once(settings: S
 
 async def test_topics_that_are_not_there_are_told(broker: Any) -> None:
     nowhere = Settings(brokers=broker.bootstrap, topic_prefix="nowhere.")
-    failed = await run(nowhere, "dead-letters", "list")
-    assert (failed.returncode, failed.stdout) == (1, "")
-    assert "payments topics apply" in failed.stderr
-    assert failed.stderr.count("\n") == 1
+    commands: dict[tuple[str, ...], int] = {
+        MAKE: 1,
+        ("get", "pay-1"): 1,
+        ("watch", "pay-1"): 1,
+        ("account", "abc"): 1,
+        ("account", "abc", "--entries"): 1,
+        ("dead-letters", "list"): 1,
+        ("verify",): 2,
+    }
+    ended = await asyncio.gather(*(run(nowhere, *arguments) for arguments in commands))
+    for failed, (arguments, code) in zip(ended, commands.items(), strict=True):
+        assert (failed.returncode, failed.stdout) == (code, ""), arguments
+        assert failed.stderr.startswith("Error: there is no topic "), failed.stderr
+        assert "nowhere." in failed.stderr
+        assert "payments topics apply" in failed.stderr
+        assert failed.stderr.count("\n") == 1, failed.stderr
 
 
 async def test_how_long_records_are_kept_is_the_topics_retention(

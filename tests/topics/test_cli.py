@@ -65,7 +65,6 @@ def test_help_is_quick_since_it_loads_neither_faust_nor_a_client() -> None:
             {"PAYMENTS_SECURITY_PROTOCOL": "SASL_SSL"},
             "=SASL_SSL needs PAYMENTS_SASL_USERNAME",
         ),
-        ({"PAYMENTS_BROKERS": NOBODY}, f"no Kafka broker answers at {NOBODY}"),
         (
             {"PAYMENTS_SECURITY_PROTOCOL": "SSL", "PAYMENTS_SSL_CAFILE": "/nowhere/ca.pem"},
             "PAYMENTS_SSL_CAFILE",
@@ -80,6 +79,14 @@ def test_a_users_mistake_is_told_in_one_line_with_exit_code_1(
     assert failed.stdout == ""
     assert failed.stderr.startswith("Error: ")
     assert told in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "check"])
+def test_that_no_broker_answers_has_an_exit_code_of_its_own(command: str) -> None:
+    failed = run("topics", command, "-f", str(TOPICS), PAYMENTS_BROKERS=NOBODY)
+    assert (failed.exit_code, failed.stdout) == (69, "")
+    assert failed.stderr.startswith(f"Error: no Kafka broker answers at {NOBODY}")
     assert failed.stderr.count("\n") == 1
 
 

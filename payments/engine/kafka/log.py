@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import FailStop
+from payments.engine.errors import NoTopic
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
 
@@ -53,7 +53,7 @@ class KafkaLog:
         return found
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""
         partitions = self.connection.client.cluster.partitions_for_topic(topic)
         if not partitions:
             missing = ", ".join(dict.fromkeys([topic, *self._missing()]))
@@ -61,7 +61,7 @@ class KafkaLog:
                 f"there is no topic {missing}; make it with: payments topics apply (or is "
                 f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
             )
-            raise FailStop(message)
+            raise NoTopic(message)
         return len(partitions)
 
     def _missing(self) -> list[str]:
