@@ -34,8 +34,8 @@ test: $(INSTALLED) ## Run all tests, with coverage: first those without a broker
 	$(BIN)/python -m pytest -m "not broker" --numprocesses auto --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m broker --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
-fuzz: $(INSTALLED) ## Send the gateway 5,000 requests made from its OpenAPI document
-	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py
+fuzz: $(INSTALLED) ## Send the gateway 25,000 requests: from its OpenAPI document, and broken on purpose
+	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py tests/gateway/test_fuzz_bytes.py
 
 lint: $(INSTALLED) ## Check style with all rules of ruff
 	$(BIN)/ruff check .

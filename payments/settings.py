@@ -108,9 +108,9 @@ class Settings(BaseSettings):
     client_max_calls: int = Field(default=10_000, ge=1, le=1_000_000)
     """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
 
-    client_max_indexed: int = Field(default=5_000_000, ge=1, le=1_000_000_000)
-    """Accounts and ledger entries that one client keeps track of once it reads accounts: room for
-    1 to 1,000,000,000 of them."""
+    client_state_dir: Path | None = None
+    """Folder where a client, or a gateway, that reads accounts keeps its index, so that its next
+    start goes on with it; each process needs its own. Without it the index is temporary."""
 
     health_file: Path | None = None
     """Where a worker writes, every second, whether it is ready and why not; `payments health` reads

@@ -9,6 +9,7 @@ from payments.client.client import PaymentsClient
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,
+    CatchingUp,
     ClientClosed,
     DeadlineExceeded,
     InvalidCommand,
@@ -27,6 +28,7 @@ __all__ = [
     "AccountBalance",
     "AccountsUnavailable",
     "BrokersUnavailable",
+    "CatchingUp",
     "ClientClosed",
     "DeadlineExceeded",
     "InvalidCommand",

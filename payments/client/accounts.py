@@ -5,13 +5,14 @@ So who reads the journal to its end of now sees every posting that anybody has h
 row's sequence says up to which entry the ledger must be read.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from payments.client.catching_up import Partition
+from payments.client.catching_up import Partition, Take
 from payments.client.errors import InvalidCommand
-from payments.client.ledger import LedgerIndex, read_page
-from payments.client.room import Room
+from payments.client.index import Index
+from payments.client.ledger import places, read_page
 from payments.client.transport import Transport
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
@@ -36,37 +37,28 @@ class AccountBalance:
     sequence: int
 
 
-class JournalRows:
-    """The rows of one journal partition, as they are there."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self.rows: dict[bytes, bytes] = {}
-        self.position: int | None = None
-
-    def take(self, records: Sequence[Record]) -> None:
-        """Apply records, in order. Raises ``AccountsUnavailable`` when there is no room."""
-        rows = self.rows
-        for record in records:
-            key, value = record.key or RESERVED, record.value
-            # The rest is the engine's own: checkpoints and fences. Accounts are never removed.
-            if key[:1] != RESERVED and value is not None:
-                if key not in rows:
-                    self._room.take(1)
-                rows[key] = value
-            self.position = record.offset + 1
-
-
 class AccountView:
-    """Balances and ledger pages of all accounts, kept per partition once somebody asks."""
+    """Balances and ledger pages of all accounts, indexed per partition once somebody asks."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._journal = settings.changelog("accounts")
         self._ledger = settings.topic("accounts.ledger")
-        self._room = Room(settings.client_max_indexed)
-        self._journals: dict[int, tuple[Partition, JournalRows]] = {}
-        self._ledgers: dict[int, tuple[Partition, LedgerIndex]] = {}
+        name = f"accounts-{settings.app_id}"
+        self._index = Index(settings.client_state_dir, name, self._journal)
+        self._partitions: dict[TopicPartition, Partition] = {}
+
+    async def close(self) -> None:
+        """End what is being read, and close the index."""
+        for partition in self._partitions.values():
+            await partition.close()
+        await asyncio.to_thread(self._index.close)
+
+    @property
+    def progress(self) -> str | None:
+        """How far the reading has come where it is not at the end, in words."""
+        told = (partition.progress for partition in self._partitions.values())
+        return next((progress for progress in told if progress is not None), None)
 
     async def balance(self, account: str, partitions: int) -> AccountBalance | None:
         """Return the account as it is now; None where there is none."""
@@ -99,29 +91,38 @@ class AccountView:
         if held is None or after >= held.sequence:
             return []
         key = account.encode()
-        partition, index = self._ledger_partition(partition_of(key, partitions))
+        number = partition_of(key, partitions)
+        partition = self._partition(TopicPartition(self._ledger, number), self._take_entries)
         last = min(after + limit, held.sequence)
-        await partition.until(lambda: index.has(key, last))
-        offsets = index.find(key, after, limit)
-        return await read_page(self._transport, partition.at, key, offsets)
+        await partition.until(lambda: self._index.last_sequence(number, key) >= last)
+        return read_page(self._index, partition.at, account, after, limit)
 
     async def _row(self, key: bytes, number: int) -> bytes | None:
-        found = self._journals.get(number)
-        if found is None:
-            rows = JournalRows(self._room)
-            at = TopicPartition(self._journal, number)
-            found = self._journals[number] = Partition(self._transport, at, rows), rows
-        partition, rows = found
-        await partition.refresh()
-        return rows.rows.get(key)
+        at = TopicPartition(self._journal, number)
+        await self._partition(at, self._take_rows).refresh()
+        return self._index.row(number, key)
 
-    def _ledger_partition(self, number: int) -> tuple[Partition, LedgerIndex]:
-        found = self._ledgers.get(number)
+    def _partition(self, at: TopicPartition, take: Take) -> Partition:
+        found = self._partitions.get(at)
         if found is None:
-            index = LedgerIndex(self._room)
-            at = TopicPartition(self._ledger, number)
-            found = self._ledgers[number] = Partition(self._transport, at, index), index
+            found = self._partitions[at] = Partition(self._transport, at, self._index, take)
         return found
+
+    def _take_rows(
+        self, at: TopicPartition, source: str, records: Sequence[Record], position: int
+    ) -> None:
+        rows = {}
+        for record in records:
+            key, value = record.key or RESERVED, record.value
+            # The rest is the engine's own: checkpoints and fences. Accounts are never removed.
+            if key[:1] != RESERVED and value is not None:
+                rows[key] = value
+        self._index.take_rows(at, source, list(rows.items()), position)
+
+    def _take_entries(
+        self, at: TopicPartition, source: str, records: Sequence[Record], position: int
+    ) -> None:
+        self._index.take_entries(at, source, places(records), position)
 
 
 def is_counter(name: str) -> bool:

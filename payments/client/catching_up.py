@@ -1,79 +1,108 @@
-"""Catching up: one partition is read when somebody asks, from where it was left to its end.
+"""Catching up: one partition is read into the index when somebody asks, from where it was left.
 
 So it costs nothing while nobody asks, and a read sees all that was acknowledged before it began.
+Who asks may give up: the reading goes on to the end, and the next one finds more.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
+from payments.client.index import Index
 from payments.client.transport import Transport
 from payments.engine.log import Record, TopicPartition
 
 _CHUNK_BYTES = 1024 * 1024
+_INLINE_RECORDS = 100
+"""As many are stored at once; more in a thread, so that the loop goes on."""
+
 _IDLE_SECONDS = 0.005
 """Pause before the next look at a partition that has nothing new yet."""
 
-
-class Fold(Protocol):
-    """What is kept of a partition."""
-
-    def take(self, records: Sequence[Record]) -> None:
-        """Add records, in order. Those before an exception count, and are not shown again."""
-
-    @property
-    def position(self) -> int | None:
-        """Offset behind the last record taken; None when there was none."""
+Take = Callable[[TopicPartition, str, Sequence[Record], int], None]
+"""Stores records of a partition, with their source and the position behind them."""
 
 
 class Partition:
-    """Keeps one fold up to date on demand; any number of readers share the work."""
+    """Keeps what the index has of one partition up to date; all who ask share the work."""
 
-    def __init__(self, transport: Transport, at: TopicPartition, fold: Fold) -> None:
+    def __init__(self, transport: Transport, at: TopicPartition, index: Index, take: Take) -> None:
         self.at = at
-        self._transport = transport
-        self._fold = fold
-        self._position: int | None = None
-        self._reading = asyncio.Lock()
-        self._turn = 0
-        self._fresh_turn = 0
-        """The fold holds all that was in the partition when this turn began."""
+        self._transport, self._index, self._take = transport, index, take
+        self._source: str | None = None
+        self._begun = 0
+        self._run: asyncio.Task[None] | None = None
+        self._position = self._end = 0
+
+    @property
+    def progress(self) -> str | None:
+        """How far the reading has come, in words; None when it is at the end."""
+        if self._run is None or self._run.done() or self._position >= self._end:
+            return None
+        return f"{self.at} is read up to offset {self._position:,} of {self._end:,}"
 
     async def refresh(self) -> None:
-        """Return when the fold holds all that was in the partition at the call."""
-        self._turn += 1
-        mine = self._turn
-        async with self._reading:
-            if self._fresh_turn > mine:
-                return  # Somebody else began to read after this call did.
-            self._turn += 1
-            begun = self._turn
-            end = (await self._transport.bounds([self.at]))[self.at].end
-            while await self._next_position() < end:
-                await self._read_chunk()
-            self._fresh_turn = begun
+        """Return when the index has all that was in the partition at the call."""
+        begun = self._begun
+        if self._run is not None and not self._run.done():
+            # It may have asked for the end before this call.
+            await asyncio.wait([self._run])
+        if self._begun == begun:
+            self._begun += 1
+            self._run = asyncio.create_task(self._catch_up(), name=f"catch up with {self.at}")
+            self._run.add_done_callback(_look_at_error)
+        assert self._run is not None, "it was begun"
+        await asyncio.shield(self._run)
 
     async def until(self, enough: Callable[[], bool]) -> None:
         """Read on until ``enough()``: what is asked for must be on its way already."""
+        if self._source is None:
+            await self.refresh()  # What is stored may be of another topic.
         while not enough():
-            async with self._reading:
-                if not enough():
-                    await self._read_chunk()
+            before = self._position
+            await self.refresh()
+            if self._position == before and not enough():
+                await asyncio.sleep(_IDLE_SECONDS)
 
-    async def _next_position(self) -> int:
-        if self._position is None:
-            self._position = (await self._transport.bounds([self.at]))[self.at].first
-        return self._position
+    async def close(self) -> None:
+        """End the reading."""
+        if self._run is not None:
+            self._run.cancel()
+            await asyncio.gather(self._run, return_exceptions=True)
 
-    async def _read_chunk(self) -> None:
-        position = await self._next_position()
-        chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
-        try:
-            self._fold.take(chunk.records)
-        except Exception:
-            taken = self._fold.position
-            self._position = position if taken is None else max(position, taken)
-            raise
-        self._position = chunk.position
-        # With nothing new it is a pause, else only a turn for the others in this loop.
-        await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
+    async def _catch_up(self) -> None:
+        """Read up to the end of now."""
+        bounds = (await self._transport.bounds([self.at]))[self.at]
+        position = await self._known_position()
+        if position is not None and not bounds.first <= position <= bounds.end:
+            # Records were deleted unread, or the topic is another one: what is held does not fit.
+            self._source = None
+            if await self._known_position() is not None:
+                self._index.forget(self.at)
+            position = None
+        position = bounds.first if position is None else position
+        self._position, self._end = position, bounds.end
+        while position < bounds.end:
+            chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
+            await self._store(chunk.records, chunk.position)
+            # With nothing new it is a pause, else only a turn for the others in this loop.
+            await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
+            position = self._position = chunk.position
+
+    async def _known_position(self) -> int | None:
+        if self._source is None:
+            cluster = await self._transport.describe([self.at.topic])
+            self._source = f"{cluster.id}/{cluster.topics[self.at.topic]}"
+        return self._index.position(self.at, self._source)
+
+    async def _store(self, records: Sequence[Record], position: int) -> None:
+        assert self._source is not None, "the position was asked for with it"
+        if len(records) <= _INLINE_RECORDS:
+            self._take(self.at, self._source, records, position)
+        else:
+            await asyncio.to_thread(self._take, self.at, self._source, records, position)
+
+
+def _look_at_error(run: "asyncio.Task[None]") -> None:
+    """Mark an error as seen: it is raised to whoever waits, and all may have given up."""
+    if not run.cancelled():
+        run.exception()

@@ -98,6 +98,7 @@ class PaymentsClient:
         self._watches.close()
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._transport.close)
+            closing.push_async_callback(self._accounts.close)
             closing.push_async_callback(self._sender.close)
             if running is not None:
                 running.cancel()
@@ -247,8 +248,8 @@ class PaymentsClient:
     ) -> AccountBalance | None:
         """Return an account as it is now (linearizable); None when there is no such account.
 
-        The first read of a partition's accounts reads its whole journal, later ones what has come
-        since. Raises ``AccountsUnavailable`` too.
+        The first read of a partition's accounts reads its whole journal into an index on disk,
+        later ones what has come since. Raises ``CatchingUp`` and ``AccountsUnavailable`` too.
         """
         return await self._read(deadline_seconds, lambda n: self._accounts.balance(account, n))
 
@@ -298,7 +299,7 @@ class PaymentsClient:
             self._require_open()
             return read(self._follower.partitions)
 
-        return await read_within(left, attempt)
+        return await read_within(left, attempt, lambda: self._accounts.progress)
 
     async def _opened(self, deadline_seconds: float) -> float:
         """Wait for the first connection, if need be; return what is left of the deadline."""

@@ -13,6 +13,10 @@ class DeadlineExceeded(PaymentsClientError):  # noqa: N818 - named for what happ
     """
 
 
+class CatchingUp(DeadlineExceeded):
+    """The accounts are still being read from the topics; the message says how far. Ask again."""
+
+
 class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
     """Kafka can't be reached, or refuses: the command was not sent, so nothing will happen."""
 
@@ -30,7 +34,7 @@ class WatchBroken(PaymentsClientError):  # noqa: N818 - named for what happened
 
 
 class AccountsUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
-    """Accounts can't be read: more of them than this client keeps, or what is there is damaged."""
+    """Accounts can't be read: the message says whether the index or the topics are to blame."""
 
 
 class InvalidCommand(PaymentsClientError):  # noqa: N818 - named for what happened

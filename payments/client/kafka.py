@@ -19,7 +19,7 @@ from payments.engine.kafka.fetched import unpack
 from payments.engine.kafka.log import KafkaLog
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import Fetch, Produce
-from payments.engine.log import Batch, Bounds, Lane, TopicPartition, Writer
+from payments.engine.log import Batch, Bounds, Cluster, Lane, TopicPartition, Writer
 from payments.engine.troubles import in_words
 
 
@@ -135,6 +135,10 @@ class KafkaTransport:
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
         return await self._opened.bounds(at)
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics."""
+        return await self._opened.describe(topics)
 
     async def open_reader(self) -> KafkaReader:
         """Return a reader of committed records, with connections of its own."""

@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from payments.client.errors import AccountsUnavailable, BrokersUnavailable, DeadlineExceeded
+from payments.client.errors import (
+    AccountsUnavailable,
+    BrokersUnavailable,
+    CatchingUp,
+    DeadlineExceeded,
+)
 from payments.client.transport import Unavailable
 from payments.engine.errors import FailStop
 
@@ -13,12 +18,14 @@ _PAUSE_SECONDS = 0.05
 Value = TypeVar("Value")
 
 
-async def read_within(seconds: float, read: Callable[[], Awaitable[Value]]) -> Value:
+async def read_within(
+    seconds: float, read: Callable[[], Awaitable[Value]], progress: Callable[[], str | None]
+) -> Value:
     """Return what ``read`` returns, tried again after ``Unavailable`` until the deadline.
 
-    Raises ``BrokersUnavailable`` when the last try found no broker, ``DeadlineExceeded`` when there
-    was more to read than there was time for (what was read is kept: ask again), and
-    ``AccountsUnavailable`` when the brokers refuse.
+    Raises ``BrokersUnavailable`` when the last try found no broker, ``CatchingUp`` when there was
+    more to read than there was time for (it goes on: ask again), ``DeadlineExceeded`` when an
+    answer was late, and ``AccountsUnavailable`` when the brokers refuse.
     """
     problem: Unavailable | None = None
     try:
@@ -33,8 +40,10 @@ async def read_within(seconds: float, read: Callable[[], Awaitable[Value]]) -> V
         if problem is not None:
             message = f"the brokers could not be asked before the deadline: {problem}"
             raise BrokersUnavailable(message) from problem
-        message = "the deadline passed before all was read; what was read is kept: ask again"
-        raise DeadlineExceeded(message) from None
+        if (told := progress()) is not None:
+            message = f"accounts are being read from the topics: {told}; ask again"
+            raise CatchingUp(message) from None
+        raise DeadlineExceeded("the brokers did not answer before the deadline") from None
     except FailStop as error:
         message = f"accounts can't be read: {error}"
         raise AccountsUnavailable(message) from error

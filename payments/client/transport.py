@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from payments.engine.log import (
     Batch,
     Bounds,
+    Cluster,
     Header,
     Lane,
     Reader,
@@ -81,6 +82,9 @@ class Transport(Protocol):
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
 
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics."""
+
     async def open_reader(self) -> Reader:
         """Return a reader of committed records."""
 
@@ -139,6 +143,10 @@ class LogTransport:
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
         return await self._log.bounds(at)
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the log and of these topics."""
+        return await self._log.describe(topics)
 
     async def open_reader(self) -> Reader:
         """Return a reader."""

@@ -11,6 +11,7 @@ from time import perf_counter
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,
+    CatchingUp,
     ClientClosed,
     DeadlineExceeded,
     InvalidCommand,
@@ -62,6 +63,7 @@ AWAY = {
     BrokersUnavailable: Problem.UNAVAILABLE,
     ClientClosed: Problem.STOPPING,
     AccountsUnavailable: Problem.ACCOUNTS_UNAVAILABLE,
+    CatchingUp: Problem.CATCHING_UP,
 }
 """What passes by itself, or once an operator has done something: it may be tried again."""
 
@@ -191,7 +193,7 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
         return problem_answer(
             Problem.INVALID, error.message, reason=error.reason, field=error.field
         )
-    if isinstance(error, DeadlineExceeded):
+    if isinstance(error, DeadlineExceeded) and not isinstance(error, CatchingUp):
         return problem_answer(Problem.READ_TIMED_OUT if reading else Problem.DEADLINE_EXCEEDED)
     problem, detail = AWAY.get(type(error)), None
     if problem is None:
@@ -199,6 +201,8 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
         return problem_answer(Problem.INTERNAL)
     if problem is Problem.ACCOUNTS_UNAVAILABLE:
         logger.warning("accounts can't be read: %s", error)
+        detail = str(error)
+    elif problem is Problem.CATCHING_UP:
         detail = str(error)
     elif problem is Problem.UNAVAILABLE and reading:
         detail = "Ask again after Retry-After."

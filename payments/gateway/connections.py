@@ -7,6 +7,7 @@ for.
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
 import httptools
 from uvicorn.config import Config
@@ -45,6 +46,26 @@ class Limits:
         self.max_connections = max_connections
 
 
+class Ending:
+    """The transport as an answer sees it: its ``close`` waits for a body that is still arriving."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the last word on this connection has been said."""
+        if not self._connection.refused:
+            self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection ends."""
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection after the answer."""
+        self._connection.end()
+
+
 class Connection(HttpToolsProtocol):
     """One connection of a client, with limits."""
 
@@ -60,11 +81,13 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._since = self.loop.time()  # When it became idle, or its request began to arrive.
-        self._arriving = self._in_head = self._overlong = self._refused = False
+        self._arriving = self._in_head = self._overlong = self.refused = False
+        self._unanswered = 0  # Requests whose heads have arrived, without a complete answer.
         self._upgrading = False  # The head that was just read asks for another protocol.
         self._client_ended = False  # The client has sent all it wants to send (a FIN).
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
+        self._ending: Any = Ending(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin; one connection too many is told so and closed."""
@@ -77,7 +100,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._request_bytes += len(data)
-        if self._refused:
+        if self.refused:
             if self._request_bytes > MAX_REQUEST_BYTES:
                 self.transport.abort()
             return
@@ -97,11 +120,11 @@ class Connection(HttpToolsProtocol):
 
         A client that has gone looks the same. So an event stream ends here: nobody may read it.
         """
-        self._client_ended = True
-        if self._answering or self.pipeline:
+        self._client_ended, partial = True, self._arriving
+        if self._whole_requests():
             streaming = self.cycle.response_started and self.cycle.chunked_encoding
             return not streaming
-        if self._arriving and not self._refused:
+        if partial and not self.refused:
             detail = "The connection was closed before the request was complete."
             self._refuse(problem_answer(Problem.BAD_HTTP, detail))
         return False
@@ -135,6 +158,8 @@ class Connection(HttpToolsProtocol):
             raise NoHost
         self._in_head = False
         super().on_headers_complete()
+        self.cycle.transport = self._ending
+        self._unanswered += 1
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -146,9 +171,10 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, be idle, or end after the last answer."""
         self._since = self.loop.time()
+        self._unanswered -= 1
         super().on_response_complete()
-        if self._client_ended and not self._answering and not self.transport.is_closing():
-            self.transport.close()
+        if self._client_ended and self._unanswered <= 0 and not self.transport.is_closing():
+            self.end()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP (uvicorn calls this) or has too large a head."""
@@ -159,7 +185,7 @@ class Connection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """End this connection if something takes too long."""
         seconds = now - self._since
-        if self.transport.is_closing() or self._refused or self.flow.write_paused:
+        if self.transport.is_closing() or self.refused or self.flow.write_paused:
             # The client does not take what it was sent.
             self._stuck_since = self._stuck_since or now
             if now - self._stuck_since > self.limits.receive_seconds:
@@ -183,6 +209,20 @@ class Connection(HttpToolsProtocol):
     def _cycle(self) -> RequestResponseCycle | None:
         """The last request whose head has arrived; uvicorn's annotation leaves out the None."""
         return self.cycle
+
+    def _whole_requests(self) -> bool:
+        """Whether requests that arrived whole have no answer yet; a partial one is not waited for.
+
+        One that waits behind them is dropped: its body does not come any more.
+        """
+        if not self._arriving or self._in_head:
+            return self._unanswered > 0
+        if not self.pipeline:
+            return self._unanswered > 1
+        self.pipeline.popleft()
+        self._unanswered -= 1
+        self._arriving = False
+        return self._unanswered > 0
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Give the parser what came.
@@ -240,18 +280,25 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, answer: Answer) -> None:
         """Say what is wrong, if nothing was said yet, and close after an answer under way."""
-        if self._answering:
-            self.cycle.keep_alive = False
+        if self._whole_requests():
+            # Their answers come first, or this one would be taken for theirs.
+            self.cycle.keep_alive, self._client_ended = False, True
             self.flow.pause_reading()
             return
         cycle = self._cycle
         # Beyond the head, what arrives is the body of the request of this cycle.
         if cycle is None or self._in_head or not (self._arriving and cycle.response_started):
             self.transport.write(_bytes(answer))
-        if self.transport.can_write_eof():
-            # Closing while something unread is there would reset the connection, and the client
-            # lose the answer: what comes is discarded until the client closes, for a while.
-            self._refused = True
+        self.end()
+
+    def end(self) -> None:
+        """Close the connection, so that the client does not lose what was written.
+
+        Closing while something unread is there, or still comes, would reset the connection: what
+        comes is discarded until the client closes, for a while.
+        """
+        if (self._arriving or self._cycle is None) and self.transport.can_write_eof():
+            self.refused = True
             self.transport.write_eof()
         else:
             self.transport.close()

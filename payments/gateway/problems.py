@@ -91,6 +91,11 @@ class Problem(Enum):
         "Accounts can't be read",
         "The detail says why. Nothing was changed, and payments are not affected.",
     )
+    CATCHING_UP = Kind(
+        503,
+        "Accounts are being read",
+        "This gateway is still reading the accounts from the topics. Ask again after Retry-After.",
+    )
     READ_TIMED_OUT = Kind(504, "No answer in time", "Nothing was changed. Ask again.")
     DEADLINE_EXCEEDED = Kind(
         504,

@@ -115,21 +115,6 @@ async def test_a_foreign_record_on_the_ledger_is_an_error_and_no_entry(
     assert await client.account("abc") is not None
 
 
-async def test_more_accounts_than_there_is_room_for_are_refused() -> None:
-    async with (
-        PaymentsTestbed(opening_balance=1000, partitions=1, client_max_indexed=4) as testbed,
-        testbed.client() as client,
-    ):
-        await client.make("pay-1", account="a1", amount=1)
-        assert await client.account("a1") is not None  # With world/0 and sales/0, three rows.
-        await client.make("pay-2", account="a2", amount=1)
-        assert await client.account("a2") is not None
-        await client.make("pay-3", account="a3", amount=1)
-        for _ in range(2):
-            with pytest.raises(AccountsUnavailable, match="PAYMENTS_CLIENT_MAX_INDEXED"):
-                await client.account("a3")
-
-
 @pytest.mark.parametrize(("after", "limit"), [(-1, 1), (0, 0), (0, 1001)])
 async def test_a_page_has_bounds(client: PaymentsClient, after: int, limit: int) -> None:
     with pytest.raises(ValueError, match="limit 1 to 1000"):

@@ -1,6 +1,7 @@
 """Schemathesis over the OpenAPI document: whatever it sends, nothing is a 500 and nothing hangs.
 
-``make fuzz`` sends at least 5,000 requests; the run with the other tests is shorter.
+``make fuzz`` sends at least 5,000 requests; the run with the other tests is shorter. Requests that
+no document describes are in ``test_fuzz_bytes``.
 """
 
 import asyncio

@@ -210,6 +210,54 @@ async def test_a_client_that_ends_its_own_side_is_answered(fake: FakeService) ->
         assert (status, "complete" in json.loads(body)["detail"]) == (400, True)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        post(CHUNKED, b"zz\r\n"),
+        post(CHUNKED, b"1\r\n"),
+        post()[:-5],
+        b"GARBAGE\r\n\r\n",
+        post(b"host: other\r\n"),
+        get(b"/" + b"x" * 20_000),
+    ],
+    ids=["chunk", "half a chunk", "half a body", "garbage", "two hosts", "long"],
+)
+async def test_a_broken_request_never_answers_for_the_one_before_it(
+    fake: FakeService, broken: bytes
+) -> None:
+    fake.release.clear()
+    async with running(fake) as run:
+        for end in (True, False):
+            reader, writer = await run.connect()
+            writer.write(post(path=b"/v1/payments/first") + broken)
+            if end:
+                writer.write_eof()
+            await until(lambda: fake.waiting == 1)
+            fake.release.set()
+            received = await asyncio.wait_for(reader.read(), LIMIT_SECONDS)
+            [(status, _, body)] = answers(received)[:1]
+            assert (status, json.loads(body)["payment"]) == (200, "first")
+            fake.release.clear()
+            writer.close()
+
+
+async def test_an_answer_before_the_body_is_not_lost_when_the_connection_ends(
+    fake: FakeService,
+) -> None:
+    async with running(fake) as run:
+        reader, writer = await run.connect()
+        writer.write(
+            b"PUT /v1/payments/p1 HTTP/1.0\r\nhost: localhost\r\ncontent-length: 9000\r\n\r\n"
+        )
+        line = await asyncio.wait_for(reader.readline(), LIMIT_SECONDS)
+        writer.write(b" " * 9000)
+        await writer.drain()
+        rest = await asyncio.wait_for(reader.read(), LIMIT_SECONDS)
+        assert b"405" in line
+        assert b"method-not-allowed" in rest
+        writer.close()
+
+
 GETS = (
     b"/v1/payments/p1", b"/v1/payments/p1/events", b"/v1/payments/p1/commands/c",
     b"/v1/accounts/abc", b"/v1/accounts/abc/entries", b"/health/live", b"/health/ready",

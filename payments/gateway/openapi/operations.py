@@ -21,7 +21,7 @@ ALWAYS = (
 )
 TIMED = {
     "POST": (Problem.DEADLINE_EXCEEDED,),
-    "GET": (Problem.READ_TIMED_OUT, Problem.ACCOUNTS_UNAVAILABLE),
+    "GET": (Problem.READ_TIMED_OUT, Problem.ACCOUNTS_UNAVAILABLE, Problem.CATCHING_UP),
 }
 """What a request that takes time may meet besides, by its method."""
 

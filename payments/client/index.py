@@ -1,0 +1,303 @@
+"""The index of accounts: their rows and ledger entries, on disk: they may be more than fit memory.
+
+It is a SQLite database, filled from the topics. What it holds of a partition and how far that was
+read is stored in one transaction, with the ids of cluster and topic: so a later start goes on from
+there, and what belongs to other topics, or is torn, is thrown away and read anew.
+"""
+
+import fcntl
+import logging
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from payments.client.errors import AccountsUnavailable
+from payments.engine.log import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised when the tables change: an index of another format is read anew."""
+
+CACHE_KIB = 65_536
+"""What SQLite may keep in memory for writing; for reading it is a quarter."""
+
+_OFFSET_BITS = 44
+_CHECKPOINT_PAGES = 16_384
+_PRIMARY = 0xFF
+"""The part of SQLite's error codes without its details."""
+
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_TABLES = """
+CREATE TABLE positions (topic TEXT, partition INTEGER, source TEXT, position INTEGER,
+    PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE rows (partition INTEGER, key BLOB, value BLOB,
+    PRIMARY KEY (partition, key)) WITHOUT ROWID;
+CREATE TABLE entries (id INTEGER PRIMARY KEY, value BLOB);
+CREATE TABLE places (partition INTEGER, account BLOB, sequence INTEGER, id INTEGER,
+    PRIMARY KEY (partition, account, sequence)) WITHOUT ROWID;
+CREATE TABLE strays (partition INTEGER, account BLOB, id INTEGER,
+    PRIMARY KEY (partition, account, id)) WITHOUT ROWID;
+"""
+
+Row = tuple[bytes, bytes]
+"""Key and value of a row of the journal."""
+
+Place = tuple[bytes, int | None, int, bytes]
+"""Account, sequence (None: it is no entry), offset and value of a record of the ledger."""
+
+
+class Index:
+    """One database in a folder of its own, or in a temporary one that ends with the client."""
+
+    def __init__(self, folder: Path | None, name: str, journal: str) -> None:
+        """Keep ``name`` in a folder; ``journal`` is the topic of the rows, any other a ledger."""
+        self._given, self._name, self._journal = folder, name, journal
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock_file: IO[bytes] | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._positions: dict[TopicPartition, tuple[str, int]] = {}
+        self._writing = threading.RLock()
+
+    @property
+    def file(self) -> Path:
+        """The database."""
+        folder = self._given or Path(self._temporary.name if self._temporary else ".")
+        return folder / f"{self._name}.sqlite"
+
+    def close(self) -> None:
+        """Close the database; a temporary one is removed."""
+        with self._writing:
+            self._disconnect()
+            if self._lock_file is not None:
+                self._lock_file.close()
+                self._lock_file = None
+            if self._temporary is not None:
+                self._temporary.cleanup()
+                self._temporary = None
+
+    def position(self, at: TopicPartition, source: str) -> int | None:
+        """Return where to go on with a partition of this source; None where to begin anew."""
+        with self._guarded():
+            self._connected()
+            found = self._positions.get(at)
+        if found is None:
+            return None
+        if found[0] != source:
+            logger.warning("the index of %s is of another topic: it is read anew", at)
+            self.forget(at)
+            return None
+        return found[1]
+
+    def forget(self, at: TopicPartition) -> None:
+        """Throw away what is held of a partition."""
+        number = (at.partition,)
+        first = at.partition << _OFFSET_BITS
+        with self._guarded() as writer, writer:
+            if at.topic == self._journal:
+                writer.execute("DELETE FROM rows WHERE partition = ?", number)
+            else:
+                writer.execute("DELETE FROM places WHERE partition = ?", number)
+                writer.execute("DELETE FROM strays WHERE partition = ?", number)
+                last = first + (1 << _OFFSET_BITS)
+                writer.execute("DELETE FROM entries WHERE id >= ? AND id < ?", (first, last))
+            writer.execute(
+                "DELETE FROM positions WHERE topic = ? AND partition = ?", (at.topic, at.partition)
+            )
+            self._positions.pop(at, None)
+
+    def take_rows(
+        self, at: TopicPartition, source: str, rows: Sequence[Row], position: int
+    ) -> None:
+        """Store rows of the journal, and how far it was read."""
+        with self._guarded() as writer, writer:
+            writer.executemany(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
+                [(at.partition, key, value) for key, value in rows],
+            )
+            self._note(writer, at, source, position)
+
+    def take_entries(
+        self, at: TopicPartition, source: str, places: Sequence[Place], position: int
+    ) -> None:
+        """Store entries of the ledger, and how far it was read.
+
+        What is no entry, or repeats a number, is noted: the pages of its account are refused.
+        """
+        partition, first = at.partition, at.partition << _OFFSET_BITS
+        entries = [(first + offset, value) for _, number, offset, value in places if number]
+        numbers = [(partition, name, n, first + offset) for name, n, offset, _ in places if n]
+        strays = [(partition, name, first + offset) for name, n, offset, _ in places if not n]
+        with self._guarded() as writer, writer:
+            writer.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", entries)
+            before = writer.total_changes
+            writer.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", numbers)
+            if writer.total_changes - before < len(numbers):
+                strays += [
+                    (p, name, id_)
+                    for p, name, n, id_ in numbers
+                    if not _is_at(writer, p, name, n, id_)
+                ]
+            writer.executemany("INSERT OR IGNORE INTO strays VALUES (?, ?, ?)", strays)
+            self._note(writer, at, source, position)
+
+    def row(self, partition: int, key: bytes) -> bytes | None:
+        """Return the value of a row."""
+        found = self._read("SELECT value FROM rows WHERE partition = ? AND key = ?", partition, key)
+        value: bytes | None = found[0][0] if found else None
+        return value
+
+    def last_sequence(self, partition: int, account: bytes) -> int:
+        """Return the number of the last entry that is held of an account; 0 for none."""
+        found = self._read(
+            "SELECT max(sequence) FROM places WHERE partition = ? AND account = ?",
+            partition,
+            account,
+        )
+        return int(found[0][0] or 0)
+
+    def entries(self, partition: int, account: bytes, after: int, limit: int) -> list[bytes]:
+        """Return the values of the entries behind sequence ``after``, at most ``limit``."""
+        found = self._read(
+            "SELECT value FROM places JOIN entries USING (id) WHERE partition = ? AND account = ? "
+            "AND sequence > ? ORDER BY sequence LIMIT ?",
+            partition,
+            account,
+            after,
+            limit,
+        )
+        return [value for (value,) in found]
+
+    def stray(self, partition: int, account: bytes) -> int | None:
+        """Return the offset of a record of the account that is no entry; None for none."""
+        found = self._read(
+            "SELECT id FROM strays WHERE partition = ? AND account = ? LIMIT 1", partition, account
+        )
+        return found[0][0] - (partition << _OFFSET_BITS) if found else None
+
+    def _note(
+        self, writer: sqlite3.Connection, at: TopicPartition, source: str, position: int
+    ) -> None:
+        writer.execute(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+            (at.topic, at.partition, source, position),
+        )
+        self._positions[at] = source, position
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read what was stored; it does not wait for what is being stored."""
+        reader = self._reader
+        if reader is None:
+            with self._guarded():
+                reader = self._reader
+        assert reader is not None, "it is connected"
+        try:
+            return reader.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            with self._writing:
+                raise self._failed(error) from error
+
+    @contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        """Let one at a time write. Raises ``AccountsUnavailable``."""
+        with self._writing:
+            try:
+                yield self._connected()
+            except sqlite3.DatabaseError as error:
+                raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.DatabaseError) -> AccountsUnavailable:
+        """Return what to do about an error; what is torn is removed, to be read anew."""
+        file, code = self.file, getattr(error, "sqlite_errorcode", 0)
+        self._disconnect()
+        if code & _PRIMARY in _BROKEN:
+            logger.warning("%s is torn (%s): the accounts are read anew", file, error)
+            _remove(file)
+            return AccountsUnavailable(f"{file} was torn, and is being read anew: ask again")
+        return AccountsUnavailable(
+            f"the index of accounts can't be kept in {file.parent}: {error}; make room there, or "
+            f"set PAYMENTS_CLIENT_STATE_DIR to another folder"
+        )
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._writer is not None:
+            return self._writer
+        self._take_folder()
+        file = self.file
+        self._writer = _connect(file, CACHE_KIB)
+        (format_,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if format_ != FORMAT:
+            self._writer.close()
+            _remove(file)
+            self._writer = _connect(file, CACHE_KIB)
+            self._writer.executescript(_TABLES + f"PRAGMA user_version = {FORMAT};")
+        self._reader = _connect(file, CACHE_KIB // 4)
+        self._positions = {
+            TopicPartition(topic, partition): (source, position)
+            for topic, partition, source, position in self._writer.execute(
+                "SELECT topic, partition, source, position FROM positions"
+            )
+        }
+        return self._writer
+
+    def _take_folder(self) -> None:
+        """Make the folder, and see that no other process uses it."""
+        if self._given is None:
+            self._temporary = self._temporary or tempfile.TemporaryDirectory(
+                prefix="payments-accounts-"
+            )
+            return
+        if self._lock_file is not None:
+            return
+        lock = self.file.with_suffix(".lock")
+        try:
+            self._given.mkdir(parents=True, exist_ok=True)
+            self._lock_file = lock.open("wb")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held = isinstance(error, BlockingIOError)
+            why = "another process keeps its index there" if held else error.strerror
+            if self._lock_file is not None:
+                self._lock_file.close()
+                self._lock_file = None
+            message = f"PAYMENTS_CLIENT_STATE_DIR={self._given}: {why}; give each client its own"
+            raise AccountsUnavailable(message) from error
+
+    def _disconnect(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._reader = self._writer = None
+        self._positions = {}
+
+
+def _connect(file: Path, cache_kib: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # A crash of the machine may cost the last transactions, which are read again, and no more.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # Pages that change again and again are written to their places now and then.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    return connection
+
+
+def _remove(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _is_at(
+    writer: sqlite3.Connection, partition: int, account: bytes, number: int, id_: int
+) -> bool:
+    found = writer.execute(
+        "SELECT id FROM places WHERE partition = ? AND account = ? AND sequence = ?",
+        (partition, account, number),
+    ).fetchone()
+    return bool(found == (id_,))

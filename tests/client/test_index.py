@@ -1,0 +1,200 @@
+"""The index of accounts on disk: what it keeps over restarts, and when it is read anew.
+
+Of the same kind: ``test_accounts`` (what is read through it), ``bench.accounts`` (its size, the
+memory it needs and its speed).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from payments.client import AccountsUnavailable, CatchingUp, LogTransport, PaymentsClient
+from payments.client.index import Index
+from payments.client.transport import Chunk
+from payments.engine.log import TopicPartition
+from payments.engine.memory import MemoryLog
+from payments.testing import PaymentsTestbed
+
+LEDGER, JOURNAL = "accounts.ledger", "accounts-changelog"
+
+
+class Counting(LogTransport):
+    """Notes where reading began; waits while it is held."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.read_from: list[tuple[str, int]] = []
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        """Return two records, once it is let go."""
+        self.read_from.append((at.topic, offset))
+        chunk = await super().read(at, offset, max_bytes=max_bytes)
+        if len(self.read_from) > 1:
+            await self.free.wait()
+        if len(chunk.records) > 2:
+            return Chunk(chunk.records[:2], chunk.records[2].offset)
+        return chunk
+
+    def began_at(self, topic: str) -> int:
+        """Return the first offset that was read of a topic."""
+        return next(offset for name, offset in self.read_from if name.endswith(topic))
+
+
+@pytest.fixture
+async def testbed(tmp_path: Path) -> AsyncIterator[PaymentsTestbed]:
+    async with PaymentsTestbed(
+        opening_balance=1000, partitions=1, client_state_dir=tmp_path
+    ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def client(testbed: PaymentsTestbed) -> AsyncIterator[tuple[PaymentsClient, Counting]]:
+    transport = Counting(testbed.log)
+    async with PaymentsClient(settings=testbed.settings, transport=transport) as opened:
+        yield opened, transport
+
+
+async def sequences(client: PaymentsClient, account: str = "abc") -> Sequence[int]:
+    return [entry.sequence for entry in await client.entries(account)]
+
+
+async def filled(testbed: PaymentsTestbed, payments: int = 5) -> None:
+    """Make payments, and have an index of them."""
+    async with client(testbed) as (opened, _):
+        for number in range(payments):
+            await opened.make(f"pay-{number}", account="abc", amount=1)
+        assert await sequences(opened) == list(range(1, payments + 2))
+
+
+async def test_the_next_start_goes_on_where_the_last_one_was(testbed: PaymentsTestbed) -> None:
+    await filled(testbed)
+    async with client(testbed) as (opened, transport):
+        await opened.make("pay-later", account="abc", amount=1)
+        held = await opened.account("abc")
+        assert held is not None
+        assert (held.balance, await sequences(opened)) == (994, [1, 2, 3, 4, 5, 6, 7])
+        assert transport.began_at(LEDGER) >= 6
+        assert transport.began_at(JOURNAL) > 6
+
+
+@pytest.mark.parametrize("topic", [LEDGER, "payments-accounts-changelog"])
+async def test_what_belongs_to_another_topic_is_read_anew(
+    testbed: PaymentsTestbed, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await filled(testbed)
+    names = [name for name in testbed.log.topic_ids if name.endswith(topic)]
+    testbed.log.topic_ids[names[0]] = "another"
+    async with client(testbed) as (opened, transport):
+        assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
+        assert transport.began_at(topic) == 0
+    assert "read anew" in caplog.text
+
+
+async def test_an_index_whose_next_records_were_deleted_is_read_anew(
+    testbed: PaymentsTestbed,
+) -> None:
+    await filled(testbed)
+    async with testbed.client() as other:
+        for number in range(3):
+            await other.make(f"more-{number}", account="abc", amount=1)
+    testbed.log.partition(TopicPartition(LEDGER, 0)).delete_before(8)
+    async with client(testbed) as (opened, _):
+        assert await sequences(opened) == [8, 9]
+
+
+def put(file: Path, damage: bytes) -> None:
+    file.write_bytes(damage)
+
+
+@pytest.mark.parametrize("damage", [b"no database at all", b"SQLite format 3\0" + b"\xff" * 5000])
+async def test_a_torn_index_is_read_anew(
+    testbed: PaymentsTestbed, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    await filled(testbed)
+    put(next(tmp_path.glob("*.sqlite")), damage)  # noqa: ASYNC240 - a folder of the test
+    async with client(testbed) as (opened, _):
+        with pytest.raises(AccountsUnavailable, match="is being read anew: ask again"):
+            await opened.account("abc")
+        assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
+    assert "is torn" in caplog.text
+
+
+async def test_an_index_of_another_format_is_read_anew(
+    testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(testbed)
+    monkeypatch.setattr("payments.client.index.FORMAT", 2)
+    async with client(testbed) as (opened, transport):
+        assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
+        assert transport.began_at(LEDGER) == 0
+
+
+async def test_two_clients_do_not_share_a_folder(testbed: PaymentsTestbed) -> None:
+    async with client(testbed) as (first, _), client(testbed) as (second, _):
+        await first.make("pay-1", account="abc", amount=1)
+        assert await first.account("abc") is not None
+        with pytest.raises(AccountsUnavailable, match=r"PAYMENTS_CLIENT_STATE_DIR.*its own"):
+            await second.account("abc")
+    async with client(testbed) as (third, _):
+        assert await third.account("abc") is not None
+
+
+async def test_a_folder_that_can_not_be_used_is_said_and_payments_go_on(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    async with (
+        PaymentsTestbed(opening_balance=9, partitions=1, client_state_dir=taken) as testbed,
+        testbed.client() as client,
+    ):
+        with pytest.raises(AccountsUnavailable, match="PAYMENTS_CLIENT_STATE_DIR"):
+            await client.account("abc")
+        assert (await client.make("pay-1", account="abc", amount=1)).outcome == "completed"
+
+
+async def test_who_asks_while_it_catches_up_is_told_how_far_it_is_and_it_goes_on(
+    testbed: PaymentsTestbed,
+) -> None:
+    async with client(testbed) as (opened, transport):
+        for number in range(10):
+            await opened.make(f"pay-{number}", account="abc", amount=1)
+        transport.free.clear()
+        with pytest.raises(CatchingUp, match=r"changelog/0 is read up to offset \d+ of \d+; ask"):
+            await opened.account("abc", deadline_seconds=0.2)
+        transport.free.set()
+        held = await opened.account("abc")
+        assert held is not None
+        assert held.balance == 990
+        assert len(transport.read_from) == len(set(transport.read_from)), "nothing is read twice"
+
+
+async def test_without_a_folder_nothing_is_left_behind(tmp_path: Path) -> None:
+    index = Index(None, "accounts", JOURNAL)
+    at = TopicPartition(JOURNAL, 0)
+    index.take_rows(at, "cluster/topic", [(b"abc", b"{}")], 7)
+    assert (index.row(0, b"abc"), index.position(at, "cluster/topic")) == (b"{}", 7)
+    folder = index.file.parent
+    assert folder.exists()
+    index.close()
+    assert not folder.exists()
+
+
+async def test_balances_are_not_taken_away_by_entries_that_are_none(
+    testbed: PaymentsTestbed,
+) -> None:
+    async with client(testbed) as (opened, _):
+        await opened.make("pay-1", account="abc", amount=1)
+        for value in (b"{}", b'{"account":"abc","sequence":1}', b"\xff", b"[" * 20_000):
+            testbed.produce(LEDGER, b"abc", value)
+        testbed.produce(LEDGER, None, None)
+        await opened.make("pay-2", account="other", amount=1)
+        assert await sequences(opened, "other") == [1, 2]
+        assert await opened.account("abc") is not None
+        await opened.make("pay-3", account="abc", amount=1)
+        with pytest.raises(AccountsUnavailable, match="is no ledger entry, or repeats one"):
+            await opened.entries("abc")
