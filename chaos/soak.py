@@ -59,6 +59,9 @@ PARTITIONS = 8
 LIMIT_SECONDS = 90.0
 LOOK_SECONDS = 0.2
 SESSION_SECONDS, REQUEST_SECONDS = 6.0, 8.0
+DELIVERY_SECONDS = 300.0
+"""Longer than a broker's restart on a busy machine: nobody gives up."""
+
 GATEWAY = (*PAYMENTS, "gateway", "--port", "0")
 
 
@@ -113,6 +116,7 @@ def _installed(brokers: Brokers) -> AbstractContextManager[Settings]:
         keep=True,
         session_timeout_seconds=SESSION_SECONDS,
         request_timeout_seconds=REQUEST_SECONDS,
+        delivery_timeout_seconds=DELIVERY_SECONDS,
     )
 
 

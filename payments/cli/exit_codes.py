@@ -24,7 +24,8 @@ STOPPED = 130
 """As a shell reports a program that Ctrl-C ended."""
 
 EXIT_CODES = {
-    0: "Done.",
+    0: "Done. `worker`, `gateway`: stopped by SIGTERM or Ctrl-C, at whatever moment (143 or 130 "
+    "only in the first tenths of a second, before the command has begun).",
     1: "It could not be done, and nothing was sent; one line on standard error says why, such as a "
     "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
     2: "Not called as it should be; nothing was done. `topics check`: something differs. "
@@ -32,7 +33,8 @@ EXIT_CODES = {
     NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
     "not found, or a replay refused.",
     NO_BROKER: "No broker answers; nothing was sent.",
-    EXIT_FAIL_STOP: "`worker`: it could not go on, and shall be started again.",
+    EXIT_FAIL_STOP: "`worker`: it could not go on, and shall be started again; the last line of "
+    "its log says why, and what to do first.",
     OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make`, "
     "`deposit`, `cancel` and `get` were answered, and say the result on standard error.",
     SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "

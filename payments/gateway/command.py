@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from payments import ending
 from payments.user_errors import load_settings, settings_problems
 
 LOG_LEVELS = ["debug", "info", "warning", "error"]
@@ -38,6 +39,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     from payments.gateway.tokens import TokensFileError
 
     given: dict[str, Any] = {"host": host, "port": port}
+    ending.end_at_once()
     settings = load_settings()
     try:
         own = GatewaySettings(**{name: it for name, it in given.items() if it is not None})

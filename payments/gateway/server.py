@@ -16,6 +16,7 @@ from typing import cast
 import uvicorn
 import uvloop
 
+from payments import ending
 from payments.client import PaymentsClient
 from payments.garbage import collect_rarely
 from payments.gateway.app import Gateway
@@ -162,6 +163,7 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
                 listener=listener,
                 started=say,
             )
+            ending.ignore()  # A second signal must not end what the first one ends in order.
 
     uvloop.run(main())
     logger.info("gateway stopped")

@@ -98,7 +98,7 @@ async def test_a_wrong_password_ends_the_worker_with_a_line_that_says_so(secure:
         worker.spawn()
         assert await worker.ended() == 70
         [line] = [line for line in worker.log.read_text().splitlines() if "fail-stop" in line]
-        assert "refuses the credentials of this worker" in line
+        assert "refuses the credentials of this process" in line
     finally:
         await worker.kill()
         worker.log.unlink()
