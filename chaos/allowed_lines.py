@@ -32,6 +32,7 @@ ALLOWED = (
     Allowed("INFO", r"worker ready: \d+ partitions", "it has its partitions: once a rebalance"),
     Allowed("INFO", r"took over partitions \[", "what a takeover did, and how long it took"),
     Allowed("INFO", r"the takeover of \[.*\] is left to a newer", "two rebalances in a row"),
+    Allowed("INFO", r"the ends of visible topics are read again", "retention at the same moment"),
     Allowed("INFO", r"restoring: \d+ of about", "how far a long restore is"),
     Allowed("INFO", r"gateway (ready on|stopped)", "a gateway's beginning and end"),
     Allowed("INFO", r"the takeover was broken off, the worker ends", "told to end in a takeover"),

@@ -182,6 +182,30 @@ async def test_a_partition_that_an_open_transaction_blocks_is_a_trouble_until_it
     assert reading.troubles() == []
 
 
+async def test_a_fetch_that_failed_late_counts_from_when_it_was_sent() -> None:
+    """Else a worker whose broker is frozen would be ready for a while after each timeout."""
+
+    class Slow(Brokers):
+        """Fails when it is told to."""
+
+        async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+            """Wait, and fail."""
+            await told.wait()
+            raise errors.RequestTimedOutError
+
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    reading = reader(Slow([]))
+    before = loop.time()
+    fetch = asyncio.create_task(reading._fetch(1, {AT: 0}))
+    await asyncio.sleep(0)
+    sent = loop.time()
+    loop.call_later(0.05, told.set)
+    with pytest.raises(errors.RequestTimedOutError):
+        await fetch
+    [trouble] = reading.troubles()
+    assert before <= trouble.since <= sent
+
+
 async def test_each_partition_comes_first_in_its_turn() -> None:
     reading = reader(Brokers([]), AT, NEXT)
     assert {reading._in_turn()[0][0] for _ in range(2)} == {AT, NEXT}

@@ -53,6 +53,6 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
             if first_connection in self._conns and self.cluster.brokers():
                 self._conns.pop(first_connection).close()
             return True
-        logger.warning("no broker gives metadata")
+        logger.debug("no broker gives metadata")  # Who waits for it says so, once in a while.
         cluster_metadata.failed_update(None)
         return False

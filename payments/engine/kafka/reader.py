@@ -45,6 +45,8 @@ class KafkaReader:
         self._patience: Patience | None = None
         self._unread: dict[TopicPartition, tuple[float, Exception]] = {}
         """Partitions whose last fetch failed, with the first failure in a row and its time."""
+        self._failing_since: dict[TopicPartition, float] = {}
+        """When the first of these fetches was sent: its failure may have come long after that."""
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch brought nothing although they have more records."""
 
@@ -130,6 +132,7 @@ class KafkaReader:
         return {at: records for at, (records, _) in fetched.items() if records}
 
     async def _fetch(self, node: int, positions: Positions) -> dict[TopicPartition, Fetched]:
+        asked = asyncio.get_running_loop().time()
         topics: dict[str, list[tuple[int, int]]] = {}
         for at, position in positions.items():
             topics.setdefault(at.topic, []).append((at.partition, position))
@@ -146,7 +149,7 @@ class KafkaReader:
             if (error := error_for(code)) is not None:
                 raise error(f"the fetch from node {node}")
         except RETRIABLE as failure:
-            self._failed(positions, failure)
+            self._failed(positions, failure, asked)
             raise
         found: dict[TopicPartition, Fetched] = {}
         retriable: Exception | None = None
@@ -162,18 +165,22 @@ class KafkaReader:
                     self._note(at, positions[at], stable, end, moved=bool(batches))
             elif issubclass(error, RETRIABLE):
                 retriable = error(str(at))
-                self._failed([at], retriable)
+                self._failed([at], retriable, asked)
             else:
                 raise _refusal(at, positions[at], error)
         if retriable is not None and not any(fetched.records for fetched in found.values()):
             raise retriable
         return found
 
-    def _failed(self, at: Iterable[TopicPartition], failure: Exception) -> None:
+    def _failed(
+        self, at: Iterable[TopicPartition], failure: Exception, asked: float | None = None
+    ) -> None:
         """Note partitions that could not be read, and ask for their leaders again."""
         now = asyncio.get_running_loop().time()
         for tp in at:
-            self._unread.setdefault(tp, (now, failure))
+            if tp not in self._unread:
+                self._unread[tp] = now, failure
+                self._failing_since[tp] = now if asked is None else asked
         self._connection.request_refresh()
 
     def _require_readable(self, now: float) -> None:
@@ -210,8 +217,13 @@ class KafkaReader:
         servers = self._connection.arguments.get("bootstrap_servers", "")
         found = [held.trouble(at, servers) for at, held in self._standing.items()]
         found += [
-            Trouble("can't be read", f"{at} ({in_words(failure)})", since, partition=True)
-            for at, (since, failure) in self._unread.items()
+            Trouble(
+                "can't be read",
+                f"{at} ({in_words(failure)})",
+                self._failing_since[at],
+                partition=True,
+            )
+            for at, (_, failure) in self._unread.items()
         ]
         if (since := self._connection.oldest_request()) is not None:
             found.append(Trouble("Kafka does not answer", "a fetch", since))
