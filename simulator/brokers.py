@@ -64,6 +64,8 @@ class Brokers:
         self.latest_ms: dict[TopicPartition, list[float]] = {at: [] for at in addresses}
         """For each record of the history, the latest time that a worker can have had by then."""
         self._latest_ms, self._latest_at = 0.0, loop.time()
+        self._batches: dict[TopicPartition, list[int]] = {at: [] for at in addresses}
+        """First offset of each batch."""
         self._coordinator = Coordinator()
         self._held: list[_HeldFetch] = []
         self.partition_counts = {at.topic: partitions for at in addresses}
@@ -108,6 +110,7 @@ class Brokers:
         if offset < before:
             self._trace.note("repeat", f"{at}/{offset}")
             return offset
+        self._batches[at].append(offset)
         new = partition.records[-len(records) :]
         self.history[at] += new
         # A worker's clock goes on from a time that it was told, also when the brokers' jumps back.
@@ -221,6 +224,18 @@ class Brokers:
                     before = old[int(size * (len(old) - 1))] + 1
                     gone += partition.compact(before, now_ms - tombstones_ms)
         return gone
+
+    def lose_tail(self, at: TopicPartition, batches: int) -> int:
+        """Lose the last batches of a partition, as by an unclean election; return the records."""
+        partition, lost = self.partitions[at], 0
+        for _ in range(batches):
+            if not self._batches[at]:
+                break
+            first = self._batches[at].pop()
+            lost += partition.truncate(first)
+            self.history[at] = [r for r in self.history[at] if r.offset < first]
+            del self.latest_ms[at][len(self.history[at]) :]
+        return lost
 
     def retain(self, topics: Iterable[str], retention_ms: int) -> int:
         """Delete the beginning of each partition that is older than the retention."""

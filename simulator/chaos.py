@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from payments.engine.log import TopicPartition
+
 from .faults import TIMED_KINDS, Fault, Kind, Point
 from .world import SESSION_TIMEOUT_SECONDS, World
 
@@ -112,6 +114,24 @@ def _scale(world: World, size: float) -> None:
     world.scale(1 + int(size * len(world.machines)))
 
 
+def _lost_tail(world: World, size: float) -> None:
+    """Let a journal or a visible partition lose its last batches while its owner is down."""
+    settings = world.shape.settings
+    # What was handed over in memory is in no log: a receiver that has lost it hears of it only
+    # with the sender's next message, or not at all.
+    stages = () if world.shape.hand_over else ("payments", "accounts")
+    topics = [settings.changelog(stage) for stage in stages]
+    topics += ["payments.results", "accounts.ledger", "payments.dead-letters"]
+    topic = topics[int(size * 97 % 1 * len(topics))]
+    at = TopicPartition(topic, int(size * 89 % 1 * world.shape.partitions))
+    for machine in world.machines.values():
+        if machine.worker is not None and at.partition in machine.worker.owned:
+            machine.kill()
+    lost = world.brokers.lose_tail(at, 1 + int(size * 4))
+    world.may_have_lost = world.may_have_lost or lost > 0
+    world.trace.note("brokers", f"{at} has lost its last {lost} records")
+
+
 _STRIKES = {
     Kind.LEADER_CHANGE: _leader_change,
     Kind.COMPACTION: _compaction,
@@ -123,4 +143,5 @@ _STRIKES = {
     Kind.CLOCK_JUMP: _clock_jump,
     Kind.STOP: _stop,
     Kind.SCALE: _scale,
+    Kind.LOST_TAIL: _lost_tail,
 }

@@ -39,6 +39,8 @@ class Kind(StrEnum):
     CLOCK_JUMP = "clock jump"
     STOP = "worker stopped"
     SCALE = "scaled"
+    # What Kafka promises not to do.
+    LOST_TAIL = "acknowledged tail lost"
 
 
 REQUEST_KINDS = (
@@ -55,6 +57,10 @@ TIMED_KINDS = tuple(
     for kind in Kind
     if kind not in REQUEST_KINDS and kind not in STEP_KINDS and kind is not Kind.SLOW_MARKERS
 )
+
+
+LOSING_RUNS = 1 / 8
+"""Share of the runs in which acknowledged records are lost: such a run ends when it is noticed."""
 
 
 class Point(NamedTuple):
@@ -79,7 +85,12 @@ class Fault(NamedTuple):
 def draw_rates(random: Random) -> dict[Kind, float]:
     """Return the kinds of one run, each with a rate from 0 to 1: how bad it is."""
     share = random.random()
-    return {kind: random.random() ** 2 for kind in Kind if random.random() < share}
+    usual = [kind for kind in Kind if kind is not Kind.LOST_TAIL]
+    rates: dict[Kind, float] = {}
+    rates |= {kind: random.random() ** 2 for kind in usual if random.random() < share}
+    if random.random() < LOSING_RUNS:
+        rates[Kind.LOST_TAIL] = 0.0  # Once.
+    return rates
 
 
 class Faults:

@@ -17,7 +17,7 @@ from .faults import Fault, Faults, Kind, Point, draw_rates
 from .invariants import early, fold, violations
 from .loop import SimulatedLoop, Stuck
 from .shape import Shape, draw_shape
-from .storm import Command, draw_commands, draw_weather, probes
+from .storm import Command, all_ways, draw_commands, draw_weather, probes
 from .trace import Trace
 from .world import World
 
@@ -118,12 +118,18 @@ async def _live(world: World, story: Story) -> None:
     clients.schedule(probes(world.shape.partitions, world.loop.time()))
     await asyncio.sleep(_LOOK_SECONDS)
     await _until_quiet(world, "the last command")
-    world.findings += _judge(world)
+    if world.may_have_lost and not world.has_noticed:
+        # A loss is noticed at the next message from each sender to each receiver, if not before.
+        clients.schedule(all_ways(world.shape.partitions, world.loop.time()))
+        await asyncio.sleep(_LOOK_SECONDS)
+        await _until_quiet(world, "the last command")
+    if not world.has_noticed:
+        world.findings += _judge(world)
 
 
 async def _until_quiet(world: World, since: str) -> None:
     end = world.loop.time() + QUIET_LIMIT_SECONDS
-    while noise := _noise(world):
+    while not world.has_noticed and (noise := _noise(world)):
         if world.loop.time() > end:
             world.findings.append(f"not quiet {QUIET_LIMIT_SECONDS:.0f} s after {since}:")
             world.findings += noise

@@ -109,6 +109,18 @@ def probes(partitions: int, time: float) -> list[Command]:
     return found
 
 
+def all_ways(partitions: int, time: float) -> list[Command]:
+    """Return commands that send a transfer from each partition to each."""
+    found: list[Command] = []
+    for partition in range(partitions):
+        for other in range(partitions):
+            key = _name_for(f"way-{other}", partition, partitions).encode()
+            account = _name_for("probed", other, partitions)
+            value = json.dumps({"type": "deposit", "account": account, "amount": 1}).encode()
+            found.append(Command(time, partition, key, value, Transaction.NONE))
+    return found
+
+
 def _name_for(stem: str, partition: int, partitions: int) -> str:
     names = (f"{stem}-{number}" for number in count())
     return next(name for name in names if partition_of(name.encode(), partitions) == partition)

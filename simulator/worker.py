@@ -11,7 +11,15 @@ from contextlib import suppress
 
 from payments.engine.clock import BrokerClock
 from payments.engine.engine import Engine
-from payments.engine.errors import FailStop, Fenced, as_fail_stop
+from payments.engine.errors import (
+    FailStop,
+    Fenced,
+    JournalBroken,
+    NotOurs,
+    PositionLost,
+    RecordsLost,
+    as_fail_stop,
+)
 from payments.engine.limits import Limits
 from payments.engine.log import TopicPartition
 from payments.engine.reading import Delivery
@@ -34,6 +42,9 @@ class TooSlow(FailStop):
 
 EXPECTED_FAILURES = (Fenced, Unreachable, TooSlow)
 """Ends that faults may bring about. Every other one is a finding."""
+
+NOTICED = (RecordsLost, NotOurs, JournalBroken, PositionLost)
+"""Ends by which a worker says that acknowledged records are gone; findings where none were lost."""
 
 
 class Worker:

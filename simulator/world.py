@@ -15,7 +15,7 @@ from .loop import Process, SimulatedLoop
 from .network import Network
 from .shape import Shape
 from .trace import Trace
-from .worker import EXPECTED_FAILURES, Worker
+from .worker import EXPECTED_FAILURES, NOTICED, Worker
 
 START_MS = 1_767_225_600_000
 """Where all clocks stand at first: 2026-01-01T00:00:00Z."""
@@ -38,6 +38,10 @@ class World:
         """What must not happen, and did."""
         self.failures: Counter[str] = Counter()
         """Ends of workers that faults have brought about, by kind."""
+        self.may_have_lost = False
+        """Whether acknowledged records were lost: then workers may refuse to go on."""
+        self.has_noticed = False
+        """Whether one has refused: the run is over."""
         self.clock_offsets_ms: dict[str, int] = {}
         self.takeovers = 0
         self.machines = {f"w{n}": Machine(f"w{n}", self, Random(f"{seed} w{n}")) for n in range(3)}
@@ -188,7 +192,9 @@ class Machine:
         world.takeovers += worker.takeovers
         world.trace.note("ended", f"{worker.process.name}: {failure!r}")
         world.failures[type(failure).__name__] += failure is not None
-        if failure is not None and not isinstance(failure, EXPECTED_FAILURES):
+        if world.may_have_lost and isinstance(failure, NOTICED):
+            world.has_noticed = True
+        elif failure is not None and not isinstance(failure, EXPECTED_FAILURES):
             cause = "" if failure.__cause__ is None else f" ({failure.__cause__!r})"
             world.findings.append(f"{worker.process.name} ended: {failure!r}{cause}")
         self.worker = None

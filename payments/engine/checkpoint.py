@@ -7,7 +7,7 @@ now and then ``identity``), a line feed, and then the bytes of the outputs one a
 hold, and kcat shows all of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +51,19 @@ class Checkpoint:
     identity: Identity | None = None
     """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
 
+    sent: Mapping[str, Position] = field(default_factory=dict)
+    """Last position of the groups before for each visible topic; told with the identity."""
+
     owners: Mapping[str, Owner] = field(default_factory=dict)
     """Newest ownership that is known of senders in ``sources``; none of versions before."""
+
+    def last_visible(self, visible: Collection[str]) -> dict[str, Position]:
+        """Return the last position among the outputs for each of these topics that has one."""
+        found: dict[str, Position] = {}
+        for index, output in enumerate(self.outputs):
+            if output.topic in visible:
+                found[output.topic] = (self.n, index)
+        return found
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -90,6 +101,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     }
     if checkpoint.identity is not None:
         fields["identity"] = checkpoint.identity.as_fields()
+        fields["sent"] = checkpoint.sent
     pieces[0] = orjson.dumps(fields)
     return b"".join(pieces)
 
@@ -126,6 +138,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             sources,
             outputs,
             None if identity is None else Identity.from_fields(identity),
+            {topic: (at[0], at[1]) for topic, at in fields.get("sent", {}).items()},
             owners,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

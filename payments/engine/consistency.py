@@ -168,7 +168,7 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
 def _require_published(each: Evidence) -> None:
     """Check that visible records which were acknowledged are there, unless retention took them."""
     journal = each.journal
-    for topic, position in _published(each.checkpoints, journal.visible).items():
+    for topic, position in journal.surely_published.items():
         tail = each.tails[topic]
         # Retention removes the beginning of a partition: all of it, or none of its last records.
         if tail.position < position and not (tail.position == NOTHING and tail.held.first > 0):
@@ -184,22 +184,6 @@ def _require_published(each: Evidence) -> None:
 
 def _printed(position: Position) -> str:
     return "no record" if position == NOTHING else f"{position[0]}/{position[1]}"
-
-
-def _published(checkpoints: Sequence[Checkpoint], visible: Collection[str]) -> dict[str, Position]:
-    """Return the last position that was surely published to each visible topic, as far as known."""
-    found: dict[str, Position] = {}
-    published = checkpoints[-1].published if checkpoints else 0
-    for checkpoint in reversed(checkpoints):
-        if checkpoint.n > published:
-            continue
-        for index in range(len(checkpoint.outputs) - 1, -1, -1):
-            topic = checkpoint.outputs[index].topic
-            if topic in visible and topic not in found:
-                found[topic] = (checkpoint.n, index)
-        if len(found) == len(visible):
-            break
-    return found
 
 
 def _require_known_senders(journals: Collection[Journal]) -> None:

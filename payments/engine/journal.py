@@ -80,6 +80,10 @@ class Journal:
         """Tells of a sender whether this worker owns it, and since when."""
         self._vouched: dict[str, int] = {}
         """Last group of senders whose messages of a version before were found in their journals."""
+        self._sent: dict[str, Position] = {}
+        """Last position that went, or will go, to each visible topic."""
+        self.surely_published: dict[str, Position] = {}
+        """As far as the checkpoints tell that were restored: what each topic held at least."""
         self._heard: dict[str, None] = {}
         """Senders of messages in the open group."""
         self.n = 0
@@ -92,19 +96,16 @@ class Journal:
         """Whether this ownership has yet to write the identity."""
         self.owner: Owner | None = None
         """This ownership, as receivers of messages know it."""
-        self._installation: Sequence[Header] = ()
-        self._sent_by: Sequence[Header] = ()
+        self._signature: tuple[Sequence[Header], Sequence[Header]] = ((), ())
+        """Headers that name the installation in visible records, and the owner in messages."""
         self.source: Source | None = None
         """Who sent the record that is being handled, when another stage did."""
-        self._last_with_outputs = 0
-        self._published_on_record = 0
+        self._last_with_outputs = self._published_on_record = 0
         self._staged_rows: list[tuple[bytes, bytes | None]] = []
         self._staged_outputs: list[Output] = []
         self._staged_sizes: list[int] = []
         self._changed: dict[bytes, bytes | None] = {}
-        self._outputs: list[Output] = []
-        self._sizes: list[int] = []
-        self._bytes = 0
+        self._outputs, self._sizes, self._bytes = list[Output](), list[int](), 0
         self._callbacks: list[Callable[[], None]] = []
         self._finishing: list[Callable[[], None]] = []
         self._open = False
@@ -338,11 +339,23 @@ class Journal:
             self._told_sources(),
             outputs,
             self._told_identity(),
+            self._sent,
             self.owners,
         )
+        if outputs:
+            self._note_sent(outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)
         return Group(self, batch, self.publication(self.n, outputs, sizes), callbacks)
+
+    def _note_sent(self, outputs: Sequence[Output]) -> None:
+        """Note the last output of the group that was cut for each visible topic."""
+        topics = {output[0] for output in outputs} & self.visible
+        for topic in topics:
+            index = len(outputs) - 1
+            while outputs[index][0] != topic:
+                index -= 1
+            self._sent[topic] = (self.n, index)
 
     def _told_identity(self) -> Identity | None:
         """Return the identity where this checkpoint tells it."""
@@ -377,8 +390,7 @@ class Journal:
             sizes,
             self.visible,
             self.writer,
-            self._installation,
-            self._sent_by,
+            *self._signature,
         )
 
     # --- what the takeover does ------------------------------------------------------------------
@@ -387,9 +399,9 @@ class Journal:
         """Say what is written from now on; the next checkpoint tells it."""
         self.identity = identity
         self._tells_identity = True
-        self._installation = [(INSTALLATION, identity.installation.encode())]
         self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
-        self._sent_by = [owner_header(self.owner)]
+        installation = (INSTALLATION, identity.installation.encode())
+        self._signature = [installation], [owner_header(self.owner)]
 
     def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Go on where an earlier owner ended: these are its last checkpoints, in order."""
@@ -400,6 +412,10 @@ class Journal:
         self._last_with_outputs = last.n
         self.inputs = dict(last.inputs)
         for checkpoint in checkpoints:
+            self._sent |= checkpoint.sent
+            self._sent |= checkpoint.last_visible(self.visible)
+            known = {topic: at for topic, at in self._sent.items() if at[0] <= last.published}
+            self.surely_published |= known
             self.sources.update(checkpoint.sources)
             for name in checkpoint.sources:
                 self.sources.move_to_end(name)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from random import Random
 from unittest import mock
 
 import pytest
 
-from payments.engine import journal, tails, takeover
+from payments.engine import consistency, journal, tails, takeover
 from payments.engine.checkpoint import Checkpoint
 from payments.engine.clock import BrokerClock
 from payments.engine.committer import Committer
@@ -14,6 +15,7 @@ from payments.engine.handover import Cycle, Handover
 from payments.engine.journal import Journal
 from payments.engine.log import Lane, Log, TopicPartition, Writer
 from payments.engine.takeover import Takeover
+from simulator.chaos import draw_timed_faults
 from simulator.faults import Kind
 from simulator.log import SimulatedLog
 from simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
@@ -87,6 +89,12 @@ NEEDS_FENCING = {
 
 NEEDS_CLOCKS = {"payments expire by the clock of the worker's machine"}
 MANY_JUMPS = 0.5
+NEEDS_LOSS = {
+    "a journal behind its visible topic is gone on from",
+    "a visible topic that lost records is gone on from",
+    "an owner that lost groups is not noticed",
+}
+"""What only a loss of acknowledged records brings to light."""
 
 FAULTS: dict[str, tuple[object, str, object]] = {
     "outputs are published before the journal has them": (
@@ -114,8 +122,28 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "__call__",
         lambda clock: clock.wall_ms(),
     ),
+    "a journal behind its visible topic is gone on from": (
+        consistency,
+        "_require_own_tail",
+        lambda *_: None,
+    ),
+    "a visible topic that lost records is gone on from": (
+        consistency,
+        "_require_published",
+        lambda *_: None,
+    ),
+    "an owner that lost groups is not noticed": (Journal, "meet", lambda *_: None),
     "the ring has one slot": (journal, "checkpoint_key", lambda _: b"\x000"),
 }
+
+
+def losing(story: Story, seed: int) -> Story:
+    """Return the story with a few losses of acknowledged records as its only faults."""
+    random = Random(f"losing {seed}")
+    shape = story.shape._replace(hand_over=False)
+    rates = {Kind.LOST_TAIL: 0.4}
+    timed = draw_timed_faults(random, rates, story.seconds)
+    return story._replace(shape=shape, rates=rates, timed=timed)
 
 
 @contextmanager
@@ -131,6 +159,8 @@ def first_failure(name: str) -> tuple[Story, Outcome]:
             continue
         if name in NEEDS_FENCING:
             story = story._replace(rates=FENCING, timed=[])
+        if name in NEEDS_LOSS:
+            story = losing(story, seed)
         outcome = play(story)
         if outcome.findings:
             assert "Defect(" not in str(outcome.findings), "the fault itself does not fit any more"

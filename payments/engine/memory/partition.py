@@ -29,6 +29,9 @@ from payments.engine.log import (
 REMEMBERED_BATCHES = 5
 """Batches of a producer that a partition recognises when they come again."""
 
+_ANY_SEQUENCE = -1
+"""What follows after a loss: what went before is not known any more."""
+
 PRODUCER_EXPIRY_MS = 86_400_000
 """Kafka's ``producer.id.expiration.ms``."""
 
@@ -89,7 +92,7 @@ class MemoryPartition:
             for first, size, offset in known.recent:
                 if (first, size) == (sequence, count):
                     return offset
-        if sequence != expected:
+        if expected not in {sequence, _ANY_SEQUENCE}:
             message = f"an append to {self.at} was refused: sequence {sequence}, not {expected}"
             raise FailStop(message)
         if writer.epoch > known.epoch:
@@ -193,6 +196,18 @@ class MemoryPartition:
         self.records[:stop] = kept
         self._offsets[:stop] = [record.offset for record in kept]
         return stop - len(kept)
+
+    def truncate(self, offset: int) -> int:
+        """Lose everything from an offset on, acknowledged or not; return how many records."""
+        stop = bisect_left(self._offsets, offset)
+        lost = len(self._offsets) - stop
+        del self.records[stop:]
+        del self._offsets[stop:]
+        self.end = max(offset, self.first)
+        for known in self._producers.values():
+            known.next_sequence = _ANY_SEQUENCE
+            known.recent.clear()
+        return lost
 
     def delete_before(self, offset: int) -> None:
         """Forget all records before an offset, as retention does."""
