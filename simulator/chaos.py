@@ -125,7 +125,7 @@ def _lost_tail(world: World, size: float) -> None:
     topic = topics[int(size * 97 % 1 * len(topics))]
     at = TopicPartition(topic, int(size * 89 % 1 * world.shape.partitions))
     for machine in world.machines.values():
-        if machine.worker is not None and at.partition in machine.worker.owned:
+        if machine.worker is not None and machine.worker.serves(at.partition):
             machine.kill()
     lost = world.brokers.lose_tail(at, 1 + int(size * 4))
     world.may_have_lost = world.may_have_lost or lost > 0

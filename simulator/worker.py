@@ -116,6 +116,10 @@ class Worker:
         """Partitions that it believes to own."""
         return frozenset(self.engine.owned.partitions)
 
+    def serves(self, partition: int) -> bool:
+        """Whether a partition is its own, or was assigned to it."""
+        return partition in self.owned or partition in self._assigned[1]
+
     async def _run(self) -> None:
         try:
             await self.engine.start()

@@ -71,6 +71,41 @@ class Evidence:
         return next((identity for identity in told if identity is not None), None)
 
 
+def recognise(
+    around: Surroundings,
+    told: Mapping[TopicPartition, Identity | None],
+    tails: Mapping[TopicPartition, Tail],
+) -> None:
+    """Check what one partition tells before anything is claimed. Raises ``NotOurs``.
+
+    ``told`` is what journals say of themselves. Others may be writing meanwhile, so numbers are
+    not compared yet.
+    """
+    changelogs = {stage.changelog: stage.name for stage in around.stages}
+    for at, identity in told.items():
+        if identity is not None:
+            stage = changelogs[at.topic]
+            found = around.identity(stage, at.partition, identity.installation)
+            require_same(str(at), identity, found)
+    for at, tail in tails.items():
+        _require_own_app(at, tail, around.app)
+
+
+def _require_own_app(at: TopicPartition, tail: Tail, app: str) -> None:
+    """Check that no installation with another app id has written to a visible partition."""
+    if tail.installation is None:
+        return
+    other = tail.installation.partition("/")[0]
+    if other != app:
+        message = (
+            f"{at}/{tail.offset} was written by installation {tail.installation}, but this worker "
+            f"belongs to that of PAYMENTS_APP_ID {app}: both would carry out every command; set "
+            f"PAYMENTS_APP_ID to {other}, or give this installation topics of its own "
+            f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply)"
+        )
+        raise NotOurs(message)
+
+
 def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable[Journal]) -> None:
     """Tell each journal what it is written for. Raises ``NotOurs`` where that is something else."""
     names = {j.identity.installation: str(j.at) for j in owned if j.identity is not None}
@@ -116,14 +151,7 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
     journal = each.journal
     assert journal.identity is not None, "identify() comes first"
     ours, theirs = journal.identity.installation, tail.installation
-    if theirs is not None and theirs.partition("/")[0] != journal.identity.app:
-        message = (
-            f"{at}/{tail.offset} was written by installation {theirs}, but this worker belongs to "
-            f"{ours} (journal {journal.at}): both would carry out every command; set "
-            f"PAYMENTS_APP_ID to {theirs.partition('/')[0]}, or give this installation topics of "
-            f"its own (PAYMENTS_TOPIC_PREFIX, then: payments topics apply)"
-        )
-        raise NotOurs(message)
+    _require_own_app(at, tail, journal.identity.app)
     if tail.position[0] > journal.n:
         message = (
             f"{at} is at group {tail.position[0]} (offset {tail.offset}), the journal "

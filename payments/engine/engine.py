@@ -83,12 +83,6 @@ class Engine:
             inputs=[topic for stage in stages for topic in stage.inputs],
             journals=[stage.changelog for stage in stages],
         )
-        messenger = await self.log.new_writer()
-        self._reader: Reader = await self.log.open_reader(committed_only=True)
-        self._committer = Committer(
-            self.log, messenger, self._handover, self.limits, self._on_failure
-        )
-        self._committer.start()
         self._takeover = Takeover(
             log=self.log,
             claim_prefix=self._app_id,
@@ -100,6 +94,13 @@ class Engine:
             owner_here=self.owned.owner,
             tombstone_seconds=tombstone_seconds,
         )
+        await self._takeover.recognise()
+        messenger = await self.log.new_writer()
+        self._reader: Reader = await self.log.open_reader(committed_only=True)
+        self._committer = Committer(
+            self.log, messenger, self._handover, self.limits, self._on_failure
+        )
+        self._committer.start()
         vouching = Vouching(self.log, {stage.name: stage.changelog for stage in stages})
         self._processing = {
             stage.name: Processing(

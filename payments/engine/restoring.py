@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken, NewerFormat
 from .foreign import described, foreign_reason
+from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
 from .log import Anonymous, Bounds, Log, Reader, Record, TopicPartition
@@ -17,6 +18,11 @@ logger = logging.getLogger(__name__)
 _FETCH_SECONDS = 5.0
 _STALLED_FETCHES = 12
 """Fetches in a row without a record (a minute) after which reading is given up."""
+
+_TELLING_RECORDS = 2048
+"""Offsets at the end of a journal that are looked at before anything is claimed."""
+
+_BRIEF_FETCH_SECONDS = 1.0
 
 _PROGRESS_SECONDS = 3.0
 
@@ -122,6 +128,35 @@ def _decoded(record: Record) -> Checkpoint:
         if isinstance(error, NewerFormat):
             raise NewerFormat(message) from error
         raise JournalBroken(described(record, message)) from error
+
+
+async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
+    """Return what a journal says of itself near its end; None when it says nothing there."""
+    first, end = (await log.bounds([at]))[at]
+    found: Identity | None = None
+    reader = await log.open_reader(committed_only=False)
+    try:
+        reader.assign({at: max(first, end - _TELLING_RECORDS)})
+        while reader.positions()[at] < end:
+            fetched = await reader.fetch(timeout_seconds=_BRIEF_FETCH_SECONDS)
+            for record in fetched.get(at, ()):
+                found = _told(record) or found
+            if not fetched:
+                break
+    finally:
+        await reader.close()
+    return found
+
+
+def _told(record: Record) -> Identity | None:
+    """Return the identity in a record, if it is a checkpoint that has one and can be read."""
+    key, value = record.key, record.value
+    if not key or key[:1] != RESERVED or value is None or b'"identity":' not in value:
+        return None
+    try:
+        return decode_checkpoint(value).identity
+    except JournalBroken:
+        return None  # The takeover says so, with its place.
 
 
 async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:

@@ -8,14 +8,14 @@ from types import MappingProxyType
 
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
-from .consistency import Evidence, Surroundings, identify, require_all_there
+from .consistency import Evidence, Surroundings, identify, recognise, require_all_there
 from .errors import FailStop, JournalBroken, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
 from .log import NO_HEADERS, Batch, Cluster, Lane, Log, TopicPartition, Writer
 from .outputs import Rounds, size_of
-from .restoring import Restored, read_journals
+from .restoring import Restored, last_identity, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
 from .tails import Tail, read_tails
@@ -88,6 +88,25 @@ class Takeover:
         journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
         fenced = self.visible_at(partition) + journals
         await self._log.renew(self.claim_name(partition), writer, fenced)
+
+    async def recognise(self) -> None:
+        """Look at one partition before anything is claimed, whether this worker belongs here.
+
+        A worker with the settings of another installation would otherwise throw that one's workers
+        out, again and again, before it refuses. Raises ``NotOurs``.
+        """
+        cluster = await self._log.describe(topics_of(self._stages))
+        around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
+        writers = {
+            TopicPartition(topic, 0): stage.name
+            for stage in self._stages
+            for topic in sorted(stage.visible)
+        }
+        told = {}
+        for stage in self._stages:
+            at = TopicPartition(stage.changelog, 0)
+            told[at] = await last_identity(self._log, at)
+        recognise(around, told, await read_tails(self._log, writers))
 
     async def run(
         self,

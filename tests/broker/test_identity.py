@@ -90,7 +90,7 @@ async def test_another_app_id_on_the_same_topics_is_refused_and_harms_nobody(
     with pytest.raises(NotOurs) as refusal:
         await use(other)
     assert f"written by installation {first.app_id}/" in str(refusal.value)
-    assert f"belongs to {other.app_id}/" in str(refusal.value)
+    assert f"that of PAYMENTS_APP_ID {other.app_id}" in str(refusal.value)
     await use(first)
 
 

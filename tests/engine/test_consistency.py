@@ -40,9 +40,8 @@ async def use(log: MemoryLog, count: int = 30) -> None:
 async def refused(log: MemoryLog, error: type[FailStop], *, app_id: str = "words") -> str:
     """Return the line with which a worker refuses to take over."""
     worker = Worker(log, word_count(app_id), app_id=app_id)
-    await worker.engine.start()
     with pytest.raises(error) as refusal:
-        await worker.assign(range(PARTITIONS))
+        await worker.start()
     await worker.engine.stop()
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
@@ -159,7 +158,9 @@ async def test_topics_with_the_records_of_another_installation_are_refused() -> 
     log._counts |= others._counts
     log.topic_ids |= others.topic_ids
     message = await refused(log, NotOurs, app_id="others")
-    assert f"was written by installation {INSTALLED}, but this worker belongs to others/" in message
+    assert f"was written by installation {INSTALLED}, but this worker belongs to that" in message
+    assert "set PAYMENTS_APP_ID to words, or" in message
+    assert not [r for at, p in log._partitions.items() for r in p.records if "others" in at.topic]
     await use(log)
 
 

@@ -30,7 +30,7 @@ REMEMBERED_BATCHES = 5
 """Batches of a producer that a partition recognises when they come again."""
 
 _ANY_SEQUENCE = -1
-"""What follows after a loss: what went before is not known any more."""
+"""What follows when so many batches were lost that nothing is known of their producer."""
 
 PRODUCER_EXPIRY_MS = 86_400_000
 """Kafka's ``producer.id.expiration.ms``."""
@@ -198,15 +198,24 @@ class MemoryPartition:
         return stop - len(kept)
 
     def truncate(self, offset: int) -> int:
-        """Lose everything from an offset on, acknowledged or not; return how many records."""
+        """Lose everything from an offset on, acknowledged or not; return how many records.
+
+        A producer goes on where what is left of its batches ends.
+        """
         stop = bisect_left(self._offsets, offset)
         lost = len(self._offsets) - stop
         del self.records[stop:]
         del self._offsets[stop:]
         self.end = max(offset, self.first)
         for known in self._producers.values():
-            known.next_sequence = _ANY_SEQUENCE
+            gone = [sequence for sequence, _, at in known.recent if at >= offset]
+            if len(gone) == REMEMBERED_BATCHES:
+                known.next_sequence = _ANY_SEQUENCE
+            elif gone:
+                known.next_sequence = gone[0]
+            left = [batch for batch in known.recent if batch[2] < offset]
             known.recent.clear()
+            known.recent.extend(left)
         return lost
 
     def delete_before(self, offset: int) -> None:
