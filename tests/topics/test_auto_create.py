@@ -50,7 +50,7 @@ def run(settings: Settings, *command: str) -> subprocess.CompletedProcess[str]:
 COMMANDS = {
     "worker": ("-m", "payments.cli", "worker"),
     "verify": ("-m", "payments.cli", "verify"),
-    "make": ("-m", "payments.cli", "make", "p1", "--account", "a", "--amount", "1"),
+    "make": ("-m", "payments.cli", "make", "p1", "--account", "a", "--amount", "1.00"),
     "account": ("-m", "payments.cli", "account", "a"),
     "dead letters": ("-m", "payments.cli", "dead-letters", "list"),
     "example": (str(Path(__file__).parents[2] / "examples" / "produce.py"),),
