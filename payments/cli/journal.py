@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payments.cli.exit_codes import recovery_errors
+from payments.cli.exit_codes import NOT_DONE, recovery_errors
 from payments.cli.options import JSON
 from payments.cli.output import printable, show_json
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
+    from payments.engine.log import TopicPartition
     from payments.recovery.inspecting import Input, Inspected
+    from payments.recovery.repairing import Repair
     from payments.recovery.skipping import Skip
     from payments.settings import Settings
 
@@ -69,12 +71,18 @@ def inspect(stage: str | None, partition: int | None, *, as_json: bool) -> None:
 async def _inspect(
     settings: "Settings", stage: str | None, partitions: "range | list[int]"
 ) -> "list[Inspected]":
+    from payments.recovery import repairing
+    from payments.recovery.inspecting import Foreign
     from payments.recovery.inspecting import inspect as look
     from payments.recovery.installation import open_log, stages_of
 
     stages = [each for each in stages_of(settings) if stage in (None, each.name)]
     async with open_log(settings) as log:
-        return await look(log, stages, partitions)
+
+        async def foreign(name: str, at: "TopicPartition") -> list[Foreign]:
+            return (await repairing.plan(log, name, at, settings.partitions)).foreign
+
+        return await look(log, stages, partitions, foreign)
 
 
 def _lines(found: "Inspected") -> Iterator[str]:
@@ -176,3 +184,80 @@ async def _skip(
                 log, settings.app_id, stages, found, time_ms=await broker_time_ms(settings)
             )
         return found
+
+
+@journal.command()
+@click.option("--stage", type=click.Choice(STAGES), help="Only the journals of one stage.")
+@click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
+@YES
+@JSON
+def repair(stage: str | None, partition: int | None, *, yes: bool, as_json: bool) -> None:
+    """Undo what other programs wrote on journals: a dry run without --yes.
+
+    Appends tombstones for keys that are nobody's, and the last good row or checkpoint again where a
+    foreign record replaced it. Where that is no longer in the log, only payments rebuild helps:
+    exit code 3. Refused while the installation has workers.
+
+    \b
+    Examples:
+      payments journal repair
+      payments journal repair --stage payments --partition 3 --yes
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    wanted = range(settings.partitions) if partition is None else [partition]
+    with recovery_errors(settings):
+        found = asyncio.run(_repair(settings, stage, wanted, yes=yes))
+    for each in found:
+        if as_json:
+            show_json({**each.as_json(), "done": yes})
+        else:
+            click.echo("\n".join(_repair_lines(each, yes=yes)))
+    if not found:
+        click.echo("no journal has foreign records", err=True)
+    elif not yes:
+        click.echo(DRY_RUN, err=True)
+    if not all(each.can_be_repaired for each in found):
+        click.get_current_context().exit(NOT_DONE)
+
+
+async def _repair(
+    settings: "Settings", stage: str | None, partitions: "range | list[int]", *, yes: bool
+) -> "list[Repair]":
+    from payments.engine.log import TopicPartition
+    from payments.recovery import repairing
+    from payments.recovery.installation import open_log, stages_of
+    from payments.recovery.offline import require_no_workers
+
+    stages = stages_of(settings)
+    found: list[Repair] = []
+    async with open_log(settings) as log:
+        await require_no_workers(settings)
+        for each in stages:
+            if stage in (None, each.name):
+                for partition in partitions:
+                    at = TopicPartition(each.changelog, partition)
+                    found.append(await repairing.plan(log, each.name, at, settings.partitions))
+        found = [repair for repair in found if repair.foreign]
+        for repair in found:
+            if yes and repair.records:
+                await repairing.carry_out(log, settings.app_id, stages, repair)
+    return found
+
+
+def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
+    for foreign in found.foreign:
+        yield f"{found.at}/{foreign.offset} key {printable(foreign.key, 60)}: {foreign.why}"
+    shown = found.as_json()
+    verb = "appended" if yes else "would append"
+    for word, keys in (
+        ("tombstones for", shown["tombstones"]),
+        ("the last good record of", shown["restored"]),
+    ):
+        if keys:
+            yield f"{found.at}: {verb} {word} {', '.join(printable(key, 60) for key in keys)}"
+    if not found.can_be_repaired:
+        listing = ", ".join(printable(key, 60) for key in shown["needs_rebuild"])
+        yield (
+            f"{found.at}: what was overwritten is no longer in the log ({listing}), or a record "
+            f"has no key: payments rebuild --replace"
+        )

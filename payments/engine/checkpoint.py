@@ -26,6 +26,9 @@ RESERVED = b"\0"
 
 FENCE_KEY = b"\0fence"
 
+NOTE_KEY = b"\0rebuilt"
+"""Key of the note that a rebuilt journal has (``payments rebuild``); a takeover passes over it."""
+
 
 def checkpoint_key(n: int) -> bytes:
     """Return the slot of group ``n`` in the ring."""

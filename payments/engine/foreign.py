@@ -5,7 +5,7 @@ forms. What is none of that is foreign for sure. A record of an idempotent produ
 a row may have can't be told from a row; it may still be one that the stage can't read.
 """
 
-from .checkpoint import FENCE_KEY, RESERVED
+from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from .limits import RING
 from .log import Anonymous, Record
 
@@ -24,11 +24,21 @@ def foreign_reason(record: Record, *, copied: bool = False) -> str | None:
         if key == FENCE_KEY:
             if value is not None:
                 return "a fence has no value"
+        elif key == NOTE_KEY:
+            if value is None:
+                return "it is a tombstone over the note of a rebuild"
         elif not key[1:].isdigit() or int(key[1:]) >= RING:
             return "its key is reserved for checkpoints, and names none"
         elif value is None:
             return "it is a tombstone over a checkpoint"
     return _NO_PRODUCER_ID if type(record) is Anonymous and not copied else None
+
+
+def is_removal(record: Record) -> bool:
+    """Whether a record removes one whose key no worker writes, as a repair does."""
+    key = record.key or b""
+    is_slot = key[1:].isdigit() and int(key[1:]) < RING
+    return record.value is None and not is_slot and key != NOTE_KEY
 
 
 def described(record: Record, why: str) -> str:

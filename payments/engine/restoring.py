@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken, NewerFormat
-from .foreign import described, foreign_reason
+from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
@@ -25,6 +25,9 @@ _TELLING_RECORDS = 2048
 _BRIEF_FETCH_SECONDS = 1.0
 
 _PROGRESS_SECONDS = 3.0
+
+Foreign = dict[bytes, Record]
+"""Foreign records of one journal by key: the last of each."""
 
 Checkpoints = dict[bytes, Record]
 """Checkpoints of one journal by their key, as read: only the last of each slot counts."""
@@ -56,7 +59,7 @@ async def read_journals(
     """
     by_address = {journal.at: journal for journal in journals}
     slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
-    anonymous: dict[Journal, Record] = {}
+    foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
     left = dict(fences)
     bounds = await log.bounds(list(by_address))
     reader = await log.open_reader(committed_only=False)
@@ -70,8 +73,7 @@ async def read_journals(
                 # What comes behind the fence is a newer owner's, who has claimed meanwhile.
                 records = [record for record in fetched if record.offset <= fences[at]]
                 journal = by_address[at]
-                if (foreign := _fold(records, journal.rows, slots[journal])) is not None:
-                    anonymous.setdefault(journal, foreign)
+                _fold(records, journal.rows, slots[journal], foreign[journal])
                 count += len(records)
                 if at in left and fetched[-1].offset >= left[at]:
                     del left[at]
@@ -80,6 +82,7 @@ async def read_journals(
     finally:
         await reader.close()
     checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
+    anonymous = {journal: first for journal, by_key in foreign.items() if (first := _first(by_key))}
     return Restored(checkpoints, bounds, anonymous, count, took_seconds)
 
 
@@ -97,27 +100,41 @@ async def _fetch(
     raise FailStop(message)
 
 
-def _fold(records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints) -> Record | None:
+def _fold(
+    records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints, foreign: Foreign
+) -> None:
     """Apply records in order: a later one replaces an earlier one, a tombstone removes it.
 
-    Return the first of a producer without an identity. Raises ``JournalBroken`` for a record that
-    can't be a worker's whoever wrote it.
+    ``foreign`` gets what no worker wrote, unless a worker, or a repair, has replaced it since.
     """
-    anonymous = None
     for record in records:
         key, value = record.key, record.value
-        if type(record) is Anonymous and anonymous is None:
-            anonymous = record
+        is_foreign = type(record) is Anonymous
         if not key or key[:1] == RESERVED:
-            if (why := foreign_reason(record, copied=True)) is not None:
-                raise JournalBroken(described(record, why))
-            if key and key != FENCE_KEY:
-                slots[key] = record
+            if foreign_reason(record, copied=True) is not None:
+                is_foreign = is_foreign or not (key and is_removal(record))
+            elif key not in {FENCE_KEY, NOTE_KEY}:
+                slots[key or b""] = record
         elif value is None:
             rows.pop(key, None)
         else:
             rows[key] = value
-    return anonymous
+        if is_foreign:
+            foreign[key or b""] = record
+        elif foreign:
+            foreign.pop(key or b"", None)
+
+
+def _first(foreign: Foreign) -> Record | None:
+    """Return the first foreign record that only lacks a producer's identity.
+
+    Raises ``JournalBroken`` for one that can't be a worker's whoever wrote it.
+    """
+    found = sorted(foreign.values(), key=lambda record: record.offset)
+    for record in found:
+        if (why := foreign_reason(record, copied=True)) is not None:
+            raise JournalBroken(described(record, why))
+    return found[0] if found else None
 
 
 def _decoded(record: Record) -> Checkpoint:

@@ -19,9 +19,13 @@ def encode_payment(payment: Payment) -> bytes:
 def payment_time_ms(row: bytes) -> int:
     """Return the ``time_ms`` of a payment's row, without reading the rest of it.
 
-    It follows the state, which is a word of ours: so the first such field is the row's own.
+    It follows the state, which is a word of ours: so the first such field is the row's own. Raises
+    ``ValueError`` for what is no row.
     """
-    start = row.index(_TIME) + len(_TIME)
+    start = row.find(_TIME) + len(_TIME)
+    if start < len(_TIME):
+        message = f"no row of a payment: {row[:100]!r}"
+        raise ValueError(message)
     return int(row[start : row.find(b",", start)])  # Not found is -1, which is the brace.
 
 

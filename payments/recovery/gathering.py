@@ -81,6 +81,8 @@ class Gathering:
         )
         self._first_ms: dict[TopicPartition, int] = {}
         """Time of the first record of a partition that still has some."""
+        self._newest_ms = 0
+        """Time of the last result or movement of a copy."""
         self._told_up_to: dict[int, Position] = {}
 
     async def run(self, now_ms: int) -> Facts:
@@ -146,6 +148,7 @@ class Gathering:
                 at = TopicPartition(record.topic, record.partition)
                 time_ms = epoch_ms(told.time)
                 self._first_ms[at] = min(time_ms, self._first_ms[at])
+                self._newest_ms = max(time_ms, self._newest_ms)
 
     def _letter(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -208,8 +211,10 @@ class Gathering:
         """Whether the copy of a topic lacks what its original had lost before it was copied."""
         if not self.source.copied or at.topic != self.results:
             return False
-        first_ms = self._first_ms.get(at, inf)
-        return self._oldest_movements.get(at.partition, inf) + CLOCKS_DIFFER_MS < first_ms
+        # What came last of all is untold because it was under way, not because its result is gone.
+        oldest_ms = self._oldest_movements.get(at.partition, inf)
+        first_ms = min(self._first_ms.get(at, inf), self._newest_ms)
+        return oldest_ms + CLOCKS_DIFFER_MS < first_ms
 
     @cached_property
     def _oldest_movements(self) -> dict[int, int]:
@@ -218,6 +223,7 @@ class Gathering:
         for payment, movements in self._facts.movements.items():
             partition = partition_of(payment.encode(), self._partitions)
             oldest_ms = min(movement.time_ms for movement in movements)
+            self._newest_ms = max(self._newest_ms, *(m.time_ms for m in movements))
             found[partition] = min(oldest_ms, found.get(partition, oldest_ms))
         return found
 

@@ -1,10 +1,16 @@
 """Inspecting: what a partition's journal knows. Read-only; works while workers run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments.engine.checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from payments.engine.checkpoint import (
+    FENCE_KEY,
+    NOTE_KEY,
+    RESERVED,
+    Checkpoint,
+    decode_checkpoint,
+)
 from payments.engine.errors import JournalBroken
 from payments.engine.identity import Identity
 from payments.engine.limits import RING
@@ -91,7 +97,7 @@ class Held:
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = record.offset
-        elif key != FENCE_KEY and value is not None:
+        elif key not in {FENCE_KEY, NOTE_KEY} and value is not None:
             self.checkpoints[int(key[1:])] = decode_checkpoint(value)
 
 
@@ -103,6 +109,8 @@ def foreign_reason(key: bytes | None, value: bytes | None) -> str | None:
         return None
     if key == FENCE_KEY:
         return None if value is None else "a fence has no value"
+    if key == NOTE_KEY:
+        return "a tombstone over the note of a rebuild" if value is None else None
     return _foreign_checkpoint(key[1:], value)
 
 
@@ -127,6 +135,10 @@ async def read_held(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartiti
         for record in records:
             take(record)
     return held
+
+
+ForeignRecords = Callable[[str, TopicPartition], Awaitable[list[Foreign]]]
+"""Finds foreign records by the batches of a broker: of a stage, in a journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +233,21 @@ def _sources(held: Held) -> dict[str, list[int]]:
     return {name: list(position) for name, position in sorted(found.items())}
 
 
-async def inspect(log: Log, stages: Iterable[Stage], partitions: Iterable[int]) -> list[Inspected]:
+async def inspect(
+    log: Log,
+    stages: Iterable[Stage],
+    partitions: Iterable[int],
+    foreign_records: ForeignRecords | None = None,
+) -> list[Inspected]:
     """Look at the journals of these stages and partitions. Raises what the log raises."""
     numbers = sorted(partitions)
     found: list[Inspected] = []
     for stage in stages:
         held = await read_held(log, [TopicPartition(stage.changelog, p) for p in numbers])
+        if foreign_records is not None:
+            for at, journal in held.items():
+                journal.foreign = await foreign_records(stage.name, at)
+                journal.foreign_count = len(journal.foreign)
         visible = [TopicPartition(topic, p) for topic in sorted(stage.visible) for p in numbers]
         tails = await read_tails(log, dict.fromkeys(visible, stage.name))
         bounds = await log.bounds([TopicPartition(t, p) for t in stage.inputs for p in numbers])

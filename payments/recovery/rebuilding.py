@@ -69,6 +69,10 @@ class Plan:
     installation: str | None
     """Who wrote the visible records, where they say so."""
 
+    source: Source
+    commands_before: list[int]
+    """By partition: the end of the commands when they were read."""
+
     counts: Counter[str]
     """What was read and found, by words for a person."""
 
@@ -147,7 +151,15 @@ class _Planning:
         await self._set_positions()
         self._count()
         journals = [*self._payments, *self._accounts]
-        return Plan(self.base, journals, self._facts.installation, self.counts)
+        at = partitions_of(self._gathering.commands, self._partitions)
+        return Plan(
+            self.base,
+            journals,
+            self._facts.installation,
+            self._gathering.source,
+            [self._facts.bounds[tp].end for tp in at],
+            self.counts,
+        )
 
     # --- payments --------------------------------------------------------------------------------
 

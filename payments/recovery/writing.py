@@ -6,12 +6,14 @@ is written by the claimed writer of its partition: a worker that starts meanwhil
 """
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
 from payments.engine.checkpoint import (
     FENCE_KEY,
+    NOTE_KEY,
     Checkpoint,
     checkpoint_key,
     decode_checkpoint,
@@ -164,4 +166,16 @@ def _ring(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Batch:
     if not records:
         message = f"{journal}: the ring has no slot left"
         raise FailStop(message)
+    records.append((NOTE_KEY, _note(rebuilt, plan), NO_HEADERS))
     return Batch(journal.at, claimed.writers[journal.partition], records)
+
+
+def _note(rebuilt: Rebuilt, plan: Plan) -> bytes:
+    """Return what is kept of this rebuild for ever; ``payments verify`` reads it."""
+    note = {
+        "base": plan.base,
+        "copied": plan.source.copied,
+        "former_topic": plan.source.former_topic,
+        "commands_before": plan.commands_before[rebuilt.journal.partition],
+    }
+    return json.dumps(note).encode()

@@ -19,6 +19,7 @@ from .findings import Findings, Report
 from .journals import Checkpoints, Cut
 from .judgement import Asked, Known
 from .letters import Letters
+from .numbering import Numbering
 from .payments import Payments
 from .retention import Retention
 from .rows import Rows
@@ -40,8 +41,9 @@ class Auditor:
             for partition in range(settings.partitions)
         ]
         self._payments = Payments(findings)
-        self._letters = Letters(findings)
-        self._rows = Rows(self._payments, self._accounts, findings)
+        self._numbering = Numbering(topics.commands)
+        self._letters = Letters(findings, self._numbering)
+        self._rows = Rows(self._payments, self._accounts, findings, self._numbering)
         self._visible = Visible(
             topics,
             payments=self._payments,
@@ -49,8 +51,13 @@ class Auditor:
             letters=self._letters,
             retention=self._retention,
             findings=findings,
+            numbering=self._numbering,
         )
-        self._checkpoints = {journal: Checkpoints(findings) for journal in topics.journals}
+        # Only the payments stage answers commands, so only its journals' notes count.
+        self._checkpoints = {
+            topics.payments_journal: Checkpoints(findings, self._numbering),
+            topics.accounts_journal: Checkpoints(findings, Numbering(topics.commands)),
+        }
         self._passed_on: set[str] = set()
         """Commands on their way to their right partition: their places."""
         self._commands = 0
@@ -172,7 +179,8 @@ class Auditor:
         asked = Asked.IN_FLIGHT if in_flight else 0
         if self._retention.may_lack(self.topics.results, key, time_ms):
             asked |= Asked.RESULT_CUT
-        self._payments.command(digest(key), digest(own or place), (partition, offset), asked)
+        known_as = self._numbering.command(own, partition, offset)
+        self._payments.command(digest(key), digest(known_as), (partition, offset), asked)
 
     def _put_aside(self, record: Record, *, in_flight: bool) -> None:
         """Expect a dead letter for a command."""

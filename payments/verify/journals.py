@@ -9,12 +9,19 @@ while workers run.
 import re
 from dataclasses import dataclass, field
 
-from payments.engine.checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from payments.engine.checkpoint import (
+    FENCE_KEY,
+    NOTE_KEY,
+    RESERVED,
+    Checkpoint,
+    decode_checkpoint,
+)
 from payments.engine.errors import JournalBroken
 from payments.engine.log import Record
 from payments.engine.outputs import Output, Position
 
 from .findings import Findings, Kind, Place
+from .numbering import Numbering
 
 _HEAD = re.compile(rb'\{"n":(\d+),"published":(\d+),')
 
@@ -40,8 +47,8 @@ class Cut:
 class Checkpoints:
     """Follows the checkpoints of one stage's journals."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, findings: Findings, numbering: Numbering) -> None:
+        self._findings, self._numbering = findings, numbering
         self._kept: dict[int, dict[int, Record]] = {}
         """By partition: the last checkpoint, and those that it does not call published."""
 
@@ -51,6 +58,9 @@ class Checkpoints:
         if key is None or key[:1] != RESERVED:
             return False
         if key == FENCE_KEY or value is None:
+            return True
+        if key == NOTE_KEY:
+            self._note(record, value)
             return True
         head = _HEAD.match(value)
         if head is None:
@@ -62,6 +72,13 @@ class Checkpoints:
             del kept[number]
         kept[n] = record
         return True
+
+    def _note(self, record: Record, value: bytes) -> None:
+        try:
+            self._numbering.note(record.partition, value)
+        except ValueError as error:
+            message = f"the note of a rebuild can't be read: {error}"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
     def cut(self, partition: int) -> Cut:
         """Return where the journal of a partition stands; all of it has been read."""

@@ -9,6 +9,7 @@ from payments.engine.log import Record
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
+from .numbering import Numbering
 from .topics import Topics
 
 _IN_FLIGHT, _LETTER_CUT = 1, 2
@@ -21,8 +22,8 @@ _MALFORMED, _DEFECT = 0, 1
 class Letters:
     """Matches malformed commands with the payments stage's dead letters."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, findings: Findings, numbering: Numbering) -> None:
+        self._findings, self._numbering = findings, numbering
         self._malformed, self._letters = Facts(2), Facts(2)
         self.by_reason: Counter[str] = Counter()
         self._skipped: dict[tuple[str, int], list[tuple[int, int]]] = {}
@@ -37,17 +38,22 @@ class Letters:
         """Note a command that must be put aside; ``letter_cut``: it may be deleted since."""
         code = _IN_FLIGHT * in_flight | _LETTER_CUT * letter_cut
         word = pack(code, record.partition, record.offset)
-        self._malformed.add(digest(_place(*record[:3])), word)
+        copied = self._numbering.is_copy(record.partition, record.offset)
+        known_as = digest(_content(record)) if copied else digest(_place(*record[:3]))
+        self._malformed.add(known_as, word)
 
-    def letter(self, record: Record, commands: str) -> None:
+    def letter(self, record: Record, commands: str, group: int) -> None:
         """Note a dead letter of either stage."""
         facts = _facts(record)
         reason = facts.get("reason", "unknown")
         self.by_reason[reason] += 1
         if reason == SKIPPED:
             self._note_skip(record, facts)
-        elif facts.get("topic") == commands:
-            key = digest(_place(commands, facts.get("partition", ""), facts.get("offset", "")))
+            return
+        place = _place(facts.get("topic", ""), facts.get("partition", ""), facts.get("offset", ""))
+        copied = self._numbering.letter_names_copy(place, record.partition, group)
+        if copied or facts.get("topic") == commands:
+            key = digest(_content(record)) if copied else digest(place)
             code = _DEFECT if reason == INTERNAL_ERROR else _MALFORMED
             self._letters.add(key, pack(code, record.partition, record.offset))
 
@@ -109,6 +115,10 @@ def _facts(record: Record) -> dict[str, str]:
         for name, content in record.headers
         if name.startswith(HEADER_PREFIX)
     }
+
+
+def _content(record: Record) -> tuple[bytes, bytes]:
+    return record.key or b"", record.value or b""
 
 
 def _place(topic: str, partition: object, offset: object) -> str:

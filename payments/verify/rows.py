@@ -12,6 +12,7 @@ from payments.records.internal import decode_account, decode_counter, decode_pay
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import Findings, Kind, Place
+from .numbering import Numbering
 from .payments import Payments
 from .told import CANCELLED_FOR, Told, terms
 
@@ -29,9 +30,14 @@ class Rows:
     """Hands rows on as they come; a later one replaces an earlier one."""
 
     def __init__(
-        self, payments: Payments, accounts: Sequence[AccountsPartition], findings: Findings
+        self,
+        payments: Payments,
+        accounts: Sequence[AccountsPartition],
+        findings: Findings,
+        numbering: Numbering,
     ) -> None:
         self._payments, self._accounts, self._findings = payments, accounts, findings
+        self._numbering = numbering
 
     def payment(self, record: Record) -> None:
         """Take a row of the payments table, or its tombstone."""
@@ -48,7 +54,8 @@ class Rows:
         if state is None:
             reason = payment.reason
             state = Told.CANCELLED if reason is None else CANCELLED_FOR.get(reason, Told.CANCELLED)
-        waiting = [digest(own) for own, _, _ in payment.waiters]
+        known_as = self._numbering.answered
+        waiting = [digest(known_as(own, record.partition, None)) for own, _, _ in payment.waiters]
         self._payments.row(key, at, state, _terms(payment), waiting)
 
     def account(self, record: Record) -> None:

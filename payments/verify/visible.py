@@ -16,6 +16,7 @@ from .findings import UNPUBLISHED, Findings, Kind, Place
 from .journals import Cut
 from .judgement import LATER, NOTICE, RESULT_CUT, Moved
 from .letters import Letters
+from .numbering import Numbering
 from .payments import Payments
 from .retention import Retention
 from .told import Told, terms, terms_of, told
@@ -38,10 +39,12 @@ class Visible:
         letters: Letters,
         retention: Retention,
         findings: Findings,
+        numbering: Numbering,
     ) -> None:
         self._topics = topics
         self._payments, self._accounts, self._letters = payments, accounts, letters
         self._retention, self._findings = retention, findings
+        self._numbering = numbering
         self._last: dict[TopicPartition, Position] = {}
         self.counts: Counter[str] = Counter()
 
@@ -57,7 +60,7 @@ class Visible:
             return
         at = TopicPartition(record.topic, record.partition)
         self._last[at] = max(position, self._last.get(at, position))
-        self._take(record, by_cut=position[0] <= cut.n)
+        self._take(record, position[0], by_cut=position[0] <= cut.n)
 
     def take_unpublished(self, cuts: Mapping[str, Sequence[Cut]]) -> None:
         """Take what is journalled and not yet in its topic: after a crash it would be published."""
@@ -66,22 +69,22 @@ class Visible:
                 last = self._last.get(TopicPartition(topic, partition), (0, -1))
                 for position, output in cut.unpublished:
                     if output.topic == topic and position > last:
-                        self._take(as_record(output), by_cut=True)
+                        self._take(as_record(output), position[0], by_cut=True)
 
-    def _take(self, record: Record, *, by_cut: bool) -> None:
+    def _take(self, record: Record, group: int, *, by_cut: bool) -> None:
         try:
             if record.topic == self._topics.results:
-                self._take_result(record, by_cut=by_cut)
+                self._take_result(record, group, by_cut=by_cut)
             elif record.topic == self._topics.ledger:
                 self._take_entry(record, by_cut=by_cut)
             else:
-                self._letters.letter(record, self._topics.commands)
+                self._letters.letter(record, self._topics.commands, group)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
-    def _take_result(self, record: Record, *, by_cut: bool) -> None:
+    def _take_result(self, record: Record, group: int, *, by_cut: bool) -> None:
         result = _read_result(record.value or b"")
         if result.payment.encode() != record.key:
             message = f"a result of payment {result.payment!r} has another key"
@@ -93,11 +96,16 @@ class Visible:
             what = Told.NOTHING
         self._payments.result(
             digest(record.key),
-            NOTICE if result.command is None else digest(result.command),
+            self._known_as(result.command, record.partition, group),
             (record.partition, record.offset),
             what if by_cut else what | LATER,
             terms_of(result),
         )
+
+    def _known_as(self, command: str | None, partition: int, group: int) -> int:
+        if command is None:
+            return NOTICE
+        return digest(self._numbering.answered(command, partition, group))
 
     def _take_entry(self, record: Record, *, by_cut: bool) -> None:
         entry = _read_entry(record.value or b"")

@@ -38,6 +38,7 @@ class Installation(MemoryLog):
 
     def __init__(self, clock: Clock | None = None, **values: Any) -> None:
         given: dict[str, Any] = {"partitions": 3, "opening_balance": 1000} | values
+        self._given = given
         self.settings = Settings(**given)
         self.time = clock or Clock()
         super().__init__(topics_of(stages_of(self.settings)), self.settings.partitions, self.time)
@@ -71,12 +72,24 @@ class Installation(MemoryLog):
         """Delete a topic and make it anew."""
         for partition in range(self.settings.partitions):
             at = TopicPartition(topic, partition)
-            self._partitions[at] = MemoryPartition(at, self.clock)
+            self._partitions[at] = MemoryPartition(at, self.time)
 
     def lose_journals(self) -> None:
         """Delete both journals."""
         for stage in stages_of(self.settings):
             self.forget(stage.changelog)
+
+    def copied(self) -> "Installation":
+        """Return a copy on another cluster: the public topics, with other offsets and times."""
+        copy = Installation(self.time, **self._given)
+        for stage in stages_of(self.settings):
+            for topic in (*stage.public_inputs, *stage.visible):
+                for record in self.records(topic):
+                    at = TopicPartition(topic, record.partition)
+                    if record.offset % 3 == 0:
+                        copy.partition(at).mark(record.offset, 0, commit=False)
+                    copy.produce(at, record.key, record.value, record.headers)
+        return copy
 
     # --- workers ---------------------------------------------------------------------------------
 
@@ -102,7 +115,7 @@ class Installation(MemoryLog):
             dry_run=False,
             require_offline=offline,
             make_anew=anew,
-            now_ms=self.clock(),
+            now_ms=self.time(),
             show=quietly,
         )
 

@@ -52,15 +52,16 @@ async def test_what_was_settled_is_settled_and_is_not_carried_out_again() -> Non
     await log.require_clean()
 
 
-@pytest.mark.parametrize("hand_over", [True, False])
-@pytest.mark.parametrize("mode", ["before", "half", "after"])
+@pytest.mark.parametrize(
+    ("mode", "hand_over"), [("before", True), ("half", True), ("after", False)]
+)
 async def test_a_worker_killed_at_any_append_is_rebuilt_exactly(
     mode: str, *, hand_over: bool
 ) -> None:
     whole = Installation()
     send_some(whole, "a")
     assert await whole.work(hand_over=hand_over) is None
-    for crash_at in range(1, whole.appends + 1):
+    for crash_at in range(1, whole.appends + 1, 2):
         log = Installation()
         log.crash_at, log.crash_mode = crash_at, mode  # type: ignore[assignment] # one of three
         send_some(log, "a")
@@ -72,3 +73,23 @@ async def test_a_worker_killed_at_any_append_is_rebuilt_exactly(
         assert await log.work() is None
         report = await log.require_clean()
         assert report.counts["results"] == report.counts["commands"] - 2, crash_at
+
+
+@pytest.mark.parametrize("mode", ["half"])
+async def test_copied_topics_are_rebuilt_exactly_although_their_offsets_differ(mode: str) -> None:
+    whole = Installation()
+    send_some(whole, "a")
+    assert await whole.work() is None
+    for crash_at in range(1, whole.appends + 1, 4):
+        lost = Installation()
+        lost.crash_at, lost.crash_mode = crash_at, mode  # type: ignore[assignment] # one of three
+        send_some(lost, "a")
+        await lost.work()
+        log = lost.copied()
+        log.time.advance(1)
+        await log.rebuild(copied=True)
+        await log.audit()
+        assert await log.work() is None
+        send_some(log, "b")
+        assert await log.work() is None
+        await log.require_clean()

@@ -1,0 +1,121 @@
+"""Copying: the public topics of one installation into those of another, with other partitions.
+
+Keys go where the new count puts them; what happened to one key stays in its order. An entry's
+second leg is booked on the counter-account of the partition where its account is now: so the
+counter-accounts of each kind keep their sum, and each entry is balanced by itself as before.
+Numbers and balances stay as they are. Positions (``ce_id``) are those of the new installation.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from payments.engine.committer import publish
+from payments.engine.limits import Limits
+from payments.engine.log import Log, Record, Writer
+from payments.engine.outputs import INSTALLATION, POSITION_VISIBLE, Rounds, size_of
+from payments.engine.partitioner import partition_of
+from payments.settings import Settings
+
+from .errors import RecoveryRefused
+from .scanning import Show, partitions_of, scan
+
+COPIED: Mapping[str, str | None] = {
+    "payments.commands": None,
+    "payments.results": "payments",
+    "payments.dead-letters": "payments",
+    "accounts.ledger": "accounts",
+    "accounts.dead-letters": "accounts",
+}
+"""What is copied, and the stage that writes it. Messages between the stages are not: the rebuild
+finds what was under way."""
+
+CE_SOURCE = "ce_source"
+
+
+class Copying:
+    """Copies from one installation to another, which is empty."""
+
+    def __init__(
+        self, source: tuple[Log, Settings], target: tuple[Log, Settings], installation: str
+    ) -> None:
+        self._from, self._old = source
+        self._to, self._new = target
+        self._installation = installation.encode()
+        self._groups: Counter[tuple[str, int]] = Counter()
+        self.counts: Counter[str] = Counter()
+
+    async def require_empty(self) -> None:
+        """Raise ``RecoveryRefused`` when a topic of the target has records."""
+        for topic in COPIED:
+            at = partitions_of(self._new.topic(topic), self._new.partitions)
+            for tp, (first, end) in (await self._to.bounds(at)).items():
+                if first != end:
+                    message = f"{tp} is not empty: choose another prefix, or --replace"
+                    raise RecoveryRefused(message)
+
+    async def run(self, show: Show) -> None:
+        """Copy everything."""
+        writer = await self._to.new_writer()
+        for topic, stage in COPIED.items():
+            at = partitions_of(self._old.topic(topic), self._old.partitions)
+            ranges = await self._from.bounds(at)
+            name = self._old.topic(topic)
+            show(f"copying {name}")
+            async for records in scan(self._from, ranges, show=show):
+                await self._copy(topic, stage, records, writer)
+
+    async def _copy(
+        self, topic: str, stage: str | None, records: Sequence[Record], writer: Writer
+    ) -> None:
+        rounds = Rounds(Limits().batch_bytes)
+        for record in records:
+            key, value = record.key, record.value
+            headers = list(record.headers)
+            partition = self._partition(record)
+            if stage is not None:
+                if not any(name == POSITION_VISIBLE for name, _ in headers):
+                    self.counts["records that no stage wrote, left out"] += 1
+                    continue
+                headers = self._headers(headers, stage, partition)
+            if topic == "accounts.ledger":
+                value = _moved(value, partition)
+            size = size_of(key, value, headers)
+            rounds.add(self._new.topic(topic), partition, writer, (key, value, headers), size)
+            self.counts[f"records of {topic}"] += 1
+        await publish(self._to, rounds)
+
+    def _partition(self, record: Record) -> int:
+        if record.key:
+            return partition_of(record.key, self._new.partitions)
+        return record.partition % self._new.partitions
+
+    def _headers(
+        self, headers: Sequence[tuple[str, bytes | None]], stage: str, partition: int
+    ) -> list[tuple[str, bytes | None]]:
+        """Replace the engine's own headers, which come first; a client's of that name stay."""
+        self._groups[stage, partition] += 1
+        own = {
+            POSITION_VISIBLE: f"{stage}/{partition}/{self._groups[stage, partition]}/0".encode(),
+            CE_SOURCE: f"/{stage}/{partition}".encode(),
+            INSTALLATION: self._installation,
+        }
+        found: list[tuple[str, bytes | None]] = []
+        for name, value in headers:
+            if name == POSITION_VISIBLE and name in own:
+                found += [(name, own.pop(name)), (INSTALLATION, own[INSTALLATION])]
+            elif name == INSTALLATION and name in own:
+                del own[name]
+            else:
+                found.append((name, own.pop(name, value)))
+        return found
+
+
+def _moved(value: bytes | None, partition: int) -> bytes | None:
+    """Return a ledger entry whose second leg is on this partition's counter-account."""
+    if value is None:
+        return None
+    entry = orjson.loads(value)
+    entry["counter_account"] = f"{entry['counter_account'].partition('/')[0]}/{partition}"
+    return orjson.dumps(entry)

@@ -1,0 +1,179 @@
+"""Repairing: removes the harm that other programs' records do on a journal.
+
+A foreign record stays in the log; what a restart makes of it is undone by later records: a
+tombstone where its key is nobody's, the last good row where it replaced one, the last good
+checkpoint where it stands in a slot of the ring. All of that is one batch with a fence at its end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import DecodeError
+
+from payments.engine.checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
+from payments.engine.foreign import is_removal
+from payments.engine.kafka import KafkaLog
+from payments.engine.limits import RING
+from payments.engine.log import (
+    NO_HEADERS,
+    Anonymous,
+    Batch,
+    Lane,
+    NewRecord,
+    Record,
+    TopicPartition,
+)
+from payments.engine.partitioner import partition_of
+from payments.engine.stage import Stage
+from payments.records.internal import decode_account, decode_counter, decode_payment
+
+from .batches import JournalBatch, journal_batches
+from .inspecting import Foreign, foreign_reason
+
+
+@dataclass(slots=True)
+class Repair:
+    """What is to be appended to one journal."""
+
+    at: TopicPartition
+    foreign: list[Foreign] = field(default_factory=list)
+    records: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Key and value of each record that is appended; None is a tombstone."""
+
+    unclear: list[bytes] = field(default_factory=list)
+    """Keys whose last good record is no longer in the log: only a rebuild helps."""
+
+    keyless: int = 0
+    """Records without a key: nothing can replace them."""
+
+    @property
+    def can_be_repaired(self) -> bool:
+        """Whether nothing is left to a rebuild."""
+        return not self.unclear and not self.keyless
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of ``--json``."""
+        return {
+            "topic": self.at.topic,
+            "partition": self.at.partition,
+            "foreign": [record.offset for record in self.foreign],
+            "tombstones": [_shown(k) for k, value in self.records.items() if value is None],
+            "restored": [_shown(k) for k, value in self.records.items() if value is not None],
+            "needs_rebuild": [_shown(key) for key in self.unclear],
+            "keyless": self.keyless,
+        }
+
+
+def _shown(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
+
+
+def payments_row(key: bytes, value: bytes, partition: int, partitions: int) -> bool:
+    """Return whether this can be a row of the payments stage."""
+    return partition_of(key, partitions) == partition and _decodes(decode_payment, value)
+
+
+def accounts_row(key: bytes, value: bytes, partition: int, partitions: int) -> bool:
+    """Return whether this can be a row of the accounts stage."""
+    if key in {b"world/%d" % partition, b"sales/%d" % partition}:
+        return _decodes(decode_counter, value)
+    return partition_of(key, partitions) == partition and _decodes(decode_account, value)
+
+
+def _decodes(decode: Callable[[bytes], object], value: bytes) -> bool:
+    try:
+        decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+ROWS: Mapping[str, Callable[[bytes, bytes, int, int], bool]] = {
+    "payments": payments_row,
+    "accounts": accounts_row,
+}
+"""By stage."""
+
+
+class Repairing:
+    """Follows one journal, and knows what it would be without foreign records."""
+
+    def __init__(self, stage: str, at: TopicPartition, partitions: int) -> None:
+        self._is_row, self._partitions = ROWS[stage], partitions
+        self._repair = Repair(at)
+        self._good: dict[bytes, bytes | None] = {}
+        """Last record of each key that a stage wrote, of those that are still in the log."""
+        self._spoilt: dict[bytes, bool] = {}
+        """Keys whose last record is foreign, and whether compaction may have reached it."""
+        self._uncleaned = False
+        """Whether two records of one key were met: compaction has not come as far as the second."""
+
+    def take(self, batch: JournalBatch) -> None:
+        """Take the next batch."""
+        for record in batch.records:
+            why = self._foreign_reason(record)
+            if batch.is_foreign:
+                why = why or "no stage appended it: its batch does not end with a checkpoint"
+            if why is not None:
+                self._repair.foreign.append(Foreign(record.offset, record.key, why))
+                if not record.key:
+                    self._repair.keyless += record.key is None
+                else:
+                    self._spoilt[record.key] = not self._uncleaned
+            elif record.key is not None:
+                self._uncleaned = self._uncleaned or record.key in self._good
+                self._good[record.key] = record.value
+                self._spoilt.pop(record.key, None)
+
+    def _foreign_reason(self, record: Record) -> str | None:
+        key, value = record.key, record.value
+        if type(record) is Anonymous:
+            return "its producer is not idempotent, workers are"
+        if not key or key[:1] == RESERVED:
+            return None if key and is_removal(record) else foreign_reason(key, value)
+        if value is None or self._is_row(key, value, record.partition, self._partitions):
+            return None
+        return "it is no row of this stage, or one of another partition"
+
+    def finish(self) -> Repair:
+        """Return what is to be appended."""
+        repair = self._repair
+        for key in self._spoilt:
+            if key in self._good:
+                repair.records[key] = self._good[key]
+            elif key[:1] == RESERVED:
+                self._reserved(key)
+            elif self._spoilt[key] and partition_of(key, self._partitions) == repair.at.partition:
+                # A row may have been there, which compaction has removed since.
+                repair.unclear.append(key)
+            else:
+                repair.records[key] = None
+        return repair
+
+    def _reserved(self, key: bytes) -> None:
+        slot = key[1:]
+        if key == NOTE_KEY or (slot.isdigit() and int(slot) < RING):
+            self._repair.unclear.append(key)
+        else:
+            self._repair.records[key] = None
+
+
+async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -> Repair:
+    """Return what would repair a journal."""
+    repairing = Repairing(stage, at, partitions)
+    held = (await log.bounds([at]))[at]
+    async for batch in journal_batches(log, at, held):
+        repairing.take(batch)
+    return repairing.finish()
+
+
+async def carry_out(log: KafkaLog, app_id: str, stages: Sequence[Stage], repair: Repair) -> None:
+    """Claim the partition, and append what repairs its journal, as one batch."""
+    partition = repair.at.partition
+    topics = sorted({topic for stage in stages for topic in stage.visible})
+    fenced = [TopicPartition(topic, partition) for topic in topics]
+    writer = await log.claim(f"{app_id}-{partition}", fenced)
+    records: list[NewRecord] = [(key, value, NO_HEADERS) for key, value in repair.records.items()]
+    records.append((FENCE_KEY, None, NO_HEADERS))
+    await log.append([Batch(repair.at, writer, records)], Lane.JOURNAL)

@@ -1,0 +1,80 @@
+"""Numbering: by what name a command without an id of its own is known, also in copied topics.
+
+Such a command is known by its position. Where the topics were copied and the journals rebuilt from
+them (``payments rebuild --copied``), earlier results name positions of the former topic: commands
+of that time are known by their payment alone. The rebuilt journals have a note of it.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+COPIED = "\0copied"
+"""Stands for the id of every command of a copy that has none of its own; no id begins so."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    base: int
+    """Group from which the journal counts since."""
+
+    before: int
+    """Commands before this offset are copies."""
+
+    former: str
+    """Name that the commands topic had before."""
+
+
+class Numbering:
+    """Knows which commands are copies."""
+
+    def __init__(self, commands: str) -> None:
+        self._commands = commands
+        self._notes: dict[int, _Note] = {}
+
+    def note(self, partition: int, value: bytes) -> None:
+        """Take the note of a rebuilt journal. Raises ``ValueError`` when it is something else."""
+        fields: Any = json.loads(value)
+        try:
+            if fields["copied"]:
+                former = fields["former_topic"] or self._commands
+                self._notes[partition] = _Note(fields["base"], fields["commands_before"], former)
+        except (KeyError, TypeError) as error:
+            raise ValueError(repr(error)) from error
+
+    def is_copy(self, partition: int, offset: int) -> bool:
+        """Whether a command came with a copy."""
+        note = self._notes.get(partition)
+        return note is not None and offset < note.before
+
+    def command(self, own: str | None, partition: int, offset: int) -> str:
+        """Return by what a command is known that has this id of its own, or none."""
+        if own is not None:
+            return own
+        if self.is_copy(partition, offset):
+            return COPIED
+        return f"{self._commands}/{partition}/{offset}"
+
+    def answered(self, own: str, journal: int, group: int | None) -> str:
+        """Return by what the command is known that a result of a group answers.
+
+        ``journal`` is the partition of the result, ``group`` None for one that is not yet decided.
+        """
+        if not self._notes:
+            return own
+        found = re.fullmatch(r"(.+)/(\d+)/(\d+)", own)
+        if found is None:
+            return own
+        return COPIED if self._names_copy(found, journal, group) else own
+
+    def _names_copy(self, found: "re.Match[str]", journal: int, group: int | None) -> bool:
+        topic, partition, offset = found[1], int(found[2]), int(found[3])
+        note = self._notes.get(journal)
+        if note is not None and group is not None and group < note.base:
+            return topic == note.former
+        return topic == self._commands and self.is_copy(partition, offset)
+
+    def letter_names_copy(self, place: str, journal: int, group: int) -> bool:
+        """Whether a dead letter of a group is that of a copied command."""
+        return self.answered(place, journal, group) == COPIED
