@@ -100,6 +100,28 @@ async def test_what_was_answered_202_is_carried_out_though_the_gateway_is_killed
     assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
 
 
+async def test_a_result_that_comes_long_after_the_deadline_is_at_its_location(
+    settings: Settings, worker: WorkerProcess
+) -> None:
+    """It is kept for ``PAYMENTS_GATEWAY_KEPT_SECONDS``, however long no worker runs."""
+    gateway = GatewayProcess(settings)
+    gateway.variables["PAYMENTS_GATEWAY_DEADLINE_SECONDS"] = "0.5"
+    await gateway.start()
+    await worker.stop()
+    try:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+            taken = await make(http, "pay-1", prefer="respond-async")
+            location = taken.headers["location"]
+            for _ in range(3):
+                assert (await http.get(f"{location}?wait=500ms")).status_code == 202
+            await worker.start()
+            answer = await http.get(f"{location}?wait=60s")
+            assert (answer.status_code, answer.json()["outcome"]) == (200, "completed")
+    finally:
+        await gateway.kill()
+        gateway.log.unlink()
+
+
 async def test_two_gateways_answer_for_the_same_payments(settings: Settings, start: Start) -> None:
     gateways = [await start(), await start()]
     payments = [f"pay-{number}" for number in range(100)]

@@ -1,6 +1,7 @@
 """The gateway as a process, without a broker: it lives, listens locally, and holds many clients."""
 
 import asyncio
+import os
 import resource
 import shutil
 import signal
@@ -87,6 +88,57 @@ async def test_ten_thousand_idle_connections_do_not_disturb_the_others(
 async def test_sigterm_ends_it_with_exit_code_0(lonely: GatewayProcess) -> None:
     lonely.signal(signal.SIGTERM)
     assert await lonely.ended() == 0
+
+
+async def test_sighup_reads_the_tokens_again_and_ends_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    put(file, "first-token-of-the-test")
+    gateway = GatewayProcess(Settings(brokers=f"{HOST}:{free_ports(1)[0]}"))
+    gateway.variables["PAYMENTS_GATEWAY_TOKENS_FILE"] = str(file)
+    gateway.variables["PAYMENTS_GATEWAY_DEADLINE_SECONDS"] = "0.1"
+    await gateway.start()
+    try:
+        put(file, "second-token-of-the-test")
+        gateway.signal(signal.SIGHUP)
+        await gateway.until(lambda: "was read again: 1 tokens" in gateway.log.read_text(), "reads")
+        async with httpx.AsyncClient(base_url=gateway.url) as http:
+            for token, status in (
+                ("first-token-of-the-test", 401),
+                ("second-token-of-the-test", 503),
+            ):
+                headers = {"Authorization": f"Bearer {token}"}
+                found = await http.get("/v1/accounts/abc", headers=headers)
+                assert found.status_code == status
+        put(file, "short")
+        gateway.signal(signal.SIGHUP)
+        await gateway.until(lambda: "stay valid" in gateway.log.read_text(), "keeps its tokens")
+    finally:
+        await gateway.kill()
+    log = gateway.log.read_text()
+    gateway.log.unlink()
+    assert "token-of-the-test" not in log
+    second = await asyncio.create_subprocess_exec(
+        *GATEWAY, env=os.environ | {"PAYMENTS_GATEWAY_TOKENS_FILE": str(file)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(second.communicate(), 60)
+    (line,) = output.decode().splitlines()
+    assert second.returncode == 1
+    assert line.startswith(f"Error: {file}: [shop]: ")
+
+
+def put(file: Path, token: str) -> None:
+    file.write_text(f'[shop]\ntoken = "{token}"\nscopes = ["read"]\n')
+
+
+async def test_who_listens_beyond_this_machine_without_tokens_is_warned(
+    lonely: GatewayProcess,
+) -> None:
+    assert "no tokens are set" not in lonely.log.read_text()
+    lonely.variables["PAYMENTS_GATEWAY_HOST"] = "0.0.0.0"  # noqa: S104 - what is tested
+    await lonely.kill()
+    await lonely.start()
+    await lonely.until(lambda: "no tokens are set" in lonely.log.read_text(), "does not warn")
 
 
 async def test_a_port_that_is_taken_is_told_in_one_line(lonely: GatewayProcess) -> None:
