@@ -245,7 +245,7 @@ def _kcat(kcat: str, settings: Settings, line: str) -> None:
 
 async def _idle_worker_answers(soak: Soak) -> None:
     """Send a command to the worker that had nothing to do."""
-    command = [*PAYMENTS, "make", "late", "--account", "abc", "--amount", "1", "--json"]
+    command = [*PAYMENTS, "make", "late", "--account", "abc", "--amount", "1.00", "--json"]
     worker = WorkerProcess(soak.idle_settings, soak.folder / "make.out", command)
     await verdict.until(lambda: worker.exit_code is not None, LIMIT_SECONDS)
     if worker.exit_code != 0 or json.loads(worker.log.read_text())["outcome"] != "completed":

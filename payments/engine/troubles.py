@@ -18,13 +18,16 @@ class Trouble(NamedTuple):
     """What is the matter, for all places of this kind."""
 
     where: str
-    """The place, with its offsets where it has some."""
+    """The place. The same kind at the same place is the same trouble, whatever its details."""
 
     since: float
     """By the event loop's time."""
 
     advice: str = ""
     """The likely cause, and the next step."""
+
+    detail: str = ""
+    """What may change while it lasts: offsets, an error."""
 
     partition: bool = False
     """Whether the place is a partition."""
@@ -34,7 +37,8 @@ def in_words(troubles: Sequence[Trouble]) -> list[str]:
     """Return one sentence for each kind of trouble, without a full stop."""
     kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for trouble in troubles:
-        kinds[trouble.kind, trouble.advice].append(trouble.where)
+        detail = f" ({trouble.detail})" if trouble.detail else ""
+        kinds[trouble.kind, trouble.advice].append(trouble.where + detail)
     sentences = []
     for (kind, advice), places in kinds.items():
         more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""

@@ -170,7 +170,7 @@ async def test_a_partition_that_an_open_transaction_blocks_is_a_trouble_until_it
     reading = reader(brokers, AT, NEXT)
     assert await reading._fetch(1, {AT: 0, NEXT: 0}) == {}
     first, other = reading.troubles()
-    assert first.where == "inbox/0 (last stable offset 0, end 3)"
+    assert (first.where, first.detail) == ("inbox/0", "last stable offset 0, end 3")
     assert first.kind == "blocked by an open transaction"
     assert "--bootstrap-server kafka:9092 abort" in first.advice
     assert (other.kind, other.partition) == ("records are there and don't come", True)

@@ -7,7 +7,7 @@ from payments.engine.outage import Outage
 from payments.engine.readiness import REPEAT_SECONDS, Readiness
 from payments.engine.troubles import Trouble
 
-BLOCKED = Trouble("blocked", "a/0 (end 3)", 0.0, "end the transaction", partition=True)
+BLOCKED = Trouble("blocked", "a/0", 0.0, "end the transaction", "end 3", partition=True)
 SILENT = Trouble("Kafka does not answer", "a fetch", 2.0)
 
 
@@ -31,10 +31,12 @@ def test_a_trouble_that_lasts_is_logged_once_and_then_rarely(
     readiness = Readiness(5.0)
     for now in (5.0, 6.0, 7.0, 300.0):
         assert readiness.look([BLOCKED], now) == ["blocked: a/0 (end 3): end the transaction"]
+    monkeypatch.setattr(module, "OUTAGE", Outage())
+    readiness.look([BLOCKED._replace(detail="end 4")], 301.0)
     [said] = [record.getMessage() for record in caplog.records]
     assert said.startswith("not ready since ")
     assert said.endswith("UTC: blocked: a/0 (end 3): end the transaction")
-    assert (readiness.standing_partitions, readiness.standing_seconds) == (1, 300.0)
+    assert (readiness.standing_partitions, readiness.standing_seconds) == (1, 301.0)
     monkeypatch.setattr(module, "OUTAGE", Outage())
     readiness.look([BLOCKED], 6.0 + REPEAT_SECONDS)
     assert len(caplog.records) == 2
@@ -51,6 +53,6 @@ def test_two_warnings_are_never_close_together(caplog: pytest.LogCaptureFixture)
 
 
 def test_many_partitions_are_one_sentence() -> None:
-    many = [BLOCKED._replace(where=f"a/{partition:02}") for partition in range(14)]
+    many = [BLOCKED._replace(where=f"a/{partition:02}", detail="") for partition in range(14)]
     [sentence] = Readiness(0.0).look(many, 1.0)
     assert "a/08, a/09 and 4 more: end the transaction" in sentence

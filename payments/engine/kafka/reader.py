@@ -219,8 +219,9 @@ class KafkaReader:
         found += [
             Trouble(
                 "can't be read",
-                f"{at} ({in_words(failure)})",
+                str(at),
                 self._failing_since[at],
+                detail=in_words(failure),
                 partition=True,
             )
             for at, (_, failure) in self._unread.items()

@@ -23,9 +23,10 @@ class Standing(NamedTuple):
         if self.position < self.stable:
             return Trouble(
                 "records are there and don't come",
-                f"{at} (read up to {self.position}, end {self.end})",
+                str(at),
                 self.since,
                 "its leader returns none of them: look at that broker's log",
+                f"read up to {self.position}, end {self.end}",
                 partition=True,
             )
         tool = f"kafka-transactions.sh --bootstrap-server {servers}"
@@ -38,8 +39,9 @@ class Standing(NamedTuple):
         )
         return Trouble(
             "blocked by an open transaction",
-            f"{at} (last stable offset {self.stable}, end {self.end})",
+            str(at),
             self.since,
             advice,
+            f"last stable offset {self.stable}, end {self.end}",
             partition=True,
         )
