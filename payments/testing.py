@@ -8,7 +8,8 @@ log and the clock are others. For tests of your own service::
         assert result.outcome == "completed"
         assert payments.ledger("abc")[-1].balance == 900
 
-``payments.pytest_plugin`` has it as a fixture.
+``payments.pytest_plugin`` has it as a fixture. What would end a worker's process, such as a journal
+that can't be written, is raised in the test as ``payments.engine.errors.FailStop``.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
 from payments.domain.results import Outcome, Reason
 from payments.engine.dead_letters import HEADER_PREFIX
+from payments.engine.errors import FailStop
 from payments.engine.hosting import EngineApp
 from payments.engine.log import Headers, Record, TopicPartition
 from payments.engine.memory import MemoryLog
@@ -78,10 +80,16 @@ class Testbed:
         self.log = MemoryLog(topics, partitions, self.clock)
         self.app = make_app(self.log)
         self._running = AsyncExitStack()
+        self._entered = False
+        self._failure: FailStop | None = None
+        self._user: asyncio.Task[Any] | None = None
+        self._cancelled: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> Self:
         """Start the agents."""
-        await self._running.enter_async_context(self.app.test_context())
+        self._user = asyncio.current_task()
+        await self._running.enter_async_context(self.app.test_context(self._fail))
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -90,8 +98,29 @@ class Testbed:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the agents."""
-        await self._running.__aexit__(kind, error, trace)
+        """Stop the agents. Raises what would have ended a worker's process (``FailStop``)."""
+        self._entered = False
+        self._user = asyncio.current_task()
+        try:
+            await self._running.__aexit__(kind, error, trace)
+        finally:
+            if self._cancelled is not None:
+                self._cancelled.uncancel()
+
+    def _fail(self, failure: FailStop) -> None:
+        """End the block that runs this test bed, whatever it waits for; leaving it raises."""
+        if self._failure is None:
+            self._failure = failure
+            if self._user is not None and self._user.cancel(str(failure)):
+                self._cancelled = self._user
+
+    def _require_running(self) -> None:
+        """Raise what is wrong with a test bed that is not running."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._entered:
+            name = type(self).__name__
+            raise RuntimeError(f"it is not running: use it as ``async with {name}(...) as ...:``")
 
     def produce(
         self,
@@ -116,8 +145,10 @@ class Testbed:
     async def quiet(self) -> None:
         """Wait until all inputs are handled and published. Raises ``TimeoutError``."""
         async with asyncio.timeout(LIMIT_SECONDS):
+            self._require_running()
             while self._behind() or not self.app.engine.is_quiet:
                 await self.log.grown(0.001)
+                self._require_running()
 
     def _behind(self) -> bool:
         return any(
@@ -128,6 +159,7 @@ class Testbed:
 
     async def advance(self, seconds: float) -> None:
         """Move the clock on and run what is due."""
+        self._require_running()
         self.clock.advance(seconds)
         await self.app.engine.upkeep.tick_all()
         await self.quiet()
@@ -147,6 +179,7 @@ class PaymentsTestbed(Testbed):
 
     def client(self) -> PaymentsClient:
         """Return a client of this application, to be entered with ``async with``."""
+        self._require_running()
         return PaymentsClient(settings=self.settings, transport=LogTransport(self.log))
 
     async def send(
@@ -158,6 +191,7 @@ class PaymentsTestbed(Testbed):
         partition: int | None = None,
     ) -> Result:
         """Send one command, and return its result once it is there."""
+        self._require_running()
         before = len(self.results(payment))
         self.post(payment, command, headers=headers, partition=partition)
         await self.quiet()
@@ -174,6 +208,8 @@ class PaymentsTestbed(Testbed):
         partition: int | None = None,
     ) -> None:
         """Send one command and do not wait; ``quiet`` does."""
+        if not isinstance(payment, str):
+            raise TypeError(f"a payment's id is text (str), not {type(payment).__name__}")
         value = command if isinstance(command, bytes) else json.dumps(command).encode()
         topic = self.settings.topic("payments.commands")
         self.produce(topic, payment.encode(), value, headers=headers, partition=partition)

@@ -131,6 +131,8 @@ def is_counter(name: str) -> bool:
 
 
 def _key(account: str) -> bytes:
+    if not isinstance(account, str):
+        raise TypeError(f"an account's id is text (str), not {type(account).__name__}")
     if not is_name(account):
         raise InvalidCommand("account", NAME_RULE, Reason.INVALID_ACCOUNT)
     if is_counter(account):

@@ -39,8 +39,9 @@ class PaymentsClient:
     ``settings`` default to the environment (``PAYMENTS_*``), ``brokers`` overrides theirs. Entering
     waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
     does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
-    currency. Calls raise the errors of ``payments.client.errors``, and ``ValueError`` for a
-    ``deadline_seconds`` that is none.
+    currency. Calls raise the errors of ``payments.client.errors``, ``ValueError`` for a
+    ``deadline_seconds`` that is none, ``TypeError`` for an id that is no text, and ``RuntimeError``
+    in another event loop than the one it was entered in.
     """
 
     def __init__(
@@ -74,10 +75,14 @@ class PaymentsClient:
             sender=self._sender,
         )
         self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         """Connect; results from now on are followed."""
-        assert self._running is None, "a client is entered once"
+        if self._loop is not None:
+            message = "a client is entered once: make another PaymentsClient for another block"
+            raise RuntimeError(message)
+        self._loop = asyncio.get_running_loop()
         self._running = asyncio.create_task(self._follower.run(), name="payments client")
         if self._connect_seconds > 0:
             try:
@@ -241,7 +246,9 @@ class PaymentsClient:
 
         Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).
         """
-        return self._watches.add(encode_payment_id(payment))
+        key = encode_payment_id(payment)
+        self._require_open()
+        return self._watches.add(key)
 
     async def account(
         self, account: str, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -316,3 +323,14 @@ class PaymentsClient:
     def _require_open(self) -> None:
         if self._running is None:
             raise ClientClosed("the client is not open (any more): use it as ``async with``")
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # A watch may be made outside a loop; it waits inside one.
+        if here is not self._loop:
+            message = (
+                "this client was entered in another event loop, and works in that one only; "
+                "nothing was sent: enter one client in each loop, or hand the call over with "
+                "asyncio.run_coroutine_threadsafe"
+            )
+            raise RuntimeError(message)

@@ -10,7 +10,16 @@ from payments.records.commands import Malformed, parse_command, parse_payment_id
 
 
 def encode_payment_id(payment: str) -> bytes:
-    """Return the key of a payment's records. Raises ``InvalidCommand``."""
+    """Return the key of a payment's records. Raises ``InvalidCommand``, and ``TypeError`` early.
+
+    A number or a UUID is not turned into text: two programs could do that differently, and what
+    one of them makes the other could not cancel.
+    """
+    if not isinstance(payment, str):
+        raise TypeError(
+            f"a payment's id is text (str), not {type(payment).__name__}: nothing was sent; choose "
+            f"one way to write it, such as str(...), and use that everywhere"
+        )
     try:
         key = payment.encode()
         parse_payment_id(key)

@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -26,6 +26,7 @@ from payments.garbage import collect_rarely
 
 from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
+from .own_parts import no_table_route, require_channel, require_stage
 from .tables import JournalTable, JournalTableManager
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class EngineApp(faust.App):
         self._show_readiness = show_readiness
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
+        self._on_embedded_failure: Callable[[FailStop], None] | None = None
+        """Takes a failure in place of the end of the process, where the app runs embedded."""
+
         self.was_ready = False
         """Whether it has ever had its partitions: before that nothing is decided."""
         super().__init__(
@@ -146,6 +150,28 @@ class EngineApp(faust.App):
         )
         return cast("JournalTable", table)
 
+    # --- what is refused beside the stages --------------------------------------------------------
+
+    def Table(self, name: str, **options: Any) -> Any:  # noqa: ANN401, N802 - Faust's name and types
+        """Define the table of a stage (``rows``). Raises ``FailStop`` for any other."""
+        require_stage(name, self.engine.stages)
+        return super().Table(name, **options)
+
+    def GlobalTable(self, name: str, **_: Any) -> NoReturn:  # noqa: ANN401, N802
+        """Refuse: see ``Table``."""
+        require_stage(name, ())
+        raise AssertionError
+
+    SetTable = SetGlobalTable = GlobalTable
+
+    def table_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+        """Refuse: no worker knows another one's address."""
+        raise no_table_route()
+
+    def _require_own_agents(self) -> None:
+        for name, agent in self.agents.items():
+            require_channel(f"agent {name!r}", agent.channel, self._channels.values())
+
     # --- what the engine asks of its host --------------------------------------------------------
 
     async def deliver(self, delivery: Delivery) -> None:
@@ -178,6 +204,9 @@ class EngineApp(faust.App):
         A worker that was told to end before it had partitions has decided nothing: whatever it
         meets is no failure.
         """
+        if self._on_embedded_failure is not None:
+            self._on_embedded_failure(failure)
+            return
         if not self._failing.acquire(blocking=False):
             threading.Event().wait()  # Another thread is ending the process, and says why.
         if self.should_stop and not self.was_ready:
@@ -230,6 +259,10 @@ class EngineApp(faust.App):
         Faust would make a data directory here; the engine keeps everything in Kafka.
         """
         install(asyncio.get_running_loop())
+        try:
+            self._require_own_agents()
+        except FailStop as failure:
+            self.fail_stop(failure)
         self.add_future(self._watch_readiness())
         self._starting = asyncio.create_task(self._start_engine())
         await asyncio.wait([self._starting])
@@ -313,8 +346,32 @@ class EngineApp(faust.App):
             await self.membership.commit_positions(positions)
 
     @asynccontextmanager
-    async def test_context(self) -> AsyncIterator[Self]:
-        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory one."""
+    async def test_context(
+        self, on_failure: Callable[[FailStop], None] | None = None
+    ) -> AsyncIterator[Self]:
+        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory one.
+
+        ``on_failure`` is called with what would end the process of a worker; the block is to be
+        left then. The failure is raised there, in place of what the block raised because of it.
+        """
+        failures: list[FailStop] = []
+
+        def fail(failure: FailStop) -> None:
+            failures.append(failure)
+            if on_failure is not None:
+                on_failure(failure)
+
+        self._on_embedded_failure = fail
+        try:
+            async with self._embedded(failures):
+                yield self
+        finally:
+            if failures:
+                raise failures[0]
+
+    @asynccontextmanager
+    async def _embedded(self, failures: Sequence[FailStop]) -> AsyncIterator[None]:
+        self._require_own_agents()
         async with AsyncExitStack() as agents:
             for agent in self.agents.values():
                 for stage, channel in self._channels.items():
@@ -324,9 +381,12 @@ class EngineApp(faust.App):
             await self.engine.start()
             await self.engine.assign(self.all_inputs())
             self.engine.resume()
-            yield self
-            await self.engine.drain()
-            await self.engine.stop()
+            try:
+                yield
+                if not failures:
+                    await self.engine.drain()
+            finally:
+                await self.engine.stop()
 
     def all_inputs(self) -> set[TopicPartition]:
         """Return every input partition of every stage."""

@@ -1,0 +1,78 @@
+"""Loyalty points, exactly once: a stage of your own on the engine, which reads the ledger.
+
+A point for each whole euro that a payment took, and back again when it was rolled back.
+"""
+
+import json
+
+from faust.types import StreamT
+from pydantic import ValidationError
+
+from payments.client import LedgerEntry
+from payments.engine.hosting import EngineApp
+from payments.engine.journal import Journal, Rows
+from payments.engine.log import Log, Record
+from payments.engine.reading import Delivery
+from payments.engine.stage import Refused, Stage
+from payments.settings import Settings
+
+
+class Points:
+    """Decides; whatever is killed, each entry counts once. No await, no clock, no I/O in here."""
+
+    def handle(self, record: Record, journal: Journal) -> None:
+        """Take one entry of the ledger: change a row of the journal, and emit an event."""
+        try:
+            entry = LedgerEntry.model_validate_json(record.value or b"")
+        except ValidationError as error:
+            raise Refused("not_an_entry", "the record is no ledger entry") from error
+        if entry.currency != "EUR" or not entry.counter_account.startswith("sales/"):
+            return
+        earned = abs(entry.amount) // 100 * (1 if entry.amount < 0 else -1)
+        key = entry.account.encode()
+        total = int(journal.get(key) or b"0") + earned
+        journal.put(key, b"%d" % total)
+        value = json.dumps({"account": entry.account, "points": total}).encode()
+        journal.emit("shop.points", journal.partition, key, value, "points", record.timestamp)
+
+    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+        """Do no more: the record is on the dead letters already."""
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Nothing is kept beside the rows."""
+
+    def released(self, partition: int) -> None:
+        """Nothing is kept beside the rows."""
+
+    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:  # noqa: ARG002
+        """Nothing depends on time."""
+        return False
+
+
+STAGE = Stage(
+    name="points",
+    logic=Points(),
+    changelog="shop-points-changelog",
+    dead_letters="shop.points.dead-letters",
+    public_inputs=("accounts.ledger",),
+    outputs=("shop.points",),
+)
+
+
+def create_app(settings: Settings, log: Log | None = None) -> EngineApp:
+    """Make the app; ``faust -A points worker`` runs it where a module has it as ``app``."""
+    app = EngineApp(
+        "shop-points",
+        stages=[STAGE],
+        partitions=settings.partitions,
+        connection=settings.connection(),
+        log=log,
+    )
+    app.rows(STAGE)
+
+    @app.agent(app.inputs(STAGE), name="points")
+    async def count_points(stream: StreamT[Delivery]) -> None:
+        async for delivery in stream:
+            await app.engine.handle(delivery)
+
+    return app
