@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import Any, cast
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
 from payments.engine.troubles import Trouble
 
@@ -241,6 +241,10 @@ class SimulatedReader:
             await asyncio.sleep(_BACKOFF_SECONDS[0])
             return {}
         return found
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Nothing is ever unreadable here."""
+        raise batch
 
     def troubles(self) -> Sequence[Trouble]:
         """Return nothing: what is in memory answers at once."""

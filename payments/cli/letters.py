@@ -45,6 +45,7 @@ def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
         "reason": letter.reason,
         "message": letter.facts.get("message"),
         "source": letter.source or None,
+        "last_offset": letter.last_offset,
         "key": _json_text(letter.key),
         "value_bytes": None if letter.value is None else len(letter.value),
     }
@@ -59,6 +60,7 @@ def details(letter: "DeadLetter") -> dict[str, object]:
         "time": iso_time(letter.time_ms),
         "received": iso_time(letter.received_ms),
         "source": letter.source or None,
+        "last_offset": letter.last_offset,
         "reason": letter.reason,
         "message": letter.facts.get("message"),
         "exception": letter.facts.get("exception"),
@@ -86,7 +88,7 @@ def show_details(letter: "DeadLetter", now_ms: int) -> None:
     lines = {
         "position": str(letter.position),
         "put aside": put_aside,
-        "came in at": letter.source or "(no stage wrote this record)",
+        "came in at": _place(letter),
         "received": iso_time(letter.received_ms),
         "reason": letter.reason,
         "message": letter.facts.get("message", ""),
@@ -98,12 +100,22 @@ def show_details(letter: "DeadLetter", now_ms: int) -> None:
     for name, content in letter.headers:
         show(f"{colored('header    ', 'cyan')}  {printable(name)}: {printable(content)}")
     show(colored("value", "cyan"))
-    for line in _value_lines(letter.value):
-        show(f"  {printable(line)}")
+    if letter.last_offset is None:
+        for line in _value_lines(letter.value):
+            show(f"  {printable(line)}")
+    else:
+        show(f"  a batch: {len(letter.value or b''):,} bytes of it, which --json shows")
     if trace := letter.facts.get("stacktrace"):
         show(colored("stacktrace", "cyan"))
         for line in trace.splitlines():
             show(f"  {printable(line)}")
+
+
+def _place(letter: "DeadLetter") -> str:
+    """Return where a letter's record came in, or all records of a batch."""
+    if letter.last_offset is None:
+        return letter.source or "(no stage wrote this record)"
+    return f"{letter.source} up to offset {letter.last_offset}"
 
 
 def _value_lines(value: bytes | None) -> list[str]:

@@ -14,7 +14,7 @@ from payments.client.errors import BrokersUnavailable
 from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
-from payments.engine.errors import FailStop, NoTopic, PositionLost
+from payments.engine.errors import FailStop, NoTopic, PositionLost, UnreadableBatch
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.engine.outage import OUTAGE
 from payments.records.public import Result
@@ -125,7 +125,23 @@ class Follower:
             await reader.close()
 
     async def _read(self, reader: Reader) -> None:
-        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        try:
+            fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        except UnreadableBatch as batch:
+            if not batch.end_is_known:
+                raise
+            logger.warning(
+                "%s/%d: offsets %d to %d can't be read (%s); calls that they answer end by their "
+                "deadlines, and may be sent again",
+                batch.topic,
+                batch.partition,
+                batch.offset,
+                batch.last_offset,
+                batch.cause,
+            )
+            self._watches.break_all("results can't be read")
+            reader.pass_over(batch)
+            return
         for records in fetched.values():
             for record in records:
                 key = record.key

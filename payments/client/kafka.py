@@ -15,10 +15,11 @@ from payments.client.transport import Chunk, Command, Failure, Unavailable
 from payments.engine.errors import FailStop, PositionLost
 from payments.engine.kafka.appender import encode
 from payments.engine.kafka.connection import RETRIABLE, Connection, error_for
-from payments.engine.kafka.fetched import unpack
+from payments.engine.kafka.fetched import Batches, Budget
 from payments.engine.kafka.log import KafkaLog
 from payments.engine.kafka.reader import KafkaReader
-from payments.engine.kafka.wire import Fetch, Produce
+from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce
+from payments.engine.limits import Limits
 from payments.engine.log import Batch, Bounds, Cluster, Lane, TopicPartition, Writer
 from payments.engine.troubles import in_words
 
@@ -167,7 +168,7 @@ class KafkaTransport:
                 if (kind := error_for(failed)) is not None:
                     raise kind(str(at))
             (part,) = parts
-            fetched = unpack(at, part.batches, offset, part.aborted)
+            return _first_of(at, part, offset, max_bytes)
         except RETRIABLE as error:
             self.request_refresh()
             message = f"reading {at}/{offset}: {error!r}"
@@ -178,4 +179,15 @@ class KafkaTransport:
         except errors.KafkaError as error:
             message = f"reading {at}/{offset} was refused: {type(error).__name__}"
             raise FailStop(message) from error
-        return Chunk(fetched.records, fetched.position)
+
+
+def _first_of(at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int) -> Chunk:
+    """Decode what was fetched, about ``max_bytes`` of it. Raises ``UnreadableBatch``."""
+    limits = Limits()
+    batches = Batches(at, part.batches, offset, aborted=part.aborted, limits=limits)
+    records = batches.take(Budget(max_bytes, limits.fetch_records))
+    if not records and batches.unreadable is not None:
+        if batches.may_be_transient:
+            raise errors.CorruptRecordException(batches.unreadable.cause)
+        raise batches.unreadable
+    return Chunk(records, batches.position)

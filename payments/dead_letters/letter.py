@@ -76,6 +76,12 @@ class DeadLetter:
         return command_id_of(self.position)
 
     @property
+    def last_offset(self) -> int | None:
+        """The last offset of a batch that was put aside whole; None for a record."""
+        text = self.facts.get("last.offset")
+        return None if text is None else int(text)
+
+    @property
     def is_cut(self) -> bool:
         """Whether the value was too large to be kept whole."""
         return "value.bytes" in self.facts
@@ -135,6 +141,13 @@ def replay_of(
         message = (
             f"it is no command but came in at {letter.source or 'no topic of ours'}; what the "
             f"stages tell each other can't be sent again: send the payment's command again"
+        )
+        raise NotReplayable(message)
+    if letter.last_offset is not None:
+        message = (
+            f"it is a whole batch that can't be read, {letter.source} up to offset "
+            f"{letter.last_offset}: nothing of it was carried out, so whoever wrote it may send "
+            f"its commands again"
         )
         raise NotReplayable(message)
     if letter.is_cut and (value is None or (key is None and letter.key is not None)):

@@ -12,7 +12,7 @@ from payments.dead_letters.letter import (
     read_letter,
 )
 from payments.engine.clock import wall_clock_ms
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import Bounds, Log, Record, TopicPartition
 from payments.records.commands import Malformed, parse_command
@@ -74,7 +74,7 @@ class DeadLetters:
         """Yield every dead letter, partition by partition in the order of their offsets."""
         at = [tp for stage in stages for tp in self._partitions(self.topic(stage))]
         ranges = await self._log.bounds(at)
-        async for record in self._records(ranges):
+        async for record in self._records(ranges, with_unreadable=True):
             yield read_letter(record)
 
     async def get(self, position: Position) -> DeadLetter:
@@ -84,7 +84,7 @@ class DeadLetters:
             first, end = (await self._log.bounds([at]))[at]
             if first <= position.offset < end:
                 just = {at: Bounds(position.offset, position.offset + 1)}
-                async for record in self._records(just):
+                async for record in self._records(just, with_unreadable=True):
                     return read_letter(record)
         message = f"there is no dead letter at {position}: payments dead-letters list shows all"
         raise NoDeadLetter(message)
@@ -172,8 +172,13 @@ class DeadLetters:
     def _partitions(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, p) for p in range(self._log.partition_count(topic))]
 
-    async def _records(self, ranges: Mapping[TopicPartition, Bounds]) -> AsyncIterator[Record]:
-        """Yield what these ranges of offsets hold; what is appended meanwhile is left out."""
+    async def _records(
+        self, ranges: Mapping[TopicPartition, Bounds], *, with_unreadable: bool = False
+    ) -> AsyncIterator[Record]:
+        """Yield what these ranges of offsets hold; what is appended meanwhile is left out.
+
+        A batch that can't be decoded is one record ``with_unreadable``, else it is left out.
+        """
         ends = {tp: end for tp, (first, end) in ranges.items() if first < end}
         if not ends:
             return
@@ -182,7 +187,16 @@ class DeadLetters:
             reader.assign({tp: ranges[tp].first for tp in ends})
             empty = 0
             while any(reader.positions()[tp] < end for tp, end in ends.items()):
-                fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+                try:
+                    fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+                except UnreadableBatch as batch:
+                    if not batch.end_is_known:
+                        raise
+                    reader.pass_over(batch)
+                    at = TopicPartition(batch.topic, batch.partition)
+                    if with_unreadable and batch.offset < ends[at]:
+                        yield _as_record(batch)
+                    continue
                 empty = 0 if fetched else empty + 1
                 if empty > _MAX_EMPTY_FETCHES:
                     behind = ", ".join(str(tp) for tp in ends if reader.positions()[tp] < ends[tp])
@@ -194,6 +208,19 @@ class DeadLetters:
                             yield record
         finally:
             await reader.close()
+
+
+def _as_record(batch: UnreadableBatch) -> Record:
+    """Return a batch that can't be decoded as one record, which no stage wrote."""
+    return Record(
+        batch.topic,
+        batch.partition,
+        batch.offset,
+        batch.timestamp,
+        None,
+        batch.data,
+        [("unreadable", batch.cause.encode())],
+    )
 
 
 @asynccontextmanager

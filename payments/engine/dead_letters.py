@@ -8,6 +8,7 @@ them.
 import traceback
 from typing import NamedTuple
 
+from .errors import UnreadableBatch
 from .limits import Limits
 from .log import Header, NewRecord, Record
 from .outputs import INSTALLATION, POSITION_VISIBLE, Output, size_of
@@ -24,6 +25,9 @@ MISSING_POSITION = "missing_position"
 FOREIGN_RECORD = "foreign_record"
 """Reason code of a record on an internal topic that looks like a message, but was sent by no worker
 of this installation."""
+
+TOO_LARGE = "too_large"
+"""Reason code of a record on a wrong partition that is too large to be passed on."""
 
 
 def reason_of(error: Exception) -> str:
@@ -54,8 +58,18 @@ def dead_letter(
     )
 
 
+def batch_letter(stage: Stage, partition: int, batch: UnreadableBatch, limits: Limits) -> Output:
+    """Return the dead letter for a whole batch: its bytes as they are in the log, without a key."""
+    first = Record(
+        batch.topic, batch.partition, batch.offset, batch.timestamp, None, batch.data, ()
+    )
+    letter = dead_letter(stage, partition, first, Refused(batch.reason, batch.cause), limits)
+    last = (f"{HEADER_PREFIX}{_LAST_OFFSET}", b"%d" % batch.last_offset)
+    return letter._replace(headers=[*letter.headers, last])
+
+
 _FACTS = ("reason", "exception", "message", "topic", "partition", "offset")
-_VALUE_BYTES, _STACKTRACE = "value.bytes", "stacktrace"
+_VALUE_BYTES, _STACKTRACE, _LAST_OFFSET = "value.bytes", "stacktrace", "last.offset"
 
 
 class Unpacked(NamedTuple):
@@ -63,7 +77,8 @@ class Unpacked(NamedTuple):
 
     headers: list[Header]
     facts: dict[str, str]
-    """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was cut."""
+    """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was cut,
+    ``last.offset`` where it is a whole batch."""
 
 
 def unpack(record: Record) -> Unpacked:
@@ -73,8 +88,8 @@ def unpack(record: Record) -> Unpacked:
     that no stage wrote.
     """
     names = [name for name, _ in record.headers]
-    traced = names[-1:] == [f"{HEADER_PREFIX}{_STACKTRACE}"]
-    last = len(names) - traced
+    has_more = names[-1:] in ([f"{HEADER_PREFIX}{name}"] for name in (_STACKTRACE, _LAST_OFFSET))
+    last = len(names) - has_more
     first = last - len(_FACTS)
     # Before what was received: CloudEvents' own, with the subject where there is a key; records of
     # versions before don't name the installation.

@@ -299,7 +299,8 @@ class Engine:
             for topic, offset in journal.inputs.items()
             if topic in stage_of
         }
-        self._reading = Reading(self._reader, stage_of, self._deliver, self.limits)
+        public = {topic for stage in self.stages.values() for topic in stage.public_inputs}
+        self._reading = Reading(self._reader, stage_of, self._deliver, self.limits, public=public)
         self.upkeep.reading = self._reading
         if positions:
             self._spawn("reading", partial(self._reading.run, positions))

@@ -4,6 +4,13 @@ EXIT_FAIL_STOP = 70
 """Exit code of a process that can't go on (``EX_SOFTWARE`` of sysexits.h)."""
 
 
+UNDECODABLE_BATCH = "undecodable_batch"
+"""Reason code of a batch that is none, or holds something else than it says."""
+
+BATCH_TOO_LARGE = "batch_too_large"
+"""Reason code of a batch whose records are over the limit once they are inflated."""
+
+
 class FailStop(Exception):  # noqa: N818 - it is an order, not a description of an error
     """The process can't go on: the message says where, why, and what to do next."""
 
@@ -43,6 +50,49 @@ class NotOurs(FailStop):
 
 class RecordsLost(FailStop):
     """Acknowledged records are gone; going on could double, lose or repeat a payment."""
+
+
+class UnreadableBatch(FailStop):
+    """A batch can't be decoded. Who may go on without its records passes over it.
+
+    ``Reader.pass_over`` does that, for topics that anyone may write. Everywhere else it is the end.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        *,
+        offset: int,
+        last_offset: int,
+        end_is_known: bool,
+        timestamp: int,
+        reason: str,
+        cause: str,
+        data: bytes,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        """Offset of its first record."""
+        self.last_offset = last_offset
+        self.end_is_known = end_is_known
+        """Whether ``last_offset`` is sure: else nobody knows where the next batch begins."""
+        self.timestamp = timestamp
+        """Of its newest record: milliseconds since 1970, UTC."""
+        self.reason = reason
+        """``UNDECODABLE_BATCH`` or ``BATCH_TOO_LARGE``."""
+        self.cause = cause
+        self.data = data
+        """The batch as it is in the log."""
+        super().__init__(
+            f"{topic}/{partition}/{offset}: the batch of offsets {offset} to {last_offset} can't "
+            f"be read ({reason}): {cause}. Nothing was skipped. No worker writes such a batch: a "
+            f"broker's disk has damaged it, or another program wrote it. Restore the partition "
+            f"from another replica or from a backup, then start again; where no copy is left, "
+            f"payments journal inspect shows what the journals know, and payments journal skip "
+            f"gives up a range of an input"
+        )
 
 
 class Defect(FailStop):

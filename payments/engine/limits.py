@@ -26,10 +26,17 @@ class Limits:
     """Outputs for one partition are split into batches of at most this."""
 
     forward_bytes: int = 256 * 1024
-    """A larger record on a wrong partition is handled where it is, not passed on."""
+    """A larger record on a wrong partition is not passed on, but put aside; only its answer comes
+    from the right one."""
 
     dead_letter_bytes: int = 1024 * 1024
     """A larger value is cut in the dead letter; a header gives its full size."""
+
+    inflated_bytes: int = 16 * 1024 * 1024
+    """A batch that is larger without its compression is not decoded: it is put aside whole."""
+
+    fetch_records: int = 100_000
+    """Records that are decoded at once; the others wait as they were fetched."""
 
     handed_bytes: int = 4 * 1024 * 1024
     """Messages that wait in memory for one partition; when this is reached, they take the log."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from .errors import UnreadableBatch
 from .troubles import Trouble
 
 Header = tuple[str, bytes | None]
@@ -132,8 +133,12 @@ class Reader(Protocol):
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, in order for each partition; empty after the timeout.
 
-        Raises ``PositionLost`` when an offset is not in the log any more.
+        Raises ``PositionLost`` when an offset is not in the log any more, and ``UnreadableBatch``
+        at a batch that can't be decoded: again and again, unless it is passed over.
         """
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Go on behind a batch that ``fetch`` has raised."""
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition; control records that were met are passed."""

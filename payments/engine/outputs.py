@@ -21,7 +21,11 @@ INSTALLATION = "ce_installation"
 It comes right behind the position, where records of versions before have another one."""
 
 ORIGIN = "origin"
-"""Header of a record that was passed on: ``<topic>/<partition>/<offset>`` where it came in."""
+"""Header of a record that was passed on: ``<topic>/<partition>/<offset>`` where it came in.
+
+Where the record was put aside there, and only has to be answered, a space follows, the reason code,
+another space, and the message.
+"""
 
 _HEADER_BYTES = 400
 """What the engine's own headers of an output weigh, roughly: it only has to be an upper bound."""

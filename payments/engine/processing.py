@@ -10,8 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .committer import Committer
-from .dead_letters import FOREIGN_RECORD, MISSING_POSITION, dead_letter, reason_of
-from .errors import FailStop
+from .dead_letters import (
+    FOREIGN_RECORD,
+    MISSING_POSITION,
+    TOO_LARGE,
+    batch_letter,
+    dead_letter,
+    reason_of,
+)
+from .errors import FailStop, UnreadableBatch
 from .journal import Journal
 from .limits import Limits
 from .log import Anonymous, Header, Headers, Record, TopicPartition
@@ -30,6 +37,9 @@ from .vouching import Vouching
 
 logger = logging.getLogger(__name__)
 
+_REFUSAL = b" "
+"""Stands in an origin between the place and why the record was refused there."""
+
 _new = tuple.__new__
 """A named tuple's own constructor, and ``_replace`` even more, cost too much for each record."""
 
@@ -39,6 +49,13 @@ class Run(NamedTuple):
 
     at: TopicPartition
     records: Sequence[Record]
+    unreadable: UnreadableBatch | None = None
+    """A batch that can't be decoded, which comes alone."""
+
+    @property
+    def offset(self) -> int:
+        """Offset of the first record."""
+        return self.records[0].offset if self.unreadable is None else self.unreadable.offset
 
 
 class _Unsigned(Exception):  # noqa: N818 - a question, not an error
@@ -81,63 +98,111 @@ class Processing:
 
         Records of partitions that this worker no longer owns are left to their new owner.
         """
-        handled, yield_every = 0, self._limits.yield_every
+        handled = 0
         for run in runs:
             journal = journals.get(run.at.partition)
             if journal is None:
                 continue
-            topic = run.at.topic
-            take = self._take_message if topic in self._internal else self._take_public
-            position = journal.inputs[topic]
-            for record in run.records:
-                if record.offset < position:
-                    continue
-                if journal.is_full:
-                    journal.advance(topic, position)
-                    self._committer.touch(journal)
-                    await journal.room()
-                try:
-                    take(record, journal)
-                except _Unsigned as unsigned:
-                    journal.advance(topic, position)
-                    self._committer.touch(journal)
-                    await self._take_unsigned(record, unsigned.source, journal)
-                position = record.offset + 1
-                handled += 1
-                if not handled % yield_every:
-                    journal.advance(topic, position)
-                    self._committer.touch(journal)
-                    await asyncio.sleep(0)
-            if position > journal.inputs[topic]:
-                journal.advance(topic, position)
+            if run.unreadable is not None:
+                await self._put_aside(run.unreadable, journal)
+            handled = await self._handle_run(run, journal, handled)
             if journal.is_open:
                 self._committer.touch(journal)
         self.handled += handled
         return handled
 
+    async def _handle_run(self, run: Run, journal: Journal, handled: int) -> int:
+        """Handle the records of one run; return how many it are with those ``handled`` before."""
+        yield_every = self._limits.yield_every
+        topic = run.at.topic
+        take = self._take_message if topic in self._internal else self._take_public
+        position = journal.inputs[topic]
+        for record in run.records:
+            if record.offset < position:
+                continue
+            if journal.is_full:
+                journal.advance(topic, position)
+                self._committer.touch(journal)
+                await journal.room()
+            try:
+                take(record, journal)
+            except _Unsigned as unsigned:
+                journal.advance(topic, position)
+                self._committer.touch(journal)
+                await self._take_unsigned(record, unsigned.source, journal)
+            position = record.offset + 1
+            handled += 1
+            if not handled % yield_every:
+                journal.advance(topic, position)
+                self._committer.touch(journal)
+                await asyncio.sleep(0)
+        if position > journal.inputs[topic]:
+            journal.advance(topic, position)
+        return handled
+
+    async def _put_aside(self, batch: UnreadableBatch, journal: Journal) -> None:
+        """Write the dead letter of a batch that can't be decoded, and go on behind it."""
+        if batch.last_offset < journal.inputs[batch.topic]:
+            return  # It was put aside before.
+        if journal.is_full:
+            self._committer.touch(journal)
+            await journal.room()
+        letter = batch_letter(self.stage, journal.partition, batch, self._limits)
+        journal.emit(*letter)
+        journal.accept()
+        journal.advance(batch.topic, batch.last_offset + 1)
+        self.buried[batch.reason] += 1
+        logger.warning(
+            "%s/%d/%d: the batch of offsets %d to %d is put aside on %s as %s: %s",
+            batch.topic,
+            batch.partition,
+            batch.offset,
+            batch.offset,
+            batch.last_offset,
+            self.stage.dead_letters,
+            batch.reason,
+            batch.cause,
+        )
+
     def _take_public(self, record: Record, journal: Journal) -> None:
         """Decide a record that anyone may have written, or pass it on to its right partition.
 
-        A record whose key and value are too large to pass on is decided here, where its key's row
-        is not: so a stage must refuse a value of that size whatever the row is.
+        One whose key and value are too large to pass on is refused, whatever its key's row is.
         """
         key = record.key
         if key and self.stage.forward_to is not None:
             right = partition_of(key, self._partitions)
-            fits = len(key) + len(record.value or b"") <= self._limits.forward_bytes
-            if right != journal.partition and fits:
-                self._pass_on(record, key, right, journal)
+            if right != journal.partition:
+                size = len(key) + len(record.value or b"")
+                if size <= self._limits.forward_bytes:
+                    self._pass_on(record, key, right, journal)
+                else:
+                    self._refuse(record, key, size, right, journal)
                 return
         self._decide(record, journal)
 
     def _pass_on(self, record: Record, key: bytes, right: int, journal: Journal) -> None:
         assert self.stage.forward_to is not None
-        origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
         # Headers take no part in a decision: where they are what makes a record large, they stay.
         large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
-        headers = [*(() if large else record.headers), (ORIGIN, origin)]
+        headers = [*(() if large else record.headers), (ORIGIN, _origin(record))]
         journal.emit(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
         journal.accept()
+
+    def _refuse(self, record: Record, key: bytes, size: int, right: int, journal: Journal) -> None:
+        """Put a record aside where it is, and have it answered where its key's row is.
+
+        All answers to one key come from one partition: so they stay in their order.
+        """
+        limit = self._limits.forward_bytes
+        message = f"{size} bytes of key and value on another partition than its key's, allowed are "
+        refusal = Refused(TOO_LARGE, f"{message}{limit}")
+        self._bury(record, refusal, journal)
+        if len(key) <= limit and self.stage.forward_to is not None:
+            origin = _origin(record) + _REFUSAL + f"{refusal.reason} {refusal}".encode()
+            headers = [(ORIGIN, origin)]
+            journal.emit(self.stage.forward_to, right, key, None, "", record.timestamp, headers)
+            journal.accept()
 
     def _take_message(self, record: Record, journal: Journal) -> None:
         """Decide a message of a stage, unless it is a repeat.
@@ -208,7 +273,10 @@ class Processing:
         """Decide a message, without the header of its position, unless it is a repeat."""
         if journal.take_over_source(source):
             passed_on = _is_passed_on(record.headers)
-            self._decide(_as_received(record) if passed_on else record, journal)
+            if passed_on and _REFUSAL in (record.headers[-1][1] or b""):
+                self._answer_refused(record, journal)
+            else:
+                self._decide(_as_received(record) if passed_on else record, journal)
 
     def _decide(self, record: Record, journal: Journal) -> None:
         try:
@@ -233,6 +301,13 @@ class Processing:
         else:
             journal.accept()
 
+    def _answer_refused(self, record: Record, journal: Journal) -> None:
+        """Let the stage answer a record whose value was put aside where it came in."""
+        [(_, origin)] = record.headers[-1:]
+        _, _, why = (origin or b"").decode().partition(" ")
+        reason, _, message = why.partition(" ")
+        self._answer(_as_received(record), Refused(reason, message), journal)
+
     def _as_sent(self, record: Record, journal: Journal) -> Record:
         """Return a message as it is, or would be, in the log: with the header of its position."""
         if journal.source is None or record.topic not in self._internal:
@@ -256,6 +331,10 @@ class Processing:
             journal.accept()
 
 
+def _origin(record: Record) -> bytes:
+    return f"{record.topic}/{record.partition}/{record.offset}".encode()
+
+
 def _is_passed_on(headers: Headers) -> bool:
     """Whether a message is a record that was passed on; without the header of its position."""
     return bool(headers) and headers[-1][0] == ORIGIN
@@ -271,7 +350,8 @@ def _owner_text(headers: Headers) -> bytes | None:
 def _as_received(record: Record) -> Record:
     """Return a passed-on record as it was on the partition where it came in; its time is now's."""
     *headers, (_, origin) = record.headers
-    topic, partition, offset = (origin or b"").decode().rsplit("/", 2)
+    place, _, _ = (origin or b"").partition(_REFUSAL)
+    topic, partition, offset = place.decode().rsplit("/", 2)
     return record._replace(
         topic=topic, partition=int(partition), offset=int(offset), headers=headers
     )

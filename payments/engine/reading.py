@@ -7,8 +7,10 @@ for it, so what is taken but not yet decided is bounded.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from .errors import UnreadableBatch
 from .limits import Limits
 from .log import Reader, TopicPartition
 from .processing import Run
@@ -36,9 +38,20 @@ class Reading:
     """Fetches for one assignment, until it is stopped."""
 
     def __init__(
-        self, reader: Reader, stage_of: Mapping[str, str], deliver: Deliver, limits: Limits
+        self,
+        reader: Reader,
+        stage_of: Mapping[str, str],
+        deliver: Deliver,
+        limits: Limits,
+        *,
+        public: AbstractSet[str] = frozenset(),
     ) -> None:
+        """Read for these stages. ``public`` are the topics that anyone may write.
+
+        A batch that can't be decoded is put aside there; on all others it is the process's end.
+        """
         self._reader = reader
+        self._public = public
         self._stage_of = stage_of
         self._deliver = deliver
         self._slots = {
@@ -59,9 +72,8 @@ class Reading:
         self._reader.assign(positions)
         while True:
             stages: dict[str, list[Run]] = {}
-            fetched = await self._reader.fetch(timeout_seconds=_FETCH_SECONDS)
-            for at, records in fetched.items():
-                stages.setdefault(self._stage_of[at.topic], []).append(Run(at, records))
+            for run in await self._next_runs():
+                stages.setdefault(self._stage_of[run.at.topic], []).append(run)
             for stage in stages:
                 self._taken[stage] += 1
             for stage, runs in stages.items():
@@ -70,6 +82,17 @@ class Reading:
                 await self._slots[stage].acquire()
                 self.waiting_since = None
                 await self._deliver(Delivery(stage, runs, self))
+
+    async def _next_runs(self) -> list[Run]:
+        """Return what the next fetch brings: records, or a batch that has to be put aside."""
+        try:
+            fetched = await self._reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        except UnreadableBatch as batch:
+            if batch.topic not in self._public or not batch.end_is_known:
+                raise
+            self._reader.pass_over(batch)
+            return [Run(TopicPartition(batch.topic, batch.partition), (), batch)]
+        return [Run(at, records) for at, records in fetched.items()]
 
     def begin(self) -> bool:
         """Say that a delivery is being handled; False when it must be left alone."""

@@ -25,7 +25,10 @@ class StageLogic(Protocol):
         """
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
-        """Answer a record whose ``handle`` raised ``error``; its dead letter is written already."""
+        """Answer a record whose ``handle`` raised ``error``; its dead letter is written already.
+
+        Or one that the engine has ``Refused`` before, for its size: its value is not there then.
+        """
 
     def restored(self, partition: int, rows: Rows) -> None:
         """Build what is kept beside the rows: they were restored from the journal."""

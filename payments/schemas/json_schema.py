@@ -16,6 +16,7 @@ from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
 from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
+from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH
 from payments.records.public import LedgerEntry, Result
 from payments.stages import ENTRY_TYPE, RESULT_TYPE
 
@@ -115,7 +116,12 @@ def event_headers_schema() -> Schema:
 def dead_letter_headers_schema() -> Schema:
     """Return the schema of the headers of a dead letter that say why it is one (as text)."""
     number = {"type": "string", "pattern": "^[0-9]+$"}
-    reasons = [*(reason.value for reason in Reason), MISSING_POSITION]
+    reasons = [
+        *(reason.value for reason in Reason),
+        MISSING_POSITION,
+        UNDECODABLE_BATCH,
+        BATCH_TOO_LARGE,
+    ]
     facts: Schema = {
         "reason": {"enum": reasons},
         "exception": {"type": "string"},
@@ -126,6 +132,7 @@ def dead_letter_headers_schema() -> Schema:
     }
     more: Schema = {
         "stacktrace": {"type": "string", "description": "Of a defect of ours."},
+        "last.offset": {**number, "description": "Of a batch that was put aside whole."},
         "value.bytes": {**number, "description": "The value's size, where it had to be cut."},
     }
     return _headers(

@@ -171,8 +171,14 @@ class PaymentsLogic:
             journal.emit(self._results, journal.partition, key, value, RESULT_TYPE, time_ms)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
-        """Reject a command that met a bug. A settlement that did leaves its payment waiting."""
+        """Reject a command that met a bug, or is too large for the engine.
+
+        A settlement that met one leaves its payment waiting.
+        """
         if record.topic == self._inbox:
+            return
+        if isinstance(error, Refused):
+            self._reject_refused(record, error, journal)
             return
         payment_id = parse_payment_id(record.key)
         command = parse_command(record.value, default_currency=self._currency)
@@ -182,6 +188,20 @@ class PaymentsLogic:
             outcome=Outcome.REJECTED,
             reason=Reason.INTERNAL_ERROR,
             message=f"{type(error).__name__}; nothing was changed, see the dead letters",
+        )
+        self._answer(payment_id, [answer], record.timestamp, journal)
+
+    def _reject_refused(self, record: Record, refusal: Refused, journal: Journal) -> None:
+        try:
+            payment_id = parse_payment_id(record.key)
+        except Malformed:
+            return  # It names no payment that an answer could be about.
+        answer = Answer(
+            command=position_of(record),
+            type=None,
+            outcome=Outcome.REJECTED,
+            reason=Reason(refusal.reason),
+            message=str(refusal),
         )
         self._answer(payment_id, [answer], record.timestamp, journal)
 

@@ -7,7 +7,7 @@ No I/O, and no order but this: the topics of a phase come after those of the pha
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import Record, TopicPartition
 from payments.engine.outputs import ORIGIN
 from payments.records.commands import Malformed, parse_command, parse_payment_id
@@ -15,7 +15,7 @@ from payments.settings import Settings
 
 from .accounts import AccountsPartition
 from .facts import digest
-from .findings import Findings, Report
+from .findings import Findings, Kind, Place, Report
 from .journals import Checkpoints, Cut
 from .judgement import Asked, Known
 from .letters import Letters
@@ -99,6 +99,21 @@ class Auditor:
         reason = f"offsets of {at} from {position} on, held back by an open transaction"
         self._findings.unchecked[reason] += end - position
 
+    def unreadable(self, batch: UnreadableBatch) -> None:
+        """Take a batch that can't be decoded: among commands it must have been put aside whole."""
+        topics = self.topics
+        if batch.topic != topics.commands:
+            message = f"offsets up to {batch.last_offset} can't be read: {batch.cause}"
+            place = Place(batch.topic, batch.partition, batch.offset)
+            self._findings.add(Kind.MALFORMED_RECORD, place, message)
+            return
+        cut = self._cuts[batch.topic][batch.partition]
+        self._letters.unreadable(
+            batch,
+            in_flight=not cut.handled(batch.topic, batch.last_offset),
+            letter_cut=self._retention.lacks(topics.payments_letters),
+        )
+
     def read(self, records: Iterable[Record]) -> None:
         """Take the next records. Raises ``ValueError`` for topics out of order."""
         topic, handler = None, self._handlers[self.topics.commands]
@@ -151,7 +166,8 @@ class Auditor:
         self._payments.moving(digest(key))
         for name, content in header:
             if name == ORIGIN and content is not None:
-                self._passed_on.add(content.decode(errors="replace"))
+                place, _, _ = content.partition(b" ")  # Behind it is why the record was refused.
+                self._passed_on.add(place.decode(errors="replace"))
 
     def _read_visible(self, record: Record) -> None:
         self._retention.read(TopicPartition(record.topic, record.partition), record.timestamp)
@@ -163,6 +179,8 @@ class Auditor:
         if self._letters.is_skipped(topic, partition, offset):
             self._findings.unchecked["commands that were given up by payments journal skip"] += 1
             return
+        if self._letters.batches and self._letters.has_batch_of(partition, offset):
+            return  # It was put aside whole: there is no result, whoever can read it now.
         place = f"{topic}/{partition}/{offset}"
         handled = self._cuts[topic][partition].handled(topic, offset)
         in_flight = not handled or place in self._passed_on

@@ -3,8 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from payments.engine.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
+from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from payments.engine.log import Record
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
@@ -17,6 +19,22 @@ SKIPPED = "skipped"
 """Reason code of a notice of ``payments journal skip``: no record was put aside."""
 
 _MALFORMED, _DEFECT = 0, 1
+_OF_BATCHES = frozenset({UNDECODABLE_BATCH, BATCH_TOO_LARGE})
+
+
+class BatchLetter(NamedTuple):
+    """Dead letters of one batch of commands."""
+
+    last_offset: int
+    places: list[Place]
+
+
+class _Unreadable(NamedTuple):
+    """A batch of commands that can't be read, and whether its letter may be missing."""
+
+    place: Place
+    in_flight: bool
+    letter_cut: bool
 
 
 class Letters:
@@ -28,6 +46,10 @@ class Letters:
         self.by_reason: Counter[str] = Counter()
         self._skipped: dict[tuple[str, int], list[tuple[int, int]]] = {}
         """Ranges that an operator gave up (``payments journal skip``), by topic and partition."""
+
+        self.batches: dict[tuple[int, int], BatchLetter] = {}
+        """Batches of commands that were put aside whole, by partition and first offset."""
+        self._unreadable: list[_Unreadable] = []
 
     def is_skipped(self, topic: str, partition: int, offset: int) -> bool:
         """Whether a record was given up unread."""
@@ -49,6 +71,9 @@ class Letters:
         self.by_reason[reason] += 1
         if reason == SKIPPED:
             self._note_skip(record, facts)
+            return
+        if facts.get("topic") == commands and reason in _OF_BATCHES:
+            self._note_batch(record, facts)
             return
         place = _place(facts.get("topic", ""), facts.get("partition", ""), facts.get("offset", ""))
         copied = self._numbering.letter_names_copy(place, record.partition, group)
@@ -72,8 +97,45 @@ class Letters:
             message = f"a notice of a skip that can't be read: {error!r}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
+    def _note_batch(self, record: Record, facts: Mapping[str, str]) -> None:
+        at = int(facts["partition"]), int(facts["offset"])
+        letter = self.batches.setdefault(at, BatchLetter(int(facts["last.offset"]), []))
+        letter.places.append(Place(*record[:3]))
+
+    def unreadable(self, batch: UnreadableBatch, *, in_flight: bool, letter_cut: bool) -> None:
+        """Note a batch of commands that can't be read, so must be put aside whole."""
+        place = Place(batch.topic, batch.partition, batch.offset)
+        self._unreadable.append(_Unreadable(place, in_flight, letter_cut))
+
+    def has_batch_of(self, partition: int, offset: int) -> bool:
+        """Whether the batch of a command was put aside whole."""
+        return any(
+            where == partition and first <= offset <= letter.last_offset
+            for (where, first), letter in self.batches.items()
+        )
+
+    def _judge_batches(self, *, lacks_commands: bool) -> None:
+        """Compare the batches that can't be read with those that were put aside."""
+        letters = {at: list(letter.places) for at, letter in self.batches.items()}
+        for place, in_flight, letter_cut in self._unreadable:
+            found = letters.pop((place.partition, place.offset), [])
+            for second in found[1:]:
+                message = "a second dead letter of one batch"
+                self._findings.add(Kind.SURPLUS_DEAD_LETTER, second, message)
+            if found or in_flight:
+                continue
+            if letter_cut:
+                self._findings.unchecked["batches whose dead letters may be deleted"] += 1
+            else:
+                message = "the batch can't be read, but is not among the dead letters"
+                self._findings.add(Kind.MISSING_DEAD_LETTER, place, message)
+        gone = "whose commands may be deleted" if lacks_commands else "of batches that can be read"
+        for _ in letters:
+            self._findings.unchecked[f"dead letters {gone}"] += 1
+
     def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
         """Compare what had to be put aside with what was."""
+        self._judge_batches(lacks_commands=lacks_commands)
         for bucket in range(BUCKETS):
             found: dict[int, list[int]] = {}
             for key, word in self._letters.take(bucket):

@@ -8,7 +8,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.engine.errors import UnreadableBatch
+from payments.engine.log import Bounds, Log, Reader, Record, TopicPartition
 
 from .auditor import Auditor
 from .findings import Report
@@ -91,9 +92,7 @@ class _Reading:
             stalled = 0
             while left and stalled < STALLED_FETCHES:
                 before = dict(reader.positions())
-                fetched = await reader.fetch(timeout_seconds=FETCH_SECONDS)
-                for at, records in fetched.items():
-                    self._take(at, records, ends[at])
+                await self._fetch(reader, ends)
                 positions = reader.positions()
                 left = {at for at in left if positions[at] < ends[at]}
                 stalled = stalled + 1 if before == positions else 0
@@ -101,6 +100,18 @@ class _Reading:
                 self._auditor.unread(at, reader.positions()[at], ends[at])
         finally:
             await reader.close()
+
+    async def _fetch(self, reader: Reader, ends: Mapping[TopicPartition, int]) -> None:
+        """Take what the next fetch brings; a batch that can't be read hides no other."""
+        try:
+            fetched = await reader.fetch(timeout_seconds=FETCH_SECONDS)
+        except UnreadableBatch as batch:
+            if batch.offset < ends[TopicPartition(batch.topic, batch.partition)]:
+                self._auditor.unreadable(batch)
+            reader.pass_over(batch)
+            return
+        for at, records in fetched.items():
+            self._take(at, records, ends[at])
 
     def _take(self, at: TopicPartition, records: Sequence[Record], end: int) -> None:
         if records[-1].offset >= end:

@@ -7,6 +7,7 @@ from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnReque
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from payments.engine.kafka.claims import Claims
+from payments.engine.kafka.fetched import Budget
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import FetchedBytes
 from payments.engine.log import TopicPartition
@@ -41,6 +42,6 @@ async def test_records_of_an_aborted_transaction_are_not_given_out() -> None:
         reading = KafkaReader(Brokers([(0, [part])]), committed_only=committed_only)  # type: ignore[arg-type]
         reading.assign({AT: 0})
         found = await reading._fetch(1, {AT: 0})
-        assert [record.value for record in found[AT].records] == expected
+        assert [record.value for record in found[AT].take(Budget(1 << 20, 100))] == expected
         assert found[AT].position == 1
         await reading.close()

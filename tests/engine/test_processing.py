@@ -55,6 +55,36 @@ async def test_a_record_with_large_headers_is_still_decided_on_its_right_partiti
     assert kept == [["src-owner", "origin", "src"], ["small", "src-owner", "origin", "src"]]
 
 
+@pytest.mark.parametrize("hand_over", [True, False])
+async def test_a_record_too_large_to_pass_on_is_answered_once_on_its_right_partition(
+    *, hand_over: bool
+) -> None:
+    """Its bytes stay where they came in; a restart of either partition repeats nothing."""
+    log, stage = new_log()
+    large = b"x" * 300_000
+    log.produce(TopicPartition("words", WRONG), b"w0", large, [("refused", b"words/0/0")])
+    log.produce(TopicPartition("words", WRONG), b"w0", b"x")
+    await run(log, Worker(log, stage, hand_over=hand_over), 2)
+    heir = await Worker(log, stage, hand_over=hand_over).start()
+    await heir.stop()
+    assert {record.partition for record in log.records("counts")} == {RIGHT}
+    assert [record.value for record in log.records("counts")] == [b"error", b"1"]
+    [letter] = dead(log)
+    assert (letter["reason"], letter["value"], letter["offset"]) == (b"too_large", large, b"0")
+    assert [record.partition for record in log.records("dead-words")] == [WRONG]
+    assert [record.value for record in log.records("inbox")] == ([] if hand_over else [None, b"x"])
+
+
+@pytest.mark.parametrize("name", ["refused", "refusal"])
+async def test_a_header_that_imitates_a_refusal_refuses_nothing(name: str) -> None:
+    log, stage = new_log()
+    for _ in range(2):
+        log.produce(TopicPartition("words", WRONG), b"w0", b"x", [(name, b"too_large words/0/0")])
+    await run(log, Worker(log, stage), 2)
+    assert counted(log) == {b"w0": [1, 2]}
+    assert dead(log) == []
+
+
 @pytest.mark.parametrize("value", [b"x", b"bad"])
 @pytest.mark.parametrize("partition", [RIGHT, WRONG])
 async def test_a_null_header_is_carried_like_any_other(value: bytes, partition: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
 from payments.engine.partitioner import partition_of
@@ -35,6 +35,9 @@ class Endless:
         found = {at: [Record(*at, n, 0, b"k", b"v", ())] for at, n in self._positions.items()}
         self._positions = {at: n + 1 for at, n in self._positions.items()}
         return found
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Nothing is unreadable."""
 
     def troubles(self) -> Sequence[Trouble]:
         """Return nothing: what is in memory answers at once."""

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import UNDECODABLE_BATCH, FailStop
 from payments.engine.log import Bounds, Record, TopicPartition
 from payments.engine.memory import MemoryLog, MemoryReader
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify import reading
 from payments.verify.auditor import Auditor
+from payments.verify.findings import Kind, Report
 from payments.verify.reading import audit
 
 from .recording import CANCEL, MAKE, settled
@@ -127,3 +128,64 @@ def test_another_number_of_partitions_ends_it() -> None:
     auditor.require_partitions("payments.commands", 8)
     with pytest.raises(FailStop, match="has 4 partitions, PAYMENTS_PARTITIONS is 8"):
         auditor.require_partitions("payments.commands", 4)
+
+
+COMMANDS = TopicPartition("payments.commands", 1)
+
+
+async def audited(payments: PaymentsTestbed) -> Report:
+    return await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+
+
+async def test_a_batch_that_was_put_aside_is_no_violation() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        payments.log.produce_unreadable(COMMANDS, 3, UNDECODABLE_BATCH)
+        assert (await audited(payments)).ok, "it may be on its way to the dead letters"
+        await payments.quiet()
+        await payments.send("p1", CANCEL)
+        report = await audited(payments)
+        assert (report.ok, report.unchecked) == (True, {})
+        assert report.dead_letters == {UNDECODABLE_BATCH: 1}
+        # Another replica may have it sound: the commands that are read then have no results.
+        partition = payments.log.partition(COMMANDS)
+        batch = partition.unreadable.pop(partition.end - 3)
+        payments.log.produce(COMMANDS, b"p9", b'{"type":"get"}')
+        found = partition.records.pop()
+        partition._offsets.pop()
+        partition.end = batch.last_offset + 1
+        partition._offsets.append(batch.offset)
+        partition.records.append(found._replace(offset=batch.offset))
+        report = await audited(payments)
+        assert report.ok
+        assert report.unchecked == {"dead letters of batches that can be read": 1}
+
+
+async def test_a_batch_that_was_passed_over_in_silence_is_a_violation() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        payments.log.produce_unreadable(COMMANDS, 3, UNDECODABLE_BATCH)
+        for _ in range(2):  # The second group's checkpoint says that the first one is published.
+            payments.produce(COMMANDS.topic, b"p2", b'{"type":"get"}', partition=1)
+            await payments.quiet()
+        letters = TopicPartition("payments.dead-letters", 1)
+        payments.log.partition(letters).records.clear()
+        payments.log.partition(letters)._offsets.clear()
+        [violation] = (await audited(payments)).violations
+        assert violation.kind is Kind.MISSING_DEAD_LETTER
+        assert violation.place[:2] == COMMANDS
+
+
+@pytest.mark.parametrize(
+    "topic", ["payments.results", "accounts.ledger", "payments-payments-changelog"]
+)
+async def test_what_only_workers_write_and_can_not_be_read_is_named(topic: str) -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        at = TopicPartition(topic, 2)
+        batch = payments.log.produce_unreadable(at, 2, UNDECODABLE_BATCH)
+        await payments.send("p2", MAKE)
+        [violation] = (await audited(payments)).violations
+        assert violation.kind is Kind.MALFORMED_RECORD
+        assert violation.place == (topic, 2, batch.offset)
+        assert "can't be read" in violation.message

@@ -179,12 +179,13 @@ class EngineApp(faust.App):
         if agent := self._test_agents.get(delivery.stage):
             await agent.put(delivery, wait=False)
             return
-        at = delivery.runs[0].at
+        first = delivery.runs[0]
+        at = first.at
         tp = TP(*at)
         message = ConsumerMessage(
             topic=at.topic,
             partition=at.partition,
-            offset=delivery.runs[0].records[0].offset,
+            offset=first.offset,
             timestamp=0.0,
             timestamp_type=0,
             headers=[],

@@ -1,15 +1,251 @@
-"""What a fetch brought: record batches become records, as far as a reader may see them."""
+"""What a fetch brought: record batches become records, piece by piece, as a reader may see them.
 
-from collections.abc import Sequence
+Batches are decoded when their turn comes, each in memory of a limited size. So what a client has
+compressed costs no more memory than what another has not.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
 from typing import Any, NamedTuple
 
-from aiokafka import errors
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatch
 
+from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
+from payments.engine.limits import Limits
 from payments.engine.log import Anonymous, Record, TopicPartition
 
-from .tolerant import tolerantly_read
+from .codecs import Inflated, TooLarge, Undecodable, inflate
+from .tolerant import require_few_headers, tolerantly_read
+
+_HEADER = Struct(">qiibIhiqqqhii")
+"""Base offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and
+newest timestamp, producer id and epoch, sequence, number of records."""
+
+_BASE_OFFSET, _LENGTH = Struct(">q"), Struct(">i")
+_LENGTH_AT, _LENGTH_END = 8, 12
+_MAGIC_AT, _MAGIC, _OLD_MAGICS = 16, 2, (0, 1)
+_ATTRIBUTES_AT, _ATTRIBUTES = 21, Struct(">h")
+_CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_LARGE_BATCH_BYTES = 1024 * 1024
+"""A batch that is larger, by its compression, is given out by and by."""
+
+_LARGE_RECORD_BYTES = 1024
+"""Where the records of a batch are larger, their headers count like records."""
+
+_YEAR_10_000_MS = 253_402_300_800_000
+
+_MISREAD = (CorruptRecordException, ValueError, OverflowError, MemoryError)
+"""What aiokafka raises of records that it can't read; ``MemoryError`` for an absurd length."""
+
+_new = tuple.__new__
+
+AbortedTransactions = Sequence[tuple[int, int]]
+"""Producer id and first offset of each transaction in the fetch that was aborted."""
+
+
+class Header(NamedTuple):
+    """What a batch says of itself, and where it lies in what was fetched."""
+
+    start: int
+    end: int
+    base_offset: int
+    attributes: int
+    last_offset: int
+    first_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    records: int
+    """How many records it has."""
+
+
+class Budget:
+    """What may be decoded at once. When it is used up, the rest stays as it was fetched."""
+
+    def __init__(self, size_bytes: int, records: int) -> None:
+        self.bytes_left = size_bytes
+        self.records_left = records
+
+    @property
+    def is_left(self) -> bool:
+        """Whether another batch may be begun."""
+        return self.bytes_left > 0 and self.records_left > 0
+
+
+class Batches:
+    """The batches of one partition in one answer, and how far they are decoded."""
+
+    def __init__(
+        self,
+        at: TopicPartition,
+        data: bytes,
+        position: int,
+        *,
+        aborted: AbortedTransactions | None,
+        limits: Limits,
+    ) -> None:
+        """Begin at ``position``, which may be within the first batch.
+
+        ``aborted`` is None for a reader that takes uncommitted records too. Control records are
+        never shown, but the position passes them.
+        """
+        self.at = at
+        self.position = position
+        """Next offset to give out."""
+        self.is_done = False
+        """Whether everything is given out."""
+        self.unreadable: UnreadableBatch | None = None
+        """The batch that nothing is given out behind, unless it is passed over."""
+        self.may_be_transient = False
+        """Whether another fetch might bring that batch in order: its checksum is wrong."""
+        self._data = data
+        self._view = memoryview(data)
+        self._next = 0
+        self._visible = None if aborted is None else _Visible(aborted)
+        self._limits = limits
+        self._rest: Iterator[Record] | None = None
+        """The records that are still to come of a batch with very many."""
+        self._rest_last_offset = 0
+
+    def take(self, budget: Budget) -> list[Record]:
+        """Return the next records, up to the budget or to a batch that is unreadable."""
+        found: list[Record] = []
+        while self.unreadable is None and not self.is_done and budget.is_left:
+            if self._rest is not None:
+                found += self._take_rest(budget)
+                continue
+            try:
+                header = self._header()
+                if header is None:
+                    self.is_done = True
+                else:
+                    found += self._decode(header, budget)
+            except Undecodable as fault:
+                self._give_up(fault)
+        return found
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Go on behind an unreadable batch."""
+        assert batch is self.unreadable, "only what was raised is passed over"
+        self.unreadable, self.may_be_transient = None, False
+        self._go_behind(self._end_of_batch(), batch.last_offset)
+
+    def _go_behind(self, end: int, last_offset: int) -> None:
+        self._next = end
+        self.position = max(self.position, last_offset + 1)
+
+    def _end_of_batch(self) -> int:
+        """Return where the next batch ends by its length; beyond the data where that is cut."""
+        (length,) = _LENGTH.unpack_from(self._data, self._next + _LENGTH_AT)
+        return self._next + _LENGTH_END + max(int(length), 0)
+
+    def _header(self) -> Header | None:
+        """Return the header of the next batch; None where no whole one follows."""
+        data, start = self._data, self._next
+        if start + _LENGTH_END > len(data):
+            return None
+        end = self._end_of_batch()
+        if end > len(data):
+            if start:
+                return None
+            # A broker's answer has one whole batch at least (KIP-74).
+            self.may_be_transient = True
+            message = f"it is said to have {end} bytes, and the broker has {len(data)} of it"
+            raise Undecodable(message)
+        header = _header_at(data, start, end)
+        if header is None:
+            magic = data[start + _MAGIC_AT] if end - start > _MAGIC_AT else None
+            self.may_be_transient = magic not in _OLD_MAGICS
+            message = f"its message format is {magic}, not {_MAGIC} (that of Kafka since 0.11)"
+            raise Undecodable(message)
+        return header
+
+    def _decode(self, header: Header, budget: Budget) -> list[Record]:
+        """Return the records of a batch that are to be seen, and go on behind it."""
+        plain: Inflated = self._view[header.start : header.end]
+        batch = DefaultRecordBatch(plain)
+        if not batch.validate_crc():
+            self.may_be_transient = True
+            message = "its checksum is wrong"
+            raise Undecodable(message)
+        if header.records < 0 or header.last_offset < header.base_offset:
+            message = f"it is said to have {header.records} records up to {header.last_offset}"
+            raise Undecodable(message)
+        if not self._shows(header, batch) or header.last_offset < self.position:
+            self._go_behind(header.end, header.last_offset)
+            return []
+        if header.attributes & _CODEC:
+            plain = _inflated(header, self._view, self._limits.inflated_bytes)
+            batch = DefaultRecordBatch(plain)
+        records = _Records(self.at, header, plain)
+        budget.bytes_left -= len(plain)
+        if len(plain) > _LARGE_BATCH_BYTES or header.records > self._limits.fetch_records:
+            # Its faults are looked for first: it is given out whole or not at all.
+            self._rest = _from(self.position, records.checked(self._limits.fetch_records))
+            self._rest_last_offset = header.last_offset
+            return []
+        found = records.read(batch)
+        if header.base_offset < self.position:
+            found = [record for record in found if record.offset >= self.position]
+        budget.records_left -= len(found)
+        if len(plain) > _LARGE_RECORD_BYTES * header.records:
+            budget.records_left -= sum(len(record.headers) for record in found)
+        # The end of the batch, not of its last record: compaction may have removed that one.
+        self._go_behind(header.end, header.last_offset)
+        return found
+
+    def _shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+        if self._visible is not None and not self._visible.shows(header, batch):
+            return False
+        return header.records > 0 and not header.attributes & _CONTROL
+
+    def _take_rest(self, budget: Budget) -> list[Record]:
+        """Return the next records of a batch with very many."""
+        assert self._rest is not None
+        some: list[Record] = []
+        for record in self._rest:
+            some.append(record)
+            budget.records_left -= 1 + len(record.headers)
+            if budget.records_left <= 0:
+                self.position = record.offset + 1
+                return some
+        self._rest = None
+        self._go_behind(self._end_of_batch(), self._rest_last_offset)
+        return some
+
+    def _give_up(self, fault: Undecodable) -> None:
+        """Let nothing be given out behind the next batch."""
+        data, start = self._data, self._next
+        end = min(self._end_of_batch(), len(data))
+        (base_offset,) = _BASE_OFFSET.unpack_from(data, start)
+        header = _header_at(data, start, end)
+        if header is None:
+            # A message of the old formats has its own offset there, a compressed set its last one.
+            last_offset, timestamp = base_offset, 0
+            magic = data[start + _MAGIC_AT] if end - start > _MAGIC_AT else None
+            end_is_known = magic in _OLD_MAGICS and not self.may_be_transient
+        else:
+            last_offset, timestamp = header.last_offset, header.max_timestamp
+            end_is_known = last_offset >= base_offset
+            if self.may_be_transient:
+                # Whatever is damaged, the header agrees with itself and with what follows.
+                following = last_offset + 1
+                end_is_known = header.records == following - base_offset and (
+                    end + _LENGTH_END > len(data)
+                    or _BASE_OFFSET.unpack_from(data, end)[0] == following
+                )
+        self.unreadable = UnreadableBatch(
+            *self.at,
+            offset=base_offset,
+            last_offset=max(last_offset, base_offset),
+            end_is_known=end_is_known,
+            timestamp=timestamp if 0 <= timestamp < _YEAR_10_000_MS else 0,
+            reason=BATCH_TOO_LARGE if isinstance(fault, TooLarge) else UNDECODABLE_BATCH,
+            cause=str(fault),
+            data=data[start:end],
+        )
 
 
 class Fetched(NamedTuple):
@@ -19,44 +255,121 @@ class Fetched(NamedTuple):
     position: int
 
 
-_new = tuple.__new__
-
-AbortedTransactions = Sequence[tuple[int, int]]
-"""Producer id and first offset of each transaction in the fetch that was aborted."""
-
-
 def unpack(
     at: TopicPartition, data: bytes, position: int, aborted: AbortedTransactions | None
 ) -> Fetched:
-    """Return the records of ``data`` from ``position`` on.
-
-    ``aborted`` is None for a reader that takes uncommitted records too. Control records are never
-    shown, but the position passes them. Raises ``CorruptRecordException`` for a batch whose
-    checksum is wrong.
-    """
-    visible = None if aborted is None else _Visible(aborted)
+    """Return all records of one answer at once. Raises ``UnreadableBatch``."""
+    limits = Limits()
+    batches = Batches(at, data, position, aborted=aborted, limits=limits)
     found: list[Record] = []
-    batches = MemoryRecords(data)
-    while batches.has_next():
-        batch = batches.next_batch()
-        if not batch.validate_crc():
-            message = f"{at} at {batch.base_offset}"
-            raise errors.CorruptRecordException(message)
-        if visible.shows(batch) if visible is not None else not batch.is_control_batch:
-            found += [record for record in _records(at, batch, data) if record.offset >= position]
-        # The end of the batch, not of its last record: compaction may have removed that one.
-        position = max(position, batch.next_offset)
-    return Fetched(found, position)
+    while not batches.is_done:
+        found += batches.take(Budget(limits.inflated_bytes, limits.fetch_records))
+        if batches.unreadable is not None:
+            raise batches.unreadable
+    return Fetched(found, batches.position)
 
 
-def _records(at: TopicPartition, batch: Any, data: bytes) -> list[Record]:  # noqa: ANN401 - a compiled class without types
-    """Return the records of a batch."""
-    try:
-        # ``_new`` because a named tuple's own constructor is one more Python call for each record.
-        kind = Record if batch.producer_id >= 0 else Anonymous
-        return [_new(kind, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch]
-    except UnicodeDecodeError:
-        return list(tolerantly_read(at, data, batch.base_offset))
+def _from(position: int, records: Iterator[Record]) -> Iterator[Record]:
+    """Leave out what comes before a position."""
+    for record in records:  # A function: mypyc would make a list of a generator expression.
+        if record.offset >= position:
+            yield record
+
+
+def _header_at(data: bytes, start: int, end: int) -> Header | None:
+    """Return the header of a batch; None where it is none of the present format."""
+    if end - start < _HEADER.size or data[start + _MAGIC_AT] != _MAGIC:
+        return None
+    base, _, _, _, _, attributes, delta, first, newest, producer, _, _, count = _HEADER.unpack_from(
+        data, start
+    )
+    return _new(
+        Header, (start, end, base, attributes, base + delta, first, newest, producer, count)
+    )
+
+
+def _inflated(header: Header, data: memoryview, limit: int) -> Inflated:
+    """Return a batch as it would be without compression; its length and checksum stay."""
+    first_record = header.start + _HEADER.size
+    head = bytearray(data[header.start : first_record])
+    _ATTRIBUTES.pack_into(head, _ATTRIBUTES_AT, header.attributes & ~_CODEC)
+    records = inflate(header.attributes & _CODEC, data[first_record : header.end], limit)
+    return b"".join((head, records))
+
+
+class _Records:
+    """The records of one batch that is not compressed any more."""
+
+    def __init__(self, at: TopicPartition, header: Header, plain: Inflated) -> None:
+        self._at = at
+        self._header = header
+        self._plain = plain
+        self._kind = Record if header.producer_id >= 0 else Anonymous
+
+    def read(self, batch: Any) -> list[Record]:  # noqa: ANN401 - a compiled class without types
+        """Return all of them; ``batch`` is aiokafka's reader of them. Raises ``Undecodable``."""
+        at, kind = self._at, self._kind
+        try:
+            # ``_new`` because a named tuple's constructor is one more Python call for each record.
+            found: list[Record] = [
+                _new(kind, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch
+            ]
+            self._require_order(found)
+        except _MISREAD:
+            found = list(self._tolerantly())
+            self._require_order(found)
+        return found
+
+    def _require_order(self, found: Sequence[Record]) -> None:
+        """Raise ``Undecodable`` unless the offsets are those of the batch."""
+        offsets = [record[2] for record in found]
+        first, last = self._header.base_offset, self._header.last_offset
+        if first + len(offsets) - 1 != last or offsets != list(range(first, last + 1)):
+            _require_order(self._header, found)
+
+    def checked(self, max_headers: int) -> Iterator[Record]:
+        """Return an iterator over them, once all were read for their faults."""
+        bare = memoryview(self._plain)[_HEADER.size :]
+        require_few_headers(bare, self._header.records, max_headers)
+        try:
+            _require_order(self._header, self._plainly())
+        except _MISREAD:
+            _require_order(self._header, self._tolerantly())
+            return self._tolerantly()
+        return self._plainly()
+
+    def _plainly(self) -> Iterator[Record]:
+        at, kind = self._at, self._kind
+        for r in DefaultRecordBatch(self._plain):
+            yield _new(kind, (*at, r.offset, r.timestamp, r.key, r.value, r.headers))
+
+    def _tolerantly(self) -> Iterator[Record]:
+        header = self._header
+        append_time = header.max_timestamp if header.attributes & _LOG_APPEND_TIME else None
+        return tolerantly_read(
+            self._at,
+            memoryview(self._plain)[_HEADER.size :],
+            base_offset=header.base_offset,
+            count=header.records,
+            first_timestamp=header.first_timestamp,
+            append_time=append_time,
+            kind=self._kind,
+        )
+
+
+def _require_order(header: Header, records: Iterable[Record]) -> None:
+    """Raise ``Undecodable`` where offsets do not rise, or leave the batch.
+
+    A broker does not look at them where a batch is not compressed, and whoever reads goes on behind
+    the last one. Compaction leaves gaps.
+    """
+    previous = header.base_offset - 1
+    for record in records:
+        offset = record[2]
+        if not previous < offset <= header.last_offset:
+            message = f"a record says that its offset is {offset}, after {previous}"
+            raise Undecodable(message)
+        previous = offset
 
 
 class _Visible:
@@ -66,13 +379,22 @@ class _Visible:
         self._to_come = sorted(aborted, key=lambda each: each[1], reverse=True)
         self._producers: set[int] = set()
 
-    def shows(self, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+    def shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
         """Whether the next batch holds records for a reader of committed ones."""
-        while self._to_come and self._to_come[-1][1] <= batch.base_offset:
+        while self._to_come and self._to_come[-1][1] <= header.base_offset:
             self._producers.add(self._to_come.pop()[0])
-        if batch.is_control_batch:
-            marker = next(batch)
-            if ControlRecord.parse(marker.key) == ABORT_MARKER:
-                self._producers.discard(batch.producer_id)
+        if header.attributes & _CONTROL:
+            if header.records and _is_abort(batch):
+                self._producers.discard(header.producer_id)
             return False
-        return not (batch.is_transactional and batch.producer_id in self._producers)
+        return not (header.attributes & _TRANSACTIONAL and header.producer_id in self._producers)
+
+
+def _is_abort(batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+    """Whether a control batch ends an aborted transaction."""
+    try:
+        marker = next(batch)
+        return bool(ControlRecord.parse(marker.key) == ABORT_MARKER)
+    except (*_MISREAD, TypeError, struct.error) as error:
+        message = f"its control record can't be read: {error!r}"
+        raise Undecodable(message) from error

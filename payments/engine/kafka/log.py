@@ -5,6 +5,7 @@ from typing import Any
 
 from payments.engine.clock import BrokerClock
 from payments.engine.errors import NoTopic
+from payments.engine.limits import Limits
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
 
@@ -25,8 +26,10 @@ class KafkaLog:
         arguments: Mapping[str, Any],
         *,
         delivery_timeout_seconds: float = 60.0,
+        limits: Limits | None = None,
     ) -> None:
         self._arguments = arguments
+        self._limits = limits or Limits()
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
         self.clock = BrokerClock()
@@ -94,4 +97,4 @@ class KafkaLog:
             self._arguments, delivery_timeout_seconds=self.connection.delivery_timeout_seconds
         )
         await connection.start(self._topics)
-        return KafkaReader(connection, committed_only=committed_only)
+        return KafkaReader(connection, committed_only=committed_only, limits=self._limits)

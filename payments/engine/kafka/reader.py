@@ -6,19 +6,23 @@ the last answer is being handled.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import errors
 
-from payments.engine.errors import FailStop, PositionLost
+from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
+from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
 from payments.engine.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, Patience, error_for
-from .fetched import Fetched, unpack
+from .fetched import Batches, Budget
 from .hints import in_words
 from .standing import Standing
 from .wire import Fetch
+
+logger = logging.getLogger(__name__)
 
 _FETCH_WAIT_MS = 250
 """How long a broker may hold a fetch when it has nothing; also what a new assignment may wait."""
@@ -26,19 +30,31 @@ _FETCH_WAIT_MS = 250
 _MIN_BYTES = 1
 _MAX_BYTES = 8 * 1024 * 1024
 _PARTITION_BYTES = 1024 * 1024
-_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
+_FETCHES_OF_A_DAMAGED_BATCH = 4
+"""A batch with a wrong checksum is judged when it was fetched so often: the network, or the memory
+of a broker, may be at fault, and another replica may lead the partition by then."""
 
 Positions = dict[TopicPartition, int]
+Answer = dict[TopicPartition, Batches]
 
 
 class KafkaReader:
     """See ``payments.engine.log.Reader``."""
 
-    def __init__(self, connection: Connection, *, committed_only: bool) -> None:
+    def __init__(
+        self, connection: Connection, *, committed_only: bool, limits: Limits | None = None
+    ) -> None:
         self._connection = connection
         self._committed_only = committed_only
+        self._limits = limits or Limits()
         self._positions: Positions = {}
-        self._fetches: dict[int, asyncio.Task[dict[TopicPartition, Fetched]]] = {}
+        self._fetches: dict[int, asyncio.Task[Answer]] = {}
+        self._answers: dict[int, Answer] = {}
+        """What was fetched from each node and is not decoded yet: it is asked again after that."""
+        self._unreadable: dict[TopicPartition, UnreadableBatch] = {}
+        """Batches in the answers that can't be decoded: nothing goes on until they are passed."""
+        self._damaged: dict[TopicPartition, tuple[int, int]] = {}
+        """Batches with a wrong checksum: their offset, and how often they were fetched."""
         self._turn = 0
         self._leaders = 0
         """Nodes that led something when the partitions were last grouped by them."""
@@ -54,31 +70,28 @@ class KafkaReader:
         """Read these partitions, each from its offset; replaces what was assigned before."""
         self._drop_fetches()
         self._positions = dict(positions)
-        self._unread = {}
-        self._standing = {}
+        self._unread, self._standing, self._damaged = {}, {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there. Retriable errors are retried up to the time limit.
 
-        Raises ``PositionLost`` when an offset is not in the log any more, ``FailStop`` when the
-        brokers refuse or can't be reached.
+        Raises ``PositionLost`` when an offset is not in the log any more, ``UnreadableBatch`` at a
+        batch that can't be decoded, ``FailStop`` when the brokers refuse or can't be reached.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
         found: dict[TopicPartition, Sequence[Record]] = {}
         while not found and (left := end - loop.time()) > 0:
+            for batch in self._unreadable.values():
+                raise batch
             self._require_readable(loop.time())
             try:
-                self._ask()
-                done, _ = await asyncio.wait(
-                    self._fetches.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED
-                )
-                for node in [node for node, task in self._fetches.items() if task in done]:
-                    found |= self._take(self._fetches.pop(node).result())
-                if done:
-                    self._patience = None
-                # The next fetch travels while these records are handled.
-                self._ask()
+                if not self._answers:
+                    await self._wait_for_answers(left)
+                found = self._decode()
+                if not self._answers:
+                    # The next fetch travels while these records are handled.
+                    self._ask()
             except RETRIABLE as error:
                 if found:
                     break  # Their positions have moved on: they go out before anything waits.
@@ -88,6 +101,72 @@ class KafkaReader:
                 await self._patience.after(error)
                 await self._connection.refresh()
         return found
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Go on behind a batch that ``fetch`` has raised."""
+        at = TopicPartition(batch.topic, batch.partition)
+        if self._unreadable.pop(at, None) is None:
+            return  # The partitions were assigned anew meanwhile.
+        for answer in self._answers.values():
+            if at in answer:
+                answer[at].pass_over(batch)
+                self._positions[at] = answer[at].position
+
+    async def _wait_for_answers(self, seconds: float) -> None:
+        """Ask, and take the answers that have come. Raises a node's error when none has."""
+        self._ask()
+        done, _ = await asyncio.wait(
+            self._fetches.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        failure: BaseException | None = None
+        for node in [node for node, task in self._fetches.items() if task in done]:
+            try:
+                self._answers[node] = self._fetches.pop(node).result()
+            except RETRIABLE as error:
+                failure = error
+        if failure is not None and not self._answers:
+            raise failure
+        if done:
+            self._patience = None
+
+    def _decode(self) -> dict[TopicPartition, Sequence[Record]]:
+        """Decode what was fetched, as much as may be at once; move the positions on."""
+        budget = Budget(_MAX_BYTES, self._limits.fetch_records)
+        found: dict[TopicPartition, Sequence[Record]] = {}
+        for answer in self._answers.values():
+            for at, batches in list(answer.items()):
+                if not budget.is_left:
+                    break
+                if records := self._take(at, batches, budget):
+                    found[at] = records
+                if batches.is_done:
+                    del answer[at]
+        self._answers = {node: answer for node, answer in self._answers.items() if answer}
+        return found
+
+    def _take(self, at: TopicPartition, batches: Batches, budget: Budget) -> list[Record]:
+        """Decode what was fetched of one partition; move its position on."""
+        if batches.position != self._positions.get(at):
+            batches.is_done = True  # Its leader has changed, and the new one answered first.
+            return []
+        records = batches.take(budget)
+        self._positions[at] = batches.position
+        batch = batches.unreadable
+        if batch is not None:
+            if batches.may_be_transient and not self._is_judged(at, batch):
+                batches.is_done = True
+                cause = errors.CorruptRecordException(f"{at}/{batch.offset}: {batch.cause}")
+                self._failed([at], cause)
+            else:
+                self._unreadable[at] = batch
+        return records
+
+    def _is_judged(self, at: TopicPartition, batch: UnreadableBatch) -> bool:
+        """Whether a damaged batch was fetched often enough: another leader may have it sound."""
+        offset, times = self._damaged.get(at, (batch.offset, 0))
+        times = times + 1 if offset == batch.offset else 1
+        self._damaged[at] = batch.offset, times
+        return times >= _FETCHES_OF_A_DAMAGED_BATCH
 
     def _ask(self) -> None:
         """Send a fetch to each leader that has none under way.
@@ -123,15 +202,7 @@ class KafkaReader:
         self._turn = (self._turn + 1) % max(len(items), 1)
         return items[self._turn :] + items[: self._turn]
 
-    def _take(
-        self, fetched: Mapping[TopicPartition, Fetched]
-    ) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Move the positions on; return the records of partitions that have some."""
-        for at, (_, position) in fetched.items():
-            self._positions[at] = position
-        return {at: records for at, (records, _) in fetched.items() if records}
-
-    async def _fetch(self, node: int, positions: Positions) -> dict[TopicPartition, Fetched]:
+    async def _fetch(self, node: int, positions: Positions) -> Answer:
         asked = asyncio.get_running_loop().time()
         topics: dict[str, list[tuple[int, int]]] = {}
         for at, position in positions.items():
@@ -151,7 +222,7 @@ class KafkaReader:
         except RETRIABLE as failure:
             self._failed(positions, failure, asked)
             raise
-        found: dict[TopicPartition, Fetched] = {}
+        found: Answer = {}
         retriable: Exception | None = None
         for topic, partition, partition_code, aborted, batches, stable, end in parts:
             at = TopicPartition(topic, partition)
@@ -160,7 +231,9 @@ class KafkaReader:
                 self._unread.pop(at, None)
                 if batches:
                     seen = aborted if self._committed_only else None
-                    found[at] = unpack(at, batches, positions[at], seen)
+                    found[at] = Batches(
+                        at, batches, positions[at], aborted=seen, limits=self._limits
+                    )
                 if self._standing or not batches:
                     self._note(at, positions[at], stable, end, moved=bool(batches))
             elif issubclass(error, RETRIABLE):
@@ -168,7 +241,7 @@ class KafkaReader:
                 self._failed([at], retriable, asked)
             else:
                 raise _refusal(at, positions[at], error)
-        if retriable is not None and not any(fetched.records for fetched in found.values()):
+        if retriable is not None and not found:
             raise retriable
         return found
 
@@ -239,7 +312,7 @@ class KafkaReader:
     def _drop_fetches(self) -> None:
         for task in self._fetches.values():
             task.cancel()
-        self._fetches = {}
+        self._fetches, self._answers, self._unreadable = {}, {}, {}
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -249,7 +322,7 @@ class KafkaReader:
         await self._connection.close()
 
 
-def _look_at_error(task: asyncio.Task[dict[TopicPartition, Fetched]]) -> None:
+def _look_at_error(task: asyncio.Task[Answer]) -> None:
     """Take the error: that of a fetch that was dropped by a new assignment concerns nobody."""
     if not task.cancelled():
         task.exception()

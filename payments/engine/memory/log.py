@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from payments.engine.clock import wall_clock_ms
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import (
     Batch,
     Bounds,
@@ -126,6 +126,12 @@ class MemoryLog:
         self._grown.set()
         return offset
 
+    def produce_unreadable(self, at: TopicPartition, records: int, reason: str) -> UnreadableBatch:
+        """Append a batch that a broker takes and no reader can decode; return it."""
+        batch = self._partitions[at].store_unreadable(records, reason)
+        self._grown.set()
+        return batch
+
     def records(self, topic: str) -> list[Record]:
         """Return all records of a topic, partition by partition."""
         return [
@@ -190,6 +196,9 @@ class MemoryReader:
     def _take(self) -> dict[TopicPartition, Sequence[Record]]:
         fetched: dict[TopicPartition, Sequence[Record]] = {}
         for at, position in self._positions.items():
+            if (batch := self._log.partition(at).unreadable.get(position)) is not None:
+                raise batch
+        for at, position in self._positions.items():
             partition = self._log.partition(at)
             records, self._positions[at] = partition.read(
                 position, committed_only=self._committed_only
@@ -197,6 +206,12 @@ class MemoryReader:
             if records:
                 fetched[at] = records
         return fetched
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Go on behind a batch that ``fetch`` has raised."""
+        at = TopicPartition(batch.topic, batch.partition)
+        if self._positions.get(at) == batch.offset:
+            self._positions[at] = batch.last_offset + 1
 
     def troubles(self) -> Sequence[Trouble]:
         """Return nothing: what is in memory answers at once."""

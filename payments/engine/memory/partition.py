@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from payments.engine.errors import FailStop, Fenced, PositionLost
+from payments.engine.errors import FailStop, Fenced, PositionLost, UnreadableBatch
 from payments.engine.log import (
     SEQUENCE_MODULUS,
     Anonymous,
@@ -63,6 +63,8 @@ class MemoryPartition:
         self._open: dict[int, list[int]] = {}
         """Offsets of the records of each transaction that has not ended, by producer id."""
         self._aborted: set[int] = set()
+        self.unreadable: dict[int, UnreadableBatch] = {}
+        """Batches that no reader can decode, by their first offset."""
 
     def offset_since(self, time_ms: int) -> int:
         """Return the offset of the first record of that time or later; else the end."""
@@ -115,6 +117,21 @@ class MemoryPartition:
         self._offsets += range(first, self.end)
         return first
 
+    def store_unreadable(self, count: int, reason: str) -> UnreadableBatch:
+        """Append a batch of which nothing but its offsets can be told."""
+        batch = self.unreadable[self.end] = UnreadableBatch(
+            *self.at,
+            offset=self.end,
+            last_offset=self.end + count - 1,
+            end_is_known=True,
+            timestamp=self._clock_ms(),
+            reason=reason,
+            cause="its records are no records",
+            data=b"the batch's bytes",
+        )
+        self.end += count
+        return batch
+
     def mark(self, producer_id: int, epoch: int, *, commit: bool) -> None:
         """Write the control record that ends a transaction; a mark of an older epoch is dropped."""
         now_ms = self._clock_ms()
@@ -164,6 +181,7 @@ class MemoryPartition:
             message = f"{self.at} has {self.first} to {self.end}, not {position}"
             raise PositionLost(message)
         end = max(position, self.stable_end) if committed_only else self.end
+        end = min((first for first in self.unreadable if position <= first < end), default=end)
         start = bisect_left(self._offsets, position)
         stop = bisect_left(self._offsets, end)
         if limit is not None and start + limit < stop:

@@ -1,0 +1,142 @@
+"""Codecs: what a batch holds compressed, inflated in memory of a limited size.
+
+The codecs and their numbers are those of Kafka's record format: gzip, snappy (raw, as librdkafka
+writes it, and in the blocks of the Java client), lz4 frames, zstd.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import cramjam
+
+NONE = 0
+NAMES = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+"""Codecs by their number in a batch's attributes."""
+
+_FIRST_GUESS = 8
+"""A buffer is made for so many times the compressed size at first."""
+
+_GROWTH = 8
+_LEAST_BYTES = 4096
+_GZIP_WINDOW = 31
+"""zlib's ``wbits`` for data with a gzip header."""
+
+_GZIP = b"\x1f\x8b"
+_XERIAL = b"\x82SNAPPY\0"
+"""Begins a stream of snappy blocks as the Java client writes it (xerial's snappy-java); after it
+come two numbers of 4 bytes, its version and the oldest one that reads it."""
+
+_XERIAL_BYTES, _LENGTH_BYTES = 16, 4
+_BUFFER_IS_FULL = "failed to write whole buffer"
+
+Inflated = bytes | bytearray | memoryview
+
+
+class Undecodable(ValueError):  # noqa: N818 - it describes a batch, not a failure of ours
+    """These bytes can't be decoded; the message says why."""
+
+
+class TooLarge(Undecodable):
+    """They would be larger than the limit once they are inflated."""
+
+
+def inflate(codec: int, data: memoryview, limit: int) -> Inflated:
+    """Return what ``data`` holds, in memory of about ``limit`` bytes at most.
+
+    Raises ``TooLarge`` when it is more, ``Undecodable`` for data that is no data of this codec.
+    """
+    unpack = _CODECS.get(codec)
+    if unpack is None:
+        message = f"no codec has the number {codec}"
+        raise Undecodable(message)
+    return unpack(data, limit)
+
+
+def _gunzip(data: memoryview, limit: int) -> Inflated:
+    """Inflate one gzip member after the other, in steps (cramjam's gzip knows no limit)."""
+    pieces: list[bytes] = []
+    size = 0
+    while data:
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            piece = member.decompress(data, limit - size + 1)
+        except zlib.error as error:
+            message = f"gzip: {error}"
+            raise Undecodable(message) from error
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        if not member.eof:
+            message = "gzip: the data ends too early"
+            raise Undecodable(message)
+        pieces.append(piece)
+        data = memoryview(member.unused_data)
+        if data[: len(_GZIP)] != _GZIP:
+            break  # Java's reader, and so a broker, does not look at what follows.
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _unsnap(data: memoryview, limit: int) -> Inflated:
+    if data[: len(_XERIAL)] != _XERIAL:
+        return _unsnap_block(data, limit, limit)
+    inflated = bytearray()
+    at = 0
+    while at < len(data):
+        if data[at : at + len(_XERIAL)] == _XERIAL:
+            at += _XERIAL_BYTES
+            continue
+        end = at + _LENGTH_BYTES + int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
+        if end > len(data):
+            message = "snappy: the data ends too early"
+            raise Undecodable(message)
+        inflated += _unsnap_block(data[at + _LENGTH_BYTES : end], limit - len(inflated), limit)
+        at = end
+    return inflated
+
+
+def _unsnap_block(data: memoryview, room: int, limit: int) -> Inflated:
+    """Inflate a snappy block. It begins with its size; nothing is allocated beyond ``room``."""
+    try:
+        size = cramjam.snappy.decompress_raw_len(data)
+        if size > room:
+            raise _too_large(limit)
+        block = bytearray(size)
+        written = cramjam.snappy.decompress_raw_into(data, block)
+    except cramjam.DecompressionError as error:
+        message = str(error)
+        raise Undecodable(message) from error
+    return memoryview(block)[:written]
+
+
+def _into_buffer(
+    name: str, decompress_into: Callable[[memoryview, bytearray], int]
+) -> Callable[[memoryview, int], Inflated]:
+    """Return an ``inflate`` that fills a buffer: a small one at first, at last one of the limit."""
+
+    def inflate_into(data: memoryview, limit: int) -> Inflated:
+        size = min(limit, max(_LEAST_BYTES, len(data) * _FIRST_GUESS))
+        while True:
+            buffer = bytearray(size)
+            try:
+                return memoryview(buffer)[: decompress_into(data, buffer)]
+            except cramjam.DecompressionError as error:
+                if _BUFFER_IS_FULL not in str(error):
+                    message = f"{name}: {error}"
+                    raise Undecodable(message) from error
+                if size == limit:
+                    raise _too_large(limit) from error
+            size = min(limit, size * _GROWTH)
+
+    return inflate_into
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"its records are more than {limit} bytes when they are inflated")
+
+
+_CODECS: dict[int, Callable[[memoryview, int], Inflated]] = {
+    1: _gunzip,
+    2: _unsnap,
+    3: _into_buffer("lz4", cramjam.lz4.decompress_into),
+    4: _into_buffer("zstd", cramjam.zstd.decompress_into),
+}
