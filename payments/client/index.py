@@ -74,9 +74,7 @@ class Index:
         """Close the database; a temporary one is removed."""
         with self._writing:
             self._disconnect()
-            if self._lock_file is not None:
-                self._lock_file.close()
-                self._lock_file = None
+            self._release()
             if self._temporary is not None:
                 self._temporary.cleanup()
                 self._temporary = None
@@ -246,27 +244,33 @@ class Index:
         return self._writer
 
     def _take_folder(self) -> None:
-        """Make the folder, and see that no other process uses it."""
-        if self._given is None:
-            self._temporary = self._temporary or tempfile.TemporaryDirectory(
-                prefix="payments-accounts-"
-            )
-            return
+        """Take the folder for this process alone; where another one has it, use a temporary one."""
+        if self._given is not None and self._lock_file is None:
+            lock = self.file.with_suffix(".lock")
+            try:
+                self._given.mkdir(parents=True, exist_ok=True)
+                self._lock_file = lock.open("wb")
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.warning(
+                    "another process keeps its index in PAYMENTS_CLIENT_STATE_DIR=%s: this one's "
+                    "is temporary, and read anew at each start",
+                    self._given,
+                )
+                self._given = None
+                self._release()
+            except OSError as error:
+                self._release()
+                message = f"PAYMENTS_CLIENT_STATE_DIR={self._given}: {error.strerror}"
+                raise AccountsUnavailable(message) from error
+        if self._given is None and self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="payments-accounts-")
+
+    def _release(self) -> None:
+        """Let others have the folder."""
         if self._lock_file is not None:
-            return
-        lock = self.file.with_suffix(".lock")
-        try:
-            self._given.mkdir(parents=True, exist_ok=True)
-            self._lock_file = lock.open("wb")
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            held = isinstance(error, BlockingIOError)
-            why = "another process keeps its index there" if held else error.strerror
-            if self._lock_file is not None:
-                self._lock_file.close()
-                self._lock_file = None
-            message = f"PAYMENTS_CLIENT_STATE_DIR={self._given}: {why}; give each client its own"
-            raise AccountsUnavailable(message) from error
+            self._lock_file.close()
+            self._lock_file = None
 
     def _disconnect(self) -> None:
         for connection in (self._reader, self._writer):

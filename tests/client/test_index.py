@@ -135,14 +135,18 @@ async def test_an_index_of_another_format_is_read_anew(
         assert transport.began_at(LEDGER) == 0
 
 
-async def test_two_clients_do_not_share_a_folder(testbed: PaymentsTestbed) -> None:
+async def test_a_second_client_of_a_folder_has_a_temporary_index(
+    testbed: PaymentsTestbed, caplog: pytest.LogCaptureFixture
+) -> None:
     async with client(testbed) as (first, _), client(testbed) as (second, _):
         await first.make("pay-1", account="abc", amount=1)
-        assert await first.account("abc") is not None
-        with pytest.raises(AccountsUnavailable, match=r"PAYMENTS_CLIENT_STATE_DIR.*its own"):
-            await second.account("abc")
-    async with client(testbed) as (third, _):
-        assert await third.account("abc") is not None
+        assert await sequences(first) == [1, 2]
+        assert caplog.text == ""
+        assert await sequences(second) == [1, 2]
+    assert "another process keeps its index in PAYMENTS_CLIENT_STATE_DIR" in caplog.text
+    async with client(testbed) as (third, transport):
+        assert await sequences(third) == [1, 2]
+        assert all(offset > 0 for _, offset in transport.read_from)
 
 
 async def test_a_folder_that_can_not_be_used_is_said_and_payments_go_on(tmp_path: Path) -> None:

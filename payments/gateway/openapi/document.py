@@ -22,11 +22,14 @@ DESCRIPTIONS = {
     "problem": "The last part of a problem's type.",
 }
 PATH_EXAMPLES = {
-    "payment": "pay-1",
+    "payment": "docs-1",
     "account": "abc",
     "command": examples.PENDING["command"],
     "problem": "declined",
 }
+OWN_EXAMPLES = {"deposit": "docs-2", "makePayment": "docs-3", "cancelPayment": "docs-3"}
+"""Ids of operations that would not fit the payment of the others. No other page has these ids."""
+
 HEADERS: Json = {
     "Idempotent-Replayed": {
         "description": "The outcome of an earlier request is repeated; nothing moved now.",
@@ -72,7 +75,7 @@ def _operation(operation: Operation) -> Json:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [_parameter(name) for name in names],
+        "parameters": [_parameter(name, operation.id) for name in names],
         "responses": _responses(operation),
     }
     if operation.body is not None:
@@ -87,7 +90,7 @@ def _operation(operation: Operation) -> Json:
     return described
 
 
-def _parameter(name: str) -> Json:
+def _parameter(name: str, operation: str) -> Json:
     if name == "Idempotency-Key":
         return {
             "name": name,
@@ -95,7 +98,7 @@ def _parameter(name: str) -> Json:
             "required": True,
             "description": 'The payment id, as a string in quotes: "order-17".',
             "schema": TEXT,
-            "example": '"order-17"',
+            "example": '"docs-4"',
         }
     if name == "Prefer":
         text = (
@@ -112,7 +115,7 @@ def _parameter(name: str) -> Json:
         "required": True,
         "description": DESCRIPTIONS[name],
         "schema": schema,
-        "example": PATH_EXAMPLES[name],
+        "example": OWN_EXAMPLES.get(operation, PATH_EXAMPLES[name]),
     }
 
 

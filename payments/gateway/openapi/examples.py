@@ -10,7 +10,7 @@ COMPAT = {"accountId": "abc", "amount": 100}
 def result(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of a result
     """Return the result of a completed make, or one that differs from it."""
     return {
-        "payment": "pay-1",
+        "payment": "docs-1",
         "command": "4f0c6f2f6f5e4d0f9b3f-1",
         "type": "make",
         "outcome": "completed",
@@ -30,14 +30,14 @@ CANCELLED = {"type": "cancel", "outcome": "cancelled", "reason": "rolled_back"}
 REQUESTS: dict[str, Any] = {
     "Movement": MOVEMENT,
     "ExamplePayment": COMPAT,
-    "KeyedExamplePayment": {"key": "some-string-id", "request": COMPAT},
-    "Key": {"key": "some-string-id"},
+    "KeyedExamplePayment": {"key": "docs-5", "request": COMPAT},
+    "Key": {"key": "docs-5"},
     "Nothing": {},
 }
 ANSWERS: dict[str, Any] = {
     "make": result(),
-    "makeByKey": result(payment="order-17"),
-    "deposit": result(type="deposit", payment="dep-1"),
+    "makeByKey": result(payment="docs-4"),
+    "deposit": result(type="deposit", payment="docs-2"),
     "cancel": result(**CANCELLED, state="cancelled"),
     "getPayment": result(type="get", outcome="found"),
     "getCommand": result(),
@@ -54,7 +54,7 @@ ANSWERS: dict[str, Any] = {
             {
                 "account": "abc",
                 "sequence": 2,
-                "payment": "pay-1",
+                "payment": "docs-1",
                 "kind": "make",
                 "amount": -100,
                 "balance": 99_900,
@@ -70,17 +70,17 @@ ANSWERS: dict[str, Any] = {
     "makePayment": {
         "success": True,
         **result(
-            payment="my-payment-id",
-            message="payment my-payment-id is completed: 1.00 EUR taken from account abc",
+            payment="docs-3",
+            message="payment docs-3 is completed: 1.00 EUR taken from account abc",
         ),
     },
     "cancelPayment": {
         "success": True,
         **result(
             **CANCELLED,
-            payment="my-payment-id",
+            payment="docs-3",
             state="cancelled",
-            message="payment my-payment-id is cancelled: its 1.00 EUR are back on account abc",
+            message="payment docs-3 is cancelled: its 1.00 EUR are back on account abc",
         ),
     },
     "live": {"status": "live"},
@@ -95,9 +95,9 @@ ANSWERS: dict[str, Any] = {
 ANSWERS["makePaymentByKey"] = ANSWERS["makePayment"]
 ANSWERS["cancelPaymentByKey"] = ANSWERS["cancelPayment"]
 PENDING = {
-    "payment": "pay-1",
+    "payment": "docs-1",
     "command": "0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
     "status": "pending",
-    "location": "/v1/payments/pay-1/commands/0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
+    "location": "/v1/payments/docs-1/commands/0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
 }
-EVENTS = 'event: state\ndata: {"payment":"pay-1","type":"get","outcome":"found", ...}\n\n'
+EVENTS = 'event: state\ndata: {"payment":"docs-1","type":"get","outcome":"found", ...}\n\n'
