@@ -5,9 +5,10 @@ forms. What is none of that is foreign for sure. A record of an idempotent produ
 a row may have can't be told from a row; it may still be one that the stage can't read.
 """
 
+from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from .limits import RING
-from .log import Anonymous, Record
+from .log import Record
 
 _NO_PRODUCER_ID = "its producer is not idempotent, workers are"
 

@@ -51,12 +51,6 @@ class Record(NamedTuple):
     """In order; a name may come more than once."""
 
 
-class Anonymous(Record):
-    """A record of a producer without an identity: not idempotent, so no worker of ours."""
-
-    __slots__ = ()
-
-
 NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
 

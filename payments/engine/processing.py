@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from .anonymous import Anonymous
 from .committer import Committer
 from .dead_letters import (
     FOREIGN_RECORD,
@@ -21,7 +22,7 @@ from .dead_letters import (
 from .errors import FailStop, UnreadableBatch
 from .journal import Journal
 from .limits import Limits
-from .log import Anonymous, Header, Headers, Record, TopicPartition
+from .log import Header, Headers, Record, TopicPartition
 from .outputs import (
     ORIGIN,
     POSITION_INTERNAL,

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken, NewerFormat
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
-from .log import Anonymous, Bounds, Log, Reader, Record, TopicPartition
+from .log import Bounds, Log, Reader, Record, TopicPartition
 
 logger = logging.getLogger(__name__)
 

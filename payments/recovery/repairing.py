@@ -11,13 +11,13 @@ from typing import Any
 
 from msgspec import DecodeError
 
+from payments.engine.anonymous import Anonymous
 from payments.engine.checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from payments.engine.foreign import is_removal
 from payments.engine.kafka import KafkaLog
 from payments.engine.limits import RING
 from payments.engine.log import (
     NO_HEADERS,
-    Anonymous,
     Batch,
     Lane,
     NewRecord,

@@ -13,9 +13,10 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from payments.engine.anonymous import Anonymous
 from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from payments.engine.limits import Limits
-from payments.engine.log import Anonymous, Record, TopicPartition
+from payments.engine.log import Record, TopicPartition
 
 from .codecs import Inflated, TooLarge, Undecodable, inflate
 from .tolerant import require_few_headers, tolerantly_read

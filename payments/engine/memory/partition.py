@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from payments.engine.anonymous import Anonymous
 from payments.engine.errors import FailStop, Fenced, PositionLost, UnreadableBatch
 from payments.engine.log import (
     SEQUENCE_MODULUS,
-    Anonymous,
     Bounds,
     NewRecord,
     Record,
