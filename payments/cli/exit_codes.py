@@ -25,7 +25,8 @@ STOPPED = 130
 
 EXIT_CODES = {
     0: "Done. `worker`, `gateway`: stopped by SIGTERM or Ctrl-C, at whatever moment (143 or 130 "
-    "only in the first tenths of a second, before the command has begun).",
+    "only in the first tenths of a second, before the command has begun; 70 where a worker could "
+    "not publish in time what it had decided: the next owner does).",
     1: "It could not be done, and nothing was sent; one line on standard error says why, such as a "
     "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
     2: "Not called as it should be; nothing was done. `topics check`: something differs. "

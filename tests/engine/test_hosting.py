@@ -19,7 +19,7 @@ from aiokafka.errors import (
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, StreamT
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, Fenced
 from payments.engine.hosting import EngineApp
 from payments.engine.hosting.membership import MembershipConsumer
 from payments.engine.memory import MemoryLog
@@ -140,6 +140,17 @@ async def test_a_consumer_that_fetches_nothing_is_never_reported_as_slow(
         membership.verify_event_path(1e6, TP("words", partition))
         membership.verify_recovery_event_path(1e6, TP("words", partition))
     assert caplog.records == []
+
+
+async def test_a_fenced_worker_with_an_instance_id_is_told_about_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The broker tells it too, if it comes first: ``tests/broker/test_start_and_stop.py``."""
+    app, _ = embedded_app(monkeypatch)
+    assert app.in_words(Fenced("refused")) == "refused"
+    monkeypatch.setattr(app, "_instance_id", "one")
+    assert "the same PAYMENTS_INSTANCE_ID, one" in app.in_words(Fenced("refused"))
+    assert app.in_words(FailStop("no leader")) == "no leader"
 
 
 class MortalClient:

@@ -16,7 +16,7 @@ from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from payments.engine.engine import Engine
-from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, as_fail_stop
+from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, Fenced, as_fail_stop
 from payments.engine.kafka import KafkaLog
 from payments.engine.limits import Limits
 from payments.engine.log import Log, TopicPartition
@@ -93,6 +93,7 @@ class EngineApp(faust.App):
         self._show_readiness = show_readiness
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
+        self._instance_id = instance_id
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
         """Takes a failure in place of the end of the process, where the app runs embedded."""
 
@@ -217,10 +218,20 @@ class EngineApp(faust.App):
             cause = failure.__cause__ if isinstance(failure, Defect) else None
             # What a broker or the network said is no defect: its traceback tells nothing.
             defect = None if isinstance(cause, (KafkaError, OSError)) else cause
-            logger.critical("fail-stop: %s", failure, exc_info=defect)
+            logger.critical("fail-stop: %s", self.in_words(failure), exc_info=defect)
             code = EXIT_FAIL_STOP
         logging.shutdown()
         os._exit(code)
+
+    def in_words(self, failure: FailStop) -> str:
+        """Return the failure as one line; two workers of one instance id fence each other too."""
+        instance = self._instance_id
+        if not isinstance(failure, Fenced) or instance is None:
+            return str(failure)
+        return (
+            f"{failure}. If this happens again and again, another worker has the same "
+            f"PAYMENTS_INSTANCE_ID, {instance}: give each its own"
+        )
 
     async def crash(self, reason: BaseException) -> None:
         """End the process with one line, where Faust would end it with tracebacks."""
