@@ -5,8 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 UV ?= uv
-LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header --no-strip-extras pyproject.toml
+# The version of pip that installs, for trials: without it the one that this Python brings.
+OLD_PIP ?=
+# The environment is made anew where its Python is gone, or is not the one that is named (make PYTHON=...).
+VERSION := -c 'import sys; print(*sys.version_info[:3])' 2>/dev/null
+ifneq ($(wildcard $(BIN)),)
+PRESENT := $(shell $(BIN)/python $(VERSION))
+ifeq ($(PRESENT),)
+REMAKE := remake
+else ifneq ($(origin PYTHON),file)
+ifneq ($(PRESENT),$(shell $(PYTHON) $(VERSION)))
+REMAKE := remake
+endif
+endif
+endif
 PYTEST_ARGS ?=
 SEED ?= 1
 COMMANDS ?= 200000
@@ -18,7 +30,7 @@ CHAOS_ARGS ?=
 SOAK_MINUTES ?= 30
 SOAK_ARGS ?=
 
-.PHONY: help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos soak faults environment lock clean
+.PHONY: remake help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos soak faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -77,14 +89,17 @@ environment: $(INSTALLED) ## Only make the environment in .venv
 # The locks decide whether anything must be installed again: the stamp keeps their sum. They name every
 # package, so pip resolves nothing (--no-deps): no release made later and no version of pip changes what
 # is installed.
-$(INSTALLED): requirements/dev.txt pyproject.toml
+$(INSTALLED): requirements/dev.txt pyproject.toml $(REMAKE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it: make PYTHON=python3.11 ...")'
-	@if [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
-		echo "Making the environment in $(VENV) (first time: about a minute)" && \
-		$(PYTHON) -m venv $(VENV) && \
+	@if [ -n "$(REMAKE)" ] || [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
+		echo "Making the environment in $(VENV) with $$($(PYTHON) --version) (first time: about a minute)" && \
+		began=$$(date +%s) && \
+		$(PYTHON) -m venv $(if $(REMAKE),--clear) $(VENV) && \
+		{ [ -z "$(OLD_PIP)" ] || $(BIN)/pip install --disable-pip-version-check --quiet pip==$(OLD_PIP); } && \
 		$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt && \
 		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e . && \
-		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED); \
+		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED) && \
+		echo "The environment is ready ($$(( $$(date +%s) - began )) s)"; \
 	else touch $(INSTALLED); fi
 
 lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
@@ -94,7 +109,5 @@ lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
 		--no-emit-index-url --no-header --no-strip-extras --group build --constraint requirements/dev.txt \
 		--output-file requirements/build.txt
 
-clean: ## Remove the environment, caches, and the development broker with its data
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m dev.broker down; fi
-	rm -rf $(VENV) .compiled .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build *.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## Remove the environment, caches, and the development broker's data (refused while it runs)
+	@$(PYTHON) dev/clean.py

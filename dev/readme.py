@@ -15,10 +15,12 @@ from pydantic_settings import BaseSettings
 from dev.cli_reference import commands, exit_codes
 from docs.draw_states import table as states
 from payments.gateway.settings import GatewaySettings
+from payments.rights import GRANTS
 from payments.settings import Settings
 
 README = Path(__file__).parents[1] / "README.md"
 CLI = README.parent / "docs" / "cli.md"
+SECURITY = README.parent / "docs" / "security.md"
 SECRETS = {SecretStr, SecretBytes}
 
 
@@ -64,7 +66,27 @@ def current_cli(text: str) -> str:
     return filled(filled(text, "commands", commands()), "exit codes", exit_codes())
 
 
-DOCUMENTS: Mapping[Path, Callable[[str], str]] = {README: current, CLI: current_cli}
+def rights() -> str:
+    """Return the Markdown table of the least rights of each role."""
+    rows = [["user", "on", "rights", "for"], ["---"] * 4]
+    for role, grants in GRANTS.items():
+        for grant in grants:
+            names = ", ".join(f"`{name}`" for name in grant.names)
+            on = f"{grant.resource} {names}".strip()
+            rows.append([role, on, ", ".join(grant.operations), grant.why])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def current_security(text: str) -> str:
+    """Return the text of docs/security.md with its table as the code has it now."""
+    return filled(text, "rights", rights())
+
+
+DOCUMENTS: Mapping[Path, Callable[[str], str]] = {
+    README: current,
+    CLI: current_cli,
+    SECURITY: current_security,
+}
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,25 +19,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from dev.broker import Broker, broker_port, choose_broker, kafka_version
 from dev.demo import guided_set, run_guided_set, run_number
 from dev.errors import BrokerError
 from dev.local_broker import KAFKA_FOLDER
-from dev.ports import HOST, is_taken
+from dev.ports import HOST, SILENT, is_taken
 from dev.terminal import indented, say, step
 from dev.worker import Worker, WorkerLostError
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
 TOPICS = Path(__file__).resolve().parent.parent / "topics.yaml"
+RUN_NAME = "make-run-"
 WORKER_DEFAULTS = {
     "PAYMENTS_OPENING_BALANCE": "100000",
     # Static membership: a worker that was killed has its partitions back in 2 to 3 seconds. The
     # name holds the machine's, since two of one name on a shared broker would put each other out.
-    "PAYMENTS_INSTANCE_ID": "make-run-" + re.sub("[^a-zA-Z0-9._-]", "-", socket.gethostname()),
+    "PAYMENTS_INSTANCE_ID": RUN_NAME + re.sub("[^a-zA-Z0-9._-]", "-", socket.gethostname()),
 }
 WATCH_SECONDS = 0.5
+WORTH_SAYING_SECONDS = 1.0
 APPLY_LIMIT_SECONDS = 120.0
 INTERRUPTED = 130
 
@@ -67,8 +72,11 @@ def with_broker(broker: Broker, *, stay: bool) -> None:
     """Run everything on this broker; end the broker only if it did not run before."""
     was_running = broker.running
     try:
+        if not was_running:
+            say("Starting Kafka (the first time it is downloaded, which may take minutes)")
+        began = time.monotonic()
         broker.start()
-        step("Kafka", broker.describe())
+        step("Kafka", f"{broker.describe()}{took(began)}")
         with_worker(broker, stay=stay)
     finally:
         ignore_interrupts()
@@ -82,7 +90,10 @@ def with_worker(broker: Broker, *, stay: bool) -> None:
     given = {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
     settings = read_settings(given)
     port = gateway_port()
-    apply_topics(given)
+    require_alone(settings)
+    began = time.monotonic()
+    summary = apply_topics(given)
+    step("topics", f"{summary}{took(began)}")
     log = KAFKA_FOLDER / "worker.log"
     worker = Worker(given, log)
     gateway = Worker(given, KAFKA_FOLDER / "gateway.log", "gateway")
@@ -94,7 +105,7 @@ def with_worker(broker: Broker, *, stay: bool) -> None:
         say()
         demonstrate(settings, worker)
         if stay:
-            say_what_next(settings, port)
+            say_what_next(settings, port, given)
             while True:
                 worker.watch()
                 gateway.watch()
@@ -141,8 +152,49 @@ def read_settings(given: Mapping[str, str]) -> Settings:
         raise BrokerError(message) from error
 
 
-def apply_topics(given: Mapping[str, str]) -> None:
-    """Run ``payments topics apply`` and print its summary, or all of it when it fails."""
+def took(began: float) -> str:
+    """Return how long a step took, where that is worth a word."""
+    seconds = time.monotonic() - began
+    return f" ({seconds:.1f} s)" if seconds >= WORTH_SAYING_SECONDS else ""
+
+
+def require_alone(settings: Settings) -> None:
+    """Raise BrokerError while the worker of another ``make run`` is in the same group.
+
+    Two with one name would throw each other out for ever, and answer in turns. One that was killed
+    is still there until its session ends, so this waits as long.
+    """
+    admin = AdminClient({"bootstrap.servers": settings.brokers, "log_level": 0}, logger=SILENT)
+    deadline = time.monotonic() + settings.session_timeout_seconds + WATCH_SECONDS
+    waits = False
+    while others := [name for name in _members(admin, settings.app_id) if RUN_NAME in name]:
+        if time.monotonic() > deadline:
+            message = (
+                f"another make run uses {settings.brokers} with PAYMENTS_APP_ID="
+                f"{settings.app_id} ({others[0]}): end that one, or give this one names and a port "
+                f"of its own: PAYMENTS_APP_ID=second PAYMENTS_TOPIC_PREFIX=second. "
+                f"PAYMENTS_GATEWAY_PORT=8081 make run"
+            )
+            raise BrokerError(message)
+        if not waits:
+            say(f"Waiting for the worker of another make run to leave ({others[0]})")
+            waits = True
+        time.sleep(WATCH_SECONDS)
+
+
+def _members(admin: AdminClient, group: str) -> list[str]:
+    """Return the static members of a group; none where it can't be asked for."""
+    [asked] = admin.describe_consumer_groups([group], request_timeout=10).values()
+    try:
+        return [member.group_instance_id or "" for member in asked.result().members]
+    except KafkaException as error:
+        # A new broker has no coordinator yet, and so no group either.
+        logging.getLogger(__name__).debug("the group can't be asked for: %s", error)
+        return []
+
+
+def apply_topics(given: Mapping[str, str]) -> str:
+    """Run ``payments topics apply``; return its summary. Raises BrokerError with all of it."""
     done = subprocess.run(
         [sys.executable, "-m", "payments.cli", "topics", "apply", "--file", str(TOPICS)],
         env=given,
@@ -155,7 +207,7 @@ def apply_topics(given: Mapping[str, str]) -> None:
         message = f"the topics cannot be applied\n{done.stdout}{done.stderr}"
         raise BrokerError(message)
     summary = [line for line in done.stdout.splitlines() if line.startswith("Plan:")]
-    step("topics", " ".join(summary).removeprefix("Plan: "))
+    return " ".join(summary).removeprefix("Plan: ")
 
 
 def demonstrate(settings: Settings, worker: Worker) -> None:
@@ -171,7 +223,14 @@ def demonstrate(settings: Settings, worker: Worker) -> None:
         raise BrokerError(message) from error
 
 
-def say_what_next(settings: Settings, port: int) -> None:
+def command_line(given: Mapping[str, str]) -> str:
+    """Return the command with the settings by which it reaches this installation."""
+    names = ("PAYMENTS_BROKERS", "PAYMENTS_APP_ID", "PAYMENTS_TOPIC_PREFIX", "PAYMENTS_PARTITIONS")
+    settings = [f"{name}={shlex.quote(given[name])}" for name in names if given.get(name)]
+    return " ".join([*settings, os.path.relpath(Path(sys.executable).parent / "payments")])
+
+
+def say_what_next(settings: Settings, port: int, given: Mapping[str, str]) -> None:
     """Print lines to try in a second terminal."""
     commands, results, ledger = (
         f"-b {settings.brokers} -t {settings.topic(name)}"
@@ -196,6 +255,9 @@ def say_what_next(settings: Settings, port: int) -> None:
     say("  # the account's history, and the journal of the payments")
     say(f"  kcat -C -q -e {ledger}")
     say(f"  kcat -C -q -e {journal} -f '%k %s\\n'")
+    say()
+    say(f"The API, to read and to try: http://{HOST}:{port}/docs")
+    say(f"The command: {command_line(given)} get pay-1")
     say()
 
 

@@ -78,6 +78,9 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
             return EXIT_USER_ERROR
     if web_port is not None:
         app.conf.web_enabled, app.conf.web_port = True, web_port
+        app.conf.web_bind = (
+            "127.0.0.1"  # Faust's pages have no login; its default is every address.
+        )
     app.finalize()
     app.worker_init()
     app.worker_init_post_autodiscover()

@@ -6,13 +6,16 @@ every Kafka client of the process is made with, so that SASL and TLS reach all o
 
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
+
+if TYPE_CHECKING:
+    from aiokafka.abc import AbstractTokenProvider
 
 MAX_WAITERS = 250
 """Commands whose ids always fit into one row of 256 KiB, the engine's limit: a longest id is 255
@@ -29,6 +32,14 @@ TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
 
 
+SECRETS = ("sasl_password", "sasl_oauth_client_secret", "ssl_key_password")
+"""Fields that a file can hold instead: of each, ``<name>_file`` is a field too."""
+
+
+class SettingsError(ValueError):
+    """A setting can't be used: a file of it can't be read, say. The message holds no secret."""
+
+
 class Settings(BaseSettings):
     """What ``payments`` needs to know; each field is the variable ``PAYMENTS_<FIELD>``.
 
@@ -42,6 +53,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     brokers: str = "localhost:9092"
@@ -122,14 +134,40 @@ class Settings(BaseSettings):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
 
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """How to log in with SASL: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
+    """How to log in with SASL: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`."""
 
     sasl_username: str | None = None
     """User name for SASL."""
 
     sasl_password: SecretStr | None = None
     """Password for SASL."""
+
+    sasl_password_file: Path | None = None
+    """File that holds that password instead, without a line break or with one at its end."""
+
+    sasl_oauth_token_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$")
+    """Where tokens for `OAUTHBEARER` come from (OAuth 2 client credentials): its URL."""
+
+    sasl_oauth_client_id: str | None = None
+    """Client id for the token endpoint."""
+
+    sasl_oauth_client_secret: SecretStr | None = None
+    """Client secret for the token endpoint."""
+
+    sasl_oauth_client_secret_file: Path | None = None
+    """File that holds that secret instead."""
+
+    sasl_oauth_scope: str | None = None
+    """Scope that the token endpoint is asked for."""
+
+    sasl_oauth_cafile: Path | None = None
+    """Certificates of the authorities that the token endpoint is trusted by (PEM); without it
+    those of the system."""
+
+    sasl_oauth_provider: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    """Your own source of tokens instead, `module:name`: an `AbstractTokenProvider` of
+    `aiokafka.abc`, or what returns one."""
 
     ssl_cafile: Path | None = None
     """Certificates of the authorities to trust (PEM); without it those of the system."""
@@ -140,19 +178,23 @@ class Settings(BaseSettings):
     ssl_keyfile: Path | None = None
     """The key of that certificate (PEM), if it is in a file of its own."""
 
+    ssl_key_password: SecretStr | None = None
+    """Password of that key, if it is encrypted."""
+
+    ssl_key_password_file: Path | None = None
+    """File that holds that password instead."""
+
     ssl_check_hostname: bool = True
     """Whether a broker's certificate must be for the name by which it is addressed."""
 
     @model_validator(mode="after")
     def _fields_fit_each_other(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (
-            self.sasl_username and self.sasl_password
-        ):
-            message = (
-                f"PAYMENTS_SECURITY_PROTOCOL={self.security_protocol} needs PAYMENTS_SASL_USERNAME "
-                f"and PAYMENTS_SASL_PASSWORD"
-            )
-            raise ValueError(message)
+        for name in SECRETS:
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                variable = f"PAYMENTS_{name.upper()}"
+                message = f"{variable} and {variable}_FILE are both set: give one of them"
+                raise ValueError(message)
+        self._require_login()
         if self.session_timeout_seconds > self.request_timeout_seconds:
             message = (
                 f"PAYMENTS_SESSION_TIMEOUT_SECONDS={self.session_timeout_seconds:g} must not "
@@ -167,31 +209,139 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    def _require_login(self) -> None:
+        if not self.security_protocol.startswith("SASL"):
+            return
+        if self.sasl_mechanism != "OAUTHBEARER":
+            if not self.sasl_username or not (self.sasl_password or self.sasl_password_file):
+                message = (
+                    f"PAYMENTS_SECURITY_PROTOCOL={self.security_protocol} needs "
+                    f"PAYMENTS_SASL_USERNAME and PAYMENTS_SASL_PASSWORD (or its _FILE)"
+                )
+                raise ValueError(message)
+            return
+        secret = self.sasl_oauth_client_secret or self.sasl_oauth_client_secret_file
+        by_endpoint = self.sasl_oauth_token_endpoint and self.sasl_oauth_client_id and secret
+        if bool(by_endpoint) == bool(self.sasl_oauth_provider):
+            message = (
+                "OAUTHBEARER needs either PAYMENTS_SASL_OAUTH_PROVIDER, or "
+                "PAYMENTS_SASL_OAUTH_TOKEN_ENDPOINT with PAYMENTS_SASL_OAUTH_CLIENT_ID and "
+                "PAYMENTS_SASL_OAUTH_CLIENT_SECRET (or its _FILE)"
+            )
+            raise ValueError(message)
+
+    def secret(self, name: str) -> str | None:
+        """Return one of ``SECRETS``, from its file where that is set; None where neither is.
+
+        Raises ``SettingsError`` when the file can't be read or is empty.
+        """
+        file: Path | None = getattr(self, f"{name}_file")
+        if file is None:
+            given: SecretStr | None = getattr(self, name)
+            return None if given is None else given.get_secret_value()
+        variable = f"PAYMENTS_{name.upper()}_FILE"
+        try:
+            text = file.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            message = f"{variable}: {file} can't be read: {error.strerror}"
+            raise SettingsError(message) from error
+        except UnicodeDecodeError:
+            message = f"{variable}: {file} is not UTF-8 text"
+            raise SettingsError(message) from None  # Its error holds what was read.
+        if not text:
+            message = f"{variable}: {file} is empty"
+            raise SettingsError(message)
+        return text
+
     def ssl_context(self) -> ssl.SSLContext | None:
-        """TLS context of every connection, or None where the protocol has no TLS."""
+        """TLS context of every connection, or None where the protocol has no TLS.
+
+        Raises ``SettingsError`` when a file can't be read, or the key not be opened.
+        """
         if not self.security_protocol.endswith("SSL"):
             return None
-        context = ssl.create_default_context(cafile=self.ssl_cafile)
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile)
+        except OSError as error:  # An ssl.SSLError is one too.
+            message = f"PAYMENTS_SSL_CAFILE: {self.ssl_cafile} can't be read: {error.strerror}"
+            raise SettingsError(message) from error
         context.check_hostname = self.ssl_check_hostname
         if self.ssl_certfile is not None:
-            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+            self._load_certificate(context)
         return context
 
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        """Load our own certificate and key; OpenSSL must never ask for a password by itself."""
+        asked = False
+
+        def password() -> str:
+            nonlocal asked
+            asked = True
+            return self.secret("ssl_key_password") or ""
+
+        assert self.ssl_certfile is not None
+        try:
+            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, password=password)
+        except SettingsError:
+            raise
+        except (OSError, ValueError) as error:
+            files = f"PAYMENTS_SSL_CERTFILE={self.ssl_certfile}"
+            if self.ssl_keyfile is not None:
+                files += f", PAYMENTS_SSL_KEYFILE={self.ssl_keyfile}"
+            why = getattr(error, "strerror", None) or str(error)
+            if asked:
+                why = "the key is encrypted, and no password is set"
+                if self.ssl_key_password or self.ssl_key_password_file:
+                    why = "the key is encrypted, and its password is another one"
+                why += " (PAYMENTS_SSL_KEY_PASSWORD, PAYMENTS_SSL_KEY_PASSWORD_FILE)"
+            message = f"{files}: can't be used: {why}"
+            raise SettingsError(message) from error
+
     def connection(self) -> dict[str, Any]:
-        """Return the keyword arguments that every aiokafka client here is made with."""
+        """Return the keyword arguments that every aiokafka client here is made with.
+
+        Raises ``SettingsError`` when a secret, a certificate or a provider can't be loaded.
+        """
         arguments: dict[str, Any] = {
             "bootstrap_servers": self.brokers,
             "request_timeout_ms": int(self.request_timeout_seconds * 1000),
             "security_protocol": self.security_protocol,
             "ssl_context": self.ssl_context(),
         }
-        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
-            arguments |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.sasl_username,
-                "sasl_plain_password": self.sasl_password.get_secret_value(),
-            }
-        return arguments
+        if not self.security_protocol.startswith("SASL"):
+            return arguments
+        arguments["sasl_mechanism"] = self.sasl_mechanism
+        if self.sasl_mechanism == "OAUTHBEARER":
+            return arguments | {"sasl_oauth_token_provider": self._token_provider()}
+        return arguments | {
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.secret("sasl_password"),
+        }
+
+    def _token_provider(self) -> "AbstractTokenProvider":
+        # Only where it is used: --help and the settings themselves do without aiokafka.
+        from payments.oauth import ClientCredentials, load_provider  # noqa: PLC0415
+
+        if self.sasl_oauth_provider is not None:
+            try:
+                return load_provider(self.sasl_oauth_provider)
+            except ValueError as error:
+                message = f"PAYMENTS_SASL_OAUTH_PROVIDER: {error}"
+                raise SettingsError(message) from error
+        assert self.sasl_oauth_token_endpoint is not None
+        assert self.sasl_oauth_client_id is not None
+        try:
+            return ClientCredentials(
+                self.sasl_oauth_token_endpoint,
+                self.sasl_oauth_client_id,
+                self.secret("sasl_oauth_client_secret") or "",
+                scope=self.sasl_oauth_scope,
+                cafile=self.sasl_oauth_cafile,
+            )
+        except OSError as error:
+            file = self.sasl_oauth_cafile
+            message = f"PAYMENTS_SASL_OAUTH_CAFILE: {file} can't be read: {error.strerror}"
+            raise SettingsError(message) from error
 
     def topic(self, name: str) -> str:
         """Return the full name of a public or internal topic: prefix and name."""

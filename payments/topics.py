@@ -8,15 +8,23 @@ and replicas is never changed in place: keys would move to other partitions.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
+from payments.engine.kafka.rights import Right, grant_command, refusal
+from payments.engine.kafka.wire import Metadata
 from payments.settings import Settings
 from payments.topics_file import Topic
 
@@ -126,8 +134,9 @@ def _config_changes(topic: Topic, present: Mapping[str, str]) -> Iterable[Change
 class Cluster:
     """The topics of one Kafka cluster, over one admin connection."""
 
-    def __init__(self, admin: AIOKafkaAdminClient) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, arguments: Mapping[str, Any]) -> None:
         self._admin = admin
+        self._arguments = arguments
 
     async def plan(self, wanted: Sequence[Topic]) -> Plan:
         """Compare the wanted topics with the cluster."""
@@ -187,7 +196,8 @@ class Cluster:
             [ConfigResource(ConfigResourceType.TOPIC, name)]
         )
         [(code, message, _, _, entries)] = response.resources
-        _raise_for(code, f"the configuration of {name} cannot be read: {message}")
+        told = f"the configuration of {name} cannot be read: {message}"
+        self._raise_for(code, told, "DescribeConfigs", name)
         values = {entry[0]: entry[1] for entry in entries}
         if values["retention.bytes"] != "-1":
             return 0
@@ -205,6 +215,7 @@ class Cluster:
         names = {topic.name for topic in wanted}
         shown = await self._admin.describe_topics()
         found = {topic["topic"]: topic["partitions"] for topic in shown if topic["topic"] in names}
+        await self._require_visible(names - found.keys())
         configs = await self._configs(list(found)) if found else {}
         return {
             name: ExistingTopic(
@@ -217,6 +228,31 @@ class Cluster:
             if name in configs
         }
 
+    async def _require_visible(self, names: Collection[str]) -> None:
+        """Raise TopicsError for topics that are not shown because this user may not see them.
+
+        A list of all topics leaves those out; one that is asked for by name is refused.
+        """
+        if not names:
+            return
+        client = self._admin._client  # noqa: SLF001 - aiokafka knows no version that creates nothing
+        _, shown = await client.send(client.get_random_node(), Metadata(sorted(names)))
+        denied = TopicAuthorizationFailedError.errno
+        hidden = {topic.topic: [Right.DESCRIBE] for topic in shown if topic.code == denied}
+        if hidden:
+            raise TopicsError(refusal(hidden, self._arguments))
+
+    def _raise_for(self, code: int, message: str, operation: str, topic: str) -> None:
+        """Raise TopicsError for a code; for a missing right, with the command that grants it."""
+        if code in {TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno}:
+            command = grant_command(self._arguments, [operation], "topic", [topic])
+            message = (
+                f"not authorized: this user lacks {operation} on {topic} ({message}). Grant it: "
+                f"{command}"
+            )
+            raise TopicsError(message)
+        _raise_for(code, message)
+
     async def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         configs = {}
@@ -224,7 +260,8 @@ class Cluster:
             for code, message, _, name, entries in response.resources:
                 if code == UnknownTopicOrPartitionError.errno:
                     continue  # just created: this broker has not heard of it yet
-                _raise_for(code, f"the configuration of {name} cannot be read: {message}")
+                told = f"the configuration of {name} cannot be read: {message}"
+                self._raise_for(code, told, "DescribeConfigs", name)
                 configs[name] = {e[0]: e[1] or "" for e in entries if e[3] == TOPIC_OVERRIDE}
         return configs
 
@@ -237,7 +274,8 @@ class Cluster:
             # Somebody else made it just now: whether it is as wanted shows afterwards.
             if result["error_code"] != TopicAlreadyExistsError.errno:
                 detail = result.get("error_message")
-                _raise_for(result["error_code"], f"topic {t.name} is refused: {detail}")
+                told = f"topic {t.name} is refused: {detail}"
+                self._raise_for(result["error_code"], told, "Create", t.name)
 
     async def _reconfigure(self, topics: Sequence[Topic]) -> None:
         # AlterConfigs replaces all overrides of a topic, so the whole set is sent.
@@ -246,7 +284,8 @@ class Cluster:
         ]
         for response in await self._admin.alter_configs(resources):
             for code, message, _, name in response.resources:
-                _raise_for(code, f"the configuration of {name} is refused: {message}")
+                told = f"the configuration of {name} is refused: {message}"
+                self._raise_for(code, told, "AlterConfigs", name)
 
 
 def _raise_for(code: int, message: str) -> None:
@@ -259,9 +298,10 @@ def _raise_for(code: int, message: str) -> None:
 @asynccontextmanager
 async def cluster(settings: Settings) -> AsyncIterator[Cluster]:
     """Connect to the cluster of these settings for as long as the block lasts."""
-    admin = AIOKafkaAdminClient(**settings.connection())
+    arguments = settings.connection()
+    admin = AIOKafkaAdminClient(**arguments)
     try:
         await admin.start()
-        yield Cluster(admin)
+        yield Cluster(admin, arguments)
     finally:
         await admin.close()

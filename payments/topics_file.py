@@ -110,14 +110,15 @@ def _topic(name: str, entry: _Entry, defaults: _Defaults, settings: Settings) ->
     # one broker could lose a payment (DESIGN 4.7).
     safe = {"min.insync.replicas": "2"} if copies >= _COPIES_THAT_SURVIVE_ONE else {}
     return Topic(
-        name=_full_name(name, settings),
+        name=full_name(name, settings),
         partitions=entry.partitions or partitions,
         replication=copies,
         configs={**safe, **defaults.configs, **entry.configs},
     )
 
 
-def _full_name(name: str, settings: Settings) -> str:
+def full_name(name: str, settings: Settings) -> str:
+    """Return the name that a topic of the file has in an installation."""
     if APP_PLACEHOLDER in name:
         return name.replace(APP_PLACEHOLDER, settings.app_id)
     return settings.topic(name)

@@ -1,6 +1,7 @@
 """What a user can get wrong around the data, told in one line with a hint, not a traceback."""
 
 import logging
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from payments.settings import Settings
 
-SECRETS = {"sasl_password", "tokens"}
+SECRETS = re.compile(r"(password|secret|tokens|endpoint)$")
+"""Names of fields whose values are never shown; an address may have a password in it."""
 
 
 NO_BROKER = 69
@@ -55,7 +57,7 @@ def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> st
             parts.append(problem["msg"].removeprefix("Value error, "))
             continue
         field = str(problem["loc"][0])
-        value = "" if field in SECRETS else f"={problem['input']}"
+        value = "" if SECRETS.search(field) else f"={problem['input']}"
         parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}{_hint(problem['input'])}")
     return "; ".join(parts)
 
@@ -99,12 +101,13 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     """Turn errors that a user can mend into one line on standard error and an exit code."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
+    from payments.settings import SettingsError
     from payments.topics import TopicsError
     from payments.topics_file import TopicsFileError
 
     try:
         yield
-    except (TopicsFileError, TopicsError) as error:
+    except (SettingsError, TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
         raise no_broker(settings) from error

@@ -26,6 +26,9 @@ COMMANDS = {
     "gateway": Lazy(
         "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
     ),
+    "doctor": Lazy(
+        "payments.cli.doctor:doctor", "Examine brokers, rights and topics before a start."
+    ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
         "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."

@@ -33,7 +33,11 @@ class WebPort(click.ParamType):
 @click.option("--instance-id", metavar="ID", help="Static membership: the same at each restart.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 @click.option(
-    "--web-port", type=WebPort(), default="none", show_default=True, help="Port of the web pages."
+    "--web-port",
+    type=WebPort(),
+    default="none",
+    show_default=True,
+    help="Port of Faust's web pages, on 127.0.0.1.",
 )
 def worker(instance_id: str | None, log_level: str, web_port: int | None) -> None:
     """Run one worker until SIGTERM or Ctrl-C, which drain it.

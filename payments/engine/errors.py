@@ -15,6 +15,10 @@ class FailStop(Exception):  # noqa: N818 - it is an order, not a description of 
     """The process can't go on: the message says where, why, and what to do next."""
 
 
+class NotAuthorized(FailStop):
+    """The brokers do not let this user do what it has to; the message says what is missing."""
+
+
 class Fenced(FailStop):
     """Another worker owns the partition now; what this one has in memory is out of date."""
 

@@ -1,11 +1,24 @@
-"""A broker that wants TLS and a password: every connection of a worker brings both."""
+"""A broker that wants TLS, a client's certificate and a login: every connection brings them all.
 
+The logins are PLAIN, SCRAM and OAUTHBEARER; the certificate's key is encrypted (the case P13).
+``tests/test_secrets.py`` and ``tests/test_oauth.py`` have what needs no broker.
+"""
+
+import base64
+import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import (
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from pydantic import SecretStr
 
 from dev.broker import kafka_version
@@ -16,6 +29,7 @@ from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
 from tests.broker_fixture import TOPICS
+from tests.test_oauth import Endpoint, token
 
 from .client import Client, WorkerProcess
 
@@ -26,28 +40,37 @@ USER, PASSWORD = "payments", "a-secret"
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Return settings for a broker with SASL over TLS and a certificate of its own."""
     folder = tmp_path_factory.mktemp("certificate")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
+    certificate, key, password = (folder / name for name in ("c.pem", "key.pem", "password"))
+    password.write_text(f"{PASSWORD}\n")
+    openssl = (
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=127.0.0.1"),
+        *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
     )
+    subprocess.run([*openssl, "-passout", f"file:{password}"], check=True, capture_output=True)
+    # The broker's Java can't open a key as OpenSSL encrypts it.
+    opened = ("openssl", "pkey", "-in", str(key), "-passin", f"file:{password}")
+    plain = subprocess.run(opened, check=True, capture_output=True, text=True).stdout
     keystore = folder / "keystore.pem"
-    keystore.write_text(key.read_text() + certificate.read_text())
-    login = (
-        "org.apache.kafka.common.security.plain.PlainLoginModule required "
-        f'username="broker" password="unused" user_{USER}="{PASSWORD}";'
-    )
+    keystore.write_text(plain + certificate.read_text())
     listener = "listener.name.secure."
+    modules = "org.apache.kafka.common.security"
     extra = {
         f"{listener}ssl.keystore.type": "PEM",
         f"{listener}ssl.keystore.location": str(keystore),
-        f"{listener}sasl.enabled.mechanisms": "PLAIN",
-        f"{listener}plain.sasl.jaas.config": login,
+        f"{listener}ssl.truststore.type": "PEM",
+        f"{listener}ssl.truststore.location": str(certificate),
+        f"{listener}ssl.client.auth": "required",
+        f"{listener}sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512,OAUTHBEARER",
+        f"{listener}plain.sasl.jaas.config": (
+            f"{modules}.plain.PlainLoginModule required "
+            f'username="broker" password="unused" user_{USER}="{PASSWORD}";'
+        ),
+        f"{listener}scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
+        # Kafka's own module for trials: it believes tokens that nobody signed.
+        f"{listener}oauthbearer.sasl.jaas.config": (
+            f"{modules}.oauthbearer.OAuthBearerLoginModule required "
+            'unsecuredLoginStringClaim_sub="broker";'
+        ),
     }
     port = free_ports(1)[0]
     with tempfile.TemporaryDirectory(prefix="payments-broker-") as data:
@@ -56,6 +79,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         )
         broker.start()
         try:
+            add_scram_user(broker.bootstrap)
             yield Settings(
                 brokers=f"127.0.0.1:{port}",
                 partitions=2,
@@ -64,9 +88,45 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
                 sasl_username=USER,
                 sasl_password=SecretStr(PASSWORD),
                 ssl_cafile=certificate,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+                ssl_key_password_file=password,
             )
         finally:
             broker.stop()
+
+
+def add_scram_user(bootstrap: str) -> None:
+    credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    user = UserScramCredentialUpsertion(USER, credentials, PASSWORD.encode())
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.alter_user_scram_credentials([user]).values():
+        done.result(timeout=30)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """Return a token endpoint whose tokens the broker believes."""
+    made = Endpoint()
+    now = int(time.time())
+    claims = ({"alg": "none"}, {"sub": USER, "iat": now, "exp": now + 3600})
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in claims]
+    made.answers = [token(".".join([*(part.rstrip("=") for part in parts), ""]))]
+    yield made
+    made.close()
+
+
+def by_tokens(secure: Settings, endpoint: Endpoint) -> Settings:
+    return secure.model_copy(
+        update={
+            "sasl_mechanism": "OAUTHBEARER",
+            "sasl_username": None,
+            "sasl_password": None,
+            "sasl_oauth_token_endpoint": endpoint.url,
+            "sasl_oauth_client_id": "payments",
+            "sasl_oauth_client_secret": SecretStr(PASSWORD),
+        }
+    )
 
 
 async def test_every_connection_of_a_worker_is_secured(secure: Settings) -> None:
@@ -89,6 +149,38 @@ async def test_every_connection_of_a_worker_is_secured(secure: Settings) -> None
     finally:
         await worker.kill()
         worker.log.unlink()
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "OAUTHBEARER"])
+async def test_a_worker_and_a_client_log_in_by(
+    mechanism: str, secure: Settings, endpoint: Endpoint
+) -> None:
+    login = secure.model_copy(update={"sasl_mechanism": mechanism, "app_id": mechanism.lower()})
+    if mechanism == "OAUTHBEARER":
+        login = by_tokens(login, endpoint)
+    login = login.model_copy(update={"topic_prefix": f"{mechanism}."})
+    async with cluster(login) as connected:
+        wanted = read_topics(TOPICS, login)
+        await connected.apply(await connected.plan(wanted), wanted)
+    worker = WorkerProcess(login)
+    try:
+        await worker.start()
+        async with PaymentsClient(settings=login) as client:
+            assert (await client.make("p1", account="abc", amount=1)).outcome == "completed"
+        assert await worker.stop() == 0
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+
+
+async def test_an_endpoint_that_refuses_is_told_to_a_client_at_once(
+    secure: Settings, endpoint: Endpoint
+) -> None:
+    endpoint.answers = [(401, b'{"error": "invalid_client"}')]
+    client = PaymentsClient(settings=by_tokens(secure, endpoint), connect_seconds=60)
+    with pytest.raises(BrokersUnavailable, match="invalid_client") as caught:
+        await client.__aenter__()
+    assert PASSWORD not in str(caught.value)
 
 
 async def test_a_wrong_password_ends_the_worker_with_a_line_that_says_so(secure: Settings) -> None:

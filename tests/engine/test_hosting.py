@@ -94,7 +94,7 @@ def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailS
     [
         (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
         (InconsistentGroupProtocolError(), "group words (PAYMENTS_APP_ID) has members of another"),
-        (GroupAuthorizationFailedError("words"), "needs the right READ on the group"),
+        (GroupAuthorizationFailedError("words"), "lacks Read on the group"),
         (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
     ],
 )

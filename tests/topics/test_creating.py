@@ -60,7 +60,7 @@ async def test_topics_of_many_partitions_are_created_together_with_each_other(
     known: Sequence[str],
 ) -> None:
     admin = Admin(known)
-    await Cluster(admin).apply(Plan(WANTED, (), ()), WANTED)
+    await Cluster(admin, {}).apply(Plan(WANTED, (), ()), WANTED)
     assert [(topic.name, topic.num_partitions) for topic in admin.made] == [
         ("a", 4096),
         ("b", 4096),
@@ -71,4 +71,4 @@ async def test_topics_of_many_partitions_are_created_together_with_each_other(
 async def test_what_the_controller_says_of_a_topic_is_told() -> None:
     huge = Topic("huge", MOST_PARTITIONS + 1, 1, {})
     with pytest.raises(TopicsError, match="topic huge is refused: Excessively large"):
-        await Cluster(Admin()).apply(Plan((huge,), (), ()), (huge,))
+        await Cluster(Admin(), {}).apply(Plan((huge,), (), ()), (huge,))

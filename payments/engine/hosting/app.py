@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
@@ -18,6 +18,7 @@ from faust.types.tuples import ConsumerMessage
 from payments.engine.engine import Engine
 from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, Fenced, as_fail_stop
 from payments.engine.kafka import KafkaLog
+from payments.engine.kafka.rights import Right
 from payments.engine.limits import Limits
 from payments.engine.log import Log, TopicPartition
 from payments.engine.reading import Delivery
@@ -44,6 +45,21 @@ class _Boot(BootStrategy):
     """Everything that is written goes through the engine: Faust's own producer is not started."""
 
     enable_kafka_producer = False
+
+
+def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
+    """Return what a worker needs of each topic: it reads all of them, also what it writes.
+
+    Of inputs and journals it asks for the configuration too, before it relies on them.
+    """
+    needed: dict[str, set[Right]] = {}
+    for stage in stages:
+        for topic in stage.inputs:
+            needed.setdefault(topic, set()).update({Right.READ, Right.DESCRIBE_CONFIGS})
+        for topic in (*stage.emits, stage.changelog):
+            needed.setdefault(topic, set()).update({Right.READ, Right.WRITE})
+        needed[stage.changelog].add(Right.DESCRIBE_CONFIGS)
+    return needed
 
 
 class EngineApp(faust.App):
@@ -81,7 +97,12 @@ class EngineApp(faust.App):
         self.engine = Engine(
             app_id=app_id,
             stages=stages,
-            log=log or KafkaLog(connection, delivery_timeout_seconds=delivery_timeout_seconds),
+            log=log
+            or KafkaLog(
+                connection,
+                delivery_timeout_seconds=delivery_timeout_seconds,
+                rights=rights_of(stages),
+            ),
             deliver=self.deliver,
             on_failure=self.fail_stop,
             renewal_seconds=renewal_seconds,

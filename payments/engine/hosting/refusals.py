@@ -10,6 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from payments.engine.errors import FailStop
 from payments.engine.kafka.hints import in_words
+from payments.engine.kafka.rights import grant_command
 
 _ASK_SECONDS = 5.0
 _LIMITS = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
@@ -35,9 +36,10 @@ async def dead_membership(
             f"configuration, then start the worker again"
         )
     if isinstance(error, errors.GroupAuthorizationFailedError):
+        command = grant_command(connection, ["Read"], "group", [group])
         return FailStop(
-            f"the brokers do not let this user join group {group}: it needs the right READ on the "
-            f"group; grant it, then start the worker again"
+            f"not authorized: this user lacks Read on the group {group}. Grant it, then start the "
+            f"worker again: {command}"
         )
     return FailStop(
         f"the membership in group {group} is dead: {in_words(error)}; the worker has to be "

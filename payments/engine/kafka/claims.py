@@ -20,6 +20,7 @@ from payments.engine.log import TopicPartition, Writer
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
 from .hints import TRANSACTION_COORDINATOR, in_words
+from .rights import grant_command
 
 _TRANSACTION_TIMEOUT_MS = 60_000
 """After this the coordinator aborts a transaction whose worker died in the middle of a claim."""
@@ -93,6 +94,16 @@ class Claims:
                     await self._connection.refresh()
             except FENCED as error:
                 raise fenced(f"the claim of {name} was refused", error) from error
+            except errors.TransactionalIdAuthorizationFailed as error:
+                command = grant_command(
+                    self._connection.arguments, ["Write"], "transactional-id", [name]
+                )
+                message = (
+                    f"not authorized: this user lacks Write on the transactional id {name}. Grant "
+                    f"it (better for all names that begin so: --resource-pattern-type prefixed), "
+                    f"then start again: {command}"
+                )
+                raise FailStop(message) from error
             except errors.KafkaError as error:
                 message = f"the claim of {name} was refused: {error!r}"
                 raise FailStop(message) from error

@@ -30,7 +30,7 @@ async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
             if node is None:
                 raise errors.NodeNotReadyError
             cluster, found = await connection.send(node, Metadata(topics))
-            for topic, code, _ in found:
+            for topic, code, *_ in found:
                 if (error := error_for(code)) is not None:
                     raise error(topic)
         except RETRIABLE as error:
@@ -41,14 +41,14 @@ async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
             raise FailStop(message) from error
         else:
             break
-    without = [topic for topic, _, id_ in found if id_ == _NO_ID]
+    without = [topic for topic, _, id_, _ in found if id_ == _NO_ID]
     if without or cluster is None:
         message = (
             f"the broker has no id for {', '.join(without) or 'its cluster'}; Kafka has them since "
             f"2.8 (with ZooKeeper: since inter.broker.protocol.version 2.8)"
         )
         raise FailStop(message)
-    return Cluster(cluster, {topic: printed(id_) for topic, _, id_ in found})
+    return Cluster(cluster, {topic: printed(id_) for topic, _, id_, _ in found})
 
 
 def printed(id_: bytes) -> str:

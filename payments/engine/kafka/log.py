@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import NoTopic
+from payments.engine.errors import NotAuthorized, NoTopic
 from payments.engine.limits import Limits
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
@@ -16,10 +16,14 @@ from .configs import read_configs, require, shortest_tombstone_seconds
 from .connection import Connection
 from .offsets import bounds, offsets_since
 from .reader import KafkaReader
+from .rights import Needed, Right, refusal, require_rights
 
 
 class KafkaLog:
-    """See ``payments.engine.log.Log``. ``arguments`` are those of every aiokafka client."""
+    """See ``payments.engine.log.Log``. ``arguments`` are those of every aiokafka client.
+
+    ``start`` raises ``FailStop`` when one of the ``rights`` is missing.
+    """
 
     def __init__(
         self,
@@ -27,9 +31,11 @@ class KafkaLog:
         *,
         delivery_timeout_seconds: float = 60.0,
         limits: Limits | None = None,
+        rights: Needed | None = None,
     ) -> None:
         self._arguments = arguments
         self._limits = limits or Limits()
+        self._rights = rights
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
         self.clock = BrokerClock()
@@ -43,6 +49,8 @@ class KafkaLog:
         """Connect, and learn where the partitions of ``topics`` are."""
         self._topics = topics
         await self.connection.start(topics)
+        if self._rights is not None:
+            await require_rights(self.connection, self._rights)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -58,6 +66,8 @@ class KafkaLog:
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""
         partitions = self.connection.client.cluster.partitions_for_topic(topic)
+        if not partitions and topic in self.connection.client.cluster.unauthorized_topics:
+            raise NotAuthorized(refusal({topic: [Right.DESCRIBE]}, self._arguments))
         if not partitions:
             missing = ", ".join(dict.fromkeys([topic, *self._missing()]))
             message = (

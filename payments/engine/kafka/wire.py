@@ -194,26 +194,31 @@ class Fetch(_Request):
 
 
 class DescribedTopic(NamedTuple):
-    """What a broker says of one topic: an error code, or its id."""
+    """What a broker says of one topic: an error code, or its id, and what we may do with it."""
 
     topic: str
     code: int
     id: bytes
+    rights: int
+    """A bit for each operation of ACLs (KIP-430); -2^31 where they were not asked for."""
 
 
 class Metadata(_Request):
-    """The ids of the cluster and of topics, none of which is made by asking (KIP-516)."""
+    """The ids of the cluster and of topics, none of which is made by asking (KIP-516).
+
+    ``rights``: what this user may do with each topic, too (KIP-430).
+    """
 
     API_KEY = 3
     API_VERSION = 10
 
-    def __init__(self, topics: Sequence[str]) -> None:
+    def __init__(self, topics: Sequence[str], *, rights: bool = False) -> None:
         parts = [b"", _uvarint(len(topics) + 1)]
         for topic in topics:
             name = topic.encode()
             parts += (bytes(16), _uvarint(len(name) + 1), name, _NO_TAGS)
-        # Make no topics, say nothing of rights.
-        parts += (bytes(3), _NO_TAGS)
+        # Make no topics, say nothing of rights on the cluster.
+        parts += (bytes(2), bytes([rights]), _NO_TAGS)
         super().__init__(parts)
 
     def build_request_header(self, correlation_id: int, client_id: str) -> "_Request":
@@ -255,9 +260,9 @@ class Metadata(_Request):
             for _ in range(3):  # replicas: all, in sync, offline
                 data.skip(4 * data.length())
             data.skip_tags()
-        data.at += 4  # rights
+        (rights,) = _INT32.unpack(data.raw(4))
         data.skip_tags()
-        return DescribedTopic(name, code, id_)
+        return DescribedTopic(name, code, id_, rights)
 
 
 _NO_TAGS = b"\0"

@@ -1,0 +1,73 @@
+"""``payments doctor``: examine brokers, rights and topics before a start."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.options import JSON
+from payments.cli.output import colored, printable, show_json
+from payments.user_errors import Different, load_settings, only_last_words, plain_errors
+
+if TYPE_CHECKING:
+    from payments.doctor import Finding
+    from payments.settings import Settings
+
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option(
+    "-f", "--file", type=click.Path(path_type=Path), help="The file that describes the topics."
+)
+@click.option("--fencing", is_flag=True, help="Prove fencing too, which writes to a topic.")
+@JSON
+def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
+    """Examine what a worker's start would meet, and change nothing; exit code 2 on a problem.
+
+    It looks at the connection, the rights of this user, the topics, the brokers' configuration and
+    the codecs. With --json, one object on each line.
+
+    \b
+    Examples:
+      payments doctor && payments worker
+      payments doctor --json | jq 'select(.level == "problem")'
+    """  # noqa: D301 - see root.py
+    only_last_words()
+    settings = load_settings()
+    from payments.engine.errors import FailStop
+
+    with plain_errors(settings):
+        try:
+            problems = asyncio.run(_examine(settings, file, fencing=fencing, as_json=as_json))
+        except FailStop as error:
+            raise Different(str(error)) from error
+    if problems:
+        message = (
+            f"{problems} problem{'s' if problems > 1 else ''} would keep a worker from its work"
+        )
+        raise Different(message)
+
+
+async def _examine(settings: "Settings", file: Path | None, *, fencing: bool, as_json: bool) -> int:
+    from payments.doctor import examine
+    from payments.topics_file import default_file, read_topics
+
+    wanted = read_topics(file or default_file(), settings)
+    problems = 0
+    async for finding in examine(settings, wanted, fencing=fencing):
+        problems += finding.level == "problem"
+        if as_json:
+            show_json(dataclasses.asdict(finding))
+        else:
+            _show(finding)
+    return problems
+
+
+def _show(finding: "Finding") -> None:
+    line = f"{finding.what} {finding.where}: {finding.value}"
+    if finding.next_step:
+        line += f" -> {finding.next_step}"
+    click.echo(f"{colored(finding.level.ljust(7), COLORS[finding.level])}  {printable(line)}")

@@ -1,0 +1,204 @@
+"""The examination behind ``payments doctor``: what a start would meet, without its side effects.
+
+Each finding says what was looked at, where, what was found and the next step. Nothing is written,
+claimed or created; the fencing proof, which does write, is made only where it is asked for.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiokafka import codec
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from payments.engine.errors import FailStop
+from payments.engine.kafka.connection import Connection
+from payments.engine.kafka.fencing import prove_fencing
+from payments.engine.kafka.rights import Right, grant_command, missing_rights
+from payments.rights import rules
+from payments.settings import Settings
+from payments.topics import TopicsError, cluster
+from payments.topics_file import FENCING_TOPIC, Topic
+
+FENCING_ROUNDS = 20
+COPIES_IN_PRODUCTION = 3
+LARGEST_BATCH_BYTES = 1_048_588
+"""``max.message.bytes`` of most topics of topics.yaml; a topic's own value wins over a broker's."""
+
+INTERNAL_TOPICS = (
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+    "transaction.state.log.min.isr",
+)
+SESSION_LIMIT = "group.max.session.timeout.ms"
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: ``where`` is a topic or a broker, ``next_step`` is empty where all is well."""
+
+    level: Level
+    what: str
+    where: str
+    value: str
+    next_step: str = ""
+
+
+async def examine(
+    settings: Settings, wanted: tuple[Topic, ...], *, fencing: bool
+) -> AsyncIterator[Finding]:
+    """Yield findings, in the order of a start: connection, rights, topics, brokers, codecs.
+
+    Raises ``FailStop`` when no broker answers: then there is nothing more to examine.
+    """
+    arguments = settings.connection()
+    connection = Connection(arguments, delivery_timeout_seconds=settings.request_timeout_seconds)
+    await connection.start([])
+    try:
+        yield Finding("ok", "connection", settings.brokers, settings.security_protocol)
+        async for finding in _told(_rights(connection, settings)):
+            yield finding
+    finally:
+        await connection.close()
+    async for finding in _told(_topics(settings, wanted)):
+        yield finding
+    async for finding in _told(_brokers(arguments, settings)):
+        yield finding
+    for finding in _codecs():
+        yield finding
+    if fencing:
+        yield await _fencing(arguments, settings)
+
+
+async def _told(findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """Pass findings on; what can't be examined is a finding too."""
+    try:
+        async for finding in findings:
+            yield finding
+    except (FailStop, KafkaError, TopicsError) as error:
+        text = str(error) or type(error).__name__
+        if text.startswith("not authorized"):
+            # A worker may do without what the operator has.
+            step = "run payments doctor as the operator too"
+            yield Finding("warning", "not examined", "cluster", text, step)
+        else:
+            yield Finding("problem", "not examined", "cluster", text, "see the message")
+
+
+async def _rights(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    needed: dict[str, set[Right]] = {}
+    words = {right.word: right for right in Right}
+    for rule in rules("worker", settings):
+        if rule.resource == "topic":
+            needed.setdefault(rule.name, set()).add(words[rule.operation])
+    missing = await missing_rights(connection, needed)
+    for topic, rights in missing.items():
+        lacking = [right.word for right in sorted(rights)]
+        command = grant_command(connection.arguments, lacking, "topic", [topic])
+        yield Finding("problem", "rights", topic, f"lacks {', '.join(lacking)}", command)
+    if not missing:
+        yield Finding("ok", "rights", f"{len(needed)} topics", "all that a worker needs")
+
+
+async def _topics(settings: Settings, wanted: tuple[Topic, ...]) -> AsyncIterator[Finding]:
+    async with cluster(settings) as connected:
+        plan = await connected.plan(wanted)
+    for change in plan.changes:
+        value = f"{change.sign} {change.text}"
+        yield Finding("problem", "topics", "topics.yaml", value, "payments topics apply")
+    if not plan.changes:
+        yield Finding("ok", "topics", f"{len(wanted)} topics", "as topics.yaml says")
+
+
+async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:
+    admin = AIOKafkaAdminClient(**arguments)
+    try:
+        await admin.start()
+        nodes = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
+        for node in nodes:
+            resource = ConfigResource(ConfigResourceType.BROKER, str(node))
+            for response in await admin.describe_configs([resource]):
+                for code, message, _, _, entries in response.resources:
+                    if code:
+                        command = grant_command(arguments, ["DescribeConfigs"], "cluster", [""])
+                        value = f"its configuration can't be read: {message}"
+                        yield Finding("warning", "broker", str(node), value, command)
+                        continue
+                    values = {entry[0]: entry[1] for entry in entries}
+                    for finding in judge_broker(node, values, len(nodes), settings):
+                        yield finding
+    finally:
+        await admin.close()
+
+
+def judge_broker(
+    node: int, values: Mapping[str, str], brokers: int, settings: Settings
+) -> Iterator[Finding]:
+    """Yield what is wrong with the configuration of one broker, or that nothing is."""
+    found = [*_judge_safety(values, settings), *_judge_limits(values, brokers, settings)]
+    for level, name, next_step in found:
+        yield Finding(level, "broker", str(node), f"{name}={values[name]}", next_step)
+    if not found:
+        yield Finding("ok", "broker", str(node), "its configuration fits")
+
+
+def _judge_safety(
+    values: Mapping[str, str], settings: Settings
+) -> Iterator[tuple[Level, str, str]]:
+    production = settings.replication >= COPIES_IN_PRODUCTION
+    if values.get("auto.create.topics.enable") == "true":
+        step = "set it to false: a mistyped name makes a topic with other settings than topics.yaml"
+        yield "warning", "auto.create.topics.enable", step
+    if values.get("unclean.leader.election.enable") == "true":
+        step = "set it to false: acknowledged records can be lost"
+        yield "problem" if production else "warning", "unclean.leader.election.enable", step
+
+
+def _judge_limits(
+    values: Mapping[str, str], brokers: int, settings: Settings
+) -> Iterator[tuple[Level, str, str]]:
+    production = settings.replication >= COPIES_IN_PRODUCTION
+    for name in INTERNAL_TOPICS:
+        if name in values and int(values[name]) > brokers:
+            yield "problem", name, f"set it to {brokers} or less: there are no more brokers"
+    for name in INTERNAL_TOPICS[:2]:
+        if production and name in values and int(values[name]) < COPIES_IN_PRODUCTION:
+            yield "warning", name, "set it to 3: the loss of one broker would stop all workers"
+    if int(values.get("message.max.bytes", LARGEST_BATCH_BYTES)) < LARGEST_BATCH_BYTES:
+        step = f"set it to {LARGEST_BATCH_BYTES} or more, or max.message.bytes of each topic"
+        yield "warning", "message.max.bytes", step
+    session_ms = settings.session_timeout_seconds * 1000
+    for name, shortest in (("group.min.session.timeout.ms", True), (SESSION_LIMIT, False)):
+        if name in values and (session_ms < int(values[name])) is shortest:
+            step = "change it or PAYMENTS_SESSION_TIMEOUT_SECONDS, which is outside"
+            if session_ms != int(values[name]):
+                yield "problem", name, step
+
+
+def _codecs() -> Iterator[Finding]:
+    checks: Mapping[str, Callable[[], bool]] = {
+        "gzip": codec.has_gzip,
+        "snappy": codec.has_snappy,
+        "lz4": codec.has_lz4,
+        "zstd": codec.has_zstd,
+    }
+    lacking = [name for name, is_there in checks.items() if not is_there()]
+    if lacking:
+        step = "install cramjam, which reads them"
+        yield Finding("problem", "codecs", "this process", f"can't read {', '.join(lacking)}", step)
+    else:
+        yield Finding("ok", "codecs", "this process", ", ".join(checks))
+
+
+async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> Finding:
+    topic = settings.topic(FENCING_TOPIC)
+    report = await prove_fencing(arguments, topic, FENCING_ROUNDS)
+    tried = report.refused + report.accepted
+    value = f"{report.refused} of {tried} stale appends refused"
+    if report.accepted or not tried:
+        return Finding("problem", "fencing", topic, value, "run no worker on these brokers")
+    return Finding("ok", "fencing", topic, value)

@@ -1,0 +1,262 @@
+"""A broker with an authorizer and one user for each role, who has the least rights and no more.
+
+The case O8. What is set here is ``payments.rights.GRANTS``, from which docs/security.md is made.
+"""
+
+import re
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from pydantic import SecretStr
+
+from dev.broker import kafka_version
+from dev.local_broker import LocalBroker
+from dev.ports import free_ports
+from payments.cli import main
+from payments.client import PaymentsClient, PaymentsClientError
+from payments.engine.errors import FailStop
+from payments.engine.hosting.app import rights_of
+from payments.engine.kafka.connection import Connection
+from payments.engine.kafka.rights import Right, require_rights
+from payments.rights import GRANTS, Rule, commands, rules
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
+from payments.topics_file import PACKAGED, read_topics
+from tests.broker_fixture import process_environment
+
+from .client import WorkerProcess
+
+USERS = ("worker", "client", "operator", "nobody")
+PASSWORD = "a-password"  # noqa: S105 - of a broker that lives for this test
+APP = "guarded"
+LIMIT_SECONDS = 30.0
+
+
+class Guarded:
+    """The broker as each user sees it."""
+
+    def __init__(self, port: int, admin: str) -> None:
+        self._port = port
+        self._admin = AdminClient({"bootstrap.servers": admin})
+        self.open = self._settings(brokers=admin)
+
+    def _settings(self, **values: object) -> Settings:
+        given = {"app_id": APP, "topic_prefix": "g.", "partitions": 2, "opening_balance": 1000}
+        return Settings.model_validate(given | values)
+
+    def settings(self, user: str) -> Settings:
+        """Return the settings of one user."""
+        return self._settings(
+            brokers=f"127.0.0.1:{self._port}",
+            security_protocol="SASL_PLAINTEXT",
+            sasl_username=user,
+            sasl_password=SecretStr(PASSWORD),
+            delivery_timeout_seconds=20.0,
+        )
+
+    def grant(self, user: str, granted: Collection[Rule]) -> None:
+        """Set ACLs."""
+        made = self._admin.create_acls([AclBinding(*_acl(rule, user)) for rule in granted])
+        for done in made.values():
+            done.result(timeout=LIMIT_SECONDS)
+
+    def revoke(self, user: str, rule: Rule) -> None:
+        """Take one ACL away."""
+        [done] = self._admin.delete_acls([AclBindingFilter(*_acl(rule, user))]).values()
+        assert len(done.result(timeout=LIMIT_SECONDS)) == 1
+
+
+def _acl(rule: Rule, user: str) -> tuple[Any, ...]:
+    kinds = {"cluster": "BROKER", "transactional-id": "TRANSACTIONAL_ID"}
+    operation = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", rule.operation).upper()
+    return (
+        ResourceType[kinds.get(rule.resource, rule.resource.upper())],
+        rule.name,
+        ResourcePatternType.PREFIXED if rule.prefixed else ResourcePatternType.LITERAL,
+        f"User:{user}",
+        "*",
+        AclOperation[operation],
+        AclPermissionType.ALLOW,
+    )
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Guarded]:
+    """Return a broker where nobody may do what is not granted, with the rights of each role."""
+    users = " ".join(f'user_{user}="{PASSWORD}"' for user in USERS)
+    protocols = "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_PLAINTEXT"
+    extra = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": "User:ANONYMOUS",  # The listeners without a login: the brokers' own.
+        "listener.security.protocol.map": protocols,
+        "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.secure.plain.sasl.jaas.config": (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'username="broker" password="unused" {users};'
+        ),
+    }
+    port = free_ports(1)[0]
+    with tempfile.TemporaryDirectory(prefix="payments-broker-") as data:
+        broker = LocalBroker(
+            version=kafka_version(), folder=Path(data), secure_port=port, extra=extra
+        )
+        broker.start()
+        try:
+            made = Guarded(port, broker.bootstrap)
+            for role in GRANTS:
+                made.grant(role, list(rules(role, made.open)))
+            yield made
+        finally:
+            broker.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def topics(guarded: Guarded) -> None:
+    """Let the operator create the topics, with the operator's rights."""
+    applied = run(guarded, "operator", "topics", "apply")
+    assert applied.exit_code == 0, applied.output
+
+
+def run(guarded: Guarded, user: str, *arguments: str) -> Result:
+    """Run the command as one user."""
+    environment = process_environment(guarded.settings(user))
+    given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
+    return CliRunner().invoke(main, list(arguments), env=given, prog_name="payments")
+
+
+async def test_each_role_does_its_work_with_its_least_rights(guarded: Guarded) -> None:
+    worker = WorkerProcess(guarded.settings("worker"))
+    try:
+        await worker.start()
+        async with PaymentsClient(settings=guarded.settings("client")) as client:
+            assert (await client.make("p1", account="abc", amount=100)).outcome == "completed"
+            await worker.kill()
+            await worker.start()  # A takeover reads what the one before wrote.
+            assert (await client.make("p1", account="abc", amount=100)).replayed
+            balance = await client.account("abc")
+            assert balance is not None
+            assert balance.balance == 900
+            assert len(await client.entries("abc")) == 2
+        assert await worker.stop() == 0
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("topics", "check"), ("verify",), ("dead-letters", "list")],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_operator_needs_no_more_than_its_rights(
+    guarded: Guarded, arguments: tuple[str, ...]
+) -> None:
+    done = run(guarded, "operator", *arguments)
+    assert done.exit_code == 0, done.output
+
+
+WORKER_STOPS = [
+    Rule("topic", "g.payments.results", prefixed=False, operation="Read"),
+    Rule("transactional-id", f"{APP}-", prefixed=True, operation="Write"),
+    Rule("group", APP, prefixed=False, operation="Read"),
+]
+
+
+@pytest.mark.parametrize("rule", WORKER_STOPS, ids=lambda rule: rule.resource)
+async def test_a_worker_that_lacks_a_right_ends_at_its_start_and_says_which(
+    guarded: Guarded, rule: Rule
+) -> None:
+    """Others: each topic in the next test."""
+    guarded.revoke("worker", rule)
+    worker = WorkerProcess(guarded.settings("worker"))
+    try:
+        worker.spawn()
+        assert await worker.ended() == 70
+        log = worker.log.read_text()
+        [line] = [x for x in log.splitlines() if "not authorized" in x] or [log]
+        assert f"lacks {rule.operation} on" in line
+        assert f"--allow-principal User:worker --operation {rule.operation}" in line
+        assert f"--{rule.resource} {rule.name}" in line
+    finally:
+        guarded.grant("worker", [rule])
+        await worker.kill()
+        worker.log.unlink()
+
+
+def worker_topics(settings: Settings) -> dict[str, set[Right]]:
+    return rights_of([payments_stage(settings), accounts_stage(settings)])
+
+
+def test_what_a_worker_tries_at_its_start_is_what_the_table_grants(guarded: Guarded) -> None:
+    granted: dict[str, set[str]] = {}
+    for rule in rules("worker", guarded.open):
+        if rule.resource == "topic":
+            granted.setdefault(rule.name, set()).add(rule.operation)
+    tried = worker_topics(guarded.open)
+    assert {topic: {right.word for right in rights} for topic, rights in tried.items()} == granted
+
+
+async def test_every_right_on_a_topic_is_missed_by_name(guarded: Guarded) -> None:
+    settings = guarded.settings("nobody")
+    needed = worker_topics(settings)
+    granted = [
+        Rule("topic", topic, prefixed=False, operation=right.word)
+        for topic, rights in needed.items()
+        for right in rights
+    ]
+    connection = Connection(settings.connection(), delivery_timeout_seconds=20)
+    guarded.grant("nobody", granted)
+    await connection.start([])
+    try:
+        await require_rights(connection, needed)
+        for rule in granted:
+            guarded.revoke("nobody", rule)
+            with pytest.raises(FailStop, match="not authorized") as missed:
+                await require_rights(connection, needed)
+            assert f"--operation {rule.operation} --topic {rule.name}" in str(missed.value)
+            guarded.grant("nobody", [rule])
+    finally:
+        await connection.close()
+        for rule in granted:
+            guarded.revoke("nobody", rule)
+
+
+async def test_a_client_without_rights_is_told_so(guarded: Guarded) -> None:
+    client = PaymentsClient(settings=guarded.settings("nobody"), connect_seconds=20)
+    with pytest.raises(PaymentsClientError, match="not authorized"):
+        await client.__aenter__()
+
+
+def test_topics_check_without_rights_names_what_is_missing(guarded: Guarded) -> None:
+    refused = run(guarded, "nobody", "topics", "check")
+    assert refused.exit_code == 2
+    assert "lacks Describe on g.accounts.dead-letters, g.accounts.ledger" in refused.stderr
+    seen = [
+        Rule("topic", topic.name, prefixed=False, operation="Describe")
+        for topic in read_topics(PACKAGED, guarded.open)
+    ]
+    guarded.grant("nobody", seen)
+    try:
+        refused = run(guarded, "nobody", "topics", "check")
+        assert refused.exit_code == 2
+        assert "lacks DescribeConfigs on g." in refused.stderr
+        assert "Traceback" not in refused.output
+    finally:
+        for rule in seen:
+            guarded.revoke("nobody", rule)
+
+
+def test_the_commands_of_the_table_name_every_rule(guarded: Guarded) -> None:
+    for role in GRANTS:
+        text = "\n".join(commands(role, guarded.open, f"User:{role}"))
+        for rule in rules(role, guarded.open):
+            assert f"--operation {rule.operation}" in text
+            assert rule.resource == "cluster" or f"--{rule.resource} {rule.name}" in text
