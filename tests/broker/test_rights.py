@@ -221,7 +221,8 @@ async def test_every_right_on_a_topic_is_missed_by_name(guarded: Guarded) -> Non
             guarded.revoke("nobody", rule)
             with pytest.raises(FailStop, match="not authorized") as missed:
                 await require_rights(connection, needed)
-            assert f"--operation {rule.operation} --topic {rule.name}" in str(missed.value)
+            assert f"--operation {rule.operation}" in str(missed.value)
+            assert f"--topic {rule.name}" in str(missed.value)
             guarded.grant("nobody", [rule])
     finally:
         await connection.close()
@@ -238,7 +239,9 @@ async def test_a_client_without_rights_is_told_so(guarded: Guarded) -> None:
 def test_topics_check_without_rights_names_what_is_missing(guarded: Guarded) -> None:
     refused = run(guarded, "nobody", "topics", "check")
     assert refused.exit_code == 2
-    assert "lacks Describe on g.accounts.dead-letters, g.accounts.ledger" in refused.stderr
+    assert "lacks Describe on g." in refused.stderr
+    assert "--operation Describe --topic g." in refused.stderr
+    assert "--topic g.accounts.ledger" in refused.stderr
     seen = [
         Rule("topic", topic.name, prefixed=False, operation="Describe")
         for topic in read_topics(PACKAGED, guarded.open)

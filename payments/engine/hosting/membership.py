@@ -31,7 +31,7 @@ from payments.engine.kafka.hints import GROUP_COORDINATOR
 from payments.engine.kafka.metadata import NonCreatingClient
 
 from .loop_errors import install
-from .refusals import dead_membership
+from .refusals import dead_membership, not_allowed_in_group
 from .static_membership import require_own_instance
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             while not await self._started_consumer(patience):
                 pass
             await self._find_coordinator()
+        except errors.GroupAuthorizationFailedError:
+            self._host.fail_stop(not_allowed_in_group(self._group, self._host.connection))
         except Exception as error:  # noqa: BLE001 - whatever it is, this worker can't be a member
             self._host.fail_stop(as_fail_stop(f"joining group {self._group}", error))
 

@@ -8,7 +8,7 @@ from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, NotAuthorized
 from payments.engine.kafka.hints import in_words
 from payments.engine.kafka.rights import grant_command
 
@@ -36,14 +36,19 @@ async def dead_membership(
             f"configuration, then start the worker again"
         )
     if isinstance(error, errors.GroupAuthorizationFailedError):
-        command = grant_command(connection, ["Read"], "group", [group])
-        return FailStop(
-            f"not authorized: this user lacks Read on the group {group}. Grant it, then start the "
-            f"worker again: {command}"
-        )
+        return not_allowed_in_group(group, connection)
     return FailStop(
         f"the membership in group {group} is dead: {in_words(error)}; the worker has to be "
         f"started again"
+    )
+
+
+def not_allowed_in_group(group: str, connection: Mapping[str, Any]) -> NotAuthorized:
+    """Return the failure of a worker that may not join its group."""
+    command = grant_command(connection, ["Read"], "group", [group])
+    return NotAuthorized(
+        f"not authorized: this user lacks Read on the group {group}. Grant it, then start the "
+        f"worker again: {command}"
     )
 
 
