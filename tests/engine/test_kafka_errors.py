@@ -284,7 +284,7 @@ async def test_a_claim_that_another_worker_took_is_a_fence(code: int) -> None:
 
 
 async def test_a_refused_claim_is_the_end() -> None:
-    with pytest.raises(FailStop, match="the claim of words-0 was refused: Transactional"):
+    with pytest.raises(FailStop, match="lacks Write on the transactional id words-0"):
         await Claims(Brokers([answer(53)])).claim("words-0", [AT])  # type: ignore[arg-type]
 
 
