@@ -95,6 +95,13 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self.limits.max_connections:
             self._refuse(problem_answer(Problem.OVERLOADED, headers=RETRY_SOON))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; nothing is left that would wait for a garbage collection, which is rare here."""
+        super().connection_lost(exc)
+        if self._cycle is not None:
+            self._cycle.transport = self.transport
+        self._ending = None
+
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self.transport.is_closing():

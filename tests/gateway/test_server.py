@@ -1,6 +1,7 @@
 """The server on a real port, with a service that answers when told: limits, slow clients, stop."""
 
 import asyncio
+import gc
 import json
 import time
 from typing import cast
@@ -148,6 +149,21 @@ async def test_garbage_after_a_request_does_not_cost_its_answer(fake: FakeServic
         fake.release.set()
         [(status, _, body)] = await asked
     assert (status, json.loads(body)["outcome"]) == (200, "completed")
+
+
+async def test_a_connection_that_has_ended_is_not_left_for_a_garbage_collection(
+    fake: FakeService,
+) -> None:
+    fake.release.set()
+    async with running(fake) as run:
+        gc.collect()
+        gc.disable()
+        try:
+            await run.exchange(MAKE.replace(b"host:", b"connection: close\r\nhost:"))
+            await until(lambda: not run.server.server_state.connections)
+            await until(lambda: not any(isinstance(one, Connection) for one in gc.get_objects()))
+        finally:
+            gc.enable()
 
 
 async def test_a_client_that_goes_away_does_not_stop_its_command(fake: FakeService) -> None:
