@@ -30,7 +30,7 @@ CHAOS_ARGS ?=
 SOAK_MINUTES ?= 30
 SOAK_ARGS ?=
 
-.PHONY: remake help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos soak faults environment lock clean
+.PHONY: remake help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -83,6 +83,9 @@ chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and 
 
 soak: $(INSTALLED) ## Use it for 30 minutes (SOAK_MINUTES, 6 at least), then look at every line of every log
 	@$(BIN)/python -m chaos.soak --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
+
+drill: $(INSTALLED) ## Lose a cluster, restore an older backup, and take the documented ways back
+	@$(BIN)/python -m chaos.drill
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 

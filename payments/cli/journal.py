@@ -13,6 +13,7 @@ from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
     from payments.engine.log import TopicPartition
+    from payments.recovery.adopting import Adoption
     from payments.recovery.inspecting import Input, Inspected
     from payments.recovery.repairing import Repair
     from payments.recovery.skipping import Skip
@@ -261,3 +262,52 @@ def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
             f"{found.at}: what was overwritten is no longer in the log ({listing}), or a record "
             f"has no key: payments rebuild --replace"
         )
+
+
+@journal.command()
+@YES
+@JSON
+def adopt(*, yes: bool, as_json: bool) -> None:
+    """Let journals go on although topics were deleted and made anew: a dry run without --yes.
+
+    Shows the topics whose ids differ. Inputs that were made anew go on at their first record: what
+    the old ones held unread is lost. Refused for new results, a new ledger, another cluster and
+    unpublished outputs (payments rebuild is for these), and while the installation has workers.
+
+    \b
+    Examples:
+      payments journal adopt
+      payments journal adopt --yes
+    """  # noqa: D301 - see root.py
+    settings = load_settings()
+    with recovery_errors(settings):
+        found = asyncio.run(_adopt(settings, yes=yes))
+    for each in found:
+        if as_json:
+            show_json({**each.as_json(), "done": yes})
+            continue
+        for topic, (told, now) in each.differences.items():
+            click.echo(f"{each.held.at}: {topic} had the id {told}, now {now}")
+        for topic, position in each.inputs.items():
+            before = each.as_json()["inputs_before"].get(topic)
+            if before != position:
+                click.echo(f"{each.held.at}: {topic} goes on at {position}, it was at {before}")
+    if not any(each.differences for each in found):
+        click.echo("no topic differs from what the journals were written for", err=True)
+    if not yes:
+        click.echo(DRY_RUN, err=True)
+
+
+async def _adopt(settings: "Settings", *, yes: bool) -> "list[Adoption]":
+    from payments.recovery import adopting
+    from payments.recovery.installation import open_log, stages_of
+    from payments.recovery.offline import require_no_workers
+
+    stages = stages_of(settings)
+    async with open_log(settings) as log:
+        await require_no_workers(settings)
+        found = await adopting.plan(log, settings, stages)
+        for adoption in found:
+            if yes:
+                await adopting.carry_out(log, settings.app_id, stages, adoption)
+        return found

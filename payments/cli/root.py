@@ -41,6 +41,10 @@ COMMANDS = {
         "payments.cli.rebuild:rebuild",
         "Make lost or broken journals anew: a dry run unless --yes is given.",
     ),
+    "repartition": Lazy(
+        "payments.cli.repartition:repartition",
+        "Copy an installation to topics with another number of partitions",
+    ),
     "verify": Lazy(
         "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
     ),

@@ -26,6 +26,9 @@ RESERVED = b"\0"
 
 FENCE_KEY = b"\0fence"
 
+MOVED_KEY = b"\0moved"
+"""Key of the mark of an installation that goes on elsewhere (``payments repartition``)."""
+
 NOTE_KEY = b"\0rebuilt"
 """Key of the note that a rebuilt journal has (``payments rebuild``); a takeover passes over it."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .anonymous import Anonymous
-from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .errors import FailStop, JournalBroken, NewerFormat
+from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from .errors import FailStop, JournalBroken, NewerFormat, NotOurs
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
@@ -133,6 +133,14 @@ def _first(foreign: Foreign) -> Record | None:
     """
     found = sorted(foreign.values(), key=lambda record: record.offset)
     for record in found:
+        if record.key == MOVED_KEY and record.value is not None:
+            message = (
+                f"{record.topic}/{record.partition}/{record.offset}: this installation was moved "
+                f"by payments repartition; start workers with "
+                f"{record.value.decode(errors='replace')}. To go back to this one, remove the "
+                f"mark with: payments journal repair"
+            )
+            raise NotOurs(message)
         if (why := foreign_reason(record, copied=True)) is not None:
             raise JournalBroken(described(record, why))
     return found[0] if found else None

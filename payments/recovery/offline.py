@@ -5,15 +5,22 @@ partition is claimed: so a worker that starts later ends this command, or is end
 both write.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    for_code,
+)
 
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
+
+COORDINATOR_SECONDS, COORDINATOR_POLL_SECONDS = 30.0, 0.2
 
 
 class Member(NamedTuple):
@@ -28,7 +35,7 @@ async def members(settings: Settings) -> list[Member]:
     admin = AIOKafkaAdminClient(**settings.connection())
     try:
         await admin.start()
-        [response] = await admin.describe_consumer_groups([settings.app_id])
+        response = await _described(admin, settings.app_id)
     finally:
         await admin.close()
     found: list[Member] = []
@@ -39,6 +46,20 @@ async def members(settings: Settings) -> list[Member]:
             raise RecoveryRefused(message)
         found += [Member(client_id, host) for _, client_id, host, *_ in listed]
     return found
+
+
+async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    """Ask the coordinator of a group; a new cluster has to make one first."""
+    deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
+    while True:
+        try:
+            [response] = await admin.describe_consumer_groups([group])
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(COORDINATOR_POLL_SECONDS)
+        else:
+            return response
 
 
 async def require_no_workers(settings: Settings) -> None:

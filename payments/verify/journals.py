@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from payments.engine.checkpoint import (
     FENCE_KEY,
+    MOVED_KEY,
     NOTE_KEY,
     RESERVED,
     Checkpoint,
@@ -58,6 +59,8 @@ class Checkpoints:
         if key is None or key[:1] != RESERVED:
             return False
         if key == FENCE_KEY or value is None:
+            return True
+        if key == MOVED_KEY:
             return True
         if key == NOTE_KEY:
             self._note(record, value)

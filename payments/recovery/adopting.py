@@ -1,0 +1,132 @@
+"""Adopting: lets journals go on although topics around them were made anew (other topic ids).
+
+Only what loses nothing silently: inputs that were deleted and made anew go on at their first
+record, and dead letters may have a gap. A new ledger or new results need a rebuild, so do copies
+and another cluster. The journal gets a whole ring of checkpoints, so that none speaks of what was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from payments.engine.checkpoint import FENCE_KEY, Checkpoint, checkpoint_key, encode_checkpoint
+from payments.engine.consistency import Surroundings
+from payments.engine.identity import Identity
+from payments.engine.limits import RING
+from payments.engine.log import NO_HEADERS, Batch, Lane, Log, NewRecord, TopicPartition
+from payments.engine.stage import Stage, topics_of
+from payments.settings import Settings
+
+from .errors import RecoveryRefused
+from .inspecting import Held, read_held
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What one journal would go on with."""
+
+    stage: Stage
+    held: Held
+    identity: Identity
+    differences: dict[str, tuple[str, str]]
+    """Topics whose id is another one: the journal's and the broker's."""
+
+    inputs: dict[str, int]
+    """Where each input goes on."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of ``--json``."""
+        last = self.held.last
+        return {
+            "stage": self.stage.name,
+            "partition": self.held.at.partition,
+            "topic": self.held.at.topic,
+            "differences": {name: list(ids) for name, ids in self.differences.items()},
+            "inputs_before": {} if last is None else last.inputs,
+            "inputs": self.inputs,
+        }
+
+
+async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Adoption]:
+    """Return what each journal would go on with. Raises ``RecoveryRefused``."""
+    cluster = await log.describe(topics_of(stages))
+    around = Surroundings(settings.app_id, stages, settings.partitions, cluster)
+    found: list[Adoption] = []
+    for stage in stages:
+        at = [TopicPartition(stage.changelog, p) for p in range(settings.partitions)]
+        bounds = await log.bounds(
+            [TopicPartition(topic, tp.partition) for topic in stage.inputs for tp in at]
+        )
+        for tp, held in (await read_held(log, at)).items():
+            told, last = held.identity, held.last
+            if told is None or last is None:
+                message = f"{tp} says nothing of what it was written for: payments rebuild"
+                raise RecoveryRefused(message)
+            now = around.identity(stage.name, tp.partition, told.installation)
+            _require_adoptable(held, told, now, settings)
+            differences = {
+                topic: (id_, now.topics[topic])
+                for topic, id_ in told.topics.items()
+                if now.topics[topic] != id_
+            }
+            inputs = {
+                topic: bounds[TopicPartition(topic, tp.partition)].first
+                if topic in differences
+                else position
+                for topic, position in last.inputs.items()
+            }
+            found.append(Adoption(stage, held, now, differences, inputs))
+    return found
+
+
+def _require_adoptable(held: Held, told: Identity, now: Identity, settings: Settings) -> None:
+    wrong: str | None = None
+    if told.cluster != now.cluster:
+        wrong = f"it was written on cluster {told.cluster}, this is {now.cluster}"
+    elif told.app != now.app or told.topics.keys() != now.topics.keys():
+        wrong = f"it belongs to installation {told.installation} with other names"
+    elif held.unpublished or held.missing:
+        wrong = "it has outputs that were not published yet"
+    else:
+        for name in ("payments.results", "accounts.ledger"):
+            topic = settings.topic(name)
+            if told.topics[topic] != now.topics[topic]:
+                wrong = f"{topic} was made anew, and balances and answers are read from it"
+    if wrong is not None:
+        message = (
+            f"{held.at} can't be adopted: {wrong}; make the journals anew from the visible topics "
+            f"with: payments rebuild --replace (and --copied where topics were copied)"
+        )
+        raise RecoveryRefused(message)
+
+
+async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Adoption) -> None:
+    """Claim the partition, and let its journal go on; a worker that starts now fences this."""
+    held, last = adoption.held, adoption.held.last
+    assert last is not None, "plan() requires a checkpoint"
+    partition = held.at.partition
+    topics = sorted({topic for stage in stages for topic in stage.visible})
+    fenced = [TopicPartition(topic, partition) for topic in topics]
+    writer = await log.claim(f"{app_id}-{partition}", fenced)
+    now = (await read_held(log, [held.at]))[held.at].last
+    if now is None or now.n != last.n:
+        message = f"a worker has written to {held.at} meanwhile; look again"
+        raise RecoveryRefused(message)
+    sources = {
+        name: position
+        for checkpoint in sorted(held.checkpoints.values(), key=lambda c: c.n)
+        for name, position in checkpoint.sources.items()
+    }
+    records: list[NewRecord] = [(FENCE_KEY, None, NO_HEADERS)]
+    for n in range(last.n + 1, last.n + RING + 1):
+        is_last = n == last.n + RING
+        checkpoint = Checkpoint(
+            n,
+            n,
+            adoption.inputs,
+            sources if is_last else {},
+            [],
+            adoption.identity if is_last else None,
+        )
+        records.append((checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS))
+    await log.append([Batch(held.at, writer, records)], Lane.JOURNAL)

@@ -1,0 +1,82 @@
+"""Moving: an installation goes on in other topics, and its former journals say so."""
+
+from typing import Any
+
+from payments.engine.checkpoint import FENCE_KEY, MOVED_KEY
+from payments.engine.consistency import Surroundings
+from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition
+from payments.engine.stage import topics_of
+from payments.settings import Settings
+
+from .copying import COPIED, Copying
+from .gathering import Source
+from .installation import open_log, stages_of
+from .offline import require_no_workers
+from .run import Options, rebuild
+from .scanning import Show, partitions_of
+from .writing import Claimed
+
+
+async def preview(settings: Settings, new: Settings) -> dict[str, Any]:
+    """Return what would be copied, without changing anything."""
+    found: dict[str, Any] = {}
+    async with open_log(settings) as log:
+        for topic in COPIED:
+            at = partitions_of(settings.topic(topic), settings.partitions)
+            bounds = (await log.bounds(at)).values()
+            words = f"offsets of {settings.topic(topic)} to {new.topic(topic)}"
+            found[words] = sum(end - first for first, end in bounds)
+    return found
+
+
+async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> dict[str, Any]:
+    """Copy to ``new``, whose topics are there and empty, and rebuild its journals.
+
+    1. Claim every partition of the old installation: nothing more is published there.
+    2. Copy the public topics, rebuild the new journals from them.
+    3. Mark the old journals: a worker that is started with the old settings is refused.
+    """
+    async with open_log(settings) as old_log, open_log(new) as new_log:
+        old_stages, new_stages = stages_of(settings), stages_of(new)
+        claimed = Claimed(old_log, settings.app_id, old_stages, settings.partitions)
+        await claimed.claim()
+        identities = Surroundings(
+            new.app_id,
+            new_stages,
+            new.partitions,
+            await new_log.describe(topics_of(new_stages)),
+        )
+        copying = Copying((old_log, settings), (new_log, new), identities.new_installation)
+        await copying.require_empty()
+        await copying.run(show)
+
+        async def offline() -> None:
+            await require_no_workers(settings)
+            await require_no_workers(new)
+
+        async def anew(topics: object) -> None:
+            del topics
+
+        source = Source(copied=True, former_topic=settings.topic("payments.commands"))
+        plan = await rebuild(
+            new_log,
+            new,
+            Options(source=source),
+            dry_run=False,
+            require_offline=offline,
+            make_anew=anew,
+            now_ms=now_ms,
+            show=show,
+        )
+        await claimed.require()
+        where = f"PAYMENTS_APP_ID {new.app_id}, PAYMENTS_TOPIC_PREFIX {new.topic_prefix}"
+        marks = [(MOVED_KEY, where.encode(), NO_HEADERS), (FENCE_KEY, None, NO_HEADERS)]
+        for stage in old_stages:
+            await old_log.append(
+                [
+                    Batch(TopicPartition(stage.changelog, partition), writer, marks)
+                    for partition, writer in claimed.writers.items()
+                ],
+                Lane.JOURNAL,
+            )
+        return {**copying.counts, **plan.counts}

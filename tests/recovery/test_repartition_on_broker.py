@@ -1,0 +1,67 @@
+"""More partitions by a copy, and topics that were made anew.
+
+Of the same kind: fewer partitions, and another prefix with the same number; inputs other than the
+inbox. New results or a new ledger can't be adopted (``payments rebuild`` is for these).
+"""
+
+from payments.settings import Settings
+from payments.topics import cluster
+from tests.broker.client import Client, WorkerProcess
+from tests.broker_fixture import Installations
+
+from .operator import fails, payments, without_workers
+
+MAKE = {"type": "make", "account": "abc", "amount": 1}
+PARTITIONS = 6
+
+
+async def test_an_installation_goes_on_with_more_partitions_and_adopts_a_new_topic(
+    installations: Installations,
+) -> None:
+    settings = await installations.make(opening_balance=1000, session_timeout_seconds=6)
+    prefix, app = f"{settings.topic_prefix}more.", f"{settings.app_id}-more"
+    new = settings.model_copy(
+        update={"partitions": PARTITIONS, "topic_prefix": prefix, "app_id": app}
+    )
+    move = ("repartition", "--partitions", str(PARTITIONS), "--to-prefix", prefix, "--to-app", app)
+    worker = await WorkerProcess(settings).start()
+    try:
+        async with Client(settings) as client:
+            for number in range(40):
+                await client.post(f"p{number}", {**MAKE, "account": f"a{number % 7}"})
+            await client.answered()
+        assert await worker.stop() == 0
+        assert (await payments(settings, *move)).code == 0
+        installations.adopt(new)
+        done = await payments(settings, *move, "--yes")
+        assert done.code == 0, done
+        assert f"moved by payments repartition; start workers with PAYMENTS_APP_ID {app}" in (
+            await fails(worker)
+        )
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    await goes_on(new)
+
+
+async def goes_on(settings: Settings) -> None:
+    worker = await WorkerProcess(settings).start()
+    try:
+        async with Client(settings) as client:
+            assert (await client.send("p3", {**MAKE, "account": "a3"}))["replayed"]
+            assert not (await client.send("new", MAKE))["replayed"]
+            assert await worker.stop() == 0
+            async with cluster(settings) as connected:
+                await connected.make_anew([settings.topic("payments.inbox")])
+            assert "payments journal adopt" in await fails(worker)
+            await without_workers(settings)
+            done = await payments(settings, "journal", "adopt", "--yes")
+            assert done.code == 0, done
+            await worker.start()
+            await client.send("newer", {**MAKE, "account": "a1"})
+            assert await worker.stop() == 0
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    verified = await payments(settings, "verify")
+    assert verified.code == 0, verified.out
