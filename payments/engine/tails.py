@@ -40,7 +40,10 @@ class Tail(NamedTuple):
 _FIRST_STEP = 16
 _STEP_GROWTH = 16
 _FETCH_SECONDS = 5.0
-_STALLED_FETCHES = 12
+_FIRST_FETCH_SECONDS = 0.05
+_STALLED_FETCHES = 18
+"""About a minute, since each takes twice as long as the one before, up to the longest."""
+
 _RETENTION_RACES = 3
 
 
@@ -96,7 +99,9 @@ async def _scan(
     reader.assign({tp: span.first for tp, span in spans.items()})
     stalled = 0
     while left:
-        fetched = await reader.fetch(timeout_seconds=0.05 if not stalled else _FETCH_SECONDS)
+        # A fetch that meets control records alone only moves the position, and waits on.
+        patience = min(_FETCH_SECONDS, _FIRST_FETCH_SECONDS * 2**stalled)
+        fetched = await reader.fetch(timeout_seconds=patience)
         for tp, records in fetched.items():
             stage, end = writers[tp], spans[tp].end
             for record in records:

@@ -1,20 +1,22 @@
-"""A worker that can't know its place refuses to start: O1, O2, O4 and O6 on a broker.
+"""A worker that can't know its place refuses to start: O1, O2, O4, O6, K5 and K6 on a broker.
 
 What needs no broker is in ``tests/engine/test_consistency.py``: tails and senders that are ahead of
 a journal, every field of an identity, an interrupted first start, rolling from the version before.
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.new_partitions import NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from payments.engine.engine import Engine
-from payments.engine.errors import FailStop, NotOurs, RecordsLost
+from payments.engine.errors import FailStop, JournalBroken, NotOurs, RecordsLost
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import TopicPartition
 from payments.engine.reading import Delivery
@@ -22,7 +24,7 @@ from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.topics import cluster
 from payments.topics_file import read_topics
-from tests.broker.client import Client
+from tests.broker.client import Client, audit
 from tests.broker_fixture import TOPICS, Installations
 
 OPENING = 1000
@@ -168,6 +170,78 @@ async def test_one_topic_with_more_partitions_is_named(installations: Installati
         await admin.close()
     with pytest.raises(NotOurs, match=f"{commands} has 5, the other 8 have 4; .*repartition"):
         await use(settings)
+
+
+async def kcat(settings: Settings, at: TopicPartition, record: bytes, *options: str) -> None:
+    """Write one record, given as ``key:value``, as an operator would."""
+    if shutil.which("kcat") is None:
+        pytest.skip("there is no kcat")
+    where = ["-b", settings.brokers, "-t", at.topic, "-p", str(at.partition)]
+    command = ["kcat", "-P", *where, "-K:", *options]
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    await process.communicate(record)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [(b"foo:bar", ()), (b"\0foo:bar", ()), (b"foo:", ("-Z",)), (b"foo:bar", ("-z", "gzip"))],
+)
+async def test_a_foreign_record_of_kcat_on_a_journal_is_named(
+    installations: Installations, record: bytes, options: tuple[str, ...]
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    await use(settings)
+    changelog = settings.changelog("accounts")
+    await kcat(settings, TopicPartition(changelog, 1), record, *options)
+    line = rf"{changelog}/1/\d+ with the key .*foo.* was written by no worker .*journal repair"
+    with pytest.raises(JournalBroken, match=line):
+        await use(settings)
+
+
+async def test_a_row_of_an_idempotent_producer_that_no_stage_can_read_is_named(
+    settings: Settings,
+) -> None:
+    """As a Java producer's with its defaults: only the stage can tell that it is foreign."""
+    async with running(settings):
+        pass
+    changelog = settings.changelog("payments")
+    async with AIOKafkaProducer(**settings.connection(), enable_idempotence=True) as producer:
+        sent = await producer.send_and_wait(changelog, b"bar", b"foo", partition=2)
+    line = rf"{changelog}/2/{sent.offset} with the key b'foo' is a row that the stage payments"
+    with pytest.raises(JournalBroken, match=line):
+        async with running(settings):
+            pass
+
+
+@pytest.mark.parametrize("source", ["payments/1/999999/0", "payments/77/1/0"])
+@pytest.mark.parametrize("is_idempotent", [False, True])
+async def test_a_forged_transfer_moves_no_money_and_blocks_nobody(
+    installations: Installations, source: str, is_idempotent: bool
+) -> None:
+    settings = await installations.make(opening_balance=OPENING)
+    transfers = settings.topic("payments.transfers")
+    forged = b'{"kind":"deposit","account":"abc","amount":5,"currency":"EUR","counter":"world"}'
+    async with running(settings) as engine, Client(settings) as client:
+        if is_idempotent:
+            async with AIOKafkaProducer(
+                **settings.connection(), enable_idempotence=True
+            ) as producer:
+                headers = [("src", source.encode())]
+                await producer.send_and_wait(
+                    transfers, forged, b"abc", partition=0, headers=headers
+                )
+        else:
+            at = TopicPartition(transfers, 0)
+            await kcat(settings, at, b"abc:" + forged, "-H", f"src={source}")
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not engine.counts().buried["accounts"]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+        for number in range(12):
+            await client.post(f"pay-{number}", MAKE)
+        await client.answered()
+        await audit(settings, client, opening_balance=OPENING)
+        assert dict(engine.counts().buried["accounts"]) == {"foreign_record": 1}
 
 
 async def delete_all_records(settings: Settings, topic: str) -> None:
