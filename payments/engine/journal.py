@@ -374,8 +374,10 @@ class Journal:
         told = {name: self.sources[name] for name in (*self._heard, *turn)}
         for name in told:
             self.sources.move_to_end(name)
-            # Its messages may have been handed over, without headers.
-            if (owner := self._owner_here(name)) is not None:
+            # Its messages may have been handed over, without headers. But a worker that has lost
+            # the sender without knowing it may have heard of a newer owner through the log.
+            owner, known = self._owner_here(name), self.owners.get(name)
+            if owner is not None and (known is None or owner.follows(known, 0)):
                 self.owners[name] = owner
         self._heard.clear()
         return told

@@ -39,7 +39,6 @@ async def refused(log: MemoryLog) -> str:
         (b"\x0064", b"bar"),
         (b"\x001", None),
         (b"\x001", b"bar"),
-        (b"\0fence", b"bar"),
     ],
 )
 async def test_a_record_that_no_worker_can_have_written_is_named(

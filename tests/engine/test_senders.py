@@ -223,6 +223,14 @@ def test_an_owner_that_began_before_a_group_that_was_taken_proves_a_loss(
         journal.meet(source(n), comes)
 
 
+def test_a_worker_that_has_lost_a_sender_keeps_the_newer_owner_in_mind() -> None:
+    journal = receiver_of((10, owner(5, 2)))
+    journal._owner_here = lambda _: owner(5, 1)
+    journal.cut()
+    journal.meet(source(11), owner(5, 2))
+    assert journal.owners["count/1"] == owner(5, 2)
+
+
 def test_an_owner_is_read_as_it_was_written() -> None:
     _, text = owner_header(owner(5, 3))
     assert text is not None
