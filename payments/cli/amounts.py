@@ -1,4 +1,4 @@
-"""The amount of a make or deposit as options: in major units, all decimals, or in minor units."""
+"""The amount of a make or deposit as options: in major units, or in minor units."""
 
 import re
 
@@ -16,17 +16,12 @@ def amount_of(amount: str | None, amount_minor: str | None, currency: str) -> in
 
 
 def _major(text: str, currency: str) -> int:
-    from payments.domain.commands import MAX_AMOUNT
-    from payments.domain.money import minor_units, money_text
+    from payments.domain.money import minor_units
 
     try:
         return minor_units(text, currency)
     except ValueError as error:
-        message = str(error)
-        # It may have been meant in minor units: the two readings differ by a factor of 100 or so.
-        if re.fullmatch(r"[0-9]{1,16}", text) and 1 <= int(text) <= MAX_AMOUNT:
-            message = f"{message}; or {MINOR} {text} for {money_text(int(text), currency)}"
-        raise click.BadParameter(message, param_hint=MAJOR) from error
+        raise click.BadParameter(str(error), param_hint=MAJOR) from error
 
 
 def _minor(text: str) -> int:

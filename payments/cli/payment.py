@@ -53,7 +53,7 @@ def _movement(function: Function) -> Function:
         click.option(
             "--amount",
             metavar="DECIMAL",
-            help="With all decimals of the currency: 19.99 (EUR), 1999 (JPY), 1.999 (KWD).",
+            help="In major units: 20 or 19.99 (EUR), 1999 (JPY), 1.999 (KWD).",
         ),
         click.option("--account", type=NAME, required=True, help="The account's id."),
         PAYMENT,

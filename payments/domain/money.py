@@ -36,8 +36,8 @@ def money_decimal(minor: int, currency: str) -> str | None:
 def minor_units(text: str, currency: str) -> int:
     """Return the minor units of an amount in major units, ``19.99``.
 
-    The text has the digits 0 to 9, and a point before exactly as many decimals as the currency
-    has. So nobody has to guess: ``100`` EUR could be meant in minor units.
+    The text has the digits 0 to 9: a whole number (``20`` is 20.00 EUR), or one with a point before
+    exactly as many decimals as the currency has.
     Raises ``ValueError`` with the rule that it breaks.
     """
     if currency not in EXPONENTS:
@@ -53,9 +53,10 @@ def minor_units(text: str, currency: str) -> int:
         )
         raise ValueError(message)
     decimals = len(written[1] or "")
-    if decimals != exponent:
+    if decimals not in {0, exponent}:
         raise ValueError(_precision(text, currency, decimals))
-    minor = int(text.replace(".", "")) if len(text) <= _LONGEST else MAX_AMOUNT + 1
+    digits = text.replace(".", "") + "0" * (exponent - decimals)
+    minor = int(digits) if len(digits) <= _LONGEST else MAX_AMOUNT + 1
     if minor < 1:
         raise ValueError(f"the amount must be at least {money_text(1, currency)}")
     if minor > MAX_AMOUNT:
@@ -73,8 +74,8 @@ def _precision(text: str, currency: str, decimals: int) -> str:
         return f"{currency} has no decimals: {shown} can't be paid in it"
     if decimals > exponent:
         return f"{currency} has {exponent} decimals: {shown} can't be paid in it"
-    padded = f"{shown}{'' if decimals else '.'}{'0' * (exponent - decimals)}"
-    return f"{currency} has {exponent} decimals: write all of them, {padded}"
+    padded = f"{shown}{'0' * (exponent - decimals)}"
+    return f"{currency} has {exponent} decimals: write all of them, {padded}, or none"
 
 
 def _decimal(minor: int, exponent: int, separator: str) -> str:

@@ -22,6 +22,7 @@ LARGE = 2**53 + 1
     [
         ("19.99", "1999", "EUR", "19.99 EUR"),
         ("1999.00", "199900", "EUR", "1,999.00 EUR"),
+        ("20", "2000", "EUR", "20.00 EUR"),
         ("1999", "1999", "JPY", "1,999 JPY"),
         ("1.999", "1999", "KWD", "1.999 KWD"),
         ("0.1999", "1999", "CLF", "0.1999 CLF"),
@@ -36,7 +37,7 @@ def test_an_amount_is_entered_either_way_and_shown_in_major_units(
     again = embedded.run("deposit", "d-1", *to, "--amount-minor", minor, "--json")
     result = json.loads(again.stdout)
     assert (result["replayed"], result["amount"]) == (True, int(minor))
-    assert result["exponent"] == len(amount.partition(".")[2])
+    assert result["exponent"] == len(shown.split(maxsplit=1)[0].partition(".")[2])
 
 
 def test_the_default_currency_is_that_of_the_settings(embedded: Embedded) -> None:
@@ -49,7 +50,8 @@ def test_the_default_currency_is_that_of_the_settings(embedded: Embedded) -> Non
 @pytest.mark.parametrize(
     ("amount", "told"),
     [
-        (("--amount", "100"), "write all of them, 100.00; or '--amount-minor' 100 for 1.00 EUR"),
+        (("--amount", "19.9"), "EUR has 2 decimals: write all of them, 19.90, or none"),
+        (("--amount", "19.999"), "EUR has 2 decimals: 19.999 can't be paid in it"),
         (("--amount", "19,99"), "as in 19.99; no comma"),
         (("--amount", "1e3"), "power of ten"),
         (("--amount", "+5.00"), "sign"),

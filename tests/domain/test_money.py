@@ -62,14 +62,22 @@ def test_what_is_shown_can_be_entered(minor: int, currency: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [("20", "EUR", 2000), ("1999", "EUR", 199_900), ("1999", "JPY", 1999), ("2", "KWD", 2000)],
+)
+def test_a_whole_number_is_in_major_units(text: str, currency: str, minor: int) -> None:
+    assert minor_units(text, currency) == minor
+
+
+@pytest.mark.parametrize(
     ("text", "currency", "rule"),
     [
         ("19.99", "JPY", "JPY has no decimals: 19.99 can't be paid in it"),
         ("19.999", "EUR", "EUR has 2 decimals: 19.999 can't be paid in it"),
         ("1.9999", "KWD", "KWD has 3 decimals: 1.9999 can't be paid in it"),
-        ("100", "EUR", "EUR has 2 decimals: write all of them, 100.00"),
-        ("19.9", "EUR", "EUR has 2 decimals: write all of them, 19.90"),
-        ("1.99", "KWD", "KWD has 3 decimals: write all of them, 1.990"),
+        ("19.9", "EUR", "EUR has 2 decimals: write all of them, 19.90, or none"),
+        ("1.99", "KWD", "KWD has 3 decimals: write all of them, 1.990, or none"),
+        ("10000000000001", "EUR", "the amount must be at most 10,000,000,000,000.00 EUR"),
         ("0.00", "EUR", "the amount must be at least 0.01 EUR"),
         ("0", "JPY", "the amount must be at least 1 JPY"),
         ("10000000000000.01", "EUR", "the amount must be at most 10,000,000,000,000.00 EUR"),
