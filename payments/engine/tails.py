@@ -37,11 +37,11 @@ class Tail(NamedTuple):
     """The installation that wrote it; None in records of versions before."""
 
 
-_FIRST_STEP = 16
+_FIRST_STEP = 64
 _STEP_GROWTH = 16
 _FETCH_SECONDS = 5.0
-_FIRST_FETCH_SECONDS = 0.05
-_STALLED_FETCHES = 18
+_FIRST_FETCH_SECONDS = 0.02
+_STALLED_FETCHES = 20
 """About a minute, since each takes twice as long as the one before, up to the longest."""
 
 _RETENTION_RACES = 3
