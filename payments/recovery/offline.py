@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
     for_code,
 )
 
@@ -20,6 +21,11 @@ from payments.settings import Settings
 
 from .errors import RecoveryRefused
 
+NO_COORDINATOR_YET = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 COORDINATOR_SECONDS, COORDINATOR_POLL_SECONDS = 30.0, 0.2
 
 
@@ -54,7 +60,10 @@ async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: AN
     while True:
         try:
             [response] = await admin.describe_consumer_groups([group])
-        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+            for code, *_ in response.groups:
+                if code in {error.errno for error in NO_COORDINATOR_YET}:
+                    raise GroupCoordinatorNotAvailableError(group)
+        except NO_COORDINATOR_YET:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(COORDINATOR_POLL_SECONDS)
