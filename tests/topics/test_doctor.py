@@ -1,0 +1,73 @@
+"""``payments doctor``: what it says of brokers' configurations, and of a broker as it is."""
+
+import pytest
+from click.testing import CliRunner
+
+from payments.cli import main
+from payments.doctor import judge_broker
+from payments.settings import Settings
+from tests.broker_fixture import process_environment
+
+FIT = {
+    "auto.create.topics.enable": "false",
+    "unclean.leader.election.enable": "false",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "message.max.bytes": "1048588",
+    "group.min.session.timeout.ms": "6000",
+    "group.max.session.timeout.ms": "1800000",
+}
+
+
+def levels(values: dict[str, str], *, brokers: int = 3, replication: int = 3) -> set[str]:
+    """Return level and value of each finding."""
+    settings = Settings(replication=replication)
+    return {f"{f.level} {f.value}" for f in judge_broker(1, FIT | values, brokers, settings)}
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, "ok its configuration fits"),
+        ({"auto.create.topics.enable": "true"}, "warning auto.create.topics.enable=true"),
+        ({"unclean.leader.election.enable": "true"}, "problem unclean.leader.election.enable=true"),
+        (
+            {"offsets.topic.replication.factor": "4"},
+            "problem offsets.topic.replication.factor=4",
+        ),
+        (
+            {"transaction.state.log.replication.factor": "1"},
+            "warning transaction.state.log.replication.factor=1",
+        ),
+        ({"message.max.bytes": "1000"}, "warning message.max.bytes=1000"),
+        ({"group.min.session.timeout.ms": "20000"}, "problem group.min.session.timeout.ms=20000"),
+        ({"group.max.session.timeout.ms": "5000"}, "problem group.max.session.timeout.ms=5000"),
+    ],
+)
+def test_a_brokers_configuration_is_judged(values: dict[str, str], found: str) -> None:
+    assert levels(values) == {found}
+
+
+def test_one_broker_for_trials_needs_no_copies() -> None:
+    single = dict.fromkeys(
+        (
+            "offsets.topic.replication.factor",
+            "transaction.state.log.replication.factor",
+            "transaction.state.log.min.isr",
+        ),
+        "1",
+    )
+    assert levels(single, brokers=1, replication=1) == {"ok its configuration fits"}
+
+
+def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
+    environment = process_environment(settings)
+    given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
+    done = CliRunner().invoke(main, ["doctor"], env=given)
+    assert done.exit_code == 0, done.output
+    assert "problem" not in done.stdout
+    assert "rights" in done.stdout
+    other = CliRunner().invoke(main, ["doctor"], env={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
+    assert other.exit_code == 2
+    assert "payments topics apply" in other.stdout
