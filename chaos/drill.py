@@ -91,7 +91,8 @@ async def _drill(lost: Settings, spare: Settings, log: Path) -> None:
             raise ChaosError("a worker went on although acknowledged records were lost")
     _say(_last_words(log))
     await _until_offline(spare)
-    _payments(spare, "rebuild", "--replace", "--yes")
+    # Results of the first cluster are still there, and name its positions.
+    _payments(spare, "rebuild", "--replace", "--copied", "--yes")
     await _go_on(spare, log, 3 * COMMANDS)
 
 
