@@ -25,10 +25,10 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option("--fencing", is_flag=True, help="Prove fencing too, which writes to a topic.")
 @JSON
 def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
-    """Examine what a worker's start would meet, and change nothing; exit code 2 on a problem.
+    """Examine what a worker's start would meet, and change nothing.
 
     It looks at the connection, the rights of this user, the topics, the brokers' configuration and
-    the codecs. With --json, one object on each line.
+    the codecs. The exit code is 2 on a problem. With --json, one object on each line.
 
     \b
     Examples:

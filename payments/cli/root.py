@@ -27,7 +27,8 @@ COMMANDS = {
         "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
     ),
     "doctor": Lazy(
-        "payments.cli.doctor:doctor", "Examine brokers, rights and topics before a start."
+        "payments.cli.doctor:doctor",
+        "Examine what a worker's start would meet, and change nothing.",
     ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
