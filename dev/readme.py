@@ -27,7 +27,7 @@ SECRETS = {SecretStr, SecretBytes}
 def default(field: FieldInfo) -> str:
     """Return a setting's default as the environment would give it; of a secret, nothing."""
     secret = SECRETS & {field.annotation, *get_args(field.annotation)}
-    if secret or field.default is None or field.default == "":
+    if secret or field.default in {None, "", ()}:
         return ""
     value = field.default
     if isinstance(value, bool):
