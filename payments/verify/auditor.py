@@ -88,6 +88,13 @@ class Auditor:
             if at.topic == self.topics.ledger:
                 self._accounts[at.partition].lacks_entries()
 
+    def shows(self, at: TopicPartition, end: int) -> None:
+        """Note where a visible partition ended before the journals were read.
+
+        What was there by then had been journalled before: the journal has its group.
+        """
+        self._visible.was_there[at] = end
+
     def start_of(self, at: TopicPartition, first: int) -> int:
         """Return where reading a partition has to begin: of the inbox, only its end is needed."""
         if at.topic != self.topics.inbox:
@@ -211,6 +218,9 @@ class Auditor:
     def finish(self) -> Report:
         """Judge all that was read. To be called once."""
         topics, findings = self.topics, self._findings
+        self._rows.judge()
+        for checkpoints in self._checkpoints.values():
+            checkpoints.judge()
         self._visible.take_unpublished(self._cuts)
         self._letters.judge(topics, lacks_commands=self._retention.lacks(topics.commands))
         known = Known(

@@ -50,6 +50,8 @@ class Checkpoints:
 
     def __init__(self, findings: Findings, numbering: Numbering) -> None:
         self._findings, self._numbering = findings, numbering
+        self._malformed: dict[tuple[int, bytes], Place] = {}
+        """Last record of a partition and key, where that is no checkpoint's."""
         self._kept: dict[int, dict[int, Record]] = {}
         """By partition: the last checkpoint, and those that it does not call published."""
 
@@ -58,16 +60,16 @@ class Checkpoints:
         key, value = record.key, record.value
         if key is None or key[:1] != RESERVED:
             return False
-        if key == FENCE_KEY or value is None:
-            return True
-        if key == MOVED_KEY:
+        if self._malformed:
+            self._malformed.pop((record.partition, key), None)  # A later record undoes it.
+        if key in {FENCE_KEY, MOVED_KEY} or value is None:
             return True
         if key == NOTE_KEY:
             self._note(record, value)
             return True
         head = _HEAD.match(value)
         if head is None:
-            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), "no checkpoint's value")
+            self._malformed[record.partition, key] = Place(*record[:3])
             return True
         n, published = int(head[1]), int(head[2])
         kept = self._kept.setdefault(record.partition, {})
@@ -75,6 +77,11 @@ class Checkpoints:
             del kept[number]
         kept[n] = record
         return True
+
+    def judge(self) -> None:
+        """Report what no later record has undone; all journals have been read."""
+        for place in self._malformed.values():
+            self._findings.add(Kind.MALFORMED_RECORD, place, "no checkpoint's value")
 
     def _note(self, record: Record, value: bytes) -> None:
         try:

@@ -33,6 +33,7 @@ async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
     for topic in (topic for topics in auditor.topics.phases for topic in topics):
         auditor.require_partitions(topic, log.partition_count(topic))
     reading = _Reading(log, auditor, show)
+    await reading.ends_of_visible()
     for journal in auditor.topics.journals:
         await reading.journal(journal)
     await reading.records()
@@ -47,6 +48,11 @@ class _Reading:
         self._log, self._auditor, self._show = log, auditor, show
         self._count = self._total = 0
         self._started = self._shown = time.monotonic()
+
+    async def ends_of_visible(self) -> None:
+        """Note what is visible before the journals are read."""
+        for at, (_, end) in (await self._bounds(self._auditor.topics.visible)).items():
+            self._auditor.shows(at, end)
 
     async def journal(self, topic: str) -> None:
         """Read a journal up to an end that is still near when it is reached.

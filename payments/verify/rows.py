@@ -38,9 +38,12 @@ class Rows:
     ) -> None:
         self._payments, self._accounts, self._findings = payments, accounts, findings
         self._numbering = numbering
+        self._malformed: dict[tuple[str, int, bytes | None], tuple[Place, str]] = {}
+        """Last record of a journal, partition and key, where that is no row."""
 
     def payment(self, record: Record) -> None:
         """Take a row of the payments table, or its tombstone."""
+        self._undo(record)
         key, at = digest(record.key), record[1:3]
         if record.value is None:
             self._payments.row(key, at, Told.NO_PAYMENT, 0)
@@ -48,7 +51,7 @@ class Rows:
         try:
             payment: Payment = decode_payment(record.value)
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._malformed(record, error)
+            self._note_malformed(record, error)
             return
         state = _STATES.get(payment.state)
         if state is None:
@@ -60,6 +63,7 @@ class Rows:
 
     def account(self, record: Record) -> None:
         """Take a row of the accounts table: an account's or a counter-account's."""
+        self._undo(record)
         name = (record.key or b"").decode(errors="replace")
         accounts, value = self._accounts[record.partition], record.value
         try:
@@ -70,10 +74,22 @@ class Rows:
                 account = None if value is None else decode_account(value)
                 accounts.row(name, record.offset, account)
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._malformed(record, error)
+            self._note_malformed(record, error)
 
-    def _malformed(self, record: Record, error: Exception) -> None:
-        self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), f"not a row: {error}")
+    def judge(self) -> None:
+        """Report what is no row and that no later record has replaced; all journals are read."""
+        for place, error in self._malformed.values():
+            message = f"not a row: {error}; another program wrote it? see: payments journal inspect"
+            self._findings.add(Kind.MALFORMED_RECORD, place, message)
+
+    def _note_malformed(self, record: Record, error: Exception) -> None:
+        place = Place(*record[:3])
+        self._malformed[record.topic, record.partition, record.key] = (place, str(error))
+
+    def _undo(self, record: Record) -> None:
+        """Forget a record that a later one replaces, as a repair's does."""
+        if self._malformed:
+            self._malformed.pop((record.topic, record.partition, record.key), None)
 
 
 def _terms(payment: Payment) -> int:

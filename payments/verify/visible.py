@@ -46,6 +46,12 @@ class Visible:
         self._retention, self._findings = retention, findings
         self._numbering = numbering
         self._last: dict[TopicPartition, Position] = {}
+        self.was_there: dict[TopicPartition, int] = {}
+        """End of each visible partition before the journals were read."""
+
+        self._ahead: set[TopicPartition] = set()
+        """Partitions that are known to be ahead of their journal."""
+
         self.counts: Counter[str] = Counter()
 
     def read(self, record: Record, cut: Cut) -> None:
@@ -60,7 +66,19 @@ class Visible:
             return
         at = TopicPartition(record.topic, record.partition)
         self._last[at] = max(position, self._last.get(at, position))
+        if position[0] > cut.n and record.offset < self.was_there.get(at, 0):
+            self._report_ahead(record, at, position[0], cut.n)
         self._take(record, position[0], by_cut=position[0] <= cut.n)
+
+    def _report_ahead(self, record: Record, at: TopicPartition, group: int, last: int) -> None:
+        """Report, once for each partition, that its journal lacks groups that were published."""
+        if at not in self._ahead:
+            self._ahead.add(at)
+            message = (
+                f"it is of group {group}, its journal ends at {last}: records of the journal were "
+                f"lost, or PAYMENTS_APP_ID is another one's; see: payments journal inspect"
+            )
+            self._findings.add(Kind.JOURNAL_BROKEN, Place(*record[:3]), message)
 
     def take_unpublished(self, cuts: Mapping[str, Sequence[Cut]]) -> None:
         """Take what is journalled and not yet in its topic: after a crash it would be published."""

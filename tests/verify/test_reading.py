@@ -123,6 +123,43 @@ async def test_only_the_end_of_the_inbox_is_read() -> None:
     assert inbox == []
 
 
+async def test_journals_that_lost_everything_are_reported_whatever_the_rows_would_say() -> None:
+    """As with deleted journals, and with the PAYMENTS_APP_ID of another installation."""
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        for number in range(8):
+            await payments.send(f"p{number}", MAKE)
+        await settled(payments)
+        log = payments.log
+        for journal in ("payments-payments-changelog", "payments-accounts-changelog"):
+            for partition in range(payments.settings.partitions):
+                emptied = TopicPartition(journal, partition)
+                log.partition(emptied).delete_before(log.end(emptied))
+        report = await audit(log, Auditor(payments.settings), show=lambda _: None)
+    written = {
+        (record.topic, record.partition)
+        for topic in ("payments.results", "accounts.ledger")
+        for record in payments.records(topic)
+    }
+    found = [each for each in report.violations if each.kind is Kind.JOURNAL_BROKEN]
+    assert {(each.place.topic, each.place.partition) for each in found} == written
+    assert len(found) == len(written), "once for each partition"
+
+
+async def test_what_a_repair_has_undone_in_a_journal_is_no_violation() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        await settled(payments)
+        at = TopicPartition("payments-payments-changelog", 0)
+        for key in (b"foo", b"\0foo"):
+            payments.log.produce(at, key, b"bar")
+        report = await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+        assert report.by_kind == {Kind.MALFORMED_RECORD: 2}
+        for key in (b"foo", b"\0foo"):
+            payments.log.produce(at, key, None)
+        report = await audit(payments.log, Auditor(payments.settings), show=lambda _: None)
+    assert report.ok
+
+
 def test_another_number_of_partitions_ends_it() -> None:
     auditor = Auditor(Settings(partitions=8))
     auditor.require_partitions("payments.commands", 8)
