@@ -13,10 +13,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, NotOurs
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.fencing import prove_fencing
 from payments.engine.kafka.rights import Right, grant_command, missing_rights
+from payments.engine.takeover import require_own_installation
+from payments.recovery.errors import RecoveryRefused
+from payments.recovery.inspecting import Inspected, inspect
+from payments.recovery.installation import open_log, stages_of
 from payments.rights import rules
 from payments.settings import Settings
 from payments.topics import TopicsError, cluster
@@ -51,7 +55,7 @@ class Finding:
 async def examine(
     settings: Settings, wanted: tuple[Topic, ...], *, fencing: bool
 ) -> AsyncIterator[Finding]:
-    """Yield findings, in the order of a start: connection, rights, topics, brokers, codecs.
+    """Yield findings: connection, rights, topics, journals, brokers, codecs.
 
     Raises ``FailStop`` when no broker answers: then there is nothing more to examine.
     """
@@ -66,6 +70,8 @@ async def examine(
         await connection.close()
     async for finding in _told(_topics(settings, wanted)):
         yield finding
+    async for finding in _told(_installation(settings)):
+        yield finding
     async for finding in _told(_brokers(arguments, settings)):
         yield finding
     for finding in _codecs():
@@ -79,7 +85,7 @@ async def _told(findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
     try:
         async for finding in findings:
             yield finding
-    except (FailStop, KafkaError, TopicsError) as error:
+    except (FailStop, KafkaError, TopicsError, RecoveryRefused) as error:
         text = str(error) or type(error).__name__
         if text.startswith("not authorized"):
             # A worker may do without what the operator has.
@@ -112,6 +118,45 @@ async def _topics(settings: Settings, wanted: tuple[Topic, ...]) -> AsyncIterato
         yield Finding("problem", "topics", "topics.yaml", value, "payments topics apply")
     if not plan.changes:
         yield Finding("ok", "topics", f"{len(wanted)} topics", "as topics.yaml says")
+
+
+async def _installation(settings: Settings) -> AsyncIterator[Finding]:
+    """Examine whether journals and topics belong together, and to this installation.
+
+    All journals are read, so this takes as long as a worker's restore.
+    """
+    stages = stages_of(settings)
+    async with open_log(settings) as log:
+        try:
+            await require_own_installation(log, settings.app_id, stages, settings.partitions)
+        except NotOurs as error:
+            yield Finding("problem", "installation", settings.app_id, str(error))
+            return
+        faults = 0
+        for journal in await inspect(log, stages, range(settings.partitions)):
+            for finding in _journal(journal):
+                faults += 1
+                yield finding
+    if not faults:
+        value = "nothing is lost, nothing is foreign"
+        yield Finding("ok", "journals", f"{len(stages) * settings.partitions} journals", value)
+
+
+def _journal(journal: Inspected) -> Iterator[Finding]:
+    held, where = journal.held, str(journal.held.at)
+    for foreign in held.foreign:
+        value = f"offset {foreign.offset}, key {foreign.key!r}: {foreign.why}"
+        yield Finding("problem", "foreign record", where, value, "payments journal repair")
+    for topic in journal.tails_ahead:
+        value = f"{topic} is ahead of it: records of the journal were lost"
+        yield Finding("problem", "journal", where, value, "payments rebuild")
+    if held.missing:
+        value = f"checkpoints {held.missing} are not there"
+        yield Finding("problem", "journal", where, value, "payments rebuild")
+    for each in journal.inputs:
+        if each.lost:
+            value = f"goes on at {each.topic} {each.position}, {each.lost} records there are gone"
+            yield Finding("problem", "journal", where, value, "payments journal skip")
 
 
 async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:

@@ -27,8 +27,9 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
     """Examine what a worker's start would meet, and change nothing.
 
-    It looks at the connection, the rights of this user, the topics, the brokers' configuration and
-    the codecs. The exit code is 2 on a problem. With --json, one object on each line.
+    It looks at the connection, the rights of this user, the topics, the journals (all of them are
+    read), the brokers' configuration and the codecs. The exit code is 2 on a problem. With --json,
+    one object on each line.
 
     \b
     Examples:

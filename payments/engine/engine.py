@@ -25,7 +25,7 @@ from .reading import Deliver, Delivery, Reading
 from .receiving import Receiving
 from .restoring import find_row
 from .stage import Stage, by_name, senders_of, topics_of
-from .takeover import Superseded, Takeover, TakeoverReport
+from .takeover import Superseded, Takeover, TakeoverReport, require_own_installation
 from .troubles import Trouble
 from .upkeep import Upkeep
 from .vouching import Vouching
@@ -94,7 +94,7 @@ class Engine:
             owner_here=self.owned.owner,
             tombstone_seconds=tombstone_seconds,
         )
-        await self._takeover.recognise()
+        await require_own_installation(self.log, self._app_id, stages, self.partitions)
         messenger = await self.log.new_writer()
         self._reader: Reader = await self.log.open_reader(committed_only=True)
         self._committer = Committer(

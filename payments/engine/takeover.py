@@ -47,6 +47,26 @@ class TakeoverReport:
         )
 
 
+async def require_own_installation(
+    log: Log, app_id: str, stages: Sequence[Stage], partitions: int
+) -> None:
+    """Look at one partition before anything is claimed, whether a worker belongs here.
+
+    A worker with the settings of another installation would otherwise throw that one's workers
+    out, again and again, before it refuses. Nothing is written. Raises ``NotOurs``.
+    """
+    cluster = await log.describe(topics_of(stages))
+    writers = {
+        TopicPartition(topic, 0): stage.name for stage in stages for topic in sorted(stage.visible)
+    }
+    told = {}
+    for stage in stages:
+        at = TopicPartition(stage.changelog, 0)
+        told[at] = await last_identity(log, at)
+    around = Surroundings(app_id, stages, partitions, cluster)
+    recognise(around, told, await read_tails(log, writers))
+
+
 class Takeover:
     """Brings partitions of all stages to the point where this worker goes on with them."""
 
@@ -88,25 +108,6 @@ class Takeover:
         journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
         fenced = self.visible_at(partition) + journals
         await self._log.renew(self.claim_name(partition), writer, fenced)
-
-    async def recognise(self) -> None:
-        """Look at one partition before anything is claimed, whether this worker belongs here.
-
-        A worker with the settings of another installation would otherwise throw that one's workers
-        out, again and again, before it refuses. Raises ``NotOurs``.
-        """
-        cluster = await self._log.describe(topics_of(self._stages))
-        around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
-        writers = {
-            TopicPartition(topic, 0): stage.name
-            for stage in self._stages
-            for topic in sorted(stage.visible)
-        }
-        told = {}
-        for stage in self._stages:
-            at = TopicPartition(stage.changelog, 0)
-            told[at] = await last_identity(self._log, at)
-        recognise(around, told, await read_tails(self._log, writers))
 
     async def run(
         self,

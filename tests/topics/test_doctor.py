@@ -68,6 +68,7 @@ def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
     assert done.exit_code == 0, done.output
     assert "problem" not in done.stdout
     assert "rights" in done.stdout
+    assert "nothing is lost, nothing is foreign" in done.stdout
     other = CliRunner().invoke(main, ["doctor"], env={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
     assert other.exit_code == 2
     assert "payments topics apply" in other.stdout
