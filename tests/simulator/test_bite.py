@@ -23,6 +23,9 @@ from simulator.shrink import shrink, told
 
 HOURS = 0.1
 MOST_SEEDS = 400
+FIRST_SEEDS = {"a claim makes one empty transaction only": 321}
+"""Where the search begins for a fault that only one in some hundred stories brings to light."""
+
 
 _restore = Journal.restore
 
@@ -153,7 +156,8 @@ def fault(name: str) -> Iterator[None]:
 
 
 def first_failure(name: str) -> tuple[Story, Outcome]:
-    for seed in range(1, MOST_SEEDS + 1):
+    first = FIRST_SEEDS.get(name, 1)
+    for seed in range(first, first + MOST_SEEDS):
         story = draw_story(seed, RUN_COMMANDS, HOURS)
         if name in NEEDS_CLOCKS and story.rates.get(Kind.CLOCK_JUMP, 0.0) < MANY_JUMPS:
             continue
