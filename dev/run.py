@@ -78,6 +78,15 @@ def with_broker(broker: Broker, *, stay: bool) -> None:
         broker.start()
         step("Kafka", f"{broker.describe()}{took(began)}")
         with_worker(broker, stay=stay)
+    except WorkerLostError as error:
+        # The way out that its last line names needs the broker, and no worker.
+        was_running = True
+        message = (
+            f"{error}. Kafka goes on at {broker.bootstrap}, so that you can do what its last line "
+            f"says (docs/runbook.md); then make run again. To end Kafka: "
+            f"{Path(sys.executable)} -m dev.broker down"
+        )
+        raise WorkerLostError(message) from error
     finally:
         ignore_interrupts()
         if broker.running and not was_running:

@@ -83,7 +83,7 @@ def refuse_members(group: str, found: Sequence[Member]) -> None:
     listing = ", ".join(sorted({f"{member.client_id} on {member.host}" for member in found}))
     message = (
         f"consumer group {group} has {len(found)} members ({listing}): stop all workers of this "
-        f"installation first; one that was killed stays a member until its session timeout "
-        f"(PAYMENTS_SESSION_TIMEOUT_SECONDS) is over"
+        f"installation first; one that was killed, or ended with exit code 70, stays a member "
+        f"until its session timeout (PAYMENTS_SESSION_TIMEOUT_SECONDS) is over: then try again"
     )
     raise RecoveryRefused(message)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dev import run
 from dev.demo import guided_set, run_number
 from dev.ports import free_ports
+from dev.worker import WorkerLostError
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
@@ -127,3 +129,40 @@ def test_run_numbers_are_short_and_do_not_repeat(monkeypatch: pytest.MonkeyPatch
         numbers.add(run_number())
     assert len(numbers) == 3
     assert all(len(number) <= 6 and number.isalnum() for number in numbers)
+
+
+class FakeBroker:
+    """A broker that is started by ``make run``."""
+
+    bootstrap = "localhost:1"
+    running = False
+
+    def start(self) -> bool:
+        """Begin."""
+        self.running = True
+        return True
+
+    def stop(self) -> None:
+        """End."""
+        self.running = False
+
+    def describe(self) -> str:
+        """Return what is shown."""
+        return "fake"
+
+
+def test_a_worker_that_is_lost_leaves_kafka_to_the_operator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its last line asks for, such as ``payments journal repair``, needs the broker."""
+
+    def lose(*_: object, **__: object) -> None:
+        raise WorkerLostError("the worker ended 6 times in a row")
+
+    monkeypatch.setattr(run, "with_worker", lose)
+    monkeypatch.setattr(run, "ignore_interrupts", lambda: None)
+    broker = FakeBroker()
+    with pytest.raises(WorkerLostError, match=r"Kafka goes on at localhost:1.*broker down"):
+        run.with_broker(broker, stay=True)
+    assert broker.running
+    assert "Stopping Kafka" not in capsys.readouterr().out
