@@ -163,8 +163,10 @@ class Takeover:
         try:
             self._check(cluster, restored, tails, owned)
         except FailStop:
-            # A worker that has claimed since writes what looks impossible here.
-            for partition, writer in writers.items():
+            # A worker that has claimed since writes what looks impossible here; or had claimed what
+            # this one believes to own still.
+            held = {journal.partition: journal.writer for journal in owned}
+            for partition, writer in (held | writers).items():
                 await self.renew(partition, writer)
             raise
         timer.lap("check")

@@ -330,3 +330,20 @@ async def test_a_newer_owner_is_not_taken_for_a_loss() -> None:
     assert fast.failure is None
     await fast.stop()
     await slow.kill()
+
+
+async def test_a_partition_that_another_worker_had_meanwhile_is_fenced_and_no_loss() -> None:
+    """Partitions that are kept over a rebalance keep their memory, which may be out of date."""
+    log, stage = new_log()
+    await use(log)
+    slow, fast = Worker(log, stage), Worker(log, stage)
+    await slow.engine.start()
+    await slow.assign(range(1))
+    seen = len(log.records("counts"))
+    await fast.start()
+    produce(log, 60)
+    await until_counted(log, seen + 60, fast)
+    await fast.stop()
+    with pytest.raises(Fenced):
+        await slow.assign(range(PARTITIONS))
+    await slow.kill()
