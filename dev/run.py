@@ -112,9 +112,9 @@ def with_worker(broker: Broker, *, stay: bool) -> None:
         gateway.start()
         step("gateway", f"pid {gateway.pid}, http://{HOST}:{port}/docs")
         say()
-        demonstrate(settings, worker)
+        run = demonstrate(settings, worker)
         if stay:
-            say_what_next(settings, port, given)
+            say_what_next(settings, port, given, run)
             while True:
                 worker.watch()
                 gateway.watch()
@@ -219,9 +219,10 @@ def apply_topics(given: Mapping[str, str]) -> str:
     return " ".join(summary).removeprefix("Plan: ")
 
 
-def demonstrate(settings: Settings, worker: Worker) -> None:
-    """Send the guided set; on a failure show what the worker said."""
-    steps = guided_set(run_number(), settings.opening_balance)
+def demonstrate(settings: Settings, worker: Worker) -> str:
+    """Send the guided set; return its run number. On a failure show what the worker said."""
+    run = run_number()
+    steps = guided_set(run, settings.opening_balance)
     try:
         asyncio.run(run_guided_set(settings, steps, worker.watch))
     except WorkerLostError:
@@ -230,6 +231,7 @@ def demonstrate(settings: Settings, worker: Worker) -> None:
         tail = indented(worker.tail())
         message = f"{error}\nThe worker's last lines:\n{tail}"
         raise BrokerError(message) from error
+    return run
 
 
 def command_line(given: Mapping[str, str]) -> str:
@@ -239,25 +241,26 @@ def command_line(given: Mapping[str, str]) -> str:
     return " ".join([*settings, os.path.relpath(Path(sys.executable).parent / "payments")])
 
 
-def say_what_next(settings: Settings, port: int, given: Mapping[str, str]) -> None:
-    """Print lines to try in a second terminal."""
+def say_what_next(settings: Settings, port: int, given: Mapping[str, str], run: str) -> None:
+    """Print lines to try in a second terminal; their ids are new ones, of this run."""
+    over_http, over_kafka, account = f"pay-{run}-5", f"pay-{run}-6", f"acc-{run}"
     commands, results, ledger = (
         f"-b {settings.brokers} -t {settings.topic(name)}"
         for name in ("payments.commands", "payments.results", "accounts.ledger")
     )
     journal = f"-b {settings.brokers} -t {settings.changelog('payments')}"
-    example = 'pay-1:{"type":"make","account":"abc","amount":100}'
+    example = f'{over_kafka}:{{"type":"make","account":"{account}","amount":100}}'
     say()
     say("It stays up; Ctrl-C ends it. To try in a second terminal:")
     say()
     json = "-H 'content-type: application/json'"
     say("  # over HTTP: make a payment, cancel it, look at the account")
     say(
-        f"  curl -X POST localhost:{port}/payments/my-payment-id/makePayment {json}"
-        """ -d '{  "accountId": "abc", "amount": 100 }'"""
+        f"  curl -X POST localhost:{port}/payments/{over_http}/makePayment {json}"
+        f""" -d '{{  "accountId": "{account}", "amount": 100 }}'"""
     )
-    say(f"  curl -X POST localhost:{port}/payments/my-payment-id/cancelPayment")
-    say(f"  curl localhost:{port}/v1/accounts/abc")
+    say(f"  curl -X POST localhost:{port}/payments/{over_http}/cancelPayment")
+    say(f"  curl localhost:{port}/v1/accounts/{account}")
     say("  # watch the results, then send a command (again and again: charged once)")
     say(f"  kcat -C -q {results} -o end")
     say(f"  echo '{example}' | kcat -P {commands} -K:")
@@ -266,7 +269,7 @@ def say_what_next(settings: Settings, port: int, given: Mapping[str, str]) -> No
     say(f"  kcat -C -q -e {journal} -f '%k %s\\n'")
     say()
     say(f"The API, to read and to try: http://{HOST}:{port}/docs")
-    say(f"The command: {command_line(given)} get pay-1")
+    say(f"The command: {command_line(given)} get {over_kafka}")
     say()
 
 

@@ -26,4 +26,4 @@ async def test_every_line_of_the_document_is_answered_as_it_says(service: Paymen
             )
             output, _ = await asyncio.wait_for(curl.communicate(), 30)
             assert curl.returncode == (STREAM_ENDED_BY_US if limit else 0), line
-            assert output.decode() == line.rpartition("# ")[2], line
+            assert output.decode() == line.rpartition("# ")[2][:3], line
