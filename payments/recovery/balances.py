@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 
 from payments.domain.account import Account, CounterAccount, Kind
 from payments.engine.log import Record
-from payments.engine.outputs import POSITION_VISIBLE
+from payments.engine.outputs import POSITION_VISIBLE, iso_time
 from payments.records.internal import encode_account, encode_counter
 
 from .errors import RecoveryRefused
@@ -56,7 +56,8 @@ class Balances:
         self.repeats = 0
         self.foreign = 0
         """Records that no stage wrote for this partition; they are passed over."""
-        self._movements, self._since_ms, self._only = movements, since_ms, only
+        self._movements, self._only = movements, only
+        self._since = iso_time(max(0, since_ms)).decode()
         self._mark = b"accounts/%d/" % partition
 
     def read(self, record: Record) -> None:
@@ -84,12 +85,13 @@ class Balances:
         if counter is None:
             counter = self.counters[entry.counter_account] = Counter()
         counter[entry.currency] -= entry.amount
-        if entry.payment is not None:
+        # Times of this one form are in the order of their text.
+        if entry.payment is not None and entry.time >= self._since:
             self._note(entry, entry.payment)
 
     def _note(self, entry: _Entry, payment: str) -> None:
-        time_ms = epoch_ms(entry.time)
-        if time_ms >= self._since_ms and (self._only is None or payment in self._only):
+        if self._only is None or payment in self._only:
+            time_ms = epoch_ms(entry.time)
             movement = Movement(entry.kind, entry.account, entry.amount, entry.currency, time_ms)
             self._movements.setdefault(payment, []).append(movement)
 

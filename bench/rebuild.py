@@ -1,0 +1,224 @@
+"""``python -m bench.rebuild``: how long ``payments rebuild`` takes, and its memory.
+
+A ledger of old entries is written, whose payments and results retention has long deleted, and then
+payments of today as ``bench.history`` makes them. Their journals are thrown away and made anew.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from bench.broker import measured_broker
+from bench.errors import BenchError
+from bench.history import History
+from bench.installation import installation
+from bench.measuring import say
+from bench.tables import markdown_table, with_figures
+from dev.errors import BrokerError
+from payments.domain.account import Account, Entry, Transfer
+from payments.engine.errors import FailStop
+from payments.engine.kafka import KafkaLog
+from payments.engine.limits import Limits
+from payments.engine.log import Lane, Log, Writer
+from payments.engine.outputs import Output, Publication, Rounds, size_of
+from payments.engine.partitioner import partition_of
+from payments.records.written import encode_ledger_entry
+from payments.settings import Settings
+from payments.stages.accounts import ENTRY_TYPE
+from payments.topics import TopicsError
+from payments.verify.topics import Topics
+
+CHUNK = 20_000
+"""Entries that are appended at once; also the accounts that take turns with their entries."""
+
+OLD_MS = 90 * 24 * 3_600_000
+"""How long ago the entries were made: no setting keeps payments that long."""
+
+DELETED_PAYMENTS = 1000
+"""Payments whose commands and results are deleted before the others come."""
+
+ENTRY_AMOUNT = 5
+MEGABYTE = 1_000_000
+KIBIBYTE = 1024
+"""Linux counts ``ru_maxrss`` in these; macOS in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is rebuilt."""
+
+    entries: int
+    accounts: int
+    payments: int
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run of a command of ``payments``."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of the command alone, without the broker."""
+
+    peak_bytes: int
+    shown: dict[str, Any]
+
+
+def main() -> int:
+    """Write the topics, rebuild the journals, print the figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench.rebuild", description=__doc__)
+    parser.add_argument("--entries", type=int, default=10_000_000, help="old ones (%(default)s)")
+    parser.add_argument("--accounts", type=int, default=1_000_000, help="of these (%(default)s)")
+    parser.add_argument("--payments", type=int, default=100_000, help="of today (%(default)s)")
+    parser.add_argument("--partitions", type=int, default=8, help="(%(default)s)")
+    parser.add_argument("--verify", action="store_true", help="audit the topics afterwards")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
+    given = parser.parse_args()
+    if given.write is not None:
+        with_figures(given.write.read_text(), "")  # Find out before the long run what would fail.
+    plan = Plan(given.entries, given.accounts, given.payments, given.partitions)
+    with (
+        measured_broker(None) as broker,
+        installation(broker.bootstrap, partitions=plan.partitions, flush=False) as settings,
+    ):
+        started = time.monotonic()
+        asyncio.run(_write(settings, plan))
+        say(f"written in {time.monotonic() - started:.0f} s; now the journals are made anew")
+        ran = run(settings, "rebuild", "--replace", "--yes", "--json")
+        command = f"python -m bench.rebuild {' '.join(sys.argv[1:])}".strip()
+        head = f"`{command}`, {os.cpu_count()} cores, Python {platform.python_version()}"
+        text = f"{head}, {broker.description}.\n\n{table(ran)}"
+        print(text)
+        if given.verify:
+            say(f"verified: {run(settings, 'verify', '--json').shown['counts']}")
+    if given.write is not None:
+        given.write.write_text(with_figures(given.write.read_text(), text))
+    return 0
+
+
+def run(settings: Settings, *arguments: str) -> Ran:
+    """Run a command that prints JSON; raises ``BenchError`` when it fails."""
+    names = ("brokers", "app_id", "topic_prefix", "partitions", "opening_balance")
+    values = {f"PAYMENTS_{name.upper()}": str(getattr(settings, name)) for name in names}
+    started = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "payments.cli", *arguments],
+        env=os.environ | values,
+        stdout=subprocess.PIPE,
+    ) as process:
+        shown = b"" if process.stdout is None else process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise BenchError(f"payments {' '.join(arguments)} ended with exit code {code}")
+    return Ran(
+        seconds=time.monotonic() - started,
+        cpu_seconds=used.ru_utime + used.ru_stime,
+        peak_bytes=used.ru_maxrss * (1 if sys.platform == "darwin" else KIBIBYTE),
+        shown=json.loads(shown),
+    )
+
+
+async def _write(settings: Settings, plan: Plan) -> None:
+    log = KafkaLog(settings.connection())
+    try:
+        topics = Topics.of(settings)
+        await log.start([*topics.journals, *topics.visible, topics.commands])
+        writer = await log.new_writer()
+        await write_ledger(log, settings, writer, plan, time.time_ns() // 1_000_000 - OLD_MS)
+        history = History(log, settings, writer)
+        await history.write(0, DELETED_PAYMENTS)
+        await _delete_records(settings, [topics.commands, settings.topic("payments.results")])
+        await history.write(DELETED_PAYMENTS, DELETED_PAYMENTS + plan.payments)
+    finally:
+        await log.close()
+
+
+async def _delete_records(settings: Settings, topics: Sequence[str]) -> None:
+    """Delete what these topics hold, as their retention does: the ledger tells of more."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    await admin.start()
+    try:
+        at = [TopicPartition(topic, p) for topic in topics for p in range(settings.partitions)]
+        await admin.delete_records({each: RecordsToDelete(before_offset=-1) for each in at})
+    finally:
+        await admin.close()
+
+
+async def write_ledger(
+    log: Log, settings: Settings, writer: Writer, plan: Plan, time_ms: int
+) -> None:
+    """Write entries of one time in the past, each as a worker would publish it."""
+    chunks = _chunks(plan, settings, time_ms)
+    for group, chunk in enumerate(chunks, start=1):
+        rounds = Rounds(Limits().batch_bytes)
+        for partition, outputs in enumerate(chunk):
+            sizes = [size_of(o.key, o.value, o.headers) for o in outputs]
+            visible = frozenset({settings.topic("accounts.ledger")})
+            Publication("accounts", partition, group, outputs, sizes, visible, writer).add_to(
+                rounds, writer
+            )
+        for batches in rounds:
+            await log.append(batches, Lane.PUBLISH)
+        if group % (500_000 // CHUNK) == 0:
+            say(f"{group * CHUNK:,} of {plan.entries:,} entries are written")
+
+
+def _chunks(plan: Plan, settings: Settings, time_ms: int) -> Iterator[list[list[Output]]]:
+    """Yield the entries by partition: block after block of accounts, each with all of its own."""
+    each = plan.entries // plan.accounts
+    ledger = settings.topic("accounts.ledger")
+    names = [f"customer-{number:012d}" for number in range(plan.accounts)]
+    for start in range(0, plan.accounts, CHUNK):
+        block: Sequence[str] = names[start : start + CHUNK]
+        for sequence in range(1, each + 1):
+            found: list[list[Output]] = [[] for _ in range(plan.partitions)]
+            for name in block:
+                key = name.encode()
+                partition = partition_of(key, plan.partitions)
+                account = Account(ENTRY_AMOUNT * sequence, sequence, "EUR")
+                payment = f"{sequence:04d}-{name}"
+                transfer = Transfer("deposit", name, ENTRY_AMOUNT, "EUR", "world", payment)
+                value = encode_ledger_entry(
+                    Entry(transfer, account), partition=partition, time_ms=time_ms
+                )
+                output = Output(ledger, partition, key, value, ENTRY_TYPE, time_ms, ())
+                found[partition].append(output)
+            yield found
+
+
+def table(ran: Ran) -> str:
+    """Return the figures as a Markdown table."""
+    counts = ran.shown
+    entries = counts["ledger entries read"]
+    rows = [
+        ["ledger entries, accounts", f"{entries:,}, {counts['accounts']:,}"],
+        ["results, payments", f"{counts['results read']:,}, {counts['payments']:,}"],
+        ["time", f"{ran.seconds:.0f} s"],
+        ["CPU time of the command", f"{ran.cpu_seconds:.0f} s"],
+        ["entries per second", f"{entries / ran.seconds:,.0f}"],
+        ["peak memory (RSS)", f"{ran.peak_bytes / MEGABYTE:,.0f} MB"],
+    ]
+    return markdown_table(["what", "figure"], rows)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BenchError, BrokerError, FailStop, KafkaError, TopicsError, OSError) as error:
+        sys.exit(f"Error: {error}")
