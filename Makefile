@@ -20,6 +20,8 @@ endif
 endif
 endif
 PYTEST_ARGS ?=
+# Tests, chaos and soak start hundreds of processes: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
@@ -42,9 +44,8 @@ run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set
 broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
 	@$(BIN)/python -m dev.broker up
 
-test: $(INSTALLED) ## Run all tests, with coverage: first those without a broker, on all cores
-	$(BIN)/python -m pytest -m "not broker" --numprocesses auto --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m broker --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run all tests on all cores, with coverage (how they are spread: tests/distribution.py)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Send the gateway 25,000 requests: from its OpenAPI document, and broken on purpose
 	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py tests/gateway/test_fuzz_bytes.py
@@ -64,7 +65,7 @@ compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modul
 
 test-compiled: compiled ## Run the tests of what is compiled against it
 	PAYMENTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(BIN)/python -m pytest \
-		--override-ini pythonpath= -m "not broker or kafka39" $(COMPILED_TESTS) $(PYTEST_ARGS)
+		--override-ini pythonpath= -m "not broker or kafka39 or compiled" $(COMPILED_TESTS) $(PYTEST_ARGS)
 
 bench: compiled ## Measure speed and memory of what users install
 	@$(BIN)/python -m bench

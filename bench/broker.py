@@ -52,7 +52,9 @@ def own_broker(extra: Mapping[str, str] | None = None) -> Iterator[MeasuredBroke
     # would cost nothing.
     KAFKA_FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=KAFKA_FOLDER) as folder:
-        broker = LocalBroker(version=kafka_version(), folder=Path(folder), extra=extra)
+        broker = LocalBroker(
+            version=kafka_version(), folder=Path(folder), extra=extra, optimized=True
+        )
         try:
             broker.start()
             description = f"Kafka {broker.version} on the same cores"

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -13,18 +14,28 @@ from dev.errors import BrokerError
 HOST = "127.0.0.1"
 SILENT = logging.Logger("dev.ports.silent")  # noqa: LOG001 - of its own, so nothing prints it
 SILENT.addHandler(logging.NullHandler())
+_held: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many different ports that nobody uses now."""
+    """Return so many different ports that nobody uses now.
+
+    On Linux nobody else gets them while this process runs, neither for a server on any port nor for
+    a connection's own end: a broker that was killed finds its port again. A server with
+    SO_REUSEADDR (Java's, asyncio's) can listen on them.
+    """
     sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
+    for one in sockets:
+        one.bind((HOST, 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        if sys.platform == "linux":
+            # After the bind: with it, the kernel gives one port to several that don't listen.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _held.append(one)
+        else:
             one.close()
+    return ports
 
 
 def is_taken(port: int) -> bool:

@@ -6,9 +6,11 @@ version is PAYMENTS_KAFKA_VERSION.
 
 import itertools
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +43,9 @@ QUICK = {
     # Retention is looked at every second instead of every five minutes.
     "log.retention.check.interval.ms": "1000",
 }
+
+RUN = "PYTEST_XDIST_TESTRUNUID"
+"""Variable of xdist's workers: which run they belong to."""
 
 _numbers = itertools.count(1)
 
@@ -92,11 +97,37 @@ class DockerTestBroker:
             raise BrokerError(message)
 
 
+@contextmanager
+def broker_folder() -> Iterator[Path]:
+    """Return a folder for a broker on this machine; it ends with the block."""
+    brokers = _folder_of(os.environ.get(RUN, f"process-{os.getpid()}"))
+    brokers.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=brokers) as folder:
+        yield Path(folder)
+
+
+def _folder_of(run: str) -> Path:
+    return Path(tempfile.gettempdir(), f"payments-brokers-{run}")
+
+
+def stop_brokers_of(run: str) -> None:
+    """End the brokers that a run has left, whose processes were killed, and remove its folder."""
+    for record in _folder_of(run).glob("*/broker.pid"):
+        LocalBroker(version=kafka_version(), folder=record.parent).kill()
+    shutil.rmtree(_folder_of(run), ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Remove the folder of a run in one process; xdist's are seen to in ``distribution``."""
+    stop_brokers_of(f"process-{os.getpid()}")
+
+
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Iterator[RunningBroker]:
     """Return the running broker of this session."""
-    with tempfile.TemporaryDirectory(prefix="payments-broker-") as folder:
-        chosen = _choose(Path(folder))
+    with broker_folder() as folder:
+        chosen = _choose(folder)
         # The first start may fetch Kafka: its progress is shown, not captured.
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():

@@ -7,12 +7,14 @@ import pytest
 
 from payments.cli.root import build
 
-pytest_plugins = ["tests.broker_fixture"]
+pytest_plugins = ["tests.broker_fixture", "tests.distribution"]
 
 
 def pytest_configure() -> None:
     """Let SIGTERM end the run like Ctrl-C, so that the broker of the tests is stopped too."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a shell starts in the background ignores SIGINT, with which xdist interrupts its workers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,9 +5,7 @@ The case O8. What is set here is ``payments.rights.GRANTS``, from which docs/sec
 
 import asyncio
 import re
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +28,11 @@ from payments.rights import GRANTS, Rule, commands, rules
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.topics_file import PACKAGED, read_topics
-from tests.broker_fixture import process_environment
+from tests.broker_fixture import broker_folder, process_environment
 
 from .client import WorkerProcess
+
+pytestmark = [pytest.mark.broker, pytest.mark.compiled]
 
 USERS = ("worker", "client", "operator", "nobody")
 PASSWORD = "a-password"  # noqa: S105 - of a broker that lives for this test
@@ -119,10 +119,8 @@ def guarded() -> Iterator[Guarded]:
         ),
     }
     port = free_ports(1)[0]
-    with tempfile.TemporaryDirectory(prefix="payments-broker-") as data:
-        broker = LocalBroker(
-            version=kafka_version(), folder=Path(data), secure_port=port, extra=extra
-        )
+    with broker_folder() as data:
+        broker = LocalBroker(version=kafka_version(), folder=data, secure_port=port, extra=extra)
         broker.start()
         try:
             made = Guarded(port, broker.bootstrap)

@@ -7,10 +7,8 @@ The logins are PLAIN, SCRAM and OAUTHBEARER; the certificate's key is encrypted 
 import base64
 import json
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -28,10 +26,12 @@ from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
-from tests.broker_fixture import TOPICS
+from tests.broker_fixture import TOPICS, broker_folder
 from tests.test_oauth import Endpoint, token
 
 from .client import Client, WorkerProcess
+
+pytestmark = [pytest.mark.broker, pytest.mark.compiled]
 
 USER, PASSWORD = "payments", "a-secret"
 
@@ -73,10 +73,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         ),
     }
     port = free_ports(1)[0]
-    with tempfile.TemporaryDirectory(prefix="payments-broker-") as data:
-        broker = LocalBroker(
-            version=kafka_version(), folder=Path(data), secure_port=port, extra=extra
-        )
+    with broker_folder() as data:
+        broker = LocalBroker(version=kafka_version(), folder=data, secure_port=port, extra=extra)
         broker.start()
         try:
             add_scram_user(broker.bootstrap)

@@ -5,9 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,7 @@ from payments.engine.log import TopicPartition
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
-from tests.broker_fixture import TOPICS, Installations
+from tests.broker_fixture import TOPICS, Installations, broker_folder
 
 from .client import WorkerProcess
 
@@ -168,10 +166,10 @@ async def test_topics_that_are_not_there_are_told(settings: Settings, spawned: S
 @pytest.fixture(scope="module")
 def lonely() -> Iterator[LocalBroker]:
     """Return a broker that can't make its internal topics: it wants three replicas of each."""
-    with tempfile.TemporaryDirectory(prefix="payments-broker-") as folder:
+    with broker_folder() as folder:
         names = ("offsets.topic.replication.factor", "transaction.state.log.replication.factor")
         broker = LocalBroker(
-            version=kafka_version(), folder=Path(folder), extra=dict.fromkeys(names, "3")
+            version=kafka_version(), folder=folder, extra=dict.fromkeys(names, "3")
         )
         broker.start()
         try:
@@ -180,6 +178,8 @@ def lonely() -> Iterator[LocalBroker]:
             broker.stop()
 
 
+@pytest.mark.broker
+@pytest.mark.compiled
 async def test_internal_topics_that_can_not_be_made_are_told_with_the_brokers_setting(
     lonely: LocalBroker, spawned: Start
 ) -> None:
