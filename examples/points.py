@@ -1,6 +1,8 @@
 """Loyalty points, exactly once: a stage of your own on the engine, which reads the ledger.
 
-A point for each whole euro that a payment took, and back again when it was rolled back.
+A point for each whole euro that a payment took, and back again when it was rolled back. Make its
+topics with ``payments topics apply --file points-topics.yaml``, then run any number of
+``faust -A points worker --loglevel info``.
 """
 
 import json
@@ -20,6 +22,9 @@ from payments.settings import Settings
 class Points:
     """Decides; whatever is killed, each entry counts once. No await, no clock, no I/O in here."""
 
+    def __init__(self, output: str) -> None:
+        self._output = output
+
     def handle(self, record: Record, journal: Journal) -> None:
         """Take one entry of the ledger: change a row of the journal, and emit an event."""
         try:
@@ -33,7 +38,7 @@ class Points:
         total = int(journal.get(key) or b"0") + earned
         journal.put(key, b"%d" % total)
         value = json.dumps({"account": entry.account, "points": total}).encode()
-        journal.emit("shop.points", journal.partition, key, value, "points", record.timestamp)
+        journal.emit(self._output, journal.partition, key, value, "points", record.timestamp)
 
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Do no more: the record is on the dead letters already."""
@@ -49,30 +54,37 @@ class Points:
         return False
 
 
-STAGE = Stage(
-    name="points",
-    logic=Points(),
-    changelog="shop-points-changelog",
-    dead_letters="shop.points.dead-letters",
-    public_inputs=("accounts.ledger",),
-    outputs=("shop.points",),
-)
+def points_stage(settings: Settings) -> Stage:
+    """Return the stage, with the topics of this installation."""
+    output = settings.topic("shop.points")
+    return Stage(
+        name="points",
+        logic=Points(output),
+        changelog=settings.topic("shop-points-changelog"),
+        dead_letters=settings.topic("shop.points.dead-letters"),
+        public_inputs=(settings.topic("accounts.ledger"),),
+        outputs=(output,),
+    )
 
 
 def create_app(settings: Settings, log: Log | None = None) -> EngineApp:
-    """Make the app; ``faust -A points worker`` runs it where a module has it as ``app``."""
+    """Make the app; its id is its consumer group, and no other installation's."""
+    stage = points_stage(settings)
     app = EngineApp(
-        "shop-points",
-        stages=[STAGE],
+        f"{settings.topic_prefix}shop-points",
+        stages=[stage],
         partitions=settings.partitions,
         connection=settings.connection(),
         log=log,
     )
-    app.rows(STAGE)
+    app.rows(stage)
 
-    @app.agent(app.inputs(STAGE), name="points")
+    @app.agent(app.inputs(stage), name="points")
     async def count_points(stream: StreamT[Delivery]) -> None:
         async for delivery in stream:
             await app.engine.handle(delivery)
 
     return app
+
+
+app = create_app(Settings())

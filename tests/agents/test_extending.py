@@ -12,6 +12,9 @@ import pytest
 from payments.app import create_app
 from payments.engine.errors import FailStop
 from payments.engine.hosting import EngineApp
+from payments.engine.journal import Journal, Rows
+from payments.engine.log import Record
+from payments.engine.stage import Stage
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 
@@ -30,6 +33,26 @@ def anyio_backend():
 """
 
 
+class Quiet:
+    """Logic that does nothing."""
+
+    def handle(self, record: Record, journal: Journal) -> None:
+        """Take a record."""
+
+    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+        """Answer nothing."""
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Keep nothing."""
+
+    def released(self, partition: int) -> None:
+        """Keep nothing."""
+
+    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+        """Have nothing to do."""
+        return False
+
+
 async def test_an_agent_of_another_topic_is_refused_at_the_start() -> None:
     testbed = PaymentsTestbed()
 
@@ -40,6 +63,13 @@ async def test_an_agent_of_another_topic_is_refused_at_the_start() -> None:
 
     with pytest.raises(FailStop, match=r"agent 'mine' would never get a record.*docs/extend\.md"):
         await testbed.__aenter__()
+
+
+def test_the_table_of_an_own_stage_names_the_journal_of_that_stage() -> None:
+    """By Faust's own name the membership would ask for a topic that nobody has made."""
+    stage = Stage("points", Quiet(), "journal-of-points", "letters", public_inputs=("in",))
+    app = EngineApp("shop", stages=[stage], partitions=1, connection=Settings().connection())
+    assert app.rows(stage).changelog_topic_name == "journal-of-points"
 
 
 async def test_an_agent_of_a_channel_in_memory_is_none_of_that() -> None:

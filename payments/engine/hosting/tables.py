@@ -77,6 +77,12 @@ class JournalTable(Table[bytes, bytes]):
     def _new_store(self) -> JournalStore:
         return JournalStore("memory://", self.app, self, table_name=self.name)
 
+    def _changelog_topic_name(self) -> str:
+        # The membership subscribes to it. By Faust's own name it would ask for a topic that is not
+        # there, which some brokers create.
+        stage = cast("EngineApp", self.app).engine.stages[self.name]
+        return stage.changelog
+
 
 class EngineRecovery(Recovery):
     """Lets the engine take over where Faust would read changelogs."""
