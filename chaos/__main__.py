@@ -1,6 +1,7 @@
 """``make chaos``: runs the parts, keeps each as a file, and reports all of them together."""
 
 import argparse
+import math
 import random
 import shlex
 import signal
@@ -70,19 +71,31 @@ def _run(given: argparse.Namespace) -> Iterator[Part]:
 
     A stand has its share of the time by the number of its faults; only time under load counts.
     """
-    for stand, faults in by_stand(given.chosen).items():
-        left = given.duration * len(faults) / len(given.chosen)
-        while left > 0:
+    chosen = list(_possible(given.chosen))
+    for stand, faults in by_stand(chosen).items():
+        share = len(faults) / len(chosen)
+        left, commands = given.duration * share, given.commands * share
+        while left > 0 and commands > 0:
             before = _parts(given.into)
             seed = given.seed + len(before)
             due = _due(given, faults, before, seed)
             if not due:
                 break
-            part = _run_one(given, stand, due, left, seed)
+            part = _run_one(given, stand, due, (left, commands), seed)
             left -= part.seconds
+            commands -= part.sent
             yield part
             if given.count_each is None:
                 break
+
+
+def _possible(faults: list[Fault]) -> Iterator[Fault]:
+    """Yield the faults that this machine can make; say which it can't."""
+    for fault in faults:
+        if (lacking := fault.lacks()) is None:
+            yield fault
+        else:
+            say(f"left out: {fault.name}, since this machine lacks {lacking}")
 
 
 def _due(
@@ -95,10 +108,17 @@ def _due(
 
 
 def _run_one(
-    given: argparse.Namespace, stand: Stand, due: list[Fault], seconds: float, seed: int
+    given: argparse.Namespace,
+    stand: Stand,
+    due: list[Fault],
+    limits: tuple[float, float],
+    seed: int,
 ) -> Part:
     name = f"part-{len(_parts(given.into)) + 1:03}-{stand}"
-    say(f"{name}: seed {seed}, {seconds:.0f} s at most")
+    seconds, commands = limits
+    most = [f"{seconds:.0f} s"] * (seconds < math.inf)
+    most += [f"{commands:,.0f} commands"] * (commands < math.inf)
+    say(f"{name}: seed {seed}, {' and '.join(most)} at most")
     plan = Plan(
         stand=stand,
         faults=due,
@@ -107,6 +127,7 @@ def _run_one(
         rate=given.rate,
         membership=given.membership,
         folder=given.into / name,
+        commands=commands,
     )
     part = run_part(plan)
     part.write(given.into / f"{name}.json")

@@ -51,6 +51,7 @@ class Seat:
         self._task: asyncio.Task[None] | None = None
         self._command: Sequence[str] = WORKER
         self._cause: str | None = None
+        self._told_code: int | None = None
 
     @property
     def process(self) -> WorkerProcess:
@@ -78,7 +79,7 @@ class Seat:
     def _launch(self, command: Sequence[str]) -> None:
         self.starts += 1
         log = self._folder / f"{self.name}.{self.starts:04}.log"
-        self._cause = None
+        self._cause = self._told_code = None
         self._process = WorkerProcess(self.settings, log, command)
 
     async def _supervise(self) -> None:
@@ -98,7 +99,7 @@ class Seat:
         if code is None:
             raise ChaosError(f"{self.name} has not ended")
         said = self.process.log.read_text(errors="replace")
-        told = {0, -signal.SIGKILL}
+        told = {0, -signal.SIGKILL, self._told_code}
         if not said:  # It was still starting, and had no handler for SIGTERM.
             told.add(-signal.SIGTERM)
         fine = code == EXIT_FAIL_STOP or (code in told and self._cause is not None)
@@ -117,9 +118,9 @@ class Seat:
         """Send a signal that does not end the process."""
         self.process.send(number)
 
-    def expect_end(self, cause: str) -> None:
-        """Say that the present process is about to end, and why."""
-        self._cause = cause
+    def expect_end(self, cause: str, code: int | None = None) -> None:
+        """Say that the present process is about to end, why, and maybe with which code."""
+        self._cause, self._told_code = cause, code
 
     async def end(
         self, number: signal.Signals, cause: str, *, then: Sequence[str] = WORKER
@@ -191,6 +192,12 @@ class Fleet:
 
     def __init__(self, seats: Sequence[Seat]) -> None:
         self.seats = list(seats)
+        self.guests: list[Seat] = []
+        """Seats of workers that do not belong here, and how they ended."""
+
+    def guest(self, name: str) -> Seat | None:
+        """Return the guest of this name, when it has been here before."""
+        return next((seat for seat in self.guests if seat.name == name), None)
 
     def start(self) -> None:
         """Let a worker run on each seat."""
@@ -213,7 +220,7 @@ class Fleet:
 
     async def abandon(self) -> None:
         """Kill all workers: after a failure their orderly end would only hide its traces."""
-        for seat in self.seats:
+        for seat in (*self.seats, *self.guests):
             await seat.abandon()
 
     @property
@@ -223,7 +230,7 @@ class Fleet:
 
     def endings(self) -> list[Ending]:
         """Return how all processes ended so far, in the order of time."""
-        found = [ending for seat in self.seats for ending in seat.endings]
+        found = [ending for seat in (*self.seats, *self.guests) for ending in seat.endings]
         return sorted(found, key=lambda ending: ending.at)
 
 

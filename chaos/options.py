@@ -1,6 +1,7 @@
 """The command line of ``python -m chaos``."""
 
 import argparse
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from chaos.faults.table import FAULTS, choose
 from chaos.run import MEMBERSHIPS
 
 FOLDER = Path(".chaos")
+DURATION_SECONDS = 180.0
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
@@ -25,17 +27,24 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--duration",
         type=positive,
-        default=180.0,
         metavar="SECONDS",
-        help="of all storms together; a fault that has begun is ended (%(default)s)",
+        help="of all storms together; a fault that has begun is ended (180, or any number of "
+        "seconds with --commands)",
+    )
+    parser.add_argument(
+        "--commands",
+        type=at_least_one,
+        default=math.inf,
+        metavar="N",
+        help="end when so many were sent; a fault that has begun is ended",
     )
     parser.add_argument("--seed", type=int, default=1, help="of commands and faults (%(default)s)")
     parser.add_argument(
         "--faults",
         default="all",
         metavar="A,B,...",
-        help="names as below, or workers, brokers, membership, network; or a stand: single, "
-        "windows, three (%(default)s)",
+        help="names as below, or workers, brokers, membership, network, clients, operators, "
+        "machines; or a stand: single, windows, three; or quick (%(default)s)",
     )
     parser.add_argument(
         "--count-each",
@@ -66,6 +75,8 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.report_only and given.into is None:
         parser.error("--report-only needs --into")
+    if given.duration is None:
+        given.duration = DURATION_SECONDS if given.commands == math.inf else math.inf
     if given.into is None:
         given.into = FOLDER / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:

@@ -29,6 +29,9 @@ class Part:
     sent_by_kind: dict[str, int] = field(default_factory=dict)
     sent_by_producer: dict[str, int] = field(default_factory=dict)
     given_up: int = 0
+    aborted: int = 0
+    """Sent in transactions that were aborted: these have no result."""
+
     producers_replaced: int = 0
     answered: int = 0
     results: int = 0

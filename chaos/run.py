@@ -1,6 +1,7 @@
 """Runs one part: a stand, a storm on it, faults one after the other, and the verdict at the end."""
 
 import asyncio
+import math
 import random
 import shutil
 import sys
@@ -55,6 +56,9 @@ class Plan:
     folder: Path
     """Where the logs of the workers go."""
 
+    commands: float = math.inf
+    """No fault begins after so many commands."""
+
 
 def run_part(plan: Plan) -> Part:
     """Start the brokers of the plan's stand and run it there."""
@@ -90,8 +94,8 @@ async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
     part = Part(stand=plan.stand.value, seed=plan.seed)
     fleet = Fleet(list(_seats(brokers, plan, settings)))
     chance = random.Random(plan.seed)  # noqa: S311 - to choose faults, no secret
-    scene = Scene(settings, fleet, brokers.nodes, chance, brokers.proxy)
     storm = Storm(settings, seed=plan.seed, rate=plan.rate)
+    scene = Scene(settings, fleet, brokers.nodes, chance, brokers.proxy, storm)
     if scene.proxy is not None:
         await scene.proxy.start()
     try:
@@ -114,7 +118,7 @@ async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
 
 def _seats(brokers: Brokers, plan: Plan, settings: Settings) -> Iterator[Seat]:
     for number in range(WORKERS):
-        values: dict[str, object] = {}
+        values: dict[str, object] = {"health_file": plan.folder / f"worker-{number}.health"}
         # Mixed: both kinds of members in one group, and the first, behind the proxy, of either.
         first = plan.seed % 2 if plan.membership == "mixed" else 0
         static = plan.membership == "static" or (
@@ -140,7 +144,7 @@ async def _strike_all(scene: Scene, storm: Storm, plan: Plan, part: Part) -> Non
     await _recover(scene, storm)
     deadline = time.monotonic() + plan.seconds
     for number, fault in enumerate(plan.faults, start=1):
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or storm.last_number() >= plan.commands:
             return
         await asyncio.sleep(scene.chance.uniform(*CALM_SECONDS))
         strike = Strike(fault.name, storm.elapsed(), 0.0)
@@ -198,6 +202,8 @@ def _note_storm(storm: Storm, part: Part) -> None:
     part.seconds = storm.elapsed()
     part.sent, part.answered, part.results = tally.sent, tally.answered, tally.results
     part.given_up, part.notices = tally.given_up, tally.notices
+    part.aborted = tally.aborted
+    part.faults_found += tally.wrong
     part.producers_replaced = tally.producers_replaced
     part.sent_by_kind = dict(tally.sent_by_kind)
     part.sent_by_producer = dict(tally.sent_by_producer)

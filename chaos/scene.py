@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from chaos.errors import ChaosError
 from chaos.fleet import Fleet
 from chaos.proxy import Proxy
+from chaos.storm import Storm
 from dev.local_broker import LocalBroker
 from payments.settings import Settings
 
@@ -32,6 +33,16 @@ class Scene:
     chance: random.Random = field(default_factory=random.Random)
     proxy: Proxy | None = None
     """Between the first seat's worker and the broker, where the stand has one."""
+
+    load: Storm | None = None
+    """The storm of commands, where there is one."""
+
+    @property
+    def storm(self) -> Storm:
+        """The storm. Raises ``ChaosError`` when there is none."""
+        if self.load is None:
+            raise ChaosError("there is no storm here")
+        return self.load
 
     def admin(self) -> AdminClient:
         """Return a new client of the cluster.

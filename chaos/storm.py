@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -64,7 +65,11 @@ class Tally:
     given_up: int = 0
     """Not acknowledged in time: whether these were written is not known."""
 
+    aborted: int = 0
     producers_replaced: int = 0
+    wrong: list[str] = field(default_factory=list)
+    """Results that may not be: of a command that was never sent, or a second one."""
+
     results_by_second: Counter[int] = field(default_factory=Counter)
 
 
@@ -89,6 +94,8 @@ class Storm:
         topic = settings.topic("payments.results")
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
         self._under_way: dict[str, UnderWay] = {}
+        self._once: set[str] = set()
+        self._never: set[str] = set()
         self._lock = threading.Lock()
         self._sending = True
         self._running = True
@@ -135,7 +142,8 @@ class Storm:
     def close(self) -> None:
         """End the thread and the connections."""
         self._running = False
-        self._thread.join(FLUSH_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(FLUSH_SECONDS)
         self._consumer.close()
         for producer in self._producers.values():
             producer.purge()
@@ -150,6 +158,24 @@ class Storm:
         with self._lock:
             return [one for one in self._under_way.values() if one.number <= up_to]
 
+    def take(self, count: int, producer: str) -> list[Sent]:
+        """Make commands that somebody else sends, once each; ``delivered`` or ``undo`` follows."""
+        return [self._next(producer, once=True) for _ in range(count)]
+
+    def delivered(self, commands: Iterable[Sent]) -> None:
+        """Note that commands of ``take`` are in the topic."""
+        for command in commands:
+            self._delivered(command.id, None, None)
+
+    def undo(self, commands: Iterable[Sent]) -> None:
+        """Note that commands of ``take`` will never be in the topic: a result would be wrong."""
+        with self._lock:
+            for command in commands:
+                self._never.add(command.id)
+                self.tally.aborted += 1
+                if self._under_way.pop(command.id, None) is None:
+                    self.tally.wrong.append(f"{command.id} has a result before it was sent")
+
     def latencies_of_last(self, count: int) -> list[float]:
         """Return how long the last so many commands took from send to result, in seconds."""
         after = self.tally.sent - count
@@ -161,7 +187,7 @@ class Storm:
             while self._running:
                 now = time.monotonic()
                 while self._sending and due <= now:
-                    self._send(now)
+                    self._send()
                     due += 1 / self._rate
                 due = max(due, now - 1.0)  # After a stall the storm does not catch up for long.
                 for producer in self._producers.values():
@@ -170,16 +196,24 @@ class Storm:
         except Exception as error:  # noqa: BLE001 - told by the thread that waits for the storm
             self.failure = error
 
-    def _send(self, now: float) -> None:
+    def _next(self, name: str, *, once: bool) -> Sent:
+        """Make the next command; ``once``: its producer can't write it twice."""
+        with self._lock:
+            command = self._commands.next()
+            self.tally.sent += 1
+            self.tally.sent_by_kind[command.kind] += 1
+            self.tally.sent_by_producer[name] += 1
+            number, now = self.tally.sent, time.monotonic()
+            self._under_way[command.id] = UnderWay(command.id, number, name, now)
+            if once:
+                self._once.add(command.id)
+        return command
+
+    def _send(self) -> None:
         if len(self._under_way) >= MAX_UNANSWERED:
             return
-        command = self._commands.next()
         name = list(PRODUCERS)[self.tally.sent % len(PRODUCERS)]
-        self.tally.sent += 1
-        self.tally.sent_by_kind[command.kind] += 1
-        self.tally.sent_by_producer[name] += 1
-        with self._lock:
-            self._under_way[command.id] = UnderWay(command.id, self.tally.sent, name, now)
+        command = self._next(name, once=PRODUCERS[name][1])
         try:
             self._produce(name, command)
         except KafkaException as error:
@@ -198,9 +232,12 @@ class Storm:
             on_delivery=partial(self._delivered, command.id),
         )
 
-    def _delivered(self, command_id: str, error: KafkaError | None, _message: Message) -> None:
+    def _delivered(
+        self, command_id: str, error: KafkaError | None, _message: Message | None
+    ) -> None:
         with self._lock:
             if error is not None:
+                self._once.discard(command_id)
                 if self._under_way.pop(command_id, None) is not None:
                     self.tally.given_up += 1
             elif (under := self._under_way.get(command_id)) is not None:
@@ -214,9 +251,10 @@ class Storm:
                     continue
                 raise KafkaException(error)
             result = json.loads(message.value() or b"")
-            self._take_result(result["command"], result["outcome"], now)
+            self.take_result(result["command"], result["outcome"], now)
 
-    def _take_result(self, command_id: str | None, outcome: str, now: float) -> None:
+    def take_result(self, command_id: str | None, outcome: str, now: float) -> None:
+        """Note one result, of the command with this id (None: a notice), read at ``now``."""
         tally = self.tally
         if command_id is None:
             tally.notices += 1
@@ -226,6 +264,10 @@ class Storm:
         tally.results_by_second[int((now - self._began) / BIN_SECONDS)] += 1
         with self._lock:
             under = self._under_way.pop(command_id, None)
+            if command_id in self._never:
+                tally.wrong.append(f"{command_id} was never sent, and has a result: {outcome}")
+            elif under is None and command_id in self._once:
+                tally.wrong.append(f"{command_id} has a second result: {outcome}")
         if under is not None:
             tally.answered += 1
             self._latencies.append((under.number, now - under.sent))

@@ -35,6 +35,9 @@ COLORS = {
     "brokers": "#1d4ed8",
     "membership": "#7e22ce",
     "network": "#15803d",
+    "clients": "#0e7490",
+    "operators": "#be185d",
+    "machines": "#854d0e",
 }
 STYLE: dict[Any, Any] = {
     "font.size": 8,

@@ -13,12 +13,14 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 LIMIT_SECONDS = 15.0
+_unwritten: set[Path] = set()
+"""Files that could not be written the last time: that is said once."""
 
 
 def show(file: Path, reasons: Sequence[str]) -> None:
     """Say that the worker is ready now, or why it is not: ``{"ready": false, "reasons": [...]}``.
 
-    A file that can't be written is logged, not raised.
+    A file that can't be written is logged, once until it can be again, not raised.
     """
     content = json.dumps({"ready": not reasons, "reasons": list(reasons)})
     partial = file.with_name(f"{file.name}.partial")
@@ -28,7 +30,13 @@ def show(file: Path, reasons: Sequence[str]) -> None:
         partial.replace(file)
     except OSError as error:
         # Payments do not depend on it: the check fails, and this says why.
-        logger.warning("PAYMENTS_HEALTH_FILE can't be written: %s", error)
+        if file not in _unwritten:
+            logger.warning("PAYMENTS_HEALTH_FILE can't be written: %s", error)
+        _unwritten.add(file)
+    else:
+        if file in _unwritten:
+            logger.info("PAYMENTS_HEALTH_FILE can be written again")
+        _unwritten.discard(file)
 
 
 def forget(file: Path) -> None:

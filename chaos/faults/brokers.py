@@ -1,12 +1,18 @@
 """Faults of brokers: killed, frozen, restarted; one that is alone, or one of three."""
 
 import asyncio
+import resource
+from contextlib import suppress
 
 from chaos.scene import Scene, kill, start
 from dev.local_broker import LocalBroker
 
 FROZEN_SECONDS = 15.0
 LONGEST_ABSENCE_SECONDS = 3.0
+RESULTS_LOGS = "topics/*payments.results-*/*.log"
+MORE_BYTES = 500
+FULL_LIMIT_SECONDS = 20.0
+LOOK_SECONDS = 0.05
 
 
 async def kill_single(scene: Scene) -> None:
@@ -24,6 +30,21 @@ async def freeze_single(scene: Scene) -> None:
 async def restart_single(scene: Scene) -> None:
     """Clean restart of the only broker."""
     await _restart(scene.nodes[1])
+
+
+async def fill_disk(scene: Scene) -> None:
+    """Full disk of the only broker, amid an append: it ends, and is started again with space."""
+    broker = scene.nodes[1]
+    sizes = [log.stat().st_size for log in broker.folder.glob(RESULTS_LOGS)]
+    limit = scene.chance.choice(sizes) + scene.chance.randrange(MORE_BYTES)
+    # Not a full disk of its own: what an append meets is the same (half of a batch is written).
+    resource.prlimit(broker.pid or 0, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FULL_LIMIT_SECONDS):
+            while broker.running:  # noqa: ASYNC110 - a process sets no event
+                await asyncio.sleep(LOOK_SECONDS)
+    await kill(broker)
+    await start(broker)
 
 
 async def kill_leader(scene: Scene) -> None:

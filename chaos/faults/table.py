@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chaos.errors import ChaosError
-from chaos.faults import brokers, membership, network, workers
+from chaos.faults import brokers, clients, machines, membership, network, operators, workers
 from chaos.scene import Scene
 
 
@@ -25,6 +25,11 @@ class Fault:
     group: str
     stand: Stand
     strike: Callable[[Scene], Awaitable[None]]
+    quick: bool = False
+    """Whether it takes some seconds only, its recovery included: chosen by ``quick``."""
+
+    lacks: Callable[[], str | None] = lambda: None
+    """Returns what it needs and this machine lacks."""
 
     @property
     def text(self) -> str:
@@ -46,6 +51,7 @@ FAULTS = {
         Fault("broker-kill", "brokers", Stand.SINGLE, brokers.kill_single),
         Fault("broker-freeze", "brokers", Stand.SINGLE, brokers.freeze_single),
         Fault("broker-restart", "brokers", Stand.SINGLE, brokers.restart_single),
+        Fault("broker-disk-full", "brokers", Stand.SINGLE, brokers.fill_disk),
         Fault("leader-kill", "brokers", Stand.THREE, brokers.kill_leader),
         Fault("leader-restart", "brokers", Stand.THREE, brokers.restart_leader),
         Fault("join-restart", "membership", Stand.SINGLE, membership.restart_in_join),
@@ -54,15 +60,47 @@ FAULTS = {
         Fault("network-cut", "network", Stand.SINGLE, network.cut_off),
         Fault("network-delay", "network", Stand.SINGLE, network.delay),
         Fault("network-half-open", "network", Stand.SINGLE, network.half_open),
+        Fault("codecs", "clients", Stand.SINGLE, clients.codecs, quick=True),
+        Fault("transaction-commit", "clients", Stand.SINGLE, clients.commit_late, quick=True),
+        Fault("transaction-abort", "clients", Stand.SINGLE, clients.abort_late, quick=True),
+        Fault("transaction-kill", "clients", Stand.SINGLE, clients.abandon_transaction),
+        Fault("foreign-message", "clients", Stand.SINGLE, clients.foreign_message, quick=True),
+        Fault("delete-handled", "operators", Stand.SINGLE, operators.delete_handled),
+        Fault("foreign-row", "operators", Stand.SINGLE, operators.write_to_journal),
+        Fault("group-reset", "operators", Stand.SINGLE, operators.reset_group),
+        Fault("group-delete", "operators", Stand.SINGLE, operators.delete_group),
+        Fault(
+            "clock-jump",
+            "machines",
+            Stand.SINGLE,
+            machines.jump_clock,
+            lacks=machines.clock_lacks,
+        ),
+        Fault(
+            "clock-jump-closing",
+            "machines",
+            Stand.WINDOWS,
+            machines.jump_clock_in_closing,
+            lacks=machines.clock_lacks,
+        ),
+        Fault("disk-full", "machines", Stand.SINGLE, machines.fill_disk),
+        Fault("few-files", "machines", Stand.SINGLE, machines.start_with_few_files),
+        Fault("no-files", "machines", Stand.SINGLE, machines.run_out_of_files),
+        Fault("same-instance", "machines", Stand.SINGLE, machines.start_twin),
     )
 }
+
+
+def _words(fault: Fault) -> set[str]:
+    found = {"all", fault.name, fault.group, fault.stand.value}
+    return found | {"quick"} if fault.quick else found
 
 
 def choose(names: Iterable[str]) -> Sequence[Fault]:
     """Return the faults of these names, groups or stands; raises ``ChaosError``."""
     chosen: dict[str, Fault] = {}
     for name in names:
-        found = [f for f in FAULTS.values() if name in {"all", f.name, f.group, f.stand.value}]
+        found = [f for f in FAULTS.values() if name in _words(f)]
         if not found:
             known = ", ".join(["all", *FAULTS])
             raise ChaosError(f"there is no fault {name!r}; these are known: {known}")

@@ -77,6 +77,30 @@ async def test_a_worker_may_end_by_sigterm_only_while_it_is_starting(
     assert (end.code, end.expected) == (-signal.SIGTERM, expected)
 
 
+@pytest.mark.parametrize(("code", "expected"), [(1, True), (2, False)])
+async def test_a_worker_may_end_with_the_code_that_a_fault_has_told(
+    seat: Seat, code: int, expected: bool
+) -> None:
+    seat.start(ending(f"raise SystemExit({code})"))
+    seat.expect_end("few files", 1)
+    await until(seat, lambda: len(seat.endings) == 1)
+    await until(seat, lambda: seat.ready)
+    [end] = seat.endings
+    assert (end.cause, end.expected) == ("few files", expected)
+
+
+async def test_a_guest_is_no_worker_that_is_wanted_but_its_end_counts(
+    seat: Seat, tmp_path: Path
+) -> None:
+    fleet, guest = Fleet([seat]), Seat("twin", Settings(), tmp_path)
+    fleet.guests.append(guest)
+    assert (fleet.guest("twin"), fleet.guest("other")) == (guest, None)
+    guest.start(LASTING)
+    await fleet.abandon()
+    assert fleet.size == 0
+    assert [(end.seat, end.cause) for end in fleet.endings()] == [("twin", "abandoned")]
+
+
 async def test_a_seat_that_is_stopped_stays_empty(seat: Seat) -> None:
     fleet = Fleet([seat])
     seat.start(LASTING)

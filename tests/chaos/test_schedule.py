@@ -20,6 +20,8 @@ def test_faults_are_chosen_by_name_group_and_stand() -> None:
     assert [fault.name for fault in choose(["worker-kill"])] == ["worker-kill"]
     assert {fault.group for fault in choose(["network"])} == {"network"}
     assert {fault.stand for fault in choose(["three"])} == {Stand.THREE}
+    assert {"codecs", "transaction-abort"} < {fault.name for fault in choose(["quick"])}
+    assert all(fault.quick and fault.stand is Stand.SINGLE for fault in choose(["quick"]))
     assert choose(["all", "worker-kill"]) == list(FAULTS.values())
     with pytest.raises(ChaosError, match="no fault 'earthquake'"):
         choose(["earthquake"])
@@ -42,6 +44,9 @@ def test_a_round_has_each_fault_once_and_the_next_another_order() -> None:
     first, second = both[: len(faults)], both[len(faults) :]
     assert set(first) == set(second) == set(faults)
     assert first != second
+    quick = [fault.quick for fault in first]
+    assert quick == sorted(quick, reverse=True)
+    assert any(quick)
 
 
 def test_what_was_made_already_is_not_made_again() -> None:

@@ -1,4 +1,4 @@
-"""A short run on a real broker: the storm, two faults of workers, and the verdict."""
+"""A short run on a real broker: the storm, faults of workers and of clients, and the verdict."""
 
 from pathlib import Path
 
@@ -7,12 +7,13 @@ import pytest
 from chaos import report
 from chaos import run as module
 from chaos.brokers import Brokers
+from chaos.faults.clients import IN_TRANSACTION
 from chaos.faults.table import Stand, choose
 from chaos.run import CLOSING_COMMANDS, Plan, run_part_on
 from chaos.scene import Scene
 from tests.broker_fixture import RunningBroker
 
-FAULTS = ["worker-kill-takeover", "worker-pause"]
+FAULTS = ["worker-kill-takeover", "worker-pause", "codecs", "transaction-abort", "foreign-message"]
 
 
 def plan(folder: Path) -> Plan:
@@ -51,12 +52,13 @@ def test_a_short_storm_over_dying_workers_leaves_nothing_stuck_doubled_or_lost(
     assert [strike.name for strike in part.strikes] == FAULTS
     assert all(strike.recovered is not None for strike in part.strikes)
     assert part.sent > CLOSING_COMMANDS
-    assert part.answered == part.sent
+    assert part.aborted == IN_TRANSACTION
+    assert part.answered == part.sent - part.aborted
     assert sum(part.rate) == part.results
     assert part.lag == 0
     assert part.last_hundred_ms is not None
     assert part.verified is not None
-    assert part.verified["counts"]["commands"] == part.sent
+    assert part.verified["counts"]["commands"] == part.answered
     assert part.endings["killed: -9"] == 1
     assert sum(n for cause, n in part.endings.items() if "killed in takeover" in cause) == 1
     assert "| worker-pause | 1 |" in report.as_text([part], "test")

@@ -108,6 +108,27 @@ def test_a_file_that_cannot_be_written_is_logged_and_not_raised(
     ]
 
 
+def test_a_full_disk_is_logged_once_until_the_file_can_be_written_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker writes every second, and an operator wants one line."""
+    folder = tmp_path / "missing"
+    file = folder / "health"
+    with caplog.at_level(logging.INFO, logger="payments.health"):
+        for _ in range(2):
+            health.show(file, [])
+            health.show(file, [])
+            folder.mkdir()
+            health.show(file, [])
+            file.unlink()
+            folder.rmdir()
+    said = [record.getMessage()[:40] for record in caplog.records]
+    assert said == 2 * [
+        "PAYMENTS_HEALTH_FILE can't be written: [",
+        "PAYMENTS_HEALTH_FILE can be written agai",
+    ]
+
+
 async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
     installations: Installations, file: Path
 ) -> None:
