@@ -83,9 +83,9 @@ FAULTS = {
             machines.jump_clock_in_closing,
             lacks=machines.clock_lacks,
         ),
-        Fault("disk-full", "machines", Stand.SINGLE, machines.fill_disk),
-        Fault("few-files", "machines", Stand.SINGLE, machines.start_with_few_files),
-        Fault("no-files", "machines", Stand.SINGLE, machines.run_out_of_files),
+        Fault("disk-full", "machines", Stand.SINGLE, machines.fill_disk, quick=True),
+        Fault("few-files", "machines", Stand.SINGLE, machines.start_with_few_files, quick=True),
+        Fault("no-files", "machines", Stand.SINGLE, machines.run_out_of_files, quick=True),
         Fault("same-instance", "machines", Stand.SINGLE, machines.start_twin),
     )
 }
