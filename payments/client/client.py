@@ -11,10 +11,11 @@ from payments.client.accounts import AccountBalance, AccountView
 from payments.client.calls import Call, Calls, expire
 from payments.client.commands import encode_command, encode_payment_id, movement
 from payments.client.deadlines import require_deadline
-from payments.client.errors import ClientClosed
+from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
 from payments.client.following import Follower
 from payments.client.kafka import KafkaTransport
 from payments.client.reading import read_within
+from payments.client.resuming import Mark, Resuming
 from payments.client.sender import Sender
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
@@ -66,6 +67,7 @@ class PaymentsClient:
         self._calls = Calls(limit)
         self._watches = Watches(limit)
         self._accounts = AccountView(self._transport, self.settings)
+        self._resuming = Resuming(self._transport, self.settings)
         self._sender = Sender(self._transport, self.settings)
         self._follower = Follower(
             self._transport,
@@ -207,6 +209,54 @@ class PaymentsClient:
             await result
         return result
 
+    async def mark(self, payment: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Mark:
+        """Return a mark for ``resume``, before the records of any command sent from now on.
+
+        Raises ``BrokersUnavailable``.
+        """
+        key = encode_payment_id(payment)
+        try:
+            return await self._read(
+                deadline_seconds, lambda n: self._resuming.mark(partition_of(key, n))
+            )
+        except DeadlineExceeded as error:
+            raise BrokersUnavailable(str(error)) from error
+
+    async def resume(
+        self,
+        payment: str,
+        command_id: str,
+        mark: Mark,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        result_seconds: float | None = None,
+    ) -> asyncio.Future[Result] | None:
+        """Return the future of the result of a command that was sent after ``mark``, by whomever.
+
+        None where there is no such command (any more: the topic keeps it for its retention). The
+        topics are searched for ``deadline_seconds``; a result that is not there yet is waited for
+        for ``result_seconds`` in all, by default the same.
+        """
+        key = encode_payment_id(payment)
+        left = await self._opened(deadline_seconds)
+        partition = partition_of(key, self._follower.partitions)
+        answer = asyncio.get_running_loop().create_future()
+        call = Call(key, partition, command_id, b"", answer, sent=True)
+        self._calls.add(call, max(left, result_seconds or 0.0))
+        known = False
+        try:
+            known = await self._read(left, lambda _: self._resuming.complete(call, mark))
+        finally:
+            if not known:
+                self._calls.discard(call)
+                answer.cancel()
+        if not known:
+            return None
+        result = asyncio.ensure_future(self._awaited(call))
+        if answer.done():
+            await asyncio.wait([result])  # So that what is there is seen at once.
+        return result
+
     async def _call(
         self,
         payment: str,
@@ -235,11 +285,16 @@ class PaymentsClient:
     async def _result(self, call: Call) -> Result:
         try:
             self._sender.add(call)
+            return await self._awaited(call)
+        finally:
+            if not call.sent:
+                self._sender.discard(call)
+
+    async def _awaited(self, call: Call) -> Result:
+        try:
             return await call.answer
         finally:
             self._calls.discard(call)
-            if not call.sent:
-                self._sender.discard(call)
 
     def watch(self, payment: str) -> Watch:
         """Iterate over the payment's results from now on, whoever asked for them.
@@ -299,7 +354,7 @@ class PaymentsClient:
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
     ) -> _Value:
-        """Read of the accounts; ``read`` takes the number of partitions."""
+        """Read of the topics; ``read`` takes the number of partitions."""
         left = await self._opened(deadline_seconds)
 
         def attempt() -> Awaitable[_Value]:

@@ -21,7 +21,7 @@ from payments.client.errors import (
 from payments.domain.results import Reason
 from payments.gateway.access_log import AccessLog
 from payments.gateway.accounts_api import AccountsApi
-from payments.gateway.compat import CompatApi
+from payments.gateway.compat import EXAMPLE, CompatApi, example_answer
 from payments.gateway.events import EventsApi
 from payments.gateway.exchange import (
     Answer,
@@ -38,10 +38,16 @@ from payments.gateway.exchange import (
     send_stream,
 )
 from payments.gateway.forwarding import Forwarding
-from payments.gateway.operations import Operations
+from payments.gateway.operations import Operations, Render
 from payments.gateway.origins import Origins
 from payments.gateway.outcomes import RETRY_SOON
-from payments.gateway.payments_api import PaymentsApi
+from payments.gateway.payments_api import (
+    BY_KEY,
+    PLAIN,
+    PaymentsApi,
+    answer_with_location,
+    plain_answer,
+)
 from payments.gateway.problems import Problem, Refused, problem_answer, put_prefix
 from payments.gateway.routes import Route, Routes
 from payments.gateway.service import Service
@@ -57,6 +63,12 @@ HEALTH = {"/health/live", "/health/ready"}
 
 CLOSE: Headers = ((b"connection", b"close"),)
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
+
+FORMS: dict[str, Render] = {
+    PLAIN: plain_answer,
+    BY_KEY: answer_with_location,
+    EXAMPLE: example_answer,
+}
 
 AWAY = {
     Overloaded: Problem.OVERLOADED,
@@ -145,7 +157,7 @@ def operations(
 ) -> list[Route]:
     """Return every operation. ``payments.gateway.openapi`` describes the same ones."""
     deadline_seconds = settings.deadline_seconds
-    later = Operations(service, deadline_seconds, settings.kept_seconds)
+    later = Operations(service, deadline_seconds, settings.kept_seconds, FORMS)
     payments = PaymentsApi(service, later, default_currency, deadline_seconds)
     accounts = AccountsApi(service, deadline_seconds)
     events = EventsApi(service, deadline_seconds, settings.max_streams)

@@ -16,6 +16,9 @@ from payments.records.commands import Malformed, Members, parse_payment_id
 from payments.records.public import Result
 
 FIELDS = {"accountId": "account", "amount": "amount", "currency": "currency"}
+EXAMPLE = "e"
+"""The form of the answers."""
+
 NAMES = {field: name for name, field in FIELDS.items()}
 
 
@@ -34,7 +37,7 @@ class CompatApi:
         """``POST /payments/ID/cancelPayment`` without a body."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
-        return await self._api.carry_out(request, payment, CANCEL, _render)
+        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
 
     async def make_by_body(self, request: Request) -> Answer:
         """``POST /payments/makePayment`` with ``{"key": ..., "request": {...}}``."""
@@ -47,11 +50,11 @@ class CompatApi:
     async def cancel_by_body(self, request: Request) -> Answer:
         """``POST /payments/cancelPayment`` with ``{"key": ...}``."""
         payment = _key(_only(await members_of(request), ("key",)))
-        return await self._api.carry_out(request, payment, CANCEL, _render)
+        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
 
     async def _make(self, request: Request, payment: str, members: Members) -> Answer:
         command = movement(members, "make", FIELDS, self._api.default_currency)
-        return await self._api.carry_out(request, payment, command, _render)
+        return await self._api.carry_out(request, payment, command, EXAMPLE)
 
 
 def _only(members: Members, names: Sequence[str]) -> dict[str, object]:
@@ -75,7 +78,9 @@ def _key(fields: dict[str, object]) -> str:
         raise Malformed(error.reason, error.fault, "key") from None
 
 
-def _render(result: Result) -> Answer:
+def example_answer(request: Request, result: Result) -> Answer:
+    """Answer with ``success`` and ``message``, and the result beside."""
+    del request
     done = result.outcome is Outcome.COMPLETED
     success = done or (result.outcome is Outcome.CANCELLED and result.type == "cancel")
     if not success:

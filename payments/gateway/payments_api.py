@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.exchange import Answer, Request
 from payments.gateway.operations import Operations, Render
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
@@ -22,6 +22,8 @@ from payments.records.public import Result
 FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
 CANCEL: Mapping[str, object] = {"type": "cancel"}
 GET: Mapping[str, object] = {"type": "get"}
+PLAIN, BY_KEY = "p", "k"
+"""Forms of answers: a result as it is; a result with the place of its payment."""
 
 
 @dataclass(slots=True)
@@ -43,20 +45,18 @@ class PaymentsApi:
 
     async def make_by_key(self, request: Request) -> Answer:
         """Make the payment that the header ``Idempotency-Key`` names."""
-        payment = idempotency_key(request)
-        location = f"{request.prefix}/v1/payments/{quote(payment, safe='')}"
-        return await self._move(request, payment, "make", ((b"location", location.encode()),))
+        return await self._move(request, idempotency_key(request), "make", BY_KEY)
 
     async def cancel(self, request: Request) -> Answer:
         """Cancel a payment or a deposit."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
-        return await self.carry_out(request, payment, CANCEL, answer_of)
+        return await self.carry_out(request, payment, CANCEL, PLAIN)
 
     async def look(self, request: Request) -> Answer:
         """Return a payment's state."""
         payment = payment_id(request.parameters[0])
-        return await self._send(request, payment, GET, answer_of)
+        return await self._send(request, payment, GET, plain_answer)
 
     async def command(self, request: Request) -> Answer:
         """Return the result of a command that was answered 202."""
@@ -68,17 +68,13 @@ class PaymentsApi:
         return await self.operations.answer(request, payment, command, wait)
 
     async def _move(
-        self, request: Request, payment: str, type_: MovementType, headers: Headers = ()
+        self, request: Request, payment: str, type_: MovementType, form: str = PLAIN
     ) -> Answer:
         command = movement(await members_of(request), type_, FIELDS, self.default_currency)
-
-        def render(result: Result) -> Answer:
-            return answer_of(result, headers=headers)
-
-        return await self.carry_out(request, payment, command, render)
+        return await self.carry_out(request, payment, command, form)
 
     async def carry_out(
-        self, request: Request, payment: str, command: Mapping[str, object], render: Render
+        self, request: Request, payment: str, command: Mapping[str, object], form: str
     ) -> Answer:
         """Send a command, and answer when its result is there or, if asked to, before."""
         wait = None
@@ -86,8 +82,8 @@ class PaymentsApi:
             wait = seconds_until_async(request.listed(b"prefer"))
         if wait is not None:
             request.payment = payment
-            return await self.operations.start(request, payment, command, render, wait_seconds=wait)
-        return await self._send(request, payment, command, render)
+            return await self.operations.start(request, payment, command, form, wait_seconds=wait)
+        return await self._send(request, payment, command, self.operations.forms[form])
 
     async def _send(
         self, request: Request, payment: str, command: Mapping[str, object], render: Render
@@ -100,4 +96,16 @@ class PaymentsApi:
             headers=request.record_headers(),
         )
         request.command = result.command
-        return render(result)
+        return render(request, result)
+
+
+def plain_answer(request: Request, result: Result) -> Answer:
+    """Answer with a result as it is."""
+    del request
+    return answer_of(result)
+
+
+def answer_with_location(request: Request, result: Result) -> Answer:
+    """Answer with a result, and where its payment is."""
+    location = f"{request.prefix}/v1/payments/{quote(result.payment, safe='')}"
+    return answer_of(result, headers=((b"location", location.encode()),))

@@ -49,9 +49,9 @@ class Problem(Enum):
     COMMAND_NOT_FOUND = Kind(
         404,
         "No such command",
-        "This gateway keeps no such command: it was taken by another gateway, before a restart, or "
-        "too long ago (PAYMENTS_GATEWAY_KEPT_SECONDS). It is carried out all the same: ask for the "
-        "payment, or send the same request again.",
+        "The topics hold no such command: none was answered 202 with this address, or longer ago "
+        "than they keep commands (7 days, unless set otherwise). Ask for the payment, or send the "
+        "same request again.",
     )
     METHOD_NOT_ALLOWED = Kind(405, "Method not allowed", "The header Allow lists the methods.")
     TIMEOUT = Kind(408, "The request did not arrive in time", "Send it again, faster.")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from payments.client.resuming import Mark
 from payments.records.public import LedgerEntry, Result
 
 
@@ -50,6 +51,20 @@ class Service(Protocol):
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Result]:
         """Send a command; return when the brokers have it, with the future of its result."""
+
+    async def mark(self, payment: str, *, deadline_seconds: float = 30) -> Mark:
+        """Return a mark before the records of any command sent from now on."""
+
+    async def resume(
+        self,
+        payment: str,
+        command_id: str,
+        mark: Mark,
+        *,
+        deadline_seconds: float = 30,
+        result_seconds: float | None = None,
+    ) -> asyncio.Future[Result] | None:
+        """Return the future of the result of a command sent after ``mark``; None for no command."""
 
     def watch(self, payment: str) -> AsyncIterator[Result]:
         """Return all later results of a payment."""

@@ -66,8 +66,8 @@ class GatewaySettings(BaseSettings):
     """How long a request waits for its result, 0.1 to 300 seconds; then it is answered 504."""
 
     kept_seconds: float = Field(default=3600.0, ge=1, le=86_400)
-    """How long a command that was answered 202 can be asked for at its `Location`, 1 to 86,400
-    seconds; its result may come at any time within them."""
+    """How long the result of a command that was answered 202 is waited for and kept in memory, 1 to
+    86,400 seconds; later its `Location` is answered from the topics."""
 
     receive_timeout_seconds: float = Field(default=10.0, ge=0.1, le=300)
     """How long a request may take to arrive whole, and an answer to be taken, 0.1 to 300 seconds;

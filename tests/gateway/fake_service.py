@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from payments.client import AccountBalance
+from payments.client.resuming import Mark
 from payments.domain.results import Outcome
 from payments.records.public import LedgerEntry, Result
 
@@ -80,6 +81,22 @@ class FakeService:
         """Take a command at once."""
         answer = self.send(payment, command, headers=headers)
         return asyncio.ensure_future(answer)
+
+    async def mark(self, payment: str, *, deadline_seconds: float = 30) -> Mark:
+        """Return the same mark always."""
+        return Mark(4, 3)
+
+    async def resume(
+        self,
+        payment: str,
+        command_id: str,
+        mark: Mark,
+        *,
+        deadline_seconds: float = 30,
+        result_seconds: float | None = None,
+    ) -> "asyncio.Future[Result] | None":
+        """Know no command."""
+        return None
 
     async def watch(self, payment: str) -> AsyncIterator[Result]:
         """Show what the test puts into ``shown``."""

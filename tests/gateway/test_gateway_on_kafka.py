@@ -86,18 +86,28 @@ async def test_a_gateway_that_is_killed_loses_nothing(settings: Settings, start:
         await exactly_once(http, settings, payments)
 
 
-async def test_what_was_answered_202_is_carried_out_though_the_gateway_is_killed(
-    start: Start,
+async def test_the_location_of_a_202_is_answered_by_the_next_gateway_though_this_is_killed(
+    start: Start, worker: WorkerProcess
 ) -> None:
+    """With a result from before the kill, and one that comes long after it."""
     gateway = await start()
     async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
-        taken = await make(http, "pay-1", prefer="respond-async")
+        done = await make(http, "pay-1", prefer="respond-async")
+        assert (await http.get(f"{done.headers['location']}?wait=60s")).status_code == 200
+        await worker.stop()
+        taken = await make(http, "pay-2", prefer="respond-async")
     await gateway.kill()
-    assert taken.status_code in (200, 202)
     other = await start()
     async with httpx.AsyncClient(base_url=other.url, timeout=60) as http:
-        answer = await make(http, "pay-1")
-    assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
+        answer = await http.get(done.headers["location"])
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "completed")
+        assert "idempotent-replayed" not in answer.headers
+        assert (await http.get(taken.headers["location"])).status_code == 202
+        await worker.start()
+        answer = await http.get(f"{taken.headers['location']}?wait=60s")
+        assert (answer.status_code, answer.json()["payment"]) == (200, "pay-2")
+        assert "idempotent-replayed" not in answer.headers
+        assert (await make(http, "pay-2")).headers["idempotent-replayed"] == "true"
 
 
 async def test_a_result_that_comes_long_after_the_deadline_is_at_its_location(

@@ -96,8 +96,8 @@ ANSWERS["makePaymentByKey"] = ANSWERS["makePayment"]
 ANSWERS["cancelPaymentByKey"] = ANSWERS["cancelPayment"]
 PENDING = {
     "payment": "docs-1",
-    "command": "0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
+    "command": "p0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e-41-40",
     "status": "pending",
-    "location": "/v1/payments/docs-1/commands/0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",
+    "location": "/v1/payments/docs-1/commands/p0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e-41-40",
 }
 EVENTS = 'event: state\ndata: {"payment":"docs-1","type":"get","outcome":"found", ...}\n\n'

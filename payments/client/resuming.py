@@ -1,0 +1,130 @@
+"""Resuming: the result of a command that another process sent, found in the topics.
+
+Who sends a command notes first where its records will be (``Mark``). With that note any client
+finds the command and its result again, after a restart too, for as long as the topics keep them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from payments.client.calls import Call
+from payments.client.errors import BrokersUnavailable
+from payments.client.transport import Transport
+from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
+from payments.engine.log import Record, TopicPartition
+from payments.records.public import Result
+from payments.settings import Settings
+
+MARK_SECONDS = 1.0
+"""How long a mark serves further commands: one before them all is as true, and saves a request."""
+
+MAX_COMMANDS = 100_000
+"""Records behind a mark among which the command must be: a made-up mark costs no more than that."""
+
+_CHUNK_BYTES = 1024 * 1024
+_IDLE_SECONDS = 0.005
+
+_Found = TypeVar("_Found")
+
+
+class Mark(NamedTuple):
+    """Offsets in a payment's partition of the commands and the results: what follows is behind."""
+
+    commands: int
+    results: int
+
+
+class Resuming:
+    """Searches the topics behind a mark."""
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        self._commands = settings.topic("payments.commands")
+        self._results = settings.topic("payments.results")
+        self._marks: dict[int, tuple[float, Mark]] = {}
+
+    async def mark(self, partition: int) -> Mark:
+        """Return a mark before all that is sent from now on; raises ``Unavailable``."""
+        now = asyncio.get_running_loop().time()
+        since, mark = self._marks.get(partition, (0.0, None))
+        if mark is None or now - since > MARK_SECONDS:
+            at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
+            bounds = await self._transport.bounds(at)
+            mark = Mark(*(bounds[one].end for one in at))
+            self._marks[partition] = now, mark
+        return mark
+
+    async def complete(self, call: Call, mark: Mark) -> bool:
+        """Answer a call with the result if it is in the topic; return whether there is the command.
+
+        The call must be under way already: a result that comes during the search ends it.
+        """
+
+        def is_command(record: Record) -> bool | None:
+            return True if _id(record.value) == call.command else None
+
+        def answer(record: Record) -> Result | None:
+            try:
+                result = Result.model_validate_json(record.value or b"", extra="ignore")
+            except ValidationError:
+                return None
+            return result if result.command == call.command else None
+
+        commands = TopicPartition(self._commands, call.partition)
+        results = TopicPartition(self._results, call.partition)
+        try:
+            if not await self._find(commands, mark.commands, call.key, is_command, MAX_COMMANDS):
+                return False
+            result = await self._find(results, mark.results, call.key, answer)
+        except FailStop as error:
+            raise BrokersUnavailable(f"the topics can't be read: {error}") from error
+        if result is not None and not call.answer.done():
+            call.answer.set_result(result)
+        return True
+
+    async def _find(
+        self,
+        at: TopicPartition,
+        start: int,
+        key: bytes,
+        take: Callable[[Record], _Found | None],
+        most: int | None = None,
+    ) -> _Found | None:
+        """Return what ``take`` makes of the first record with this key of which it makes a thing.
+
+        The records from ``start`` to the end of now are searched, at most ``most`` of them.
+        """
+        bounds = (await self._transport.bounds([at]))[at]
+        end = bounds.end if most is None else min(bounds.end, start + most)
+        position = max(start, bounds.first)
+        while position < end:
+            try:
+                chunk = await self._transport.read(at, position, max_bytes=_CHUNK_BYTES)
+            except PositionLost:
+                return None  # Removed by the topic's retention since the bounds were asked for.
+            except UnreadableBatch as batch:
+                if not batch.end_is_known:
+                    raise
+                position = batch.last_offset + 1
+                continue
+            for record in chunk.records:
+                searched = record.key == key and record.offset < end
+                if searched and (found := take(record)) is not None:
+                    return found
+            # With nothing new it is a pause, else only a turn for the others in this loop.
+            await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
+            position = chunk.position
+        return None
+
+
+def _id(value: bytes | None) -> object:
+    """Return the command's own id; None where it has none, or is no command."""
+    try:
+        members = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return members.get("id") if isinstance(members, dict) else None

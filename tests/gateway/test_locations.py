@@ -1,0 +1,131 @@
+"""The address of a 202 holds: after a restart of the gateway, and at another gateway.
+
+Of the same kind: a gateway killed between 202 and the result, on a broker
+(``test_gateway_on_kafka``); what is kept in memory (``test_operations``).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from payments.client import LogTransport, PaymentsClient
+from payments.client.transport import Chunk
+from payments.engine.log import TopicPartition
+from payments.gateway.app import Gateway
+from payments.gateway.settings import GatewaySettings
+from payments.testing import PaymentsTestbed
+from tests.gateway.conftest import problem
+
+MOVEMENT = {"account": "abc", "amount": 100}
+ASYNC = {"Prefer": "respond-async"}
+
+
+@asynccontextmanager
+async def new_gateway(testbed: PaymentsTestbed) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a gateway that knows nothing of any before."""
+    transport = LogTransport(testbed.log)
+    async with PaymentsClient(settings=testbed.settings, transport=transport) as client:
+        gateway = Gateway(client, GatewaySettings(), default_currency="EUR")
+        asgi = httpx.ASGITransport(gateway)
+        async with httpx.AsyncClient(transport=asgi, base_url="http://gateway") as http:
+            yield http
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/payments/p%2F1", MOVEMENT, 200),
+        ("/v1/deposits/p%2F1", MOVEMENT, 200),
+        ("/v1/payments/p%2F1", {"account": "abc", "amount": 10**9}, 402),
+        ("/v1/payments/never/cancel", None, 200),
+        ("/payments/p%2F1/makePayment", {"accountId": "abc", "amount": 100}, 200),
+        ("/payments/p%2F1/makePayment", {"accountId": "abc", "amount": 10**9}, 402),
+        ("/payments/cancelPayment", {"key": "p1"}, 200),
+        ("/v1/payments", MOVEMENT, 200),
+    ],
+)
+async def test_a_location_is_answered_alike_after_a_restart(
+    testbed: PaymentsTestbed, path: str, body: object, status: int
+) -> None:
+    headers = {**ASYNC, "Idempotency-Key": '"a key"'} if path == "/v1/payments" else ASYNC
+    async with new_gateway(testbed) as http:
+        taken = await http.post(path, json=body, headers=headers)
+        before = await http.get(f"{taken.headers['location']}?wait=10s")
+        assert (taken.status_code, before.status_code) == (202, status), before.text
+        await http.post("/v1/payments/p%2F1/cancel")  # It leaves the result as it was.
+    async with new_gateway(testbed) as http:
+        for _ in range(2):
+            after = await http.get(taken.headers["location"])
+            assert (after.status_code, after.content) == (status, before.content)
+            assert after.headers.get("location") == before.headers.get("location")
+
+
+async def test_a_result_that_comes_after_the_search_is_waited_for(
+    testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live results bring it."""
+    real = LogTransport.read
+    results = testbed.settings.topic("payments.results")
+
+    async def read(self: LogTransport, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+        chunk = await real(self, at, offset, max_bytes=max_bytes)
+        if at.topic != results:
+            return chunk
+        return Chunk([], chunk.position)  # As if the result had come a moment later.
+
+    async with testbed.client() as client:
+        mark = await client.mark("p1")
+        monkeypatch.setattr(LogTransport, "read", read)
+        future = await client.submit("p1", {"type": "cancel", "id": "c1"})
+        resumed = await client.resume("p1", "c1", mark)
+        assert resumed is not None
+        assert await asyncio.wait_for(resumed, 10) == await asyncio.wait_for(future, 10)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "p" + "0" * 32 + "-0-0",  # No such command.
+        "z" + "0" * 32 + "-0-0",  # No such form of an answer.
+        "p" + "0" * 32 + "-9999999999999999999-9999999999999999999",
+        "p" + "0" * 32 + "-99999999999999999999-0",
+        "p" + "0" * 32 + "--1-0",
+        "p" + "0" * 32,
+        "0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e",  # As versions before wrote it.
+        "%FF",
+        "%00",
+        "p%D9%A1",
+    ],
+)
+async def test_an_address_that_was_never_given_is_404(testbed: PaymentsTestbed, own: str) -> None:
+    async with new_gateway(testbed) as http:
+        await http.post("/v1/payments/p1", json=MOVEMENT)
+        problem(await http.get(f"/v1/payments/p1/commands/{own}"), 404, "command-not-found")
+
+
+async def test_the_address_of_another_payments_command_is_404(testbed: PaymentsTestbed) -> None:
+    async with new_gateway(testbed) as http:
+        taken = await http.post("/v1/payments/p1", json=MOVEMENT, headers=ASYNC)
+    own = taken.json()["command"]
+    async with new_gateway(testbed) as http:
+        problem(await http.get(f"/v1/payments/p2/commands/{own}"), 404, "command-not-found")
+        assert (await http.get(f"/v1/payments/p1/commands/{own}?wait=10")).status_code == 200
+
+
+async def test_a_mark_far_before_the_command_costs_a_limited_search(
+    testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.client.resuming.MAX_COMMANDS", 3)
+    async with testbed.client() as client:
+        for number in range(3):
+            await client.get("p1", command_id=f"c{number}")
+        mark = await client.mark("p1")
+        await client.get("p1", command_id="c3")
+        assert await client.resume("p1", "c3", mark._replace(commands=0)) is None
+        resumed = await client.resume("p1", "c3", mark)
+        assert resumed is not None
+        assert (await resumed).command == "c3"
+        assert await client.resume("p1", "c1", mark) is None
