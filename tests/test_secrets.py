@@ -1,6 +1,8 @@
 """Secrets: from the environment or from files, and never in what is printed (the case P13)."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,49 @@ def test_a_file_of_certificates_that_is_none_is_named(tmp_path: Path) -> None:
             missing.write_text(content)
         with pytest.raises(SettingsError, match=f"PAYMENTS_SSL_CAFILE: {missing}"):
             Settings(security_protocol="SSL", ssl_cafile=missing).ssl_context()
+
+
+COMMANDS = (
+    ["get", "p1"],
+    ["make", "p1", "--account", "a", "--amount-minor", "1"],
+    ["account", "a"],
+    ["watch", "p1"],
+    ["doctor"],
+    ["verify"],
+    ["topics", "plan"],
+    ["topics", "check"],
+    ["dead-letters", "list"],
+    ["journal", "inspect"],
+    ["rebuild"],
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_tells_of_a_file_that_is_missing_in_one_line(
+    command: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "missing"
+    environment = {**SASL, "PAYMENTS_SASL_PASSWORD_FILE": str(file)}
+    failed = CliRunner().invoke(main, command, env=environment)
+    # Of ``verify``, 1 would say that a guarantee does not hold.
+    assert failed.exit_code == (2 if command == ["verify"] else 1), failed.output
+    assert "Traceback" not in failed.output
+    assert f"PAYMENTS_SASL_PASSWORD_FILE: {file}" in failed.output
+
+
+@pytest.mark.parametrize("command", [["gateway", "--port", "0"], ["worker"]], ids=" ".join)
+def test_a_process_that_cannot_read_a_secret_ends_with_one_line(
+    command: list[str], tmp_path: Path
+) -> None:
+    environment = {**os.environ, **SASL, "PAYMENTS_SASL_PASSWORD_FILE": str(tmp_path)}
+    failed = subprocess.run(
+        [sys.executable, "-m", "payments.cli", *command],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert failed.returncode == 1
+    line = f"Error: PAYMENTS_SASL_PASSWORD_FILE: {tmp_path} can't be read: Is a directory"
+    assert failed.stderr.splitlines() == [line]

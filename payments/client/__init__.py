@@ -17,6 +17,7 @@ from payments.client.errors import (
     PaymentsClientError,
     WatchBroken,
 )
+from payments.client.resuming import Mark
 from payments.client.transport import LogTransport
 from payments.client.watching import Watch
 from payments.domain.payment import State
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidCommand",
     "LedgerEntry",
     "LogTransport",
+    "Mark",
     "Outcome",
     "Overloaded",
     "PaymentsClient",

@@ -92,7 +92,7 @@ class Gateway:
         self.routes = operations(service, settings, default_currency, self.stopping)
         self._find = Routes(self.routes).find
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
-        self._access_log = AccessLog() if settings.access_log else None
+        self.access_log = AccessLog() if settings.access_log else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -107,9 +107,8 @@ class Gateway:
             put_prefix(answer, request.prefix)
         if shared := self._origins.shared(request):
             answer.headers = (*answer.headers, *shared)
-        if self._access_log is not None:
-            status = 200 if isinstance(answer, Stream) else answer.status
-            self._access_log.write(request, status, began)
+        if self.access_log is not None:
+            self.access_log.write(request, answer, began)
         if not isinstance(answer, Stream):
             await send_answer(send, answer)
         elif request.method == "HEAD":

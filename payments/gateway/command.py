@@ -37,6 +37,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     from payments.gateway.server import listen, run
     from payments.gateway.settings import GatewaySettings
     from payments.gateway.tokens import TokensFileError
+    from payments.settings import SettingsError
 
     given: dict[str, Any] = {"host": host, "port": port}
     ending.end_at_once()
@@ -61,5 +62,5 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         run(settings, own, listener)
-    except TokensFileError as error:
+    except (SettingsError, TokensFileError) as error:
         raise click.ClickException(str(error)) from error

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from payments.gateway.access_log import AccessLog
 from payments.gateway.exchange import MAX_DISCARDED_BYTES, Answer
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
@@ -70,7 +71,8 @@ class Connection(HttpToolsProtocol):
     """One connection of a client, with limits."""
 
     limits: Limits
-    """Given to a subclass by ``limited``: uvicorn makes the instances."""
+    refusals: AccessLog | None = None
+    """Both are given to a subclass by ``limited``: uvicorn makes the instances."""
 
     def __init__(
         self,
@@ -162,7 +164,8 @@ class Connection(HttpToolsProtocol):
             self._take_origin_form()
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            raise NoHost
+            message = "not exactly one Host"
+            raise NoHost(message)
         self._in_head = False
         super().on_headers_complete()
         self.cycle.transport = self._ending
@@ -185,9 +188,10 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP (uvicorn calls this) or has too large a head."""
-        del msg
-        problem = Problem.HEADERS_TOO_LARGE if self._overlong else Problem.BAD_HTTP
-        self._refuse(problem_answer(problem))
+        if self._overlong:
+            self._refuse(problem_answer(Problem.HEADERS_TOO_LARGE))
+        else:
+            self._refuse(problem_answer(Problem.BAD_HTTP), msg or None)
 
     def sweep(self, now: float) -> None:
         """End this connection if something takes too long."""
@@ -250,8 +254,9 @@ class Connection(HttpToolsProtocol):
                 parts = [self._head_without_upgrade(), memoryview(part)[upgrade.args[0] :]]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            except httptools.HttpParserError:
-                self.send_400_response("")
+            except httptools.HttpParserError as error:
+                # Of what a callback refuses, the parser only says which one it was.
+                self.send_400_response(str(error.__context__ or error))
                 return
 
     def _head_without_upgrade(self) -> bytes:
@@ -285,10 +290,14 @@ class Connection(HttpToolsProtocol):
             self._overlong = True
             raise Overlong
 
-    def _refuse(self, answer: Answer) -> None:
-        """Say what is wrong, if nothing was said yet, and close after an answer under way."""
+    def _refuse(self, answer: Answer, why: str | None = None) -> None:
+        """Say what is wrong, if nothing was said yet, and close after an answer under way.
+
+        ``why`` is for the access log alone: what the parser met.
+        """
         if self._whole_requests():
             # Their answers come first, or this one would be taken for theirs.
+            self._note(answer, why, None)
             self.cycle.keep_alive, self._client_ended = False, True
             self.flow.pause_reading()
             return
@@ -296,7 +305,13 @@ class Connection(HttpToolsProtocol):
         # Beyond the head, what arrives is the body of the request of this cycle.
         if cycle is None or self._in_head or not (self._arriving and cycle.response_started):
             self.transport.write(_bytes(answer))
+            self._note(answer, why, answer.status)
         self.end()
+
+    def _note(self, answer: Answer, why: str | None, status: int | None) -> None:
+        if self.refusals is not None:
+            client = self.client[0] if self.client else ""
+            self.refusals.write_refused(client, answer, why, status)
 
     def end(self) -> None:
         """Close the connection, so that the client does not lose what was written.
@@ -311,9 +326,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def limited(limits: Limits) -> type[Connection]:
-    """Return the class of connections with these limits."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})
+def limited(limits: Limits, access_log: AccessLog | None = None) -> type[Connection]:
+    """Return the class of connections with these limits, which note what they refuse."""
+    given = {"limits": limits, "refusals": access_log}
+    return type("LimitedConnection", (Connection,), given)
 
 
 def _bytes(answer: Answer) -> bytes:

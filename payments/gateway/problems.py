@@ -145,6 +145,13 @@ def problem_answer(
     return Answer(status, _encoded(members), headers, PROBLEM_JSON)
 
 
+def slug_of(answer: Answer) -> str | None:
+    """Return the slug of the problem that an answer tells of; None where it tells of none."""
+    if answer.content_type is not PROBLEM_JSON:
+        return None
+    return answer.body.split(b'"', 4)[3].rpartition(b"/")[2].decode()
+
+
 def put_prefix(answer: Answer, prefix: str) -> None:
     """Let the type of a problem begin with the path under which a proxy serves the gateway."""
     if prefix and answer.content_type is PROBLEM_JSON and answer.body.startswith(_TYPE_FIRST):

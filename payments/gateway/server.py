@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         )
         config = uvicorn.Config(
             gateway,
-            http=limited(limits),
+            http=limited(limits, gateway.access_log),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -1,0 +1,80 @@
+"""The access log has a line for what was refused before it was a request.
+
+Of the same kind: requests that were (``test_tokens`` has their lines), and what such a client is
+answered (``test_server``, ``test_http_forms``).
+"""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from payments.gateway import server as servers
+from tests.gateway.fake_service import FakeService
+from tests.gateway.running import Running, running
+
+SECRET = b"a-very-secret-word"
+HOST = b"host: localhost\r\n"
+
+
+@pytest.fixture(autouse=True)
+def sweep_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "TICKS_PER_SWEEP", 1)
+
+
+async def logged(
+    run: Running, capsys: pytest.CaptureFixture[str], data: bytes
+) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    answered = await run.exchange(data)
+    lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = [line["status"] for line in lines if line["status"] is not None]
+    assert said == [status for status, _, _ in answered]
+    assert SECRET.decode() not in str(lines)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("data", "problem", "why"),
+    [
+        (b"hello " + SECRET + b"\r\n\r\n", "bad-http", "Invalid method encountered"),
+        (b"\x16\x03\x01\x02\x00\x01" + SECRET, "bad-http", "Invalid method encountered"),
+        (b"GET / HTTP/1.1\r\n\r\n", "bad-http", "not exactly one Host"),
+        (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", "bad-http", "not exactly one Host"),
+        (b"GET / HTTP/1.1\r\nbad header" + SECRET + b"\r\n\r\n", "bad-http", "header"),
+        (b"GET /?" + b"x" * 20_000 + b" HTTP/1.1\r\n" + HOST, "headers-too-large", None),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 200 + b"\r\n", "headers-too-large", None),
+        (b"CONNECT other:80 HTTP/1.1\r\n" + HOST + b"\r\n", "method-not-allowed", None),
+        (b"GET / HTTP/1.1\r\nhost", "timeout", None),
+        (b"POST /v1/payments/p1/cancel HTTP/1.1\r\n" + HOST + b"content-length: 9\r\n\r\n{",
+         "timeout", None),
+    ],
+)  # fmt: skip
+async def test_what_is_no_request_has_a_line(
+    fake: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    data: bytes,
+    problem: str,
+    why: str | None,
+) -> None:
+    async with running(fake, access_log=True) as run:
+        (line,) = await logged(run, capsys, data)
+    assert (line["client"], line["problem"]) == ("127.0.0.1", problem)
+    assert line["time"]
+    if why is None:
+        assert line["why"] is None
+    else:
+        assert why in line["why"]
+
+
+async def test_requests_have_their_problems_and_what_comes_behind_them_has_no_status(
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their answers come first, and what is no request behind them is not answered."""
+    async with running(fake, access_log=True, root_path="/pay") as run:
+        requests = b"".join(
+            b"GET %s HTTP/1.1\r\n%s\r\n" % (path, HOST) for path in (b"/health/live", b"/nothing")
+        )
+        lines = await logged(run, capsys, requests + b"no request\r\n\r\n")
+    assert [line["problem"] for line in lines] == ["bad-http", None, "not-found"]
+    assert [line["status"] for line in lines] == [None, 200, 404]
