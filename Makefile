@@ -96,11 +96,11 @@ environment: $(INSTALLED) ## Only make the environment in .venv
 $(INSTALLED): requirements/dev.txt pyproject.toml $(REMAKE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it: make PYTHON=python3.11 ...")'
 	@if [ -n "$(REMAKE)" ] || [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
-		echo "Making the environment in $(VENV) with $$($(PYTHON) --version) (first time: about a minute)" && \
+		echo "Making the environment in $(VENV) with $$($(PYTHON) --version): downloads and installs $$(grep -c '==' requirements/dev.txt) packages (about a minute)" && \
 		began=$$(date +%s) && \
 		$(PYTHON) -m venv $(if $(REMAKE),--clear) $(VENV) && \
 		{ [ -z "$(OLD_PIP)" ] || $(BIN)/pip install --disable-pip-version-check --quiet pip==$(OLD_PIP); } && \
-		$(BIN)/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt && \
+		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/dev.txt && \
 		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e . && \
 		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED) && \
 		echo "The environment is ready ($$(( $$(date +%s) - began )) s)"; \

@@ -6,6 +6,7 @@ if it was started here. Its data stays for the next run.
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import re
@@ -22,11 +23,20 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from dev.broker import Broker, broker_port, choose_broker, kafka_version
+from dev.broker import (
+    DEFAULT_PORT,
+    DEFAULT_VERSION,
+    Broker,
+    GivenBroker,
+    broker_port,
+    choose_broker,
+    kafka_version,
+)
 from dev.demo import guided_set, run_guided_set, run_number
 from dev.errors import BrokerError
 from dev.local_broker import KAFKA_FOLDER
 from dev.ports import HOST, SILENT, is_taken
+from dev.runs import Run
 from dev.terminal import indented, say, step
 from dev.worker import Worker, WorkerLostError
 from payments.gateway.settings import GatewaySettings
@@ -42,7 +52,7 @@ WORKER_DEFAULTS = {
 }
 WATCH_SECONDS = 0.5
 WORTH_SAYING_SECONDS = 1.0
-APPLY_LIMIT_SECONDS = 120.0
+COMMAND_LIMIT_SECONDS = 120.0
 INTERRUPTED = 130
 
 
@@ -76,15 +86,16 @@ def with_broker(broker: Broker, *, stay: bool) -> None:
             say("Starting Kafka (the first time it is downloaded, which may take minutes)")
         began = time.monotonic()
         broker.start()
-        step("Kafka", f"{broker.describe()}{took(began)}")
+        stays = was_running and not isinstance(broker, GivenBroker)
+        told = "; it ran already, and goes on when this ends" if stays else took(began)
+        step("Kafka", f"{broker.describe()}{told}")
         with_worker(broker, stay=stay)
     except WorkerLostError as error:
         # The way out that its last line names needs the broker, and no worker.
         was_running = True
         message = (
             f"{error}. Kafka goes on at {broker.bootstrap}, so that you can do what its last line "
-            f"says (docs/runbook.md); then make run again. To end Kafka: "
-            f"{Path(sys.executable)} -m dev.broker down"
+            f"says (docs/runbook.md); then make run again"
         )
         raise WorkerLostError(message) from error
     finally:
@@ -92,29 +103,45 @@ def with_broker(broker: Broker, *, stay: bool) -> None:
         if broker.running and not was_running:
             say("Stopping Kafka; its data stays")
             broker.stop()
+        elif not isinstance(broker, GivenBroker):
+            say(f"Kafka goes on at {broker.bootstrap}. To end it: {down_command()}")
+
+
+def down_command() -> str:
+    """Return the command that ends the broker of this port and version."""
+    command = [os.path.relpath(sys.executable), "-m", "dev.broker", "down"]
+    if broker_port() != DEFAULT_PORT:
+        command += ["--port", str(broker_port())]
+    if kafka_version() != DEFAULT_VERSION:
+        command += ["--version", kafka_version()]
+    return " ".join(command)
 
 
 def with_worker(broker: Broker, *, stay: bool) -> None:
     """Apply the topics, run the worker and the guided set, and stay up if asked to."""
     given = {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
     settings = read_settings(given)
+    run = Run(KAFKA_FOLDER)
+    run.end_leftovers()
     port = gateway_port()
     require_alone(settings)
     began = time.monotonic()
     summary = apply_topics(given)
     step("topics", f"{summary}{took(began)}")
-    log = KAFKA_FOLDER / "worker.log"
-    worker = Worker(given, log)
-    gateway = Worker(given, KAFKA_FOLDER / "gateway.log", "gateway")
+    for line in examine(given):
+        step("doctor", line)
+    worker, gateway = (
+        Worker(given, run.log(name), name, run.record(name)) for name in ("worker", "gateway")
+    )
     worker.start()
     try:
-        step("worker", f"pid {worker.pid}, log in {log}")
+        step("worker", f"pid {worker.pid}, log in {run.log('worker')}")
         gateway.start()
         step("gateway", f"pid {gateway.pid}, http://{HOST}:{port}/docs")
         say()
-        run = demonstrate(settings, worker)
+        number = demonstrate(settings, worker)
         if stay:
-            say_what_next(settings, port, given, run)
+            say_what_next(settings, port, given, number)
             while True:
                 worker.watch()
                 gateway.watch()
@@ -202,16 +229,38 @@ def _members(admin: AdminClient, group: str) -> list[str]:
         return []
 
 
-def apply_topics(given: Mapping[str, str]) -> str:
-    """Run ``payments topics apply``; return its summary. Raises BrokerError with all of it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "payments.cli", "topics", "apply", "--file", str(TOPICS)],
+def run_command(given: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``payments`` with these arguments."""
+    return subprocess.run(
+        [sys.executable, "-m", "payments.cli", *arguments],
         env=given,
         capture_output=True,
         text=True,
         check=False,
-        timeout=APPLY_LIMIT_SECONDS,
+        timeout=COMMAND_LIMIT_SECONDS,
     )
+
+
+def examine(given: Mapping[str, str]) -> list[str]:
+    """Run ``payments doctor``; return what is not as it should be, or that all is.
+
+    Nothing ends here: what a worker can't work with, it says itself when it starts.
+    """
+    done = run_command(given, "doctor", "--json", "--file", str(TOPICS))
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [
+        f"{each['level']}: {each['what']} {each['where']}: {each['value']} -> {each['next_step']}"
+        for each in found
+        if each["level"] != "ok"
+    ]
+    if not lines and done.returncode != 0:
+        lines = [done.stderr.strip()]
+    return lines or ["nothing keeps a worker from its work"]
+
+
+def apply_topics(given: Mapping[str, str]) -> str:
+    """Run ``payments topics apply``; return its summary. Raises BrokerError with all of it."""
+    done = run_command(given, "topics", "apply", "--file", str(TOPICS))
     if done.returncode != 0:
         message = f"the topics cannot be applied\n{done.stdout}{done.stderr}"
         raise BrokerError(message)
@@ -253,10 +302,10 @@ def say_what_next(settings: Settings, port: int, given: Mapping[str, str], run: 
     say()
     say("It stays up; Ctrl-C ends it. To try in a second terminal:")
     say()
-    json = "-H 'content-type: application/json'"
+    as_json = "-H 'content-type: application/json'"
     say("  # over HTTP: make a payment, cancel it, look at the account")
     say(
-        f"  curl -X POST localhost:{port}/payments/{over_http}/makePayment {json}"
+        f"  curl -X POST localhost:{port}/payments/{over_http}/makePayment {as_json}"
         f""" -d '{{  "accountId": "{account}", "amount": 100 }}'"""
     )
     say(f"  curl -X POST localhost:{port}/payments/{over_http}/cancelPayment")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from dev.errors import BrokerError
+from dev.process import ProcessRecord
 from dev.terminal import colored, indented, say, step
 
 RESTARTS = 5
@@ -23,8 +24,15 @@ class WorkerLostError(BrokerError):
 class Worker:
     """One ``payments worker``, or another command that runs for ever, with its log file."""
 
-    def __init__(self, environment: dict[str, str], log: Path, name: str = "worker") -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        log: Path,
+        name: str = "worker",
+        record: ProcessRecord | None = None,
+    ) -> None:
         self._name = name
+        self._record = record
         self._environment = environment
         self._log = log
         self._log_start = 0
@@ -40,8 +48,11 @@ class Worker:
     def start(self) -> None:
         """Start the process; its output goes to the log."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        # A log for this run; a restart appends, and tail() shows the present process only.
-        with self._log.open("ab" if self._process else "wb") as log:
+        if self._process is None and self._log.exists():
+            # A log for this run, and the former one beside it: it may say why that one ended.
+            self._log.replace(self._log.with_name(f"{self._log.name}.1"))
+        # A restart appends, and tail() shows the present process only.
+        with self._log.open("ab") as log:
             self._log_start = log.tell()
             # A session of its own: Ctrl-C in the terminal must not reach it beside our SIGTERM.
             self._process = subprocess.Popen(
@@ -52,6 +63,8 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self._record is not None:
+            self._record.write(self._process)
         self._started = time.monotonic()
 
     def watch(self) -> None:

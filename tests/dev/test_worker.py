@@ -92,6 +92,18 @@ def test_a_stop_lets_the_worker_drain(made: Callable[[str], Worker], tmp_path: P
     assert worker.tail() == ["ready", "drained"]
 
 
+def test_the_log_of_the_former_run_stays_beside_the_new_one(
+    made: Callable[[str], Worker], tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        worker = made(f"import time\nprint({number}, flush=True)\ntime.sleep(60)\n")
+        worker.start()
+        watch_until(worker, lambda: (tmp_path / "worker.log").read_text() != "")
+        worker.stop()
+    logs = (tmp_path / name for name in ("worker.log", "worker.log.1"))
+    assert [log.read_text() for log in logs] == ["3\n", "2\n"]
+
+
 def test_a_worker_that_does_not_end_is_killed(
     made: Callable[[str], Worker],
     monkeypatch: pytest.MonkeyPatch,
