@@ -16,11 +16,13 @@ import httpx
 import pytest
 import requests
 
+from dev.local_broker import KAFKA_FOLDER
 from dev.ports import connects, free_ports
 from payments.client import PaymentsClient
 from tests.gateway.running import Running, running
 
 CLIENTS = Path(__file__).parent / "clients"
+SPRING, SPRING_JARS = CLIENTS / "spring", KAFKA_FOLDER / "spring"
 PRINTED = "200 200 200 200 event: state"
 LIMIT_SECONDS = 280
 """The first run of Go compiles its library."""
@@ -78,6 +80,43 @@ async def test_a_client_with_its_defaults_is_served(
         pytest.skip(f"{program} is not installed")
     base = f"http://127.0.0.1:{gateway.port}"
     assert await printed(program, *words, str(CLIENTS / source), base) == PRINTED
+
+
+async def spring_jars() -> Path:
+    """Return the folder with Spring and what it needs, fetched by Maven the first time."""
+    maven = shutil.which("mvn")
+    if maven is None or shutil.which("java") is None:
+        pytest.skip("Java or Maven is not installed")
+    if not SPRING_JARS.is_dir():
+        SPRING_JARS.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=SPRING_JARS.parent, prefix="fetch-") as folder:
+            collected = Path(folder) / "jars"
+            said = await printed(
+                maven, "-B", "-q", f"--file={SPRING}/pom.xml", "dependency:copy-dependencies",
+                "-DincludeScope=runtime", f"-DoutputDirectory={collected}",
+            )  # fmt: skip
+            if not collected.is_dir():
+                pytest.skip(f"Maven can't fetch Spring: {said[-300:]}")
+            collected.rename(SPRING_JARS)
+    return SPRING_JARS
+
+
+async def test_springs_rest_client_is_served_over_each_of_its_clients(gateway: Running) -> None:
+    """Its bodies are chunked or not, HTTP/2 is asked for or not: as each client has it."""
+    jars = await spring_jars()
+    base = f"http://127.0.0.1:{gateway.port}"
+    told = f"{PRINTED}, 404 /problems/payment-not-found, 409"
+    said = await printed("java", "-cp", f"{jars}/*", f"{SPRING}/Spring.java", base)
+    assert said.splitlines()[-3:] == [f"{name}: {told}" for name in ("jdk", "components", "simple")]
+
+
+async def test_k6_is_served(gateway: Running) -> None:
+    """It reads every body whole, so a stream of events ends by its own timeout (status 0)."""
+    if shutil.which("k6") is None:
+        pytest.skip("k6 is not installed")
+    base = f"BASE=http://127.0.0.1:{gateway.port}"
+    told = await printed("k6", "run", "--no-usage-report", "-q", "-e", base, f"{CLIENTS}/k6.js")
+    assert "200 200 200 200 0" in told
 
 
 @pytest.mark.parametrize("option", ["--http1.0", "--http1.1", "--http2"])
