@@ -1,166 +1,285 @@
-"""``python -m bench.accounts``: the index of accounts: its size, memory, speed, and reads of it.
+"""``python -m bench.accounts``: a gateway's index of accounts: its size, memory, speed, and reads.
 
-Entries are made here and stored as a gateway would store them, in chunks of the size that it reads;
-then balances and pages are read through a gateway over HTTP, with broker and worker beside.
+Ledger entries, and the rows of their accounts, are written straight to the topics as a worker would
+write them. A gateway then reads them into its index and answers over HTTP, one request at a time;
+no worker runs. One account has a hundredth of all entries, and one has three.
 """
 
 import argparse
 import asyncio
 import http.client
 import os
+import platform
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.broker import measured_broker
 from bench.build import choose_build
 from bench.errors import BenchError
-from bench.gateway import our_gateway
+from bench.gateway import GATEWAY_READY
 from bench.installation import installation
 from bench.measuring import say
 from bench.options import add_pure
-from bench.process import peak_bytes, resident_bytes
-from bench.tables import markdown_table
+from bench.process import cpu_seconds, peak_bytes
+from bench.tables import markdown_table, with_figures
+from bench.worker import PAYMENTS, READY_LIMIT_SECONDS, WorkerProcess, running_worker
 from dev.errors import BrokerError
-from payments.client import PaymentsClient
-from payments.client.index import Index, Place
+from dev.ports import HOST, free_ports
 from payments.domain.account import Account, Entry, Transfer
-from payments.engine.log import TopicPartition
+from payments.engine.kafka import KafkaLog
+from payments.engine.log import Batch, Header, Lane, NewRecord, TopicPartition, Writer
+from payments.engine.partitioner import partition_of
 from payments.records.internal import encode_account
 from payments.records.written import encode_ledger_entry
 from payments.settings import Settings
 
-CHUNK_RECORDS, PARTITIONS = 4000, 8
-READS, PAGE = 2000, 100
-SOURCE = "bench"
-JOURNAL, LEDGER = "accounts-changelog", "accounts.ledger"
+CHUNK, PARTITIONS = 10_000, 8
+"""Entries that are appended at once: their batches are well below ``max.message.bytes``."""
+
+READS, PAGE = 1000, 100
+FEW = 3
+MORE = 100_000
+"""Entries that are written while the gateway is stopped."""
+
+BUSIEST_EVERY = 100
+MARKER = "accounts"
+LIMIT_SECONDS = 3600
+TOO_EARLY = {http.client.SERVICE_UNAVAILABLE, http.client.GATEWAY_TIMEOUT}
+HEADERS: list[Header] = [
+    ("ce_id", b"accounts/7/123456/7"),
+    ("ce_type", b"payments.ledger.entry"),
+    ("ce_source", b"payments/accounts"),
+    ("ce_time", b"2026-01-01T00:00:00.000Z"),
+    ("ce_specversion", b"1.0"),
+    ("ce_subject", b"customer-00001234"),
+    ("ce_installation", b"payments/AAAAAAAAAAAAAAAAAAAAAA"),
+]
+"""As large as those of a real entry; the index does not read them."""
 
 
 def main() -> int:
     """Measure and print."""
     given = _parser().parse_args()
+    if given.write is not None:
+        with_figures(given.write.read_text(), "", MARKER)  # Fail before the long run, not after.
     choose_build(pure=given.pure)
-    rows = list(measure_index(given.entries, given.accounts))
-    if given.payments:
-        with tempfile.TemporaryDirectory(prefix="payments-bench-") as folder:
-            rows += measure_http(Path(folder), given.payments)
-    print(markdown_table(["what", "figure"], rows))
+    with (
+        measured_broker(None) as broker,
+        tempfile.TemporaryDirectory(prefix="payments-bench-", dir=given.folder) as folder,
+        installation(
+            broker.bootstrap, partitions=PARTITIONS, flush=False, client_state_dir=Path(folder)
+        ) as settings,
+    ):
+        rows = list(measure(settings, Path(folder), given.entries, given.accounts))
+        command = f"python -m bench.accounts {' '.join(sys.argv[1:])}".strip()
+        head = f"`{command}`, {os.cpu_count()} cores, Python {platform.python_version()}"
+        text = f"{head}, {broker.description}.\n\n{markdown_table(['what', 'figure'], rows)}"
+    print(text)
+    if given.write is not None:
+        given.write.write_text(with_figures(given.write.read_text(), text, MARKER))
     return 0
 
 
-def measure_index(entries: int, accounts: int) -> Iterator[list[str]]:
-    """Store entries of accounts in turn at random; yield what it took."""
-    with tempfile.TemporaryDirectory(prefix="payments-bench-") as folder:
-        index = Index(Path(folder), "bench", JOURNAL)
-        before = resident_bytes(os.getpid()) or 0
-        sequences, took = fill(index, entries, accounts)
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
-        peak = peak_bytes(os.getpid()) or 0
-        yield ["entries, accounts", f"{entries:,}, {accounts:,}"]
-        yield ["entries stored per second of CPU time", f"{entries / took:,.0f}"]
-        yield ["bytes on disk per entry, rows included", f"{size / entries:,.0f}"]
-        yield ["memory (RSS) before, at the most", f"{before / 1e6:,.0f} MB, {peak / 1e6:,.0f} MB"]
-        held = [number for number, sequence in enumerate(sequences) if sequence > PAGE]
-        page = lambda n: index.entries(n % PARTITIONS, _name(n), sequences[n] - PAGE, PAGE)  # noqa: E731
-        row = lambda n: index.row(n % PARTITIONS, _name(n))  # noqa: E731
-        yield ["p50 of a row in the index", f"{_p50(row, range(accounts)):.3f} ms"]
-        if held:
-            yield [f"p50 of {PAGE} entries in the index", f"{_p50(page, held):.3f} ms"]
-        index.close()
+def measure(
+    settings: Settings, folder: Path, entries: int, accounts: int
+) -> Iterator[Sequence[str]]:
+    """Write, read, ask; yield the rows of the table."""
+    ledger = Ledger(settings, accounts)
+    began = time.monotonic()
+    asyncio.run(ledger.write(entries))
+    say(f"written in {time.monotonic() - began:.0f} s; now the gateway reads it")
+    yield ["entries, accounts", f"{entries:,}, {accounts:,}"]
+    with our_gateway(settings, folder) as (gateway, port):
+        before = cpu_seconds(gateway.pid) or 0.0
+        took = until_read(port, ledger)
+        used = (cpu_seconds(gateway.pid) or 0.0) - before
+        peak = peak_bytes(gateway.pid) or 0
+        size = sum(file.stat().st_size for file in folder.glob("*.sqlite*"))
+        yield ["until the index has all", f"{took:.0f} s, {used:.0f} s of CPU time"]
+        yield ["entries read per second", f"{entries / took:,.0f}"]
+        yield ["index on disk", f"{size / 1e9:.2f} GB, {size / entries:,.0f} bytes per entry"]
+        yield ["memory of the gateway (RSS) at the most", f"{peak / 1e6:,.0f} MB"]
+        yield from latencies(port, ledger)
+        gateway.must_run()
+    asyncio.run(ledger.write(MORE))
+    began = time.monotonic()
+    with our_gateway(settings, folder) as (_, port):
+        until_read(port, ledger)
+        what = f"from a restart until it has {MORE:,} more entries, start included"
+        yield [what, f"{time.monotonic() - began:.1f} s"]
 
 
-def fill(index: Index, entries: int, accounts: int) -> tuple[list[int], float]:
-    """Store ``entries``; return the last sequence of each account, and the CPU time of storing."""
-    took = 0.0
-    chosen, sequences = random.Random(1), [0] * accounts  # noqa: S311 - it must come again
-    offsets = [0] * PARTITIONS
-    waiting: list[list[Place]] = [[] for _ in range(PARTITIONS)]
-    for done in range(entries):
-        number = chosen.randrange(accounts)
-        partition, name = number % PARTITIONS, _name(number)
-        sequences[number] += 1
-        account = Account(100_000, sequences[number], "EUR")
-        transfer = Transfer("make", name.decode(), -1, "EUR", "sales", f"pay-{done}")
-        value = encode_ledger_entry(Entry(transfer, account), partition=partition, time_ms=done)
-        waiting[partition].append((name, sequences[number], offsets[partition], value))
-        offsets[partition] += 1
-        if len(waiting[partition]) == CHUNK_RECORDS:
-            took += _store(index, partition, waiting[partition], offsets[partition])
-            waiting[partition] = []
-        if done % 1_000_000 == 0:
-            say(f"{done:,} of {entries:,} entries")
-    for partition, places in enumerate(waiting):
-        took += _store(index, partition, places, offsets[partition])
-    return sequences, took
+class Ledger:
+    """The entries of all accounts, and how many each has."""
+
+    def __init__(self, settings: Settings, accounts: int) -> None:
+        self._settings = settings
+        self._random = random.Random(1)  # noqa: S311 - it must come again
+        self.names = [f"customer-{number:08d}" for number in range(accounts)]
+        self._keys = [name.encode() for name in self.names]
+        self._homes = [partition_of(key, PARTITIONS) for key in self._keys]
+        self.sequences = [0] * accounts
+        self.busiest, self.few = 0, accounts - 1
+
+    def one_in_each_partition(self) -> list[int]:
+        """Return the number of an account with entries in each partition."""
+        found = {home: n for n, home in enumerate(self._homes) if self.sequences[n]}
+        return list(found.values())
+
+    async def write(self, entries: int) -> None:
+        """Append entries of accounts at random, and then the rows of all accounts."""
+        log = KafkaLog(self._settings.connection())
+        ledger, journal = (
+            self._settings.topic("accounts.ledger"),
+            self._settings.changelog("accounts"),
+        )
+        await log.start([ledger, journal])
+        try:
+            writer = await log.new_writer()
+            for begin in range(0, entries, CHUNK):
+                chosen = self._chosen(min(CHUNK, entries - begin), last=begin + CHUNK >= entries)
+                await log.append(self._entries(ledger, writer, chosen), Lane.PUBLISH)
+                if begin % 1_000_000 == 0:
+                    say(f"{begin:,} of {entries:,} entries are written")
+            for begin in range(0, len(self.names), CHUNK):
+                numbers = range(begin, min(begin + CHUNK, len(self.names)))
+                await log.append(self._rows(journal, writer, numbers), Lane.JOURNAL)
+        finally:
+            await log.close()
+
+    def _chosen(self, count: int, *, last: bool) -> list[int]:
+        """Return whose entries come next: every hundredth is the busiest account's."""
+        chosen = [self._random.randrange(1, self.few) for _ in range(count)]
+        chosen[::BUSIEST_EVERY] = [self.busiest] * len(chosen[::BUSIEST_EVERY])
+        if last and not self.sequences[self.few]:
+            chosen[-FEW:] = [self.few] * FEW
+        return chosen
+
+    def _entries(self, topic: str, writer: Writer, chosen: list[int]) -> list[Batch]:
+        found: list[list[NewRecord]] = [[] for _ in range(PARTITIONS)]
+        time_ms = time.time_ns() // 1_000_000
+        for number in chosen:
+            self.sequences[number] = sequence = self.sequences[number] + 1
+            partition = self._homes[number]
+            payment = f"pay-{sequence:08d}-{number:08d}"
+            transfer = Transfer("make", self.names[number], -1, "EUR", "sales", payment)
+            entry = Entry(transfer, Account(10**9 - sequence, sequence, "EUR"))
+            value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
+            found[partition].append((self._keys[number], value, HEADERS))
+        return _batches(topic, writer, found)
+
+    def _rows(self, topic: str, writer: Writer, numbers: range) -> list[Batch]:
+        found: list[list[NewRecord]] = [[] for _ in range(PARTITIONS)]
+        for number in numbers:
+            if sequence := self.sequences[number]:
+                row = encode_account(Account(10**9 - sequence, sequence, "EUR"))
+                found[self._homes[number]].append((self._keys[number], row, []))
+        return _batches(topic, writer, found)
 
 
-def _store(index: Index, partition: int, places: list[Place], position: int) -> float:
-    rows = {name: encode_account(Account(100_000, n or 0, "EUR")) for name, n, _, _ in places}
-    began = time.process_time()
-    index.take_entries(TopicPartition(LEDGER, partition), SOURCE, places, position)
-    index.take_rows(TopicPartition(JOURNAL, partition), SOURCE, list(rows.items()), position)
-    return time.process_time() - began
+def _batches(topic: str, writer: Writer, found: list[list[NewRecord]]) -> list[Batch]:
+    return [
+        Batch(TopicPartition(topic, partition), writer, records)
+        for partition, records in enumerate(found)
+        if records
+    ]
 
 
-def measure_http(folder: Path, payments: int) -> Iterator[list[str]]:
-    """Make payments of ten accounts, and read balances and pages one at a time over HTTP."""
-    with (
-        measured_broker(None) as broker,
-        installation(broker.bootstrap, partitions=PARTITIONS, flush=False) as settings,
-        our_gateway(settings, folder) as gateway,
-    ):
-        asyncio.run(_pay(settings, payments))
-        connection = http.client.HTTPConnection(gateway.url.partition("//")[2], timeout=60)
-
-        def get(path: str) -> None:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != http.HTTPStatus.OK:
-                raise BenchError(f"{path} was answered {answer.status}")
-
-        for number in range(10):
-            get(f"/v1/accounts/a{number}/entries")
-        balance = _p50(lambda n: get(f"/v1/accounts/a{n % 10}"), range(READS))
-        page = _p50(lambda n: get(f"/v1/accounts/a{n % 10}/entries?limit={PAGE}"), range(READS))
-        yield ["p50 of a balance over HTTP, one at a time", f"{balance:.1f} ms"]
-        yield [f"p50 of {PAGE} entries over HTTP, one at a time", f"{page:.1f} ms"]
+@contextmanager
+def our_gateway(settings: Settings, folder: Path) -> Iterator[tuple[WorkerProcess, int]]:
+    """Start a gateway that ends with the block; yield it and its port."""
+    port = free_ports(1)[0]
+    command = (*PAYMENTS, "gateway", f"--port={port}")
+    with running_worker(settings, folder / "gateway.log", command, GATEWAY_READY) as gateway:
+        gateway.wait_until_ready(READY_LIMIT_SECONDS)
+        yield gateway, port
 
 
-async def _pay(settings: Settings, payments: int) -> None:
-    async with PaymentsClient(settings=settings) as client:
-        for first in range(0, payments, 500):
-            numbers = range(first, min(first + 500, payments))
-            made = [client.make(f"p{n}", account=f"a{n % 10}", amount=1) for n in numbers]
-            await asyncio.gather(*made)
+class Asking:
+    """One connection to a gateway."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection(HOST, port, timeout=120)
+
+    def status(self, path: str) -> int:
+        """Return the status of an answer."""
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def get(self, path: str) -> None:
+        """Raise ``BenchError`` for any answer but 200."""
+        if (status := self.status(path)) != http.HTTPStatus.OK:
+            raise BenchError(f"{path} was answered {status}")
 
 
-def _p50(read: Callable[[int], object], numbers: range | list[int]) -> float:
-    """Return the median of reads at random, in milliseconds."""
-    chosen, times = random.Random(2), []  # noqa: S311 - it must come again
-    for _ in range(READS):
-        number = chosen.choice(numbers)
-        began = time.perf_counter()
-        read(number)
-        times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)
+def until_read(port: int, ledger: Ledger) -> float:
+    """Ask for a balance and the last entry in each partition; return when all are there."""
+    began = time.monotonic()
+
+    def ask(number: int) -> None:
+        asking, name = Asking(port), ledger.names[number]
+        last = ledger.sequences[number] - 1
+        for path in (f"/v1/accounts/{name}", f"/v1/accounts/{name}/entries?after={last}"):
+            while (status := asking.status(path)) in TOO_EARLY:
+                if time.monotonic() - began > LIMIT_SECONDS:
+                    raise BenchError(f"{path} is not read in {LIMIT_SECONDS} s")
+                time.sleep(0.1)
+            if status != http.HTTPStatus.OK:
+                raise BenchError(f"{path} was answered {status}")
+
+    with ThreadPoolExecutor(PARTITIONS) as pool:
+        list(pool.map(ask, ledger.one_in_each_partition()))
+    return time.monotonic() - began
 
 
-def _name(number: int) -> bytes:
-    return b"customer-%08d" % number
+def latencies(port: int, ledger: Ledger) -> Iterator[list[str]]:
+    """Yield p50 and p99 of each kind of request, one at a time."""
+    asking, chosen = Asking(port), random.Random(2)  # noqa: S311 - it must come again
+    held = [number for number, sequence in enumerate(ledger.sequences) if sequence]
+    busiest, few = ledger.names[ledger.busiest], ledger.names[ledger.few]
+    last = ledger.sequences[ledger.busiest]
+
+    def balance() -> str:
+        return f"/v1/accounts/{ledger.names[chosen.choice(held)]}"
+
+    def page(name: str, after: int) -> Callable[[], str]:
+        return lambda: f"/v1/accounts/{name}/entries?after={after}&limit={PAGE}"
+
+    kinds: list[tuple[str, Callable[[], str]]] = [
+        ("`/health/live`, for comparison", lambda: "/health/live"),
+        ("a balance, accounts at random", balance),
+        (f"the first page ({PAGE}) of {last:,} entries", page(busiest, 0)),
+        ("the middle page", page(busiest, last // 2)),
+        ("the last page", page(busiest, max(last - PAGE, 0))),
+        (f"the page of an account with {FEW}", page(few, 0)),
+        ("a page, accounts at random", lambda: f"{balance()}/entries?limit={PAGE}"),
+    ]
+    for what, path in kinds:
+        times = []
+        for _ in range(READS):
+            asked = path()
+            began = time.perf_counter()
+            asking.get(asked)
+            times.append(1000 * (time.perf_counter() - began))
+        p99 = statistics.quantiles(times, n=100)[98]
+        yield [f"{what}: p50, p99", f"{statistics.median(times):.1f} ms, {p99:.1f} ms"]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.accounts", description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000_000, help="(%(default)s)")
     parser.add_argument("--accounts", type=int, default=100_000, help="(%(default)s)")
-    parser.add_argument(
-        "--payments", type=int, default=5000, help="for HTTP; 0: none (%(default)s)"
-    )
+    parser.add_argument("--folder", type=Path, help="where the index is kept meanwhile")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
     add_pure(parser)
     return parser
 
