@@ -18,11 +18,12 @@ from chaos import verdict
 from chaos.brokers import Brokers, single_broker, three_brokers
 from chaos.commands import OPENING_BALANCE
 from chaos.errors import ChaosError
-from chaos.faults.table import Fault, Stand
+from chaos.faults.table import FOREIGN_ROW, Fault, Stand
 from chaos.fleet import Fleet, Seat, first_traceback
 from chaos.part import Part, Strike
 from chaos.scene import Scene
 from chaos.storm import Storm
+from chaos.storm_lines import SHOWN, strange_lines
 from dev.errors import BrokerError
 from payments.settings import Settings
 
@@ -213,6 +214,7 @@ def _note_storm(storm: Storm, part: Part) -> None:
 
 
 def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
+    foreign = any(strike.name == FOREIGN_ROW for strike in part.strikes)
     endings = fleet.endings()
     counted = Counter(f"{e.cause or 'by itself'}: {e.code}" for e in endings)
     part.endings = dict(counted)
@@ -225,6 +227,9 @@ def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
     for log in sorted(folder.glob("worker-*.log")):
         if (met := first_traceback(log)) is not None:
             part.faults_found.append(f"a traceback in {log}:\n{indent(met, '    ')}")
+        elif strange := strange_lines(log, foreign=foreign):
+            shown = "".join(f"\n    {line}" for line in strange[:SHOWN])
+            part.faults_found.append(f"{len(strange)} lines in {log} that no fault explains{shown}")
 
 
 def say(text: str) -> None:

@@ -37,6 +37,7 @@ class Fault:
         return (self.strike.__doc__ or "").strip()
 
 
+FOREIGN_ROW = "foreign-row"
 FAULTS = {
     fault.name: fault
     for fault in (
@@ -66,7 +67,7 @@ FAULTS = {
         Fault("transaction-kill", "clients", Stand.SINGLE, clients.abandon_transaction),
         Fault("foreign-message", "clients", Stand.SINGLE, clients.foreign_message, quick=True),
         Fault("delete-handled", "operators", Stand.SINGLE, operators.delete_handled),
-        Fault("foreign-row", "operators", Stand.SINGLE, operators.write_to_journal),
+        Fault(FOREIGN_ROW, "operators", Stand.SINGLE, operators.write_to_journal),
         Fault("group-reset", "operators", Stand.SINGLE, operators.reset_group),
         Fault("group-delete", "operators", Stand.SINGLE, operators.delete_group),
         Fault(

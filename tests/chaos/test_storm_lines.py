@@ -1,0 +1,45 @@
+"""Lines of a storm: what a fault explains, and a refusal that must be a false one."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.storm_lines import STORM, strange_lines
+
+STAMP = "2026-01-01 00:00:00,000"
+FENCED = (
+    f"{STAMP} CRITICAL payments.app: fail-stop: the claim of a-3 was refused: InvalidEpoch. "
+    "Another worker owns this partition now; this process ends"
+)
+LOST = f"{STAMP} CRITICAL payments.app: fail-stop: acknowledged records of the journal were lost"
+FOREIGN = (
+    f"{STAMP} CRITICAL payments.app: fail-stop: a-log/1/59 with the key b'k' was written by no "
+    "worker (its producer is not idempotent): remove it with: payments journal repair"
+)
+
+
+def strange(folder: Path, *lines: str, foreign: bool = False) -> list[str]:
+    log = folder / "worker-0.0001.log"
+    log.write_text("".join(f"{line}\n" for line in lines))
+    return strange_lines(log, foreign=foreign)
+
+
+def test_an_end_by_another_owner_is_explained_and_a_refusal_is_not(tmp_path: Path) -> None:
+    assert strange(tmp_path, FENCED, LOST) == [LOST]
+
+
+def test_a_foreign_record_is_refused_only_where_one_was_written(tmp_path: Path) -> None:
+    assert strange(tmp_path, FOREIGN) == [FOREIGN]
+    assert strange(tmp_path, FOREIGN, foreign=True) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["Traceback (most recent call last):", f"{STAMP} ERROR   asyncio: Task was destroyed"]
+)
+def test_any_other_line_is_strange(tmp_path: Path, line: str) -> None:
+    wrong_clock = f"{STAMP} WARNING payments.engine.clock: the clock of this machine is 9 s behind"
+    assert strange(tmp_path, wrong_clock, line) == [line]
+
+
+def test_every_line_of_a_storm_has_a_reason() -> None:
+    assert all(allowed.reason for allowed in STORM)
