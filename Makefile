@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/installed
 UV ?= uv
 # The version of pip that installs, for trials: without it the one that this Python brings.
 OLD_PIP ?=
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-strip-extras pyproject.toml
 # The environment is made anew where its Python is gone, or is not the one that is named (make PYTHON=...).
 VERSION := -c 'import sys; print(*sys.version_info[:3])' 2>/dev/null
 ifneq ($(wildcard $(BIN)),)

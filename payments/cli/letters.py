@@ -61,6 +61,7 @@ def details(letter: "DeadLetter") -> dict[str, object]:
         "received": iso_time(letter.received_ms),
         "source": letter.source or None,
         "last_offset": letter.last_offset,
+        "unanswered": letter.unanswered,
         "reason": letter.reason,
         "message": letter.facts.get("message"),
         "exception": letter.facts.get("exception"),
@@ -105,6 +106,8 @@ def show_details(letter: "DeadLetter", now_ms: int) -> None:
             show(f"  {printable(line)}")
     else:
         show(f"  a batch: {len(letter.value or b''):,} bytes of it, which --json shows")
+        if letter.unanswered is not None:
+            show(f"  the last {letter.unanswered:,} of its records got no answer")
     if trace := letter.facts.get("stacktrace"):
         show(colored("stacktrace", "cyan"))
         for line in trace.splitlines():

@@ -82,6 +82,12 @@ class DeadLetter:
         return None if text is None else int(text)
 
     @property
+    def unanswered(self) -> int | None:
+        """How many records of such a batch, the last ones, got no answer; None where not told."""
+        text = self.facts.get("unanswered")
+        return None if text is None else int(text)
+
+    @property
     def is_cut(self) -> bool:
         """Whether the value was too large to be kept whole."""
         return "value.bytes" in self.facts

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     NULL_VALUE = "null_value"  # The record has no value.
     EMPTY_VALUE = "empty_value"  # The value has no bytes.
     TOO_LARGE = "too_large"  # The value has more than 64 KiB.
+    BATCH_TOO_LARGE = "batch_too_large"  # Its producer's batch inflates to more than 16 MiB.
+    UNDECODABLE_BATCH = "undecodable_batch"  # Its producer's batch is not what it says.
     NOT_UTF8 = "not_utf8"  # The value is not text.
     NOT_JSON = "not_json"  # The value is not one JSON document.
     TOO_DEEP = "too_deep"  # The JSON is nested too deeply to be read.

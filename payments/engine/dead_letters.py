@@ -58,18 +58,26 @@ def dead_letter(
     )
 
 
-def batch_letter(stage: Stage, partition: int, batch: UnreadableBatch, limits: Limits) -> Output:
-    """Return the dead letter for a whole batch: its bytes as they are in the log, without a key."""
+def batch_letter(
+    stage: Stage, partition: int, batch: UnreadableBatch, limits: Limits, *, unanswered: int
+) -> Output:
+    """Return the dead letter for a whole batch: its bytes as they are in the log, without a key.
+
+    ``unanswered`` of its records, the last ones, could not be told apart.
+    """
     first = Record(
         batch.topic, batch.partition, batch.offset, batch.timestamp, None, batch.data, ()
     )
     letter = dead_letter(stage, partition, first, Refused(batch.reason, batch.cause), limits)
+    # The last one stays the last: by it versions before know the letter of a batch.
+    rest = (f"{HEADER_PREFIX}{_UNANSWERED}", b"%d" % unanswered)
     last = (f"{HEADER_PREFIX}{_LAST_OFFSET}", b"%d" % batch.last_offset)
-    return letter._replace(headers=[*letter.headers, last])
+    return letter._replace(headers=[rest, *letter.headers, last])
 
 
 _FACTS = ("reason", "exception", "message", "topic", "partition", "offset")
 _VALUE_BYTES, _STACKTRACE, _LAST_OFFSET = "value.bytes", "stacktrace", "last.offset"
+_UNANSWERED = "unanswered"
 
 
 class Unpacked(NamedTuple):
@@ -78,7 +86,7 @@ class Unpacked(NamedTuple):
     headers: list[Header]
     facts: dict[str, str]
     """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was cut,
-    ``last.offset`` where it is a whole batch."""
+    ``last.offset`` and ``unanswered`` where it is a whole batch."""
 
 
 def unpack(record: Record) -> Unpacked:
@@ -103,7 +111,8 @@ def unpack(record: Record) -> Unpacked:
         raise ValueError(message)
     headers = list(record.headers[received:first])
     own = list(record.headers[first:])
-    if [name for name, _ in headers] == [f"{HEADER_PREFIX}{_VALUE_BYTES}"]:
+    is_batch = names[-1:] == [f"{HEADER_PREFIX}{_LAST_OFFSET}"]
+    if is_batch or [name for name, _ in headers] == [f"{HEADER_PREFIX}{_VALUE_BYTES}"]:
         own += headers
         headers = []
     facts = {

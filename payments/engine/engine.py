@@ -279,12 +279,15 @@ class Engine:
             # One at a time, in the order of arrival, however many agents there are: a later
             # record that overtook an earlier one would make it look handled.
             async with self._turns[stage]:
-                handled = await self._processing[stage].handle(delivery.runs, self.owned.of(stage))
+                handled = await self._processing[stage].handle(
+                    delivery.runs, self.owned.of(stage), lambda: delivery.reading.stopped
+                )
         except Exception as error:
             self._on_failure(as_fail_stop(f"handling records of {stage}", error))
             raise
         else:
-            delivery.done()
+            if not delivery.reading.stopped:
+                delivery.done()  # Else it may not have been handled to its end.
             return handled
         finally:
             delivery.reading.end()

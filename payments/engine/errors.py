@@ -1,5 +1,12 @@
 """What can go wrong in the engine: retried inside the log, or the end of the process."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .log import Record
+
 EXIT_FAIL_STOP = 70
 """Exit code of a process that can't go on (``EX_SOFTWARE`` of sysexits.h)."""
 
@@ -74,6 +81,7 @@ class UnreadableBatch(FailStop):
         reason: str,
         cause: str,
         data: bytes,
+        heads: "Iterable[Record]" = (),
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -89,6 +97,9 @@ class UnreadableBatch(FailStop):
         self.cause = cause
         self.data = data
         """The batch as it is in the log."""
+        self.heads = heads
+        """Its first records, as far as they can be told, without headers and large values. Their
+        offsets follow one another from ``offset`` on; they can be gone through more than once."""
         super().__init__(
             f"{topic}/{partition}/{offset}: the batch of offsets {offset} to {last_offset} can't "
             f"be read ({reason}): {cause}. Nothing was skipped. No worker writes such a batch: a "

@@ -33,7 +33,18 @@ class Limits:
     """A larger value is cut in the dead letter; a header gives its full size."""
 
     inflated_bytes: int = 16 * 1024 * 1024
-    """A batch that is larger without its compression is not decoded: it is put aside whole."""
+    """A batch that is larger without its compression is not decoded: it is put aside whole, and its
+    commands are refused one by one."""
+
+    heads_bytes: int = 256 * 1024 * 1024
+    """How far such a batch is inflated, piece by piece, to tell its records; those behind that get
+    no answer."""
+
+    heads_records: int = 1_000_000
+    """Records of such a batch that are answered."""
+
+    head_bytes: int = 64 * 1024
+    """A larger key or value of such a record is not looked at."""
 
     fetch_records: int = 100_000
     """Records that are decoded at once; the others wait as they were fetched."""

@@ -6,7 +6,7 @@ From decode to decide there is no await, so a record is in a group whole or not 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .anonymous import Anonymous
@@ -40,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 _REFUSAL = b" "
 """Stands in an origin between the place and why the record was refused there."""
+
+_REASON = "refused-as"
+"""Header of a refused record that is passed on: the reason, where the origin names an older one
+because versions before know no other."""
 
 _new = tuple.__new__
 """A named tuple's own constructor, and ``_replace`` even more, cost too much for each record."""
@@ -94,10 +98,16 @@ class Processing:
         self.buried: Counter[str] = Counter()
         """Dead letters by reason, since the start."""
 
-    async def handle(self, runs: Sequence[Run], journals: Mapping[int, Journal]) -> int:
+    async def handle(
+        self,
+        runs: Sequence[Run],
+        journals: Mapping[int, Journal],
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Handle the records of ``runs`` that are new; return how many.
 
-        Records of partitions that this worker no longer owns are left to their new owner.
+        Records of partitions that this worker no longer owns are left to their new owner, and the
+        rest of a batch that is put aside to whoever goes on there, once it ``is_stopped``.
         """
         handled = 0
         for run in runs:
@@ -105,7 +115,7 @@ class Processing:
             if journal is None:
                 continue
             if run.unreadable is not None:
-                await self._put_aside(run.unreadable, journal)
+                await self._put_aside(run.unreadable, journal, is_stopped)
             handled = await self._handle_run(run, journal, handled)
             if journal.is_open:
                 self._committer.touch(journal)
@@ -141,20 +151,43 @@ class Processing:
             journal.advance(topic, position)
         return handled
 
-    async def _put_aside(self, batch: UnreadableBatch, journal: Journal) -> None:
-        """Write the dead letter of a batch that can't be decoded, and go on behind it."""
-        if batch.last_offset < journal.inputs[batch.topic]:
+    async def _put_aside(
+        self, batch: UnreadableBatch, journal: Journal, is_stopped: Callable[[], bool]
+    ) -> None:
+        """Refuse the records of a batch that can't be decoded, write its dead letter, and go on.
+
+        Records are refused as they come: so another owner may go on within the batch. The letter
+        comes last, with the position behind the batch.
+        """
+        topic, told = batch.topic, 0
+        if batch.last_offset < journal.inputs[topic]:
             return  # It was put aside before.
+        refusal = Refused(batch.reason, f"its batch can't be read: {batch.cause}")
+        for head in batch.heads:
+            told += 1
+            if head.offset >= journal.inputs[topic]:
+                if journal.is_full:
+                    self._committer.touch(journal)
+                    await journal.room()
+                self._reject(head, refusal, journal)
+                journal.advance(topic, head.offset + 1)
+            if not told % self._limits.yield_every:
+                self._committer.touch(journal)
+                await asyncio.sleep(0)
+                if is_stopped():
+                    return
         if journal.is_full:
             self._committer.touch(journal)
             await journal.room()
-        letter = batch_letter(self.stage, journal.partition, batch, self._limits)
-        journal.emit(*letter)
+        unanswered = batch.last_offset + 1 - batch.offset - told
+        limits, partition = self._limits, journal.partition
+        journal.emit(*batch_letter(self.stage, partition, batch, limits, unanswered=unanswered))
         journal.accept()
-        journal.advance(batch.topic, batch.last_offset + 1)
+        journal.advance(topic, batch.last_offset + 1)
         self.buried[batch.reason] += 1
         logger.warning(
-            "%s/%d/%d: the batch of offsets %d to %d is put aside on %s as %s: %s",
+            "%s/%d/%d: the batch of offsets %d to %d is put aside on %s as %s: %s; %d of its "
+            "records are refused, %d can't be told and get no answer",
             batch.topic,
             batch.partition,
             batch.offset,
@@ -163,7 +196,23 @@ class Processing:
             self.stage.dead_letters,
             batch.reason,
             batch.cause,
+            told,
+            unanswered,
         )
+
+    def _reject(self, head: Record, refusal: Refused, journal: Journal) -> None:
+        """Have a record of a batch that is put aside answered where its key's row is."""
+        key, forward_to = head.key, self.stage.forward_to
+        if not key:
+            return  # It names nothing that an answer could be about.
+        right = partition_of(key, self._partitions)
+        if right == journal.partition or forward_to is None:
+            self._answer(head, refusal, journal)
+            return
+        origin = _origin(head) + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
+        headers = [(_REASON, refusal.reason.encode()), (ORIGIN, origin)]
+        journal.emit(forward_to, right, key, head.value, "", head.timestamp, headers)
+        journal.accept()
 
     def _take_public(self, record: Record, journal: Journal) -> None:
         """Decide a record that anyone may have written, or pass it on to its right partition.
@@ -303,10 +352,13 @@ class Processing:
             journal.accept()
 
     def _answer_refused(self, record: Record, journal: Journal) -> None:
-        """Let the stage answer a record whose value was put aside where it came in."""
+        """Let the stage answer a record that was put aside where it came in."""
         [(_, origin)] = record.headers[-1:]
         _, _, why = (origin or b"").decode().partition(" ")
         reason, _, message = why.partition(" ")
+        for name, newer in record.headers:
+            if name == _REASON and newer is not None:
+                reason = newer.decode()
         self._answer(_as_received(record), Refused(reason, message), journal)
 
     def _as_sent(self, record: Record, journal: Journal) -> Record:

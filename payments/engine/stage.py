@@ -27,7 +27,8 @@ class StageLogic(Protocol):
     def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
         """Answer a record whose ``handle`` raised ``error``; its dead letter is written already.
 
-        Or one that the engine has ``Refused`` before, for its size: its value is not there then.
+        Or one that the engine has ``Refused`` before, for its size or its batch's: its value is not
+        there then, or no more than told who is to be answered.
         """
 
     def restored(self, partition: int, rows: Rows) -> None:

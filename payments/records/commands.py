@@ -79,6 +79,18 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
     return command
 
 
+def own_of(value: bytes | None) -> tuple[str | None, str | None]:
+    """Return a command's own id and type, where its value is there and tells them."""
+    if not value or len(value) > MAX_VALUE_BYTES:
+        return None, None
+    try:
+        fields = dict(decode_members(value))
+    except Malformed:
+        return None, None
+    own = _own(fields)
+    return own["command"], own["type_"]
+
+
 def parse_payment_id(key: bytes | None) -> str:
     """Return the payment id in a record's key; raises ``Malformed`` when there is none."""
     if not key:

@@ -16,7 +16,6 @@ from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
 from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH
 from payments.records.public import LedgerEntry, Result
 from payments.stages import ENTRY_TYPE, RESULT_TYPE
 
@@ -119,8 +118,6 @@ def dead_letter_headers_schema() -> Schema:
     reasons = [
         *(reason.value for reason in Reason),
         MISSING_POSITION,
-        UNDECODABLE_BATCH,
-        BATCH_TOO_LARGE,
     ]
     facts: Schema = {
         "reason": {"enum": reasons},
@@ -133,6 +130,7 @@ def dead_letter_headers_schema() -> Schema:
     more: Schema = {
         "stacktrace": {"type": "string", "description": "Of a defect of ours."},
         "last.offset": {**number, "description": "Of a batch that was put aside whole."},
+        "unanswered": {**number, "description": "Records of that batch, its last, without answer."},
         "value.bytes": {**number, "description": "The value's size, where it had to be cut."},
     }
     return _headers(

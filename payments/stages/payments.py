@@ -22,6 +22,7 @@ from payments.expiry import Windows
 from payments.records.commands import (
     Malformed,
     fault_of_new_payment,
+    own_of,
     parse_command,
     parse_payment_id,
 )
@@ -196,9 +197,10 @@ class PaymentsLogic:
             payment_id = parse_payment_id(record.key)
         except Malformed:
             return  # It names no payment that an answer could be about.
+        own, type_ = own_of(record.value)
         answer = Answer(
-            command=position_of(record),
-            type=None,
+            command=own or position_of(record),
+            type=type_,
             outcome=Outcome.REJECTED,
             reason=Reason(refusal.reason),
             message=str(refusal),

@@ -10,7 +10,7 @@ from functools import cached_property
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import Record, TopicPartition
 from payments.engine.outputs import ORIGIN
-from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.settings import Settings
 
 from .accounts import AccountsPartition
@@ -120,6 +120,10 @@ class Auditor:
             in_flight=not cut.handled(batch.topic, batch.last_offset),
             letter_cut=self._retention.lacks(topics.payments_letters),
         )
+        for head in batch.heads:
+            letter = self._letters.batch_of(head.partition, head.offset)
+            if letter is None or head.offset < letter.unanswered_from:
+                self._read_refused(head)
 
     def read(self, records: Iterable[Record]) -> None:
         """Take the next records. Raises ``ValueError`` for topics out of order."""
@@ -182,15 +186,18 @@ class Auditor:
 
     def _read_command(self, record: Record) -> None:
         self._commands += 1
-        topic, partition, offset, time_ms, key, value, _ = record
+        topic, partition, offset, _, key, value, _ = record
         if self._letters.is_skipped(topic, partition, offset):
             self._findings.unchecked["commands that were given up by payments journal skip"] += 1
             return
-        if self._letters.batches and self._letters.has_batch_of(partition, offset):
-            return  # It was put aside whole: there is no result, whoever can read it now.
-        place = f"{topic}/{partition}/{offset}"
-        handled = self._cuts[topic][partition].handled(topic, offset)
-        in_flight = not handled or place in self._passed_on
+        if self._letters.batches:
+            letter = self._letters.batch_of(partition, offset)
+            if letter is not None:  # It was put aside whole, whoever can read it now.
+                self._commands -= 1
+                if offset < letter.unanswered_from:
+                    self._read_refused(record)
+                return
+        in_flight = self._is_in_flight(record)
         try:
             parse_payment_id(key)
         except Malformed:
@@ -201,6 +208,26 @@ class Auditor:
         except Malformed as error:
             own = error.command
             self._put_aside(record, in_flight=in_flight)
+        self._expect_result(record, own, in_flight=in_flight)
+
+    def _read_refused(self, head: Record) -> None:
+        """Read a command of a batch that was, or will be, put aside: it has a result, no letter."""
+        try:
+            parse_payment_id(head.key)
+        except Malformed:
+            return
+        self._commands += 1
+        own, _ = own_of(head.value)
+        self._expect_result(head, own, in_flight=self._is_in_flight(head))
+
+    def _is_in_flight(self, record: Record) -> bool:
+        topic, partition, offset = record[:3]
+        if not self._cuts[topic][partition].handled(topic, offset):
+            return True
+        return f"{topic}/{partition}/{offset}" in self._passed_on
+
+    def _expect_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
+        _, partition, offset, time_ms, key, _, _ = record
         asked = Asked.IN_FLIGHT if in_flight else 0
         if self._retention.may_lack(self.topics.results, key, time_ms):
             asked |= Asked.RESULT_CUT

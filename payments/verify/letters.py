@@ -26,6 +26,9 @@ class BatchLetter(NamedTuple):
     """Dead letters of one batch of commands."""
 
     last_offset: int
+    unanswered_from: int
+    """Its records before this offset were refused one by one, each with a result."""
+
     places: list[Place]
 
 
@@ -98,8 +101,11 @@ class Letters:
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
     def _note_batch(self, record: Record, facts: Mapping[str, str]) -> None:
-        at = int(facts["partition"]), int(facts["offset"])
-        letter = self.batches.setdefault(at, BatchLetter(int(facts["last.offset"]), []))
+        at, last_offset = (int(facts["partition"]), int(facts["offset"])), int(facts["last.offset"])
+        # Versions before have answered none of them.
+        count = int(facts.get("unanswered", last_offset + 1 - at[1]))
+        new = BatchLetter(last_offset, last_offset + 1 - count, [])
+        letter = self.batches.setdefault(at, new)
         letter.places.append(Place(*record[:3]))
 
     def unreadable(self, batch: UnreadableBatch, *, in_flight: bool, letter_cut: bool) -> None:
@@ -107,12 +113,12 @@ class Letters:
         place = Place(batch.topic, batch.partition, batch.offset)
         self._unreadable.append(_Unreadable(place, in_flight, letter_cut))
 
-    def has_batch_of(self, partition: int, offset: int) -> bool:
-        """Whether the batch of a command was put aside whole."""
-        return any(
-            where == partition and first <= offset <= letter.last_offset
-            for (where, first), letter in self.batches.items()
-        )
+    def batch_of(self, partition: int, offset: int) -> BatchLetter | None:
+        """Return the letter of a command's batch, where that was put aside whole."""
+        for (where, first), letter in self.batches.items():
+            if where == partition and first <= offset <= letter.last_offset:
+                return letter
+        return None
 
     def _judge_batches(self, *, lacks_commands: bool) -> None:
         """Compare the batches that can't be read with those that were put aside."""

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import zlib
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,31 @@ async def kcat_sends(kcat: str, settings: Settings, codec: str, prefix: str) -> 
     await run(kcat, *arguments, text=lines(prefix, 20))
 
 
-async def java_sends(settings: Settings, codec: str, prefix: str) -> None:
+PADDING = " " * 50_000
+
+
+def padded(names: list[str]) -> str:
+    """Return commands that are sound, and too large together; every other one has its own id."""
+    found = ""
+    for index, name in enumerate(names):
+        own = {"id": name} if index % 2 else {}
+        found += f"{name}:{json.dumps({**MAKE, **own})}{PADDING}\n"
+    return found
+
+
+async def kcat_sends_too_much(kcat: str, settings: Settings, codec: str) -> None:
+    """Send 350 commands of 50 kB in one batch to one partition, whatever their keys."""
+    await run(
+        *(kcat, "-P", "-b", settings.brokers, "-t", settings.topic("payments.commands"), "-K:"),
+        *("-p", "1", "-z", codec, "-X", "message.max.bytes=100000000"),
+        *("-X", "batch.size=100000000", "-X", "linger.ms=4000"),
+        text=padded([f"kcat-{codec}-{n}" for n in range(350)]),
+    )
+
+
+async def java_sends(
+    settings: Settings, codec: str, prefix: str, text: str = "", *properties: str
+) -> None:
     version = kafka_version()
     libs = await asyncio.to_thread(broker_jars, version, KAFKA_FOLDER / version)
     tool = "kafka" if version.startswith("3.") else "org.apache.kafka"
@@ -87,7 +112,8 @@ async def java_sends(settings: Settings, codec: str, prefix: str) -> None:
         *("--topic", settings.topic("payments.commands")),
         *("--compression-codec", codec),
         *("--property", "parse.key=true", "--property", "key.separator=:"),
-        text=lines(prefix, 20),
+        *(word for each in properties for word in ("--producer-property", each)),
+        text=text or lines(prefix, 20),
     )
 
 
@@ -271,6 +297,56 @@ async def test_what_can_not_be_decoded_is_put_aside_and_the_next_command_answere
         assert worker.log.read_text().count("is put aside") == 5
     finally:
         await log.close()
+        await worker.kill()
+
+
+TOO_MUCH_AT_ONCE = ("batch.size=20000000", "max.request.size=21000000", "buffer.memory=22000000")
+
+
+async def test_each_command_of_a_batch_that_is_too_large_is_refused_once(
+    installations: Installations, kcat: str
+) -> None:
+    """Whoever wrote it, with whatever codec, and a worker that is killed within it.
+
+    Crashes at each append are in ``tests/engine/test_unreadable_batches.py``, batches that break
+    off, and bombs, in ``tests/engine/test_heads.py``.
+    """
+    settings = await installations.make(opening_balance=OPENING)
+    topic = settings.topic("payments.commands")
+    worker = await WorkerProcess(settings).start()
+    try:
+        async with Client(settings) as client:
+            for codec in CODECS:
+                await kcat_sends_too_much(kcat, settings, codec)
+            await client.until(lambda: len(client.results) > 20)
+            await worker.kill()
+            names = (f"java-{n}" for n in count())
+            there = (n for n in names if partition_of(n.encode(), settings.partitions) == 1)
+            text = padded([*islice(there, 350)])
+            await java_sends(settings, "zstd", "", text, *TOO_MUCH_AT_ONCE, "linger.ms=20000")
+            await worker.start()
+            await client.until(lambda: len(client.results) >= 5 * 350)
+            assert peak_mib(worker) < 300
+            told = client.results.items()
+            assert {(r["outcome"], r["reason"]) for _, [r] in told} == {
+                ("rejected", "batch_too_large")
+            }
+            with_own = {
+                f"{result['payment']}" for own, [result] in told if not own.startswith(topic)
+            }
+            assert len(with_own) == 5 * 175
+            assert all(own == r["payment"] for own, [r] in told if not own.startswith(topic))
+            assert len({result["payment"] for _, [result] in told}) == 5 * 350
+            assert (await client.send("kcat-gzip-7", MAKE))["outcome"] == "completed"
+        results = await read_all(settings, settings.topic("payments.results"))
+        for record in results:
+            assert record.partition == partition_of(record.key, settings.partitions)
+        letters = await letters_of(settings)
+        assert {letter["reason"] for letter in letters} == {"batch_too_large"}
+        report = await verified(settings)
+        assert report["counts"]["commands"] == 5 * 350 + 1
+        assert "0 can't be told" in worker.log.read_text()
+    finally:
         await worker.kill()
 
 

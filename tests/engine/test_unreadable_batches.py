@@ -6,7 +6,8 @@ import pytest
 
 from payments.dead_letters.letter import read_letter
 from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, FailStop, UnreadableBatch
-from payments.engine.log import TopicPartition
+from payments.engine.limits import Limits
+from payments.engine.log import NewRecord, TopicPartition
 from payments.engine.partitioner import partition_of
 
 from .harness import (
@@ -60,6 +61,71 @@ async def test_it_is_put_aside_once_whatever_append_a_worker_dies_at(mode: Crash
         assert (letter.reason, letter.source) == (UNDECODABLE_BATCH, f"words/{RIGHT}/1")
         assert (letter.last_offset, letter.key, letter.value) == (3, None, batch.data)
     assert crash_at > 5
+
+
+@pytest.mark.parametrize("mode", ["before", "half", "after"])
+async def test_its_records_are_refused_once_each_whatever_append_a_worker_dies_at(
+    mode: CrashMode,
+) -> None:
+    """Each in the partition of its key, in order, although their groups are small.
+
+    Of the same kind: a batch beyond the limit, and one that breaks off, both on a broker
+    (``tests/broker/test_codecs.py``); records that are refused for their own size
+    (``test_processing.py``).
+    """
+    keys = [b"w%d" % (n % 7) for n in range(40)]
+    told: list[NewRecord] = [(key, b"a value", []) for key in keys]
+    limits = Limits(group_bytes=600, yield_every=5, tick_seconds=0.01, idle_seconds=0.02)
+    crash_at, crashed = 0, True
+    while crashed:
+        crash_at += 1
+        log, stage = new_log()
+        log.crash_at, log.crash_mode = crash_at, mode
+        log.produce(WORDS, b"w0", b"x")
+        batch = log.produce_unreadable(WORDS, 45, BATCH_TOO_LARGE, [(None, b"x", []), *told])
+        log.produce(WORDS, b"w0", b"x")
+        worker = Worker(log, stage, limits)
+        try:
+            await worker.start()
+            await until_counted(log, 42, worker)
+            crashed = worker.failure is not None
+        except Killed:
+            crashed = True
+        await worker.kill()
+        log.crash_at = None
+        heir = await Worker(log, stage, limits).start()
+        await until_counted(log, 42, heir)
+        await heir.stop()
+        assert heir.failure is None
+        answers = [(record.partition, record.key) for record in log.records("counts")]
+        assert sorted(answers) == sorted(
+            (partition_of(key, PARTITIONS), key) for key in [*keys, b"w0", b"w0"]
+        )
+        [letter] = [read_letter(record) for record in log.records("dead-words")]
+        assert (letter.value, letter.facts["unanswered"]) == (batch.data, "4")
+        assert letter.last_offset == batch.last_offset
+        assert letter.headers == []
+    assert crash_at > 15
+
+
+async def test_a_rebalance_does_not_wait_for_a_whole_batch() -> None:
+    """The next assignment goes on within it; a stop, or another owner, is the same to it."""
+    log, stage = new_log()
+    told: list[NewRecord] = [(b"w0", None, [])] * 3000
+    log.produce_unreadable(WORDS, 3000, BATCH_TOO_LARGE, told)
+    limits = Limits(group_bytes=4000, yield_every=10, tick_seconds=0.01, idle_seconds=0.02)
+    worker = await Worker(log, stage, limits).start()
+    await until_counted(log, 50, worker)
+    await worker.assign(range(PARTITIONS))
+    assert not log.records("dead-words"), "it is not at its end yet"
+    await until_counted(log, 200, worker)
+    await worker.stop()
+    assert 200 <= len(log.records("counts")) < 3000
+    heir = await Worker(log, stage, limits).start()
+    await until_counted(log, 3000, heir)
+    await heir.stop()
+    assert [record.value for record in log.records("counts")] == [b"error"] * 3000
+    assert len(log.records("dead-words")) == 1
 
 
 async def test_it_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:

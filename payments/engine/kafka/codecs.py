@@ -5,7 +5,7 @@ writes it, and in the blocks of the Java client), lz4 frames, zstd.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cramjam
 
@@ -18,7 +18,7 @@ _FIRST_GUESS = 8
 
 _GROWTH = 8
 _LEAST_BYTES = 4096
-_GZIP_WINDOW = 31
+GZIP_WINDOW = 31
 """zlib's ``wbits`` for data with a gzip header."""
 
 _GZIP = b"\x1f\x8b"
@@ -57,7 +57,7 @@ def _gunzip(data: memoryview, limit: int) -> Inflated:
     pieces: list[bytes] = []
     size = 0
     while data:
-        member = zlib.decompressobj(_GZIP_WINDOW)
+        member = zlib.decompressobj(GZIP_WINDOW)
         try:
             piece = member.decompress(data, limit - size + 1)
         except zlib.error as error:
@@ -78,8 +78,18 @@ def _gunzip(data: memoryview, limit: int) -> Inflated:
 
 def _unsnap(data: memoryview, limit: int) -> Inflated:
     if data[: len(_XERIAL)] != _XERIAL:
-        return _unsnap_block(data, limit, limit)
+        return unsnap_block(data, limit, limit)
     inflated = bytearray()
+    for block in snappy_blocks(data):
+        inflated += unsnap_block(block, limit - len(inflated), limit)
+    return inflated
+
+
+def snappy_blocks(data: memoryview) -> Iterator[memoryview]:
+    """Yield the blocks of snappy, each packed by itself: one, unless the Java client wrote them."""
+    if data[: len(_XERIAL)] != _XERIAL:
+        yield data
+        return
     at = 0
     while at < len(data):
         if data[at : at + len(_XERIAL)] == _XERIAL:
@@ -89,12 +99,11 @@ def _unsnap(data: memoryview, limit: int) -> Inflated:
         if end > len(data):
             message = "snappy: the data ends too early"
             raise Undecodable(message)
-        inflated += _unsnap_block(data[at + _LENGTH_BYTES : end], limit - len(inflated), limit)
+        yield data[at + _LENGTH_BYTES : end]
         at = end
-    return inflated
 
 
-def _unsnap_block(data: memoryview, room: int, limit: int) -> Inflated:
+def unsnap_block(data: memoryview, room: int, limit: int) -> Inflated:
     """Inflate a snappy block. It begins with its size; nothing is allocated beyond ``room``."""
     try:
         size = cramjam.snappy.decompress_raw_len(data)

@@ -19,6 +19,7 @@ from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
 
 from .codecs import Inflated, TooLarge, Undecodable, inflate
+from .heads import Heads
 from .tolerant import require_few_headers, tolerantly_read
 
 _HEADER = Struct(">qiibIhiqqqhii")
@@ -270,6 +271,8 @@ class Batches:
         end = min(self._end_of_batch(), len(data))
         (base_offset,) = _BASE_OFFSET.unpack_from(data, start)
         header = _header_at(data, start, end)
+        bare = data[start:end]
+        heads: Iterable[Record] = ()
         if header is None:
             # A message of the old formats has its own offset there, a compressed set its last one.
             last_offset, timestamp = base_offset, 0
@@ -278,8 +281,10 @@ class Batches:
         else:
             last_offset, timestamp = header.last_offset, header.max_timestamp
             end_is_known = last_offset >= base_offset
+            heads = Heads(self.at, bare, self._limits)
             if self.may_be_transient:
                 # Whatever is damaged, the header agrees with itself and with what follows.
+                heads = ()
                 following = last_offset + 1
                 end_is_known = header.records == following - base_offset and (
                     end + _LENGTH_END > len(data)
@@ -293,7 +298,8 @@ class Batches:
             timestamp=timestamp if 0 <= timestamp < _YEAR_10_000_MS else 0,
             reason=BATCH_TOO_LARGE if isinstance(fault, TooLarge) else UNDECODABLE_BATCH,
             cause=str(fault),
-            data=data[start:end],
+            data=bare,
+            heads=heads,
         )
 
 

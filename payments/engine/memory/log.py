@@ -12,6 +12,7 @@ from payments.engine.log import (
     Cluster,
     Headers,
     Lane,
+    NewRecord,
     Record,
     TopicPartition,
     Writer,
@@ -126,9 +127,14 @@ class MemoryLog:
         self._grown.set()
         return offset
 
-    def produce_unreadable(self, at: TopicPartition, records: int, reason: str) -> UnreadableBatch:
-        """Append a batch that a broker takes and no reader can decode; return it."""
-        batch = self._partitions[at].store_unreadable(records, reason)
+    def produce_unreadable(
+        self, at: TopicPartition, records: int, reason: str, told: Sequence[NewRecord] = ()
+    ) -> UnreadableBatch:
+        """Append a batch that a broker takes and no reader can decode; return it.
+
+        ``told`` are those of its records, the first ones, of which key and value can be told.
+        """
+        batch = self._partitions[at].store_unreadable(records, reason, told)
         self._grown.set()
         return batch
 
@@ -196,7 +202,7 @@ class MemoryReader:
     def _take(self) -> dict[TopicPartition, Sequence[Record]]:
         fetched: dict[TopicPartition, Sequence[Record]] = {}
         for at, position in self._positions.items():
-            if (batch := self._log.partition(at).unreadable.get(position)) is not None:
+            if (batch := self._log.partition(at).unreadable_at(position)) is not None:
                 raise batch
         for at, position in self._positions.items():
             partition = self._log.partition(at)
@@ -210,7 +216,7 @@ class MemoryReader:
     def pass_over(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
-        if self._positions.get(at) == batch.offset:
+        if batch.offset <= self._positions.get(at, -1) <= batch.last_offset:
             self._positions[at] = batch.last_offset + 1
 
     def troubles(self) -> Sequence[Trouble]:

@@ -117,20 +117,34 @@ class MemoryPartition:
         self._offsets += range(first, self.end)
         return first
 
-    def store_unreadable(self, count: int, reason: str) -> UnreadableBatch:
-        """Append a batch of which nothing but its offsets can be told."""
+    def store_unreadable(
+        self, count: int, reason: str, told: Sequence[NewRecord] = ()
+    ) -> UnreadableBatch:
+        """Append a batch that no reader can decode; of its first records key and value are told."""
+        now_ms = self._clock_ms()
         batch = self.unreadable[self.end] = UnreadableBatch(
             *self.at,
             offset=self.end,
             last_offset=self.end + count - 1,
             end_is_known=True,
-            timestamp=self._clock_ms(),
+            timestamp=now_ms,
             reason=reason,
             cause="its records are no records",
             data=b"the batch's bytes",
+            heads=[
+                Record(*self.at, self.end + index, now_ms, key, value, ())
+                for index, (key, value, _) in enumerate(told)
+            ],
         )
         self.end += count
         return batch
+
+    def unreadable_at(self, position: int) -> UnreadableBatch | None:
+        """Return the batch that can't be decoded which a position is in, if it is in one."""
+        for batch in self.unreadable.values():
+            if batch.offset <= position <= batch.last_offset:
+                return batch
+        return None
 
     def mark(self, producer_id: int, epoch: int, *, commit: bool) -> None:
         """Write the control record that ends a transaction; a mark of an older epoch is dropped."""

@@ -1,0 +1,112 @@
+"""Inflating piece by piece: what a batch holds compressed, in little memory however much it is.
+
+The codecs are those of ``codecs``, which inflates a whole batch at once. gzip and zstd are streams,
+lz4 frames and the Java client's snappy are blocks of a few megabytes at most. Snappy as librdkafka
+writes it is one block, whose size stands before it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import cramjam
+
+from .codecs import GZIP_WINDOW, NAMES, Inflated, Undecodable, snappy_blocks, unsnap_block
+
+PIECE_BYTES = 256 * 1024
+_INPUT_BYTES = 16 * 1024
+
+_ZSTD_WINDOW_BYTES = 32 * 1024 * 1024
+"""The most that a zstd frame may refer back to. The levels up to 19 need 8 MiB."""
+
+_SNAPPY_BLOCK_BYTES = 32 * 1024 * 1024
+"""The largest block of snappy: a batch of 1 MiB, which is what a broker takes by default, holds at
+most 21 times as much."""
+
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_LZ4_FLAGS_AT, _LZ4_HEADER_BYTES = 4, 7
+_LZ4_BLOCK_CHECKSUM, _LZ4_SIZE, _LZ4_DICTIONARY = 0x10, 0x08, 0x01
+_LZ4_STORED = 1 << 31
+_LZ4_BLOCK_BYTES = 4 * 1024 * 1024
+
+
+def pieces(codec: int, data: memoryview) -> Iterator[Inflated]:
+    """Yield what ``data`` holds. Raises ``Undecodable`` where it is no data of this codec."""
+    inflating = _CODECS.get(codec)
+    if inflating is None:
+        message = f"no codec has the number {codec}"
+        raise Undecodable(message)
+    try:
+        yield from inflating(data)
+    except (zlib.error, cramjam.DecompressionError) as error:
+        message = f"{NAMES[codec]}: {error}"
+        raise Undecodable(message) from error
+
+
+def _plain(data: memoryview) -> Iterator[Inflated]:
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]
+
+
+def _gunzip(data: memoryview) -> Iterator[Inflated]:
+    """Inflate the first gzip member: a client writes one."""
+    member = zlib.decompressobj(GZIP_WINDOW)
+    for start in range(0, len(data), _INPUT_BYTES):
+        rest: Inflated = data[start : start + _INPUT_BYTES]
+        while rest and not member.eof:
+            yield member.decompress(rest, PIECE_BYTES)
+            rest = member.unconsumed_tail
+    while piece := member.decompress(b"", PIECE_BYTES):
+        yield piece
+
+
+def _unsnap(data: memoryview) -> Iterator[Inflated]:
+    for block in snappy_blocks(data):
+        yield unsnap_block(block, _SNAPPY_BLOCK_BYTES, _SNAPPY_BLOCK_BYTES)
+
+
+def _unlz4(data: memoryview) -> Iterator[Inflated]:
+    """Inflate the blocks of the first frame, each for itself: a broker takes no others.
+
+    The layout is that of the LZ4 frame format 1.6.
+    """
+    if data[: len(_LZ4_MAGIC)] != _LZ4_MAGIC or len(data) < _LZ4_HEADER_BYTES:
+        message = "lz4: there is no frame"
+        raise Undecodable(message)
+    flags = data[_LZ4_FLAGS_AT]
+    at = _LZ4_HEADER_BYTES + 8 * bool(flags & _LZ4_SIZE) + 4 * bool(flags & _LZ4_DICTIONARY)
+    block = bytearray(_LZ4_BLOCK_BYTES)
+    while (told := int.from_bytes(data[at : at + 4], "little")) != 0:
+        stored, size = bool(told & _LZ4_STORED), told & ~_LZ4_STORED
+        at += 4
+        packed = data[at : at + size]
+        if len(packed) < size or size > _LZ4_BLOCK_BYTES:
+            message = "lz4: the data ends too early"
+            raise Undecodable(message)
+        at += size + 4 * bool(flags & _LZ4_BLOCK_CHECKSUM)
+        if stored:
+            yield packed
+        else:
+            yield bytes(block[: cramjam.lz4.decompress_block_into(packed, block)])
+
+
+def _unzstd(data: memoryview) -> Iterator[Inflated]:
+    import zstandard  # noqa: PLC0415 - the client alone is installed without it, and never comes here
+
+    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(
+        data, read_across_frames=True
+    )
+    try:
+        while piece := reader.read(PIECE_BYTES):
+            yield piece
+    except zstandard.ZstdError as error:
+        message = f"zstd: {error}"
+        raise Undecodable(message) from error
+
+
+_CODECS: dict[int, Callable[[memoryview], Iterator[Inflated]]] = {
+    0: _plain,
+    1: _gunzip,
+    2: _unsnap,
+    3: _unlz4,
+    4: _unzstd,
+}
