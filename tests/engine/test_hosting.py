@@ -18,6 +18,7 @@ from aiokafka.errors import (
 )
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, StreamT
+from mode.utils.logging import flight_recorder
 
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.hosting import EngineApp
@@ -269,6 +270,16 @@ async def test_a_drain_that_takes_too_long_ends_the_worker(
     with pytest.raises(Ended):
         await app._drain()
     assert "could not be published within" in str(failures[0])
+
+
+def test_a_rebalance_that_takes_long_is_not_said_to_hang(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = embedded_app(monkeypatch)
+    with caplog.at_level("WARNING"):
+        flight_recorder(app.log, timeout=1.0).blush()
+        app.log.warning("anything else")
+    assert [record.getMessage()[-13:] for record in caplog.records] == ["anything else"]
 
 
 async def test_an_end_that_fails_ends_the_worker_all_the_same(

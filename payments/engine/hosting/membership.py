@@ -42,6 +42,19 @@ logger = logging.getLogger(__name__)
 FAUST_LOGGER = logging.getLogger("faust")
 """Where Faust's services say that they start and stop, instead of in this package's name."""
 
+_SLOW_REBALANCE = ("Warning: Task timed out!", "Please make sure it's hanging before restart.")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for what Faust says of a rebalance that takes as long as the session timeout.
+
+    A drain may; it has a limit of its own, after which the worker ends with a line.
+    """
+    return not str(record.msg).endswith(_SLOW_REBALANCE)
+
+
+FAUST_LOGGER.addFilter(_is_news)
+
 _POLL_SECONDS = 0.5
 _METADATA_AGE_MS = 60_000
 
