@@ -30,7 +30,8 @@ MOVED_KEY = b"\0moved"
 """Key of the mark of an installation that goes on elsewhere (``payments repartition``)."""
 
 NOTE_KEY = b"\0rebuilt"
-"""Key of the note that a rebuilt journal has (``payments rebuild``); a takeover passes over it."""
+"""Key of the note that a journal has which was rebuilt (``payments rebuild``), or whose commands
+topic was made anew (``payments journal adopt``); a takeover passes over it."""
 
 
 def checkpoint_key(n: int) -> bytes:

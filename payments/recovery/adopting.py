@@ -5,11 +5,18 @@ record, and dead letters may have a gap. A new ledger or new results need a rebu
 and another cluster. The journal gets a whole ring of checkpoints, so that none speaks of what was.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from payments.engine.checkpoint import FENCE_KEY, Checkpoint, checkpoint_key, encode_checkpoint
+from payments.engine.checkpoint import (
+    FENCE_KEY,
+    NOTE_KEY,
+    Checkpoint,
+    checkpoint_key,
+    encode_checkpoint,
+)
 from payments.engine.consistency import Surroundings
 from payments.engine.identity import Identity
 from payments.engine.limits import RING
@@ -33,6 +40,9 @@ class Adoption:
 
     inputs: dict[str, int]
     """Where each input goes on."""
+
+    lost_commands: bool = False
+    """Whether the commands that it has answered were deleted with their topic."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of ``--json``."""
@@ -75,7 +85,10 @@ async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Ad
                 else position
                 for topic, position in last.inputs.items()
             }
-            found.append(Adoption(stage, held, now, differences, inputs))
+            lost_commands = (
+                settings.topic("payments.commands") in inputs.keys() & differences.keys()
+            )
+            found.append(Adoption(stage, held, now, differences, inputs, lost_commands))
     return found
 
 
@@ -129,4 +142,21 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
             adoption.identity if is_last else None,
         )
         records.append((checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS))
+    if adoption.lost_commands:
+        records.append((NOTE_KEY, _note(last.n + 1), NO_HEADERS))
     await log.append([Batch(held.at, writer, records)], Lane.JOURNAL)
+
+
+def _note(base: int) -> bytes:
+    """Return what ``payments verify`` has to know: earlier results answer commands that are gone.
+
+    It replaces the note of a rebuild, whose results are all earlier too.
+    """
+    note = {
+        "base": base,
+        "copied": False,
+        "former_topic": None,
+        "commands_before": 0,
+        "commands_are_gone": True,
+    }
+    return json.dumps(note).encode()

@@ -249,10 +249,11 @@ class Auditor:
         for checkpoints in self._checkpoints.values():
             checkpoints.judge()
         self._visible.take_unpublished(self._cuts)
-        self._letters.judge(topics, lacks_commands=self._retention.lacks(topics.commands))
+        lacks_commands = self._retention.lacks(topics.commands) or self._numbering.lacks_commands
+        self._letters.judge(topics, lacks_commands=lacks_commands)
         known = Known(
             topics,
-            lacks_commands=self._retention.lacks(topics.commands),
+            lacks_commands=lacks_commands,
             lacks_entries=self._retention.lacks(topics.ledger),
             lacks_results=self._retention.lacking(topics.results),
         )

@@ -2,7 +2,9 @@
 
 Such a command is known by its position. Where the topics were copied and the journals rebuilt from
 them (``payments rebuild --copied``), earlier results name positions of the former topic: commands
-of that time are known by their payment alone. The rebuilt journals have a note of it.
+of that time are known by their payment alone. The rebuilt journals have a note of it. Where the
+commands topic was made anew (``payments journal adopt``), the commands of earlier results are gone,
+and the journals have a note of that.
 """
 
 import json
@@ -25,6 +27,9 @@ class _Note:
     former: str
     """Name that the commands topic had before."""
 
+    commands_are_gone: bool
+    """Whether all commands of earlier groups were deleted with their topic."""
+
 
 class Numbering:
     """Knows which commands are copies."""
@@ -34,14 +39,21 @@ class Numbering:
         self._notes: dict[int, _Note] = {}
 
     def note(self, partition: int, value: bytes) -> None:
-        """Take the note of a rebuilt journal. Raises ``ValueError`` when it is something else."""
+        """Take a journal's note. Raises ``ValueError`` when it is something else."""
         fields: Any = json.loads(value)
         try:
-            if fields["copied"]:
+            gone = fields.get("commands_are_gone", False)
+            if fields["copied"] or gone:
                 former = fields["former_topic"] or self._commands
-                self._notes[partition] = _Note(fields["base"], fields["commands_before"], former)
-        except (KeyError, TypeError) as error:
+                before = fields["commands_before"]
+                self._notes[partition] = _Note(fields["base"], before, former, gone)
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(repr(error)) from error
+
+    @property
+    def lacks_commands(self) -> bool:
+        """Whether commands were deleted with their topic."""
+        return any(note.commands_are_gone for note in self._notes.values())
 
     def is_copy(self, partition: int, offset: int) -> bool:
         """Whether a command came with a copy."""
@@ -63,6 +75,9 @@ class Numbering:
         """
         if not self._notes:
             return own
+        note = self._notes.get(journal)
+        if note is not None and note.commands_are_gone and group is not None and group < note.base:
+            return COPIED
         found = re.fullmatch(r"(.+)/(\d+)/(\d+)", own)
         if found is None:
             return own
