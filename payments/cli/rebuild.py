@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     type=click.Choice(["answered", "unanswered"]),
     help="What commands are whose results retention may have deleted; asked for where it matters.",
 )
+@click.option(
+    "--accept-lost-entries",
+    is_flag=True,
+    help="Go on although the ledger has lost entries: balances change, unless commands tell them.",
+)
 @JSON
 def rebuild(
     *,
@@ -47,6 +52,7 @@ def rebuild(
     copied: bool,
     former_topic: str | None,
     old_commands: str | None,
+    accept_lost_entries: bool,
     as_json: bool,
 ) -> None:
     """Make lost or broken journals anew: a dry run unless --yes is given.
@@ -72,7 +78,8 @@ def rebuild(
         from payments.recovery.gathering import Source
         from payments.recovery.run import Options
 
-        options = Options(replace, Source(copied, former_topic), old_commands)  # type: ignore[arg-type] # click's Choice
+        source = Source(copied, former_topic)
+        options = Options(replace, source, old_commands, accept_lost_entries)  # type: ignore[arg-type] # click's Choice
         plan = asyncio.run(_rebuild(settings, options, dry_run=not yes))
     if as_json:
         show_json({"done": yes, "journals": len(plan.journals), **plan.counts})

@@ -52,16 +52,18 @@ class Copying:
             at = partitions_of(self._new.topic(topic), self._new.partitions)
             for tp, (first, end) in (await self._to.bounds(at)).items():
                 if first != end:
-                    message = f"{tp} is not empty: choose another prefix, or --replace"
+                    message = (
+                        f"{tp} is not empty: choose another --to-prefix, or delete the new topics"
+                    )
                     raise RecoveryRefused(message)
 
     async def run(self, show: Show) -> None:
         """Copy everything."""
         writer = await self._to.new_writer()
         for topic, stage in COPIED.items():
-            at = partitions_of(self._old.topic(topic), self._old.partitions)
-            ranges = await self._from.bounds(at)
             name = self._old.topic(topic)
+            at = partitions_of(name, self._from.partition_count(name))
+            ranges = await self._from.bounds(at)
             show(f"copying {name}")
             async for records in scan(self._from, ranges, show=show):
                 await self._copy(topic, stage, records, writer)

@@ -20,15 +20,18 @@ def stages_of(settings: Settings) -> list[Stage]:
 
 
 @asynccontextmanager
-async def open_log(settings: Settings) -> AsyncIterator[KafkaLog]:
-    """Connect for as long as the block lasts. Raises ``RecoveryRefused`` when topics do not fit."""
+async def open_log(settings: Settings, *, grown: bool = False) -> AsyncIterator[KafkaLog]:
+    """Connect for as long as the block lasts. Raises ``RecoveryRefused`` when topics do not fit.
+
+    With ``grown`` some topics may have more partitions than the others: they were added in place.
+    """
     topics = topics_of(stages_of(settings))
     log = KafkaLog(settings.connection(), delivery_timeout_seconds=PATIENCE_SECONDS)
     try:
         await log.start(topics)
         counts = {topic: log.partition_count(topic) for topic in topics}
         different = {t: n for t, n in counts.items() if n != settings.partitions}
-        if different:
+        if different and not (grown and min(counts.values()) == settings.partitions):
             listing = ", ".join(f"{topic} {count}" for topic, count in different.items())
             message = f"PAYMENTS_PARTITIONS is {settings.partitions}, but there are: {listing}"
             raise RecoveryRefused(message)

@@ -20,11 +20,12 @@ from .writing import Claimed
 async def preview(settings: Settings, new: Settings) -> dict[str, Any]:
     """Return what would be copied, without changing anything."""
     found: dict[str, Any] = {}
-    async with open_log(settings) as log:
+    async with open_log(settings, grown=True) as log:
         for topic in COPIED:
-            at = partitions_of(settings.topic(topic), settings.partitions)
+            name = settings.topic(topic)
+            at = partitions_of(name, log.partition_count(name))
             bounds = (await log.bounds(at)).values()
-            words = f"offsets of {settings.topic(topic)} to {new.topic(topic)}"
+            words = f"offsets of {name} to {new.topic(topic)}"
             found[words] = sum(end - first for first, end in bounds)
     return found
 
@@ -33,10 +34,11 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
     """Copy to ``new``, whose topics are there and empty, and rebuild its journals.
 
     1. Claim every partition of the old installation: nothing more is published there.
-    2. Copy the public topics, rebuild the new journals from them.
+    2. Copy the public topics, with partitions that were added in place, and rebuild the new
+       journals from them.
     3. Mark the old journals: a worker that is started with the old settings is refused.
     """
-    async with open_log(settings) as old_log, open_log(new) as new_log:
+    async with open_log(settings, grown=True) as old_log, open_log(new) as new_log:
         old_stages, new_stages = stages_of(settings), stages_of(new)
         claimed = Claimed(old_log, settings.app_id, old_stages, settings.partitions)
         await claimed.claim()

@@ -35,7 +35,8 @@ from payments.stages.payments import RESULT_TYPE, position_of
 
 from .balances import Movement
 from .errors import RecoveryRefused
-from .gathering import Facts, Gathering, Source
+from .forgetting import numbers_of, require_known, require_told
+from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .scanning import Show, partitions_of, scan
 from .settling import Settlement, Waiting, settle
@@ -92,11 +93,16 @@ async def plan_rebuild(
     old_commands: OldCommands | None,
     now_ms: int,
     show: Show,
+    published: Mapping[bytes, int] | None = None,
 ) -> Plan:
-    """Read the topics and return the journals that they lead to. Raises ``RecoveryRefused``."""
+    """Read the topics and return the journals that they lead to. Raises ``RecoveryRefused``.
+
+    ``published`` is the last entry of each account that the present journals know; None where lost
+    entries are accepted.
+    """
     gathering = Gathering(log, settings, source, show)
     facts = await gathering.run(now_ms)
-    return await _Planning(gathering, facts, now_ms).run(old_commands)
+    return await _Planning(gathering, facts, now_ms).run(old_commands, published)
 
 
 class _Planning:
@@ -134,7 +140,9 @@ class _Planning:
         journal.rows = dict(rows)
         return Rebuilt(journal, rows)
 
-    async def run(self, old_commands: OldCommands | None) -> Plan:
+    async def run(
+        self, old_commands: OldCommands | None, published: Mapping[bytes, int] | None
+    ) -> Plan:
         """Return the plan.
 
         1. Settle every payment: its row, and what was under way.
@@ -145,7 +153,14 @@ class _Planning:
         settlements = await self._settle_all(waiting)
         for payment, settlement in settlements.items():
             self._take(payment, settlement)
+        if published is not None:
+            self._require_told(settlements)
         self._post_missing(settlements)
+        if published is not None:
+            numbers: dict[bytes, int] = {}
+            for rebuilt in self._accounts:
+                numbers |= numbers_of(rebuilt.journal.rows)
+            require_known(published, numbers)
         redo = await self._to_redo(old_commands)
         await self._decide(redo)
         await self._set_positions()
@@ -265,6 +280,26 @@ class _Planning:
         rebuilt.groups.append(rebuilt.journal.cut())
 
     # --- accounts --------------------------------------------------------------------------------
+
+    def _require_told(self, settlements: Mapping[str, Settlement]) -> None:
+        """Raise ``RecoveryRefused`` where the ledger may lack more than results tell of."""
+        bounds, partitions = self._facts.bounds, self._partitions
+        of_results = partitions_of(self._gathering.results, partitions)
+        newest_ms = max((life.time_ms for life in self._facts.lives.values()), default=0)
+        require_told(
+            [
+                (partition_of(transfer.account.encode(), partitions), settlement.time_ms)
+                for settlement in settlements.values()
+                for transfer in settlement.missing
+            ],
+            cut=any(bounds[at].first > 0 for at in of_results),
+            empty=frozenset(
+                partition
+                for partition, balances in enumerate(self._facts.balances)
+                if not balances.entries
+            ),
+            under_way_ms=newest_ms - CLOCKS_DIFFER_MS,
+        )
 
     def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
         """Post what results tell of and the ledger lacks: first what gives, then what takes."""

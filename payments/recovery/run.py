@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from payments.engine.log import Log
 from payments.settings import Settings
 
+from .forgetting import published_entries
 from .gathering import Source
 from .installation import stages_of
 from .rebuilding import OldCommands, Plan, plan_rebuild
@@ -22,6 +23,8 @@ class Options:
 
     source: Source = field(default_factory=Source)
     old_commands: OldCommands | None = None
+    accept_lost_entries: bool = False
+    """Go on although the ledger has lost entries."""
 
 
 async def rebuild(
@@ -55,6 +58,7 @@ async def rebuild(
     claimed = Claimed(log, settings.app_id, stages, settings.partitions)
     if not dry_run:
         await claimed.claim()
+    published = None if options.accept_lost_entries else await published_entries(log, settings)
     plan = await plan_rebuild(
         log,
         settings,
@@ -62,6 +66,7 @@ async def rebuild(
         old_commands=options.old_commands,
         now_ms=now_ms,
         show=show,
+        published=published,
     )
     if dry_run:
         return plan

@@ -4,7 +4,7 @@ No I/O, and no order but this: the topics of a phase come after those of the pha
 ``Topics.phases``), and each partition in the order of its offsets.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from payments.engine.errors import FailStop, UnreadableBatch
@@ -72,14 +72,24 @@ class Auditor:
 
     # --- what is read -----------------------------------------------------------------------------
 
-    def require_partitions(self, topic: str, count: int) -> None:
-        """Raise ``FailStop`` when a topic has not as many partitions as the settings say."""
-        if count != self.partitions:
-            message = (
-                f"{topic} has {count} partitions, PAYMENTS_PARTITIONS is {self.partitions}: "
-                f"set it to what the workers have"
-            )
-            raise FailStop(message)
+    def added_partitions(self, counts: Mapping[str, int]) -> dict[str, range]:
+        """Return by topic the partitions that were added in place: no worker reads them.
+
+        Raises ``FailStop`` when no topic has as many partitions as the settings say, or one fewer.
+        """
+        for topic, count in counts.items():
+            if count < self.partitions or self.partitions not in counts.values():
+                message = (
+                    f"{topic} has {count} partitions, PAYMENTS_PARTITIONS is {self.partitions}: "
+                    f"set it to what the workers have"
+                )
+                raise FailStop(message)
+        return {t: range(self.partitions, n) for t, n in counts.items() if n > self.partitions}
+
+    def leave_out(self, topic: str, records: int) -> None:
+        """Note how many offsets of a topic are in partitions that were added in place."""
+        reason = f"offsets of {topic} in partitions that were added in place, see repartition"
+        self._findings.unchecked[reason] += records
 
     def begins(self, at: TopicPartition, offset: int) -> None:
         """Note the first offset that a partition still has, before any of its records is read."""

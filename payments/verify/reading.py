@@ -30,8 +30,10 @@ async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
 
     ``show`` is told how far it is, every two seconds. Raises what the log raises.
     """
-    for topic in (topic for topics in auditor.topics.phases for topic in topics):
-        auditor.require_partitions(topic, log.partition_count(topic))
+    counts = {t: log.partition_count(t) for topics in auditor.topics.phases for t in topics}
+    for topic, partitions in auditor.added_partitions(counts).items():
+        bounds = await log.bounds([TopicPartition(topic, p) for p in partitions])
+        auditor.leave_out(topic, sum(end - first for first, end in bounds.values()))
     reading = _Reading(log, auditor, show)
     await reading.ends_of_visible()
     for journal in auditor.topics.journals:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from payments.recovery.offline import members
@@ -62,6 +62,16 @@ async def delete_records(settings: Settings, topic: str, before: Mapping[int, in
         await admin.delete_records(
             {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in before.items()}
         )
+    finally:
+        await admin.close()
+
+
+async def add_partition(settings: Settings, topic: str) -> None:
+    """Add one to a topic in place, as ``kafka-topics.sh --alter`` does."""
+    admin = AIOKafkaAdminClient(**settings.connection())
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(settings.partitions + 1)})
     finally:
         await admin.close()
 

@@ -96,7 +96,9 @@ class Installation(MemoryLog):
     async def work(self, *, hand_over: bool = True) -> FailStop | None:
         """Run one worker until all is handled, and stop it; return why it ended before."""
         worker = Worker(self, hand_over=hand_over)
-        return await worker.run()
+        ended = await worker.run()
+        self.crash_at = None  # It may have needed fewer appends: nobody else is to be killed.
+        return ended
 
     async def rebuild(self, **options: Any) -> Plan:
         """Rebuild the journals, as ``payments rebuild --yes`` does."""

@@ -6,6 +6,9 @@ here, whatever its cause), and a worker killed at any moment before that.
 
 import pytest
 
+from payments.engine.log import TopicPartition
+from payments.recovery.errors import RecoveryRefused
+
 from .rig import Installation
 
 MAKE = {"type": "make", "account": "abc", "amount": 100}
@@ -93,3 +96,49 @@ async def test_copied_topics_are_rebuilt_exactly_although_their_offsets_differ(m
         send_some(log, "b")
         assert await log.work() is None
         await log.require_clean()
+
+
+async def installation_with_deleted_results() -> Installation:
+    """Return one whose results and commands of the first payments retention has deleted."""
+    log = Installation(opening_balance=0)
+    for round_ in ("old", "new"):
+        for number in range(20):
+            log.command(f"{round_}-{number}", {**DEPOSIT, "account": f"a{number % 4}"})
+        assert await log.work() is None
+        if round_ == "old":
+            for topic in ("payments.results", "payments.commands"):
+                for partition in range(log.settings.partitions):
+                    at = TopicPartition(log.settings.topic(topic), partition)
+                    log.partition(at).delete_before(log.end(at))
+    return log
+
+
+@pytest.mark.parametrize("journals_are_lost", [False, True])
+async def test_a_lost_ledger_is_never_taken_for_all_that_was(*, journals_are_lost: bool) -> None:
+    """Results tell of the last payments only: posting these would forget all balances before."""
+    log = await installation_with_deleted_results()
+    log.forget(log.settings.topic("accounts.ledger"))
+    if journals_are_lost:
+        log.lose_journals()
+    with pytest.raises(RecoveryRefused, match="restore the ledger"):
+        await log.rebuild(replace=True, old_commands="answered")
+    plan = await log.rebuild(replace=True, old_commands="answered", accept_lost_entries=True)
+    assert plan.counts["entries posted that results tell of"] == 20
+
+
+async def test_a_ledger_that_lost_its_last_entries_is_compared_with_the_journals() -> None:
+    """What is left looks whole: entries end somewhere, and no result tells of the others."""
+    log = await installation_with_deleted_results()
+    results = log.settings.topic("payments.results")
+    for partition in range(log.settings.partitions):
+        at = TopicPartition(results, partition)
+        log.partition(at).delete_before(log.end(at))
+    ledger = log.settings.topic("accounts.ledger")
+    kept = log.records(ledger)
+    log.forget(ledger)
+    for record in kept:
+        if record.offset == 0:
+            at = TopicPartition(ledger, record.partition)
+            log.produce(at, record.key, record.value, record.headers)
+    with pytest.raises(RecoveryRefused, match="entries in its journal"):
+        await log.rebuild(replace=True, old_commands="answered")

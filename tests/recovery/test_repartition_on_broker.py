@@ -1,16 +1,19 @@
 """More partitions by a copy, and topics that were made anew.
 
-Of the same kind: fewer partitions, and another prefix with the same number; transfers made anew.
+Of the same kind: fewer partitions, and another prefix with the same number; partitions that were
+added to one topic in place, where commands wait that no worker reads; transfers made anew.
 New results or a new ledger can't be adopted (``payments rebuild`` is for these). What answered
 commands that were deleted with their topic is no violation; new ones may have the same ids.
 """
+
+import json
 
 from payments.settings import Settings
 from payments.topics import cluster
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
 
-from .operator import fails, payments, without_workers
+from .operator import add_partition, fails, payments, produce, without_workers
 
 MAKE = {"type": "make", "account": "abc", "amount": 1}
 PARTITIONS = 6
@@ -43,6 +46,7 @@ async def test_an_installation_goes_on_with_more_partitions_and_adopts_a_new_top
         await worker.kill()
         worker.log.unlink()
     await goes_on(new)
+    await leaves_added_partitions(installations, new)
 
 
 async def goes_on(settings: Settings) -> None:
@@ -72,3 +76,30 @@ async def goes_on(settings: Settings) -> None:
     verified = await payments(settings, "verify")
     assert verified.code == 0, verified.out
     assert "whose commands may have been deleted" in verified.out
+
+
+async def leaves_added_partitions(installations: Installations, settings: Settings) -> None:
+    commands, waiting = settings.topic("payments.commands"), b"in-an-added-partition"
+    await add_partition(settings, commands)
+    make = json.dumps({**MAKE, "account": "a2"}).encode()
+    await produce(settings, commands, PARTITIONS, waiting, make)
+    worker = WorkerProcess(settings)
+    assert "all topics need the same number of partitions" in await fails(worker)
+    worker.log.unlink()
+    verified = await payments(settings, "verify")
+    assert (verified.code, "1 offsets of" in verified.out) == (0, True), verified
+    prefix, app = f"{settings.topic_prefix}next.", f"{settings.app_id}-next"
+    move = ("repartition", "--partitions", "3", "--to-prefix", prefix, "--to-app", app, "--yes")
+    new = settings.model_copy(update={"partitions": 3, "topic_prefix": prefix, "app_id": app})
+    done = await payments(settings, *move)
+    installations.adopt(new)
+    assert done.code == 0, done
+    worker = await WorkerProcess(new).start()
+    try:
+        async with Client(new) as client:
+            assert (await client.send(waiting.decode(), {"type": "get"}))["state"] == "completed"
+        assert await worker.stop() == 0
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    assert (await payments(new, "verify")).code == 0

@@ -162,9 +162,14 @@ async def test_what_a_repair_has_undone_in_a_journal_is_no_violation() -> None:
 
 def test_another_number_of_partitions_ends_it() -> None:
     auditor = Auditor(Settings(partitions=8))
-    auditor.require_partitions("payments.commands", 8)
-    with pytest.raises(FailStop, match="has 4 partitions, PAYMENTS_PARTITIONS is 8"):
-        auditor.require_partitions("payments.commands", 4)
+    whole = {"payments.commands": 8, "payments.results": 8}
+    assert auditor.added_partitions(whole) == {}
+    assert auditor.added_partitions({**whole, "payments.results": 9}) == {
+        "payments.results": range(8, 9)
+    }
+    for counts in (dict.fromkeys(whole, 16), {**whole, "payments.commands": 4}):
+        with pytest.raises(FailStop, match="partitions, PAYMENTS_PARTITIONS is 8"):
+            auditor.added_partitions(counts)
 
 
 COMMANDS = TopicPartition("payments.commands", 1)

@@ -12,7 +12,6 @@ from .connection import RETRIABLE, Connection, Patience, error_for
 CLEANUP, TIME, TOMBSTONES = "cleanup.policy", "message.timestamp.type", "delete.retention.ms"
 COMPACT, APPEND_TIME = "compact", "LogAppendTime"
 _TOPIC_RESOURCE = 2
-_REPAIR = "bring the topics back with: payments topics apply"
 
 Configs = Mapping[str, Mapping[str, str]]
 """Values by topic and name; what a topic does not set is the broker's default."""
@@ -73,7 +72,7 @@ def require(configs: Configs, *, inputs: Collection[str], journals: Collection[s
         if configs[topic][name] != needed
     ]
     if problems:
-        message = f"{'; '.join(problems)}; {_REPAIR}"
+        message = f"{'; '.join(problems)}; bring the topics back with: payments topics apply"
         raise FailStop(message)
 
 

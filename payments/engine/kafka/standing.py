@@ -33,9 +33,9 @@ class Standing(NamedTuple):
         advice = (
             f"a producer has not ended its transaction there, and what comes after it waits until "
             f"that ends (at most its transaction.timeout.ms). Find it with: {tool} "
-            f"describe-producers --topic TOPIC --partition N (its CurrentTransactionStartOffset is "
-            f"the last stable offset); if it hangs, end it with: {tool} abort --topic TOPIC "
-            f"--partition N --start-offset OFFSET"
+            f"describe-producers --topic {at.topic} --partition {at.partition} (its "
+            f"CurrentTransactionStartOffset is {self.stable}); if it hangs, end it with: {tool} "
+            f"abort --topic {at.topic} --partition {at.partition} --start-offset {self.stable}"
         )
         return Trouble(
             "blocked by an open transaction",

@@ -1,0 +1,147 @@
+"""Forgetting: refuses a rebuild that would forget money which the ledger does not tell of any more.
+
+The ledger is the only record of all balances. Where it was emptied, cut or restored too old, the
+rebuilt balances would be too low or too high, and nothing would show it afterwards. Two things do
+so before:
+
+- the journals that are about to be deleted know later entries of an account than the ledger;
+- results tell of money that the ledger lacks, while older results were deleted: it may lack more.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from payments.domain.account import Account
+from payments.engine.checkpoint import RESERVED, Checkpoint, decode_checkpoint
+from payments.engine.errors import JournalBroken
+from payments.engine.log import Log
+from payments.records.internal import decode_account
+from payments.settings import Settings
+
+from .errors import RecoveryRefused
+from .scanning import partitions_of, scan
+
+_WAY_ON = (
+    "restore the ledger from a replica or a backup. Only where the commands topic still has all "
+    "that is lacking, or these entries are given up, go on with --accept-lost-entries"
+)
+_NAMED = 3
+"""Accounts that a refusal names."""
+
+
+class _Numbered(msgspec.Struct, gc=False):
+    """What is needed of a ledger entry."""
+
+    account: str
+    sequence: int
+
+
+_decode_entry = msgspec.json.Decoder(_Numbered).decode
+
+
+async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
+    """Return by account the last entry that the present journals know to be in the ledger.
+
+    What they can't tell, being broken, they don't.
+    """
+    ledger = settings.topic("accounts.ledger")
+    found: dict[bytes, int] = {}
+    checkpoints: dict[int, list[Checkpoint]] = {}
+    for (partition, key), value in (await _latest(log, settings)).items():
+        if key[:1] != RESERVED:
+            found |= numbers_of({key: value})
+        elif (checkpoint := _checkpoint(value)) is not None:
+            checkpoints.setdefault(partition, []).append(checkpoint)
+    for of_partition in checkpoints.values():
+        last = max(of_partition, key=lambda each: each.n)
+        for checkpoint in of_partition:
+            if checkpoint.n > last.published:
+                _leave_out(found, checkpoint, ledger)
+    return found
+
+
+async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes]:
+    """Return the last value of each key in the accounts journals, by partition and key."""
+    journals = partitions_of(settings.changelog("accounts"), settings.partitions)
+    held: dict[tuple[int, bytes], bytes] = {}
+    async for records in scan(log, await log.bounds(journals), committed_only=False):
+        for record in records:
+            at = record.partition, record.key or b""
+            if record.value is None:
+                held.pop(at, None)
+            else:
+                held[at] = record.value
+    return held
+
+
+def _checkpoint(value: bytes) -> Checkpoint | None:
+    try:
+        return decode_checkpoint(value)
+    except JournalBroken:
+        return None  # A note, or damage: what else is there still tells.
+
+
+def _account(row: bytes) -> Account | None:
+    try:
+        return decode_account(row)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # A counter-account, or another program's record.
+
+
+def _leave_out(found: dict[bytes, int], checkpoint: Checkpoint, ledger: str) -> None:
+    """Leave out the entries of a group that may not have been published before the end."""
+    for output in checkpoint.outputs:
+        if output.topic == ledger and output.key in found:
+            sequence = _decode_entry(output.value or b"").sequence
+            found[output.key] = min(found[output.key], sequence - 1)
+
+
+def require_known(published: Mapping[bytes, int], rebuilt: Mapping[bytes, int]) -> None:
+    """Raise ``RecoveryRefused`` where accounts would have fewer entries than were published."""
+    behind = {
+        name: (number, rebuilt.get(name, 0))
+        for name, number in published.items()
+        if number > rebuilt.get(name, 0)
+    }
+    if behind:
+        some = ", ".join(
+            f"{name.decode(errors='replace')} has {number} entries in its journal, {left} in "
+            f"ledger and results"
+            for name, (number, left) in list(behind.items())[:_NAMED]
+        )
+        message = (
+            f"the rebuild would forget entries of {len(behind):,} accounts ({some}): the ledger "
+            f"has lost records; {_WAY_ON}"
+        )
+        raise RecoveryRefused(message)
+
+
+def require_told(
+    missing_ms: Sequence[tuple[int, int]],
+    *,
+    cut: bool,
+    empty: frozenset[int],
+    under_way_ms: int,
+) -> None:
+    """Raise ``RecoveryRefused`` where results tell that the ledger lacks more than is known.
+
+    ``missing_ms`` are the accounts' partition and the time of each movement that results tell of
+    and the ledger lacks; ``cut`` says whether older results were deleted, ``empty`` which
+    partitions of the ledger have no entry. What is later than ``under_way_ms`` was on its way.
+    """
+    if not cut:
+        return  # All results are there: what the ledger lacks is known, and posted.
+    lost = [ms for partition, ms in missing_ms if partition in empty or ms < under_way_ms]
+    if lost:
+        message = (
+            f"results tell of {len(lost):,} movements that the ledger lacks, and older results "
+            f"were deleted: the ledger may have lost more than they tell; {_WAY_ON}"
+        )
+        raise RecoveryRefused(message)
+
+
+def numbers_of(rows: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    """Return by account the number of its last entry, from the rows of an accounts journal."""
+    accounts = ((name, _account(row)) for name, row in rows.items())
+    return {name: account.sequence for name, account in accounts if account is not None}
