@@ -4,8 +4,8 @@ Each finding says what was looked at, where, what was found and the next step. N
 claimed or created; the fencing proof, which does write, is made only where it is asked for.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiokafka import codec
@@ -14,9 +14,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from payments.engine.errors import FailStop, NotOurs
+from payments.engine.identity import differing_settings
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.fencing import prove_fencing
 from payments.engine.kafka.rights import Right, grant_command, missing_rights
+from payments.engine.stage import Stage
 from payments.engine.takeover import require_own_installation
 from payments.recovery.errors import RecoveryRefused
 from payments.recovery.inspecting import Inspected, inspect
@@ -133,13 +135,34 @@ async def _installation(settings: Settings) -> AsyncIterator[Finding]:
             yield Finding("problem", "installation", settings.app_id, str(error))
             return
         faults = 0
-        for journal in await inspect(log, stages, range(settings.partitions)):
+        found = await inspect(log, stages, range(settings.partitions))
+        for journal in found:
             for finding in _journal(journal):
                 faults += 1
                 yield finding
+    for finding in _settings(found, stages):
+        yield finding
     if not faults:
         value = "nothing is lost, nothing is foreign"
         yield Finding("ok", "journals", f"{len(stages) * settings.partitions} journals", value)
+
+
+def _settings(journals: Sequence[Inspected], stages: Sequence[Stage]) -> Iterator[Finding]:
+    """Yield the settings that owners of partitions decided by other values of than these here."""
+    here = {stage.name: stage.settings for stage in stages}
+    differing: dict[tuple[str, str, str], list[int]] = {}
+    for journal in journals:
+        told = journal.held.identity
+        if told is None:
+            continue
+        now = replace(told, settings=here[journal.stage])
+        for name, (before, value) in differing_settings(told, now).items():
+            partitions = differing.setdefault((name, before, value), [])
+            partitions.append(told.partition)
+    for (name, before, value), partitions in differing.items():
+        where = f"partitions {', '.join(map(str, sorted(set(partitions))))}"
+        message = f"workers decided with {before} there, here it is {value}"
+        yield Finding("warning", name, where, message, "give all workers the same value")
 
 
 def _journal(journal: Inspected) -> Iterator[Finding]:

@@ -230,6 +230,13 @@ class Settings(BaseSettings):
             )
             raise ValueError(message)
 
+    def of(self, *names: str) -> dict[str, str]:
+        """Return the values of settings as text, by the names of their variables."""
+        return {
+            f"PAYMENTS_{name.upper()}": str(getattr(self, name)).removesuffix(".0")
+            for name in names
+        }
+
     def secret(self, name: str) -> str | None:
         """Return one of ``SECRETS``, from its file where that is set; None where neither is.
 

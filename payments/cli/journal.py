@@ -101,6 +101,8 @@ def _lines(found: "Inspected") -> Iterator[str]:
         )
     if (identity := held.identity) is not None:
         yield f"  installation {identity.installation} on cluster {identity.cluster}"
+        if identity.settings:
+            yield f"  decided with {', '.join(f'{k}={v}' for k, v in identity.settings.items())}"
     if held.missing:
         yield f"  LACKS the checkpoints {held.missing}"
     for each in found.inputs:

@@ -5,17 +5,20 @@ may be missing: a journal is never behind what others know of it. Each check ref
 which names what was found, where, and the command that comes next (DESIGN 4.5).
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .checkpoint import Checkpoint
 from .errors import NotOurs, RecordsLost
-from .identity import Identity, require_same
+from .identity import Identity, differing_settings, require_same
 from .journal import Journal
 from .log import Bounds, Cluster, TopicPartition
 from .outputs import Position
 from .stage import Stage, topics_of
 from .tails import NOTHING, Tail
+
+logger = logging.getLogger(__name__)
 
 _TAKEN_OVER = 2
 """A journal with an identity and so many groups was owned: the first takeover writes one group to
@@ -39,7 +42,7 @@ class Surroundings:
 
     def identity(self, stage: str, partition: int, installation: str) -> Identity:
         """Return the identity of a journal that this worker would write."""
-        [rows] = [each.row_format for each in self.stages if each.name == stage]
+        [(rows, settings)] = [(s.row_format, s.settings) for s in self.stages if s.name == stage]
         return Identity(
             installation=installation,
             app=self.app,
@@ -49,6 +52,7 @@ class Surroundings:
             partitions=self.partitions,
             topics={topic: self.cluster.topics[topic] for topic in topics_of(self.stages)},
             rows=rows,
+            settings=settings,
         )
 
 
@@ -128,8 +132,27 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
         identity = around.identity(journal.stage, journal.partition, installation)
         if (told := each.told) is not None:
             rows = max(identity.rows, told.rows)
+            _tell_of_settings(journal, told, identity)
             identity = replace(identity, rows=rows, copied=told.copied)
         journal.identify(identity)
+
+
+def _tell_of_settings(journal: Journal, told: Identity, found: Identity) -> None:
+    """Log each setting that the last owner decided by another value of.
+
+    An operator may have changed it on purpose, or this worker's settings are not those of the
+    others: nothing is lost by either, so the takeover goes on.
+    """
+    for name, (before, now) in differing_settings(told, found).items():
+        logger.warning(
+            "%s: the last owner of partition %d decided with %s=%s, this worker does with %s: if "
+            "that was not changed on purpose, give all workers the same value",
+            journal.at,
+            journal.partition,
+            name,
+            before,
+            now,
+        )
 
 
 def require_all_there(evidence: Sequence[Evidence], owned: Collection[Journal]) -> None:

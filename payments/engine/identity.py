@@ -7,7 +7,7 @@ it was written for, and a takeover compares that with what the broker has (DESIG
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from .errors import NotOurs
@@ -47,6 +47,10 @@ class Identity:
     """Whether a program that is no worker has copied the journal to where it is, so that older
     records may be of a producer without an id."""
 
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What the stage of the last owner decided by (``Stage.settings``); nothing of versions before.
+    """
+
     def as_fields(self) -> dict[str, Any]:
         """Return it as it is written to a checkpoint."""
         return {
@@ -59,6 +63,7 @@ class Identity:
             "topics": dict(self.topics),
             "rows": self.rows,
             "copied": self.copied,
+            "settings": dict(self.settings),
         }
 
     @classmethod
@@ -74,7 +79,20 @@ class Identity:
             topics=fields["topics"],
             rows=fields["rows"],
             copied=fields.get("copied", False),
+            settings=fields.get("settings", {}),
         )
+
+
+def differing_settings(told: Identity, found: Identity) -> Mapping[str, tuple[str, str]]:
+    """Return the settings that are not what they were: by name, the former value and this one.
+
+    One that only one of the two knows belongs to another version, and is none of them.
+    """
+    return {
+        name: (before, found.settings[name])
+        for name, before in told.settings.items()
+        if found.settings.get(name, before) != before
+    }
 
 
 def require_same(where: str, told: Identity, found: Identity) -> None:

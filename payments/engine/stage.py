@@ -76,6 +76,10 @@ class Stage:
     """Format of the rows: to be raised when the version before can't read them. A worker refuses
     journals that may hold rows of a newer one."""
 
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What its decisions depend on beside records and rows: values by the names that a user knows.
+    All workers need the same ones; journals tell them, and a takeover warns where they differ."""
+
     visible: frozenset[str] = field(init=False)
     emits: frozenset[str] = field(init=False)
     """Every topic that the stage may publish to."""

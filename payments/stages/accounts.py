@@ -45,6 +45,7 @@ def accounts_stage(settings: Settings) -> Stage:
         internal_inputs=(settings.topic("payments.transfers"),),
         outputs=(settings.topic("accounts.ledger"),),
         internal_outputs=(settings.topic("payments.inbox"),),
+        settings=settings.of("opening_balance", "default_currency"),
     )
 
 

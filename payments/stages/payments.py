@@ -57,6 +57,13 @@ def payments_stage(settings: Settings) -> Stage:
         outputs=(settings.topic("payments.results"),),
         internal_outputs=(settings.topic("payments.transfers"),),
         forward_to=settings.topic("payments.inbox"),
+        settings=settings.of(
+            "default_currency",
+            "decline_policy",
+            "max_waiters",
+            "retention_seconds",
+            "window_seconds",
+        ),
     )
 
 

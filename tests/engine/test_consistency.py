@@ -5,6 +5,7 @@ The same on a broker, with topics deleted, emptied and made anew: ``tests/broker
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -347,3 +348,38 @@ async def test_a_partition_that_another_worker_had_meanwhile_is_fenced_and_no_lo
     with pytest.raises(Fenced):
         await slow.assign(range(PARTITIONS))
     await slow.kill()
+
+
+def with_settings(log: MemoryLog, **settings: str) -> Worker:
+    return Worker(log, replace(word_count(), settings=settings))
+
+
+async def test_another_value_of_a_shared_setting_is_told_and_gone_on_with(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also of a setting that another version does not have, and of a journal from before.
+
+    That ``payments doctor`` and ``payments journal inspect`` show them:
+    ``tests/recovery/test_skip_on_broker.py``.
+    """
+    log, _ = new_log()
+    await use(log)
+    caplog.clear()
+    for value, warned in [("1", 0), ("1", 0), ("2", PARTITIONS), ("2", 0), ("1", PARTITIONS)]:
+        worker = await with_settings(log, LIMIT=value, ADDED="x").start()
+        await worker.stop()
+        assert worker.failure is None
+        told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert len(told) == warned
+        for partition, line in enumerate(told):
+            before = {"1": "2", "2": "1"}[value]
+            assert line.startswith(
+                f"words-count-changelog/{partition}: the last owner of partition"
+            )
+            assert f"decided with LIMIT={before}, this worker does with {value}: " in line
+        caplog.clear()
+    worker = await with_settings(log, LIMIT="1", OTHER="y").start()
+    await worker.stop()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    identity = [c.identity for c in checkpoints(log) if c.identity is not None][-1]
+    assert identity.settings == {"LIMIT": "1", "OTHER": "y"}

@@ -5,6 +5,7 @@ past the end (refused here, see ``test_skipping``).
 """
 
 from payments.engine.partitioner import partition_of
+from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
 
@@ -60,3 +61,24 @@ async def test_deleted_commands_are_given_up_by_name_and_the_worker_goes_on(
     assert [letter["reason"] for letter in listed.objects] == ["skipped"]
     verified = await payments(settings, "verify")
     assert verified.code == 0, verified.out
+    await shared_settings_are_compared(settings)
+
+
+async def shared_settings_are_compared(settings: Settings) -> None:
+    """Doctor, inspect and the next worker tell a setting that is not what it was."""
+    changed = settings.model_copy(update={"opening_balance": 2000})
+    assert "PAYMENTS_OPENING_BALANCE" not in (await payments(settings, "doctor")).out
+    warned = await payments(changed, "doctor")
+    assert warned.code == 0
+    assert "PAYMENTS_OPENING_BALANCE" in warned.out
+    assert "workers decided with 1000 there, here it is 2000" in warned.out
+    shown = await payments(settings, "journal", "inspect")
+    assert "decided with PAYMENTS_OPENING_BALANCE=1000, PAYMENTS_DEFAULT_CURRENCY=EUR" in shown.out
+    worker = await WorkerProcess(changed).start()
+    try:
+        assert "decided with PAYMENTS_OPENING_BALANCE=1000, this worker" in worker.log.read_text()
+        assert await worker.stop() == 0
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    assert "PAYMENTS_OPENING_BALANCE" not in (await payments(changed, "doctor")).out
