@@ -3,8 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from payments.engine.errors import FailStop
-from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.engine.errors import FailStop, UnreadableBatch
+from payments.engine.log import Bounds, Log, Reader, Record, TopicPartition
 
 FETCH_SECONDS = 5.0
 FIRST_FETCH_SECONDS = 0.05
@@ -14,6 +14,7 @@ STALLED_FETCHES = 4
 PROGRESS_SECONDS = 2.0
 
 Show = Callable[[str], None]
+PassOver = Callable[[UnreadableBatch], None]
 
 
 def quietly(progress: str) -> None:
@@ -27,11 +28,13 @@ async def scan(
     *,
     committed_only: bool = True,
     show: Show = quietly,
+    pass_over: PassOver | None = None,
 ) -> AsyncIterator[Sequence[Record]]:
     """Yield the records of these ranges, some of one partition at a time.
 
-    ``show`` is told every two seconds how far it is. Raises ``FailStop`` when the log gives no
-    more although there is more: a transaction was left open there, or the leader is down.
+    ``show`` is told every two seconds how far it is; ``pass_over`` is told of each batch that can't
+    be read, behind which it goes on: without it, that is raised. Raises ``FailStop`` when the log
+    gives no more although there is more: a transaction was left open there, or the leader is down.
     """
     left = {at: end for at, (first, end) in ranges.items() if first < end}
     if not left:
@@ -45,7 +48,7 @@ async def scan(
         while left:
             before = dict(reader.positions())
             patience = FETCH_SECONDS if stalled else FIRST_FETCH_SECONDS
-            for at, fetched in (await reader.fetch(timeout_seconds=patience)).items():
+            for at, fetched in (await _fetch(reader, patience, ranges, pass_over)).items():
                 end = ranges[at].end
                 records = fetched
                 if records[-1].offset >= end:
@@ -69,6 +72,23 @@ async def scan(
                 show(_progress(count, total, now - started))
     finally:
         await reader.close()
+
+
+async def _fetch(
+    reader: Reader,
+    patience: float,
+    ranges: Mapping[TopicPartition, Bounds],
+    pass_over: PassOver | None,
+) -> Mapping[TopicPartition, Sequence[Record]]:
+    try:
+        return await reader.fetch(timeout_seconds=patience)
+    except UnreadableBatch as batch:
+        if pass_over is None:
+            raise
+        if batch.offset < ranges[TopicPartition(batch.topic, batch.partition)].end:
+            pass_over(batch)
+        reader.pass_over(batch)
+        return {}
 
 
 def _progress(count: int, total: int, seconds: float) -> str:
