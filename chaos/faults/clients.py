@@ -25,7 +25,7 @@ TRANSACTION_SECONDS = 6.0
 
 LIMIT_SECONDS = 60.0
 FORGED = b'{"kind":"deposit","account":"acct-1","amount":5,"currency":"EUR","counter":"world"}'
-FORGED_SOURCES = (None, b"payments/0/999999/0", b"payments/77/1/0", b"accounts/1/5/0")
+FORGED_SOURCES = (None, b"payments/0/999999/0", b"payments/77/1/0", b"accounts/1/999999/0")
 
 
 async def codecs(scene: Scene) -> None:
