@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from itertools import islice
 
-from .faults import Kind
+from .faults import LOSING_RUNS, Kind
 from .run import RUN_COMMANDS, Outcome, draw_story, play
 from .shrink import shrink, told
 
@@ -59,12 +59,12 @@ class Totals:
         )
 
 
-def simulate(seed: int, commands: int, hours: float) -> tuple[int, Outcome]:
+def simulate(seed: int, commands: int, hours: float, losing: float) -> tuple[int, Outcome]:
     """Run one seed."""
-    return seed, play(draw_story(seed, commands, hours))
+    return seed, play(draw_story(seed, commands, hours, losing))
 
 
-def run_all(seed: int, commands: int, hours: float, jobs: int) -> Totals:
+def run_all(seed: int, commands: int, hours: float, jobs: int, losing: float) -> Totals:
     """Run seeds from ``seed`` on until so many commands were simulated, or runs have failed."""
     size = min(commands, RUN_COMMANDS)
     seeds = iter(range(seed, seed + -(-commands // size)))
@@ -74,7 +74,7 @@ def run_all(seed: int, commands: int, hours: float, jobs: int) -> Totals:
         while True:
             if not totals.failed:
                 more = islice(seeds, 2 * jobs - len(under_way))
-                under_way |= {pool.submit(simulate, next_, size, hours) for next_ in more}
+                under_way |= {pool.submit(simulate, next_, size, hours, losing) for next_ in more}
             if not under_way:
                 return totals
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -103,11 +103,17 @@ def main() -> int:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
     )
+    parser.add_argument(
+        "--losing",
+        type=float,
+        default=LOSING_RUNS,
+        help="share of runs that lose acknowledged records, 0 to 1 (default: 0.125)",
+    )
     options = parser.parse_args()
     if options.commands < 1 or options.hours <= 0 or options.jobs < 1:
         parser.error("--commands, --hours and --jobs must be positive")
     started = time.monotonic()
-    totals = run_all(options.seed, options.commands, options.hours, options.jobs)
+    totals = run_all(options.seed, options.commands, options.hours, options.jobs, options.losing)
     print(*totals.lines(), sep="\n")
     print(f"in {time.monotonic() - started:.0f} s")
     if not totals.failed:
@@ -117,12 +123,13 @@ def main() -> int:
     size = min(options.commands, RUN_COMMANDS)
     print(f"FAILED: seeds {sorted(totals.failed)}", *findings, sep="\n  ")
     print(
-        f"again: python -m simulator --seed {seed} --commands {size} --hours {options.hours:g}\n"
+        f"again: python -m simulator --seed {seed} --commands {size} --hours {options.hours:g} "
+        f"--losing {options.losing:g}\n"
         f"a shorter story of seed {seed}:",
         flush=True,
     )
     _silence()
-    story = draw_story(seed, size, options.hours)
+    story = draw_story(seed, size, options.hours, options.losing)
     print(*told(shrink(story, play(story)), _STORY_LINES), sep="\n")
     return 1
 

@@ -82,13 +82,16 @@ class Fault(NamedTuple):
         return f"{self.kind} at {self.point.where} #{self.point.number} (size {self.size:.3f})"
 
 
-def draw_rates(random: Random) -> dict[Kind, float]:
-    """Return the kinds of one run, each with a rate from 0 to 1: how bad it is."""
+def draw_rates(random: Random, losing_runs: float = LOSING_RUNS) -> dict[Kind, float]:
+    """Return the kinds of one run, each with a rate from 0 to 1: how bad it is.
+
+    ``losing_runs`` is the share of runs in which acknowledged records are lost.
+    """
     share = random.random()
     usual = [kind for kind in Kind if kind is not Kind.LOST_TAIL]
     rates: dict[Kind, float] = {}
     rates |= {kind: random.random() ** 2 for kind in usual if random.random() < share}
-    if random.random() < LOSING_RUNS:
+    if random.random() < losing_runs:
         rates[Kind.LOST_TAIL] = 0.0  # Once.
     return rates
 

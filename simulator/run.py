@@ -13,7 +13,7 @@ from payments.engine.log import TopicPartition
 
 from .chaos import draw_timed_faults, schedule
 from .clients import Clients
-from .faults import Fault, Faults, Kind, Point, draw_rates
+from .faults import LOSING_RUNS, Fault, Faults, Kind, Point, draw_rates
 from .invariants import early, fold, violations
 from .loop import SimulatedLoop, Stuck
 from .shape import Shape, draw_shape
@@ -59,11 +59,11 @@ class Outcome:
     lines: Sequence[str] = ()
 
 
-def draw_story(seed: int, commands: int, hours: float) -> Story:
+def draw_story(seed: int, commands: int, hours: float, losing_runs: float = LOSING_RUNS) -> Story:
     """Return the story of a seed."""
     random = Random(f"story {seed}")
     weather = draw_weather(random, hours * 3600)
-    shape, rates = draw_shape(random, weather.seconds), draw_rates(random)
+    shape, rates = draw_shape(random, weather.seconds), draw_rates(random, losing_runs)
     storm = draw_commands(random, weather, commands, shape.partitions, str(seed))
     timed = draw_timed_faults(random, rates, weather.seconds)
     return Story(seed, shape, weather.seconds, rates, storm, timed)

@@ -184,6 +184,10 @@ class Worker:
                 return
             if report is not None:
                 self.takeovers += len(report.partitions)
+                if report.missing_messages:
+                    # A real worker warns and goes on; here it is how a loss was noticed.
+                    self._fail(RecordsLost("; ".join(report.missing_messages)))
+                    return
             superseded = self._assignment_came.is_set() or self.engine.drains != drains
             if not superseded and generation == self._assigned[0] and not self._is_stopping:
                 self.engine.resume()

@@ -155,6 +155,53 @@ def _tell_of_settings(journal: Journal, told: Identity, found: Identity) -> None
         )
 
 
+def missing_messages(
+    evidence: Sequence[Evidence], stages: Sequence[Stage], ends: Mapping[TopicPartition, int]
+) -> list[str]:
+    """Return a line for each receiver that lacks messages which its sender has published.
+
+    ``ends`` are the ends of the inputs. A message that counts as published was journalled by its
+    receiver or acknowledged in the log. So a receiver that has read all that the log holds has
+    taken it, unless the log has lost it, or the receiver's journal has lost a group.
+    """
+    found: list[str] = []
+    receivers = {
+        (topic, each.journal.partition): each.journal
+        for stage in stages
+        for topic in stage.internal_inputs
+        for each in evidence
+        if each.journal.stage == stage.name
+    }
+    for each in evidence:
+        sender = each.journal
+        for (topic, partition), position in _last_messages(each).items():
+            receiver = receivers.get((topic, partition))
+            if receiver is None or receiver.inputs[topic] < ends[TopicPartition(topic, partition)]:
+                continue
+            taken = receiver.sources.get(repr(sender), NOTHING)
+            if taken < position:
+                found.append(
+                    f"{sender.at} was published up to {_printed(position)} for "
+                    f"{topic}/{partition}, but {receiver.at} has read all of it and taken no more "
+                    f"than {_printed(taken)}: acknowledged messages were lost (an unclean "
+                    f"election, an older backup, deleted or given up by hand), and payments may "
+                    f"wait for them for ever; see which with: payments verify"
+                )
+    return found
+
+
+def _last_messages(each: Evidence) -> dict[tuple[str, int], Position]:
+    """Return the last published message to each partition, as far as the checkpoints tell."""
+    journal, last = each.journal, dict[tuple[str, int], Position]()
+    for checkpoint in each.checkpoints:
+        if checkpoint.n > journal.published:
+            break
+        for index, output in enumerate(checkpoint.outputs):
+            if output.topic not in journal.visible:
+                last[output.topic, output.partition] = (checkpoint.n, index)
+    return last
+
+
 def require_all_there(evidence: Sequence[Evidence], owned: Collection[Journal]) -> None:
     """Raise ``NotOurs`` or ``RecordsLost`` where journals or visible topics lack something.
 

@@ -45,6 +45,9 @@ _REASON = "refused-as"
 """Header of a refused record that is passed on: the reason, where the origin names an older one
 because versions before know no other."""
 
+_FOREIGN_SECONDS = 10.0
+"""Foreign records on internal topics make at most one line in so many seconds."""
+
 _new = tuple.__new__
 """A named tuple's own constructor, and ``_replace`` even more, cost too much for each record."""
 
@@ -95,6 +98,7 @@ class Processing:
         self._handle = stage.logic.handle
         self.handled = 0
         """Records that were new, since the start."""
+        self._told_foreign = -_FOREIGN_SECONDS
         self.buried: Counter[str] = Counter()
         """Dead letters by reason, since the start."""
 
@@ -266,11 +270,11 @@ class Processing:
             source = parse_source(position)
         except ValueError:
             message = f"no stage wrote this record: its last header is not {POSITION_INTERNAL}"
-            self._bury(record, Refused(MISSING_POSITION, message), journal)
+            self._bury_foreign(record, Refused(MISSING_POSITION, message), journal)
             return
         foreign = self._stranger(record, source) or self._sign(source, headers, journal)
         if foreign is not None:
-            self._bury(record, Refused(FOREIGN_RECORD, foreign), journal)
+            self._bury_foreign(record, Refused(FOREIGN_RECORD, foreign), journal)
             return
         if _is_passed_on(headers) and _owner_text(headers) is not None:
             headers = [*headers[:-2], headers[-1]]  # What is left is what the client has sent.
@@ -317,7 +321,7 @@ class Processing:
             self._take_message(record, journal)
         else:
             message = f"the journal of {source.name} has not sent it, and it names no owner"
-            self._bury(record, Refused(FOREIGN_RECORD, message), journal)
+            self._bury_foreign(record, Refused(FOREIGN_RECORD, message), journal)
 
     def take_handed(self, record: Record, source: Source, journal: Journal) -> None:
         """Decide a message, without the header of its position, unless it is a repeat."""
@@ -372,6 +376,25 @@ class Processing:
         journal.emit(*dead_letter(self.stage, journal.partition, record, error, self._limits))
         journal.accept()
         self.buried[reason_of(error)] += 1
+
+    def _bury_foreign(self, record: Record, refusal: Refused, journal: Journal) -> None:
+        """Put a record aside that no worker sent; say so, at most once in some seconds."""
+        self._bury(record, refusal, journal)
+        now = asyncio.get_running_loop().time()
+        if now - self._told_foreign < _FOREIGN_SECONDS:
+            return
+        self._told_foreign = now
+        logger.warning(
+            "%s/%d/%d (key %r) is put aside on %s as %s: %s; only workers may write there, so find "
+            "who else does",
+            record.topic,
+            record.partition,
+            record.offset,
+            (record.key or b"")[:80],
+            self.stage.dead_letters,
+            refusal.reason,
+            refusal,
+        )
 
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
         """Let the stage answer a record that it failed on."""

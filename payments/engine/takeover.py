@@ -1,6 +1,7 @@
 """Taking over partitions: claim, fence, restore, publish what was left (DESIGN 4.3, 4.5)."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,17 +9,26 @@ from types import MappingProxyType
 
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
-from .consistency import Evidence, Surroundings, identify, recognise, require_all_there
+from .consistency import (
+    Evidence,
+    Surroundings,
+    identify,
+    missing_messages,
+    recognise,
+    require_all_there,
+)
 from .errors import FailStop, JournalBroken, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
-from .log import NO_HEADERS, Batch, Cluster, Lane, Log, TopicPartition, Writer
+from .log import NO_HEADERS, Batch, Bounds, Cluster, Lane, Log, TopicPartition, Writer
 from .outputs import Rounds, size_of
 from .restoring import Restored, last_identity, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
 from .tails import Tail, read_tails
+
+logger = logging.getLogger(__name__)
 
 _SHARE_OF_TOMBSTONES = 0.75
 """Share of a tombstone's life for which a restore may take."""
@@ -36,6 +46,9 @@ class TakeoverReport:
     rows: int = 0
     records_read: int = 0
     republished: int = 0
+    missing_messages: Sequence[str] = ()
+    """A line for each receiver that lacks messages which were acknowledged."""
+
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -161,7 +174,7 @@ class Takeover:
         timer.lap("restore")
         self._require_tombstones(report.partitions, restored.seconds)
         try:
-            self._check(cluster, restored, tails, owned)
+            evidence = self._check(cluster, restored, tails, owned)
         except FailStop:
             # A worker that has claimed since writes what looks impossible here; or had claimed what
             # this one believes to own still.
@@ -170,7 +183,11 @@ class Takeover:
                 await self.renew(partition, writer)
             raise
         timer.lap("check")
-        await self._find_positions(journals)
+        bounds = await self._find_positions(journals)
+        ends = {at: held.end for at, held in bounds.items()}
+        report.missing_messages = missing_messages(evidence, self._stages, ends)
+        for line in report.missing_messages:
+            logger.warning("%s", line)
         timer.lap("positions")
         require_wanted()
         report.republished = await self._republish(restored.checkpoints, tails)
@@ -185,7 +202,7 @@ class Takeover:
         restored: Restored,
         tails: Mapping[TopicPartition, Tail],
         owned: Collection[Journal],
-    ) -> None:
+    ) -> Sequence[Evidence]:
         """Let the journals go on from what they hold, if all of it fits together."""
         evidence: list[Evidence] = []
         for journal, checkpoints in restored.checkpoints.items():
@@ -203,6 +220,7 @@ class Takeover:
             if foreign is not None and (why := foreign_reason(foreign, copied=is_copied)):
                 raise JournalBroken(described(foreign, why))
         require_all_there(evidence, owned)
+        return evidence
 
     async def _introduce(self, journals: Sequence[Journal]) -> None:
         """Write the first checkpoint of empty journals."""
@@ -289,8 +307,11 @@ class Takeover:
         }
         return await read_tails(self._log, writers)
 
-    async def _find_positions(self, journals: Sequence[Journal]) -> None:
-        """Set where each input goes on. Raises ``PositionLost`` when the log does not have it."""
+    async def _find_positions(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Bounds]:
+        """Set where each input goes on; return what the inputs hold.
+
+        Raises ``PositionLost`` when the log does not have a position.
+        """
         inputs = {stage.name: stage.inputs for stage in self._stages}
         at = [TopicPartition(topic, j.partition) for j in journals for topic in inputs[j.stage]]
         bounds = await self._log.bounds(at)
@@ -309,6 +330,7 @@ class Takeover:
                         f"give the missing records up with: payments journal skip"
                     )
                     raise PositionLost(message)
+        return bounds
 
 
 class _Timer:

@@ -15,7 +15,7 @@ from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
-from payments.engine.dead_letters import HEADER_PREFIX, MISSING_POSITION, TYPE
+from payments.engine.dead_letters import FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION, TYPE
 from payments.records.public import LedgerEntry, Result
 from payments.stages import ENTRY_TYPE, RESULT_TYPE
 
@@ -118,6 +118,7 @@ def dead_letter_headers_schema() -> Schema:
     reasons = [
         *(reason.value for reason in Reason),
         MISSING_POSITION,
+        FOREIGN_RECORD,
     ]
     facts: Schema = {
         "reason": {"enum": reasons},

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from payments.engine.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
-from payments.engine.consistency import Evidence, require_all_there
+from payments.engine.consistency import Evidence, missing_messages, require_all_there
 from payments.engine.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
 from payments.engine.identity import TOLD_WITHIN, Identity
 from payments.engine.journal import Journal
@@ -19,7 +19,7 @@ from payments.engine.limits import RING, Limits
 from payments.engine.log import NO_HEADERS, Batch, Bounds, Header, Lane, TopicPartition, Writer
 from payments.engine.memory import MemoryLog
 from payments.engine.memory.partition import MemoryPartition
-from payments.engine.outputs import INSTALLATION
+from payments.engine.outputs import INSTALLATION, Output
 
 from .harness import PARTITIONS, Worker, new_log, produce, until_counted
 from .test_takeover import COUNTS, JOURNAL, journalled, output, published_as, take_over
@@ -383,3 +383,52 @@ async def test_another_value_of_a_shared_setting_is_told_and_gone_on_with(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     identity = [c.identity for c in checkpoints(log) if c.identity is not None][-1]
     assert identity.settings == {"LIMIT": "1", "OTHER": "y"}
+
+
+def a_sender_and_a_receiver(taken: tuple[int, int], end: int) -> list[str]:
+    """Return what is missing where group 8 of the one has sent three messages to the other."""
+    found = []
+    told: list[tuple[str, dict[str, tuple[int, int]], list[Output]]] = [
+        ("sender", {}, [output(number)._replace(topic="to-me") for number in range(3)]),
+        ("receiver", {"sender/0": taken}, []),
+    ]
+    for name, sources, outputs in told:
+        journal = Journal(
+            stage=name,
+            partition=0,
+            changelog=f"{name}-changelog",
+            visible=frozenset(),
+            emits=frozenset(),
+            writer=Writer(1, 0),
+            limits=Limits(),
+        )
+        written = [Checkpoint(8, 7, {}, {}, outputs), Checkpoint(9, 8, {"to-me": 5}, sources, [])]
+        journal.restore(written)
+        found.append(Evidence(journal, written, Bounds(0, 1)))
+    stages = [replace(word_count(), name="receiver", internal_inputs=("to-me", "inbox"))]
+    ends = {TopicPartition("to-me", 0): end, TopicPartition("inbox", 0): 0}
+    found[1].journal.inputs["inbox"] = 0
+    return missing_messages(found, stages, ends)
+
+
+def test_messages_that_are_neither_taken_nor_in_the_log_are_missed_with_both_numbers() -> None:
+    """Handed over in memory, and lost with the receiver's last groups; or lost in the log unread.
+
+    Of the same kind: a sender that is behind its receiver, above; what was read and is gone from
+    the log is ``PositionLost``.
+    """
+    [line] = a_sender_and_a_receiver((8, 1), 5)
+    assert line.startswith(
+        "sender-changelog/0 was published up to 8/2 for to-me/0, but receiver-changelog/0 has read "
+        "all of it and taken no more than 8/1"
+    )
+    assert "payments verify" in line
+
+
+@pytest.mark.parametrize(
+    ("taken", "end"), [((8, 2), 5), ((9, 0), 5), ((8, 1), 6)], ids=["taken", "later", "unread"]
+)
+def test_messages_that_are_taken_or_may_be_in_the_log_are_not_missed(
+    taken: tuple[int, int], end: int
+) -> None:
+    assert a_sender_and_a_receiver(taken, end) == []

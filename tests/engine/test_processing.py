@@ -128,7 +128,7 @@ async def test_headers_that_imitate_the_engine_change_nothing(
     [[], [("src", None)], [("src", b"nonsense")], [("src", b"count/0/1/0"), ("other", b"")]],
 )
 async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
-    headers: Headers,
+    headers: Headers, caplog: pytest.LogCaptureFixture
 ) -> None:
     log, stage = new_log()
     log.produce(TopicPartition("inbox", RIGHT), b"w0", b"x", headers)
@@ -136,6 +136,8 @@ async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
     await run(log, Worker(log, stage), 1)
     assert counted(log) == {b"w0": [1]}
     assert [letter["reason"] for letter in dead(log)] == [b"missing_position"]
+    assert "is put aside on dead-words as missing_position" in caplog.text
+    assert caplog.text.count("is put aside") == 1
 
 
 async def test_a_refused_record_is_buried_as_it_was_received() -> None:
