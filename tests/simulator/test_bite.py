@@ -21,6 +21,9 @@ from simulator.log import SimulatedLog
 from simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
 from simulator.shrink import shrink, told
 
+# Measuring coverage would take far longer than the search.
+pytestmark = pytest.mark.no_cover
+
 HOURS = 0.1
 MOST_SEEDS = 400
 FIRST_SEEDS = {

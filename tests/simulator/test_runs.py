@@ -4,6 +4,7 @@ Faults: all kinds of ``simulator.faults``, by seed. Size: a few seeds here; ``ma
 continuous integration run hundreds of them.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from simulator.faults import Kind
-from simulator.run import draw_story, play, replayed
+from simulator.run import Outcome, draw_story, play, replayed
+
+# Measuring coverage would take far longer than the runs; the same code has tests of its own.
+pytestmark = pytest.mark.no_cover
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS, HOURS = 200, 0.1
@@ -23,23 +27,25 @@ print(*(play(draw_story(seed, 100, 0.05)).hash for seed in range(1, 5)))
 """
 
 
+@functools.cache
+def played(seed: int) -> Outcome:
+    return play(draw_story(seed, COMMANDS, HOURS))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_wrong_after_a_storm(seed: int) -> None:
-    assert play(draw_story(seed, COMMANDS, HOURS)).findings == []
+    assert played(seed).findings == []
 
 
 def test_every_kind_of_fault_is_injected() -> None:
-    injected = {
-        fault.kind for seed in SEEDS for fault in play(draw_story(seed, COMMANDS, HOURS)).injected
-    }
+    injected = {fault.kind for seed in SEEDS for fault in played(seed).injected}
     assert injected == set(Kind)
 
 
 def test_a_seed_runs_the_same_way_twice() -> None:
     for seed in SEEDS[:4]:
-        story = draw_story(seed, COMMANDS, HOURS)
-        assert play(story).hash == play(draw_story(seed, COMMANDS, HOURS)).hash
-        assert play(story).hash != play(draw_story(seed + 1000, COMMANDS, HOURS)).hash
+        assert play(draw_story(seed, COMMANDS, HOURS)).hash == played(seed).hash
+        assert play(draw_story(seed + 1000, COMMANDS, HOURS)).hash != played(seed).hash
 
 
 def test_a_run_does_not_depend_on_the_seed_of_pythons_hashes() -> None:
@@ -59,7 +65,7 @@ def test_a_run_does_not_depend_on_the_seed_of_pythons_hashes() -> None:
 
 def test_a_list_of_the_faults_that_struck_replays_the_run() -> None:
     for seed in SEEDS[:6]:
-        story = draw_story(seed, COMMANDS, HOURS)
-        outcome = play(story)
+        outcome = played(seed)
         assert outcome.injected
+        story = draw_story(seed, COMMANDS, HOURS)
         assert play(replayed(story, outcome)).hash == outcome.hash

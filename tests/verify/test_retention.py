@@ -55,6 +55,7 @@ def ends(run: Recording) -> dict[TopicPartition, int]:
     return found
 
 
+@pytest.mark.no_cover  # Measured, it would take several times as long.
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_is_deleted_is_no_violation(recorded: Recording, data: st.DataObject) -> None:
