@@ -61,6 +61,9 @@ logger = logging.getLogger(__name__)
 HEALTH = {"/health/live", "/health/ready"}
 """They are asked by whatever name a supervisor or a balancer has for this process."""
 
+SINGLE = (b"authorization", b"content-type", b"origin", b"sec-fetch-site", b"x-api-key")
+"""Headers of which a second one could mean another thing to a proxy than it does here."""
+
 CLOSE: Headers = ((b"connection", b"close"),)
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
 
@@ -118,6 +121,8 @@ class Gateway:
 
     async def _handled(self, request: Request) -> Answer | Stream:
         """Route a request, let it in, and return what its handler answers."""
+        if request.repeats:
+            _check_repeats(request)
         self._forwarding.apply(request)
         preflight = self._origins.preflight(request)
         if preflight is not None:
@@ -185,6 +190,12 @@ def operations(
         Route("GET", "/docs/{file}", pages.docs_file, None, described=False),
         Route("GET", "/problems/{problem}", pages.problem, None),
     ]
+
+
+def _check_repeats(request: Request) -> None:
+    for name in SINGLE:
+        if request.count(name) > 1:
+            raise Refused(Problem.BAD_HTTP, f"The header {name.decode()} is there more than once.")
 
 
 def _malformed(malformed: Malformed) -> Answer:

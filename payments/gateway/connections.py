@@ -37,6 +37,10 @@ class NoHost(Exception):  # noqa: N818 - it describes a request
     """The request has no host, or several (RFC 9112, 3.2); raised through the parser."""
 
 
+class FaultyFraming(Exception):  # noqa: N818 - it describes a request
+    """A proxy may see another end of the body than we do (RFC 9112, 6.1); as ``NoHost``."""
+
+
 class Limits:
     """The limits of one server's connections."""
 
@@ -87,6 +91,7 @@ class Connection(HttpToolsProtocol):
         self._unanswered = 0  # Requests whose heads have arrived, without a complete answer.
         self._upgrading = False  # The head that was just read asks for another protocol.
         self._client_ended = False  # The client has sent all it wants to send (a FIN).
+        self._unread = False  # A sweep has seen that, and a stream: the next one ends it.
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
         self._ending: Any = Ending(self)
@@ -127,12 +132,12 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn lets every one end at once
         """Answer what arrived whole before a client that only ended its own side (a half-close).
 
-        A client that has gone looks the same. So an event stream ends here: nobody may read it.
+        A client that has gone looks the same. So an event stream ends soon, since nobody may read
+        it; one that had not begun shows how it begins.
         """
         self._client_ended, partial = True, self._arriving
         if self._whole_requests():
-            streaming = self.cycle.response_started and self.cycle.chunked_encoding
-            return not streaming
+            return True
         if partial and not self.refused:
             detail = "The connection was closed before the request was complete."
             self._refuse(problem_answer(Problem.BAD_HTTP, detail))
@@ -162,10 +167,14 @@ class Connection(HttpToolsProtocol):
             return  # ``_parse`` reads this head again.
         if not self.url.startswith(b"/"):
             self._take_origin_form()
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             message = "not exactly one Host"
             raise NoHost(message)
+        if b"transfer-encoding" in names and self.parser.get_http_version() == "1.0":
+            message = "Transfer-Encoding in HTTP/1.0"
+            raise FaultyFraming(message)
         self._in_head = False
         super().on_headers_complete()
         self.cycle.transport = self._ending
@@ -196,6 +205,10 @@ class Connection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """End this connection if something takes too long."""
         seconds = now - self._since
+        if self._client_ended and self._streaming:
+            if self._unread:
+                self.transport.close()
+            self._unread = True
         if self.transport.is_closing() or self.refused or self.flow.write_paused:
             # The client does not take what it was sent.
             self._stuck_since = self._stuck_since or now
@@ -215,6 +228,13 @@ class Connection(HttpToolsProtocol):
         """Whether a request that arrived whole has no complete answer yet: we are to blame."""
         cycle = self._cycle
         return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    @property
+    def _streaming(self) -> bool:
+        cycle = self._cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return bool(cycle.response_started and cycle.chunked_encoding)
 
     @property
     def _cycle(self) -> RequestResponseCycle | None:

@@ -110,6 +110,11 @@ class Request:
         """Return the headers of the record that this request makes: who sent the command."""
         return [] if self.token is None else [(CLIENT_HEADER, self.token.encode())]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether any header was sent more than once."""
+        return len(self.headers) < len(self._scope["headers"])
+
     def count(self, header: bytes) -> int:
         """Return how often a header was sent."""
         return sum(name == header for name, _ in self._scope["headers"])
@@ -119,9 +124,12 @@ class Request:
         return b", ".join(value for name, value in self._scope["headers"] if name == header)
 
     def query(self) -> dict[str, str]:
-        """Return the query parameters; of one that is given twice, the last."""
+        """Return the query parameters; one that is given twice is joined, so no rule allows it."""
         text = self._scope["query_string"].decode("latin-1")
-        return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+        found: dict[str, str] = {}
+        for name, value in parse_qsl(text, keep_blank_values=True) if text else ():
+            found[name] = f"{found[name]},{value}" if name in found else value
+        return found
 
     async def body(self) -> bytes:
         """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""

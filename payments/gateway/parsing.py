@@ -27,6 +27,7 @@ _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
 _CHARSETS = {"utf-8", "utf8", "us-ascii"}
 """All are UTF-8 (RFC 8259 allows no other)."""
 
+_PLAIN = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
 _BOM = "\ufeff".encode()
 
 
@@ -65,11 +66,11 @@ def _members(request: Request, body: bytes) -> Members:
     content_type = request.headers.get(b"content-type", b"")
     if content_type != JSON and not _is_json(content_type):
         raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
-    encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding != b"identity":
-        detail = "Send the body as it is, without Content-Encoding."
-        headers = ((b"accept-encoding", b"identity"),)
-        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
+    for header, plain in _PLAIN.items():
+        if header in request.headers and request.listed(header).strip().lower() != plain:
+            detail = "Send the body as it is, without Content-Encoding or other encodings."
+            headers = ((b"accept-encoding", b"identity"),)
+            raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
     # Some clients begin every text with a byte order mark, which RFC 8259 lets a reader ignore.
     return decode_members(body.removeprefix(_BOM))
 

@@ -103,6 +103,20 @@ async def test_an_upgrade_is_ignored_wherever_the_bytes_are_split(fake: FakeServ
         (post(b"content-encoding: br\r\n"), 415),
         (post(b"content-type: text/plain\r\n"), 415),
         (post(b"content-type: application/json; charset=utf-16\r\n"), 415),
+        (post(b"content-encoding: gzip\r\ncontent-encoding: identity\r\n"), 415),
+        (post(b"content-encoding: identity\r\n"), 200),
+        (post(b"transfer-encoding: gzip, chunked\r\n", b"1c\r\n" + BODY + b"\r\n0\r\n\r\n"), 415),
+        (post(CHUNKED + b"content-length: 28\r\n", b"1c\r\n" + BODY + b"\r\n0\r\n\r\n"), 400),
+        (post(CHUNKED, b"1c\r\n" + BODY + b"\r\n0\r\n\r\n").replace(b"/1.1", b"/1.0"), 400),
+        (post(b"content-type: text/plain\r\ncontent-type: application/json\r\n"), 400),
+        (post(b"authorization: Bearer a\r\nauthorization: Bearer b\r\n"), 400),
+        (post(b"accept: a/b\r\naccept: */*\r\nidempotency-key: a\r\nidempotency-key: b\r\n"), 200),
+        (post(b'idempotency-key: "a"\r\nidempotency-key: "a"\r\n', path=b"/v1/payments"), 400),
+        (post(b"idempotency-key: " + b"x" * 10_000 + b"\r\n", path=b"/v1/payments"), 400),
+        (post(b"idempotency-key: \xff\r\n", path=b"/v1/payments"), 400),
+        (get(b"/v1/accounts/abc/entries?limit=1&limit=2"), 422),
+        (get(b"/v1/accounts/abc/entries?limit=1&other=1&other=2"), 200),
+        (get(b"/v1/payments/p1/commands/c?wait=1&wait=1"), 422),
         (post(body=b"\xef\xbb\xbf"), 400),
         (post(body=b'{"\\ud800":1,"account":"abc","amount":1}'), 422),
         (post(body=b'{"account":"\\udfff","amount":1}'), 422),
@@ -203,6 +217,11 @@ async def test_a_client_that_ends_its_own_side_is_answered(fake: FakeService) ->
         fake.release.set()
         received = await asyncio.wait_for(reader.read(), LIMIT_SECONDS)
         assert [status for status, *_ in answers(received)] == [200, 200]
+        reader, writer = await run.connect()
+        writer.write(get(b"/v1/payments/p1/events"))
+        writer.write_eof()
+        events = await asyncio.wait_for(reader.read(), LIMIT_SECONDS)
+        assert b"event: state" in events, "a stream begins, and ends: nobody may read it"
         reader, writer = await run.connect()
         writer.write(post()[:-5])
         writer.write_eof()
