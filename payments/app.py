@@ -66,7 +66,8 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     A worker that can't go on ends the process with ``EXIT_FAIL_STOP`` from where it stands.
     """
     _configure_logging(log_level)
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)  # Parts of Faust take it before it runs.
     if settings.health_file is not None:
         health.forget(settings.health_file)
     app = create_app(settings)
@@ -84,7 +85,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     app.finalize()
     app.worker_init()
     app.worker_init_post_autodiscover()
-    worker = _Worker(app, loop=asyncio.new_event_loop(), override_logging=False, quiet=True)
+    worker = _Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     try:
         worker.execute_from_commandline()
