@@ -28,7 +28,7 @@ def test_a_service_and_its_test_bed_share_the_loop_of_the_test_client() -> None:
 
     app = fastapi.FastAPI(lifespan=lifespan)
 
-    @app.post("/orders/{order}")
+    @app.post("/orders/{order}")  # type: ignore[untyped-decorator] # it may not be installed
     async def pay(order: str, customer: str, cents: int) -> dict[str, str | None]:
         result = await opened[0].make(order, account=customer, amount=cents)
         if result.outcome is not Outcome.COMPLETED:
