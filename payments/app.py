@@ -12,7 +12,7 @@ import faust
 import uvloop
 from faust.types import StreamT
 
-from payments import ending, health, metrics
+from payments import ending, health, logs, metrics
 from payments.engine.hosting import EngineApp
 from payments.engine.limits import Limits
 from payments.engine.log import Log
@@ -113,9 +113,7 @@ def _configure_logging(log_level: str) -> None:
     What aiokafka tries again it logs with each try; what it gives up on reaches this package, which
     says so. So its own lines come with ``debug`` only.
     """
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    logs.configure(log_level)
     if log_level != "debug":
         for name in ("faust", "mode"):
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from payments.engine.clock import WORTH_TELLING_SECONDS
 from payments.engine.errors import FailStop, NotOurs
 from payments.engine.identity import differing_settings
 from payments.engine.kafka.connection import Connection
@@ -66,24 +67,25 @@ async def examine(
     await connection.start([])
     try:
         yield Finding("ok", "connection", settings.brokers, settings.security_protocol)
-        async for finding in _told(_rights(connection, settings)):
+        async for finding in _told("rights", _rights(connection, settings)):
             yield finding
     finally:
         await connection.close()
-    async for finding in _told(_topics(settings, wanted)):
+    async for finding in _told("topics", _topics(settings, wanted)):
         yield finding
-    async for finding in _told(_installation(settings)):
+    async for finding in _told("installation", _installation(settings)):
         yield finding
-    async for finding in _told(_brokers(arguments, settings)):
+    async for finding in _told("brokers", _brokers(arguments, settings)):
         yield finding
     for finding in _codecs():
         yield finding
     if fencing:
-        yield await _fencing(arguments, settings)
+        for finding in await _fencing(arguments, settings):
+            yield finding
 
 
-async def _told(findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
-    """Pass findings on; what can't be examined is a finding too."""
+async def _told(what: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """Pass findings on; what ends the examination of ``what`` is a finding too."""
     try:
         async for finding in findings:
             yield finding
@@ -92,9 +94,10 @@ async def _told(findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
         if text.startswith("not authorized"):
             # A worker may do without what the operator has.
             step = "run payments doctor as the operator too"
-            yield Finding("warning", "not examined", "cluster", text, step)
+            yield Finding("warning", what, "not examined", text, step)
         else:
-            yield Finding("problem", "not examined", "cluster", text, "see the message")
+            # The text has the next step.
+            yield Finding("problem", what, "cluster", text)
 
 
 async def _rights(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
@@ -262,11 +265,23 @@ def _codecs() -> Iterator[Finding]:
         yield Finding("ok", "codecs", "this process", ", ".join(checks))
 
 
-async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> Finding:
+async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> list[Finding]:
+    """Prove fencing; its appends tell the broker's time too, which nothing else does."""
     topic = settings.topic(FENCING_TOPIC)
     report = await prove_fencing(arguments, topic, FENCING_ROUNDS)
     tried = report.refused + report.accepted
     value = f"{report.refused} of {tried} stale appends refused"
     if report.accepted or not tried:
-        return Finding("problem", "fencing", topic, value, "run no worker on these brokers")
-    return Finding("ok", "fencing", topic, value)
+        step = "run no worker on these brokers"
+        return [Finding("problem", "fencing", topic, value, step)]
+    return [Finding("ok", "fencing", topic, value), judge_clock(report.ahead_seconds)]
+
+
+def judge_clock(ahead_seconds: float) -> Finding:
+    """Return what a difference between this machine's clock and the broker's means."""
+    if abs(ahead_seconds) < WORTH_TELLING_SECONDS:
+        return Finding("ok", "clock", "this machine", "agrees with the broker's")
+    side = "ahead of" if ahead_seconds > 0 else "behind"
+    value = f"{abs(ahead_seconds):.0f} s {side} the broker's, by which payments expire"
+    step = "check the time synchronization (NTP) of this machine and of the brokers"
+    return Finding("warning", "clock", "this machine", value, step)

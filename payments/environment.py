@@ -1,5 +1,6 @@
 """The environment: variables ``PAYMENTS_*`` that are none of ours, most likely misspelt."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,14 @@ import click
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "PAYMENTS_"
 DEVELOPMENT = {
     "PAYMENTS_BROKER_HEAP",
     "PAYMENTS_COMPILED",
     "PAYMENTS_FUZZ",
+    "PAYMENTS_INSTALL",
     "PAYMENTS_KAFKA_VERSION",
     "PAYMENTS_PORT",
     "PAYMENTS_PROVIDER",
@@ -25,10 +29,13 @@ _KUBERNETES = re.compile(r"PAYMENTS_\w*?(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|U
 """What Kubernetes adds to the environment for services whose names begin with ``payments``."""
 
 
-def warn_of_unknown() -> None:
-    """Print a line for each variable that looks like a setting and is none."""
+def warn_of_unknown(*, to_log: bool) -> None:
+    """Print, or log, a line for each variable that looks like a setting and is none."""
     for line in unknown(os.environ, known()):
-        click.echo(f"Warning: {line}", err=True)
+        if to_log:
+            logger.warning("%s", line)
+        else:
+            click.echo(f"Warning: {line}", err=True)
 
 
 def known() -> set[str]:

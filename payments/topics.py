@@ -77,8 +77,7 @@ def compare(wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]) -> P
 
     Raises TopicsError when a topic has another number of partitions or replicas.
     """
-    refused = [line for topic in wanted for line in _fixed_differences(topic, existing)]
-    if refused:
+    if refused := [*_fixed_differences(wanted, existing)]:
         raise TopicsError("; ".join(refused))
     create = tuple(topic for topic in wanted if topic.name not in existing)
     changes = [_creation(topic) for topic in create]
@@ -92,23 +91,38 @@ def compare(wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]) -> P
     return Plan(create, tuple(reconfigure), tuple(changes))
 
 
-def _fixed_differences(topic: Topic, existing: Mapping[str, ExistingTopic]) -> Iterable[str]:
-    found = existing.get(topic.name)
-    if found is None:
-        return
-    if found.partitions != topic.partitions:
+def _fixed_differences(
+    wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]
+) -> Iterable[str]:
+    """Yield a line for each difference that is not mended in place, with all its topics."""
+    pairs = [(topic, existing[topic.name]) for topic in wanted if topic.name in existing]
+    partitions = _by_difference((t.name, f.partitions, t.partitions) for t, f in pairs)
+    for (found, asked), names in partitions.items():
         yield (
-            f"{topic.name} has {_count(found.partitions, 'partition')}, wanted are "
-            f"{topic.partitions}: a partition count is never changed in place, since keys would "
-            f"move; set PAYMENTS_PARTITIONS to the present count, or PAYMENTS_TOPIC_PREFIX and "
-            f"PAYMENTS_APP_ID to new names"
+            f"{_have(names)} {_count(found, 'partition')}, wanted are {asked}: a partition count "
+            f"is never changed in place, since keys would move; set PAYMENTS_PARTITIONS to the "
+            f"present count, or copy the installation: payments repartition (docs/operations.md)"
         )
-    if found.replication != topic.replication:
+    copies = _by_difference((t.name, f.replication, t.replication) for t, f in pairs)
+    for (found, asked), names in copies.items():
         yield (
-            f"{topic.name} has a replication of {found.replication}, wanted is "
-            f"{topic.replication}: it is not changed here; set PAYMENTS_REPLICATION to the present "
-            f"one, or change it with kafka-reassign-partitions"
+            f"{_have(names)} a replication of {found}, wanted is {asked}: it is not changed here; "
+            f"set PAYMENTS_REPLICATION to the present one, or change it with "
+            f"kafka-reassign-partitions"
         )
+
+
+def _by_difference(topics: Iterable[tuple[str, int, int]]) -> dict[tuple[int, int], list[str]]:
+    """Return the names of the topics that differ, by the number found and the one asked for."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for name, found, asked in topics:
+        if found != asked:
+            names.setdefault((found, asked), []).append(name)
+    return names
+
+
+def _have(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -35,14 +35,17 @@ class Different(click.ClickException):
     exit_code = 2
 
 
-def load_settings(**given: Any) -> "Settings":  # noqa: ANN401 - whatever the fields take
-    """Read the settings from the environment; ``given`` values win over it."""
+def load_settings(*, to_log: bool = False, **given: Any) -> "Settings":  # noqa: ANN401 - whatever the fields take
+    """Read the settings from the environment; ``given`` values win over it.
+
+    With ``to_log`` standard error is a log, so what is warned of has the form of its lines.
+    """
     from pydantic import ValidationError
 
     from payments.environment import warn_of_unknown
     from payments.settings import Settings
 
-    warn_of_unknown()
+    warn_of_unknown(to_log=to_log)
     try:
         return Settings(**given)
     except ValidationError as error:

@@ -1,5 +1,9 @@
 """Variables that are no settings, empty ones, and those that don't fit each other."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -49,6 +53,22 @@ def test_every_command_warns_on_standard_error_and_goes_on() -> None:
     assert done.stderr == (
         "Warning: PAYMENTS_BROKER is no setting and does nothing: did you mean PAYMENTS_BROKERS?\n"
     )
+
+
+@pytest.mark.parametrize("command", ["worker", "gateway"])
+def test_in_a_log_the_warning_has_the_form_of_its_lines(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "payments.cli", command],
+        env={"PAYMENTS_BROKER": "kafka:9092", "PAYMENTS_PARTITIONS": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    warning, _ = done.stderr.splitlines()
+    line = r"\d{4}-\S+ \S+ WARNING payments\.environment: PAYMENTS_BROKER is no setting.*"
+    assert re.fullmatch(line, warning)
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,11 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option(
     "-f", "--file", type=click.Path(path_type=Path), help="The file that describes the topics."
 )
-@click.option("--fencing", is_flag=True, help="Prove fencing too, which writes to a topic.")
+@click.option(
+    "--fencing",
+    is_flag=True,
+    help="Prove fencing and compare the clocks too, which writes to a topic.",
+)
 @JSON
 def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
     """Examine what a worker's start would meet, and change nothing.

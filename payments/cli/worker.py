@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from payments import ending, open_files
+from payments import ending, logs, open_files
 from payments.cli.output import show
 from payments.user_errors import load_settings, plain_errors
 
@@ -52,7 +52,9 @@ def worker(instance_id: str | None, log_level: str, web_port: int | None) -> Non
     """  # noqa: D301 - see root.py
     ending.end_at_once()
     open_files.require()
-    settings = load_settings(instance_id=instance_id) if instance_id else load_settings()
+    logs.configure(log_level)
+    given = {"instance_id": instance_id} if instance_id else {}
+    settings = load_settings(to_log=True, **given)
     with plain_errors(settings):
         from payments.app import run_worker
 

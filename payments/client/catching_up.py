@@ -71,8 +71,9 @@ class Partition:
 
     async def _catch_up(self) -> None:
         """Read up to the end of now."""
-        bounds = (await self._transport.bounds([self.at]))[self.at]
+        # First, since it says so where there is no such topic.
         position = await self._known_position()
+        bounds = (await self._transport.bounds([self.at]))[self.at]
         if position is not None and not bounds.first <= position <= bounds.end:
             # Records were deleted unread, or the topic is another one: what is held does not fit.
             self._source = None

@@ -38,6 +38,14 @@ class NoTopic(FailStop):
     """A topic is not there: the brokers answer, and know of none with its name."""
 
 
+def no_topic(names: "Iterable[str]") -> NoTopic:
+    """Return the error for topics that are not there."""
+    return NoTopic(
+        f"there is no topic {', '.join(names)}; make it with: payments topics apply (or is "
+        f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
+    )
+
+
 class JournalBroken(FailStop):
     """What a journal holds contradicts itself; going on could lose or repeat a payment."""
 

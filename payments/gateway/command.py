@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from payments import ending
+from payments import ending, logs
 from payments.user_errors import load_settings, settings_problems
 
 LOG_LEVELS = ["debug", "info", "warning", "error"]
@@ -41,7 +41,8 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
 
     given: dict[str, Any] = {"host": host, "port": port}
     ending.end_at_once()
-    settings = load_settings()
+    logs.configure(log_level)
+    settings = load_settings(to_log=True)
     try:
         own = GatewaySettings(**{name: it for name, it in given.items() if it is not None})
     except ValidationError as error:
@@ -53,9 +54,6 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         message = f"can't listen on {own.host} port {own.port}: {why}"
         raise click.ClickException(message) from error
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
     # uvicorn warns of what any client can send; that must not fill the log.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # What aiokafka tries again is told by the client, with what it means.

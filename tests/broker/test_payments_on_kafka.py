@@ -238,7 +238,7 @@ async def test_a_stale_owner_is_refused_in_the_very_moment_after_a_takeover(
 ) -> None:
     topic = settings.topic("payments.dead-letters")
     report = await prove_fencing(settings.connection(), topic, rounds=200, partitions=2)
-    assert report == (400, 0)
+    assert report[:2] == (400, 0)
 
 
 async def test_what_was_journalled_but_not_published_is_published_by_the_next_owner(

@@ -137,6 +137,18 @@ async def test_topics_that_are_not_there_are_told(broker: Any) -> None:
         assert failed.stderr.count("\n") == 1, failed.stderr
 
 
+@pytest.mark.parametrize("arguments", [("account", "abc"), ("account", "abc", "--entries")])
+async def test_an_app_id_without_journals_is_told_at_once(
+    installations: Installations, arguments: tuple[str, ...]
+) -> None:
+    """Of the same kind: a mistyped prefix (above)."""
+    mistyped = (await installations.make(partitions=2)).model_copy(update={"app_id": "mistyped"})
+    failed = await run(mistyped, *arguments, "--deadline", "30")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "there is no topic mistyped-accounts-changelog" in failed.stderr
+    assert "PAYMENTS_APP_ID" in failed.stderr
+
+
 async def test_how_long_records_are_kept_is_the_topics_retention(
     installations: Installations,
 ) -> None:

@@ -1,10 +1,12 @@
 """``payments doctor``: what it says of brokers' configurations, and of a broker as it is."""
 
+import asyncio
+
 import pytest
 from click.testing import CliRunner
 
 from payments.cli import main
-from payments.doctor import judge_broker
+from payments.doctor import judge_broker, judge_clock
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
@@ -59,6 +61,34 @@ def test_one_broker_for_trials_needs_no_copies() -> None:
         "1",
     )
     assert levels(single, brokers=1, replication=1) == {"ok its configuration fits"}
+
+
+@pytest.mark.parametrize(
+    ("ahead_seconds", "level", "told"),
+    [
+        (0.0, "ok", "agrees"),
+        (-4.9, "ok", "agrees"),
+        (172_800.0, "warning", "172800 s ahead of"),
+        (-60.0, "warning", "60 s behind"),
+    ],
+)
+def test_a_clock_that_differs_is_a_warning(ahead_seconds: float, level: str, told: str) -> None:
+    """The broker's clock decides, so nothing expires early or late."""
+    found = judge_clock(ahead_seconds)
+    assert found.level == level
+    assert told in found.value
+
+
+async def test_another_number_of_partitions_is_told_once_with_the_next_step(
+    settings: Settings,
+) -> None:
+    environment = process_environment(settings) | {"PAYMENTS_PARTITIONS": "9"}
+    given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
+    done = await asyncio.to_thread(CliRunner().invoke, main, ["doctor"], env=given)
+    assert done.exit_code == 2
+    assert done.stdout.count("never changed in place") == 1
+    assert "payments repartition" in done.stdout
+    assert "see the message" not in done.stdout
 
 
 def test_a_sound_installation_has_no_problem(settings: Settings) -> None:

@@ -4,32 +4,41 @@ A topic that is deleted and made anew has its old name and a new id (KIP-516). T
 version 10 of Metadata, which Kafka has since 2.8 and aiokafka does not know.
 """
 
+import asyncio
 import base64
 from collections.abc import Sequence
 
 from aiokafka import errors
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, no_topic
 from payments.engine.log import Cluster
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .wire import Metadata
 
 _NO_ID = bytes(16)
+_UNKNOWN = errors.UnknownTopicOrPartitionError
+_KNOWN_WITHIN_SECONDS = 2.0
+"""A broker that has just started, or a topic that was just made, may need so long."""
 
 
 async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
     """Return the ids of the cluster and of these topics.
 
-    Raises ``FailStop`` when a topic is missing or the broker has no ids.
+    Raises ``NoTopic`` when a topic is missing, ``FailStop`` when the broker has no ids.
     """
     patience = Patience("asking for topics", connection.delivery_timeout_seconds)
+    time = asyncio.get_running_loop().time
+    known_by = time() + _KNOWN_WITHIN_SECONDS
     while True:
         try:
             node = connection.client.get_random_node()
             if node is None:
                 raise errors.NodeNotReadyError
             cluster, found = await connection.send(node, Metadata(topics))
+            missing = [topic for topic, code, *_ in found if error_for(code) is _UNKNOWN]
+            if missing and time() > known_by:
+                raise no_topic(missing)
             for topic, code, *_ in found:
                 if (error := error_for(code)) is not None:
                     raise error(topic)

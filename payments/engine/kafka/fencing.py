@@ -19,6 +19,8 @@ class FencingReport(NamedTuple):
 
     refused: int
     accepted: int
+    ahead_seconds: float = 0.0
+    """How far this machine's clock is ahead of the broker's; negative when it is behind."""
 
 
 async def prove_fencing(
@@ -49,7 +51,7 @@ async def prove_fencing(
                     accepted += 1
     finally:
         await log.close()
-    return FencingReport(refused, accepted)
+    return FencingReport(refused, accepted, log.clock.difference_seconds)
 
 
 async def _append(log: KafkaLog, at: TopicPartition, writer: Writer) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import NotAuthorized, NoTopic
+from payments.engine.errors import NotAuthorized, no_topic
 from payments.engine.limits import Limits
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
@@ -69,12 +69,7 @@ class KafkaLog:
         if not partitions and topic in self.connection.client.cluster.unauthorized_topics:
             raise NotAuthorized(refusal({topic: [Right.DESCRIBE]}, self._arguments))
         if not partitions:
-            missing = ", ".join(dict.fromkeys([topic, *self._missing()]))
-            message = (
-                f"there is no topic {missing}; make it with: payments topics apply (or is "
-                f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
-            )
-            raise NoTopic(message)
+            raise no_topic(dict.fromkeys([topic, *self._missing()]))
         return len(partitions)
 
     def _missing(self) -> list[str]:
