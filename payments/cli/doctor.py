@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from payments.cli.options import JSON
-from payments.cli.output import colored, printable, show_json
+from payments.cli.output import colored, printable, show, show_json
 from payments.user_errors import Different, load_settings, only_last_words, plain_errors
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ def _show(finding: "Finding") -> None:
     line = f"{finding.what} {finding.where}: {finding.value}"
     if finding.next_step:
         line += f" -> {finding.next_step}"
-    click.echo(f"{colored(finding.level.ljust(7), COLORS[finding.level])}  {printable(line)}")
+    show(f"{colored(finding.level.ljust(7), COLORS[finding.level])}  {printable(line)}")
