@@ -58,6 +58,11 @@ def dead_letter(
     )
 
 
+def refusal_of(batch: UnreadableBatch) -> Refused:
+    """Return why each record of a batch that can't be read is refused."""
+    return Refused(batch.reason, f"its batch can't be read: {batch.cause}")
+
+
 def batch_letter(
     stage: Stage, partition: int, batch: UnreadableBatch, limits: Limits, *, unanswered: int
 ) -> Output:
@@ -70,14 +75,14 @@ def batch_letter(
     )
     letter = dead_letter(stage, partition, first, Refused(batch.reason, batch.cause), limits)
     # The last one stays the last: by it versions before know the letter of a batch.
-    rest = (f"{HEADER_PREFIX}{_UNANSWERED}", b"%d" % unanswered)
-    last = (f"{HEADER_PREFIX}{_LAST_OFFSET}", b"%d" % batch.last_offset)
+    rest = (f"{HEADER_PREFIX}{UNANSWERED}", b"%d" % unanswered)
+    last = (f"{HEADER_PREFIX}{LAST_OFFSET}", b"%d" % batch.last_offset)
     return letter._replace(headers=[rest, *letter.headers, last])
 
 
 _FACTS = ("reason", "exception", "message", "topic", "partition", "offset")
-_VALUE_BYTES, _STACKTRACE, _LAST_OFFSET = "value.bytes", "stacktrace", "last.offset"
-_UNANSWERED = "unanswered"
+_VALUE_BYTES, _STACKTRACE, LAST_OFFSET = "value.bytes", "stacktrace", "last.offset"
+UNANSWERED = "unanswered"
 
 
 class Unpacked(NamedTuple):
@@ -96,7 +101,7 @@ def unpack(record: Record) -> Unpacked:
     that no stage wrote.
     """
     names = [name for name, _ in record.headers]
-    has_more = names[-1:] in ([f"{HEADER_PREFIX}{name}"] for name in (_STACKTRACE, _LAST_OFFSET))
+    has_more = names[-1:] in ([f"{HEADER_PREFIX}{name}"] for name in (_STACKTRACE, LAST_OFFSET))
     last = len(names) - has_more
     first = last - len(_FACTS)
     # Before what was received: CloudEvents' own, with the subject where there is a key; records of
@@ -111,7 +116,7 @@ def unpack(record: Record) -> Unpacked:
         raise ValueError(message)
     headers = list(record.headers[received:first])
     own = list(record.headers[first:])
-    is_batch = names[-1:] == [f"{HEADER_PREFIX}{_LAST_OFFSET}"]
+    is_batch = names[-1:] == [f"{HEADER_PREFIX}{LAST_OFFSET}"]
     if is_batch or [name for name, _ in headers] == [f"{HEADER_PREFIX}{_VALUE_BYTES}"]:
         own += headers
         headers = []

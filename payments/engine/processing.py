@@ -18,6 +18,7 @@ from .dead_letters import (
     batch_letter,
     dead_letter,
     reason_of,
+    refusal_of,
 )
 from .errors import FailStop, UnreadableBatch
 from .journal import Journal
@@ -166,7 +167,7 @@ class Processing:
         topic, told = batch.topic, 0
         if batch.last_offset < journal.inputs[topic]:
             return  # It was put aside before.
-        refusal = Refused(batch.reason, f"its batch can't be read: {batch.cause}")
+        refusal = refusal_of(batch)
         for head in batch.heads:
             told += 1
             if head.offset >= journal.inputs[topic]:

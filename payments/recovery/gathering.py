@@ -16,7 +16,7 @@ from payments.settings import Settings
 from .balances import Balances, Movement
 from .errors import RecoveryRefused
 from .lives import Life, decode_told, epoch_ms
-from .scanning import Show, partitions_of, scan
+from .scanning import PassOver, Show, partitions_of, scan
 from .unanswered import Unanswered
 
 CLOCKS_DIFFER_MS = 60_000
@@ -100,7 +100,7 @@ class Gathering:
                     f"and set retention.ms to -1 (payments topics apply)"
                 )
                 raise RecoveryRefused(message)
-        await self._read(self.commands, self._command)
+        await self._read(self.commands, self._command, pass_over=facts.unanswered.batch)
         await self._read(self.results, self._result)
         await self._read(self.letters, self._letter)
         self._require_own_positions()
@@ -111,9 +111,15 @@ class Gathering:
             facts.letters_before_ms.append(self._since(self.letters, partition))
         return facts
 
-    async def _read(self, topic: str, take: Callable[[Sequence[Record]], None]) -> None:
+    async def _read(
+        self,
+        topic: str,
+        take: Callable[[Sequence[Record]], None],
+        pass_over: PassOver | None = None,
+    ) -> None:
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)}
-        async for records in scan(self.log, ranges, show=lambda p: self.show(f"{topic}: {p}")):
+        show: Show = lambda progress: self.show(f"{topic}: {progress}")  # noqa: E731 - one line
+        async for records in scan(self.log, ranges, show=show, pass_over=pass_over):
             at = TopicPartition(topic, records[0].partition)
             self._first_ms.setdefault(at, records[0].timestamp)
             take(records)

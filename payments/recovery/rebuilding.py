@@ -6,7 +6,7 @@ worker that takes over publishes them, exactly once, as after any crash.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,6 +17,7 @@ from payments.domain.account import CounterAccount, Opening, Transfer, post, pos
 from payments.domain.payment import Policy
 from payments.domain.results import Reason
 from payments.engine.committer import Committer
+from payments.engine.dead_letters import batch_letter, refusal_of
 from payments.engine.handover import Handover
 from payments.engine.journal import Group, Journal
 from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
@@ -191,6 +192,8 @@ class _Planning:
         found: dict[str, list[Waiting]] = {}
         for record in await self._load(wanted.keys()):
             key, own, place = wanted[record.partition, record.offset]
+            if facts.unanswered.batch_of(*place[:2]) is not None:
+                continue  # It has moved nothing: it is refused.
             try:
                 command = parse_command(
                     record.value, default_currency=self._settings.default_currency
@@ -211,8 +214,14 @@ class _Planning:
             offsets = [offset for _, offset in of_partition]
             ranges[TopicPartition(topic, partition)] = Bounds(offsets[0], offsets[-1] + 1)
         found: list[Record] = []
-        async for records in scan(self._log, ranges, show=self._show):
-            found += [record for record in records if (record.partition, record.offset) in places]
+
+        def take(records: Iterable[Record]) -> None:
+            found.extend(r for r in records if (r.partition, r.offset) in places)
+
+        async for records in scan(
+            self._log, ranges, show=self._show, pass_over=lambda batch: take(batch.heads)
+        ):
+            take(records)
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
     async def _settle_all(self, waiting: Mapping[str, list[Waiting]]) -> dict[str, Settlement]:
@@ -395,7 +404,10 @@ class _Planning:
             # Where it would be passed on to: so nothing has to travel.
             right = partition_of(key, self._partitions) if key else record.partition
             rebuilt = self._payments[right]
-            if self._is_malformed(record):
+            if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
+                stage.logic.on_error(record, refusal_of(batch), rebuilt.journal)
+                rebuilt.journal.accept()
+            elif self._is_malformed(record):
                 await self._put_aside(processing, record, left, rebuilt)
             else:
                 rebuilt.journal.inputs[topic] = 0
@@ -404,6 +416,25 @@ class _Planning:
             self.counts["unanswered commands decided now"] += 1
             if rebuilt.journal.is_full:
                 self._cut(rebuilt)
+        self._write_lost_letters(stage)
+
+    def _write_lost_letters(self, stage: Stage) -> None:
+        """Publish the dead letters of batches that were put aside, where they are missing."""
+        for batch in self._facts.unanswered.lost_letters():
+            if batch.timestamp <= self._facts.letters_before_ms[batch.partition]:
+                continue  # Retention has deleted it.
+            rebuilt = self._payments[batch.partition]
+            told = sum(1 for _ in batch.heads)
+            letter = batch_letter(
+                stage,
+                batch.partition,
+                batch,
+                self._limits,
+                unanswered=batch.last_offset + 1 - batch.offset - told,
+            )
+            rebuilt.journal.emit(*letter)
+            self._accept(rebuilt)
+            self.counts["dead letters of batches that were missing"] += 1
 
     def _is_malformed(self, record: Record) -> bool:
         try:

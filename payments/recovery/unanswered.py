@@ -6,12 +6,13 @@ last ones of these are taken for the unanswered ones.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from payments.engine.dead_letters import HEADER_PREFIX
+from payments.engine.dead_letters import LAST_OFFSET, UNANSWERED, unpack
+from payments.engine.errors import UnreadableBatch
 from payments.engine.log import Bounds, Record
-from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 
 from .errors import RecoveryRefused
 from .lives import Told
@@ -58,6 +59,10 @@ class Unanswered:
         """By partition: the offset after the last command that is known to be handled."""
         self.first_answered: dict[int, int] = {}
         self.commands = 0
+        self.batches: list[UnreadableBatch] = []
+        """Batches of commands that can't be read: workers put them aside."""
+        self._batch_letters: set[tuple[int, int]] = set()
+        """Where batches are that have their dead letter: partition and first offset."""
         self._strange: dict[int, str] = {}
         """By partition: the last position that results answer and that has no command here."""
 
@@ -82,6 +87,41 @@ class Unanswered:
             self._malformed(record, place)
         assert record.key is not None, "it names a payment"
         self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
+
+    def batch(self, batch: UnreadableBatch) -> None:
+        """Take a batch that can't be read: what can be told of its records is refused.
+
+        Raises it where nobody knows its end: no worker goes on behind it either.
+        """
+        if not batch.end_is_known:
+            raise batch
+        self.batches.append(batch)
+        for head in batch.heads:
+            place = Place(head.partition, head.offset, head.timestamp)
+            try:
+                parse_payment_id(head.key)
+            except Malformed:
+                continue
+            assert head.key is not None, "it names a payment"
+            own, type_ = own_of(head.value)
+            self.commands += 1
+            self._open.setdefault((head.key, self._id(own, type_, place)), []).append(place)
+
+    def batch_of(self, partition: int, offset: int) -> UnreadableBatch | None:
+        """Return the unreadable batch that a command is in."""
+        for batch in self.batches:
+            if batch.partition == partition and batch.offset <= offset <= batch.last_offset:
+                return batch
+        return None
+
+    def lost_letters(self) -> list[UnreadableBatch]:
+        """Return the batches that were put aside, and whose dead letter is not there."""
+        return [
+            batch
+            for batch in self.batches
+            if batch.last_offset < self.handled.get(batch.partition, 0)
+            and (batch.partition, batch.offset) not in self._batch_letters
+        ]
 
     def _id(self, own: str | None, type_: str | None, place: Place) -> str:
         if own is not None:
@@ -111,21 +151,44 @@ class Unanswered:
 
     def letter(self, record: Record) -> None:
         """Take a dead letter of the payments stage."""
-        facts = {
-            name.removeprefix(HEADER_PREFIX): (value or b"").decode(errors="replace")
-            for name, value in record.headers
-            if name.startswith(HEADER_PREFIX)
-        }
+        try:
+            facts = unpack(record).facts  # A client's headers may look like the engine's.
+        except ValueError:
+            return
         letter: _Letter = (record.key, record.value)
         if not self._copied:
             if facts.get("topic") != self._topic:
                 return
             letter = int(facts["partition"]), int(facts["offset"])
+            if LAST_OFFSET in facts:
+                self._batch_letter(*letter, facts)
+                return
         places = self._letters.get(letter)
         if places:
             self._handled(places.pop(0))
             if not places:
                 del self._letters[letter]
+
+    def _batch_letter(self, partition: int, first: int, facts: Mapping[str, str]) -> None:
+        """Take the dead letter of a whole batch: no record of it is carried out.
+
+        That holds also where this version can read it, or another replica leads the partition.
+        """
+        last = int(facts[LAST_OFFSET])
+        self._batch_letters.add((partition, first))
+        self._handled(Place(partition, last, 0))
+        # Versions before have answered none of them.
+        unanswered_from = last + 1 - int(facts.get(UNANSWERED, last + 1 - first))
+        for question, places in list(self._open.items()):
+            left = [
+                place
+                for place in places
+                if place.partition != partition or not unanswered_from <= place.offset <= last
+            ]
+            if not left:
+                del self._open[question]
+            elif len(left) < len(places):
+                self._open[question] = left
 
     def _handled(self, place: Place) -> None:
         partition, offset, _ = place

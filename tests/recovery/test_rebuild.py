@@ -4,9 +4,13 @@ Of the same kind: journals deleted, emptied, restored too old or broken beyond r
 here, whatever its cause), and a worker killed at any moment before that.
 """
 
+import json
+
 import pytest
 
-from payments.engine.log import TopicPartition
+from payments.dead_letters.letter import read_letter
+from payments.engine.errors import BATCH_TOO_LARGE
+from payments.engine.log import NewRecord, TopicPartition
 from payments.recovery.errors import RecoveryRefused
 
 from .rig import Installation
@@ -96,6 +100,42 @@ async def test_copied_topics_are_rebuilt_exactly_although_their_offsets_differ(m
         send_some(log, "b")
         assert await log.work() is None
         await log.require_clean()
+
+
+def send_a_batch_that_is_refused(log: Installation) -> None:
+    """Let a batch come in that is too large, with commands of several partitions."""
+    commands = TopicPartition(log.settings.topic("payments.commands"), 1)
+    value = json.dumps(DEPOSIT).encode()
+    told: list[NewRecord] = [(b"refused-%d" % (number % 5), value, []) for number in range(12)]
+    log.produce_unreadable(commands, 15, BATCH_TOO_LARGE, told)
+
+
+async def test_a_batch_that_is_put_aside_is_never_carried_out() -> None:
+    """A client can write one any time; it must not take away the way back.
+
+    Of the same kind: an undecodable batch (the same, but fewer records can be told apart), and a
+    batch that another replica, or another version, can read.
+    """
+    whole = Installation()
+    send_some(whole, "a")
+    send_a_batch_that_is_refused(whole)
+    assert await whole.work() is None
+    for crash_at in range(1, whole.appends + 1, 2):
+        log = Installation()
+        log.crash_at, log.crash_mode = crash_at, "half"
+        send_some(log, "a")
+        send_a_batch_that_is_refused(log)
+        await log.work()
+        log.lose_journals()
+        await log.rebuild()
+        send_some(log, "b")
+        assert await log.work() is None
+        await log.require_clean()
+        refused = [each for each in log.results() if each["payment"].startswith("refused-")]
+        assert [each["reason"] for each in refused] == [BATCH_TOO_LARGE] * 12, crash_at
+        letters = log.records(log.settings.topic("payments.dead-letters"))
+        [letter] = [each for each in map(read_letter, letters) if each.reason == BATCH_TOO_LARGE]
+        assert letter.facts["unanswered"] == "3"
 
 
 async def installation_with_deleted_results() -> Installation:
