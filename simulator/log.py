@@ -176,8 +176,11 @@ class SimulatedLog:
         )
         return found
 
-    async def open_reader(self, *, committed_only: bool) -> "SimulatedReader":
-        """Return a reader with a connection of its own."""
+    async def open_reader(
+        self, *, committed_only: bool, closing: bytes | None = None
+    ) -> "SimulatedReader":
+        """Return a reader with a connection of its own; nobody but workers writes here."""
+        del closing
         return SimulatedReader(
             self._process, self._brokers, self._network, committed_only=committed_only
         )

@@ -83,8 +83,9 @@ async def _repartition(
     collect_rarely()
     await require_no_workers(settings)
     await require_no_workers(new)
+    copied = await preview(settings, new)  # It refuses before anything is made.
     if not yes:
-        return await preview(settings, new)
+        return copied
     wanted = read_topics(file or default_file(), new)
     async with cluster(new) as connected:
         await connected.apply(await connected.plan(wanted), wanted)

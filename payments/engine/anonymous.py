@@ -1,4 +1,4 @@
-"""Anonymous records: those of a producer without an identity.
+"""Anonymous records: those of a producer without an identity, or in batches that no worker writes.
 
 In a file of its own, which is not compiled: mypyc makes no class of a named tuple's class.
 """
@@ -7,6 +7,6 @@ from .log import Record
 
 
 class Anonymous(Record):
-    """A record of a producer without an identity: not idempotent, so no worker of ours."""
+    """A record that no worker wrote, as its batch tells: see ``Log.open_reader``."""
 
     __slots__ = ()

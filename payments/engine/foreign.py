@@ -1,8 +1,9 @@
 """Foreign records: what another program has written to a journal, as far as it can be known.
 
-A worker writes with an idempotent producer, rows with keys of the stage, and its own keys in few
-forms. What is none of that is foreign for sure. A record of an idempotent producer with a key that
-a row may have can't be told from a row; it may still be one that the stage can't read.
+A worker writes with an idempotent producer, in batches that end with a checkpoint or a fence, rows
+with keys of the stage, and its own keys in few forms. What is none of that is foreign for sure.
+Compaction may remove the end of a batch: what is left of it can't be told from a worker's then; it
+may still be a row that the stage can't read.
 """
 
 from .anonymous import Anonymous
@@ -10,7 +11,7 @@ from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from .limits import RING
 from .log import Record
 
-_NO_PRODUCER_ID = "its producer is not idempotent, workers are"
+_NO_PRODUCER_ID = "its producer is not idempotent, or its batch ends with no checkpoint"
 
 
 def foreign_reason(record: Record, *, copied: bool = False) -> str | None:

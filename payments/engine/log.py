@@ -191,5 +191,9 @@ class Log(Protocol):
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
 
-    async def open_reader(self, *, committed_only: bool) -> Reader:
-        """Return a reader; ``committed_only`` hides records of open or aborted transactions."""
+    async def open_reader(self, *, committed_only: bool, closing: bytes | None = None) -> Reader:
+        """Return a reader; ``committed_only`` hides records of open or aborted transactions.
+
+        With ``closing``, records whose batch surely did not end with a key that begins so come as
+        ``Anonymous``, like those of a producer without an identity.
+        """

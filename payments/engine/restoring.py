@@ -63,7 +63,7 @@ async def read_journals(
     foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
     left = dict(fences)
     bounds = await log.bounds(list(by_address))
-    reader = await log.open_reader(committed_only=False)
+    reader = await log.open_reader(committed_only=False, closing=RESERVED)
     progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
     count, now = 0, asyncio.get_running_loop().time
     began = now()

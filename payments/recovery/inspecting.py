@@ -11,7 +11,7 @@ from payments.engine.checkpoint import (
     Checkpoint,
     decode_checkpoint,
 )
-from payments.engine.errors import JournalBroken
+from payments.engine.errors import JournalBroken, NewerFormat
 from payments.engine.identity import Identity
 from payments.engine.limits import RING
 from payments.engine.log import Bounds, Log, Record, TopicPartition
@@ -121,6 +121,8 @@ def _foreign_checkpoint(slot: bytes, value: bytes | None) -> str | None:
         return "a tombstone over a checkpoint"
     try:
         n = decode_checkpoint(value).n
+    except NewerFormat:
+        raise
     except JournalBroken:
         return "its key is a checkpoint's, its value is none"
     return None if n % RING == int(slot) else f"checkpoint {n} in another slot of the ring"

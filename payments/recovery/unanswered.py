@@ -207,9 +207,9 @@ class Unanswered:
             held = bounds[int(partition)] if int(partition) < len(bounds) else Bounds(0, 0)
             if int(offset) >= held.first:
                 message = (
-                    f"a result answers the command at {strange}, and there is no such command: "
-                    f"the broker has {held.first} to {held.end} there. Where the topics are a copy "
-                    f"(a mirror, a restored backup), their offsets differ: say so with --copied"
+                    f"a result answers the command at {strange}, and no such command is there: the "
+                    f"topic was made anew, or is a copy with other offsets (a mirror, a restored "
+                    f"backup; it has {held.first} to {held.end}): say so with --copied"
                 )
                 raise RecoveryRefused(message)
 

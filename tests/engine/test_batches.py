@@ -19,6 +19,7 @@ from aiokafka.record.util import calc_crc32c, encode_varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from payments.engine.anonymous import Anonymous
 from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from payments.engine.kafka.fetched import AbortedTransactions, Batches, Budget
 from payments.engine.limits import Limits
@@ -292,6 +293,34 @@ def test_offsets_that_leave_the_batch_or_fall_move_no_position(
     assert found.records == []
     assert found.unreadable is not None
     assert (found.unreadable.last_offset, found.position) == (8, 0)
+
+
+def test_records_of_a_batch_that_is_not_closed_are_no_workers() -> None:
+    """Java's client is idempotent by default: only how its batches end tells that it was no worker.
+
+    Compaction may have removed the end; what is left of such a batch is taken as it is.
+    """
+    closed: list[New] = [(b"row", b"1", []), (b"\0end", b"", [])]
+    cut = sealed(body(closed[:1]), codec=0, count=1, last=1, base=9)
+    for codec in ("none", "zstd"):
+        answer = packed(codec, closed) + cut + packed(codec, closed[:1], base=11)
+        batches = Batches(
+            AT, as_written_by(5, answer), 0, aborted=None, limits=Limits(), closing=b"\0"
+        )
+        kinds = [type(record) for record in batches.take(Budget(MIB, 100))]
+        assert kinds == [Record, Record, Record, Anonymous]
+
+
+def as_written_by(producer: int, answer: bytes) -> bytes:
+    """Return batches as a producer with this id has written them."""
+    out, start = b"", 0
+    while start < len(answer):
+        (length,) = struct.unpack_from(">i", answer, start + 8)
+        batch = bytearray(answer[start : start + 12 + length])
+        struct.pack_into(">q", batch, 43, producer)
+        struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
+        out, start = out + bytes(batch), start + 12 + length
+    return out
 
 
 def test_gaps_that_compaction_leaves_are_no_fault() -> None:

@@ -77,10 +77,16 @@ async def add_partition(settings: Settings, topic: str) -> None:
 
 
 async def produce(
-    settings: Settings, topic: str, partition: int, key: bytes | None, value: bytes | None
+    settings: Settings,
+    topic: str,
+    partition: int,
+    key: bytes | None,
+    value: bytes | None,
+    *,
+    idempotent: bool = False,
 ) -> None:
-    """Write a record that no stage wrote, as kcat does."""
-    producer = AIOKafkaProducer(**settings.connection())
+    """Write a record that no stage wrote, as kcat does, or as Java's client does by default."""
+    producer = AIOKafkaProducer(**settings.connection(), enable_idempotence=idempotent)
     await producer.start()
     try:
         await producer.send_and_wait(topic, key=key, value=value, partition=partition)

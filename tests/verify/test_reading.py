@@ -61,7 +61,9 @@ async def test_records_after_the_ends_are_not_read() -> None:
     class Growing(MemoryLog):
         """Gets more commands after the ends were told: the first two readers are the journals'."""
 
-        async def open_reader(self, *, committed_only: bool) -> MemoryReader:
+        async def open_reader(
+            self, *, committed_only: bool, closing: bytes | None = None
+        ) -> MemoryReader:
             opened.append(len(opened))
             for partition in range(4 if len(opened) > 2 else 0):
                 self.produce(TopicPartition("payments.commands", partition), b"late", b"{}")
@@ -85,7 +87,9 @@ async def test_a_journal_is_followed_until_its_end_is_near(monkeypatch: pytest.M
     class Compacting(MemoryLog):
         """Changes a row and removes the old one, as if that had been long ago."""
 
-        async def open_reader(self, *, committed_only: bool) -> MemoryReader:
+        async def open_reader(
+            self, *, committed_only: bool, closing: bytes | None = None
+        ) -> MemoryReader:
             opened.append(len(opened))
             if len(opened) == 1:
                 await payments.send("p1", CANCEL)

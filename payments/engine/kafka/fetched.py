@@ -88,11 +88,12 @@ class Batches:
         *,
         aborted: AbortedTransactions | None,
         limits: Limits,
+        closing: bytes | None = None,
     ) -> None:
         """Begin at ``position``, which may be within the first batch.
 
         ``aborted`` is None for a reader that takes uncommitted records too. Control records are
-        never shown, but the position passes them.
+        never shown, but the position passes them. For ``closing`` see ``Log.open_reader``.
         """
         self.at = at
         self.position = position
@@ -109,6 +110,7 @@ class Batches:
         self._visible = None if aborted is None else _Visible(aborted)
         self._shows_all = not aborted
         self._limits = limits
+        self._closing = closing
         self._rest: Iterator[Record] | None = None
         """The records that are still to come of a batch with very many."""
         self._rest_last_offset = 0
@@ -171,6 +173,8 @@ class Batches:
             return None
         if [record[2] for record in found] != list(range(base, base + count)):
             return None
+        if self._closing is not None:
+            found = _judged(found, offset_of_last=base + delta, closing=self._closing)
         budget.bytes_left -= length
         budget.records_left -= count
         self._next, self.position = end, base + count
@@ -237,6 +241,8 @@ class Batches:
             self._rest_last_offset = header.last_offset
             return []
         found = records.read(batch)
+        if self._closing is not None:
+            found = _judged(found, offset_of_last=header.last_offset, closing=self._closing)
         if header.base_offset < self.position:
             found = [record for record in found if record.offset >= self.position]
         budget.records_left -= len(found)
@@ -322,6 +328,18 @@ def unpack(
         if batches.unreadable is not None:
             raise batches.unreadable
     return Fetched(found, batches.position)
+
+
+def _judged(found: list[Record], *, offset_of_last: int, closing: bytes) -> list[Record]:
+    """Return the records of a batch as ``Anonymous`` ones if its last record does not close it.
+
+    Compaction may have removed that one: then nothing is known.
+    """
+    if not found or found[-1].offset != offset_of_last:
+        return found
+    if (found[-1].key or b"").startswith(closing):
+        return found
+    return [_new(Anonymous, record) for record in found]
 
 
 def _from(position: int, records: Iterator[Record]) -> Iterator[Record]:

@@ -96,10 +96,14 @@ class KafkaLog:
         """Return the offset of the first record of that time or later; else the end."""
         return await offsets_since(self.connection, at, time_ms)
 
-    async def open_reader(self, *, committed_only: bool) -> KafkaReader:
+    async def open_reader(
+        self, *, committed_only: bool, closing: bytes | None = None
+    ) -> KafkaReader:
         """Return a reader with connections of its own: a fetch may be held by its broker."""
         connection = Connection(
             self._arguments, delivery_timeout_seconds=self.connection.delivery_timeout_seconds
         )
         await connection.start(self._topics)
-        return KafkaReader(connection, committed_only=committed_only, limits=self._limits)
+        return KafkaReader(
+            connection, committed_only=committed_only, limits=self._limits, closing=closing
+        )

@@ -42,11 +42,17 @@ class KafkaReader:
     """See ``payments.engine.log.Reader``."""
 
     def __init__(
-        self, connection: Connection, *, committed_only: bool, limits: Limits | None = None
+        self,
+        connection: Connection,
+        *,
+        committed_only: bool,
+        limits: Limits | None = None,
+        closing: bytes | None = None,
     ) -> None:
         self._connection = connection
         self._committed_only = committed_only
         self._limits = limits or Limits()
+        self._closing = closing
         self._positions: Positions = {}
         self._fetches: dict[int, asyncio.Task[Answer]] = {}
         self._answers: dict[int, Answer] = {}
@@ -232,7 +238,12 @@ class KafkaReader:
                 if batches:
                     seen = aborted if self._committed_only else None
                     found[at] = Batches(
-                        at, batches, positions[at], aborted=seen, limits=self._limits
+                        at,
+                        batches,
+                        positions[at],
+                        aborted=seen,
+                        limits=self._limits,
+                        closing=self._closing,
                     )
                 if self._standing or not batches:
                     self._note(at, positions[at], stable, end, moved=bool(batches))

@@ -157,8 +157,11 @@ class MemoryLog:
         """Return the offset of the first record of that time or later; else the end."""
         return {tp: self._partitions[tp].offset_since(time_ms) for tp in at}
 
-    async def open_reader(self, *, committed_only: bool) -> "MemoryReader":
-        """Return a reader."""
+    async def open_reader(
+        self, *, committed_only: bool, closing: bytes | None = None
+    ) -> "MemoryReader":
+        """Return a reader; which records were appended together is not kept here."""
+        del closing
         return MemoryReader(self, committed_only=committed_only)
 
     def partition(self, at: TopicPartition) -> MemoryPartition:
