@@ -17,7 +17,7 @@ from .consistency import (
     recognise,
     require_all_there,
 )
-from .errors import FailStop, JournalBroken, PositionLost
+from .errors import FailStop, JournalBroken, NotOurs, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
@@ -26,7 +26,7 @@ from .outputs import Rounds, size_of
 from .restoring import Restored, last_identity, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
-from .tails import Tail, read_tails
+from .tails import NOTHING, Tail, read_tails
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ class Takeover:
     ) -> tuple[list[Journal], TakeoverReport]:
         """Take over ``partitions``; return their journals, ready to go on.
 
+        0. Mark journals that nothing was ever written to, so that a claim can be told from others'.
         1. Claim each partition: from here on no older owner writes to its visible outputs.
         2. Fence each journal with a tombstone of the new epoch: from here on it does not grow.
         3. Read each journal up to its fence: rows, and checkpoints by number. Meanwhile find out
@@ -150,6 +151,8 @@ class Takeover:
 
         report = TakeoverReport(sorted(partitions))
         timer = _Timer(report.seconds)
+        await self._mark_unused(report.partitions)
+        timer.lap("look")
         writers, cluster = await asyncio.gather(
             self._claim(report.partitions, require_wanted),
             self._log.describe(topics_of(self._stages)),
@@ -221,6 +224,65 @@ class Takeover:
                 raise JournalBroken(described(foreign, why))
         require_all_there(evidence, owned)
         return evidence
+
+    async def _mark_unused(self, partitions: Sequence[int]) -> None:
+        """Leave a mark in journals that nothing was ever written to, before they are claimed.
+
+        A claim leaves control records on the visible partitions, before there is any record. So
+        where they are, and the journal is not even marked, another app id has claimed the topics,
+        or the journal was made anew. Raises ``NotOurs``.
+        """
+        at = [TopicPartition(stage.changelog, p) for stage in self._stages for p in partitions]
+        if all(held.end for held in (await self._log.bounds(at)).values()):
+            return
+        visible = [tp for partition in partitions for tp in self.visible_at(partition)]
+        # In this order: whoever has claimed there by now for this app id had marked the journal.
+        claimed = await self._log.bounds(visible)
+        held = await self._log.bounds(at)
+        unused = [tp for tp in at if not held[tp].end]
+        await self._require_unclaimed(unused, claimed)
+        mark = [(FENCE_KEY, None, NO_HEADERS)]
+        batches = [Batch(tp, self._messenger, mark) for tp in unused]
+        if batches:
+            await self._log.append(batches, Lane.JOURNAL)
+
+    async def _require_unclaimed(
+        self, unused: Sequence[TopicPartition], claimed: Mapping[TopicPartition, Bounds]
+    ) -> None:
+        """Raise ``NotOurs`` where visible partitions beside unused journals have been claimed.
+
+        Where a stage has written records there, they tell more: that comes later, with the claim.
+        """
+        suspects = {
+            at: next(tp for tp in claimed if tp.partition == at.partition and claimed[tp].end)
+            for at in unused
+            if any(tp.partition == at.partition and held.end for tp, held in claimed.items())
+        }
+        if not suspects:
+            return
+        numbers = {at.partition for at in suspects}
+        writers = {
+            TopicPartition(topic, partition): stage.name
+            for stage in self._stages
+            for topic in sorted(stage.visible)
+            for partition in numbers
+        }
+        told = {
+            tp.partition
+            for tp, tail in (await read_tails(self._log, writers)).items()
+            if tail.position != NOTHING
+        }
+        for at, visible in suspects.items():
+            if at.partition not in told:
+                message = (
+                    f"{at} holds nothing, not even the mark that workers of PAYMENTS_APP_ID "
+                    f"{self._claim_prefix} leave before their first claim, but {visible} was "
+                    f"claimed before (it ends at {claimed[visible].end}): another app id uses the "
+                    f"same topics, or the journal was made anew; set PAYMENTS_APP_ID to that one, "
+                    f"or give this installation topics of its own (PAYMENTS_TOPIC_PREFIX, then: "
+                    f"payments topics apply)"
+                )
+                raise NotOurs(message)
 
     async def _introduce(self, journals: Sequence[Journal]) -> None:
         """Write the first checkpoint of empty journals."""

@@ -21,7 +21,14 @@ from payments.engine.memory import MemoryLog
 from payments.engine.memory.partition import MemoryPartition
 from payments.engine.outputs import INSTALLATION, Output
 
-from .harness import PARTITIONS, Worker, new_log, produce, until_counted
+from .harness import (
+    PARTITIONS,
+    Killed,
+    Worker,
+    new_log,
+    produce,
+    until_counted,
+)
 from .test_takeover import COUNTS, JOURNAL, journalled, output, published_as, take_over
 from .wordcount import word_count
 
@@ -432,3 +439,46 @@ def test_messages_that_are_taken_or_may_be_in_the_log_are_not_missed(
     taken: tuple[int, int], end: int
 ) -> None:
     assert a_sender_and_a_receiver(taken, end) == []
+
+
+async def test_the_second_app_id_on_topics_without_records_is_refused() -> None:
+    """Before it decides anything, also where the first has claimed and not written yet.
+
+    Topics that hold records of another installation, above, are the usual case.
+    """
+    log, _ = new_log()
+    others = MemoryLog(["others-count-changelog"], PARTITIONS)
+    log._partitions |= others._partitions
+    log._counts |= others._counts
+    log.topic_ids |= others.topic_ids
+    first = await Worker(log, word_count()).start()
+    message = await refused(log, NotOurs, app_id="others")
+    assert "others-count-changelog/" in message
+    assert "was claimed before (it ends at " in message
+    assert not [r for at, p in log._partitions.items() for r in p.records if "others" in at.topic]
+    produce(log, 30)
+    await until_counted(log, 30, first)
+    await first.stop()
+    assert first.failure is None
+
+
+async def test_a_first_takeover_that_ends_at_any_append_is_gone_on_with() -> None:
+    """What it leaves, marks, claims or fences, is never taken for another installation's."""
+    crash_at, crashed = 0, True
+    while crashed:
+        crash_at += 1
+        log, stage = new_log()
+        log.crash_at = crash_at
+        for mode in ("after", "half", "before"):
+            log.crash_mode = mode
+            worker = Worker(log, stage)
+            try:
+                await worker.start()
+                crashed = False
+            except Killed:
+                crashed = True
+            await worker.kill()
+            log.appends = 0
+        log.crash_at = None
+        await use(log)
+    assert crash_at > 2
