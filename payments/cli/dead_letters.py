@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from payments.settings import Settings
 
 MARKS = {True: "[replayed] ", False: "", None: "[replayed?] "}
+NOTICE_MARK = "[notice] "
 STAGES = ["payments", "accounts"]
 POSITION = "TOPIC/PARTITION/OFFSET"
 AS_GIVEN = "utf-8", "surrogateescape"
@@ -67,7 +68,8 @@ def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
 
     The message of one that was replayed begins with [replayed]. Replays are looked for among the
     commands and results since the oldest letter of the list: [replayed?] where some of them were
-    deleted by now. With --json, one object on each line; replayed is true, false or null.
+    deleted by now. [notice] marks what names a range of offsets, and so can't be replayed. With
+    --json, one object on each line; replayed is true, false or null, notice true or false.
 
     \b
     Examples:
@@ -99,14 +101,17 @@ async def _list(
         async for letter in letters.all(stages):
             if reason in (None, letter.reason):
                 at = letter.position
-                received_ms[at] = letter.received_ms
+                if not letter.is_notice:
+                    received_ms[at] = letter.received_ms
                 found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
         replayed = await letters.replayed(received_ms)
     found.sort(key=lambda each: each[0])
-    return [
-        (data | {"replayed": replayed[at]}, [*cells[:-1], MARKS[replayed[at]] + cells[-1]])
-        for _, at, data, cells in found
-    ]
+    marked: list[tuple[dict[str, object], list[str]]] = []
+    for _, at, data, cells in found:
+        mark = MARKS[replayed[at]] if at in replayed else NOTICE_MARK
+        replay = {"replayed": replayed.get(at, False), "notice": at not in replayed}
+        marked.append((data | replay, [*cells[:-1], mark + cells[-1]]))
+    return marked
 
 
 @dead_letters.command()

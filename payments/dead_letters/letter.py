@@ -18,6 +18,9 @@ from payments.settings import Settings
 UNKNOWN = "unknown"
 """Reason of a record that no stage wrote."""
 
+SKIPPED = "skipped"
+"""Reason of the notice of a range that ``payments journal skip`` gave up."""
+
 
 class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a failure of ours
     """A dead letter can't be sent again as it is; the message says why."""
@@ -88,6 +91,11 @@ class DeadLetter:
         return None if text is None else int(text)
 
     @property
+    def is_notice(self) -> bool:
+        """Whether it holds no single record: it names a range of offsets, and can't be replayed."""
+        return self.reason == SKIPPED or self.last_offset is not None
+
+    @property
     def is_cut(self) -> bool:
         """Whether the value was too large to be kept whole."""
         return "value.bytes" in self.facts
@@ -154,6 +162,12 @@ def replay_of(
             f"it is a whole batch that can't be read, {letter.source} up to offset "
             f"{letter.last_offset}: nothing of it was carried out, so whoever wrote it may send "
             f"its commands again"
+        )
+        raise NotReplayable(message)
+    if letter.reason == SKIPPED:
+        message = (
+            f"it is the notice of payments journal skip, {letter.facts.get('message', '')}: whoever "
+            f"sent the commands of that range may send them again"
         )
         raise NotReplayable(message)
     if letter.is_cut and (value is None or (key is None and letter.key is not None)):

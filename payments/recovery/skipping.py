@@ -7,6 +7,7 @@ up. ``payments verify`` knows the notice. What the range held is never carried o
 
 from typing import Any, NamedTuple
 
+from payments.dead_letters.letter import SKIPPED
 from payments.engine.checkpoint import Checkpoint
 from payments.engine.committer import publish
 from payments.engine.dead_letters import HEADER_PREFIX, TYPE
@@ -19,9 +20,6 @@ from payments.engine.takeover import Takeover
 
 from .errors import RecoveryRefused
 from .inspecting import read_held
-
-SKIPPED = "skipped"
-"""Reason code of the notice."""
 
 INTERNAL_WARNING = (
     "Warning: this topic carries messages between the stages. A payment whose message is given up "

@@ -7,6 +7,7 @@ from msgspec import DecodeError
 
 from payments.domain.payment import Payment, State
 from payments.engine.log import Record
+from payments.engine.partitioner import partition_of
 from payments.records.internal import decode_account, decode_counter, decode_payment
 
 from .accounts import AccountsPartition
@@ -16,7 +17,7 @@ from .numbering import Numbering
 from .payments import Payments
 from .told import CANCELLED_FOR, Told, terms
 
-_COUNTER = re.compile(r"(?:world|sales)/[0-9]+")
+_COUNTER = re.compile(r"(?:world|sales)/([0-9]+)")
 _STATES = {
     State.PENDING: Told.UNDER_WAY,
     State.CANCELLING: Told.UNDER_WAY,
@@ -44,6 +45,8 @@ class Rows:
     def payment(self, record: Record) -> None:
         """Take a row of the payments table, or its tombstone."""
         self._undo(record)
+        if self._is_misplaced(record, partition_of(record.key or b"", len(self._accounts))):
+            return
         key, at = digest(record.key), record[1:3]
         if record.value is None:
             self._payments.row(key, at, Told.NO_PAYMENT, 0)
@@ -66,8 +69,15 @@ class Rows:
         self._undo(record)
         name = (record.key or b"").decode(errors="replace")
         accounts, value = self._accounts[record.partition], record.value
+        counter_name = _COUNTER.fullmatch(name)
+        if counter_name is None:
+            right = partition_of(record.key or b"", len(self._accounts))
+        else:
+            right = int(counter_name.group(1))
+        if self._is_misplaced(record, right):
+            return
         try:
-            if _COUNTER.fullmatch(name):
+            if counter_name is not None:
                 counter = None if value is None else decode_counter(value)
                 accounts.counter_row(name, record.offset, counter)
             else:
@@ -81,6 +91,19 @@ class Rows:
         for place, error in self._malformed.values():
             message = f"not a row: {error}; another program wrote it? see: payments journal inspect"
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
+
+    def _is_misplaced(self, record: Record, right: int) -> bool:
+        """Whether the rows of this key are those of the partition ``right``, not of this one.
+
+        No stage writes such a record. A tombstone removes one, as a repair does: then nothing is
+        left to be said of it, and least of all that the payment has no row.
+        """
+        if right == record.partition:
+            return False
+        if record.value is not None:
+            message = f"its key belongs to partition {right}"
+            self._note_malformed(record, ValueError(message))
+        return True
 
     def _note_malformed(self, record: Record, error: Exception) -> None:
         place = Place(*record[:3])

@@ -10,6 +10,8 @@ import pytest
 import payments.stages.payments
 from payments.dead_letters.reading import DeadLetters
 from payments.domain.results import Outcome
+from payments.engine.errors import UNDECODABLE_BATCH
+from payments.engine.log import TopicPartition
 
 from .conftest import Embedded
 
@@ -91,6 +93,25 @@ def test_the_list_says_where_a_replay_could_have_been_forgotten(
     assert letter["replayed"] is None
     assert asked
     assert " [replayed?] " in embedded.run("dead-letters", "list").stdout
+
+
+def test_a_whole_batch_is_listed_as_a_notice_and_not_as_what_may_have_been_replayed(
+    embedded: Embedded,
+) -> None:
+    """Of the same kind, what ``payments journal skip`` gave up: ``test_skip_on_broker.py``."""
+
+    async def receive() -> None:
+        at = TopicPartition(embedded.bed.settings.topic("payments.commands"), 0)
+        embedded.bed.log.produce_unreadable(at, 3, UNDECODABLE_BATCH)
+        await embedded.bed.quiet()
+
+    embedded.do(receive())
+    embedded.kept_ms = 0
+    [letter] = lines(embedded.run("dead-letters", "list", "--json"))
+    assert (letter["replayed"], letter["notice"]) == (False, True)
+    shown = embedded.run("dead-letters", "list").stdout
+    assert " [notice] " in shown
+    assert "[replayed" not in shown
 
 
 def test_a_letter_is_shown_whole_and_its_bytes_never_reach_the_terminal_raw(

@@ -4,6 +4,8 @@ Of the same kind: retention shorter than a downtime (the first offset moves alik
 past the end (refused here, see ``test_skipping``).
 """
 
+import json
+
 from payments.engine.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
@@ -58,7 +60,14 @@ async def test_deleted_commands_are_given_up_by_name_and_the_worker_goes_on(
         await worker.kill()
         worker.log.unlink()
     listed = await payments(settings, "dead-letters", "list", "--json")
-    assert [letter["reason"] for letter in listed.objects] == ["skipped"]
+    assert [(letter["reason"], letter["notice"]) for letter in listed.objects] == [
+        ("skipped", True)
+    ]
+    assert " [notice] " in (await payments(settings, "dead-letters", "list")).out
+    notice = listed.objects[0]["position"]
+    command = ("--key", "p", "--value", json.dumps(MAKE), "--yes")
+    again = await payments(settings, "dead-letters", "replay", notice, *command)
+    assert (again.code, "it is the notice of payments journal skip" in again.out) == (3, True)
     verified = await payments(settings, "verify")
     assert verified.code == 0, verified.out
     await shared_settings_are_compared(settings)

@@ -1,7 +1,10 @@
 """Tables and journals that are not what the public records lead to, and records of nobody."""
 
+from itertools import count
+
 import pytest
 
+from payments.engine.partitioner import partition_of
 from payments.verify.findings import Kind
 
 from .recording import ACCOUNTS, LEDGER, PAYMENTS, RESULTS, Recording, at, read
@@ -63,7 +66,9 @@ def test_a_payment_that_is_stored_though_it_expired(run: Recording) -> None:
 def test_a_row_that_no_result_tells_of(run: Recording) -> None:
     added = run.append(run.row(PAYMENTS, b"made"))
     records = run.records[PAYMENTS]
-    records[records.index(added)] = added = added._replace(key=b"unheard of")
+    keys = (b"unheard of %d" % number for number in count())
+    key = next(key for key in keys if partition_of(key, run.settings.partitions) == added.partition)
+    records[records.index(added)] = added = added._replace(key=key)
     assert run.found() == [at(Kind.ROW_DIFFERS, added)]
 
 
@@ -81,6 +86,26 @@ def test_a_journal_without_a_checkpoint_that_a_restart_needs(run: Recording) -> 
     [before_last] = [r for r in run.records[PAYMENTS] if r[:3] == checkpoints[-2][:3]]
     run.remove(before_last)
     assert run.found() == [at(Kind.JOURNAL_BROKEN, checkpoints[-1])]
+
+
+@pytest.mark.parametrize(
+    ("topic", "key"), [(PAYMENTS, b"made"), (ACCOUNTS, b"abc"), (ACCOUNTS, b"world/")]
+)
+def test_a_row_in_another_keys_partition_until_a_tombstone_removes_it(
+    run: Recording, topic: str, key: bytes
+) -> None:
+    """It is no row of its key, and its tombstone, as of a repair, removes none.
+
+    Of the same kind, a record that can't be a row: ``test_reading.py``.
+    """
+    row = next(each for each in run.records[topic] if (each.key or b"").startswith(key))
+    other = next(each for each in run.records[topic] if each.partition != row.partition)
+    misplaced = run.append(other)
+    records = run.records[topic]
+    records[records.index(misplaced)] = misplaced = misplaced._replace(key=row.key, value=row.value)
+    assert run.found() == [at(Kind.MALFORMED_RECORD, misplaced)]
+    run.rewrite(run.append(misplaced), value=None)
+    assert run.found() == []
 
 
 @pytest.mark.parametrize("topic", [RESULTS, LEDGER])
