@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiokafka import codec
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from payments.engine.clock import WORTH_TELLING_SECONDS
 from payments.engine.errors import FailStop, NotOurs
 from payments.engine.identity import differing_settings
+from payments.engine.kafka.admin import open_admin
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.fencing import prove_fencing
 from payments.engine.kafka.rights import Right, grant_command, missing_rights
@@ -186,9 +186,7 @@ def _journal(journal: Inspected) -> Iterator[Finding]:
 
 
 async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:
-    admin = AIOKafkaAdminClient(**arguments)
-    try:
-        await admin.start()
+    async with open_admin(arguments) as admin:
         nodes = [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
         for node in nodes:
             resource = ConfigResource(ConfigResourceType.BROKER, str(node))
@@ -202,8 +200,6 @@ async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIte
                     values = {entry[0]: entry[1] for entry in entries}
                     for finding in judge_broker(node, values, len(nodes), settings):
                         yield finding
-    finally:
-        await admin.close()
 
 
 def judge_broker(

@@ -23,6 +23,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from payments.engine.kafka.admin import open_admin
 from payments.engine.kafka.rights import Right, grant_command, refusal
 from payments.engine.kafka.wire import Metadata
 from payments.settings import Settings
@@ -313,9 +314,5 @@ def _raise_for(code: int, message: str) -> None:
 async def cluster(settings: Settings) -> AsyncIterator[Cluster]:
     """Connect to the cluster of these settings for as long as the block lasts."""
     arguments = settings.connection()
-    admin = AIOKafkaAdminClient(**arguments)
-    try:
-        await admin.start()
+    async with open_admin(arguments) as admin:
         yield Cluster(admin, arguments)
-    finally:
-        await admin.close()

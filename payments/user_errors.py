@@ -93,10 +93,9 @@ BROKER_HINT = (
 )
 
 
-def no_broker(settings: "Settings", why: str = "") -> NoBroker:
-    """Return the error for brokers that do not answer."""
-    told = f" ({why})" if why else ""
-    return NoBroker(f"no Kafka broker answers at {settings.brokers}{told}: {BROKER_HINT}")
+def no_broker(settings: "Settings", why: str) -> NoBroker:
+    """Return the error for brokers that do not answer; ``why`` is the diagnosis."""
+    return NoBroker(f"no Kafka broker answers at {settings.brokers} ({why}): {BROKER_HINT}")
 
 
 @contextmanager
@@ -104,6 +103,8 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     """Turn errors that a user can mend into one line on standard error and an exit code."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
+    from payments.engine.errors import FailStop
+    from payments.engine.kafka.hints import in_words
     from payments.settings import SettingsError
     from payments.topics import TopicsError
     from payments.topics_file import TopicsFileError
@@ -113,7 +114,11 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (SettingsError, TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        raise no_broker(settings) from error
+        raise no_broker(settings, in_words(error)) from error
+    except FailStop as error:
+        if isinstance(error.__cause__, KafkaConnectionError):
+            raise no_broker(settings, in_words(error.__cause__)) from error
+        raise click.ClickException(str(error)) from error
     except KafkaError as error:
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
         raise click.ClickException(message) from error

@@ -54,11 +54,10 @@ class SendAgain(click.ClickException):
 @contextmanager
 def client_errors(settings: "Settings") -> Iterator[None]:
     """Turn what can go wrong between here and the answer into one line and an exit code."""
-    from aiokafka.errors import KafkaConnectionError
-
     from payments.client import errors
     from payments.dead_letters.letter import NoDeadLetter
-    from payments.engine.errors import FailStop, NoTopic
+    from payments.engine.errors import NoTopic
+    from payments.engine.kafka.diagnosis import Refusal
 
     with plain_errors(settings):
         try:
@@ -68,16 +67,10 @@ def client_errors(settings: "Settings") -> Iterator[None]:
         except errors.DeadlineExceeded as error:
             raise SendAgain(str(error)) from error
         except errors.BrokersUnavailable as error:
-            if isinstance(error.__cause__, NoTopic):
-                raise click.ClickException(str(error)) from error
+            if isinstance(error.__cause__, (NoTopic, Refusal)):
+                raise click.ClickException(str(error.__cause__)) from error
             raise no_broker(settings, str(error)) from error
         except (errors.PaymentsClientError, NoDeadLetter) as error:
-            raise click.ClickException(str(error)) from error
-        except KafkaConnectionError as error:
-            raise no_broker(settings) from error
-        except FailStop as error:
-            if isinstance(error.__cause__, KafkaConnectionError):
-                raise no_broker(settings) from error
             raise click.ClickException(str(error)) from error
 
 

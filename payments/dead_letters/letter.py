@@ -166,8 +166,8 @@ def replay_of(
         raise NotReplayable(message)
     if letter.reason == SKIPPED:
         message = (
-            f"it is the notice of payments journal skip, {letter.facts.get('message', '')}: whoever "
-            f"sent the commands of that range may send them again"
+            f"it is the notice of payments journal skip: {letter.facts.get('message', '')}; "
+            f"whoever sent the commands of that range may send them again"
         )
         raise NotReplayable(message)
     if letter.is_cut and (value is None or (key is None and letter.key is not None)):

@@ -17,6 +17,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from payments.engine.kafka.admin import open_admin
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -38,12 +39,8 @@ class Member(NamedTuple):
 
 async def members(settings: Settings) -> list[Member]:
     """Return the members of the workers' consumer group. Raises ``RecoveryRefused``."""
-    admin = AIOKafkaAdminClient(**settings.connection())
-    try:
-        await admin.start()
+    async with open_admin(settings.connection()) as admin:
         response = await _described(admin, settings.app_id)
-    finally:
-        await admin.close()
     found: list[Member] = []
     for code, group, _, _, _, listed, *_ in response.groups:
         if code:

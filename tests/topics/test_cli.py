@@ -86,7 +86,8 @@ def test_a_users_mistake_is_told_in_one_line_with_exit_code_1(
 def test_that_no_broker_answers_has_an_exit_code_of_its_own(command: str) -> None:
     failed = run("topics", command, "-f", str(TOPICS), PAYMENTS_BROKERS=NOBODY)
     assert (failed.exit_code, failed.stdout) == (69, "")
-    assert failed.stderr.startswith(f"Error: no Kafka broker answers at {NOBODY}")
+    cause = f"({NOBODY}: nothing listens there (connection refused))"
+    assert failed.stderr.startswith(f"Error: no Kafka broker answers at {NOBODY} {cause}: ")
     assert failed.stderr.count("\n") == 1
 
 

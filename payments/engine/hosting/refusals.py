@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from payments.engine.errors import FailStop, NotAuthorized
+from payments.engine.kafka.admin import open_admin
 from payments.engine.kafka.hints import in_words
 from payments.engine.kafka.rights import grant_command
 
@@ -57,16 +57,14 @@ async def _session_limits(connection: Mapping[str, Any]) -> str:
     try:
         async with asyncio.timeout(_ASK_SECONDS):
             values = await _broker_configuration(connection)
-    except (errors.KafkaError, OSError, TimeoutError):
+    except (errors.KafkaError, OSError, FailStop):
         values = {}
     return ", ".join(f"{name}={values[name]}" if name in values else name for name in _LIMITS)
 
 
 async def _broker_configuration(connection: Mapping[str, Any]) -> dict[str, str]:
     """Return the configuration of one broker: all of them should have the same."""
-    admin = AIOKafkaAdminClient(**connection)
-    try:
-        await admin.start()
+    async with open_admin(connection) as admin:
         cluster = await admin.describe_cluster()
         node = str(cluster["brokers"][0]["node_id"])
         found = await admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, node)])
@@ -76,5 +74,3 @@ async def _broker_configuration(connection: Mapping[str, Any]) -> dict[str, str]
             for _, _, _, _, entries in response.resources
             for entry in entries
         }
-    finally:
-        await admin.close()

@@ -15,7 +15,7 @@ from payments.engine.log import Lane, TopicPartition
 from payments.engine.outage import OUTAGE
 from payments.engine.troubles import Trouble
 
-from .diagnosis import Refusal, diagnosis
+from .diagnosis import diagnosis
 from .hints import Hints, in_words
 from .metadata import NonCreatingClient, metadata_request
 
@@ -157,12 +157,9 @@ class Connection:
             raise errors.NodeNotReadyError
 
     async def _diagnosis(self) -> str:
-        """Return why there is no connection. Raises ``FailStop`` where it will never be one."""
+        """Return why there is no connection. Raises ``Refusal`` where it will never be one."""
         hosts = [(host, port) for host, port, _ in self.client.hosts]
-        try:
-            return await diagnosis(hosts, self.arguments)
-        except Refusal as refusal:
-            raise FailStop(str(refusal)) from refusal
+        return await diagnosis(hosts, self.arguments)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -12,6 +12,8 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.conn import create_conn
 
+from payments.engine.errors import FailStop
+
 from .hints import in_words
 
 PROBE_SECONDS = 3.0
@@ -32,7 +34,7 @@ _REFUSED: tuple[type[Exception], ...] = (
 )
 
 
-class Refusal(Exception):  # noqa: N818 - what a broker did
+class Refusal(FailStop):
     """A broker answers and refuses: trying again does not help. The text says what to change."""
 
 
