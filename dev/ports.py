@@ -14,7 +14,6 @@ from dev.errors import BrokerError
 HOST = "127.0.0.1"
 SILENT = logging.Logger("dev.ports.silent")  # noqa: LOG001 - of its own, so nothing prints it
 SILENT.addHandler(logging.NullHandler())
-_held: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
@@ -32,7 +31,7 @@ def free_ports(count: int) -> list[int]:
         if sys.platform == "linux":
             # After the bind: with it, the kernel gives one port to several that don't listen.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _held.append(one)
+            one.detach()  # It stays open until this process ends.
         else:
             one.close()
     return ports
