@@ -75,6 +75,9 @@ class Plan:
     commands_before: list[int]
     """By partition: the end of the commands when they were read."""
 
+    commands_are_gone: bool
+    """Whether a copy lacks commands that results answer."""
+
     counts: Counter[str]
     """What was read and found, by words for a person."""
 
@@ -174,6 +177,7 @@ class _Planning:
             self._facts.installation,
             self._gathering.source,
             [self._facts.bounds[tp].end for tp in at],
+            self._facts.unanswered.strangers > 0,
             self.counts,
         )
 

@@ -59,6 +59,8 @@ class Unanswered:
         """By partition: the offset after the last command that is known to be handled."""
         self.first_answered: dict[int, int] = {}
         self.commands = 0
+        self.strangers = 0
+        """In a copy: results whose command is not there."""
         self.batches: list[UnreadableBatch] = []
         """Batches of commands that can't be read: workers put them aside."""
         self._batch_letters: set[tuple[int, int]] = set()
@@ -146,7 +148,9 @@ class Unanswered:
             self._handled(places.pop(0))
             if not places:
                 del self._open[key, own]
-        elif not self._copied and self._position(own):
+        elif self._copied:
+            self.strangers += 1
+        elif self._position(own):
             self._strange[int(own.rsplit("/", 2)[1])] = own
 
     def letter(self, record: Record) -> None:

@@ -177,5 +177,6 @@ def _note(rebuilt: Rebuilt, plan: Plan) -> bytes:
         "copied": plan.source.copied,
         "former_topic": plan.source.former_topic,
         "commands_before": plan.commands_before[rebuilt.journal.partition],
+        "commands_are_gone": plan.commands_are_gone,
     }
     return json.dumps(note).encode()

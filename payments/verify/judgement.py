@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from .facts import code_of, place_of
+from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
+from .numbering import COPIED
 from .told import Life, Replay, Told
 from .topics import Topics
 
@@ -63,6 +64,7 @@ class OnePayment:
 
 
 _NOTHING = Replay()
+_COPIED = digest(COPIED)
 _TOLD = tuple(Told)
 _AS_ROW = {Told.MOVED_NOW: Told.MOVED, Told.EXPIRED: Told.NO_PAYMENT}
 
@@ -109,7 +111,9 @@ class Judgement:
         for own, words in answered.items():
             extra = len(words) - len(asked.get(own, ()))
             if extra > 0:
-                self._surplus(words, extra, known=own in asked)
+                # Which command is which in a copy is not known, so neither is which has gone.
+                known = own in asked and not (own == _COPIED and self._known.lacks_commands)
+                self._surplus(words, extra, known=known)
         self._unanswered = in_flight
         return in_flight
 

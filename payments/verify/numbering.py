@@ -4,7 +4,7 @@ Such a command is known by its position. Where the topics were copied and the jo
 them (``payments rebuild --copied``), earlier results name positions of the former topic: commands
 of that time are known by their payment alone. The rebuilt journals have a note of it. Where the
 commands topic was made anew (``payments journal adopt``), the commands of earlier results are gone,
-and the journals have a note of that.
+and the journals have a note of that: what the earlier results answer is not known any more.
 """
 
 import json
@@ -62,11 +62,10 @@ class Numbering:
 
     def command(self, own: str | None, partition: int, offset: int) -> str:
         """Return by what a command is known that has this id of its own, or none."""
-        if own is not None:
-            return own
-        if self.is_copy(partition, offset):
+        note = self._notes.get(partition)
+        if note is not None and offset < note.before and (own is None or note.commands_are_gone):
             return COPIED
-        return f"{self._commands}/{partition}/{offset}"
+        return own or f"{self._commands}/{partition}/{offset}"
 
     def answered(self, own: str, journal: int, group: int | None) -> str:
         """Return by what the command is known that a result of a group answers.
