@@ -43,6 +43,7 @@ ALLOWED = (
     Allowed("WARNING", r".*: no success since .* UTC", "no broker answers: once in ten seconds"),
     Allowed("WARNING", r"following the results failed", "a gateway whose broker was away for long"),
     Allowed("WARNING", r"the membership's metadata task has ended", "a restart of the broker"),
+    Allowed("WARNING", r"this process did not run for", "paused, or its machine stood still"),
     Allowed("WARNING", r".*the last owner of .* decided with", "a setting was changed on purpose"),
     Allowed("CRITICAL", r"fail-stop: ", "a worker that can't go on: its exit code is looked at"),
 )

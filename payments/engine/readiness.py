@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from .outage import OUTAGE
+from .pauses import PAUSES, Pauses
 from .troubles import Trouble, in_words
 
 logger = logging.getLogger(__name__)
@@ -20,8 +21,9 @@ REPEAT_SECONDS = 600.0
 class Readiness:
     """Follows the troubles of one worker from look to look."""
 
-    def __init__(self, stall_seconds: float) -> None:
+    def __init__(self, stall_seconds: float, pauses: Pauses = PAUSES) -> None:
         self._stall_seconds = stall_seconds
+        self._pauses = pauses
         self._said: dict[tuple[str, str], float] = {}
         """When each trouble, by kind and place, was last logged."""
         self.reasons: Sequence[str] = ()
@@ -32,7 +34,11 @@ class Readiness:
 
     def look(self, troubles: Sequence[Trouble], now: float) -> Sequence[str]:
         """Take the troubles of this moment; return why the worker is not ready."""
-        lasting = [trouble for trouble in troubles if now - trouble.since >= self._stall_seconds]
+        lasting = [
+            trouble
+            for trouble in troubles
+            if now - trouble.since - self._pauses.within(trouble.since) >= self._stall_seconds
+        ]
         partitions = [now - trouble.since for trouble in lasting if trouble.partition]
         self.standing_partitions = len(partitions)
         self.standing_seconds = max(partitions, default=0.0)

@@ -21,6 +21,7 @@ from payments.engine.kafka import KafkaLog
 from payments.engine.kafka.rights import Right
 from payments.engine.limits import Limits
 from payments.engine.log import Log, TopicPartition
+from payments.engine.pauses import PAUSES
 from payments.engine.reading import Delivery
 from payments.engine.stage import Stage
 from payments.garbage import collect_rarely
@@ -307,6 +308,7 @@ class EngineApp(faust.App):
     async def _watch_readiness(self) -> None:
         """Look once a second why the worker is not ready, from before its start on."""
         while not self.should_stop:
+            PAUSES.tick()
             reasons = self._reasons()
             if self._show_readiness is not None:
                 self._show_readiness(reasons)

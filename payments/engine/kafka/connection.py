@@ -13,6 +13,7 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from payments.engine.errors import FailStop, Fenced
 from payments.engine.log import Lane, TopicPartition
 from payments.engine.outage import OUTAGE
+from payments.engine.pauses import PAUSES
 from payments.engine.troubles import Trouble
 
 from .diagnosis import diagnosis
@@ -96,7 +97,8 @@ class Patience:
 
     def require(self, error: BaseException) -> None:
         """Raise ``FailStop`` when the limit is over; else say now and then that it fails."""
-        waited = asyncio.get_running_loop().time() - self._started
+        now = asyncio.get_running_loop().time()
+        waited = now - self._started - PAUSES.within(self._started)
         hint = self._hints.get(type(error))
         why = in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:

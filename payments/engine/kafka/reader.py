@@ -14,6 +14,7 @@ from aiokafka import errors
 from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
 from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
+from payments.engine.pauses import PAUSES
 from payments.engine.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, Patience, error_for
@@ -271,9 +272,10 @@ class KafkaReader:
         """Raise ``FailStop`` for a partition that fails for long while others are read."""
         limit = self._connection.delivery_timeout_seconds
         for at, (since, failure) in self._unread.items():
-            if now - since > limit:
+            seconds = now - since - PAUSES.within(since)
+            if seconds > limit:
                 message = (
-                    f"{at} could not be read for {now - since:.0f} s: {in_words(failure)}; look at "
+                    f"{at} could not be read for {seconds:.0f} s: {in_words(failure)}; look at "
                     f"the brokers: nothing is lost, and this process may be started again any time"
                 )
                 raise FailStop(message) from failure

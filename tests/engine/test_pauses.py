@@ -1,0 +1,85 @@
+"""A process that was paused blames nobody for the time in which it did not run.
+
+Of the same kind: a machine that was suspended, a container that was frozen, an event loop that was
+held up by something else in the process.
+"""
+
+import asyncio
+import logging
+
+import pytest
+from aiokafka import errors
+
+from payments.engine.errors import FailStop
+from payments.engine.kafka import connection
+from payments.engine.kafka.connection import Patience
+from payments.engine.pauses import Pauses
+from payments.engine.readiness import Readiness
+from payments.engine.troubles import Trouble
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def test_only_time_without_ticks_is_a_pause(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    pauses = Pauses(clock)
+    assert pauses.within(0.0) == 0.0
+    for _ in range(10):
+        pauses.tick()
+        clock.now += 1.5  # A busy machine.
+    assert pauses.within(0.0) == 0.0
+    clock.now += 60
+    met_before_a_tick = pauses.within(0.0)
+    with caplog.at_level(logging.WARNING):
+        pauses.tick()
+    assert met_before_a_tick == pauses.within(0.0) == pytest.approx(60.5)
+    assert pauses.within(clock.now - 10) == pytest.approx(10)
+    [line] = caplog.messages
+    assert line.startswith("this process did not run for 60 s: it was paused")
+    clock.now += 2.0
+    pauses.tick()
+    assert pauses.within(clock.now - 2.0) == 0.0
+
+
+async def test_a_broker_is_not_blamed_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    pauses = Pauses(clock)
+    monkeypatch.setattr(connection, "PAUSES", pauses)
+    pauses.tick()
+    patience = Patience("appending", 60.0)
+    error = errors.KafkaConnectionError("closed")
+    clock.now += 3600
+    patience.require(error)
+    pauses.tick()
+    patience.require(error)
+    for _ in range(61):
+        clock.now += 1
+        pauses.tick()
+    with pytest.raises(FailStop, match="no success after 62 s"):
+        patience.require(error)
+
+
+def test_a_paused_worker_is_ready_again_at_once() -> None:
+    clock = Clock()
+    pauses = Pauses(clock)
+    readiness = Readiness(stall_seconds=10.0, pauses=pauses)
+    pauses.tick()
+    trouble = Trouble("Kafka does not answer", "a fetch", clock.now)
+    clock.now += 300
+    pauses.tick()
+    assert readiness.look([trouble], clock.now) == []
+    for _ in range(10):
+        clock.now += 1
+        pauses.tick()
+    assert len(readiness.look([trouble], clock.now)) == 1
