@@ -43,6 +43,7 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
         instance_id=settings.instance_id,
         limits=Limits(stall_seconds=settings.stall_seconds),
         show_readiness=None if file is None else partial(health.show, file),
+        show_end=None if file is None else partial(health.show_end, file),
     )
     app.rows(payments)
     app.rows(accounts)

@@ -12,6 +12,7 @@ from aiokafka import codec
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from payments.engine.checkpoint import MOVED_KEY
 from payments.engine.clock import WORTH_TELLING_SECONDS
 from payments.engine.errors import FailStop, NotOurs
 from payments.engine.identity import differing_settings
@@ -22,8 +23,10 @@ from payments.engine.kafka.rights import Right, grant_command, missing_rights
 from payments.engine.stage import Stage
 from payments.engine.takeover import require_own_installation
 from payments.recovery.errors import RecoveryRefused
+from payments.recovery.fitting import misfit
 from payments.recovery.inspecting import Inspected, inspect
 from payments.recovery.installation import open_log, stages_of
+from payments.recovery.repairing import foreign_records
 from payments.rights import rules
 from payments.settings import Settings
 from payments.topics import TopicsError, cluster
@@ -137,12 +140,22 @@ async def _installation(settings: Settings) -> AsyncIterator[Finding]:
         except NotOurs as error:
             yield Finding("problem", "installation", settings.app_id, str(error))
             return
+        await log.require_configs(
+            inputs=[topic for stage in stages for topic in stage.inputs],
+            journals=[stage.changelog for stage in stages],
+        )
         faults = 0
-        found = await inspect(log, stages, range(settings.partitions))
+        foreign = foreign_records(log, settings.partitions)
+        found = await inspect(log, stages, range(settings.partitions), foreign)
         for journal in found:
             for finding in _journal(journal):
                 faults += 1
                 yield finding
+        if not faults:
+            failure = await misfit(log, settings.app_id, stages, settings.partitions, found)
+            if failure is not None:
+                faults += 1
+                yield Finding("problem", "journals", settings.app_id, str(failure))
     for finding in _settings(found, stages):
         yield finding
     if not faults:
@@ -170,18 +183,31 @@ def _settings(journals: Sequence[Inspected], stages: Sequence[Stage]) -> Iterato
 
 def _journal(journal: Inspected) -> Iterator[Finding]:
     held, where = journal.held, str(journal.held.at)
+    for each in held.unreadable:
+        value = f"offsets {each.offset} to {each.last_offset} can't be read ({each.why})"
+        yield Finding("problem", "journal", where, value, "payments rebuild --replace")
     for foreign in held.foreign:
+        if foreign.key == MOVED_KEY:
+            value = "this installation was moved by payments repartition"
+            step = "start workers with the settings of the new one"
+            yield Finding("problem", "journal", where, value, step)
+            continue
         value = f"offset {foreign.offset}, key {foreign.key!r}: {foreign.why}"
         yield Finding("problem", "foreign record", where, value, "payments journal repair")
+    if held.rows and not held.checkpoints:
+        value = "it has rows but no checkpoint"
+        yield Finding("problem", "journal", where, value, "payments rebuild --replace")
     for topic in journal.tails_ahead:
         value = f"{topic} is ahead of it: records of the journal were lost"
         yield Finding("problem", "journal", where, value, "payments rebuild")
     if held.missing:
         value = f"checkpoints {held.missing} are not there"
         yield Finding("problem", "journal", where, value, "payments rebuild")
-    for each in journal.inputs:
-        if each.lost:
-            value = f"goes on at {each.topic} {each.position}, {each.lost} records there are gone"
+    for source in journal.inputs:
+        if source.lost:
+            value = (
+                f"goes on at {source.topic} {source.position}, {source.lost} records there are gone"
+            )
             yield Finding("problem", "journal", where, value, "payments journal skip")
 
 

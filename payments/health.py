@@ -1,13 +1,14 @@
 """Whether a worker is ready, and why not, told through a file that the worker writes every second.
 
 ``payments health`` asks from another process of the same container or host. A worker that hangs or
-has ended writes nothing: so the age of the file counts too.
+was killed writes nothing: so the age of the file counts too. One that ends by itself says why.
 """
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -16,17 +17,40 @@ LIMIT_SECONDS = 15.0
 _unwritten: set[Path] = set()
 """Files that could not be written the last time: that is said once."""
 
+_ended: set[Path] = set()
+"""Files that say why the worker ended, which is the last that they say."""
+
+_writing = threading.Lock()
+_WRITING_SECONDS = 1.0
+"""How long the end of the process waits for another thread's look."""
+
 
 def show(file: Path, reasons: Sequence[str]) -> None:
     """Say that the worker is ready now, or why it is not: ``{"ready": false, "reasons": [...]}``.
 
     A file that can't be written is logged, once until it can be again, not raised.
     """
-    content = json.dumps({"ready": not reasons, "reasons": list(reasons)})
+    with _writing:
+        if file not in _ended:
+            _write(file, {"ready": not reasons, "reasons": list(reasons)})
+
+
+def show_end(file: Path, line: str) -> None:
+    """Say with which line the worker ends; nothing that ``show`` says counts after that."""
+    is_alone = _writing.acquire(timeout=_WRITING_SECONDS)
+    try:
+        _ended.add(file)
+        _write(file, {"ready": False, "reasons": [line], "ended": True})
+    finally:
+        if is_alone:
+            _writing.release()
+
+
+def _write(file: Path, content: Mapping[str, object]) -> None:
     partial = file.with_name(f"{file.name}.partial")
     try:
         # In one step, so that nobody reads half of it.
-        partial.write_text(content + "\n")
+        partial.write_text(json.dumps(content) + "\n")
         partial.replace(file)
     except OSError as error:
         # Payments do not depend on it: the check fails, and this says why.
@@ -41,6 +65,7 @@ def show(file: Path, reasons: Sequence[str]) -> None:
 
 def forget(file: Path) -> None:
     """Say that the worker is not ready; what an earlier process left counts no more."""
+    _ended.discard(file)
     try:
         file.unlink(missing_ok=True)
     except OSError as error:
@@ -53,12 +78,19 @@ def problem(file: Path) -> str | None:
         age_seconds = time.time() - file.stat().st_mtime
         content = json.loads(file.read_text())
         ready, reasons = content["ready"], content["reasons"]
+        ended = content.get("ended", False)
     except FileNotFoundError:
         return f"no worker is running: it writes {file} (PAYMENTS_HEALTH_FILE), which is not there"
     except OSError as error:
         return f"the worker's health file can't be read: {error}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"{file} is not a health file of a worker; PAYMENTS_HEALTH_FILE names it"
+    if ended:
+        return f"the worker has ended: {'; '.join(reasons)}"
+    return _too_old(file, age_seconds) or (None if ready else f"not ready: {'; '.join(reasons)}")
+
+
+def _too_old(file: Path, age_seconds: float) -> str | None:
     if age_seconds < -LIMIT_SECONDS:
         return f"{file} was written in the future: this machine's clock was set back since"
     if age_seconds > LIMIT_SECONDS:
@@ -66,4 +98,4 @@ def problem(file: Path) -> str | None:
             f"the worker hangs or was killed: it last wrote {file} {age_seconds:.0f} s ago "
             f"(limit {LIMIT_SECONDS:.0f} s)"
         )
-    return None if ready else f"not ready: {'; '.join(reasons)}"
+    return None

@@ -12,9 +12,8 @@ from payments.cli.output import printable, show_json
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
-    from payments.engine.log import TopicPartition
     from payments.recovery.adopting import Adoption
-    from payments.recovery.inspecting import Input, Inspected
+    from payments.recovery.inspecting import Held, Input, Inspected
     from payments.recovery.repairing import Repair
     from payments.recovery.skipping import Skip
     from payments.settings import Settings
@@ -73,17 +72,13 @@ async def _inspect(
     settings: "Settings", stage: str | None, partitions: "range | list[int]"
 ) -> "list[Inspected]":
     from payments.recovery import repairing
-    from payments.recovery.inspecting import Foreign
     from payments.recovery.inspecting import inspect as look
     from payments.recovery.installation import open_log, stages_of
 
     stages = [each for each in stages_of(settings) if stage in (None, each.name)]
     async with open_log(settings) as log:
-
-        async def foreign(name: str, at: "TopicPartition") -> list[Foreign]:
-            return (await repairing.plan(log, name, at, settings.partitions)).foreign
-
-        return await look(log, stages, partitions, foreign)
+        find = repairing.foreign_records(log, settings.partitions)
+        return await look(log, stages, partitions, find)
 
 
 def _lines(found: "Inspected") -> Iterator[str]:
@@ -115,6 +110,16 @@ def _lines(found: "Inspected") -> Iterator[str]:
     if sources:
         listing = ", ".join(f"{name} {group}/{index}" for name, (group, index) in sources.items())
         yield f"  last messages from: {listing}"
+    yield from _faults(held)
+
+
+def _faults(held: "Held") -> Iterator[str]:
+    for each in held.unreadable:
+        yield (
+            f"  UNREADABLE {held.at.topic}/{held.at.partition}/{each.offset} to offset "
+            f"{each.last_offset}: {printable(each.why)}; restore the partition from another "
+            f"replica or a backup, else: payments rebuild --replace"
+        )
     for foreign in held.foreign:
         yield (
             f"  FOREIGN {held.at.topic}/{held.at.partition}/{foreign.offset} "

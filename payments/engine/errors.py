@@ -112,9 +112,9 @@ class UnreadableBatch(FailStop):
             f"{topic}/{partition}/{offset}: the batch of offsets {offset} to {last_offset} can't "
             f"be read ({reason}): {cause}. Nothing was skipped. No worker writes such a batch: a "
             f"broker's disk has damaged it, or another program wrote it. Restore the partition "
-            f"from another replica or from a backup, then start again; where no copy is left, "
-            f"payments journal inspect shows what the journals know, and payments journal skip "
-            f"gives up a range of an input"
+            f"from another replica or from a backup, then start again. Where no copy is left, "
+            f"payments journal skip gives up a range of an input, and payments rebuild --replace "
+            f"makes journals anew"
         )
 
 

@@ -142,7 +142,8 @@ def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
         message = (
             f"{where} was written on cluster {told.cluster}, but this is cluster {found.cluster}, "
             f"where its positions mean nothing: set PAYMENTS_BROKERS to the former one; or, if the "
-            f"topics were copied on purpose, see what differs with: payments journal adopt"
+            f"topics were copied on purpose, make the journals anew with: "
+            f"payments rebuild --copied --replace"
         )
         raise NotOurs(message)
     for topic, id_ in told.topics.items():

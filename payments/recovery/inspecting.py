@@ -11,9 +11,9 @@ from payments.engine.checkpoint import (
     Checkpoint,
     decode_checkpoint,
 )
-from payments.engine.errors import JournalBroken, NewerFormat
+from payments.engine.errors import JournalBroken, NewerFormat, UnreadableBatch
 from payments.engine.identity import Identity
-from payments.engine.limits import RING
+from payments.engine.limits import RING, SOURCES_TOLD_WITHIN
 from payments.engine.log import Bounds, Log, Record, TopicPartition
 from payments.engine.stage import Stage
 from payments.engine.tails import NOTHING, Tail, read_tails
@@ -34,6 +34,15 @@ class Foreign:
 
 
 @dataclass(slots=True)
+class Unreadable:
+    """A batch of a journal that can't be read."""
+
+    offset: int
+    last_offset: int
+    why: str
+
+
+@dataclass(slots=True)
 class Held:
     """What is in one journal."""
 
@@ -47,6 +56,7 @@ class Held:
 
     foreign: list[Foreign] = field(default_factory=list)
     foreign_count: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
     records: int = 0
 
     @property
@@ -79,7 +89,8 @@ class Held:
         if last is None:
             return []
         have = {c.n for c in self.checkpoints.values()}
-        return [n for n in range(last.published + 1, last.n + 1) if n not in have]
+        first = min(last.published, max(0, last.n - SOURCES_TOLD_WITHIN)) + 1
+        return [n for n in range(first, last.n + 1) if n not in have]
 
     def take(self, record: Record) -> None:
         """Note one record."""
@@ -122,21 +133,46 @@ def _foreign_checkpoint(slot: bytes, value: bytes | None) -> str | None:
     try:
         n = decode_checkpoint(value).n
     except NewerFormat:
-        raise
+        raise  # It is no foreign record: a repair would put an older one in its place.
     except JournalBroken:
         return "its key is a checkpoint's, its value is none"
     return None if n % RING == int(slot) else f"checkpoint {n} in another slot of the ring"
 
 
 async def read_held(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
-    """Read journals from their first record to their present end."""
+    """Read journals from their first record to their present end. Raises ``UnreadableBatch``."""
     bounds = await log.bounds(at)
     held = {tp: Held(tp, bounds[tp]) for tp in at}
     async for records in scan(log, bounds, committed_only=False):
-        take = held[TopicPartition(records[0].topic, records[0].partition)].take
-        for record in records:
-            take(record)
+        _take(held, records)
     return held
+
+
+def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> TopicPartition:
+    at = TopicPartition(records[0].topic, records[0].partition)
+    for record in records:
+        held[at].take(record)
+    return at
+
+
+async def read_what_is_left(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
+    """Read journals as ``read_held`` does, and pass over batches that can't be read."""
+    bounds = await log.bounds(at)
+    held = {tp: Held(tp, bounds[tp]) for tp in at}
+    left = dict(bounds)
+    while True:
+        try:
+            async for records in scan(log, left, committed_only=False):
+                tp = _take(held, records)
+                left[tp] = Bounds(records[-1].offset + 1, left[tp].end)
+        except UnreadableBatch as batch:
+            tp = TopicPartition(batch.topic, batch.partition)
+            last = batch.last_offset if batch.end_is_known else left[tp].end - 1
+            why = f"{batch.reason}: {batch.cause}"
+            held[tp].unreadable.append(Unreadable(batch.offset, last, why))
+            left[tp] = Bounds(last + 1, left[tp].end)
+        else:
+            return held
 
 
 ForeignRecords = Callable[[str, TopicPartition], Awaitable[list[Foreign]]]
@@ -217,6 +253,10 @@ class Inspected:
             },
             "tails_ahead": self.tails_ahead,
             "foreign_records": held.foreign_count,
+            "unreadable": [
+                {"offset": each.offset, "last_offset": each.last_offset, "why": each.why}
+                for each in held.unreadable
+            ],
             "foreign": [
                 {
                     "offset": each.offset,
@@ -245,9 +285,11 @@ async def inspect(
     numbers = sorted(partitions)
     found: list[Inspected] = []
     for stage in stages:
-        held = await read_held(log, [TopicPartition(stage.changelog, p) for p in numbers])
+        held = await read_what_is_left(log, [TopicPartition(stage.changelog, p) for p in numbers])
         if foreign_records is not None:
             for at, journal in held.items():
+                if journal.unreadable or (journal.identity is not None and journal.identity.copied):
+                    continue  # Its batches can't be told: what is foreign by its key is known.
                 journal.foreign = await foreign_records(stage.name, at)
                 journal.foreign_count = len(journal.foreign)
         visible = [TopicPartition(topic, p) for topic in sorted(stage.visible) for p in numbers]

@@ -29,7 +29,7 @@ from payments.engine.stage import Stage
 from payments.records.internal import decode_account, decode_counter, decode_payment
 
 from .batches import JournalBatch, journal_batches
-from .inspecting import Foreign, foreign_reason
+from .inspecting import Foreign, ForeignRecords, foreign_reason
 
 
 @dataclass(slots=True)
@@ -166,6 +166,15 @@ async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -
     async for batch in journal_batches(log, at, held):
         repairing.take(batch)
     return repairing.finish()
+
+
+def foreign_records(log: KafkaLog, partitions: int) -> ForeignRecords:
+    """Return what finds the foreign records of a journal by its batches."""
+
+    async def find(stage: str, at: TopicPartition) -> list[Foreign]:
+        return (await plan(log, stage, at, partitions)).foreign
+
+    return find
 
 
 async def carry_out(log: KafkaLog, app_id: str, stages: Sequence[Stage], repair: Repair) -> None:

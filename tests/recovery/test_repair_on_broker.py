@@ -59,6 +59,10 @@ async def test_foreign_records_are_undone_and_lost_journals_are_rebuilt(
             # With the one that is repaired: it is there until compaction.
             assert (found["partition"], len(found["foreign"])) == (partition, 5)
             assert sum(each["foreign_records"] for each in inspected.objects) == 5
+            doctor = await payments(settings, "doctor", "--json")
+            assert doctor.code == 2
+            problems = [each for each in doctor.objects if each["level"] == "problem"]
+            assert [each["what"] for each in problems] == ["foreign record"] * 5
             done = await payments(settings, "journal", "repair", "--yes")
             assert done.code == 0, done
             await worker.start()

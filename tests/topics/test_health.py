@@ -82,6 +82,23 @@ def test_a_forgotten_file_is_not_ready(file: Path) -> None:
     )
 
 
+def test_a_worker_that_has_ended_is_told_at_once_and_for_ever_with_its_last_line(
+    file: Path,
+) -> None:
+    health.show(file, [])
+    health.show_end(file, "fail-stop: the journal of p/1 was lost")
+    health.show(file, [])  # What another thread saw before.
+    set_age(file, 3600)
+    answer = ask(file)
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "Error: the worker has ended: fail-stop: the journal of p/1 was lost\n"
+    )
+    health.forget(file)  # The next worker.
+    health.show(file, [])
+    assert ask(file).exit_code == 0
+
+
 @pytest.mark.parametrize("content", ["", "no json", "[]", "{}"])
 def test_a_file_of_something_else_is_not_ready(file: Path, content: str) -> None:
     file.write_text(content)
@@ -146,6 +163,24 @@ async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
         await worker.until(lambda: ask(file).exit_code == 0, "is not ready again")
         assert await worker.stop() == 0
         assert "no worker is running" in ask(file).stderr
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+
+
+async def test_a_worker_that_ends_with_a_fail_stop_says_so_to_health(
+    installations: Installations, file: Path
+) -> None:
+    settings = await installations.make(health_file=file)
+    wrong = settings.model_copy(update={"partitions": settings.partitions + 1})
+    worker = WorkerProcess(wrong)
+    try:
+        worker.spawn()
+        assert await worker.ended() == 70
+        answer = ask(file)
+        assert answer.exit_code == 1
+        assert "the worker has ended: fail-stop: " in answer.stderr
+        assert "PAYMENTS_PARTITIONS" in answer.stderr
     finally:
         await worker.kill()
         worker.log.unlink()

@@ -68,7 +68,7 @@ class EngineApp(faust.App):
 
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
     ``log`` replaces the broker, in tests. ``show_readiness`` is told once a second why the worker
-    is not ready, or nothing when it is.
+    is not ready, or nothing when it is; ``show_end`` is told the line with which the process ends.
     """
 
     BootStrategy = _Boot
@@ -89,6 +89,7 @@ class EngineApp(faust.App):
         instance_id: str | None = None,
         limits: Limits | None = None,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
+        show_end: Callable[[str], None] | None = None,
         **options: Any,  # noqa: ANN401 - Faust's own settings
     ) -> None:
         self.connection = connection
@@ -112,7 +113,7 @@ class EngineApp(faust.App):
         self._channels: dict[str, Any] = {}
         self._test_agents: dict[str, Any] = {}
         self._lag: asyncio.Future[Any] | None = None
-        self._show_readiness = show_readiness
+        self._show_readiness, self._show_end = show_readiness, show_end
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
         self._instance_id = instance_id
@@ -234,14 +235,18 @@ class EngineApp(faust.App):
         if not self._failing.acquire(blocking=False):
             threading.Event().wait()  # Another thread is ending the process, and says why.
         if self.should_stop and not self.was_ready:
-            logger.info("stopped before it was ready, nothing was decided (%s)", failure)
+            line = f"stopped before it was ready, nothing was decided ({failure})"
+            logger.info("%s", line)
             code = 0
         else:
             cause = failure.__cause__ if isinstance(failure, Defect) else None
             # What a broker or the network said is no defect: its traceback tells nothing.
             defect = None if isinstance(cause, (KafkaError, OSError)) else cause
-            logger.critical("fail-stop: %s", self.in_words(failure), exc_info=defect)
+            line = f"fail-stop: {self.in_words(failure)}"
+            logger.critical("%s", line, exc_info=defect)
             code = EXIT_FAIL_STOP
+        if self._show_end is not None:
+            self._show_end(line)
         logging.shutdown()
         os._exit(code)
 

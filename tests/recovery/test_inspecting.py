@@ -1,0 +1,55 @@
+"""What ``payments journal inspect`` and ``payments doctor`` read from damaged or strange journals.
+
+On a broker: foreign records (``test_repair_on_broker.py``); a worker's own refusals of the same:
+``tests/engine/test_consistency.py``.
+"""
+
+import pytest
+
+from payments.engine.errors import UNDECODABLE_BATCH, NewerFormat, NotOurs
+from payments.engine.log import TopicPartition
+from payments.recovery.fitting import misfit
+from payments.recovery.inspecting import inspect
+from payments.recovery.installation import stages_of
+from payments.testing import PaymentsTestbed
+
+JOURNAL = TopicPartition("payments-payments-changelog", 0)
+MAKE = {"type": "make", "account": "abc", "amount": 100}
+
+
+async def test_a_batch_that_can_not_be_read_is_listed_and_passed_over() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        await payments.quiet()
+        batch = payments.log.produce_unreadable(JOURNAL, 2, UNDECODABLE_BATCH)
+        payments.log.produce(JOURNAL, b"behind", b"it")
+        stages = stages_of(payments.settings)
+        found = await inspect(payments.log, stages, range(payments.settings.partitions))
+    damaged = {each.held.at: each.held for each in found if each.held.unreadable}
+    assert list(damaged) == [JOURNAL]
+    [unreadable] = damaged[JOURNAL].unreadable
+    assert (unreadable.offset, unreadable.last_offset) == (batch.offset, batch.last_offset)
+    assert UNDECODABLE_BATCH in unreadable.why
+    assert b"behind" in damaged[JOURNAL].rows
+
+
+async def test_a_newer_versions_checkpoint_is_no_foreign_record() -> None:
+    """A repair would put an older one in its place."""
+    async with PaymentsTestbed() as payments:
+        payments.log.produce(JOURNAL, b"\x001", b'{"n":1,"format":99,"published":0}')
+        with pytest.raises(NewerFormat, match="start that version again"):
+            await inspect(payments.log, stages_of(payments.settings), [0])
+
+
+async def test_what_a_worker_would_not_take_over_is_known_without_a_claim() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", MAKE)
+        await payments.quiet()
+        log, stages = payments.log, stages_of(payments.settings)
+        partitions = payments.settings.partitions
+        found = await inspect(log, stages, range(partitions))
+        assert await misfit(log, payments.settings.app_id, stages, partitions, found) is None
+        failure = await misfit(log, "another", stages, partitions, found)
+        assert isinstance(failure, NotOurs)
+        log.produce(JOURNAL, b"row", b"of a worker at work")
+        assert await misfit(log, "another", stages, partitions, found) is None
