@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,9 @@ ROOT = PACKAGE.parent
 ANYTHING = "…"
 """Stands for what a message gets only when it is raised."""
 
+Names = Mapping[str, ast.expr]
+"""What names stand for where a message is made: locals and constants of the module."""
+
 
 class Message(NamedTuple):
     """One message and where it is made."""
@@ -24,8 +27,8 @@ class Message(NamedTuple):
 
 @cache
 def _names() -> frozenset[str]:
-    """Return the names of ``FailStop``, all its subclasses, and ``RecoveryRefused``."""
-    found = {"FailStop", "RecoveryRefused"}
+    """Return the names of ``FailStop`` and its subclasses, ``RecoveryRefused``, ``NoBroker``."""
+    found = {"FailStop", "RecoveryRefused", "NoBroker"}
     bases = [
         (node.name, {base.id for base in node.bases if isinstance(base, ast.Name)})
         for file in PACKAGE.rglob("*.py")
@@ -44,30 +47,70 @@ def messages() -> list[Message]:
         if file.is_relative_to(PACKAGE / "engine" / "memory"):
             continue  # The log of tests.
         tree = ast.parse(file.read_text(encoding="utf-8"))
+        constants = _assigned(tree.body)
+        returned = _returned(tree)
         for scope in ast.walk(tree):
             if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                found += _made_in(scope, str(file.relative_to(ROOT)))
-    return found
+                found += _made_in(scope, str(file.relative_to(ROOT)), constants, returned)
+    return list(dict.fromkeys(found))
 
 
-def _made_in(scope: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> Iterator[Message]:
-    assigned = sorted(
-        (node.lineno, node.targets[0].id, id(node), node.value)
-        for node in ast.walk(scope)
+class Assigned(NamedTuple):
+    """What a name was given, and where."""
+
+    line: int
+    name: str
+    value: ast.expr
+
+
+def _assigned(nodes: Iterable[ast.AST]) -> list[Assigned]:
+    found = [
+        Assigned(node.lineno, node.targets[0].id, node.value)
+        for node in nodes
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    )
+    ]
+    return sorted(found, key=lambda each: each.line)
+
+
+def _returned(tree: ast.Module) -> dict[str, list[ast.Return]]:
+    """Return what each function or method of a file returns, by its name."""
+    return {
+        node.name: [each for each in ast.walk(node) if isinstance(each, ast.Return)]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+
+
+def _made_in(
+    scope: ast.FunctionDef | ast.AsyncFunctionDef,
+    file: str,
+    constants: Sequence[Assigned],
+    returned: Mapping[str, Sequence[ast.Return]],
+) -> Iterator[Message]:
+    assigned = _assigned(ast.walk(scope))
     for call in ast.walk(scope):
         if not (isinstance(call, ast.Call) and call.args and _called(call, file) in _names()):
             continue
-        value: ast.expr = call.args[0]
-        if isinstance(value, ast.Name):
-            name = value.id
-            values = [v for line, n, _, v in assigned if n == name and line < call.lineno]
-            if values:
-                value = values[-1]
-        text = _text(value)
-        if re.search(r"[a-z]{3}", text):
-            yield Message(f"{file}:{call.lineno}", text)
+        before = [each for each in assigned if each.line < call.lineno]
+        names = {each.name: each.value for each in (*constants, *before)}
+        for value in _values(call.args[0], names, returned):
+            text = _text(value, names)
+            if re.search(r"[a-z]{3}", text):
+                yield Message(f"{file}:{call.lineno}", text)
+
+
+def _values(
+    value: ast.expr, names: Names, returned: Mapping[str, Sequence[ast.Return]]
+) -> Iterator[ast.expr]:
+    """Yield what an argument may be: what was assigned to a name, what a helper here returns."""
+    if isinstance(value, ast.Name) and value.id in names:
+        value = names[value.id]
+    function = value.func if isinstance(value, ast.Call) else None
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    if name in returned:
+        yield from (each.value for each in returned[name] if each.value is not None)
+    else:
+        yield value
 
 
 def _called(call: ast.Call, file: str) -> str:
@@ -77,11 +120,16 @@ def _called(call: ast.Call, file: str) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
-def _text(value: ast.expr) -> str:
+def _text(value: ast.expr, names: Names) -> str:
     if isinstance(value, ast.Constant):
         return str(value.value) if isinstance(value.value, str) else ""
     if isinstance(value, ast.JoinedStr):
-        return "".join(_text(part) for part in value.values)
+        return "".join(_text(part, names) for part in value.values)
+    if isinstance(value, ast.FormattedValue):
+        return _text(value.value, names)
     if isinstance(value, ast.BinOp):
-        return _text(value.left) + _text(value.right)
+        return _text(value.left, names) + _text(value.right, names)
+    if isinstance(value, ast.Name) and value.id in names:
+        # Once: a name may be made of its former self.
+        return _text(names[value.id], {k: v for k, v in names.items() if k != value.id})
     return ANYTHING

@@ -23,6 +23,7 @@ async def forgets_the_payment(settings: Settings, worker: WorkerProcess) -> None
     partition = partition_of(b"p", settings.partitions)
     await produce(settings, journal, partition, b"p", None, idempotent=True)
     assert "payments journal repair" in await fails(worker)
+    await without_workers(settings)
     done = await payments(settings, "journal", "repair", "--yes")
     assert done.code == 0, done
 
@@ -50,6 +51,7 @@ async def test_foreign_records_are_undone_and_lost_journals_are_rebuilt(
             await forgets_the_payment(settings, worker)
             partition = await damaged(settings)
             assert "payments journal repair" in await fails(worker)
+            await without_workers(settings)
             dry, inspected = await asyncio.gather(
                 payments(settings, "journal", "repair", "--json"),
                 payments(settings, "journal", "inspect", "--json"),
