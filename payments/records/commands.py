@@ -7,6 +7,7 @@ does not have; a missing field; then the values of id, account, amount, currency
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -54,6 +55,10 @@ _DECODER = json.JSONDecoder(
     parse_float=str.encode,  # A number that is no integer is kept as it was written, in bytes.
     parse_constant=str.encode,
 )
+_MAX_DEPTH = 500
+"""Nested arrays and objects. Python's own limit differs from version to version, or is none."""
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
 _FIELDS = frozenset({"type", *RULES})
 _account_fault = lru_cache(maxsize=8192)(RULES["account"])
 """Accounts come again and again; those that are too long are not even kept to be found wrong."""
@@ -125,7 +130,10 @@ def fault_of_new_payment(payment: str, command: Command) -> tuple[Reason, str] |
 def decode_members(value: bytes) -> Members:
     """Return the members of a JSON object as they are written, repeats too; or ``Malformed``."""
     try:
-        members = _DECODER.decode(value.decode())
+        text = value.decode()
+        if _is_too_deep(text):
+            raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply")
+        members = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise Malformed(Reason.NOT_UTF8, f"the value is not UTF-8: {error}") from None
     except json.JSONDecodeError as error:
@@ -135,6 +143,18 @@ def decode_members(value: bytes) -> Members:
     if not isinstance(members, tuple):
         raise Malformed(Reason.NOT_AN_OBJECT, f"the value is no object but {_shown(members)}")
     return members
+
+
+def _is_too_deep(text: str) -> bool:
+    """Tell whether arrays and objects are nested deeper than ``_MAX_DEPTH``."""
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return False
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > _MAX_DEPTH:
+            return True
+    return False
 
 
 def command_of(members: Members, *, default_currency: str) -> Command:
