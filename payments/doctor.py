@@ -20,6 +20,7 @@ from payments.engine.kafka.admin import open_admin
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.fencing import prove_fencing
 from payments.engine.kafka.rights import Right, grant_command, missing_rights
+from payments.engine.log import Bounds, TopicPartition
 from payments.engine.stage import Stage
 from payments.engine.takeover import require_own_installation
 from payments.recovery.errors import RecoveryRefused
@@ -27,6 +28,7 @@ from payments.recovery.fitting import misfit
 from payments.recovery.inspecting import Inspected, inspect
 from payments.recovery.installation import open_log, stages_of
 from payments.recovery.repairing import foreign_records
+from payments.recovery.scanning import partitions_of
 from payments.rights import rules
 from payments.settings import Settings
 from payments.topics import TopicsError, cluster
@@ -156,11 +158,22 @@ async def _installation(settings: Settings) -> AsyncIterator[Finding]:
             if failure is not None:
                 faults += 1
                 yield Finding("problem", "journals", settings.app_id, str(failure))
-    for finding in _settings(found, stages):
+        ledger = settings.topic("accounts.ledger")
+        bounds = await log.bounds(partitions_of(ledger, settings.partitions))
+    for finding in (*judge_ledger(bounds), *_settings(found, stages)):
         yield finding
     if not faults:
         value = "nothing is lost, nothing is foreign"
         yield Finding("ok", "journals", f"{len(stages) * settings.partitions} journals", value)
+
+
+def judge_ledger(bounds: Mapping[TopicPartition, Bounds]) -> Iterator[Finding]:
+    """Yield where the ledger lacks its first entries: a worker goes on without, no rebuild does."""
+    for at, (first, _) in bounds.items():
+        if first > 0:
+            value = f"begins at offset {first}: earlier entries are gone, so no rebuild is possible"
+            step = "restore them from a backup; keep the ledger for ever: payments topics apply"
+            yield Finding("warning", "ledger", str(at), value, step)
 
 
 def _settings(journals: Sequence[Inspected], stages: Sequence[Stage]) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from payments.records.internal import decode_account
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
-from .scanning import partitions_of, scan
+from .scanning import partitions_of, scan_what_is_left
 
 _WAY_ON = (
     "restore the ledger from a replica or a backup. Only where the commands topic still has all "
@@ -62,10 +62,14 @@ async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
 
 
 async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes]:
-    """Return the last value of each key in the accounts journals, by partition and key."""
+    """Return the last value of each key in the accounts journals, by partition and key.
+
+    What a damaged batch had is not known; the other batches still tell of most accounts.
+    """
     journals = partitions_of(settings.changelog("accounts"), settings.partitions)
     held: dict[tuple[int, bytes], bytes] = {}
-    async for records in scan(log, await log.bounds(journals), committed_only=False):
+    bounds = await log.bounds(journals)
+    async for records in scan_what_is_left(log, bounds, lambda _batch, _last: None):
         for record in records:
             at = record.partition, record.key or b""
             if record.value is None:

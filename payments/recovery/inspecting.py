@@ -18,7 +18,7 @@ from payments.engine.log import Bounds, Log, Record, TopicPartition
 from payments.engine.stage import Stage
 from payments.engine.tails import NOTHING, Tail, read_tails
 
-from .scanning import scan
+from .scanning import scan, scan_what_is_left
 
 MAX_FOREIGN_KEPT = 100
 """Foreign records that are named one by one; more are only counted."""
@@ -148,31 +148,25 @@ async def read_held(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartiti
     return held
 
 
-def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> TopicPartition:
+def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> None:
     at = TopicPartition(records[0].topic, records[0].partition)
     for record in records:
         held[at].take(record)
-    return at
 
 
 async def read_what_is_left(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
     """Read journals as ``read_held`` does, and pass over batches that can't be read."""
     bounds = await log.bounds(at)
     held = {tp: Held(tp, bounds[tp]) for tp in at}
-    left = dict(bounds)
-    while True:
-        try:
-            async for records in scan(log, left, committed_only=False):
-                tp = _take(held, records)
-                left[tp] = Bounds(records[-1].offset + 1, left[tp].end)
-        except UnreadableBatch as batch:
-            tp = TopicPartition(batch.topic, batch.partition)
-            last = batch.last_offset if batch.end_is_known else left[tp].end - 1
-            why = f"{batch.reason}: {batch.cause}"
-            held[tp].unreadable.append(Unreadable(batch.offset, last, why))
-            left[tp] = Bounds(last + 1, left[tp].end)
-        else:
-            return held
+
+    def note(batch: UnreadableBatch, last_offset: int) -> None:
+        tp = TopicPartition(batch.topic, batch.partition)
+        why = f"{batch.reason}: {batch.cause}"
+        held[tp].unreadable.append(Unreadable(batch.offset, last_offset, why))
+
+    async for records in scan_what_is_left(log, bounds, note):
+        _take(held, records)
+    return held
 
 
 ForeignRecords = Callable[[str, TopicPartition], Awaitable[list[Foreign]]]

@@ -74,6 +74,32 @@ async def scan(
         await reader.close()
 
 
+async def scan_what_is_left(
+    log: Log,
+    ranges: Mapping[TopicPartition, Bounds],
+    unreadable: Callable[[UnreadableBatch, int], None],
+) -> AsyncIterator[Sequence[Record]]:
+    """Yield all records that can be read, uncommitted ones too.
+
+    ``unreadable`` is told of each batch that can't be, and of the last offset that is passed over:
+    that of the range where nobody knows the batch's end.
+    """
+    left = dict(ranges)
+    while True:
+        try:
+            async for records in scan(log, left, committed_only=False):
+                at = TopicPartition(records[0].topic, records[0].partition)
+                left[at] = Bounds(records[-1].offset + 1, left[at].end)
+                yield records
+        except UnreadableBatch as batch:
+            at = TopicPartition(batch.topic, batch.partition)
+            last = batch.last_offset if batch.end_is_known else left[at].end - 1
+            unreadable(batch, last)
+            left[at] = Bounds(last + 1, left[at].end)
+        else:
+            return
+
+
 async def _fetch(
     reader: Reader,
     patience: float,

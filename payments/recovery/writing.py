@@ -27,7 +27,7 @@ from payments.engine.log import NO_HEADERS, Batch, Lane, Log, NewRecord, TopicPa
 from payments.engine.stage import Stage, topics_of
 
 from .errors import RecoveryRefused
-from .inspecting import Held, read_held
+from .inspecting import Held, read_what_is_left
 from .rebuilding import Plan, Rebuilt
 from .scanning import Show
 
@@ -84,12 +84,16 @@ class Claimed:
 
 
 async def journals_in_use(log: Log, stages: Sequence[Stage], partitions: int) -> list[Held]:
-    """Return the journals that have rows, checkpoints or foreign records."""
+    """Return the journals that have rows, checkpoints, or what no stage can read."""
     found: list[Held] = []
     for stage in stages:
         at = [TopicPartition(stage.changelog, partition) for partition in range(partitions)]
-        found += (await read_held(log, at)).values()
-    return [held for held in found if held.rows or held.checkpoints or held.foreign_count]
+        found += (await read_what_is_left(log, at)).values()
+    return [
+        held
+        for held in found
+        if held.rows or held.checkpoints or held.foreign_count or held.unreadable
+    ]
 
 
 def refuse_used(used: Sequence[Held]) -> None:

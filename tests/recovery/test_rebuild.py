@@ -9,7 +9,7 @@ import json
 import pytest
 
 from payments.dead_letters.letter import read_letter
-from payments.engine.errors import BATCH_TOO_LARGE
+from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from payments.engine.log import NewRecord, TopicPartition
 from payments.recovery.errors import RecoveryRefused
 
@@ -152,6 +152,23 @@ async def test_a_batch_that_is_put_aside_is_never_carried_out() -> None:
         letters = log.records(log.settings.topic("payments.dead-letters"))
         [letter] = [each for each in map(read_letter, letters) if each.reason == BATCH_TOO_LARGE]
         assert letter.facts["unanswered"] == "3"
+
+
+async def test_a_damaged_journal_does_not_stop_its_own_replacement() -> None:
+    log = Installation()
+    send_some(log, "a")
+    assert await log.work() is None
+    for stage in ("payments", "accounts"):
+        journal = TopicPartition(log.settings.changelog(stage), 1)
+        log.produce_unreadable(journal, 3, UNDECODABLE_BATCH)
+    assert isinstance(await log.work(), UnreadableBatch)
+    entries, results = log.entries(), log.results()
+    with pytest.raises(RecoveryRefused, match="journals are not empty"):
+        await log.rebuild()
+    await log.rebuild(replace=True)
+    assert await log.work() is None
+    assert (log.entries(), log.results()) == (entries, results)
+    await log.require_clean()
 
 
 async def installation_with_deleted_results() -> Installation:

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from payments.cli import main
-from payments.doctor import judge_broker, judge_clock
+from payments.doctor import judge_broker, judge_clock, judge_ledger
+from payments.engine.log import Bounds, TopicPartition
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
@@ -89,6 +90,15 @@ async def test_another_number_of_partitions_is_told_once_with_the_next_step(
     assert done.stdout.count("never changed in place") == 1
     assert "payments repartition" in done.stdout
     assert "see the message" not in done.stdout
+
+
+def test_a_ledger_without_its_first_entries_is_named() -> None:
+    """Workers go on without them, and only the day of a rebuild would tell."""
+    ledger = [TopicPartition("accounts.ledger", partition) for partition in range(3)]
+    held = {ledger[0]: Bounds(0, 9), ledger[1]: Bounds(4, 9), ledger[2]: Bounds(0, 0)}
+    [found] = judge_ledger(held)
+    assert (found.level, found.where) == ("warning", "accounts.ledger/1")
+    assert "begins at offset 4" in found.value
 
 
 def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
