@@ -17,6 +17,7 @@ STORM = (
     Allowed("INFO", r"PAYMENTS_HEALTH_FILE can be written", "and its end"),
     Allowed("WARNING", r"the clock of this machine is", "a clock that jumps"),
     Allowed("INFO", r"the clock of this machine agrees", "and its end"),
+    Allowed("WARNING", r".* is put aside on .*\.dead-letters as ", "a foreign message"),
     Allowed("", r"Error: this process may have \d+ open files", "few files: one line"),
     Allowed("", r"chaos: the membership is held up", "what chaos.hooks says"),
 )

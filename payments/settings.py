@@ -4,6 +4,7 @@ One class reads the environment, checks it, and hands out the one set of connect
 every Kafka client of the process is made with, so that SASL and TLS reach all of them.
 """
 
+import re
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -28,6 +29,24 @@ def _currency(code: str) -> str:
     raise PydanticCustomError("unknown_currency", CURRENCY_RULE)
 
 
+def require_brokers(text: str) -> str:
+    """Return a list of brokers as it is given; raises ``ValueError`` for what names no address."""
+    for broker in text.split(","):
+        found = _BROKER.fullmatch(broker.strip())
+        if found is None or not 0 < int(found["port"] or 1) < PORTS:
+            message = (
+                f"{broker.strip()!r} is no address of a broker: it must be host:port, without a "
+                f"scheme, several separated by commas"
+            )
+            raise PydanticCustomError("brokers", "{reason}", {"reason": message})
+    return text
+
+
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))?")
+PORTS = 65_536
+"""Ports are below it."""
+
+Brokers = Annotated[str, AfterValidator(require_brokers)]
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
 
@@ -56,7 +75,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    brokers: str = "localhost:9092"
+    brokers: Brokers = "localhost:9092"
     """Kafka brokers to start from: `host:port`, separated by commas."""
 
     app_id: TopicName = "payments"

@@ -15,6 +15,15 @@ def amount_of(amount: str | None, amount_minor: str | None, currency: str) -> in
     return _minor(str(amount_minor)) if amount is None else _major(amount, currency)
 
 
+def currency_of(context: click.Context, option: click.Parameter, code: str | None) -> str | None:
+    """Return the value of ``--currency``; raises ``click.BadParameter`` for no currency."""
+    from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
+
+    if code is not None and code not in CURRENCIES:
+        raise click.BadParameter(f"{code!r} {CURRENCY_RULE}", context, option)
+    return code
+
+
 def _major(text: str, currency: str) -> int:
     from payments.domain.money import minor_units
 

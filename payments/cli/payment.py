@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from payments.cli.amounts import amount_of
+from payments.cli.amounts import amount_of, currency_of
 from payments.cli.ending import Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
@@ -43,7 +43,10 @@ def _movement(function: Function) -> Function:
         DEADLINE,
         ID,
         click.option(
-            "--currency", metavar="CODE", help="ISO 4217; else PAYMENTS_DEFAULT_CURRENCY."
+            "--currency",
+            metavar="CODE",
+            callback=currency_of,
+            help="ISO 4217; else PAYMENTS_DEFAULT_CURRENCY.",
         ),
         click.option(
             "--amount-minor",

@@ -136,6 +136,6 @@ def _key(account: str) -> bytes:
     if not is_name(account):
         raise InvalidCommand("account", NAME_RULE, Reason.INVALID_ACCOUNT)
     if is_counter(account):
-        message = "is a counter-account: ask for it with counter_account"
+        message = f"{account!r} is a counter-account: payments account {account} reads its balances"
         raise InvalidCommand("account", message, Reason.RESERVED_ACCOUNT)
     return account.encode()

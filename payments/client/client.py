@@ -21,7 +21,7 @@ from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.engine.partitioner import partition_of
 from payments.records.public import LedgerEntry, Result
-from payments.settings import Settings
+from payments.settings import Settings, require_brokers
 
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -40,9 +40,10 @@ class PaymentsClient:
     ``settings`` default to the environment (``PAYMENTS_*``), ``brokers`` overrides theirs. Entering
     waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
     does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
-    currency. Calls raise the errors of ``payments.client.errors``, ``ValueError`` for a
-    ``deadline_seconds`` that is none, ``TypeError`` for an id that is no text, and ``RuntimeError``
-    in another event loop than the one it was entered in.
+    currency. ``ValueError`` says which of ``brokers`` is no address. Calls raise the errors of
+    ``payments.client.errors``, ``ValueError`` for a ``deadline_seconds`` that is none,
+    ``TypeError`` for an id that is no text, and ``RuntimeError`` in another event loop than the one
+    it was entered in.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class PaymentsClient:
         transport: Transport | None = None,
     ) -> None:
         given = settings or Settings()
-        self.settings = given if brokers is None else given.model_copy(update={"brokers": brokers})
+        if brokers is not None:
+            given = given.model_copy(update={"brokers": require_brokers(brokers)})
+        self.settings = given
         self._connect_seconds = connect_seconds
         self._transport = transport or KafkaTransport(
             self.settings.connection(),

@@ -45,7 +45,11 @@ class Problem(Enum):
     PAYMENT_NOT_FOUND = Kind(
         404, "No such payment", "It never was, was declined and forgotten, or has expired."
     )
-    ACCOUNT_NOT_FOUND = Kind(404, "No such account", "Its first deposit opens an account.")
+    ACCOUNT_NOT_FOUND = Kind(
+        404,
+        "No such account",
+        "Its first deposit opens it, or a make where accounts are opened with a balance.",
+    )
     COMMAND_NOT_FOUND = Kind(
         404,
         "No such command",

@@ -4,12 +4,14 @@ Wrong fields of a command are in ``test_commands.py``, closed clients in ``test_
 """
 
 import asyncio
+import logging
 import uuid
 from typing import Any
 
 import pytest
 
 from payments.client import ClientClosed, PaymentsClient
+from payments.engine.kafka.metadata import Rarely
 from payments.testing import PaymentsTestbed
 
 
@@ -100,3 +102,31 @@ async def test_a_test_bed_that_is_not_entered_says_so() -> None:
     with pytest.raises(RuntimeError, match="async with PaymentsTestbed"):
         testbed.client()
     assert testbed.records("payments.commands") == []
+
+
+@pytest.mark.parametrize(
+    "brokers",
+    ["", "localhost:99999", "localhost:0", "http://localhost:9092", "a:9092,", "a b:9092", "::1"],
+)
+def test_what_is_no_address_of_a_broker_is_told_at_once(brokers: str) -> None:
+    """Not after the time of a connection: port 99999 would even be another one, 34463."""
+    with pytest.raises(ValueError, match="it must be host:port"):
+        PaymentsClient(brokers)
+
+
+@pytest.mark.parametrize("brokers", ["localhost", "a:1,b-c.d:65535", " a:1, b:2", "[::1]:9092"])
+async def test_every_form_of_an_address_is_taken(brokers: str) -> None:
+    assert PaymentsClient(brokers).settings.brokers == brokers
+
+
+def test_a_broker_that_is_away_does_not_fill_the_log_of_a_service() -> None:
+    now = 100.0
+    rarely = Rarely(lambda: now)
+
+    def passes(text: str) -> bool:
+        return rarely.filter(logging.LogRecord("aiokafka", 40, "", 0, text, None, None))
+
+    tried = [passes("Unable connect to"), passes("Unable to request"), passes("something else")]
+    assert tried == [True, False, True]
+    now += 10
+    assert passes("Unable connect to")

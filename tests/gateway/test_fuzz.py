@@ -19,6 +19,7 @@ PHASES, EXAMPLES, LEAST = (
 )
 LIMIT_SECONDS = 3500 if FULL else 200
 TAIL_CHARACTERS = 5000
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).parent / "schemathesis"
 
 
@@ -28,6 +29,7 @@ async def test_no_request_is_a_server_error_hangs_or_leaves_the_document(
     async with running(service, receive_timeout_seconds=5) as run:
         fuzzing = await asyncio.create_subprocess_exec(
             COMMAND,
+            f"--config-file={CONFIGURATION}",
             "run",
             f"http://127.0.0.1:{run.port}/openapi.json",
             f"--max-examples={EXAMPLES}",

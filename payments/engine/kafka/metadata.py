@@ -7,12 +7,15 @@ version 4 or later may forbid that (KIP-204); aiokafka's own requests do not.
 
 import logging
 import random
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.protocol.metadata import MetadataRequest
+
+from payments.engine.outage import BETWEEN_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +30,37 @@ def metadata_request(topics: Collection[str] | None) -> MetadataRequest:
     )
 
 
+class Rarely(logging.Filter):
+    """Lets one of aiokafka's lines about a broker that is away through in ten seconds.
+
+    It logs several with each try, into the log of whatever service uses the client library.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said = -BETWEEN_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line may go on."""
+        if not str(record.msg).startswith("Unable "):
+            return True
+        now = self._clock()
+        if now - self._said < BETWEEN_SECONDS:
+            return False
+        self._said = now
+        return True
+
+
+_RARELY = Rarely()
+
+
 class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
     """aiokafka's client, but for its metadata requests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        super().__init__(*args, **kwargs)
+        logging.getLogger("aiokafka").addFilter(_RARELY)
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:  # noqa: ANN401 - aiokafka has no types
         """Ask one broker after the other; return whether one answered with brokers."""
