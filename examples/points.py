@@ -2,7 +2,7 @@
 
 A point for each whole euro that a payment took, and back again when it was rolled back. Make its
 topics with ``payments topics apply --file points-topics.yaml``, then run any number of
-``faust -A points worker --loglevel info``.
+``faust -A points worker --without-web --loglevel info``.
 """
 
 import json

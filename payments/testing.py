@@ -79,6 +79,12 @@ class Testbed:
         self.clock = Clock()
         self.log = MemoryLog(topics, partitions, self.clock)
         self.app = make_app(self.log)
+        expected = int(self.app.conf.topic_partitions)
+        if partitions != expected:
+            message = (
+                f"the app has {expected} partitions by its settings, the test bed {partitions}"
+            )
+            raise ValueError(message)
         self._running = AsyncExitStack()
         self._entered = False
         self._failure: FailStop | None = None

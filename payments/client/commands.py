@@ -34,7 +34,14 @@ def encode_payment_id(payment: str) -> bytes:
 def encode_command(
     command: Mapping[str, object], *, default_id: str, default_currency: str
 ) -> tuple[str, bytes]:
-    """Return the command's own id and its value as a record. Raises ``InvalidCommand``."""
+    """Return the command's own id and its value as a record. Raises ``InvalidCommand``.
+
+    ``TypeError`` for what is no mapping: text would have to be parsed by rules of its own.
+    """
+    if not isinstance(command, Mapping):
+        raise TypeError(
+            f"a command is a dict with the fields of its JSON object, not {type(command).__name__}"
+        )
     fields = dict(command)
     if fields.get("id") is None:
         fields["id"] = default_id

@@ -34,6 +34,15 @@ class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is
     """A stage tried to store a row that the journal can't hold."""
 
 
+MAX_PARTITIONS = 2**31
+"""Kafka's numbers of partitions are below it."""
+
+
+def _no_bytes(call: str, *given: object) -> TypeError:
+    names = ", ".join(type(each).__name__ for each in given)
+    return TypeError(f"journal.{call} takes bytes, and was given {names}: encode it in the stage")
+
+
 class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
     """A stage tried to publish to a topic that is not among its outputs."""
 
@@ -62,14 +71,15 @@ class Journal:
         writer: Writer,
         limits: Limits,
         owner_here: Callable[[str], Owner | None] = lambda _: None,
+        partitions: int = MAX_PARTITIONS,
     ) -> None:
         self.stage = stage
         self.partition = partition
+        self.partitions = partitions
+        """How many each topic has."""
         self.at = TopicPartition(changelog, partition)
-        self.visible = visible
-        self.emits = emits
-        self.writer = writer
-        self.limits = limits
+        self.visible, self.emits = visible, emits
+        self.writer, self.limits = writer, limits
         self.rows: Rows = {}
         self.inputs: dict[str, int] = {}
         self.sources: OrderedDict[str, Position] = OrderedDict()
@@ -125,7 +135,13 @@ class Journal:
         return self.rows.get(key)
 
     def put(self, key: bytes, row: bytes) -> None:
-        """Store a row. Raises ``RowRefused`` for a reserved key or a row over the limit."""
+        """Store a row.
+
+        Raises ``RowRefused`` for a reserved key or a row over the limit, ``TypeError`` for what is
+        no ``bytes``: once it was staged, no broker could take it.
+        """
+        if type(key) is not bytes or type(row) is not bytes:
+            raise _no_bytes("put", key, row)
         if key[:1] == RESERVED or not key:
             message = f"the key {key!r} is reserved"
             raise RowRefused(message)
@@ -135,7 +151,9 @@ class Journal:
         self._staged_rows.append((key, row))
 
     def delete(self, key: bytes) -> None:
-        """Remove a row: a tombstone in the journal."""
+        """Remove a row: a tombstone in the journal. Raises ``TypeError`` as ``put`` does."""
+        if type(key) is not bytes:
+            raise _no_bytes("delete", key)
         self._staged_rows.append((key, None))
 
     def emit(  # noqa: PLR0917 - the fields of an ``Output``: by name they would cost more
@@ -150,8 +168,10 @@ class Journal:
     ) -> None:
         """Publish an ``Output`` of these fields once this decision is journalled.
 
-        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage: once it was
-        journalled, no worker could go on past it.
+        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, and for a
+        partition that is not there, or not the journal's own where others see it; ``TypeError`` for
+        a key or value that is neither ``bytes`` nor None. Once such a one was journalled, no worker
+        could go on past it.
         """
         if topic not in self.emits:
             message = (
@@ -159,9 +179,28 @@ class Journal:
                 f"{', '.join(sorted(self.emits))}: add it to its Stage"
             )
             raise OutputRefused(message)
+        if partition != self.partition and (
+            topic in self.visible or not 0 <= partition < self.partitions
+        ):
+            raise self._wrong_partition(topic, partition)
+        if (type(key) is not bytes and key is not None) or (
+            type(value) is not bytes and value is not None
+        ):
+            raise _no_bytes("emit", key, value)
         output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
         self._staged_outputs.append(output)
         self._staged_sizes.append(size_of(key, value, headers))
+
+    def _wrong_partition(self, topic: str, partition: int) -> OutputRefused:
+        if topic in self.visible:
+            return OutputRefused(
+                f"{topic}/{partition} can't be written from partition {self.partition}: what "
+                f"others see goes to the stage's own partition, journal.partition, where an older "
+                f"owner is fenced"
+            )
+        return OutputRefused(
+            f"there is no partition {partition} of {topic}: it has {self.partitions}"
+        )
 
     # --- what the processing does around it ------------------------------------------------------
 

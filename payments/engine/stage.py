@@ -7,6 +7,7 @@ run it on a broker, in a test, or in a simulation.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Protocol
 
 from .journal import Journal, Rows
@@ -86,6 +87,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Check what the engine relies on."""
+        for call in ("handle", "on_error", "restored", "released", "tick"):
+            if iscoroutinefunction(getattr(self.logic, call, None)):
+                message = (
+                    f"{self.name}: {call} of its logic is async, it must be a plain function: a "
+                    f"decision is whole or not at all, so nothing may be awaited in it"
+                )
+                raise ValueError(message)
         object.__setattr__(self, "visible", frozenset({*self.outputs, self.dead_letters}))
         sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}
         object.__setattr__(self, "emits", self.visible | sent_to)

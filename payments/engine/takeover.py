@@ -320,6 +320,7 @@ class Takeover:
             writer=writer,
             limits=self._limits,
             owner_here=self._owner_here,
+            partitions=self._partitions,
         )
 
     async def _claim(

@@ -2,11 +2,12 @@
 
 from collections import deque
 from random import Random
+from typing import Any
 
 import pytest
 
 from payments.engine.checkpoint import RESERVED, Checkpoint, decode_checkpoint
-from payments.engine.journal import Journal, RowRefused
+from payments.engine.journal import Journal, OutputRefused, RowRefused
 from payments.engine.limits import RING, SOURCES_TOLD_WITHIN, Limits
 from payments.engine.log import Writer
 from payments.engine.outputs import Position, Source
@@ -170,3 +171,47 @@ def test_the_ring_tells_the_position_of_every_sender_and_no_checkpoint_tells_man
         assert heir.sources == said
         if random.random() < 0.1:  # Now and then it changes hands.
             journal = heir
+
+
+def test_what_no_broker_could_take_is_refused_before_it_is_staged() -> None:
+    """It would end the process when it is written, at each start again; so it is one dead letter.
+
+    Of the same kind: a topic that is not among the stage's outputs (``test_processing.py``).
+    """
+    journal = new_journal()
+    text: Any = "text"
+    nothing: Any = None
+    calls: tuple[Any, ...] = (
+        lambda: journal.put(text, b"1"),
+        lambda: journal.put(b"w", text),
+        lambda: journal.put(b"w", nothing),
+        lambda: journal.delete(text),
+        lambda: journal.emit("counts", 0, text, b"1", "count", 0),
+        lambda: journal.emit("counts", 0, b"w", text, "count", 0),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match="takes bytes"):
+            call()
+    journal.accept()
+    assert not journal.is_open
+
+
+def test_an_output_goes_to_a_partition_that_is_there_and_where_it_is_fenced() -> None:
+    journal = Journal(
+        stage="count",
+        partition=1,
+        changelog="changelog",
+        visible=frozenset({"counts"}),
+        emits=frozenset({"counts", "asked"}),
+        writer=Writer(1, 0),
+        limits=Limits(),
+        partitions=4,
+    )
+    for partition in (0, 3):
+        journal.emit("asked", partition, b"w", b"1", "", 0)
+    journal.emit("counts", 1, b"w", b"1", "count", 0)
+    for partition in (4, -1):
+        with pytest.raises(OutputRefused, match="there is no partition"):
+            journal.emit("asked", partition, b"w", b"1", "", 0)
+    with pytest.raises(OutputRefused, match="goes to the stage's own partition"):
+        journal.emit("counts", 0, b"w", b"1", "count", 0)
