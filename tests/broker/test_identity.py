@@ -212,16 +212,14 @@ async def test_a_foreign_record_of_kcat_on_a_journal_is_named(
         await use(settings)
 
 
-async def test_a_row_of_an_idempotent_producer_that_no_stage_can_read_is_named(
-    settings: Settings,
-) -> None:
-    """As a Java producer's with its defaults: only the stage can tell that it is foreign."""
+async def test_a_row_of_an_idempotent_producer_is_named(settings: Settings) -> None:
+    """As a Java producer's with its defaults: how its batch ends tells that it is foreign."""
     async with running(settings):
         pass
     changelog = settings.changelog("payments")
     async with AIOKafkaProducer(**settings.connection(), enable_idempotence=True) as producer:
         sent = await producer.send_and_wait(changelog, b"bar", b"foo", partition=2)
-    line = rf"{changelog}/2/{sent.offset} with the key b'foo' is a row that the stage payments"
+    line = rf"{changelog}/2/{sent.offset} with the key b'foo' was written by no worker"
     with pytest.raises(JournalBroken, match=line):
         async with running(settings):
             pass
