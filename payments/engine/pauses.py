@@ -29,8 +29,8 @@ class Pauses:
     def tick(self) -> None:
         """Note that the process runs; to be called once a second. Says so after a pause."""
         now = self._clock()
-        gap = self._gap(now)
-        if gap:
+        gap = 0.0 if self._ticked is None else now - self._ticked - TICK_SECONDS
+        if gap >= PAUSE_SECONDS:
             self._known.append((now - gap, now))
             logger.warning(
                 "this process did not run for %.0f s: it was paused, or its machine was; what it "
@@ -40,22 +40,15 @@ class Pauses:
         self._ticked = now
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Tick no more: the time until the next tick, if there is one, is no pause."""
         self._ticked = None
 
     def within(self, since: float) -> float:
-        """Return how many seconds since a time this process did not run."""
-        now = self._clock()
-        gap = self._gap(now)
-        pauses = [*self._known, (now - gap, now)]
-        return sum(max(0.0, end - max(begin, since)) for begin, end in pauses)
+        """Return how many seconds since a time this process did not run.
 
-    def _gap(self, now: float) -> float:
-        """Return how long it has not run until now, if it is a pause that no tick has met yet."""
-        if self._ticked is None:
-            return 0.0
-        gap = now - self._ticked - TICK_SECONDS
-        return gap if gap >= PAUSE_SECONDS else 0.0
+        Only pauses that a tick has met: a watch that has ended must not let anybody wait for ever.
+        """
+        return sum(max(0.0, end - max(begin, since)) for begin, end in self._known)
 
 
 PAUSES = Pauses()

@@ -312,12 +312,15 @@ class EngineApp(faust.App):
 
     async def _watch_readiness(self) -> None:
         """Look once a second why the worker is not ready, from before its start on."""
-        while not self.should_stop:
-            PAUSES.tick()
-            reasons = self._reasons()
-            if self._show_readiness is not None:
-                self._show_readiness(reasons)
-            await self.sleep(_LOOK_SECONDS)
+        try:
+            while not self.should_stop:
+                PAUSES.tick()
+                reasons = self._reasons()
+                if self._show_readiness is not None:
+                    self._show_readiness(reasons)
+                await self.sleep(_LOOK_SECONDS)
+        finally:
+            PAUSES.stop()
 
     def _reasons(self) -> Sequence[str]:
         troubles = self.engine.look()

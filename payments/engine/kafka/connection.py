@@ -89,16 +89,23 @@ class Patience:
         """What is retried, as what keeps the worker from being ready."""
         return Trouble("no success yet", self._doing, self._started)
 
+    @property
+    def _waited(self) -> float:
+        """How many seconds it is retried; time in which the process did not run does not count."""
+        now = asyncio.get_running_loop().time()
+        return now - self._started - PAUSES.within(self._started)
+
     async def after(self, error: BaseException) -> None:
         """Pause before the next try. Raises ``FailStop`` when the limit is over."""
+        if self._waited > self._limit_seconds:
+            await asyncio.sleep(0.01)  # After a pause of the process, its watch ticks first.
         self.require(error)
         await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
         self._tries += 1
 
     def require(self, error: BaseException) -> None:
         """Raise ``FailStop`` when the limit is over; else say now and then that it fails."""
-        now = asyncio.get_running_loop().time()
-        waited = now - self._started - PAUSES.within(self._started)
+        waited = self._waited
         hint = self._hints.get(type(error))
         why = in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:
