@@ -6,16 +6,13 @@ payments of today as ``bench.history`` makes them. Their journals are thrown awa
 
 import argparse
 import asyncio
-import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -23,6 +20,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from bench.broker import measured_broker
+from bench.command import Ran, run
 from bench.errors import BenchError
 from bench.history import History
 from bench.installation import installation
@@ -53,8 +51,6 @@ DELETED_PAYMENTS = 1000
 
 ENTRY_AMOUNT = 5
 MEGABYTE = 1_000_000
-KIBIBYTE = 1024
-"""Linux counts ``ru_maxrss`` in these; macOS in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +61,6 @@ class Plan:
     accounts: int
     payments: int
     partitions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """One run of a command of ``payments``."""
-
-    seconds: float
-    cpu_seconds: float
-    """Of the command alone, without the broker."""
-
-    peak_bytes: int
-    shown: dict[str, Any]
 
 
 def main() -> int:
@@ -109,29 +93,6 @@ def main() -> int:
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
     return 0
-
-
-def run(settings: Settings, *arguments: str) -> Ran:
-    """Run a command that prints JSON; raises ``BenchError`` when it fails."""
-    names = ("brokers", "app_id", "topic_prefix", "partitions", "opening_balance")
-    values = {f"PAYMENTS_{name.upper()}": str(getattr(settings, name)) for name in names}
-    started = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "payments.cli", *arguments],
-        env=os.environ | values,
-        stdout=subprocess.PIPE,
-    ) as process:
-        shown = b"" if process.stdout is None else process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = code = os.waitstatus_to_exitcode(status)
-    if code:
-        raise BenchError(f"payments {' '.join(arguments)} ended with exit code {code}")
-    return Ran(
-        seconds=time.monotonic() - started,
-        cpu_seconds=used.ru_utime + used.ru_stime,
-        peak_bytes=used.ru_maxrss * (1 if sys.platform == "darwin" else KIBIBYTE),
-        shown=json.loads(shown),
-    )
 
 
 async def _write(settings: Settings, plan: Plan) -> None:

@@ -6,19 +6,16 @@ set of the process, as the operating system gives it when the process ends.
 
 import argparse
 import asyncio
-import json
 import os
 import platform
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from bench.broker import measured_broker
+from bench.command import Ran, run
 from bench.errors import BenchError
 from bench.history import History
 from bench.installation import installation
@@ -33,20 +30,6 @@ from payments.verify.topics import Topics
 
 PROGRESS_EVERY = 50_000
 MEGABYTE, MILLION = 1_000_000, 1_000_000
-KIBIBYTE = 1024
-"""Linux counts ``ru_maxrss`` in these; macOS in bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """One run of the command."""
-
-    seconds: float
-    cpu_seconds: float
-    """Of the command alone, without the broker."""
-
-    peak_bytes: int
-    report: dict[str, Any]
 
 
 def main() -> int:
@@ -75,31 +58,12 @@ def main() -> int:
     print(text)
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
-    return 0 if full.report["ok"] else 1
+    return 0 if full.shown["ok"] else 1
 
 
-def audit(settings: Settings) -> Audited:
+def audit(settings: Settings) -> Ran:
     """Run ``payments verify --json``; raises ``BenchError`` when it could not verify."""
-    names = ("brokers", "app_id", "topic_prefix", "partitions")
-    values = {f"PAYMENTS_{name.upper()}": str(getattr(settings, name)) for name in names}
-    started = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "payments.cli", "verify", "--json"],
-        env=os.environ | values,
-        stdout=subprocess.PIPE,
-    ) as process:
-        shown = b"" if process.stdout is None else process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 1):
-        raise BenchError(f"payments verify ended with exit code {code}")
-    unit = 1 if sys.platform == "darwin" else KIBIBYTE
-    return Audited(
-        seconds=time.monotonic() - started,
-        cpu_seconds=used.ru_utime + used.ru_stime,
-        peak_bytes=used.ru_maxrss * unit,
-        report=json.loads(shown),
-    )
+    return run(settings, "verify", "--json", codes=frozenset({0, 1}))
 
 
 async def _write(settings: Settings, payments: int) -> None:
@@ -115,14 +79,14 @@ async def _write(settings: Settings, payments: int) -> None:
         await log.close()
 
 
-def markdown_table(payments: int, empty: Audited, full: Audited) -> str:
+def markdown_table(payments: int, empty: Ran, full: Ran) -> str:
     """Return the figures as a table."""
-    counts = full.report["counts"]
+    counts = full.shown["counts"]
     each = (full.peak_bytes - empty.peak_bytes) / payments
     rows = [
         ("payments", f"{counts['payments']:,}"),
         ("commands, results, entries", ", ".join(f"{counts[n]:,}" for n in _PUBLIC)),
-        ("violations", f"{sum(full.report['violations_by_kind'].values()):,}"),
+        ("violations", f"{sum(full.shown['violations_by_kind'].values()):,}"),
         ("time", f"{full.seconds:.0f} s"),
         ("CPU time of the command", f"{full.cpu_seconds:.0f} s"),
         ("payments per second", f"{payments / full.seconds:,.0f}"),

@@ -20,7 +20,7 @@ from payments.records.internal import decode_account
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
-from .scanning import partitions_of, scan_what_is_left
+from .scanning import partitions_of, scan_readable
 
 _WAY_ON = (
     "restore the ledger from a replica or a backup. Only where the commands topic still has all "
@@ -69,7 +69,7 @@ async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes
     journals = partitions_of(settings.changelog("accounts"), settings.partitions)
     held: dict[tuple[int, bytes], bytes] = {}
     bounds = await log.bounds(journals)
-    async for records in scan_what_is_left(log, bounds, lambda _batch, _last: None):
+    async for records in scan_readable(log, bounds, lambda _batch, _last: None):
         for record in records:
             at = record.partition, record.key or b""
             if record.value is None:
@@ -101,7 +101,7 @@ def _leave_out(found: dict[bytes, int], checkpoint: Checkpoint, ledger: str) -> 
             found[output.key] = min(found[output.key], sequence - 1)
 
 
-def require_known(published: Mapping[bytes, int], rebuilt: Mapping[bytes, int]) -> None:
+def refuse_fewer_entries(published: Mapping[bytes, int], rebuilt: Mapping[bytes, int]) -> None:
     """Raise ``RecoveryRefused`` where accounts would have fewer entries than were published."""
     behind = {
         name: (number, rebuilt.get(name, 0))
@@ -121,7 +121,7 @@ def require_known(published: Mapping[bytes, int], rebuilt: Mapping[bytes, int]) 
         raise RecoveryRefused(message)
 
 
-def require_told(
+def refuse_unknown_losses(
     missing_ms: Sequence[tuple[int, int]],
     *,
     cut: bool,

@@ -18,7 +18,7 @@ from payments.engine.log import Bounds, Log, Record, TopicPartition
 from payments.engine.stage import Stage
 from payments.engine.tails import NOTHING, Tail, read_tails
 
-from .scanning import scan, scan_what_is_left
+from .scanning import scan, scan_readable
 
 MAX_FOREIGN_KEPT = 100
 """Foreign records that are named one by one; more are only counted."""
@@ -154,7 +154,7 @@ def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> Non
         held[at].take(record)
 
 
-async def read_what_is_left(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
+async def read_readable(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
     """Read journals as ``read_held`` does, and pass over batches that can't be read."""
     bounds = await log.bounds(at)
     held = {tp: Held(tp, bounds[tp]) for tp in at}
@@ -164,7 +164,7 @@ async def read_what_is_left(log: Log, at: Sequence[TopicPartition]) -> dict[Topi
         why = f"{batch.reason}: {batch.cause}"
         held[tp].unreadable.append(Unreadable(batch.offset, last_offset, why))
 
-    async for records in scan_what_is_left(log, bounds, note):
+    async for records in scan_readable(log, bounds, note):
         _take(held, records)
     return held
 
@@ -279,7 +279,7 @@ async def inspect(
     numbers = sorted(partitions)
     found: list[Inspected] = []
     for stage in stages:
-        held = await read_what_is_left(log, [TopicPartition(stage.changelog, p) for p in numbers])
+        held = await read_readable(log, [TopicPartition(stage.changelog, p) for p in numbers])
         if foreign_records is not None:
             for at, journal in held.items():
                 if journal.unreadable or (journal.identity is not None and journal.identity.copied):

@@ -36,7 +36,7 @@ from payments.stages.payments import RESULT_TYPE, position_of
 
 from .balances import Movement
 from .errors import RecoveryRefused
-from .forgetting import numbers_of, require_known, require_told
+from .forgetting import numbers_of, refuse_fewer_entries, refuse_unknown_losses
 from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .scanning import Show, partitions_of, scan
@@ -158,13 +158,13 @@ class _Planning:
         for payment, settlement in settlements.items():
             self._take(payment, settlement)
         if published is not None:
-            self._require_told(settlements)
+            self._refuse_unknown_losses(settlements)
         self._post_missing(settlements)
         if published is not None:
             numbers: dict[bytes, int] = {}
             for rebuilt in self._accounts:
                 numbers |= numbers_of(rebuilt.journal.rows)
-            require_known(published, numbers)
+            refuse_fewer_entries(published, numbers)
         redo = await self._to_redo(old_commands)
         await self._decide(redo)
         await self._set_positions()
@@ -294,12 +294,12 @@ class _Planning:
 
     # --- accounts --------------------------------------------------------------------------------
 
-    def _require_told(self, settlements: Mapping[str, Settlement]) -> None:
+    def _refuse_unknown_losses(self, settlements: Mapping[str, Settlement]) -> None:
         """Raise ``RecoveryRefused`` where the ledger may lack more than results tell of."""
         bounds, partitions = self._facts.bounds, self._partitions
         of_results = partitions_of(self._gathering.results, partitions)
         newest_ms = max((life.time_ms for life in self._facts.lives.values()), default=0)
-        require_told(
+        refuse_unknown_losses(
             [
                 (partition_of(transfer.account.encode(), partitions), settlement.time_ms)
                 for settlement in settlements.values()

@@ -74,7 +74,7 @@ async def scan(
         await reader.close()
 
 
-async def scan_what_is_left(
+async def scan_readable(
     log: Log,
     ranges: Mapping[TopicPartition, Bounds],
     unreadable: Callable[[UnreadableBatch, int], None],

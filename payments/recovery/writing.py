@@ -27,7 +27,7 @@ from payments.engine.log import NO_HEADERS, Batch, Lane, Log, NewRecord, TopicPa
 from payments.engine.stage import Stage, topics_of
 
 from .errors import RecoveryRefused
-from .inspecting import Held, read_what_is_left
+from .inspecting import Held, read_readable
 from .rebuilding import Plan, Rebuilt
 from .scanning import Show
 
@@ -88,7 +88,7 @@ async def journals_in_use(log: Log, stages: Sequence[Stage], partitions: int) ->
     found: list[Held] = []
     for stage in stages:
         at = [TopicPartition(stage.changelog, partition) for partition in range(partitions)]
-        found += (await read_what_is_left(log, at)).values()
+        found += (await read_readable(log, at)).values()
     return [
         held
         for held in found

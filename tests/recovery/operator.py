@@ -1,15 +1,14 @@
 """An operator: runs the command line as a process, and does damage with Kafka's own tools."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from chaos.operator import Done
 from payments.recovery.offline import members
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess
@@ -17,19 +16,6 @@ from tests.broker_fixture import process_environment
 
 FAIL_STOP = 70
 LIMIT_SECONDS = 60.0
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """What it printed with --json: one object on each line."""
-        return [json.loads(line) for line in self.out.splitlines()]
 
 
 async def payments(settings: Settings, *arguments: str) -> Done:

@@ -6,12 +6,13 @@ journals are then deleted and rebuilt, as where a repair can't help.
 
 import asyncio
 
+from chaos.operator import Done
 from payments.engine.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
 
-from .operator import Done, fails, payments, produce, without_workers
+from .operator import fails, payments, produce, without_workers
 
 MAKE = {"type": "make", "account": "abc", "amount": 100}
 NEEDS_REBUILD = 3

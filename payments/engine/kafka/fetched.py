@@ -174,7 +174,7 @@ class Batches:
         if [record[2] for record in found] != list(range(base, base + count)):
             return None
         if self._closing is not None:
-            found = _judged(found, offset_of_last=base + delta, closing=self._closing)
+            found = _as_closed(found, offset_of_last=base + delta, closing=self._closing)
         budget.bytes_left -= length
         budget.records_left -= count
         self._next, self.position = end, base + count
@@ -242,7 +242,7 @@ class Batches:
             return []
         found = records.read(batch)
         if self._closing is not None:
-            found = _judged(found, offset_of_last=header.last_offset, closing=self._closing)
+            found = _as_closed(found, offset_of_last=header.last_offset, closing=self._closing)
         if header.base_offset < self.position:
             found = [record for record in found if record.offset >= self.position]
         budget.records_left -= len(found)
@@ -330,7 +330,7 @@ def unpack(
     return Fetched(found, batches.position)
 
 
-def _judged(found: list[Record], *, offset_of_last: int, closing: bytes) -> list[Record]:
+def _as_closed(found: list[Record], *, offset_of_last: int, closing: bytes) -> list[Record]:
     """Return the records of a batch as ``Anonymous`` ones if its last record does not close it.
 
     Compaction may have removed that one: then nothing is known.
