@@ -190,7 +190,7 @@ def test_what_no_broker_could_take_is_refused_before_it_is_staged() -> None:
         lambda: journal.emit("counts", 0, b"w", text, "count", 0),
     )
     for call in calls:
-        with pytest.raises(TypeError, match="takes bytes"):
+        with pytest.raises(TypeError, match="bytes"):  # A compiled build has its own words.
             call()
     journal.accept()
     assert not journal.is_open
