@@ -4,7 +4,8 @@
    record to a second cluster, where offsets differ; ``payments rebuild --copied``, a worker goes
    on.
 2. Ledger and results are restored from an older backup, behind the journals: the worker refuses,
-   ``payments rebuild --replace``, a worker goes on.
+   and so does ``payments rebuild --replace``, since the ledger has lost entries. The commands are
+   whole, so they are carried out again: ``--accept-lost-entries``, a worker goes on.
 
 After each, ``payments verify`` must find nothing.
 """
@@ -92,7 +93,16 @@ async def _drill(lost: Settings, spare: Settings, log: Path) -> None:
     _say(_last_words(log))
     await _until_offline(spare)
     # Results of the first cluster are still there, and name its positions.
-    _payments(spare, "rebuild", "--replace", "--copied", "--yes")
+    again = ("rebuild", "--replace", "--copied", "--yes")
+    try:
+        _payments(spare, *again)
+    except ChaosError as refusal:
+        if "--accept-lost-entries" not in str(refusal):
+            raise
+        _say("refused, since entries would be forgotten; the commands are whole, so it may go on")
+    else:
+        raise ChaosError("a rebuild went on although the ledger has lost entries")
+    _payments(spare, *again, "--accept-lost-entries")
     await _go_on(spare, log, 3 * COMMANDS)
 
 
