@@ -1,7 +1,7 @@
 """``payments account``: what is on an account, and the ledger entries that brought it there."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -11,12 +11,12 @@ from payments.cli.output import printable, show, show_json, show_table, talk
 from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from payments.client import AccountBalance, LedgerEntry, PaymentsClient
+    from payments.client import AccountBalance, LedgerEntry
     from payments.settings import Settings
 
 _PAGE_ENTRIES = 1000
+
+_Found = TypeVar("_Found")
 
 
 @click.command()
@@ -59,13 +59,18 @@ def account(
     with client_errors(settings):
         if entries:
             found = asyncio.run(_entries(settings, account_id, after, limit, deadline_seconds))
-            _show_entries(found, as_json=as_json)
+            _show_entries(_existing(account_id, found), as_json=as_json)
             return
         balances = asyncio.run(_balances(settings, account_id, deadline_seconds))
-    if balances is None:
+    _show_balances(account_id, _existing(account_id, balances), as_json=as_json)
+
+
+def _existing(account_id: str, found: "list[_Found] | None") -> "list[_Found]":
+    """Return what was found under an account; without the account, say so and exit."""
+    if found is None:
         talk(f"there is no account {printable(account_id)}")
         click.get_current_context().exit(NOT_DONE)
-    _show_balances(account_id, balances, as_json=as_json)
+    return found
 
 
 async def _balances(
@@ -87,31 +92,21 @@ async def _balances(
 
 async def _entries(
     settings: "Settings", account_id: str, after: int, limit: int | None, deadline_seconds: float
-) -> "list[LedgerEntry]":
+) -> "list[LedgerEntry] | None":
+    found: list[LedgerEntry] = []
     async with connect(settings, deadline_seconds) as client:
-        pages = _pages(client, account_id, after, limit, deadline_seconds)
-        return [entry async for entry in pages]
-
-
-async def _pages(
-    client: "PaymentsClient",
-    account_id: str,
-    after: int,
-    limit: int | None,
-    deadline_seconds: float,
-) -> "AsyncIterator[LedgerEntry]":
-    left = limit
-    while left is None or left > 0:
-        size = _PAGE_ENTRIES if left is None else min(left, _PAGE_ENTRIES)
-        page = await client.entries(
-            account_id, after=after, limit=size, deadline_seconds=deadline_seconds
-        )
-        for entry in page:
-            yield entry
-            after = entry.sequence
-        if len(page) < size:
-            return
-        left = None if left is None else left - len(page)
+        while limit is None or len(found) < limit:
+            size = _PAGE_ENTRIES if limit is None else min(limit - len(found), _PAGE_ENTRIES)
+            page = await client.entries(
+                account_id, after=after, limit=size, deadline_seconds=deadline_seconds
+            )
+            if page is None:
+                return None
+            found += page
+            if len(page) < size:
+                break
+            after = page[-1].sequence
+    return found
 
 
 def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:

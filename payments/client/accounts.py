@@ -82,13 +82,18 @@ class AccountView:
 
     async def entries(
         self, account: str, after: int, limit: int, partitions: int
-    ) -> list[LedgerEntry]:
-        """Return the account's entries behind sequence ``after``, at most ``limit``, in order."""
+    ) -> list[LedgerEntry] | None:
+        """Return the account's entries behind sequence ``after``, at most ``limit``, in order.
+
+        None where there is no such account.
+        """
         if after < 0 or not 1 <= limit <= MAX_PAGE_ENTRIES:
             message = f"after must be at least 0, limit 1 to {MAX_PAGE_ENTRIES}"
             raise ValueError(message)
         held = await self.balance(account, partitions)
-        if held is None or after >= held.sequence:
+        if held is None:
+            return None
+        if after >= held.sequence:
             return []
         key = account.encode()
         number = partition_of(key, partitions)

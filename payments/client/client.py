@@ -331,11 +331,12 @@ class PaymentsClient:
         after: int = 0,
         limit: int = 100,
         deadline_seconds: float = DEADLINE_SECONDS,
-    ) -> Sequence[LedgerEntry]:
+    ) -> Sequence[LedgerEntry] | None:
         """Return an account's ledger behind sequence ``after``, oldest first, at most ``limit``.
 
         The next page is after the last one's ``sequence``; an empty one is the end as of now
-        (linearizable, like ``account``). ``limit`` is 1 to 1,000.
+        (linearizable, like ``account``). None when there is no such account, whatever ``after``
+        is. ``limit`` is 1 to 1,000.
         """
         return await self._read(
             deadline_seconds, lambda n: self._accounts.entries(account, after, limit, n)

@@ -1,6 +1,7 @@
 """The resources of accounts: the balance, and the ledger in pages."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -14,6 +15,8 @@ from payments.records.public import balance_members, entry_members
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_SEQUENCE = 2**63 - 1
 
+_Found = TypeVar("_Found")
+
 
 @dataclass(slots=True)
 class AccountsApi:
@@ -25,9 +28,8 @@ class AccountsApi:
     async def balance(self, request: Request) -> Answer:
         """Return an account's balance."""
         account = account_id(request.parameters[0])
-        found = await self.service.account(account, deadline_seconds=self.deadline_seconds)
-        if found is None:
-            raise Refused(Problem.ACCOUNT_NOT_FOUND)
+        answer = await self.service.account(account, deadline_seconds=self.deadline_seconds)
+        found = _existing(answer)
         body = balance_members(found.account, found.balance, found.currency, found.sequence)
         return Answer(200, orjson.dumps(body))
 
@@ -36,9 +38,10 @@ class AccountsApi:
         account, query = account_id(request.parameters[0]), request.query()
         after = whole_number(query, "after", 0, least=0, most=MAX_SEQUENCE)
         limit = whole_number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-        found = await self.service.entries(
+        answer = await self.service.entries(
             account, after=after, limit=limit, deadline_seconds=self.deadline_seconds
         )
+        found = _existing(answer)
         path = f"{request.prefix}/v1/accounts/{quote(account, safe='')}/entries"
         following = None
         if len(found) == limit:
@@ -48,3 +51,10 @@ class AccountsApi:
         if following is not None:
             headers = ((b"link", f'<{following}>; rel="next"'.encode()),)
         return Answer(200, orjson.dumps(body), headers)
+
+
+def _existing(found: _Found | None) -> _Found:
+    """Return what was found under an account; the account must exist, whatever is asked of it."""
+    if found is None:
+        raise Refused(Problem.ACCOUNT_NOT_FOUND)
+    return found

@@ -74,8 +74,8 @@ class Service(Protocol):
 
     async def entries(
         self, account: str, *, after: int = 0, limit: int = 100, deadline_seconds: float = 30
-    ) -> Sequence[LedgerEntry]:
-        """Return the ledger entries of an account that come after a sequence number."""
+    ) -> Sequence[LedgerEntry] | None:
+        """Return an account's ledger entries after a sequence number; None as ``account``."""
 
     def trouble(self) -> str | None:
         """Return why commands can't be sent, or results read, just now; None when they can."""

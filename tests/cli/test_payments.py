@@ -73,7 +73,7 @@ def test_the_message_of_a_rejection_is_talk(embedded: Embedded) -> None:
     assert shown.exit_code == 3
 
 
-def test_a_balance_is_printed_and_a_missing_account_is_exit_code_3(embedded: Embedded) -> None:
+def test_a_balance_is_printed_in_major_units_and_in_both_for_programs(embedded: Embedded) -> None:
     embedded.run(*MAKE)
     assert embedded.run("account", "abc").stdout == "abc: 999.00 EUR\n"
     shown = json.loads(embedded.run("account", "abc", "--json").stdout)
@@ -85,7 +85,14 @@ def test_a_balance_is_printed_and_a_missing_account_is_exit_code_3(embedded: Emb
         "balance_decimal": "999.00",
         "sequence": 2,
     }
-    missing = embedded.run("account", "nobody", "--json")
+
+
+@pytest.mark.parametrize("options", [(), ("--entries",), ("--entries", "--after", "7")])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_account_that_never_was_is_exit_code_3_also_for_its_entries(
+    embedded: Embedded, options: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    missing = embedded.run("account", "nobody", *options, *form)
     assert (missing.exit_code, missing.stdout) == (3, "")
     assert missing.stderr == "there is no account nobody\n"
 

@@ -93,7 +93,7 @@ async def test_whoever_reads_an_account_after_an_answer_sees_it(settings: Settin
             held = await reader.account("abc")
             assert held is not None
             assert held.balance == OPENING - number
-            (last,) = await reader.entries("abc", after=number)
+            (last,) = await reader.entries("abc", after=number) or ()
             assert last.payment == f"pay-{number}"
 
 

@@ -61,7 +61,7 @@ async def client(testbed: PaymentsTestbed) -> AsyncIterator[tuple[PaymentsClient
 
 
 async def sequences(client: PaymentsClient, account: str = "abc") -> Sequence[int]:
-    return [entry.sequence for entry in await client.entries(account)]
+    return [entry.sequence for entry in await client.entries(account) or ()]
 
 
 async def filled(testbed: PaymentsTestbed, payments: int = 5) -> None:

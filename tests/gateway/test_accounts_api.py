@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from payments.gateway.openapi import document
 from tests.gateway.conftest import OPENING, problem
 
 
@@ -20,9 +21,24 @@ async def test_a_balance_sees_every_answer_before_it(http: httpx.AsyncClient) ->
         }
 
 
-async def test_an_account_that_never_was_is_404(http: httpx.AsyncClient) -> None:
-    problem(await http.get("/v1/accounts/nobody"), 404, "account-not-found")
-    problem(await http.get("/v1/accounts/%00"), 422, "invalid")
+@pytest.mark.parametrize("under", ["", "/entries", "/entries?after=7", "/entries?limit=1"])
+async def test_an_account_that_never_was_is_404_on_every_route(
+    http: httpx.AsyncClient, under: str
+) -> None:
+    """The library and the command agree: tests/client/test_client.py, tests/cli."""
+    problem(await http.get(f"/v1/accounts/nobody{under}"), 404, "account-not-found")
+    problem(await http.get(f"/v1/accounts/%00{under}"), 422, "invalid")
+    problem(await http.get(f"/v1/accounts/sales%2F3{under}"), 422, "invalid")
+    await http.post("/v1/payments/p1", json={"account": "nobody", "amount": 10})
+    assert (await http.get(f"/v1/accounts/nobody{under}")).status_code == 200
+
+
+def test_every_route_of_an_account_is_described_with_that_404() -> None:
+    paths = {path: it for path, it in document()["paths"].items() if "{account}" in path}
+    assert len(paths) == 2
+    for operations in paths.values():
+        examples = operations["get"]["responses"]["404"]["content"]["application/problem+json"]
+        assert "account-not-found" in examples["examples"]
 
 
 async def test_the_ledger_comes_in_pages_without_gap_or_repeat(http: httpx.AsyncClient) -> None:
@@ -40,8 +56,9 @@ async def test_the_ledger_comes_in_pages_without_gap_or_repeat(http: httpx.Async
     assert sequences == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_the_ledger_of_nobody_is_empty(http: httpx.AsyncClient) -> None:
-    response = await http.get("/v1/accounts/nobody/entries")
+async def test_a_page_behind_the_last_entry_is_empty(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/payments/p1", json={"account": "abc", "amount": 10})
+    response = await http.get("/v1/accounts/abc/entries?after=2")
     assert (response.status_code, response.json()) == (200, {"entries": [], "next": None})
 
 

@@ -94,7 +94,7 @@ OPERATIONS = (
     Operation(
         "GET", "/v1/accounts/{account}/entries", "getEntries", ACCOUNTS,
         "Read the ledger of an account, in pages.",
-        "Entries", parameters=("after", "limit"),
+        "Entries", (Problem.ACCOUNT_NOT_FOUND,), parameters=("after", "limit"),
     ),
     Operation(
         "POST", "/payments/makePayment", "makePaymentByKey", EXAMPLES,
