@@ -267,7 +267,8 @@ class Settings(BaseSettings):
             return None if given is None else given.get_secret_value()
         variable = f"PAYMENTS_{name.upper()}_FILE"
         try:
-            text = file.read_text(encoding="utf-8").rstrip("\r\n")
+            # Some editors begin a file with a byte order mark; no secret does.
+            text = file.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except OSError as error:
             message = f"{variable}: {file} can't be read: {error.strerror}"
             raise SettingsError(message) from error

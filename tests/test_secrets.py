@@ -48,10 +48,11 @@ def test_no_text_of_the_settings_shows_a_secret(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_every_secret_may_be_in_a_file(name: str, end: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", ["{}", "{}\n", "{}\r\n", "\ufeff{}\r\n"])
+def test_every_secret_may_be_in_a_file(name: str, written: str, tmp_path: Path) -> None:
+    """As editors write it: with a line break at its end, or a byte order mark at its start."""
     file = tmp_path / "secret"
-    file.write_bytes(f"{SECRET}{end}".encode())
+    file.write_bytes(written.format(SECRET).encode())
     assert Settings.model_validate({f"{name}_file": file}).secret(name) == SECRET
 
 

@@ -170,7 +170,8 @@ def replay(
     """Send commands that were put aside once more: a dry run unless --yes is given.
 
     Only what is a well-formed command by now is sent: one that met a defect which is mended, or
-    one that is corrected here. The command's id is made from the dead letter's position, so a
+    one that is corrected here: save its value (show POSITION --json | jq -r .value), edit it, give
+    --value-file. The command's id is made from the dead letter's position, so a
     second replay is recognised and refused, whatever its key. Exit code 3 says that something was
     refused, or that a command was not carried out.
 
@@ -197,17 +198,26 @@ def replay(
 
         correction = Correction(None if key is None else key.encode(*AS_GIVEN), corrected)
         options = Options(yes, again, deadline_seconds, as_json)
-        done = asyncio.run(run(settings, chosen, correction, options, attempt))
+        outcome = asyncio.run(run(settings, chosen, correction, options, attempt))
     if not yes:
-        talk("Dry run: nothing was sent. Send with --yes.")
-    if not done:
+        talk(f"Dry run: nothing was sent. {_next_step(outcome.sendable, len(chosen))}")
+    if not outcome.done:
         click.get_current_context().exit(NOT_DONE)
 
 
+def _next_step(sendable: int, chosen: int) -> str:
+    if not sendable:
+        return "--yes would send nothing either: each line says why, and what to do."
+    return "Send with --yes." if sendable == chosen else f"--yes sends {sendable} of {chosen}."
+
+
 def _read(file: Path | None) -> bytes | None:
+    from payments.records.misread import UTF8_MARK
+
     if file is None:
         return None
     with click.open_file(str(file), "rb") as opened:
         content: bytes = opened.read()
-    # An editor ends a file with a line break; JSON has no use for it, but it is shown and sent.
-    return content.removesuffix(b"\n")
+    # Editors end a file with a line break, and some begin it with a byte order mark: JSON has no
+    # use for the one and refuses the other.
+    return content.removeprefix(UTF8_MARK).removesuffix(b"\n")

@@ -27,23 +27,35 @@ class Options(NamedTuple):
     as_json: bool
 
 
+class Outcome(NamedTuple):
+    """What became of the letters."""
+
+    sendable: int
+    """How many can be sent as they are, or with their correction."""
+
+    done: bool
+    """Whether all was, or can be, done."""
+
+
 async def run(
     settings: Settings,
     positions: Sequence[Position],
     correction: Correction,
     options: Options,
     attempt: Attempt,
-) -> bool:
-    """Judge, print, and send where ``options.yes``; return whether all was, or can be, done."""
+) -> Outcome:
+    """Judge, print, and send where ``options.yes``."""
     async with reading.open_dead_letters(settings) as letters:
         chosen = [await letters.get(position) for position in positions]
         verdicts = await judge(letters, chosen, settings, correction, again=options.again)
-        if not options.yes or not any(verdict.replay for verdict in verdicts):
+        sendable = sum(verdict.replay is not None for verdict in verdicts)
+        if not options.yes or not sendable:
             for verdict in verdicts:
                 _show(verdict, None, options)
-            return all(verdict.replay for verdict in verdicts)
+            return Outcome(sendable, sendable == len(verdicts))
         async with connect(settings, options.deadline_seconds) as client:
-            return all([await _send(client, verdict, options, attempt) for verdict in verdicts])
+            done = [await _send(client, verdict, options, attempt) for verdict in verdicts]
+            return Outcome(sendable, all(done))
 
 
 async def _send(

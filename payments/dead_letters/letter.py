@@ -176,9 +176,18 @@ def replay_of(
     key, value = letter.key if key is None else key, letter.value if value is None else value
     try:
         payment = parse_payment_id(key)
+    except Malformed as fault:
+        raise _refused_again(fault, "--key") from fault
+    try:
         parse_command(value, default_currency=settings.default_currency)
     except Malformed as fault:
-        message = f"{fault.reason}: {fault.message}"
-        raise NotReplayable(message) from fault
+        raise _refused_again(fault, "--value or --value-file") from fault
     assert value is not None, "a command has a value"
     return Replay(payment, {**json.loads(value), "id": letter.command_id})
+
+
+def _refused_again(fault: Malformed, option: str) -> NotReplayable:
+    message = (
+        f"it would be refused again, {fault.reason}: {fault.message}; correct it with {option}"
+    )
+    return NotReplayable(message)

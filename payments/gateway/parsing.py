@@ -20,6 +20,7 @@ from payments.records.commands import (
     decode_members,
     parse_payment_id,
 )
+from payments.records.misread import UTF8_MARK
 
 MovementType = Literal["make", "deposit"]
 MAX_WAIT_SECONDS = 60.0
@@ -28,7 +29,6 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii"}
 """All are UTF-8 (RFC 8259 allows no other)."""
 
 _PLAIN = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
-_BOM = "\ufeff".encode()
 
 
 def payment_id(segment: bytes) -> str:
@@ -72,7 +72,7 @@ def _members(request: Request, body: bytes) -> Members:
             headers = ((b"accept-encoding", b"identity"),)
             raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
     # Some clients begin every text with a byte order mark, which RFC 8259 lets a reader ignore.
-    return decode_members(body.removeprefix(_BOM))
+    return decode_members(body.removeprefix(UTF8_MARK))
 
 
 def movement(

@@ -121,7 +121,7 @@ def read_tokens(file: Path) -> list[Token]:
     It is TOML: a table for each name, with ``token`` or ``sha256``, and ``scopes``.
     """
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise TokensFileError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

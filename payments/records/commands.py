@@ -20,6 +20,7 @@ from payments.domain.commands import RULES, Cancel, Command, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES
 from payments.domain.names import MAX_NAME_CHARACTERS, NAME_RULE, has_outer_space, is_name
 from payments.domain.results import Reason
+from payments.records.misread import misread, text_mark
 
 MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
 
@@ -104,11 +105,13 @@ def parse_payment_id(key: bytes | None) -> str:
     try:
         payment = key.decode()
     except UnicodeDecodeError as error:
-        raise Malformed(Reason.KEY_NOT_UTF8, f"the key is not UTF-8: {error}") from None
+        told = text_mark(key) or f"is not UTF-8: {error}"
+        raise Malformed(Reason.KEY_NOT_UTF8, f"the key {told}") from None
     if not is_name(payment):
         long = len(payment) > MAX_NAME_CHARACTERS
         reason = Reason.KEY_TOO_LONG if long else Reason.KEY_NOT_PRINTABLE
-        raise Malformed(reason, f"the key {NAME_RULE}, received {_shown(payment)}")
+        told = text_mark(key) or NAME_RULE
+        raise Malformed(reason, f"the key {told}, received {_shown(payment)}")
     return payment
 
 
@@ -135,13 +138,15 @@ def decode_members(value: bytes) -> Members:
             raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply")
         members = _DECODER.decode(text)
     except UnicodeDecodeError as error:
-        raise Malformed(Reason.NOT_UTF8, f"the value is not UTF-8: {error}") from None
+        told = misread(value) or f"is not UTF-8: {error}"
+        raise Malformed(Reason.NOT_UTF8, f"the value {told}") from None
     except json.JSONDecodeError as error:
-        raise Malformed(Reason.NOT_JSON, f"the value is not JSON: {error}") from None
+        told = misread(value) or f"is not JSON: {error}"
+        raise Malformed(Reason.NOT_JSON, f"the value {told}") from None
     except RecursionError:
         raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply") from None
     if not isinstance(members, tuple):
-        raise Malformed(Reason.NOT_AN_OBJECT, f"the value is no object but {_shown(members)}")
+        raise Malformed(Reason.NOT_AN_OBJECT, f"the value is no object but {_what(members)}")
     return members
 
 
@@ -238,6 +243,13 @@ def _first_fault(fields: dict[str, Any]) -> tuple[Reason, str, str] | None:
         if fault is not None:
             return *fault, name
     return None
+
+
+def _what(value: object) -> str:
+    """Return what a value is that is no object, and why, where that is plain."""
+    shown = _shown(value)
+    twice = isinstance(value, str) and value.lstrip()[:1] == "{"
+    return f"{shown}: a string that holds JSON, so it was encoded twice" if twice else shown
 
 
 def _shown(value: object) -> str:

@@ -212,6 +212,38 @@ def test_only_what_is_well_formed_is_sent(embedded: Embedded, tmp_path: Path) ->
     assert moved(embedded) == [("pay-1", -150)]
 
 
+def test_a_replay_that_would_be_refused_again_says_why_and_how_to_correct_it(
+    embedded: Embedded, tmp_path: Path
+) -> None:
+    """Not "send with --yes". Of the same kind: a key (``--key``), and several letters at once."""
+    embedded.receive(b"pay-1", BAD)
+    embedded.receive(b"pay-2", b"\xef\xbb\xbf" + MAKE)
+    embedded.receive(None, MAKE)
+    amount, mark, key = (
+        position_of(embedded, reason=reason)
+        for reason in ("amount_not_integer", "not_json", "null_key")
+    )
+    replay = ("dead-letters", "replay")
+    refused = embedded.run(*replay, amount, mark, key)
+    assert refused.exit_code == 3
+    of_amount, of_mark, of_key = refused.stdout.splitlines()
+    assert "refused  it would be refused again, amount_not_integer: " in of_amount
+    assert of_amount.endswith("; correct it with --value or --value-file")
+    assert "starts with a byte order mark" in of_mark
+    assert of_key.endswith("; correct it with --key")
+    assert "Send with --yes" not in refused.stderr
+    assert "--yes would send nothing either" in refused.stderr
+
+    edited = tmp_path / "edited.json"
+    shown = json.loads(embedded.run("dead-letters", "show", mark, "--json").stdout)
+    edited.write_text(shown["value"])
+    dry_run = embedded.run(*replay, mark, "--value-file", str(edited))
+    assert (dry_run.exit_code, "Send with --yes." in dry_run.stderr) == (0, True)
+    assert moved(embedded) == []
+    assert embedded.run(*replay, mark, "--value-file", str(edited), "--yes").exit_code == 0
+    assert moved(embedded) == [("pay-2", -100)]
+
+
 def test_bytes_that_are_no_text_are_refused_in_a_corrected_value_too(embedded: Embedded) -> None:
     embedded.receive(b"pay-1", BAD)
     position = position_of(embedded, reason="amount_not_integer")
