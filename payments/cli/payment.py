@@ -195,12 +195,13 @@ def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: 
 
 
 def show_result(result: "Result", *, as_json: bool) -> None:
-    """Print a result; what it says in words goes to standard error."""
+    """Print a result; what it says in words goes to standard error, unless all is as asked for."""
     if as_json:
         show_json(result.model_dump(mode="json"))
         return
-    show(colored(printable(line_of(result)), "green" if is_done(result) else "yellow"))
-    if result.message is not None:
+    done = is_done(result)
+    show(colored(printable(line_of(result)), "green" if done else "yellow"))
+    if result.message is not None and not done:
         talk(printable(result.message))
 
 

@@ -18,6 +18,7 @@ from payments.engine.errors import FailStop, NoTopic, PositionLost, UnreadableBa
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.engine.outage import OUTAGE
 from payments.records.public import Result
+from payments.records.wording import worded
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class Follower:
     def _deliver(self, record: Record, *, called: bool, watched: bool) -> None:
         key = record.key or b""
         try:
-            result = _parse_result(record.value or b"", extra="ignore")
+            result = worded(_parse_result(record.value or b"", extra="ignore"))
         except ValidationError:
             # Not of this project: its content stays out of the log.
             where = f"{record.topic}/{record.partition}/{record.offset}"

@@ -17,6 +17,7 @@ from payments.client.transport import Transport
 from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
 from payments.engine.log import Record, TopicPartition
 from payments.records.public import Result
+from payments.records.wording import worded
 from payments.settings import Settings
 
 MARK_SECONDS = 1.0
@@ -83,7 +84,7 @@ class Resuming:
         except FailStop as error:
             raise BrokersUnavailable(f"the topics can't be read: {error}") from error
         if result is not None and not call.answer.done():
-            call.answer.set_result(result)
+            call.answer.set_result(worded(result))
         return True
 
     async def _find(

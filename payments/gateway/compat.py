@@ -6,14 +6,14 @@ members beside; what does not, with the problem and ``"success": false`` in it.
 
 from collections.abc import Sequence
 
-from payments.domain.money import money_text
-from payments.domain.results import Outcome, Reason
+from payments.domain.results import Outcome
 from payments.gateway.exchange import Answer, Request
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import invalid, members_of, movement, no_members, payment_id
 from payments.gateway.payments_api import CANCEL, PaymentsApi
 from payments.records.commands import Malformed, Members, parse_payment_id
 from payments.records.public import Result
+from payments.records.wording import sentence_of
 
 FIELDS = {"accountId": "account", "amount": "amount", "currency": "currency"}
 EXAMPLE = "e"
@@ -83,27 +83,5 @@ def example_answer(request: Request, result: Result) -> Answer:
     del request
     done = result.outcome is Outcome.COMPLETED
     success = done or (result.outcome is Outcome.CANCELLED and result.type == "cancel")
-    if not success:
-        return answer_of(result, names=NAMES, success=False, message=_failure(result))
-    return answer_of(result, success=True, message=_success(result))
-
-
-def _success(result: Result) -> str:
-    payment, account = result.payment, result.account
-    money = "money" if result.amount is None else money_text(result.amount, str(result.currency))
-    if result.outcome is Outcome.COMPLETED:
-        if result.replayed:
-            return f"payment {payment} was completed before; nothing was taken again"
-        return f"payment {payment} is completed: {money} taken from account {account}"
-    before = "was cancelled before" if result.replayed else "is cancelled"
-    if result.reason is Reason.ROLLED_BACK:
-        return f"payment {payment} {before}: its {money} are back on account {account}"
-    return f"payment {payment} {before}: no money had moved, and a later make is refused"
-
-
-def _failure(result: Result) -> str:
-    if result.message is not None:
-        return result.message
-    if result.outcome is Outcome.CANCELLED:
-        return f"payment {result.payment} was cancelled before, so it is not made"
-    return f"payment {result.payment} is {result.outcome}: {result.reason}"
+    names = None if success else NAMES
+    return answer_of(result, names=names, success=success, message=sentence_of(result))

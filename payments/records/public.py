@@ -47,7 +47,8 @@ class Result(_Public):
     """Why, where the outcome alone does not say it."""
 
     message: str | None
-    """The reason in words, for a person."""
+    """What became of it in words, for a person. Records have it where a rejection needs it; the
+    client, and so HTTP and the command, say it of every outcome but a plain `completed`."""
 
     replayed: bool
     """Whether this repeats the outcome of an earlier command."""

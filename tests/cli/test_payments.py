@@ -66,11 +66,19 @@ def test_json_is_the_result_record_on_one_line(embedded: Embedded) -> None:
     assert (result.command, result.amount) == ("c-1", 100)
 
 
-def test_the_message_of_a_rejection_is_talk(embedded: Embedded) -> None:
+def test_what_was_not_done_is_said_in_words_on_standard_error(embedded: Embedded) -> None:
     embedded.run(*MAKE)
-    shown = embedded.run(*MAKE, "--currency", "USD")
-    assert shown.stdout == "pay-1: rejected (different_currency) 1.00 EUR account abc\n"
-    assert shown.exit_code == 3
+    rejected = embedded.run(*MAKE, "--currency", "USD")
+    assert rejected.stdout == "pay-1: rejected (different_currency) 1.00 EUR account abc\n"
+    assert (rejected.exit_code, rejected.stderr) == (3, "the payment's currency is EUR, not USD\n")
+    declined = embedded.run("make", "pay-2", "--account", "abc", "--amount", "2000")
+    told = "payment pay-2 is declined: account abc has less than 2,000.00 EUR; no money was moved"
+    assert declined.stdout == "pay-2: declined (insufficient_funds) 2,000.00 EUR account abc\n"
+    assert (declined.exit_code, declined.stderr) == (3, f"{told}\n")
+    by_program = embedded.run("make", "pay-2", "--account", "abc", "--amount", "2000", "--json")
+    assert json.loads(by_program.stdout)["message"] == told
+    missing = embedded.run("get", "pay-3")
+    assert missing.stderr.startswith("there is no payment pay-3: ")
 
 
 def test_a_balance_is_printed_in_major_units_and_in_both_for_programs(embedded: Embedded) -> None:

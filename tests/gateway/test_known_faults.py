@@ -48,10 +48,9 @@ async def test_a_cancel_says_what_it_did(http: httpx.AsyncClient) -> None:
     await make(http, "p1")
     undone, again = (await cancel(http, "p1")).json(), (await cancel(http, "p1")).json()
     prevented = (await cancel(http, "p2")).json()
-    assert undone["message"] == "payment p1 is cancelled: its 1.00 EUR are back on account abc"
-    assert again["message"] == (
-        "payment p1 was cancelled before: its 1.00 EUR are back on account abc"
-    )
+    moved_back = "its 1.00 EUR were moved back (account abc)"
+    assert undone["message"] == f"payment p1 is cancelled: {moved_back}"
+    assert again["message"] == f"payment p1 was cancelled before: {moved_back}"
     assert prevented["message"] == (
         "payment p2 is cancelled: no money had moved, and a later make is refused"
     )

@@ -38,8 +38,14 @@ ANSWERS: dict[str, Any] = {
     "make": result(),
     "makeByKey": result(payment="docs-4"),
     "deposit": result(type="deposit", payment="docs-2"),
-    "cancel": result(**CANCELLED, state="cancelled"),
-    "getPayment": result(type="get", outcome="found"),
+    "cancel": result(
+        **CANCELLED,
+        state="cancelled",
+        message="payment docs-1 is cancelled: its 1.00 EUR were moved back (account abc)",
+    ),
+    "getPayment": result(
+        type="get", outcome="found", message="payment docs-1 (1.00 EUR, account abc) is completed"
+    ),
     "getCommand": result(),
     "getAccount": {
         "account": "abc",
@@ -80,7 +86,7 @@ ANSWERS: dict[str, Any] = {
             **CANCELLED,
             payment="docs-3",
             state="cancelled",
-            message="payment docs-3 is cancelled: its 1.00 EUR are back on account abc",
+            message="payment docs-3 is cancelled: its 1.00 EUR were moved back (account abc)",
         ),
     },
     "live": {"status": "live"},
