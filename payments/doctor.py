@@ -200,6 +200,8 @@ def _journal(journal: Inspected) -> Iterator[Finding]:
         value = f"offsets {each.offset} to {each.last_offset} can't be read ({each.why})"
         yield Finding("problem", "journal", where, value, "payments rebuild --replace")
     for foreign in held.foreign:
+        if foreign.undone:
+            continue  # It stays until compaction removes it, and does no harm.
         if foreign.key == MOVED_KEY:
             value = "this installation was moved by payments repartition"
             step = "start workers with the settings of the new one"

@@ -13,7 +13,7 @@ from payments.user_errors import load_settings, only_last_words
 
 if TYPE_CHECKING:
     from payments.recovery.adopting import Adoption
-    from payments.recovery.inspecting import Held, Input, Inspected
+    from payments.recovery.inspecting import Foreign, Held, Input, Inspected
     from payments.recovery.repairing import Repair
     from payments.recovery.skipping import Skip
     from payments.settings import Settings
@@ -123,10 +123,14 @@ def _faults(held: "Held") -> Iterator[str]:
     for foreign in held.foreign:
         yield (
             f"  FOREIGN {held.at.topic}/{held.at.partition}/{foreign.offset} "
-            f"key {printable(foreign.key, 60)}: {foreign.why}"
+            f"key {printable(foreign.key, 60)}: {foreign.why}{_undone(foreign)}"
         )
     if held.foreign_count > len(held.foreign):
         yield f"  and {held.foreign_count - len(held.foreign):,} more foreign records"
+
+
+def _undone(foreign: "Foreign") -> str:
+    return " (undone by a later record; compaction removes it)" if foreign.undone else ""
 
 
 def _input(found: "Input") -> str:
@@ -254,7 +258,10 @@ async def _repair(
 
 def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
     for foreign in found.foreign:
-        yield f"{found.at}/{foreign.offset} key {printable(foreign.key, 60)}: {foreign.why}"
+        yield (
+            f"{found.at}/{foreign.offset} key {printable(foreign.key, 60)}: "
+            f"{foreign.why}{_undone(foreign)}"
+        )
     shown = found.as_json()
     verb = "appended" if yes else "would append"
     for word, keys in (

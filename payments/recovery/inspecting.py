@@ -12,6 +12,7 @@ from payments.engine.checkpoint import (
     decode_checkpoint,
 )
 from payments.engine.errors import JournalBroken, NewerFormat, UnreadableBatch
+from payments.engine.foreign import is_removal
 from payments.engine.identity import Identity
 from payments.engine.limits import RING, SOURCES_TOLD_WITHIN
 from payments.engine.log import Bounds, Log, Record, TopicPartition
@@ -31,6 +32,15 @@ class Foreign:
     offset: int
     key: bytes | None
     why: str
+    undone: bool = False
+    """Whether a later record of its key, a repair's or a worker's, has undone what it did."""
+
+
+def undo(foreign: Iterable[Foreign], key: bytes) -> None:
+    """Note that a later record has undone what foreign ones of its key did."""
+    for each in foreign:
+        if each.key == key:
+            each.undone = True
 
 
 @dataclass(slots=True)
@@ -95,6 +105,9 @@ class Held:
     def take(self, record: Record) -> None:
         """Note one record."""
         self.records += 1
+        if record.key and record.key[:1] == RESERVED and is_removal(record):
+            undo(self.foreign, record.key)
+            return
         why = foreign_reason(record.key, record.value)
         if why is not None:
             self.foreign_count += 1
@@ -256,6 +269,7 @@ class Inspected:
                     "offset": each.offset,
                     "key": None if each.key is None else each.key.decode(errors="backslashreplace"),
                     "why": each.why,
+                    "undone": each.undone,
                 }
                 for each in held.foreign
             ],

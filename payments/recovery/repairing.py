@@ -29,7 +29,7 @@ from payments.engine.stage import Stage
 from payments.records.internal import decode_account, decode_counter, decode_payment
 
 from .batches import JournalBatch, journal_batches
-from .inspecting import Foreign, ForeignRecords, foreign_reason
+from .inspecting import Foreign, ForeignRecords, foreign_reason, undo
 
 
 @dataclass(slots=True)
@@ -124,7 +124,8 @@ class Repairing:
             elif record.key is not None:
                 self._uncleaned = self._uncleaned or record.key in self._good
                 self._good[record.key] = record.value
-                self._spoilt.pop(record.key, None)
+                if self._spoilt.pop(record.key, None) is not None:
+                    undo(self._repair.foreign, record.key)
 
     def _foreign_reason(self, record: Record) -> str | None:
         key, value = record.key, record.value

@@ -65,9 +65,10 @@ async def test_foreign_records_are_undone_and_lost_journals_are_rebuilt(
             doctor = await payments(settings, "doctor", "--json")
             assert doctor.code == 2
             problems = [each for each in doctor.objects if each["level"] == "problem"]
-            assert [each["what"] for each in problems] == ["foreign record"] * 5
+            assert [each["what"] for each in problems] == ["foreign record"] * 4
             done = await payments(settings, "journal", "repair", "--yes")
             assert done.code == 0, done
+            await has_no_foreign_records_left(settings)
             await worker.start()
             assert (await client.send("p", MAKE))["replayed"]
             await worker.kill()
@@ -82,6 +83,16 @@ async def test_foreign_records_are_undone_and_lost_journals_are_rebuilt(
         worker.log.unlink()
     verified = await payments(settings, "verify")
     assert verified.code == 0, verified.out
+
+
+async def has_no_foreign_records_left(settings: Settings) -> None:
+    """Until compaction removes what was undone, it is shown and is no problem."""
+    doctor, again = await asyncio.gather(
+        payments(settings, "doctor", "--json"), payments(settings, "journal", "repair", "--json")
+    )
+    assert not [each for each in doctor.objects if each["level"] == "problem"], doctor
+    [found] = again.objects
+    assert (found["tombstones"], found["restored"], found["needs_rebuild"]) == ([], [], [])
 
 
 async def rebuilt(settings: Settings, kcat: str) -> Done:
