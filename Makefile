@@ -50,7 +50,7 @@ test: $(INSTALLED) ## Run all tests on all cores, with coverage (how they are sp
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Send the gateway 25,000 requests: from its OpenAPI document, and broken on purpose
-	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 tests/gateway/test_fuzz.py tests/gateway/test_fuzz_bytes.py
+	PAYMENTS_FUZZ=full $(BIN)/python -m pytest --timeout=3600 -o faulthandler_timeout=3700 tests/gateway/test_fuzz.py tests/gateway/test_fuzz_bytes.py
 
 lint: $(INSTALLED) ## Check style with all rules of ruff
 	$(BIN)/ruff check .

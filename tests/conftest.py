@@ -7,7 +7,7 @@ import pytest
 
 from payments.cli.root import build
 
-pytest_plugins = ["tests.broker_fixture", "tests.distribution"]
+pytest_plugins = ["tests.broker_fixture", "tests.distribution", "tests.hanging"]
 
 
 def pytest_configure() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 RUN = pytest.StashKey[str]()
+MORE_THAN_LAST = 2
 
 
 class FromBothEnds(LoadFileScheduling):  # type: ignore[misc] # xdist ships no types
@@ -28,6 +29,35 @@ class FromBothEnds(LoadFileScheduling):  # type: ignore[misc] # xdist ships no t
         if node is not self.nodes[0]:
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
         super()._assign_work_unit(node)
+
+    def remove_node(self, node: "WorkerController") -> str | None:
+        """Take back what an ended process had to run; return the test that ended it.
+
+        That test is not run again: xdist would hand it to one process after the other.
+        """
+        left = [
+            (unit, test)
+            for unit in self.assigned_work[node].values()
+            for test, is_done in unit.items()
+            if not is_done
+        ]
+        crashed = None
+        if left:
+            unit, crashed = left[0]
+            unit[crashed] = True
+        super().remove_node(node)
+        return crashed
+
+    def _reschedule(self, node: "WorkerController") -> None:
+        """Hand out more, until the process has two tests to run or knows that nothing comes after.
+
+        A process runs its last test only then. xdist forgets that for one that takes the place of
+        one that ended, and for files of which all tests have been run.
+        """
+        assigned = self.assigned_work[node]
+        super()._reschedule(node)
+        while not node.shutting_down and self._pending_of(assigned) < MORE_THAN_LAST:
+            super()._reschedule(node)
 
 
 def pytest_xdist_make_scheduler(
