@@ -2,10 +2,12 @@
 
 A point for each whole euro that a payment took, and back again when it was rolled back. Make its
 topics with ``payments topics apply --file points-topics.yaml``, then run any number of
-``faust -A points worker --without-web --loglevel info``.
+``faust -A points worker --without-web --loglevel info``. ``shop.points.replays`` takes entries that
+were dead-lettered once more: only the payments' workers write to the ledger.
 """
 
 import json
+from pathlib import Path
 
 from faust.types import StreamT
 from pydantic import ValidationError
@@ -17,6 +19,9 @@ from payments.engine.log import Log, Record
 from payments.engine.reading import Delivery
 from payments.engine.stage import Refused, Stage
 from payments.settings import Settings
+from payments.topics_file import apply_command
+
+TOPICS = Path(__file__).with_name("points-topics.yaml")
 
 
 class Points:
@@ -62,7 +67,7 @@ def points_stage(settings: Settings) -> Stage:
         logic=Points(output),
         changelog=settings.topic("shop-points-changelog"),
         dead_letters=settings.topic("shop.points.dead-letters"),
-        public_inputs=(settings.topic("accounts.ledger"),),
+        public_inputs=(settings.topic("accounts.ledger"), settings.topic("shop.points.replays")),
         outputs=(output,),
     )
 
@@ -76,6 +81,7 @@ def create_app(settings: Settings, log: Log | None = None) -> EngineApp:
         partitions=settings.partitions,
         connection=settings.connection(),
         log=log,
+        apply_command=apply_command(settings, TOPICS),
     )
     app.rows(stage)
 

@@ -3,7 +3,8 @@
 The package brings one; a file of that name in the present folder, or one that is named, wins.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +96,36 @@ def read_topics(path: Path, settings: Settings) -> tuple[Topic, ...]:
     return tuple(
         _topic(name, entry, file.defaults, settings) for name, entry in file.topics.items()
     )
+
+
+def apply_command(settings: Settings, own_file: Path | None) -> Callable[[Iterable[str]], str]:
+    """Return what tells, for topics, the command that makes them or brings them back.
+
+    ``own_file`` describes the topics of a stage of the user's own. A topic that is neither the
+    package's nor described there is said to be missing in that file.
+    """
+
+    def command(topics: Iterable[str]) -> str:
+        names = list(topics)
+        packaged = {topic.name for topic in read_topics(PACKAGED, settings)}
+        told = ["payments topics apply"] if packaged.intersection(names) else []
+        if own := [name for name in names if name not in packaged]:
+            told.append(_own_command(own_file, own, settings))
+        return " and ".join(told)
+
+    return command
+
+
+def _own_command(file: Path | None, names: list[str], settings: Settings) -> str:
+    if file is None:
+        return "payments topics apply --file with the file that describes it"
+    command = f"payments topics apply --file {shlex.quote(str(file))}"
+    try:
+        described = {topic.name for topic in read_topics(file, settings)}
+    except TopicsFileError as error:
+        return f"{command} (but {error})"
+    undescribed = [name for name in names if name not in described]
+    return f"{command}, once it describes {', '.join(undescribed)}" if undescribed else command
 
 
 _COPIES_THAT_SURVIVE_ONE = 3

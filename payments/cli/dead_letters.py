@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,26 +62,34 @@ def dead_letters() -> None:
 
 @dead_letters.command(name="list")
 @click.option("--stage", type=click.Choice(STAGES), help="Only those of one stage.")
+@click.option(
+    "--topic", "topics", multiple=True, help="Those of a stage of your own, on this topic."
+)
 @click.option("--reason", help="Only those with this reason code.")
 @JSON
-def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
+def list_(stage: str | None, topics: tuple[str, ...], reason: str | None, *, as_json: bool) -> None:
     """List dead letters: position, age, reason, key, message.
 
     The message of one that was replayed begins with [replayed]. Replays are looked for among the
     commands and results since the oldest letter of the list: [replayed?] where some of them were
     deleted by now. [notice] marks what names a range of offsets, and so can't be replayed. With
-    --json, one object on each line; replayed is true, false or null, notice true or false.
+    --json, one object on each line; replayed is true, false or null, notice true or false. With
+    --topic the list says nothing of replays: replay does.
 
     \b
     Examples:
       payments dead-letters list --reason internal_error
       payments dead-letters list --json | jq -r .position
+      payments dead-letters list --topic shop.points.dead-letters
     """  # noqa: D301 - see root.py
+    if stage and topics:
+        message = "--stage names a stage of the payments, --topic another topic: give one of them"
+        raise click.UsageError(message)
     settings = load_settings()
     now_ms = int(time.time() * 1000)
-    stages = [stage] if stage else STAGES
+    of_stages = [settings.topic(f"{name}.dead-letters") for name in ([stage] if stage else STAGES)]
     with client_errors(settings):
-        found = asyncio.run(_list(settings, stages, reason, now_ms))
+        found = asyncio.run(_list(settings, of_stages, topics, reason, now_ms))
     if as_json:
         for data, _ in found:
             show_json(data)
@@ -90,26 +99,34 @@ def list_(stage: str | None, reason: str | None, *, as_json: bool) -> None:
 
 
 async def _list(
-    settings: "Settings", stages: list[str], reason: str | None, now_ms: int
+    settings: "Settings",
+    of_stages: Sequence[str],
+    others: Sequence[str],
+    reason: str | None,
+    now_ms: int,
 ) -> list[tuple[dict[str, object], list[str]]]:
     """Return the object and the cells of each letter, oldest first; they themselves are large."""
     from payments.dead_letters.reading import open_dead_letters
 
     received_ms: dict[Position, int] = {}
+    notices: set[Position] = set()
     found: list[tuple[int, Position, dict[str, object], list[str]]] = []
-    async with open_dead_letters(settings) as letters:
-        async for letter in letters.all(stages):
+    async with open_dead_letters(settings, others) as letters:
+        async for letter in letters.all(others or of_stages):
             if reason in (None, letter.reason):
                 at = letter.position
-                if not letter.is_notice:
+                if letter.is_notice:
+                    notices.add(at)
+                elif not others:
                     received_ms[at] = letter.received_ms
                 found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
         replayed = await letters.replayed(received_ms)
     found.sort(key=lambda each: each[0])
     marked: list[tuple[dict[str, object], list[str]]] = []
     for _, at, data, cells in found:
-        mark = MARKS[replayed[at]] if at in replayed else NOTICE_MARK
-        replay = {"replayed": replayed.get(at, False), "notice": at not in replayed}
+        is_notice = at in notices
+        mark = NOTICE_MARK if is_notice else MARKS[replayed[at]] if at in replayed else ""
+        replay = {"replayed": False if is_notice else replayed.get(at), "notice": is_notice}
         marked.append((data | replay, [*cells[:-1], mark + cells[-1]]))
     return marked
 
@@ -136,10 +153,16 @@ def show(position: "Position", *, as_json: bool) -> None:
         show_details(letter, int(time.time() * 1000))
 
 
+def own_topics(settings: "Settings", positions: "Sequence[Position]") -> list[str]:
+    """Return the topics of these positions that are none of the payments' dead letters."""
+    of_payments = {settings.topic(f"{stage}.dead-letters") for stage in STAGES}
+    return list(dict.fromkeys(at.topic for at in positions if at.topic not in of_payments))
+
+
 async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
     from payments.dead_letters.reading import open_dead_letters
 
-    async with open_dead_letters(settings) as letters:
+    async with open_dead_letters(settings, own_topics(settings, [position])) as letters:
         return await letters.get(position)
 
 
@@ -152,6 +175,7 @@ async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
     help="A file with the corrected value; - is standard input.",
 )
 @click.option("--key", help="The corrected key: the payment's id.")
+@click.option("--to", metavar="TOPIC", help="Of an own stage's letter: another input of the stage.")
 @click.option("--yes", is_flag=True, help="Send; without it nothing is sent.")
 @click.option("--again", is_flag=True, help="Send even what may have been replayed before.")
 @DEADLINE
@@ -161,6 +185,7 @@ def replay(
     value: str | None,
     value_file: Path | None,
     key: str | None,
+    to: str | None,
     *,
     yes: bool,
     again: bool,
@@ -174,6 +199,9 @@ def replay(
     --value-file. The command's id is made from the dead letter's position, so a
     second replay is recognised and refused, whatever its key. Exit code 3 says that something was
     refused, or that a command was not carried out.
+
+    A letter of an own stage is sent as it was received to the topic where it came in, or --to
+    another input of the stage, which no stage writes; docs/extend.md says more.
 
     \b
     Examples:
@@ -191,14 +219,22 @@ def replay(
         message = "a corrected key or value is for one dead letter: give one position"
         raise click.UsageError(message)
     settings = load_settings()
+    own = own_topics(settings, chosen)
+    if to and not own:
+        message = "--to is for letters of an own stage: a command goes to the topic of the commands"
+        raise click.UsageError(message)
+    if own and len(own) < len({position.topic for position in chosen}):
+        message = "give letters of the payments, or of an own stage, not both"
+        raise click.UsageError(message)
     attempt = Attempt()
     with attempt.truthful(), client_errors(settings):
-        from payments.cli.replaying import Options, run
+        from payments.cli.replaying import Options, run, run_own
         from payments.dead_letters.replaying import Correction
 
         correction = Correction(None if key is None else key.encode(*AS_GIVEN), corrected)
-        options = Options(yes, again, deadline_seconds, as_json)
-        outcome = asyncio.run(run(settings, chosen, correction, options, attempt))
+        options = Options(yes, again, deadline_seconds, as_json, to)
+        run_these = run_own if own else run
+        outcome = asyncio.run(run_these(settings, chosen, correction, options, attempt))
     if not yes:
         talk(f"Dry run: nothing was sent. {_next_step(outcome.sendable, len(chosen))}")
     if not outcome.done:

@@ -8,14 +8,18 @@ from payments.cli.ending import Attempt
 from payments.cli.options import connect
 from payments.cli.output import colored, printable, show, show_json
 from payments.cli.payment import is_done, line_of
-from payments.dead_letters import reading
+from payments.dead_letters import reading, resending
 from payments.dead_letters.letter import Position
 from payments.dead_letters.replaying import Correction, Verdict, judge
+from payments.dead_letters.resending import Resend
 from payments.records.public import Result
 from payments.settings import Settings
 
 if TYPE_CHECKING:
     from payments.client import PaymentsClient
+
+
+_COLORS = {"refused": "red", "sent": "green", "would send": "yellow"}
 
 
 class Options(NamedTuple):
@@ -25,6 +29,8 @@ class Options(NamedTuple):
     again: bool
     deadline_seconds: float
     as_json: bool
+    to: str | None = None
+    """Topic for the letters of an own stage, if not where they came in."""
 
 
 class Outcome(NamedTuple):
@@ -56,6 +62,51 @@ async def run(
         async with connect(settings, options.deadline_seconds) as client:
             done = [await _send(client, verdict, options, attempt) for verdict in verdicts]
             return Outcome(sendable, all(done))
+
+
+async def run_own(
+    settings: Settings,
+    positions: Sequence[Position],
+    correction: Correction,
+    options: Options,
+    attempt: Attempt,
+) -> Outcome:
+    """Do so with letters of an own stage: what becomes of them, the stage alone decides."""
+    topics = {position.topic for position in positions}
+    async with reading.open_dead_letters(settings, sorted(topics)) as letters:
+        chosen = [await letters.get(position) for position in positions]
+    topics |= {options.to or letter.facts.get("topic") or "" for letter in chosen} - {""}
+    sendable = 0
+    async with reading.open_dead_letters(settings, sorted(topics)) as letters:
+        for letter in chosen:
+            resend = await resending.judge(
+                letters, letter, correction, to=options.to, again=options.again
+            )
+            sent = None
+            if options.yes and resend.at is not None:
+                attempt.begin()
+                sent = await resending.send(letters, resend)
+                attempt.answer()
+            sendable += resend.at is not None
+            _show_own(resend, sent, options)
+    return Outcome(sendable, sendable == len(chosen))
+
+
+def _show_own(resend: Resend, sent: Position | None, options: Options) -> None:
+    action = "refused" if resend.at is None else "would send" if sent is None else "sent"
+    where = sent or resend.at
+    if options.as_json:
+        show_json(
+            {
+                "position": str(resend.letter.position),
+                "action": action,
+                "to": where and str(where),
+                "message": resend.refusal,
+            }
+        )
+        return
+    told = resend.refusal or f"to {where}: the stage decides, see its outputs and dead letters"
+    show(f"{resend.letter.position}  {colored(action, _COLORS[action])}  {printable(told)}")
 
 
 async def _send(
@@ -93,5 +144,4 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
         told = f"{replay.payment}: {json.dumps(replay.command, ensure_ascii=False)}"
     else:
         told = line_of(result)
-    color = {"refused": "red", "sent": "green"}.get(action, "yellow")
-    show(f"{verdict.letter.position}  {colored(action, color)}  {printable(told)}")
+    show(f"{verdict.letter.position}  {colored(action, _COLORS[action])}  {printable(told)}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,8 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
         fencing = None if report is None else report._asdict()
         show_json({**dataclasses.asdict(found), "fencing": fencing})
     if report is None:
-        message = "the topics differ from the file: run payments topics apply"
+        named = "" if file is None else f" --file {shlex.quote(str(file))}"
+        message = f"the topics differ from the file: run payments topics apply{named}"
         raise Different(message)
     tried = report.refused + report.accepted
     if not as_json:

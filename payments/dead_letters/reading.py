@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from payments.dead_letters.letter import (
+    UNKNOWN,
     DeadLetter,
     NoDeadLetter,
     Position,
@@ -14,10 +15,20 @@ from payments.dead_letters.letter import (
 from payments.engine.clock import wall_clock_ms
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.kafka import KafkaLog
-from payments.engine.log import Bounds, Log, Record, TopicPartition
+from payments.engine.log import (
+    Batch,
+    Bounds,
+    Header,
+    Lane,
+    Log,
+    NewRecord,
+    Record,
+    TopicPartition,
+)
 from payments.records.commands import Malformed, parse_command
 from payments.records.public import Result
 from payments.settings import Settings
+from payments.topics_file import PACKAGED, apply_command, read_topics
 
 STAGES = ("payments", "accounts")
 CONNECT_SECONDS = 5.0
@@ -66,28 +77,63 @@ class DeadLetters:
         self._kept_ms = kept_ms
         self._clock_ms = clock_ms
 
+    @property
+    def not_for_replays(self) -> frozenset[str]:
+        """Every topic of the payments."""
+        return frozenset(topic.name for topic in read_topics(PACKAGED, self._settings))
+
+    @property
+    def own_topics(self) -> frozenset[str]:
+        """The dead-letter topics of the payments."""
+        return frozenset(map(self.topic, STAGES))
+
     def topic(self, stage: str) -> str:
         """Return the dead-letter topic of a stage."""
         return self._settings.topic(f"{stage}.dead-letters")
 
-    async def all(self, stages: Sequence[str] = STAGES) -> AsyncIterator[DeadLetter]:
+    async def all(self, topics: Sequence[str]) -> AsyncIterator[DeadLetter]:
         """Yield every dead letter, partition by partition in the order of their offsets."""
-        at = [tp for stage in stages for tp in self._partitions(self.topic(stage))]
+        at = [tp for topic in topics for tp in self._partitions(topic)]
         ranges = await self._log.bounds(at)
         async for record in self._records(ranges, with_unreadable=True):
             yield read_letter(record)
 
     async def get(self, position: Position) -> DeadLetter:
-        """Return the dead letter at a position. Raises ``NoDeadLetter``."""
+        """Return the dead letter at a position, of an own stage too. Raises ``NoDeadLetter``."""
         at = TopicPartition(position.topic, position.partition)
-        if at.topic in map(self.topic, STAGES) and at in self._partitions(at.topic):
+        is_ours = at.topic in self.own_topics
+        try:
+            exists = at in self._partitions(at.topic)
+        except FailStop:  # There is no such topic; what the brokers refuse, they refuse below too.
+            if is_ours:
+                raise
+            exists = False
+        if exists:
             first, end = (await self._log.bounds([at]))[at]
             if first <= position.offset < end:
                 just = {at: Bounds(position.offset, position.offset + 1)}
                 async for record in self._records(just, with_unreadable=True):
-                    return read_letter(record)
+                    letter = read_letter(record)
+                    if is_ours or letter.reason != UNKNOWN:
+                        return letter
         message = f"there is no dead letter at {position}: payments dead-letters list shows all"
         raise NoDeadLetter(message)
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""
+        return self._log.partition_count(topic)
+
+    async def marked(self, topic: str, mark: Header, since_ms: int) -> Position | None:
+        """Return the first record from a time on that has this header, if there is one."""
+        async for record in self._records(await self._since(topic, since_ms)):
+            if mark in record.headers:
+                return Position(record.topic, record.partition, record.offset)
+        return None
+
+    async def produce(self, at: TopicPartition, record: NewRecord) -> int:
+        """Append one record as a client would; return its offset."""
+        writer = await self._log.new_writer()
+        return (await self._log.append([Batch(at, writer, [record])], Lane.JOURNAL))[at]
 
     async def sent(self, ids: Collection[str], since_ms: int) -> Sent:
         """Look for commands and results with these ids, from ``since_ms`` on.
@@ -224,16 +270,25 @@ def _as_record(batch: UnreadableBatch) -> Record:
 
 
 @asynccontextmanager
-async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetters]:
-    """Connect to the brokers of these settings for as long as the block lasts."""
-    log = KafkaLog(settings.connection(), delivery_timeout_seconds=CONNECT_SECONDS)
+async def open_dead_letters(
+    settings: Settings, others: Sequence[str] = ()
+) -> AsyncIterator[DeadLetters]:
+    """Connect to the brokers of these settings for as long as the block lasts.
+
+    With ``others``, topics of an own stage, it is about these, and needs no topic of the payments.
+    """
+    log = KafkaLog(
+        settings.connection(),
+        delivery_timeout_seconds=CONNECT_SECONDS,
+        apply_command=apply_command(settings, None),
+    )
     names = [
         *(f"{stage}.dead-letters" for stage in STAGES),
         "payments.commands",
         "payments.results",
     ]
     try:
-        await log.start([settings.topic(name) for name in names])
+        await log.start(others or [settings.topic(name) for name in names])
         yield DeadLetters(log, settings)
     finally:
         await log.close()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .log import Record
 
@@ -38,10 +38,18 @@ class NoTopic(FailStop):
     """A topic is not there: the brokers answer, and know of none with its name."""
 
 
-def no_topic(names: "Iterable[str]") -> NoTopic:
+def usual_apply(_: "Iterable[str]") -> str:
+    """Return the command that makes topics, or brings them back, where all are the usual ones."""
+    return "payments topics apply"
+
+
+def no_topic(
+    names: "Iterable[str]", apply_command: "Callable[[Iterable[str]], str]" = usual_apply
+) -> NoTopic:
     """Return the error for topics that are not there."""
+    missing = list(names)
     return NoTopic(
-        f"there is no topic {', '.join(names)}; make it with: payments topics apply (or is "
+        f"there is no topic {', '.join(missing)}; make it with: {apply_command(missing)} (or is "
         f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
     )
 

@@ -98,6 +98,7 @@ class IdleJournals:
             message = (
                 "the brokers do not tell their time any more, and payments expire by it: has a "
                 "journal lost its message.timestamp.type=LogAppendTime? Bring the topics back "
-                "with: payments topics apply, then start the worker again (nothing is lost)"
+                "with: payments topics apply (--file for those of an own stage), then start the "
+                "worker again (nothing is lost)"
             )
             raise FailStop(message)

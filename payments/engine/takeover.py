@@ -305,8 +305,8 @@ class Takeover:
                 f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "
                 f"than the {limit_seconds:.0f} s for which it is sure that no tombstone was "
                 f"compacted away meanwhile: raise delete.retention.ms of the changelogs in "
-                f"topics.yaml, run payments topics apply, and start the worker again (nothing is "
-                f"lost)"
+                f"topics.yaml (or an own stage's file), run payments topics apply (--file for "
+                f"that), and start the worker again (nothing is lost)"
             )
             raise FailStop(message)
 

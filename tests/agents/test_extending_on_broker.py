@@ -1,24 +1,30 @@
 """docs/extend.md on a broker: its own Faust app and its own stage run beside a worker.
 
-Of the same kind, without a broker: the tests on the page (``test_extending.py``).
+Of the same kind, without a broker: the tests on the page (``test_extending.py``), and what a replay
+of an own stage's dead letters refuses (``tests/dead_letters/test_resending.py``).
 """
 
 import asyncio
 import json
+import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from payments.engine.errors import EXIT_FAIL_STOP
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
 from tests.broker.client import LIMIT_SECONDS, Client, WorkerProcess, read_all
-from tests.broker_fixture import Installations
+from tests.broker_fixture import Installations, process_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAUST = (sys.executable, "-m", "faust", "--workdir")
@@ -74,3 +80,85 @@ async def test_an_own_app_and_an_own_stage_run_beside_a_worker(
                 records = await read_all(settings, settings.topic("shop.points"))
                 counted = [json.loads(record.value)["points"] for record in records]
         assert counted == [10, 20, 30, 20, 30]
+
+
+ENTRY = {
+    "account": "xenia", "sequence": 1, "payment": "p1", "kind": "make", "amount": -1999,
+    "balance": 3001, "currency": "EUR", "exponent": 2, "counter_account": "sales/0",
+    "time": "2026-01-01T00:00:00.000Z",
+}  # fmt: skip
+
+
+async def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "payments.cli", *arguments],
+        env=process_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def test_the_topics_and_dead_letters_of_an_own_stage_have_commands_that_work(
+    installations: Installations, tmp_path: Path
+) -> None:
+    """A stage without its topics names ``topics apply`` with its file, and that makes them.
+
+    Its dead letters are listed, shown and replayed: ``tests/dead_letters/test_resending.py`` has
+    what is refused. A wrong configuration of its journal takes the same way to the same command.
+    """
+    settings = await installations.make(partitions=2)
+    for name in ("points.py", "points-topics.yaml"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    replays, dead = (
+        settings.topic("shop.points.replays"),
+        settings.topic("shop.points.dead-letters"),
+    )
+    points = WorkerProcess(settings, *FAUST, str(tmp_path), "-A", "points", "worker", "-l", "info")
+    async with AsyncExitStack() as stack:
+        stack.callback(points.log.unlink)
+        stack.push_async_callback(points.kill)
+        points.spawn()
+        assert await points.ended() == EXIT_FAIL_STOP
+        told = points.log.read_text()
+        [file] = re.findall(
+            rf"there is no topic .*{dead}.*: payments topics apply --file (\S+) ", told
+        )
+        applied = await command(settings, "topics", "apply", "--file", file)
+        assert applied.returncode == 0, applied.stderr
+        await points.start()
+
+        async with AIOKafkaProducer(**settings.connection()) as producer:
+            await producer.send_and_wait(replays, b"not an entry", key=b"xenia", partition=1)
+        listed: list[dict[str, Any]] = []
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not listed:
+                shown = await command(settings, "dead-letters", "list", "--topic", dead, "--json")
+                assert shown.returncode == 0, shown.stderr
+                listed = [json.loads(line) for line in shown.stdout.splitlines()]
+        [letter] = listed
+        assert (letter["reason"], letter["key"]) == ("not_an_entry", "xenia")
+        at = letter["position"]
+        assert "not an entry" in (await command(settings, "dead-letters", "show", at)).stdout
+
+        replay = ("dead-letters", "replay", at, "--value", json.dumps(ENTRY))
+        dry_run = await command(settings, *replay)
+        assert (dry_run.returncode, "Send with --yes." in dry_run.stderr) == (0, True)
+        assert f"would send  to {replays}/1: " in dry_run.stdout
+        sent = await command(settings, *replay, "--yes")
+        assert sent.returncode == 0, sent.stderr
+        assert f"sent  to {replays}/1/1: " in sent.stdout
+        again = await command(settings, *replay, "--yes")
+        assert again.returncode == 3
+        assert f"it was replayed before, as {replays}/1/1 " in again.stdout
+        counted: list[Any] = []
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not counted:
+                records = await read_all(settings, settings.topic("shop.points"))
+                counted = [json.loads(record.value) for record in records]
+        assert counted == [{"account": "xenia", "points": 19}]
+    async with cluster(settings) as connected:
+        own = {topic.name for topic in read_topics(EXAMPLES / "points-topics.yaml", settings)}
+        await connected.delete(sorted(own))

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -61,7 +61,11 @@ class Embedded:
         self.do(send())
 
     @asynccontextmanager
-    async def dead_letters(self, settings: Settings) -> AsyncIterator[DeadLetters]:
+    async def dead_letters(
+        self,
+        settings: Settings,
+        others: Sequence[str] = (),
+    ) -> AsyncIterator[DeadLetters]:
         """Stand for ``open_dead_letters``."""
         yield DeadLetters(self.bed.log, settings, kept_ms=self.kept_ms, clock_ms=self.bed.clock)
 

@@ -16,7 +16,14 @@ from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from payments.engine.engine import Engine
-from payments.engine.errors import EXIT_FAIL_STOP, Defect, FailStop, Fenced, as_fail_stop
+from payments.engine.errors import (
+    EXIT_FAIL_STOP,
+    Defect,
+    FailStop,
+    Fenced,
+    as_fail_stop,
+    usual_apply,
+)
 from payments.engine.kafka import KafkaLog
 from payments.engine.kafka.rights import Right
 from payments.engine.limits import Limits
@@ -69,6 +76,7 @@ class EngineApp(faust.App):
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
     ``log`` replaces the broker, in tests. ``show_readiness`` is told once a second why the worker
     is not ready, or nothing when it is; ``show_end`` is told the line with which the process ends.
+    ``apply_command`` tells for topics that are missing or wrong which command makes them.
     """
 
     BootStrategy = _Boot
@@ -88,6 +96,7 @@ class EngineApp(faust.App):
         session_timeout_seconds: float = 10.0,
         instance_id: str | None = None,
         limits: Limits | None = None,
+        apply_command: Callable[[Iterable[str]], str] = usual_apply,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
         show_end: Callable[[str], None] | None = None,
         **options: Any,  # noqa: ANN401 - Faust's own settings
@@ -104,6 +113,7 @@ class EngineApp(faust.App):
                 connection,
                 delivery_timeout_seconds=delivery_timeout_seconds,
                 rights=rights_of(stages),
+                apply_command=apply_command,
             ),
             deliver=self.deliver,
             on_failure=self.fail_stop,

@@ -6,11 +6,11 @@ version 10 of Metadata, which Kafka has since 2.8 and aiokafka does not know.
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from aiokafka import errors
 
-from payments.engine.errors import FailStop, no_topic
+from payments.engine.errors import FailStop, no_topic, usual_apply
 from payments.engine.log import Cluster
 
 from .connection import RETRIABLE, Connection, Patience, error_for
@@ -22,7 +22,11 @@ _KNOWN_WITHIN_SECONDS = 2.0
 """A broker that has just started, or a topic that was just made, may need so long."""
 
 
-async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
+async def describe(
+    connection: Connection,
+    topics: Sequence[str],
+    apply_command: Callable[[Iterable[str]], str] = usual_apply,
+) -> Cluster:
     """Return the ids of the cluster and of these topics.
 
     Raises ``NoTopic`` when a topic is missing, ``FailStop`` when the broker has no ids.
@@ -38,7 +42,7 @@ async def describe(connection: Connection, topics: Sequence[str]) -> Cluster:
             cluster, found = await connection.send(node, Metadata(topics))
             missing = [topic for topic, code, *_ in found if error_for(code) is _UNKNOWN]
             if missing and time() > known_by:
-                raise no_topic(missing)
+                raise no_topic(missing, apply_command)
             for topic, code, *_ in found:
                 if (error := error_for(code)) is not None:
                     raise error(topic)

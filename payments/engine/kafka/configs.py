@@ -1,11 +1,11 @@
 """Configurations of topics: what the engine relies on, asked of the brokers before it starts."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from aiokafka import errors
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, usual_apply
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 
@@ -55,7 +55,13 @@ def _values(topic: str, code: int, entries: Sequence[tuple[str, str]]) -> dict[s
     raise FailStop(message)
 
 
-def require(configs: Configs, *, inputs: Collection[str], journals: Collection[str]) -> None:
+def require(
+    configs: Configs,
+    *,
+    inputs: Collection[str],
+    journals: Collection[str],
+    apply_command: Callable[[Iterable[str]], str] = usual_apply,
+) -> None:
     """Raise ``FailStop`` where a topic is not as the engine needs it.
 
     A journal is compacted and nothing else: what is deleted there is forgotten money. An input is
@@ -63,7 +69,7 @@ def require(configs: Configs, *, inputs: Collection[str], journals: Collection[s
     LogAppendTime: payments expire by these times.
     """
     problems = [
-        f"{topic} has {name}={configs[topic][name]}, needed is {needed}"
+        (topic, f"{topic} has {name}={configs[topic][name]}, needed is {needed}")
         for topic, name, needed in (
             *((topic, CLEANUP, COMPACT) for topic in journals),
             *((topic, CLEANUP, "delete") for topic in inputs),
@@ -72,7 +78,9 @@ def require(configs: Configs, *, inputs: Collection[str], journals: Collection[s
         if configs[topic][name] != needed
     ]
     if problems:
-        message = f"{'; '.join(problems)}; bring the topics back with: payments topics apply"
+        command = apply_command(dict.fromkeys(topic for topic, _ in problems))
+        told = "; ".join(problem for _, problem in problems)
+        message = f"{told}; bring the topics back with: {command}"
         raise FailStop(message)
 
 

@@ -1,10 +1,10 @@
 """The log on Kafka: puts connection, appender, claims and reader behind the engine's interface."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import NotAuthorized, no_topic
+from payments.engine.errors import NotAuthorized, no_topic, usual_apply
 from payments.engine.limits import Limits
 from payments.engine.log import Bounds, Cluster, TopicPartition
 from payments.engine.troubles import Trouble
@@ -22,7 +22,8 @@ from .rights import Needed, Right, refusal, require_rights
 class KafkaLog:
     """See ``payments.engine.log.Log``. ``arguments`` are those of every aiokafka client.
 
-    ``start`` raises ``FailStop`` when one of the ``rights`` is missing.
+    ``start`` raises ``FailStop`` when one of the ``rights`` is missing. ``apply_command`` tells for
+    topics that are missing or wrong which command makes them.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class KafkaLog:
         delivery_timeout_seconds: float = 60.0,
         limits: Limits | None = None,
         rights: Needed | None = None,
+        apply_command: Callable[[Iterable[str]], str] = usual_apply,
     ) -> None:
         self._arguments = arguments
         self._limits = limits or Limits()
         self._rights = rights
+        self._apply_command = apply_command
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
         self.clock = BrokerClock()
@@ -69,7 +72,7 @@ class KafkaLog:
         if not partitions and topic in self.connection.client.cluster.unauthorized_topics:
             raise NotAuthorized(refusal({topic: [Right.DESCRIBE]}, self._arguments))
         if not partitions:
-            raise no_topic(dict.fromkeys([topic, *self._missing()]))
+            raise no_topic(dict.fromkeys([topic, *self._missing()]), self._apply_command)
         return len(partitions)
 
     def _missing(self) -> list[str]:
@@ -78,12 +81,12 @@ class KafkaLog:
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
-        return await describe(self.connection, topics)
+        return await describe(self.connection, topics, self._apply_command)
 
     async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
         """Check what the engine relies on; return for how many seconds a tombstone stays."""
         configs = await read_configs(self.connection, [*inputs, *journals])
-        require(configs, inputs=inputs, journals=journals)
+        require(configs, inputs=inputs, journals=journals, apply_command=self._apply_command)
         return shortest_tombstone_seconds(configs, journals)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
