@@ -75,11 +75,18 @@ def rebuild(
         message = "--former-topic goes with --copied"
         raise click.UsageError(message)
     with recovery_errors(settings):
+        from payments.recovery.folding import processors
         from payments.recovery.gathering import Source
         from payments.recovery.run import Options
 
         source = Source(copied, former_topic)
-        options = Options(replace, source, old_commands, accept_lost_entries)  # type: ignore[arg-type] # click's Choice
+        options = Options(
+            replace,
+            source,
+            old_commands,  # type: ignore[arg-type] # click's Choice
+            accept_lost_entries,
+            processors(),
+        )
         plan = asyncio.run(_rebuild(settings, options, dry_run=not yes))
     if as_json:
         show_json({"done": yes, "journals": len(plan.journals), **plan.counts})

@@ -15,6 +15,7 @@ from payments.settings import Settings
 
 from .balances import Balances, Movement
 from .errors import RecoveryRefused
+from .folding import fold_in_shares, shares_of
 from .lives import Life, decode_told, epoch_ms
 from .scanning import PassOver, Show, partitions_of, scan
 from .unanswered import Unanswered
@@ -63,8 +64,12 @@ class Facts:
 class Gathering:
     """Reads commands, results, dead letters and ledger of one installation, in this order."""
 
-    def __init__(self, log: Log, settings: Settings, source: Source, show: Show) -> None:
+    def __init__(
+        self, log: Log, settings: Settings, source: Source, show: Show, *, processes: int = 1
+    ) -> None:
+        """Read with ``log``; a long ledger with up to as many processes as are said here."""
         self.log, self.settings, self.show = log, settings, show
+        self._processes = processes
         self._partitions = settings.partitions
         self.source = source
         self.commands = settings.topic("payments.commands")
@@ -172,16 +177,14 @@ class Gathering:
         oldest = min(self._first_ms.values(), default=now_ms)
         kept_ms = int((settings.retention_seconds + settings.window_seconds) * 1000)
         since_ms = 0 if self.source.copied else oldest - kept_ms - CLOCKS_DIFFER_MS
-        facts.balances = [
-            Balances(partition, facts.movements, since_ms) for partition in range(self._partitions)
-        ]
-        await self._read(self.ledger, self._entries)
+        ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
+        shares = shares_of(ranges, self._processes)
+        part = f" (part 1 of {len(shares)}, the others beside it)" if len(shares) > 1 else ""
+        show: Show = lambda progress: self.show(f"{self.ledger}{part}: {progress}")  # noqa: E731 - one line
+        facts.balances, facts.movements = await fold_in_shares(
+            self.log, settings, shares, since_ms, show
+        )
         facts.foreign += sum(each.foreign for each in facts.balances)
-
-    def _entries(self, records: Sequence[Record]) -> None:
-        balances = self._facts.balances
-        for record in records:
-            balances[record.partition].read(record)
 
     async def all_movements(self, payments: frozenset[str]) -> dict[str, list[Movement]]:
         """Return every movement of these payments, however old."""
@@ -189,8 +192,7 @@ class Gathering:
         balances = [Balances(p, found, 0, only=payments) for p in range(self._partitions)]
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         async for records in scan(self.log, ranges, show=self.show):
-            for record in records:
-                balances[record.partition].read(record)
+            balances[records[0].partition].read(records)
         return found
 
     async def _read_tails(self) -> None:

@@ -98,13 +98,14 @@ async def plan_rebuild(
     now_ms: int,
     show: Show,
     published: Mapping[bytes, int] | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Read the topics and return the journals that they lead to. Raises ``RecoveryRefused``.
 
     ``published`` is the last entry of each account that the present journals know; None where lost
-    entries are accepted.
+    entries are accepted. A long ledger is read by up to ``processes``.
     """
-    gathering = Gathering(log, settings, source, show)
+    gathering = Gathering(log, settings, source, show, processes=processes)
     facts = await gathering.run(now_ms)
     return await _Planning(gathering, facts, now_ms).run(old_commands, published)
 

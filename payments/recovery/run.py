@@ -26,6 +26,9 @@ class Options:
     accept_lost_entries: bool = False
     """Go on although the ledger has lost entries."""
 
+    processes: int = 1
+    """How many may read a long ledger; the log has to be one of brokers where it is not 1."""
+
 
 async def rebuild(
     log: Log,
@@ -67,6 +70,7 @@ async def rebuild(
         now_ms=now_ms,
         show=show,
         published=published,
+        processes=options.processes,
     )
     if dry_run:
         return plan

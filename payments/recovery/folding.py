@@ -1,0 +1,125 @@
+"""Folding: the ledger read into the balances of its partitions, by several processes if it is long.
+
+Reading entries is work for a processor, not for the brokers, and partitions have nothing to do with
+each other: so each process takes a share of them.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from payments.engine.log import Bounds, Log, TopicPartition
+from payments.garbage import collect_rarely
+from payments.settings import Settings
+
+from .balances import Balances, Movement
+from .installation import open_log
+from .scanning import Show, quietly, scan
+
+LONG = 500_000
+"""Entries from which on it is faster to start another process first."""
+
+MAX_PROCESSES = 8
+
+Ranges = Mapping[TopicPartition, Bounds]
+
+
+class Folded(NamedTuple):
+    """The balances of some partitions, and what moved for each payment in them."""
+
+    balances: list[Balances]
+    movements: dict[str, list[Movement]]
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def shares_of(ranges: Ranges, processes: int) -> list[Ranges]:
+    """Return which process reads what; the first share is that of the process that asks."""
+    entries = sum(end - first for first, end in ranges.values())
+    count = min(processes, MAX_PROCESSES, len(ranges)) if entries >= LONG else 1
+    return [dict(list(ranges.items())[index::count]) for index in range(count)]
+
+
+async def fold_in_shares(
+    log: Log, settings: Settings, shares: Sequence[Ranges], since_ms: int, show: Show
+) -> Folded:
+    """Return the balances of all partitions in order; movements are those since ``since_ms``.
+
+    Raises ``RecoveryRefused`` where the ledger contradicts itself, ``FailStop`` where it can't be
+    read.
+    """
+    own, *others = shares
+    tasks = [asyncio.create_task(_fold_beside(settings, share, since_ms)) for share in others]
+    try:
+        folded = [await fold(log, own, since_ms, show)]
+        for share, task in zip(others, tasks, strict=True):
+            # What another process met is met again here, where it can be shown.
+            folded.append(await task or await fold(log, share, since_ms, show))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    balances = sorted((b for each in folded for b in each.balances), key=lambda b: b.partition)
+    movements: dict[str, list[Movement]] = {}
+    for each in folded:
+        for payment, moved in each.movements.items():
+            movements.setdefault(payment, []).extend(moved)
+    return Folded(balances, movements)
+
+
+async def fold(log: Log, ranges: Ranges, since_ms: int, show: Show) -> Folded:
+    """Return the balances of these partitions, read by this process."""
+    movements: dict[str, list[Movement]] = {}
+    balances = {at.partition: Balances(at.partition, movements, since_ms) for at in ranges}
+    async for records in scan(log, ranges, show=show):
+        balances[records[0].partition].read(records)
+    return Folded(list(balances.values()), movements)
+
+
+async def _fold_beside(settings: Settings, share: Ranges, since_ms: int) -> Folded | None:
+    """Return what another process has read; None where it has failed."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (sender, settings, share, since_ms)
+    process = context.Process(target=_send_share, args=arguments, daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return await asyncio.to_thread(_receive, receiver)
+    finally:
+        process.terminate()
+        process.join()
+        receiver.close()
+
+
+def _receive(receiver: Connection) -> Folded | None:
+    try:
+        found: Folded | None = receiver.recv()
+    except EOFError:  # It was killed.
+        return None
+    return found
+
+
+def _send_share(sender: Connection, settings: Settings, share: Ranges, since_ms: int) -> None:
+    """Read a share, and send it: what a process of its own does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that asks ends this one.
+    collect_rarely()
+    with suppress(BrokenPipeError):
+        try:
+            sender.send(asyncio.run(_fold_alone(settings, share, since_ms)))
+        except Exception:  # noqa: BLE001 - whatever it is: the process that asks meets it again
+            sender.send(None)
+
+
+async def _fold_alone(settings: Settings, share: Ranges, since_ms: int) -> Folded:
+    async with open_log(settings) as log:
+        return await fold(log, share, since_ms, quietly)
