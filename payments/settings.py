@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from payments.certificates import why_no_authorities, why_no_certificate
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 
 if TYPE_CHECKING:
@@ -213,6 +214,11 @@ class Settings(BaseSettings):
                 variable = f"PAYMENTS_{name.upper()}"
                 message = f"{variable} and {variable}_FILE are both set: give one of them"
                 raise ValueError(message)
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            message = (
+                "PAYMENTS_SSL_KEYFILE needs PAYMENTS_SSL_CERTFILE, the certificate of that key"
+            )
+            raise ValueError(message)
         self._require_login()
         if self.session_timeout_seconds > self.request_timeout_seconds:
             message = (
@@ -290,7 +296,8 @@ class Settings(BaseSettings):
         try:
             context = ssl.create_default_context(cafile=self.ssl_cafile)
         except OSError as error:  # An ssl.SSLError is one too.
-            message = f"PAYMENTS_SSL_CAFILE: {self.ssl_cafile} can't be read: {error.strerror}"
+            why = why_no_authorities(error, self.ssl_cafile)
+            message = f"PAYMENTS_SSL_CAFILE: {self.ssl_cafile} can't be read: {why}"
             raise SettingsError(message) from error
         context.check_hostname = self.ssl_check_hostname
         if self.ssl_certfile is not None:
@@ -315,7 +322,7 @@ class Settings(BaseSettings):
             files = f"PAYMENTS_SSL_CERTFILE={self.ssl_certfile}"
             if self.ssl_keyfile is not None:
                 files += f", PAYMENTS_SSL_KEYFILE={self.ssl_keyfile}"
-            why = getattr(error, "strerror", None) or str(error)
+            why = why_no_certificate(error, self.ssl_certfile, self.ssl_keyfile)
             if asked:
                 why = "the key is encrypted, and no password is set"
                 if self.ssl_key_password or self.ssl_key_password_file:
@@ -367,7 +374,8 @@ class Settings(BaseSettings):
             )
         except OSError as error:
             file = self.sasl_oauth_cafile
-            message = f"PAYMENTS_SASL_OAUTH_CAFILE: {file} can't be read: {error.strerror}"
+            why = why_no_authorities(error, file)
+            message = f"PAYMENTS_SASL_OAUTH_CAFILE: {file} can't be read: {why}"
             raise SettingsError(message) from error
 
     def topic(self, name: str) -> str:

@@ -25,6 +25,7 @@ from dev.local_broker import LocalBroker
 from dev.ports import free_ports
 from payments.cli import main
 from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
+from payments.engine.kafka.diagnosis import diagnosis
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
@@ -39,8 +40,22 @@ USER, PASSWORD = "payments", "a-secret"
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def secure(secured: tuple[LocalBroker, Settings]) -> Settings:
     """Return settings for a broker with SASL over TLS and a certificate of its own."""
+    return secured[1]
+
+
+@pytest.fixture(scope="module")
+def secure_broker(secured: tuple[LocalBroker, Settings]) -> LocalBroker:
+    """Return that broker; it has a listener without any login too."""
+    return secured[0]
+
+
+@pytest.fixture(scope="module")
+def secured(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[LocalBroker, Settings]]:
+    """Return the broker and the settings."""
     folder = tmp_path_factory.mktemp("certificate")
     certificate, key, password = (folder / name for name in ("c.pem", "key.pem", "password"))
     password.write_text(f"{PASSWORD}\n")
@@ -80,17 +95,20 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         broker.start()
         try:
             add_scram_user(broker.bootstrap)
-            yield Settings(
-                brokers=f"127.0.0.1:{port}",
-                partitions=2,
-                opening_balance=1000,
-                security_protocol="SASL_SSL",
-                sasl_username=USER,
-                sasl_password=SecretStr(PASSWORD),
-                ssl_cafile=certificate,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-                ssl_key_password_file=password,
+            yield (
+                broker,
+                Settings(
+                    brokers=f"127.0.0.1:{port}",
+                    partitions=2,
+                    opening_balance=1000,
+                    security_protocol="SASL_SSL",
+                    sasl_username=USER,
+                    sasl_password=SecretStr(PASSWORD),
+                    ssl_cafile=certificate,
+                    ssl_certfile=certificate,
+                    ssl_keyfile=key,
+                    ssl_key_password_file=password,
+                ),
             )
         finally:
             broker.stop()
@@ -234,6 +252,38 @@ def test_a_certificate_that_is_not_trusted_is_told_by_a_command(secure: Settings
     failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(strange))
     assert failed.exit_code == 1
     assert f"the certificate of {secure.brokers} is not trusted: " in failed.stderr
+
+
+def refusal(settings: Settings) -> str:
+    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(settings))
+    assert failed.exit_code == 1, failed.output
+    return failed.stderr.splitlines()[-1]
+
+
+def test_a_certificate_that_the_broker_refuses_is_told_by_a_command(secure: Settings) -> None:
+    """With TLS 1.3 a broker says so after the handshake: ``engine/test_client_certificates.py``."""
+    without = {"ssl_certfile": None, "ssl_keyfile": None, "ssl_key_password_file": None}
+    told = refusal(secure.model_copy(update=without))
+    assert f"{secure.brokers} refuses the certificate of this process" in told
+    assert "PAYMENTS_SSL_CERTFILE" in told
+
+
+def test_another_way_to_log_in_is_told_with_those_that_there_are(
+    secure: Settings, secure_broker: LocalBroker
+) -> None:
+    told = refusal(secure.model_copy(update={"sasl_mechanism": "SCRAM-SHA-256"}))
+    offered = "PAYMENTS_SASL_MECHANISM to one that it has: OAUTHBEARER, PLAIN, SCRAM-SHA-512"
+    assert told.endswith(f"the listener has no login by SCRAM-SHA-256: set {offered}")
+    open_one = {"brokers": secure_broker.bootstrap, "security_protocol": "SASL_PLAINTEXT"}
+    told = refusal(secure.model_copy(update=open_one))
+    assert told.endswith("the listener has no login: set PAYMENTS_SECURITY_PROTOCOL to PLAINTEXT")
+
+
+async def test_a_listener_that_wants_a_login_is_told_to_one_without(secure: Settings) -> None:
+    host, port = secure.brokers.split(":")
+    bare = secure.model_copy(update={"security_protocol": "SSL"})
+    told = await diagnosis([(host, int(port))], bare.connection())
+    assert told.endswith("wants a login: set PAYMENTS_SECURITY_PROTOCOL to SASL_SSL")
 
 
 def test_a_listener_with_tls_is_told_to_a_command_without(secure: Settings) -> None:

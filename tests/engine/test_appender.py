@@ -124,6 +124,23 @@ async def test_every_other_refusal_is_the_end(code: int) -> None:
     assert len(brokers.sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        (10, "max.message.bytes of the topic is too small; .*payments topics apply"),
+        (18, "segment.bytes of the topic is too small; .*payments topics apply"),
+        (29, "not authorized: grant this user"),
+        (32, "message.timestamp.type of the topic is not LogAppendTime; .*payments topics apply"),
+        (45, "acknowledged records are missing .*payments journal inspect"),
+        (87, "docs/runbook.md"),
+    ],
+)
+async def test_a_refusal_names_its_cause_and_the_next_step(code: int, step: str) -> None:
+    """Reading, claiming and asking for offsets say it in the same words: ``hints.refusal``."""
+    with pytest.raises(FailStop, match=f"^an append to results/0 was refused: .*{step}"):
+        await appender(Brokers([always(code)])).append([batch()], Lane.JOURNAL)
+
+
 async def test_retries_end() -> None:
     brokers = Brokers([always(6)] * 1000)
     with pytest.raises(FailStop, match="nothing is lost"):

@@ -17,6 +17,7 @@ from payments.engine.log import Batch, Lane, TopicPartition
 from payments.engine.troubles import Trouble
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
+from .hints import refusal
 from .wire import Produce, Produced
 
 _MAGIC = 2
@@ -118,7 +119,7 @@ class Appender:
                 if isinstance(error, FENCED):
                     raise fenced(f"an append to {at} was refused", error)
                 if not isinstance(error, RETRIABLE):
-                    message = f"an append to {at} was refused: {error!r}"
+                    message = f"an append to {at} was refused: {refusal(error)}"
                     raise FailStop(message) from error
             await patience.after(next(iter(sent.errors.values())))
             await self._connection.refresh()

@@ -19,7 +19,7 @@ from payments.engine.errors import FailStop
 from payments.engine.log import TopicPartition, Writer
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
-from .hints import TRANSACTION_COORDINATOR, in_words
+from .hints import TRANSACTION_COORDINATOR, refusal
 from .rights import grant_command
 
 _TRANSACTION_TIMEOUT_MS = 60_000
@@ -51,7 +51,7 @@ class Claims:
                 await patience.after(error)
                 await connection.refresh()
             except errors.KafkaError as error:
-                raise FailStop(f"a producer id was refused: {in_words(error)}") from error
+                raise FailStop(f"a producer id was refused: {refusal(error)}") from error
             else:
                 return Writer(response.producer_id, response.producer_epoch)
 
@@ -105,7 +105,7 @@ class Claims:
                 )
                 raise FailStop(message) from error
             except errors.KafkaError as error:
-                message = f"the claim of {name} was refused: {error!r}"
+                message = f"the claim of {name} was refused: {refusal(error)}"
                 raise FailStop(message) from error
             else:
                 return response

@@ -11,10 +11,12 @@ from typing import Any
 
 from aiokafka import errors
 from aiokafka.conn import create_conn
+from aiokafka.protocol.admin import SaslHandShakeRequest
 
 from payments.engine.errors import FailStop
 
 from .hints import in_words
+from .metadata import metadata_request
 
 PROBE_SECONDS = 3.0
 """How long each step may take; longer than any broker at work needs."""
@@ -24,6 +26,8 @@ _API_VERSIONS = bytes.fromhex("0000000a00120000000000000000")
 
 _HTTP = b"HTTP"
 _TLS_ALERT = b"\x15\x03"
+_CERTIFICATE_ALERTS = ("certificate", "unknown ca", "access denied")
+"""What is in the name of each alert by which a broker refuses a client's certificate."""
 _ANSWER_BYTES = 8
 _REFUSED: tuple[type[Exception], ...] = (
     errors.AuthenticationFailedError,
@@ -102,16 +106,106 @@ async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
         async with asyncio.timeout(PROBE_SECONDS):
             (await create_conn(host, port, **options)).close()
     except _REFUSED as error:
-        raise Refusal(f"{where} refuses the credentials of this process: {error}") from error
-    except ssl.SSLCertVerificationError as error:
-        reason = f"the certificate of {where} is not trusted: {error.verify_message}"
-        raise Refusal(f"{reason}; see PAYMENTS_SSL_CAFILE, PAYMENTS_SSL_CHECK_HOSTNAME") from error
+        why = await _why_refused(host, port, options, error)
+        raise Refusal(f"{where} refuses the credentials of this process: {why}") from error
     except ssl.SSLError as error:
-        return f"TLS fails ({error.reason}): is it a listener with TLS? PAYMENTS_SECURITY_PROTOCOL"
+        return _tls_failure(where, error)
     except TimeoutError:
         return f"it takes connections and does not answer within {PROBE_SECONDS:.0f} s"
     except (OSError, errors.KafkaError) as error:
-        return in_words(error)
+        context = options.get("ssl_context")
+        return (await _tls_end(host, port, context) if context else None) or in_words(error)
     if "sasl_mechanism" not in options:
-        return "it answers; if this goes on, it wants SASL (PAYMENTS_SECURITY_PROTOCOL)"
+        return await _without_login(host, port, options)
     return "it answers"
+
+
+def _tls_failure(where: str, error: ssl.SSLError) -> str:
+    """Return what a failure of TLS means. Raises ``Refusal`` where a certificate is refused."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"the certificate of {where} is not trusted: {error.verify_message}"
+        raise Refusal(f"{reason}; see PAYMENTS_SSL_CAFILE, PAYMENTS_SSL_CHECK_HOSTNAME") from error
+    reason = error.reason or str(error)
+    alert = reason.partition("_ALERT_")[2].replace("_", " ").lower()
+    if any(word in alert for word in _CERTIFICATE_ALERTS):
+        message = (
+            f"{where} refuses the certificate of this process (TLS alert: {alert}): the listener "
+            f"wants a client's certificate that is valid now and that it trusts; see "
+            f"PAYMENTS_SSL_CERTFILE, PAYMENTS_SSL_KEYFILE, and the broker's log"
+        )
+        raise Refusal(message) from error
+    if alert:  # With TLS 1.2, OpenSSL says no more of a certificate that did not come.
+        return (
+            f"TLS fails ({reason}): the listener wants a client's certificate "
+            f"(PAYMENTS_SSL_CERTFILE), or another version or cipher of TLS"
+        )
+    return f"TLS fails ({reason}): is it a listener with TLS? PAYMENTS_SECURITY_PROTOCOL"
+
+
+async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
+    """Return why a connection with TLS ends before the first answer. Raises ``Refusal``.
+
+    With TLS 1.3 the broker judges a client's certificate when the client's handshake is over
+    (RFC 8446, section 2). Its alert comes in place of the first answer, where aiokafka sees only
+    that the connection is closed.
+    """
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            writer.write(_API_VERSIONS)
+            await reader.read(_ANSWER_BYTES)
+            writer.close()
+    except ssl.SSLError as error:
+        return _tls_failure(f"{host}:{port}", error)
+    except ConnectionError:
+        return (
+            "it closes the connection where TLS begins: is it a listener with TLS? "
+            "PAYMENTS_SECURITY_PROTOCOL"
+        )
+    except OSError:  # A TimeoutError is one too.
+        return None
+    return None
+
+
+async def _ask_without_login(
+    host: str, port: int, options: Mapping[str, Any], request: object
+) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    """Return the answer to a request of one who has not logged in."""
+    context = options.get("ssl_context")
+    plain = {"ssl_context": context, "security_protocol": "SSL" if context else "PLAINTEXT"}
+    async with asyncio.timeout(PROBE_SECONDS):
+        connection = await create_conn(host, port, **plain)
+        try:
+            return await connection.send(request)
+        finally:
+            connection.close()
+
+
+async def _without_login(host: str, port: int, options: Mapping[str, Any]) -> str:
+    """Return whether a listener serves a client that does not log in."""
+    try:
+        await _ask_without_login(host, port, options, metadata_request([]))
+    except (OSError, errors.KafkaConnectionError):
+        secured = "SASL_SSL" if options.get("ssl_context") else "SASL_PLAINTEXT"
+        return (
+            "it answers the greeting and no request after it, as a listener does that wants a "
+            f"login: set PAYMENTS_SECURITY_PROTOCOL to {secured}"
+        )
+    return "it answers"
+
+
+async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: Exception) -> str:
+    """Return why a login failed, and the setting that decides it."""
+    if isinstance(error, errors.IllegalSaslStateError):
+        plain = "SSL" if options.get("ssl_context") else "PLAINTEXT"
+        return f"the listener has no login: set PAYMENTS_SECURITY_PROTOCOL to {plain}"
+    if isinstance(error, errors.UnsupportedSaslMechanismError):
+        mechanism = options["sasl_mechanism"]
+        try:
+            request = SaslHandShakeRequest(mechanism)
+            answer = await _ask_without_login(host, port, options, request)
+            has = f"to one that it has: {', '.join(sorted(answer.enabled_mechanisms))}"
+        except (OSError, errors.KafkaError):
+            has = "to one of its sasl.enabled.mechanisms"
+        return f"the listener has no login by {mechanism}: set PAYMENTS_SASL_MECHANISM {has}"
+    return in_words(error)

@@ -24,6 +24,40 @@ TRANSACTION_COORDINATOR: Hints = {
     )
 }
 
+_APPLY = "nothing is lost: payments topics apply, then start again"
+
+REFUSALS: Hints = {
+    errors.MessageSizeTooLargeError: f"max.message.bytes of the topic is too small; {_APPLY}",
+    errors.RecordListTooLargeError: f"segment.bytes of the topic is too small; {_APPLY}",
+    errors.InvalidTimestampError: (
+        f"message.timestamp.type of the topic is not LogAppendTime; {_APPLY}"
+    ),
+    errors.TopicAuthorizationFailedError: (
+        "not authorized: grant this user the right (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.ClusterAuthorizationFailedError: (
+        "not authorized: grant this user the right (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.GroupAuthorizationFailedError: (
+        "not authorized: grant this user Read on the group (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.OutOfOrderSequenceNumber: (
+        "acknowledged records are missing there, as after an unclean election: stop all workers, "
+        "and look with: payments journal inspect"
+    ),
+}
+"""Errors that end the process: what each comes from, and the next step."""
+
+
+def refusal(error: BaseException | type[BaseException]) -> str:
+    """Return an error that ends the process, and in brackets its cause and the next step."""
+    kind = error if isinstance(error, type) else type(error)
+    step = REFUSALS.get(kind, "docs/runbook.md has this line; nothing that was decided is lost")
+    return f"{kind.__name__} ({step})"
+
 
 def in_words(error: BaseException) -> str:
     """Return an error as one line: its class where its text does not name it."""

@@ -11,6 +11,7 @@ from payments.engine.errors import FailStop
 from payments.engine.log import Bounds, TopicPartition
 
 from .connection import RETRIABLE, Connection, Patience, error_for
+from .hints import refusal
 
 _FIRST: Final = -2
 _END: Final = -1
@@ -47,7 +48,8 @@ async def _ask(
             await patience.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
-            message = f"the offsets of {', '.join(map(str, left))} were refused: {error!r}"
+            wanted = ", ".join(map(str, left))
+            message = f"the offsets of {wanted} were refused: {refusal(error)}"
             raise FailStop(message) from error
     return found
 

@@ -19,7 +19,7 @@ from payments.engine.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .fetched import Batches, Budget
-from .hints import in_words
+from .hints import in_words, refusal
 from .standing import Standing
 from .wire import Fetch
 
@@ -345,4 +345,4 @@ def _refusal(at: TopicPartition, position: int, error: type[errors.KafkaError]) 
     if error is errors.OffsetOutOfRangeError:
         message = f"{at}/{position} is not in the log any more; was it deleted before it was read?"
         return PositionLost(message)
-    return FailStop(f"reading {at}/{position} was refused: {error.__name__}")
+    return FailStop(f"reading {at}/{position} was refused: {refusal(error)}")
