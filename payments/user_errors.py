@@ -56,12 +56,13 @@ def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> st
     """Return what is wrong with settings, by the names of their variables."""
     parts = []
     for problem in error.errors():
+        told = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
-            parts.append(problem["msg"].removeprefix("Value error, "))
+            parts.append(told)
             continue
         field = str(problem["loc"][0])
         value = "" if SECRETS.search(field) else f"={problem['input']}"
-        parts.append(f"{prefix}{field.upper()}{value}: {problem['msg']}{_hint(problem['input'])}")
+        parts.append(f"{prefix}{field.upper()}{value}: {told}{_hint(problem['input'])}")
     return "; ".join(parts)
 
 

@@ -53,7 +53,8 @@ from payments.gateway.routes import Route, Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
 from payments.gateway.settings import GatewaySettings
-from payments.gateway.tokens import DEPOSIT, PAY, READ, Tokens
+from payments.gateway.tokens import Tokens
+from payments.gateway.tokens_file import DEPOSIT, PAY, READ
 from payments.records.commands import Malformed
 
 logger = logging.getLogger(__name__)

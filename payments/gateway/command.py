@@ -1,7 +1,6 @@
 """``payments gateway``: serve payments over HTTP."""
 
 import logging
-import os
 from typing import Any
 
 import click
@@ -34,9 +33,10 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
     from pydantic import ValidationError
 
-    from payments.gateway.server import listen, run
+    from payments.gateway.listening import CantListen, listen
+    from payments.gateway.server import run
     from payments.gateway.settings import GatewaySettings
-    from payments.gateway.tokens import TokensFileError
+    from payments.gateway.tokens_file import TokensFileError
     from payments.settings import SettingsError
 
     given: dict[str, Any] = {"host": host, "port": port}
@@ -49,11 +49,8 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
         raise click.ClickException(settings_problems(error, "PAYMENTS_GATEWAY_")) from error
     try:
         listener = listen(own)
-    except OSError as error:
-        # The error's own text repeats the address; that of a name that is not known has no number.
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        message = f"can't listen on {own.host} port {own.port}: {why}"
-        raise click.ClickException(message) from error
+    except CantListen as error:
+        raise click.ClickException(str(error)) from error
     # uvicorn warns of what any client can send; that must not fill the log.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # What aiokafka tries again is told by the client, with what it means.

@@ -21,13 +21,13 @@ from payments.client import PaymentsClient
 from payments.garbage import collect_rarely
 from payments.gateway.app import Gateway
 from payments.gateway.connections import Connection, Limits, limited
+from payments.gateway.listening import BACKLOG, address
 from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 2048
 SWEEP_SECONDS, TICKS_PER_SWEEP = 1.0, 10
 SPARE_FILES = 256
 """Open files that are not connections of clients: those to the brokers, logs, libraries."""
@@ -69,9 +69,10 @@ class Server(uvicorn.Server):
         self._started(self)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second, and sweep once a second."""
+        """Do what uvicorn does ten times a second; sweep, and look at the tokens, once a second."""
         if counter % TICKS_PER_SWEEP == 0:
             self._sweep()
+            self._gateway.tokens.look()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -118,12 +119,6 @@ class Server(uvicorn.Server):
             self._sweep()
 
 
-def listen(settings: GatewaySettings) -> socket.socket:
-    """Return the listening socket; raises ``OSError``."""
-    family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-
-
 async def serve(
     service: Service,
     settings: GatewaySettings,
@@ -141,11 +136,10 @@ async def serve(
 def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.socket) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; it begins even where no broker answers yet."""
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
 
     def say(_: Server) -> None:
         collect_rarely()
-        logger.info("gateway ready on http://%s:%d", shown, port)
+        logger.info("gateway ready on http://%s", address(host, port))
         if gateway_settings.is_open_to_others:
             logger.warning(
                 "everybody who can reach %s may move money: no tokens are set "

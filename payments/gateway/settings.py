@@ -100,6 +100,16 @@ class GatewaySettings(BaseSettings):
             return value
         return [word.strip() for word in value.split(",")] if value.strip() else []
 
+    @field_validator("host")
+    @classmethod
+    def _host_is_one_address(cls, host: str) -> str:
+        """Take ``[::1]`` as in a URL. No host at all would be every address of the machine."""
+        bare = host.strip().removeprefix("[").removesuffix("]")
+        if not bare or "\0" in bare:
+            message = "a host is an address or a name of this machine, such as 127.0.0.1 or ::1"
+            raise ValueError(message)
+        return bare
+
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,6 +132,9 @@ class GatewaySettings(BaseSettings):
     def _tokens_are_strong_enough(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(weak_token(token.get_secret_value()) for token in tokens):
             message = "a token must have 16 to 512 visible ASCII characters"
+            raise ValueError(message)
+        if len({token.get_secret_value() for token in tokens}) < len(tokens):
+            message = "one token is given twice"
             raise ValueError(message)
         return tokens
 

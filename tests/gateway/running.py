@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from payments.gateway.server import Server, listen, serve
+from payments.gateway.listening import listen
+from payments.gateway.server import Server, serve
 from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
 

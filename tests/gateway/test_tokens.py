@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import orjson
 import pytest
 
 from payments.client import PaymentsClient
-from payments.gateway import tokens as module
+from payments.gateway import server as servers
 from payments.gateway.app import Gateway
 from payments.gateway.settings import GatewaySettings
-from payments.gateway.tokens import SCOPES, TokensFileError
+from payments.gateway.tokens_file import SCOPES, TokensFileError
 from payments.testing import PaymentsTestbed
 from tests.gateway.conftest import problem
 from tests.gateway.fake_service import FakeService
+from tests.gateway.running import running, until
 
 MOVEMENT = {"account": "abc", "amount": 100}
 TOKENS = {scope: f"the-token-that-may-{scope}" for scope in SCOPES}
@@ -50,9 +52,14 @@ PLAIN = "pay"
 
 
 @pytest.fixture
-def http(fake: FakeService, file: Path) -> httpx.AsyncClient:
+def gateway(fake: FakeService, file: Path) -> Gateway:
     fake.release.set()
-    return client_of(Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR"))
+    return Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+
+
+@pytest.fixture
+def http(gateway: Gateway) -> httpx.AsyncClient:
+    return client_of(gateway)
 
 
 def client_of(gateway: Gateway) -> httpx.AsyncClient:
@@ -98,31 +105,151 @@ async def test_a_token_may_do_what_its_scopes_say(
         assert set(problem(refused, 401, "unauthorized")["scope"].split(" or ")) == allowed
 
 
-async def test_the_file_is_read_again_when_it_changes_and_a_slip_changes_nothing(
-    http: httpx.AsyncClient, file: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+SLIPS: list[tuple[str | None, str]] = [
+    ("not TOML", ", line 1: not TOML: "),
+    ("\n\n" + table("a", "short", ["read"], digest=False), ", line 3: [a]: a token must have"),
+    (None, ": No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("slip", "why"), SLIPS)
+async def test_a_slip_is_told_once_and_the_tokens_from_before_stay_in_force(  # noqa: PLR0917 - fixtures
+    gateway: Gateway, http: httpx.AsyncClient, file: Path, caplog: pytest.LogCaptureFixture,
+    slip: str | None, why: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(module, "monotonic", lambda: float("inf"))
+    put(file, slip)
+    for _ in range(3):
+        gateway.tokens.look()
+    [told] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told.levelname == "WARNING"
+    assert f"{file}{why}" in told.getMessage()
+    assert told.getMessage().endswith("; the 4 tokens from before stay in force")
+    response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["read"]))
+    assert response.status_code == 200
+
+
+async def test_the_file_is_read_again_when_it_changes(
+    gateway: Gateway, http: httpx.AsyncClient, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     new = "a-token-that-came-later"
 
     async def status(token: str) -> int:
+        gateway.tokens.look()
         return (await http.get("/v1/accounts/abc", headers=bearer(token))).status_code
 
     assert (await status(TOKENS["read"]), await status(new)) == (200, 401)
-    for slip in ("not TOML", "", table("a", "short", ["read"], digest=False), None):
-        put(file, slip)
-        expected = 401 if slip == "" else 200
-        assert await status(TOKENS["read"]) == expected, slip
-        if slip == "":
-            put(file, table("may-read", TOKENS["read"], ["read"]))
-            assert await status(TOKENS["read"]) == 200
-    put(file, "\ufeff" + table("later", new, ["read"]))  # As some editors write it.
+    # As some editors write it: with a byte order mark, and the line ends of another system.
+    put(file, "\ufeff" + table("later", new, ["read", "pay"]).replace("\n", "\r\n"))
     os.utime(file, ns=(1, 1))
     assert (await status(TOKENS["read"]), await status(new)) == (401, 200)
-    assert "stay valid" in caplog.text
+    assert f"tokens of {file}: later (pay, read)" in caplog.text
     assert not any(token in caplog.text for token in (*TOKENS.values(), new))
+
+
+async def test_a_running_gateway_notices_a_change_without_any_request(
+    fake: FakeService, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(servers, "TICKS_PER_SWEEP", 1)
+    async with running(fake, tokens_file=file):
+        put(file, "[a")
+        await until(lambda: "line 1: not TOML" in caplog.text)
+        assert caplog.text.count("stay in force") == 1
+
+
+@pytest.mark.parametrize("nothing", ["", "# all are gone\n", "\ufeff"])
+async def test_without_any_token_nobody_is_let_in_so_it_does_not_start(  # noqa: PLR0917 - fixtures
+    fake: FakeService, gateway: Gateway, http: httpx.AsyncClient, file: Path, nothing: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """In a running gateway it takes every token back, which needs no restart; that is told."""
+    put(file, nothing)
+    with pytest.raises(TokensFileError, match=f"{file}: there is no token in it, so every request"):
+        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+    gateway.tokens.look()
+    gateway.tokens.look()
+    assert caplog.text.count("there is no token in it any more: every request is refused") == 1
+    response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["admin"]))
+    problem(response, 401, "unauthorized")
+    listed = GatewaySettings.model_validate({"tokens_file": file, "tokens": TOKENS["read"]})
+    Gateway(fake, listed, default_currency="EUR")
+
+
+def test_what_others_may_do_with_the_file_is_warned_of(
+    fake: FakeService, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = GatewaySettings(tokens_file=file)
+    file.chmod(0o600)
+    Gateway(fake, settings, default_currency="EUR")
+    assert caplog.text == ""
+    file.chmod(0o606)
+    if os.geteuid() == 0:
+        os.chown(file, 4242, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    Gateway(fake, settings, default_currency="EUR")
+    for told in ("may change it, and so let anybody in: chmod", "who owns it", "may read the tok"):
+        assert caplog.text.count(told) == 1
+    assert not any(token in caplog.text for token in TOKENS.values())
+
+
+def a_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def a_loop(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (a_directory, "a directory"),
+        (a_pipe, "not a regular file"),
+        (a_loop, "Too many levels of symbolic links"),
+        (Path.unlink, "No such file or directory"),
+        (lambda file: file.write_bytes(b"x" * 2_000_000), "more than 1,048,576 bytes"),
+        (lambda file: file.write_bytes("[a]".encode("utf-16")), "not UTF-8 but UTF-16"),
+        (lambda file: file.write_bytes(b"[a]\n\n# \xe4"), "not UTF-8: save it as UTF-8"),
+    ],
+)
+def test_what_is_no_file_of_text_is_refused_at_the_start(
+    fake: FakeService, file: Path, make: Callable[[Path], object], why: str
+) -> None:
+    make(file)
+    with pytest.raises(TokensFileError, match=why):
+        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+
+
+def test_a_file_that_may_not_be_read_is_refused_with_who_may_not(
+    fake: FakeService, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(TokensFileError, match=f"user {os.geteuid()}, may not read it"):
+        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+
+
+@pytest.mark.parametrize("name", ["token-1", "other"])
+def test_a_listed_token_and_its_name_are_not_in_the_file_too(
+    fake: FakeService, file: Path, name: str
+) -> None:
+    token = "a-token-that-is-listed" if name == "other" else "a-token-of-the-file"
+    put(file, table(name, token, ["read"]))
+    settings = {"tokens_file": file, "tokens": "a-token-that-is-listed"}
+    with pytest.raises(TokensFileError, match=f"line 1: .{name}.: "):
+        Gateway(fake, GatewaySettings.model_validate(settings), default_currency="EUR")
+    with pytest.raises(ValueError, match="one token is given twice"):
+        GatewaySettings.model_validate({"tokens": "the-very-same-token,the-very-same-token"})
 
 
 @pytest.mark.parametrize(
@@ -132,17 +259,24 @@ async def test_the_file_is_read_again_when_it_changes_and_a_slip_changes_nothing
         ("[a]\ntoken = 'x'\nsha256 = 'y'\nscopes = ['read']", "token or sha256"),
         ("[a]\ntoken = 'short-secret'\nscopes = ['read']", "16 to 512"),
         ("[a]\nsha256 = 'abc'\nscopes = ['read']", "64 hexadecimal"),
-        (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['write']", "scopes is a list of"),
+        (
+            f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['write']",
+            "line 1: .a.: there is no scope 'write': scopes is a list of read, ",
+        ),
         (f"[a]\nsha256 = '{'0' * 64}'\nscopes = []", "scopes is a list of"),
         (f"[a]\nsha256 = '{'0' * 64}'\nscopes = 'read'", "scopes is a list of"),
         (f"[a]\nsha256 = '{'0' * 64}'\nscopes = ['read']\nscope = 1", "nothing else"),
         (f"['a b']\nsha256 = '{'0' * 64}'\nscopes = ['read']", "a name is"),
         ("a = 1", "nothing else"),
-        ("[a", "not TOML"),
+        ("[a", "line 1: not TOML"),
+        ("# shop\r\n\r\n[a]\r\nscopes = [", "not TOML"),
+        ("[a]\n[b]\n[a]\n", "line 3: not TOML: Cannot declare"),
+        ("a.b.scopes = 1", "line 1: .a.: a token has"),
+        ("a = " + "[" * 9999, "not TOML"),
         (
             table("a", "one-token-for-two-names", ["read"])
             + table("b", "one-token-for-two-names", ["pay"]),
-            "twice",
+            "line 5: .b.: the same token as .a.",
         ),
     ],
 )
