@@ -6,9 +6,11 @@ Who asks may give up: the reading goes on to the end, and the next one finds mor
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from payments.client.index import Index
 from payments.client.transport import Transport
+from payments.engine.errors import PositionLost
 from payments.engine.log import Record, TopicPartition
 
 _CHUNK_BYTES = 1024 * 1024
@@ -73,16 +75,24 @@ class Partition:
         """Read up to the end of now."""
         # First, since it says so where there is no such topic.
         position = await self._known_position()
-        bounds = (await self._transport.bounds([self.at]))[self.at]
-        if position is not None and not bounds.first <= position <= bounds.end:
+        if position is not None:
+            # Its end alone: most often nothing is new, and then this is all there is to ask.
+            end = (await self._transport.ends([self.at]))[self.at]
+            if position <= end:
+                with suppress(PositionLost):
+                    await self._read_on(position, end)
+                    return
             # Records were deleted unread, or the topic is another one: what is held does not fit.
             self._source = None
             if await self._known_position() is not None:
                 self._index.forget(self.at)
-            position = None
-        position = bounds.first if position is None else position
-        self._position, self._end = position, bounds.end
-        while position < bounds.end:
+        first, end = (await self._transport.bounds([self.at]))[self.at]
+        await self._read_on(first, end)
+
+    async def _read_on(self, position: int, end: int) -> None:
+        """Read and store up to ``end``. Raises ``PositionLost`` where records were deleted."""
+        self._position, self._end = position, end
+        while position < end:
             chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
             await self._store(chunk.records, chunk.position)
             # With nothing new it is a pause, else only a turn for the others in this loop.

@@ -109,8 +109,7 @@ class Follower:
         if not self._positions:
             count = self._transport.partition_count(self._results)
             at = [TopicPartition(self._results, p) for p in range(count)]
-            bounds = await self._transport.bounds(at)
-            self._positions = {tp: bounds[tp].end for tp in at}
+            self._positions = dict(await self._transport.ends(at))
         reader = await self._transport.open_reader()
         try:
             reader.assign(self._positions)

@@ -137,6 +137,10 @@ class KafkaTransport:
         """Return what each partition holds."""
         return await self._opened.bounds(at)
 
+    async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition alone."""
+        return await self._opened.ends(at)
+
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics."""
         return await self._opened.describe(topics)

@@ -54,8 +54,8 @@ class Resuming:
         since, mark = self._marks.get(partition, (0.0, None))
         if mark is None or now - since > MARK_SECONDS:
             at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
-            bounds = await self._transport.bounds(at)
-            mark = Mark(*(bounds[one].end for one in at))
+            ends = await self._transport.ends(at)
+            mark = Mark(*(ends[one] for one in at))
             self._marks[partition] = now, mark
         return mark
 

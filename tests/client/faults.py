@@ -44,6 +44,12 @@ class FaultyTransport(LogTransport):
             raise Unavailable("away")
         return await super().bounds(at)
 
+    async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Answer, unless the brokers are away."""
+        if self.away:
+            raise Unavailable("away")
+        return await super().ends(at)
+
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]
     ) -> Mapping[TopicPartition, Failure]:

@@ -1,13 +1,13 @@
 """Accounts and ledger pages: what is read, how often, and what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
 from payments.client import AccountBalance, AccountsUnavailable, LogTransport, PaymentsClient
 from payments.client.transport import Chunk
-from payments.engine.log import TopicPartition
+from payments.engine.log import Bounds, TopicPartition
 from payments.engine.memory import MemoryLog
 from payments.testing import PaymentsTestbed
 
@@ -20,8 +20,20 @@ class CountingTransport(LogTransport):
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
         self.reads: list[tuple[str, int]] = []
+        self.asked: list[str] = []
+        """Requests for offsets, by what they ask for."""
         self.late = 0
         """Reads of the ledger that find nothing yet."""
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Count a request for the begin and one for the end."""
+        self.asked += ["begin", "end"]
+        return await super().bounds(at)
+
+    async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Count a request for the end."""
+        self.asked.append("end")
+        return {tp: held.end for tp, held in (await super().bounds(at)).items()}
 
     async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
         """Return at most three records."""
@@ -68,6 +80,33 @@ async def test_many_reads_at_once_share_the_reading(
     held = await asyncio.gather(*(client.account(f"a{n % 3}") for n in range(30)))
     assert AccountBalance("a0", 996, "EUR", 5) in held
     assert len(transport.reads) == len(set(transport.reads))
+
+
+async def test_a_balance_that_is_known_costs_one_request_for_the_end(
+    client: PaymentsClient, transport: CountingTransport
+) -> None:
+    await client.make("pay-1", account="abc", amount=1)
+    await client.account("abc")
+    transport.asked.clear()
+    transport.reads.clear()
+    held = await client.account("abc")
+    assert held == AccountBalance("abc", 999, "EUR", 2)
+    assert (transport.asked, transport.reads) == (["end"], [])
+    await client.make("pay-2", account="abc", amount=1)
+    held = await client.account("abc")
+    assert held == AccountBalance("abc", 998, "EUR", 3)
+    assert transport.asked == ["end"] * 2
+
+
+async def test_what_was_deleted_unread_is_noticed_by_the_read_itself(
+    client: PaymentsClient, testbed: PaymentsTestbed, transport: CountingTransport
+) -> None:
+    await client.make("pay-1", account="abc", amount=1)
+    assert await sequences(client, "abc") == [1, 2]
+    for number in range(2, 6):
+        await client.make(f"pay-{number}", account="abc", amount=1)
+    testbed.log.partition(TopicPartition(LEDGER, 0)).delete_before(4)
+    assert await sequences(client, "abc") == [4, 5, 6], "and 3 is gone"
 
 
 async def test_accounts_that_share_a_partition_have_pages_of_their_own(

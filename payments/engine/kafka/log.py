@@ -14,7 +14,7 @@ from .claims import Claims
 from .cluster import describe
 from .configs import read_configs, require, shortest_tombstone_seconds
 from .connection import Connection
-from .offsets import bounds, offsets_since
+from .offsets import bounds, ends, offsets_since
 from .reader import KafkaReader
 from .rights import Needed, Right, refusal, require_rights
 
@@ -92,6 +92,10 @@ class KafkaLog:
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
         return await bounds(self.connection, at)
+
+    async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition alone."""
+        return await ends(self.connection, at)
 
     async def offsets_since(
         self, at: Sequence[TopicPartition], time_ms: int

@@ -28,6 +28,15 @@ async def bounds(
     return {tp: Bounds(first[tp], end[tp]) for tp in at}
 
 
+async def ends(connection: Connection, at: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the end of each partition: one request to each leader, where ``bounds`` takes two.
+
+    A fetch tells an end too, but a new leader's may be behind what was acknowledged; only this
+    request is refused until it has caught up (KIP-207).
+    """
+    return await _ask(connection, at, _END)
+
+
 async def offsets_since(
     connection: Connection, at: Sequence[TopicPartition], time_ms: int
 ) -> dict[TopicPartition, int]:
