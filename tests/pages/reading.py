@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHELL = {"sh", "console"}
 LANGUAGES = SHELL | {"python", "json", "toml", "nginx", "mermaid", "text", "fish"}
 REASONS = {
-    "has a test of its own": 6,
+    "has a test of its own": 7,
     "installs": 1,
     "measures or tests for minutes": 18,
 }
