@@ -41,7 +41,7 @@ help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
-	@$(BIN)/python -m dev.run
+	@$(BIN)/python -m dev.start
 
 broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
 	@$(BIN)/python -m dev.broker up
@@ -96,16 +96,11 @@ environment: $(INSTALLED) ## Only make the environment in .venv
 # package, so pip resolves nothing (--no-deps): no release made later and no version of pip changes what
 # is installed.
 $(INSTALLED): requirements/dev.txt pyproject.toml $(REMAKE)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it: make PYTHON=python3.11 ...")'
+	@command -v $(PYTHON) >/dev/null || { echo "Error: there is no $(PYTHON) here: install Python 3.11 or later, or name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or later is needed, $(PYTHON) is %s.%s; name another: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	@if [ -n "$(REMAKE)" ] || [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
-		echo "Making the environment in $(VENV) with $$($(PYTHON) --version): downloads and installs $$(grep -c '==' requirements/dev.txt) packages (about a minute)" && \
-		began=$$(date +%s) && \
-		$(PYTHON) -m venv $(if $(REMAKE),--clear) $(VENV) && \
-		{ [ -z "$(OLD_PIP)" ] || $(BIN)/pip install --disable-pip-version-check --quiet pip==$(OLD_PIP); } && \
-		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/dev.txt && \
-		$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e . && \
-		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED) && \
-		echo "The environment is ready ($$(( $$(date +%s) - began )) s)"; \
+		$(PYTHON) dev/environment.py $(VENV) requirements/dev.txt $(if $(REMAKE),--clear) $(if $(OLD_PIP),--pip $(OLD_PIP)) && \
+		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED); \
 	else touch $(INSTALLED); fi
 
 lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)

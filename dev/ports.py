@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -12,6 +13,8 @@ from confluent_kafka.admin import AdminClient
 from dev.errors import BrokerError
 
 HOST = "127.0.0.1"
+_SHOWN = 130
+"""Characters of a command line that are shown; of a longer one its start and its end."""
 SILENT = logging.Logger("dev.ports.silent")  # noqa: LOG001 - of its own, so nothing prints it
 SILENT.addHandler(logging.NullHandler())
 
@@ -56,11 +59,34 @@ def connects(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
+def holder(port: int) -> str:
+    """Return which program listens on a port, where this system and user can see that."""
+    listening = f":{port:04X}"
+    inodes = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        try:
+            rows = [line.split() for line in table.read_text(encoding="ascii").splitlines()[1:]]
+        except OSError:
+            continue
+        inodes |= {f"socket:[{row[9]}]" for row in rows if row[1].endswith(listening)}
+    for link in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
+        try:
+            found = str(link.readlink()) in inodes
+            command = (link.parents[1] / "cmdline").read_text(errors="replace") if found else ""
+        except OSError:  # It has ended meanwhile, or is another user's.
+            continue
+        if command:
+            words = command.replace("\0", " ").strip()
+            shown = words if len(words) <= _SHOWN else f"{words[:60]} ... {words[-60:]}"
+            return f"another program (pid {link.parts[2]}: {shown})"
+    return "another program"
+
+
 def require_free(port: int) -> None:
     """Raise BrokerError when the port is in use."""
     if is_taken(port):
         message = (
-            f"port {port} is in use by another program: stop that program, choose another port "
+            f"port {port} is in use by {holder(port)}: stop that program, choose another port "
             f"(PAYMENTS_PORT=9192 make run), or name a running broker in PAYMENTS_BROKERS"
         )
         raise BrokerError(message)

@@ -35,8 +35,8 @@ from dev.broker import (
 from dev.demo import guided_set, run_guided_set, run_number
 from dev.errors import BrokerError
 from dev.local_broker import KAFKA_FOLDER
-from dev.ports import HOST, SILENT, is_taken
-from dev.runs import Run
+from dev.ports import HOST, SILENT, holder, is_taken
+from dev.runs import Run, Use
 from dev.terminal import indented, say, step
 from dev.worker import Worker, WorkerLostError
 from payments.gateway.settings import GatewaySettings
@@ -67,29 +67,46 @@ def main() -> int:
     # a shell that runs this in the background had it ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    run = None
     try:
-        with_broker(choose_broker(kafka_version(), broker_port()), stay=stay)
+        broker = choose_broker(kafka_version(), broker_port())
+        settings = read_settings(
+            {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
+        )
+        run = Run(KAFKA_FOLDER)
+        left = run.begin(Use(broker.bootstrap, gateway_port(), settings.app_id))
+        with_broker(broker, run, stay=stay, left=left)
     except KeyboardInterrupt:
         # While it stays up, an interrupt is how it is meant to end; before that it is a break-off.
         return 0 if stay else INTERRUPTED
     except BrokerError as error:
         say(f"Error: {error}")
         return 1
+    finally:
+        if run is not None:
+            run.end()
     return 0
 
 
-def with_broker(broker: Broker, *, stay: bool) -> None:
-    """Run everything on this broker; end the broker only if it did not run before."""
-    was_running = broker.running
+def with_broker(broker: Broker, run: Run, *, stay: bool, left: bool) -> None:
+    """Run everything on this broker; end the broker only if it did not run before.
+
+    One that a run which was killed has ``left`` is this one's.
+    """
+    was_running = broker.running and not left
     try:
-        if not was_running:
+        if broker.running and left:
+            say("A make run that was killed has left its Kafka: it goes on with this one")
+        elif not was_running:
             say("Starting Kafka (the first time it is downloaded, which may take minutes)")
         began = time.monotonic()
         broker.start()
         stays = was_running and not isinstance(broker, GivenBroker)
         told = "; it ran already, and goes on when this ends" if stays else took(began)
+        if not was_running:
+            run.ends_broker()
         step("Kafka", f"{broker.describe()}{told}")
-        with_worker(broker, stay=stay)
+        with_worker(broker, run, stay=stay)
     except WorkerLostError as error:
         # The way out that its last line names needs the broker, and no worker.
         was_running = True
@@ -117,13 +134,13 @@ def down_command() -> str:
     return " ".join(command)
 
 
-def with_worker(broker: Broker, *, stay: bool) -> None:
+def with_worker(broker: Broker, run: Run, *, stay: bool) -> None:
     """Apply the topics, run the worker and the guided set, and stay up if asked to."""
     given = {**WORKER_DEFAULTS, **os.environ, "PAYMENTS_BROKERS": broker.bootstrap}
     settings = read_settings(given)
-    run = Run(KAFKA_FOLDER)
     run.end_leftovers()
     port = gateway_port()
+    require_free_gateway(port)
     require_alone(settings)
     began = time.monotonic()
     summary = apply_topics(given)
@@ -154,20 +171,23 @@ def with_worker(broker: Broker, *, stay: bool) -> None:
 
 
 def gateway_port() -> int:
-    """Return the port that the gateway will have; raises BrokerError when it is in use."""
+    """Return the port that the gateway will have; raises BrokerError where settings are wrong."""
     try:
         # Read with the same rules as the gateway's own; the environment is its environment too.
-        port = GatewaySettings().port
+        return GatewaySettings().port
     except ValueError as error:
         message = f"the gateway's settings are wrong: {error}"
         raise BrokerError(message) from error
+
+
+def require_free_gateway(port: int) -> None:
+    """Raise BrokerError when the gateway's port is in use."""
     if is_taken(port):
         message = (
-            f"port {port} is in use by another program: stop that program, or choose another port "
+            f"port {port} is in use by {holder(port)}: stop that program, or choose another port "
             f"for the gateway (PAYMENTS_GATEWAY_PORT=8081 make run)"
         )
         raise BrokerError(message)
-    return port
 
 
 def ignore_interrupts() -> None:

@@ -17,6 +17,7 @@ import pytest
 from dev import run
 from dev.demo import guided_set, run_number
 from dev.ports import free_ports
+from dev.runs import Run
 from dev.worker import WorkerLostError
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
@@ -109,8 +110,20 @@ def test_a_gateway_port_that_is_taken_is_told_before_anything_starts(settings: S
         with start(settings, PAYMENTS_GATEWAY_PORT=port) as process:
             printed, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 1
-    assert f"port {port} is in use" in printed
+    assert f"port {port} is in use by another program (pid {os.getpid()}: " in printed
     assert "worker" not in printed
+
+
+def test_a_second_one_says_that_the_first_runs_and_how_to_go_on(settings: Settings) -> None:
+    """Not "another program". What a killed run has left: ``test_runs.py``, and below."""
+    with start(settings) as first:
+        list(lines_until(first, "Kafka  "))
+        with start(settings, PAYMENTS_APP_ID="other") as second:
+            printed, _ = second.communicate(timeout=LIMIT_SECONDS)
+        assert second.returncode == 1
+        assert "make run is already running: started 20" in printed
+        assert f"pid {first.pid}, brokers {settings.brokers}, gateway http://127" in printed
+        assert f"kill {first.pid}, or run another one beside it: make run PAYMENTS_PORT=" in printed
 
 
 def test_a_worker_that_is_killed_is_started_again(settings: Settings) -> None:
@@ -170,7 +183,7 @@ class FakeBroker:
 
 
 def test_a_worker_that_is_lost_leaves_kafka_to_the_operator(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What its last line asks for, such as ``payments journal repair``, needs the broker."""
 
@@ -181,7 +194,7 @@ def test_a_worker_that_is_lost_leaves_kafka_to_the_operator(
     monkeypatch.setattr(run, "ignore_interrupts", lambda: None)
     broker = FakeBroker()
     with pytest.raises(WorkerLostError, match=r"Kafka goes on at localhost:1"):
-        run.with_broker(broker, stay=True)
+        run.with_broker(broker, Run(tmp_path), stay=True, left=False)
     assert broker.running
     printed = capsys.readouterr().out
     assert "Stopping Kafka" not in printed

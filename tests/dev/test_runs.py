@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.runs import MARK, Run
+from dev.errors import BrokerError
+from dev.runs import MARK, Run, Use
 
 
 @pytest.fixture
@@ -49,3 +50,48 @@ def test_the_processes_of_a_run_that_lives_are_left_alone(
     lives.record("worker").write(orphan)
     Run(tmp_path).end_leftovers()
     assert orphan.poll() is None
+
+
+USE = Use("127.0.0.1:9092", 8080, "payments")
+
+
+@pytest.mark.parametrize(
+    ("other", "in_the_way"),
+    [
+        (USE, True),
+        (Use("127.0.0.1:9192", 8080, "payments"), True),
+        (Use("127.0.0.1:9092", 8081, "payments"), True),
+        (Use("127.0.0.1:9192", 8081, "payments"), False),
+        (Use("127.0.0.1:9092", 8081, "second"), False),
+    ],
+)
+def test_a_run_that_lives_is_known_by_its_ports_and_its_group(
+    tmp_path: Path, other: Use, in_the_way: bool
+) -> None:
+    first, second = Run(tmp_path), Run(tmp_path)
+    assert first.begin(USE) is False
+    if in_the_way:
+        with pytest.raises(BrokerError, match=r"make run is already running: started 2.*, pid \d+"):
+            second.begin(other)
+    else:
+        assert second.begin(other) is False
+    first.end()
+    assert second.begin(other) is False
+
+
+@pytest.mark.parametrize(("brokers", "left"), [(USE.brokers, True), ("127.0.0.1:9192", False)])
+def test_the_broker_of_a_killed_run_is_the_next_one_s(
+    tmp_path: Path, brokers: str, left: bool
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from dev.runs import Run, Use; "
+        "run = Run(Path(sys.argv[1])); run.begin(Use('127.0.0.1:9092', 8080, 'payments')); "
+        "run.ends_broker(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert Run(tmp_path).begin(Use(brokers, 8080, "payments")) is left
+
+
+def test_what_can_t_be_read_of_another_run_is_in_nobody_s_way(tmp_path: Path) -> None:
+    (tmp_path / "run.lock").write_text('{"brokers": 1')
+    assert Run(tmp_path).begin(USE) is False
