@@ -218,8 +218,19 @@ def _journal(journal: Inspected) -> Iterator[Finding]:
     if held.missing:
         value = f"checkpoints {held.missing} are not there"
         yield Finding("problem", "journal", where, value, "payments rebuild")
+    yield from _inputs(journal)
+
+
+def _inputs(journal: Inspected) -> Iterator[Finding]:
+    where = str(journal.held.at)
     for source in journal.inputs:
-        if source.lost:
+        if source.cut is not None:
+            value = (
+                f"goes on at {source.topic} {source.position}, but what was handled from "
+                f"{source.cut} on is lost there"
+            )
+            yield Finding("problem", "journal", where, value, "payments journal skip --lost")
+        elif source.lost:
             value = (
                 f"goes on at {source.topic} {source.position}, {source.lost} records there are gone"
             )

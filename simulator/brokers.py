@@ -36,6 +36,19 @@ class Sent(NamedTuple):
     records: Sequence[NewRecord]
 
 
+class Fetched(NamedTuple):
+    """What a fetch brings of one partition, as the headers of its batches tell it."""
+
+    records: Sequence[Record]
+    position: int
+    """Where the next fetch goes on."""
+
+    first_epoch: int
+    """Leader epoch of its first record."""
+
+    last_epoch: int
+
+
 class Brokers:
     """A cluster; each partition has one leader at a time."""
 
@@ -210,6 +223,7 @@ class Brokers:
         step = 1 + int(size * max(0, self._nodes - 2))
         for at in moved:
             self.leaders[at] = (self.leaders[at] + step) % self._nodes
+            self.partitions[at].elect()
         return f"{len(moved)} partitions have another leader"
 
     def compact(
@@ -267,7 +281,7 @@ class _HeldFetch:
 
     def answer(self, partitions: Mapping[TopicPartition, MemoryPartition], limit: int) -> bool:
         """Reply with what there is now; False when there is nothing."""
-        found: dict[TopicPartition, tuple[Sequence[Record], int]] = {}
+        found: dict[TopicPartition, Fetched] = {}
         try:
             for at, position in self._positions:
                 # A fetch is small, but not so small that a long journal is never read to its end.
@@ -276,7 +290,8 @@ class _HeldFetch:
                     position, committed_only=self._committed_only, limit=most
                 )
                 if end != position:
-                    found[at] = records, end
+                    epochs = [partitions[at].epoch_before(each) for each in (position + 1, end)]
+                    found[at] = Fetched(records, end, *epochs)
         except FailStop as lost:
             self.reply(lost)
         else:

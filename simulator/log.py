@@ -7,11 +7,12 @@ from itertools import chain, repeat
 from typing import Any, cast
 
 from payments.engine.clock import BrokerClock
+from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
 from payments.engine.troubles import Trouble
 
-from .brokers import Brokers, Sent
+from .brokers import Brokers, Fetched, Sent
 from .faults import Fault
 from .loop import Process
 from .network import Handler, Network, Reply, Retriable
@@ -20,7 +21,7 @@ _BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2)
 _LONGEST_BACKOFF_SECONDS = 0.5
 _LONGEST_FETCH_SECONDS = 20.0
 
-Found = Mapping[TopicPartition, tuple[Sequence[Record], int]]
+Found = Mapping[TopicPartition, Fetched]
 
 
 class Unreachable(FailStop):
@@ -176,13 +177,25 @@ class SimulatedLog:
         )
         return found
 
+    async def epoch_ends(
+        self, epochs: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Return where each of these leader epochs ends."""
+        partitions = self._brokers.partitions
+        ends: Mapping[TopicPartition, int | None] = await self._ask(
+            "asking for leader epochs",
+            "epochs",
+            lambda: {at: partitions[at].epoch_end(epoch) for at, epoch in epochs.items()},
+        )
+        return {at: end for at, end in ends.items() if end is not None}
+
     async def open_reader(
         self, *, committed_only: bool, closing: bytes | None = None
     ) -> "SimulatedReader":
         """Return a reader with a connection of its own; nobody but workers writes here."""
         del closing
         return SimulatedReader(
-            self._process, self._brokers, self._network, committed_only=committed_only
+            self, self._process, self._brokers, self._network, committed_only=committed_only
         )
 
     async def _ask(self, what: str, request: str, carry_out: Callable[[], object]) -> Any:  # noqa: ANN401 - whatever is asked for
@@ -199,17 +212,31 @@ class SimulatedReader:
     """See ``payments.engine.log.Reader``."""
 
     def __init__(
-        self, process: Process, brokers: Brokers, network: Network, *, committed_only: bool
+        self,
+        log: SimulatedLog,
+        process: Process,
+        brokers: Brokers,
+        network: Network,
+        *,
+        committed_only: bool,
     ) -> None:
+        self._log = log
         self._process = process
         self._brokers = brokers
         self._network = network
         self._committed_only = committed_only
         self._positions: dict[TopicPartition, int] = {}
+        self._epochs: dict[TopicPartition, int] = {}
+        self._checks_epochs = False
         self._turn = 0
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
         """Read these partitions, each from its offset."""
+        self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         # Sorted: the order in which a set of names was gone through must not show in a run.
         self._positions = dict(sorted(positions.items()))
 
@@ -219,11 +246,25 @@ class SimulatedReader:
         end = loop.time() + timeout_seconds
         while (left := end - loop.time()) > 0:
             found = await self._ask(min(left, _LONGEST_FETCH_SECONDS))
-            for at, (_, position) in found.items():
-                self._positions[at] = position
-            if records := {at: records for at, (records, _) in found.items() if records}:
+            await self._require_nothing_lost(found)
+            for at, fetched in found.items():
+                self._positions[at] = fetched.position
+                self._epochs[at] = fetched.last_epoch
+            if records := {at: each.records for at, each in found.items() if each.records}:
                 return records
         return {}
+
+    async def _require_nothing_lost(self, found: Found) -> None:
+        """Check that epochs which others follow did not end before what was read."""
+        epochs = {
+            at: epoch
+            for at, fetched in found.items()
+            if self._checks_epochs and (epoch := self._epochs.get(at)) is not None
+            if epoch != fetched.first_epoch
+        }
+        for at, end in (await self._log.epoch_ends(epochs)).items() if epochs else ():
+            if end < self._positions[at]:
+                raise cut_after_reading(at, self._positions[at], epochs[at], end)
 
     async def _ask(self, wait_seconds: float) -> Found:
         positions = list(self._positions.items())
@@ -256,6 +297,10 @@ class SimulatedReader:
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was read last of each partition."""
+        return self._epochs
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -137,6 +137,11 @@ def _input(found: "Input") -> str:
     held = f"the broker has {found.first} to {found.end}"
     if found.position is None:
         return f"{found.topic}: no position yet, {held}"
+    if found.cut is not None:
+        return (
+            f"{found.topic}: next {found.position}, {held}  CUT: what was handled from "
+            f"{found.cut} on is lost"
+        )
     lost = f"  LOST: {found.lost} offsets are not there" if found.lost else ""
     return f"{found.topic}: next {found.position}, {found.behind} behind, {held}{lost}"
 
@@ -145,7 +150,7 @@ def _input(found: "Input") -> str:
 @click.option("--topic", required=True, help="The input topic, with its prefix.")
 @click.option("--partition", required=True, type=click.IntRange(min=0), help="Its partition.")
 @click.option("--to", type=click.IntRange(min=0), help="The offset that is handled next.")
-@click.option("--lost", is_flag=True, help="Give up just what the broker no longer has.")
+@click.option("--lost", is_flag=True, help="Go on at what the broker has.")
 @YES
 @JSON
 def skip(
@@ -154,8 +159,9 @@ def skip(
     """Give up a range of an input that is gone, or must not be read: a dry run without --yes.
 
     What is skipped is never carried out: its commands get no result, until they are sent again. A
-    notice on the dead letters (reason skipped) names the range, and payments verify knows it.
-    Refused while the installation has workers.
+    notice on the dead letters (reason skipped) names the range, and payments verify knows it. Where
+    the topic lost records that were handled, --lost goes back to where it was cut and gives nothing
+    up. Refused while the installation has workers.
 
     \b
     Examples:

@@ -1,10 +1,10 @@
 r"""Checkpoints: the record that closes a group in the journal, and what a restart reads from it.
 
 Key: ``\0`` + (n mod 64), so compaction only ever removes a checkpoint that is 64 groups old.
-Value: one line of JSON (``n``, ``published``, ``format``, ``inputs``, ``sources``, ``outputs``, and
-now and then ``identity``), a line feed, and then the bytes of the outputs one after the other;
-``outputs`` gives their addresses and lengths. So the outputs' bytes stay as they are, whatever they
-hold, and kcat shows all of it.
+Value: one line of JSON (``n``, ``published``, ``format``, ``inputs``, ``epochs``, ``sources``,
+``outputs``, and now and then ``identity``), a line feed, and then the bytes of the outputs one
+after the other; ``outputs`` gives their addresses and lengths. So the outputs' bytes stay as they
+are, whatever they hold, and kcat shows all of it.
 """
 
 from collections.abc import Collection, Mapping
@@ -64,6 +64,11 @@ class Checkpoint:
     owners: Mapping[str, Owner] = field(default_factory=dict)
     """Newest ownership that is known of senders in ``sources``; none of versions before."""
 
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    """Leader epoch, by input topic, under which the records before the next offset were appended,
+    or a newer one that had been read by then (KIP-320). None of versions before, which pass over
+    it."""
+
     def last_visible(self, visible: Collection[str]) -> dict[str, Position]:
         """Return the last position among the outputs for each of these topics that has one."""
         found: dict[str, Position] = {}
@@ -106,6 +111,8 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         },
         "outputs": index,
     }
+    if checkpoint.epochs:
+        fields["epochs"] = checkpoint.epochs
     if checkpoint.identity is not None:
         fields["identity"] = checkpoint.identity.as_fields()
         fields["sent"] = checkpoint.sent
@@ -147,6 +154,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             None if identity is None else Identity.from_fields(identity),
             {topic: (at[0], at[1]) for topic, at in fields.get("sent", {}).items()},
             owners,
+            fields.get("epochs", {}),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"

@@ -302,11 +302,16 @@ class Engine:
             for topic, offset in journal.inputs.items()
             if topic in stage_of
         }
+        epochs = {
+            TopicPartition(topic, journal.partition): epoch
+            for journal in self.owned.journals()
+            for topic, epoch in journal.epochs.items()
+        }
         public = {topic for stage in self.stages.values() for topic in stage.public_inputs}
         self._reading = Reading(self._reader, stage_of, self._deliver, self.limits, public=public)
         self.upkeep.reading = self._reading
         if positions:
-            self._spawn("reading", partial(self._reading.run, positions))
+            self._spawn("reading", partial(self._reading.run, positions, epochs))
 
     async def _stop_reading(self) -> None:
         task = self._tasks.pop("reading", None)

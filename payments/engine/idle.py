@@ -16,7 +16,7 @@ from .committer import Committer
 from .errors import FailStop
 from .journal import Journal  # noqa: TC001 - a dataclass has it
 from .limits import Limits
-from .log import Clock, TopicPartition
+from .log import NO_EPOCH, Clock, TopicPartition
 from .ownership import Ownership
 
 
@@ -44,18 +44,20 @@ class IdleJournals:
         self._rests: dict[Journal, _Rest] = {}
         self._asks_for_time = False
 
-    def write_published(self, handled: Mapping[TopicPartition, int]) -> None:
+    def write_published(
+        self, handled: Mapping[TopicPartition, int], epochs: Mapping[TopicPartition, int]
+    ) -> None:
         """Let journals that have not moved since the last call say what is published and read.
 
-        ``handled`` are the positions up to which all records are handled.
+        ``handled`` are the positions up to which all records are handled, ``epochs`` the leader
+        epochs there.
         """
         seen, self._seen = self._seen, {}
         for journal in self._owned.journals():
             if seen.get(journal) == journal.n:
                 for topic in journal.inputs:
-                    journal.pass_over(
-                        topic, handled.get(TopicPartition(topic, journal.partition), 0)
-                    )
+                    at = TopicPartition(topic, journal.partition)
+                    journal.pass_over(topic, handled.get(at, 0), epochs.get(at, NO_EPOCH))
                 if not journal.is_settled:
                     self._committer.touch(journal)
             self._seen[journal] = journal.n

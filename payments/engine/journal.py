@@ -15,7 +15,7 @@ from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
 from .errors import RecordsLost
 from .identity import TOLD_WITHIN, Identity
 from .limits import MAX_GROUPS_AHEAD, SOURCES_TOLD_WITHIN, Limits
-from .log import NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
+from .log import NO_EPOCH, NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
 from .outputs import INSTALLATION, Output, Position, Publication, Source, size_of
 from .senders import Owner, owner_header, writer_number
 
@@ -73,15 +73,15 @@ class Journal:
         owner_here: Callable[[str], Owner | None] = lambda _: None,
         partitions: int = MAX_PARTITIONS,
     ) -> None:
-        self.stage = stage
-        self.partition = partition
+        self.stage, self.partition = stage, partition
         self.partitions = partitions
         """How many each topic has."""
         self.at = TopicPartition(changelog, partition)
         self.visible, self.emits = visible, emits
         self.writer, self.limits = writer, limits
         self.rows: Rows = {}
-        self.inputs: dict[str, int] = {}
+        self.inputs, self.epochs = dict[str, int](), dict[str, int]()
+        """Next offset by topic; leader epoch of the records before it, or a newer one."""
         self.sources: OrderedDict[str, Position] = OrderedDict()
         """Last message taken from each sender; the longest not told by a checkpoint comes first."""
         self.owners: dict[str, Owner] = {}
@@ -299,6 +299,16 @@ class Journal:
         self.inputs[topic] = position
         self._open = True
 
+    def reads(self, topic: str, epoch: int) -> None:
+        """Note the leader epoch of the records that are handled next.
+
+        A newer one than a position's own does no harm: a leader that has lost that has a newer one.
+        """
+        if epoch == NO_EPOCH:
+            self.epochs.pop(topic, None)
+        else:
+            self.epochs[topic] = epoch
+
     def before_cut(self, callback: Callable[[], None]) -> None:
         """Call back when the open group is cut: for a row that many decisions of it change.
 
@@ -323,12 +333,13 @@ class Journal:
 
     # --- what the committer does -----------------------------------------------------------------
 
-    def pass_over(self, topic: str, position: int) -> None:
+    def pass_over(self, topic: str, position: int, epoch: int = NO_EPOCH) -> None:
         """Note that nothing is left to handle before ``position``: control records, at most.
 
         Without this, retention could delete them and make the position look lost.
         """
         if position > self.inputs[topic]:
+            self.reads(topic, epoch)
             self.inputs[topic] = position
             self._open = True
 
@@ -380,6 +391,7 @@ class Journal:
             self._told_identity(),
             self._sent,
             self.owners,
+            self.epochs,
         )
         if outputs:
             self._note_sent(outputs)
@@ -452,6 +464,7 @@ class Journal:
         self._published_on_record = last.published
         self._last_with_outputs = last.n
         self.inputs = dict(last.inputs)
+        self.epochs = dict(last.epochs)
         for checkpoint in checkpoints:
             self._sent |= checkpoint.sent
             self._sent |= checkpoint.last_visible(self.visible)

@@ -51,6 +51,9 @@ class Record(NamedTuple):
     """In order; a name may come more than once."""
 
 
+NO_EPOCH = -1
+"""Stands for a leader epoch that is not known."""
+
 NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
 
@@ -121,14 +124,23 @@ class Clock(Protocol):
 class Reader(Protocol):
     """Reads given partitions from given offsets on; nobody's group."""
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions, each from its offset; replaces what was assigned before."""
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        """Read these partitions, each from its offset; replaces what was assigned before.
+
+        With ``epochs``, the leader epochs of what was read before these offsets as far as they are
+        known, it is checked that the log has not lost what was read (KIP-320).
+        """
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, in order for each partition; empty after the timeout.
 
-        Raises ``PositionLost`` when an offset is not in the log any more, and ``UnreadableBatch``
-        at a batch that can't be decoded: again and again, unless it is passed over.
+        Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when the
+        log has lost records before it (see ``assign``), and ``UnreadableBatch`` at a batch that
+        can't be decoded: again and again, unless it is passed over.
         """
 
     def pass_over(self, batch: UnreadableBatch) -> None:
@@ -136,6 +148,9 @@ class Reader(Protocol):
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition; control records that were met are passed."""
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was read last of each partition, where it is known."""
 
     def troubles(self) -> Sequence[Trouble]:
         """Return what keeps this reader from reading, however short it lasts."""
@@ -190,6 +205,15 @@ class Log(Protocol):
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""
+
+    async def epoch_ends(
+        self, epochs: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset at which each leader epoch ended; the end for the latest one.
+
+        A partition is left out where its leader can't tell. An epoch that ends before what was
+        read of it has lost acknowledged records (KIP-101, KIP-320).
+        """
 
     async def open_reader(self, *, committed_only: bool, closing: bytes | None = None) -> Reader:
         """Return a reader; ``committed_only`` hides records of open or aborted transactions.

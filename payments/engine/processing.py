@@ -23,7 +23,7 @@ from .dead_letters import (
 from .errors import FailStop, UnreadableBatch
 from .journal import Journal
 from .limits import Limits
-from .log import Header, Headers, Record, TopicPartition
+from .log import NO_EPOCH, Header, Headers, Record, TopicPartition
 from .outputs import (
     ORIGIN,
     POSITION_INTERNAL,
@@ -60,6 +60,9 @@ class Run(NamedTuple):
     records: Sequence[Record]
     unreadable: UnreadableBatch | None = None
     """A batch that can't be decoded, which comes alone."""
+
+    epoch: int = NO_EPOCH
+    """Newest leader epoch of them."""
 
     @property
     def offset(self) -> int:
@@ -119,6 +122,7 @@ class Processing:
             journal = journals.get(run.at.partition)
             if journal is None:
                 continue
+            journal.reads(run.at.topic, run.epoch)
             if run.unreadable is not None:
                 await self._put_aside(run.unreadable, journal, is_stopped)
             handled = await self._handle_run(run, journal, handled)

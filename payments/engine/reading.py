@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import UnreadableBatch
 from .limits import Limits
-from .log import Reader, TopicPartition
+from .log import NO_EPOCH, Reader, TopicPartition
 from .processing import Run
 
 _FETCH_SECONDS = 60.0
@@ -67,9 +67,14 @@ class Reading:
         self.stopped = False
         """Deliveries that were not begun when this was set are left to the next assignment."""
 
-    async def run(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read from ``positions`` on, for ever. Raises what the reader raises."""
-        self._reader.assign(positions)
+    async def run(
+        self, positions: Mapping[TopicPartition, int], epochs: Mapping[TopicPartition, int]
+    ) -> None:
+        """Read from ``positions`` on, for ever. Raises what the reader raises.
+
+        ``epochs`` are the leader epochs there, as far as they are known.
+        """
+        self._reader.assign(positions, epochs)
         while True:
             stages: dict[str, list[Run]] = {}
             for run in await self._next_runs():
@@ -91,8 +96,14 @@ class Reading:
             if batch.topic not in self._public or not batch.end_is_known:
                 raise
             self._reader.pass_over(batch)
-            return [Run(TopicPartition(batch.topic, batch.partition), (), batch)]
-        return [Run(at, records) for at, records in fetched.items()]
+            at = TopicPartition(batch.topic, batch.partition)
+            return [Run(at, (), batch, self.epochs().get(at, NO_EPOCH))]
+        epochs = self.epochs()
+        return [Run(at, records, None, epochs.get(at, NO_EPOCH)) for at, records in fetched.items()]
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was fetched last of each partition, where known."""
+        return self._reader.epochs()
 
     def begin(self) -> bool:
         """Say that a delivery is being handled; False when it must be left alone."""

@@ -17,11 +17,12 @@ from .consistency import (
     recognise,
     require_all_there,
 )
+from .epochs import cut_after_handling
 from .errors import FailStop, JournalBroken, NotOurs, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
-from .log import NO_HEADERS, Batch, Bounds, Cluster, Lane, Log, TopicPartition, Writer
+from .log import NO_EPOCH, NO_HEADERS, Batch, Bounds, Cluster, Lane, Log, TopicPartition, Writer
 from .outputs import Rounds, size_of
 from .restoring import Restored, last_identity, read_journals
 from .senders import Owner
@@ -373,26 +374,43 @@ class Takeover:
     async def _find_positions(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Bounds]:
         """Set where each input goes on; return what the inputs hold.
 
-        Raises ``PositionLost`` when the log does not have a position.
+        Raises ``PositionLost`` when the log does not have a position, ``RecordsLost`` when it has
+        lost what was handled before one.
         """
-        inputs = {stage.name: stage.inputs for stage in self._stages}
-        at = [TopicPartition(topic, j.partition) for j in journals for topic in inputs[j.stage]]
-        bounds = await self._log.bounds(at)
-        for journal in journals:
-            for topic in inputs[journal.stage]:
-                tp = TopicPartition(topic, journal.partition)
-                held = bounds[tp]
-                position = journal.inputs.setdefault(topic, held.first)
-                if tp in self._moved:
-                    position = journal.inputs[topic] = self._moved[tp]
-                if not held.first <= position <= held.end:
-                    message = (
-                        f"{journal.at} goes on at {topic}/{journal.partition}/{position}, but the "
-                        f"broker has {held.first} to {held.end} there: records were deleted before "
-                        f"they were handled (retention, or deleted by hand). Restore the topic, or "
-                        f"give the missing records up with: payments journal skip"
-                    )
-                    raise PositionLost(message)
+        inputs = {
+            TopicPartition(topic, journal.partition): journal
+            for stage in self._stages
+            for journal in journals
+            if journal.stage == stage.name
+            for topic in stage.inputs
+        }
+        for tp, journal in inputs.items():
+            if tp in self._moved:
+                journal.inputs[tp.topic] = self._moved[tp]
+                journal.reads(tp.topic, NO_EPOCH)
+        epochs = {
+            tp: journal.epochs[tp.topic]
+            for tp, journal in inputs.items()
+            if tp.topic in journal.epochs
+        }
+        bounds, ends = await asyncio.gather(
+            self._log.bounds(list(inputs)), self._log.epoch_ends(epochs)
+        )
+        for tp, journal in inputs.items():
+            held = bounds[tp]
+            position = journal.inputs.setdefault(tp.topic, held.first)
+            if self._moved:
+                continue  # The other inputs may be lost too: each is moved by itself.
+            if (cut := ends.get(tp, position)) < position:
+                raise cut_after_handling(journal.at, tp, position, epochs[tp], cut)
+            if not held.first <= position <= held.end:
+                message = (
+                    f"{journal.at} goes on at {tp}/{position}, but the broker has {held.first} to "
+                    f"{held.end} there: records were deleted before they were handled (retention, "
+                    f"or deleted by hand). Restore the topic, or give the missing records up with: "
+                    f"payments journal skip"
+                )
+                raise PositionLost(message)
         return bounds
 
 

@@ -83,7 +83,10 @@ class Upkeep:
 
     def write_idle_checkpoints(self) -> None:
         """Append what idle journals are due; see ``idle``."""
-        self._idle.write_published({} if self.reading is None else self.reading.handled())
+        if (reading := self.reading) is None:
+            self._idle.write_published({}, {})
+        else:
+            self._idle.write_published(reading.handled(), reading.epochs())
         self._idle.close_segments()
         self._idle.ask_for_time()
 

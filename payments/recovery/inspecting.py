@@ -194,6 +194,8 @@ class Input:
     position: int | None
     first: int
     end: int
+    cut: int | None = None
+    """Where it lost records that were handled; None where it has lost none, as far as is known."""
 
     @property
     def lost(self) -> int:
@@ -216,6 +218,7 @@ class Input:
             "end": self.end,
             "behind": self.behind,
             "lost": self.lost,
+            "cut": self.cut,
         }
 
 
@@ -283,6 +286,15 @@ def _sources(held: Held) -> dict[str, list[int]]:
     return {name: list(position) for name, position in sorted(found.items())}
 
 
+async def _cuts(log: Log, journal: Held) -> dict[str, int]:
+    """Return by topic where inputs have lost records that were handled (``engine/epochs``)."""
+    if (last := journal.last) is None:
+        return {}
+    partition = journal.at.partition
+    ends = await log.epoch_ends({TopicPartition(t, partition): e for t, e in last.epochs.items()})
+    return {at.topic: end for at, end in ends.items() if end < last.inputs.get(at.topic, 0)}
+
+
 async def inspect(
     log: Log,
     stages: Iterable[Stage],
@@ -306,8 +318,14 @@ async def inspect(
         for partition in numbers:
             journal = held[TopicPartition(stage.changelog, partition)]
             positions = {} if journal.last is None else journal.last.inputs
+            cuts = await _cuts(log, journal)
             inputs = [
-                Input(topic, positions.get(topic), *bounds[TopicPartition(topic, partition)])
+                Input(
+                    topic,
+                    positions.get(topic),
+                    *bounds[TopicPartition(topic, partition)],
+                    cuts.get(topic),
+                )
                 for topic in stage.inputs
             ]
             mine: dict[str, Tail] = {

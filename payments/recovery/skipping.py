@@ -3,17 +3,22 @@
 The partition is taken over as a worker would do it, up to the point where its inputs go on; then
 one more group moves the position and puts a notice on the dead letters, which says what was given
 up. ``payments verify`` knows the notice. What the range held is never carried out.
+
+Where the input has lost its end with records that were handled, and has grown again, nothing is
+given up: the journal goes back to where it was cut, since all that stands there now is new. For
+``payments verify`` the journal gets a note that the commands of earlier results may be gone.
 """
 
+import json
 from typing import Any, NamedTuple
 
 from payments.dead_letters.letter import SKIPPED
-from payments.engine.checkpoint import Checkpoint
+from payments.engine.checkpoint import NOTE_KEY, Checkpoint
 from payments.engine.committer import publish
 from payments.engine.dead_letters import HEADER_PREFIX, TYPE
 from payments.engine.journal import Journal
 from payments.engine.limits import Limits
-from payments.engine.log import Bounds, Lane, Log, TopicPartition
+from payments.engine.log import NO_HEADERS, Bounds, Lane, Log, TopicPartition
 from payments.engine.outputs import Rounds, size_of
 from payments.engine.stage import Stage
 from payments.engine.takeover import Takeover
@@ -29,7 +34,7 @@ INTERNAL_WARNING = (
 
 
 class Skip(NamedTuple):
-    """A range of an input that is given up: ``first`` to before ``end``."""
+    """A range of an input that is given up: ``first`` to before ``end``; it may be empty."""
 
     stage: Stage
     at: TopicPartition
@@ -38,6 +43,14 @@ class Skip(NamedTuple):
     held: Bounds
     """What the broker has of the partition."""
 
+    position: int
+    """Where the journal goes on so far."""
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether records that were handled are lost, and others stand in their place."""
+        return self.end < self.position
+
     @property
     def readable(self) -> int:
         """Records of the range that could still be read and handled, control records included."""
@@ -45,6 +58,11 @@ class Skip(NamedTuple):
 
     def __str__(self) -> str:
         """Return one line."""
+        if self.first == self.end:
+            return (
+                f"{self.at} goes on at {self.end}, not at {self.position}: what was handled from "
+                f"there on is lost, what stands there now is new; nothing is given up"
+            )
         there = f"{self.readable} of them could still be read" if self.readable else "all are gone"
         return f"offsets {self.first} to {self.end - 1} of {self.at} ({there})"
 
@@ -57,6 +75,7 @@ class Skip(NamedTuple):
             "from": self.first,
             "to": self.end,
             "readable": self.readable,
+            "position": self.position,
         }
 
 
@@ -80,14 +99,34 @@ async def plan(log: Log, stages: list[Stage], at: TopicPartition, to: int | None
     if last is None:
         message = f"{journal} has no checkpoint, so nothing was handled yet: start a worker"
         raise RecoveryRefused(message)
-    return _checked(stage, at, _position(last, at), to, held)
+    position, cut = _position(last, at), await _cut(log, last, at)
+    return _checked(stage, at, position, to, held, cut)
 
 
 def _position(last: Checkpoint, at: TopicPartition) -> int:
     return last.inputs.get(at.topic, 0)
 
 
-def _checked(stage: Stage, at: TopicPartition, position: int, to: int | None, held: Bounds) -> Skip:
+async def _cut(log: Log, last: Checkpoint, at: TopicPartition) -> int | None:
+    """Return where the epoch of the last handled records ends now; None where nobody knows."""
+    if (epoch := last.epochs.get(at.topic)) is None:
+        return None
+    return (await log.epoch_ends({at: epoch})).get(at)
+
+
+def _checked(  # noqa: PLR0917 - each is of another kind
+    stage: Stage,
+    at: TopicPartition,
+    position: int,
+    to: int | None,
+    held: Bounds,
+    cut: int | None,
+) -> Skip:
+    before = position
+    if cut is not None and cut < position:
+        position = max(cut, held.first)
+        if to is None:
+            return Skip(stage, at, position, position, held, before)
     if to is None:
         if position > held.end:
             message = (
@@ -115,7 +154,7 @@ def _checked(stage: Stage, at: TopicPartition, position: int, to: int | None, he
     if to < held.first:
         message = f"{at} begins at {held.first}: give that up too, with --to {held.first} or --lost"
         raise RecoveryRefused(message)
-    return Skip(stage, at, position, to, held)
+    return Skip(stage, at, position, to, held, before)
 
 
 async def carry_out(
@@ -139,10 +178,15 @@ async def carry_out(
     )
     journals, _ = await takeover.run([skip.at.partition])
     journal = next(each for each in journals if each.stage == skip.stage.name)
-    _notice(journal, skip, time_ms)
+    if skip.first < skip.end:
+        _notice(journal, skip, time_ms)
     journal.advance(skip.at.topic, skip.end)
     group = journal.cut()
-    await log.append([group.batch], Lane.JOURNAL)
+    batch = group.batch
+    if skip.goes_back and skip.at.topic in skip.stage.public_inputs:
+        note = NOTE_KEY, _note(journal.n, skip.end), NO_HEADERS
+        batch = batch._replace(records=[*batch.records, note])
+    await log.append([batch], Lane.JOURNAL)
     rounds = Rounds(limits.batch_bytes)
     group.publication.add_to(rounds, messenger)
     await publish(log, rounds)
@@ -164,3 +208,18 @@ def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
     type_ = f"{skip.stage.name}.{TYPE}"
     journal.emit(skip.stage.dead_letters, journal.partition, None, value, type_, time_ms, headers)
     journal.accept()
+
+
+def _note(base: int, end: int) -> bytes:
+    """Return what ``payments verify`` has to know: results before answer commands that are gone.
+
+    It replaces the note of a rebuild, whose results are all earlier too.
+    """
+    note = {
+        "base": base,
+        "copied": False,
+        "former_topic": None,
+        "commands_before": end,
+        "commands_are_gone": True,
+    }
+    return json.dumps(note).encode()

@@ -283,3 +283,22 @@ async def test_a_topic_that_is_not_there_is_an_error(trial: Trial) -> None:
     assert trial.log.partition_count(trial.at.topic) == PARTITIONS
     with pytest.raises(FailStop, match="there is no topic nowhere"):
         trial.log.partition_count("nowhere")
+
+
+async def test_a_leader_epoch_ends_where_its_partition_does_until_another_leader_comes(
+    trial: Trial,
+) -> None:
+    writer = await trial.log.new_writer()
+    await trial.append(writer, b"a", b"b")
+    await trial.append(writer, b"c", at=trial.other)
+    reader = await trial.log.open_reader(committed_only=True)
+    reader.assign({trial.at: 0, trial.next: 0, trial.other: 0}, {})
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while len(reader.epochs()) < 2:
+            await reader.fetch(timeout_seconds=0.2)
+    epochs = dict(reader.epochs())
+    await reader.close()
+    assert epochs.keys() == {trial.at, trial.other}, "nothing is known of what was not read"
+    assert await trial.log.epoch_ends(epochs) == {trial.at: 2, trial.other: 1}
+    later = {at: epoch + 99 for at, epoch in epochs.items()}
+    assert await trial.log.epoch_ends(later) == {}, "a leader can't tell of what comes after it"

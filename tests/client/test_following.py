@@ -27,6 +27,7 @@ class FaultyReader:
         self._transport = transport
         self.assign = reader.assign
         self.positions = reader.positions
+        self.epochs = reader.epochs
         self.pass_over = reader.pass_over
         self.close = reader.close
         self.troubles = reader.troubles

@@ -25,7 +25,15 @@ class Endless:
     def __init__(self) -> None:
         self._positions: dict[TopicPartition, int] = {}
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return nothing: no leader is ever another one."""
+        return {}
+
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
         """Begin there."""
         self._positions = dict(positions)
 
@@ -59,7 +67,7 @@ async def reading(at: list[TopicPartition]) -> tuple[Reading, list[Delivery]]:
         delivered.append(delivery)
 
     made = Reading(Endless(), STAGE_OF, deliver, Limits(deliveries=2))
-    task = asyncio.create_task(made.run(dict.fromkeys(at, 7)))
+    task = asyncio.create_task(made.run(dict.fromkeys(at, 7), {}))
     for _ in range(100):
         await asyncio.sleep(0)
     task.cancel()

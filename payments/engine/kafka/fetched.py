@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from payments.engine.anonymous import Anonymous
 from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from payments.engine.limits import Limits
-from payments.engine.log import Record, TopicPartition
+from payments.engine.log import NO_EPOCH, Record, TopicPartition
 
 from .codecs import Inflated, TooLarge, Undecodable, inflate
 from .heads import Heads
@@ -27,6 +27,7 @@ _HEADER = Struct(">qiibIhiqqqhii")
 newest timestamp, producer id and epoch, sequence, number of records."""
 
 _BASE_OFFSET, _LENGTH = Struct(">q"), Struct(">i")
+_EPOCH_AT, _EPOCH = 12, Struct(">i")
 _LENGTH_AT, _LENGTH_END = 8, 12
 _MAGIC_AT, _MAGIC, _OLD_MAGICS = 16, 2, (0, 1)
 _ATTRIBUTES_AT, _ATTRIBUTES = 21, Struct(">h")
@@ -63,6 +64,9 @@ class Header(NamedTuple):
     records: int
     """How many records it has."""
 
+    epoch: int
+    """Leader epoch under which it was appended (KIP-101)."""
+
 
 class Budget:
     """What may be decoded at once. When it is used up, the rest stays as it was fetched."""
@@ -98,6 +102,8 @@ class Batches:
         self.at = at
         self.position = position
         """Next offset to give out."""
+        self.epoch = NO_EPOCH
+        """Leader epoch of the last batch that was met."""
         self.is_done = False
         """Whether everything is given out."""
         self.unreadable: UnreadableBatch | None = None
@@ -114,6 +120,15 @@ class Batches:
         self._rest: Iterator[Record] | None = None
         """The records that are still to come of a batch with very many."""
         self._rest_last_offset = 0
+
+    @property
+    def first_epoch(self) -> int:
+        """Leader epoch of the first batch; ``NO_EPOCH`` where it has none."""
+        data = self._data
+        if len(data) <= _MAGIC_AT or data[_MAGIC_AT] != _MAGIC:
+            return NO_EPOCH
+        (epoch,) = _EPOCH.unpack_from(data, _EPOCH_AT)
+        return int(epoch)
 
     def take(self, budget: Budget) -> list[Record]:
         """Return the next records, up to the budget or to a batch that is unreadable."""
@@ -144,7 +159,7 @@ class Batches:
         data, start, position = self._data, self._next, self.position
         if len(data) - start < _HEADER.size or not self._shows_all:
             return None
-        base, length, _, magic, _, attributes, delta, _, _, producer, _, _, count = (
+        base, length, epoch, magic, _, attributes, delta, _, _, producer, _, _, count = (
             _HEADER.unpack_from(data, start)
         )
         end = start + _LENGTH_END + length
@@ -177,7 +192,7 @@ class Batches:
             found = _as_closed(found, offset_of_last=base + delta, closing=self._closing)
         budget.bytes_left -= length
         budget.records_left -= count
-        self._next, self.position = end, base + count
+        self._next, self.position, self.epoch = end, base + count, epoch
         return found
 
     def pass_over(self, batch: UnreadableBatch) -> None:
@@ -218,6 +233,7 @@ class Batches:
 
     def _decode(self, header: Header, budget: Budget) -> list[Record]:
         """Return the records of a batch that are to be seen, and go on behind it."""
+        self.epoch = header.epoch
         plain: Inflated = self._view[header.start : header.end]
         batch = DefaultRecordBatch(plain)
         if not batch.validate_crc():
@@ -277,6 +293,8 @@ class Batches:
         end = min(self._end_of_batch(), len(data))
         (base_offset,) = _BASE_OFFSET.unpack_from(data, start)
         header = _header_at(data, start, end)
+        # No checksum is over it, so it is not believed where one is wrong.
+        self.epoch = NO_EPOCH if header is None or self.may_be_transient else header.epoch
         bare = data[start:end]
         heads: Iterable[Record] = ()
         if header is None:
@@ -353,12 +371,11 @@ def _header_at(data: bytes, start: int, end: int) -> Header | None:
     """Return the header of a batch; None where it is none of the present format."""
     if end - start < _HEADER.size or data[start + _MAGIC_AT] != _MAGIC:
         return None
-    base, _, _, _, _, attributes, delta, first, newest, producer, _, _, count = _HEADER.unpack_from(
-        data, start
+    base, _, epoch, _, _, attributes, delta, first, newest, producer, _, _, count = (
+        _HEADER.unpack_from(data, start)
     )
-    return _new(
-        Header, (start, end, base, attributes, base + delta, first, newest, producer, count)
-    )
+    last = base + delta
+    return _new(Header, (start, end, base, attributes, last, first, newest, producer, count, epoch))
 
 
 def _inflated(header: Header, data: memoryview, limit: int) -> Inflated:

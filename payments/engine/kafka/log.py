@@ -14,6 +14,7 @@ from .claims import Claims
 from .cluster import describe
 from .configs import read_configs, require, shortest_tombstone_seconds
 from .connection import Connection
+from .epochs import epoch_ends
 from .offsets import bounds, ends, offsets_since
 from .reader import KafkaReader
 from .rights import Needed, Right, refusal, require_rights
@@ -96,6 +97,12 @@ class KafkaLog:
     async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the end of each partition alone."""
         return await ends(self.connection, at)
+
+    async def epoch_ends(
+        self, epochs: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Return where each of these leader epochs ends, as far as the leaders know it."""
+        return await epoch_ends(self.connection, epochs)
 
     async def offsets_since(
         self, at: Sequence[TopicPartition], time_ms: int

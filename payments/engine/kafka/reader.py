@@ -7,17 +7,19 @@ the last answer is being handled.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 from aiokafka import errors
 
+from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
 from payments.engine.limits import Limits
-from payments.engine.log import Record, TopicPartition
+from payments.engine.log import NO_EPOCH, Record, TopicPartition
 from payments.engine.pauses import PAUSES
 from payments.engine.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, Patience, error_for
+from .epochs import epoch_ends
 from .fetched import Batches, Budget
 from .hints import in_words, refusal
 from .standing import Standing
@@ -55,6 +57,9 @@ class KafkaReader:
         self._limits = limits or Limits()
         self._closing = closing
         self._positions: Positions = {}
+        self._epochs: dict[TopicPartition, int] = {}
+        """Leader epoch of the batch before each position."""
+        self._checks_epochs = False
         self._fetches: dict[int, asyncio.Task[Answer]] = {}
         self._answers: dict[int, Answer] = {}
         """What was fetched from each node and is not decoded yet: it is asked again after that."""
@@ -73,17 +78,23 @@ class KafkaReader:
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch brought nothing although they have more records."""
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
         """Read these partitions, each from its offset; replaces what was assigned before."""
         self._drop_fetches()
         self._positions = dict(positions)
+        self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._unread, self._standing, self._damaged = {}, {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there. Retriable errors are retried up to the time limit.
 
-        Raises ``PositionLost`` when an offset is not in the log any more, ``UnreadableBatch`` at a
-        batch that can't be decoded, ``FailStop`` when the brokers refuse or can't be reached.
+        Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when what
+        was read is not (see ``assign``), ``UnreadableBatch`` at a batch that can't be decoded,
+        ``FailStop`` when the brokers refuse or can't be reached.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
@@ -117,7 +128,7 @@ class KafkaReader:
         for answer in self._answers.values():
             if at in answer:
                 answer[at].pass_over(batch)
-                self._positions[at] = answer[at].position
+                self._moved(at, answer[at])
 
     async def _wait_for_answers(self, seconds: float) -> None:
         """Ask, and take the answers that have come. Raises a node's error when none has."""
@@ -157,7 +168,7 @@ class KafkaReader:
             batches.is_done = True  # Its leader has changed, and the new one answered first.
             return []
         records = batches.take(budget)
-        self._positions[at] = batches.position
+        self._moved(at, batches)
         batch = batches.unreadable
         if batch is not None:
             if batches.may_be_transient and not self._is_judged(at, batch):
@@ -167,6 +178,14 @@ class KafkaReader:
             else:
                 self._unreadable[at] = batch
         return records
+
+    def _moved(self, at: TopicPartition, batches: Batches) -> None:
+        """Note how far a partition is read."""
+        self._positions[at] = batches.position
+        if batches.epoch > NO_EPOCH:
+            self._epochs[at] = batches.epoch
+        else:
+            self._epochs.pop(at, None)
 
     def _is_judged(self, at: TopicPartition, batch: UnreadableBatch) -> bool:
         """Whether a damaged batch was fetched often enough: another leader may have it sound."""
@@ -195,7 +214,7 @@ class KafkaReader:
             raise errors.LeaderNotAvailableError(message)
         for node, positions in nodes.items():
             if node not in self._fetches:
-                task = asyncio.create_task(self._fetch(node, positions))
+                task = asyncio.create_task(self._fetch_on(node, positions))
                 task.add_done_callback(_look_at_error)
                 self._fetches[node] = task
 
@@ -208,6 +227,29 @@ class KafkaReader:
         items = list(self._positions.items())
         self._turn = (self._turn + 1) % max(len(items), 1)
         return items[self._turn :] + items[: self._turn]
+
+    def _fetch_on(self, node: int, positions: Positions) -> Coroutine[None, None, Answer]:
+        """Return a fetch, and a check of what is read so far where that is asked for."""
+        if not self._checks_epochs:
+            return self._fetch(node, positions)
+        known = self._epochs
+        return self._checked(node, positions, {at: known[at] for at in positions if at in known})
+
+    async def _checked(
+        self, node: int, positions: Positions, known: Mapping[TopicPartition, int]
+    ) -> Answer:
+        """Fetch; check that epochs which others follow now did not end before what was read."""
+        found = await self._fetch(node, positions)
+        changed = {
+            at: known[at]
+            for at, batches in found.items()
+            if known.get(at, batches.first_epoch) != batches.first_epoch > NO_EPOCH
+        }
+        if changed:
+            for at, end in (await epoch_ends(self._connection, changed)).items():
+                if end < positions[at]:
+                    raise cut_after_reading(at, positions[at], known[at], end)
+        return found
 
     async def _fetch(self, node: int, positions: Positions) -> Answer:
         asked = asyncio.get_running_loop().time()
@@ -321,6 +363,10 @@ class KafkaReader:
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was read last of each partition."""
+        return self._epochs
 
     def _drop_fetches(self) -> None:
         for task in self._fetches.values():

@@ -1,8 +1,9 @@
-"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and Metadata.
+"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and two more.
 
 aiokafka describes requests by schemas and walks them field by field; here each is packed and read
 in a few steps. The layouts are Kafka's own (protocol guide: Produce version 7, Fetch version 11,
-Metadata version 10), and aiokafka's connections carry them like its own requests.
+Metadata version 10, OffsetForLeaderEpoch version 3), and aiokafka's connections carry them like its
+own requests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ _FETCHED_END = Struct(">ii")  # preferred replica, length of the records
 _new = tuple.__new__
 """A named tuple's own constructor is one more Python call for each partition."""
 
+_ASKED_EPOCH = Struct(">iii")  # partition, no current leader epoch, the epoch that is asked for
+_EPOCH_END = Struct(">hiiq")  # error, partition, epoch, its end
 _NONE = -1
 _ACKS_ALL = -1
 _NO_SESSION, _NO_SESSION_EPOCH = 0, -1
@@ -191,6 +194,46 @@ class Fetch(_Request):
                 found.append(_new(FetchedBytes, each))
                 at += size
         return code, found
+
+
+class EpochEnd(NamedTuple):
+    """Where a leader epoch ends: an error code, or an offset; -1 where the leader does not know."""
+
+    topic: str
+    partition: int
+    code: int
+    end: int
+
+
+class OffsetForLeaderEpoch(_Request):
+    """Where leader epochs end in partitions of one leader (KIP-101, KIP-320).
+
+    From version 3 on it asks for the right Describe of the topic alone.
+    """
+
+    API_KEY = 23
+    API_VERSION = 3
+
+    def __init__(self, epochs: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+        parts = [b"", _INT32.pack(_NONE), _INT32.pack(len(epochs))]
+        for topic, partitions in epochs.items():
+            parts += (_string(topic), _INT32.pack(len(partitions)))
+            parts += [_ASKED_EPOCH.pack(partition, _NONE, epoch) for partition, epoch in partitions]
+        super().__init__(parts)
+
+    def decode(self, buffer: BytesIO) -> list[EpochEnd]:
+        """Return what came for each partition."""
+        data, at = buffer.getvalue(), buffer.tell() + 4  # throttle
+        (topics,) = _INT32.unpack_from(data, at)
+        at += 4
+        found: list[EpochEnd] = []
+        for _ in range(topics):
+            topic, count, at = _topic(data, at)
+            for _ in range(count):
+                code, partition, _, end = _EPOCH_END.unpack_from(data, at)
+                at += _EPOCH_END.size
+                found.append(EpochEnd(topic, partition, code, end))
+        return found
 
 
 class DescribedTopic(NamedTuple):

@@ -5,8 +5,10 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from payments.engine.clock import wall_clock_ms
+from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import (
+    NO_EPOCH,
     Batch,
     Bounds,
     Cluster,
@@ -151,6 +153,13 @@ class MemoryLog:
         """Return what each partition holds."""
         return {tp: self._partitions[tp].bounds for tp in at}
 
+    async def epoch_ends(
+        self, epochs: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Return where each of these leader epochs ends."""
+        ends = {at: self._partitions[at].epoch_end(epoch) for at, epoch in epochs.items()}
+        return {at: end for at, end in ends.items() if end is not None}
+
     async def offsets_since(
         self, at: Sequence[TopicPartition], time_ms: int
     ) -> Mapping[TopicPartition, int]:
@@ -189,10 +198,17 @@ class MemoryReader:
         self._log = log
         self._committed_only = committed_only
         self._positions: dict[TopicPartition, int] = {}
+        self._epochs: dict[TopicPartition, int] = {}
+        self._checks_epochs = False
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
         """Read these partitions, each from its offset."""
         self._positions = dict(positions)
+        self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, or what comes before the timeout."""
@@ -209,18 +225,27 @@ class MemoryReader:
                 raise batch
         for at, position in self._positions.items():
             partition = self._log.partition(at)
-            records, self._positions[at] = partition.read(
-                position, committed_only=self._committed_only
-            )
+            if self._checks_epochs and (epoch := self._epochs.get(at)) is not None:
+                end = partition.epoch_end(epoch)
+                if end is not None and end < position <= partition.end:
+                    raise cut_after_reading(at, position, epoch, end)
+            records, next_ = partition.read(position, committed_only=self._committed_only)
+            if next_ > position:
+                self._moved(at, next_)
             if records:
                 fetched[at] = records
         return fetched
+
+    def _moved(self, at: TopicPartition, position: int) -> None:
+        self._positions[at] = position
+        if (epoch := self._log.partition(at).epoch_before(position)) > NO_EPOCH:
+            self._epochs[at] = epoch
 
     def pass_over(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
         if batch.offset <= self._positions.get(at, -1) <= batch.last_offset:
-            self._positions[at] = batch.last_offset + 1
+            self._moved(at, batch.last_offset + 1)
 
     def troubles(self) -> Sequence[Trouble]:
         """Return nothing: what is in memory answers at once."""
@@ -229,6 +254,10 @@ class MemoryReader:
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was read last of each partition."""
+        return self._epochs
 
     async def close(self) -> None:
         """Nothing to give back."""

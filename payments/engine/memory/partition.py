@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from payments.engine.anonymous import Anonymous
 from payments.engine.errors import FailStop, Fenced, PositionLost, UnreadableBatch
 from payments.engine.log import (
+    NO_EPOCH,
     SEQUENCE_MODULUS,
     Bounds,
     NewRecord,
@@ -58,6 +59,9 @@ class MemoryPartition:
         self.end = 0
         self.records: list[Record] = []
         self._offsets: list[int] = []
+        self._epochs = [(0, 0)]
+        """Each leader epoch with the offset at which it began (``LeaderEpochFileCache``)."""
+        self._leader_epoch = 0
         self._clock_ms = clock_ms
         self._producers: dict[int, _Producer] = {}
         self._open: dict[int, list[int]] = {}
@@ -179,6 +183,16 @@ class MemoryPartition:
         """First offset, and the offset after the last record, of open transactions too."""
         return Bounds(self.first, self.end)
 
+    def epoch_before(self, position: int) -> int:
+        """Return the leader epoch of what stands before a position; ``NO_EPOCH`` for nothing."""
+        return max((e for e, start in self._epochs if start < position), default=NO_EPOCH)
+
+    def epoch_end(self, epoch: int) -> int | None:
+        """Return where a leader epoch ended, the end for the latest; None for one that is newer."""
+        if epoch == self._leader_epoch:
+            return self.end
+        return next((start for newer, start in self._epochs if newer > epoch), None)
+
     @property
     def stable_end(self) -> int:
         """Last stable offset: what comes after it may belong to an open transaction."""
@@ -210,6 +224,13 @@ class MemoryPartition:
         """Whether the record at an offset was written in a transaction that was aborted."""
         return offset in self._aborted
 
+    # --- leaders ---------------------------------------------------------------------------------
+
+    def elect(self) -> None:
+        """Go on under another leader epoch."""
+        self._leader_epoch += 1
+        self._epochs.append((self._leader_epoch, self.end))
+
     # --- cleaning --------------------------------------------------------------------------------
 
     def compact(self, before: int, tombstones_before_ms: int) -> int:
@@ -232,13 +253,15 @@ class MemoryPartition:
     def truncate(self, offset: int) -> int:
         """Lose everything from an offset on, acknowledged or not; return how many records.
 
-        A producer goes on where what is left of its batches ends.
+        A producer goes on where what is left of its batches ends, under another leader epoch.
         """
         stop = bisect_left(self._offsets, offset)
         lost = len(self._offsets) - stop
         del self.records[stop:]
         del self._offsets[stop:]
         self.end = max(offset, self.first)
+        self._epochs = [entry for entry in self._epochs if entry[1] < self.end]
+        self.elect()
         for known in self._producers.values():
             gone = [sequence for sequence, _, at in known.recent if at >= offset]
             if len(gone) == REMEMBERED_BATCHES:
