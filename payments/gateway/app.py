@@ -203,11 +203,13 @@ def _malformed(malformed: Malformed) -> Answer:
     reason, field = malformed.reason, malformed.field
     if reason in NOT_JSON:
         return problem_answer(Problem.NOT_JSON, malformed.message, reason=reason)
+    message = malformed.message
     if reason.name.startswith(("KEY_", "NULL_KEY", "EMPTY_KEY")):
-        field = field or "payment"
+        # It is a key in records alone.
+        field, message = field or "payment", message.replace("the key", "the payment's id", 1)
     if field is None:
-        return problem_answer(Problem.INVALID, malformed.message, reason=reason)
-    return problem_answer(Problem.INVALID, malformed.message, reason=reason, field=field)
+        return problem_answer(Problem.INVALID, message, reason=reason)
+    return problem_answer(Problem.INVALID, message, reason=reason, field=field)
 
 
 def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:

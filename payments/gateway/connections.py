@@ -25,6 +25,13 @@ UPGRADE_HEADERS = {b"upgrade", b"http2-settings"}
 FIELD_OVERHEAD_BYTES = 4
 """What a header has beside its name and value: colon, space, line break."""
 
+OTHER_PROTOCOLS = {
+    b"\x16\x03": "This is TLS, and the gateway speaks plain HTTP: use http://, or a proxy with TLS "
+    "in front.",
+    b"PRI * HTTP/2": "The gateway speaks HTTP/1.1: HTTP/2 is not taken without an upgrade.",
+}
+"""How connections of other protocols begin (RFC 8446, 5.1; RFC 9113, 3.4), and what to do."""
+
 MAX_REQUEST_BYTES = 2 * MAX_DISCARDED_BYTES
 """A body ends at half of it: more than that is trailers, chunks' extensions, or an attack."""
 
@@ -170,10 +177,10 @@ class Connection(HttpToolsProtocol):
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            message = "not exactly one Host"
+            message = "A request has exactly one header Host."
             raise NoHost(message)
         if b"transfer-encoding" in names and self.parser.get_http_version() == "1.0":
-            message = "Transfer-Encoding in HTTP/1.0"
+            message = "HTTP/1.0 has no Transfer-Encoding."
             raise FaultyFraming(message)
         self._in_head = False
         super().on_headers_complete()
@@ -200,7 +207,8 @@ class Connection(HttpToolsProtocol):
         if self._overlong:
             self._refuse(problem_answer(Problem.HEADERS_TOO_LARGE))
         else:
-            self._refuse(problem_answer(Problem.BAD_HTTP), msg or None)
+            known = msg if msg in OTHER_PROTOCOLS.values() else None
+            self._refuse(problem_answer(Problem.BAD_HTTP, known), msg or None)
 
     def sweep(self, now: float) -> None:
         """End this connection if something takes too long."""
@@ -276,7 +284,12 @@ class Connection(HttpToolsProtocol):
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError as error:
                 # Of what a callback refuses, the parser only says which one it was.
-                self.send_400_response(str(error.__context__ or error))
+                refused = error.__context__
+                if isinstance(refused, (NoHost, FaultyFraming)):
+                    why = str(refused)
+                    self._refuse(problem_answer(Problem.BAD_HTTP, why), why)
+                else:
+                    self.send_400_response(_other_protocol(part) or str(refused or error))
                 return
 
     def _head_without_upgrade(self) -> bytes:
@@ -344,6 +357,13 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+
+def _other_protocol(data: bytes | memoryview) -> str | None:
+    """Return what is said to a client of another protocol."""
+    begin = bytes(data[:16])
+    found = (told for mark, told in OTHER_PROTOCOLS.items() if begin.startswith(mark))
+    return next(found, None)
 
 
 def limited(limits: Limits, access_log: AccessLog | None = None) -> type[Connection]:

@@ -177,7 +177,9 @@ async def send_head(send: Send, stream: Stream) -> None:
     """Answer HEAD with the headers of a stream, and end it."""
     await stream.parts.aclose()
     stream.closed()
-    headers = [(b"content-type", stream.content_type), *stream.headers]
+    # As GET has it: some clients end a connection whose answer has neither this nor a length.
+    framing = (b"transfer-encoding", b"chunked")
+    headers = [(b"content-type", stream.content_type), framing, *stream.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 

@@ -35,6 +35,9 @@ class _Node:
     methods: dict[str, Route] = field(default_factory=dict)
 
 
+SLASH = "No path of this gateway ends with a slash; an id that does has %2F there."
+
+
 class Routes:
     """Finds the route of a request. A segment as written comes before a variable one."""
 
@@ -57,7 +60,8 @@ class Routes:
             following = node.literals.get(segment)
             if following is None:
                 if node.variable is None or not segment:
-                    raise Refused(Problem.NOT_FOUND)
+                    ends = raw_path.endswith(b"/") and len(raw_path) > 1
+                    raise Refused(Problem.NOT_FOUND, SLASH if ends else None)
                 following = node.variable
                 parameters.append(segment)
             node = following

@@ -16,7 +16,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: f"is UTF-16, with its byte order mark: {_UTF8_WITHOUT}",
     codecs.BOM_UTF16_BE: f"is UTF-16, with its byte order mark: {_UTF8_WITHOUT}",
 }
-_COMPRESSED = "produce it plain, and let the producer compress (compression.type)"
+_COMPRESSED = "send it plain; a Kafka producer compresses by itself (compression.type)"
 _STARTS = {
     b"\x1f\x8b": f"is compressed with gzip: {_COMPRESSED}",
     b"\x28\xb5\x2f\xfd": f"is compressed with zstd: {_COMPRESSED}",

@@ -38,9 +38,10 @@ async def logged(
     ("data", "problem", "why"),
     [
         (b"hello " + SECRET + b"\r\n\r\n", "bad-http", "Invalid method encountered"),
-        (b"\x16\x03\x01\x02\x00\x01" + SECRET, "bad-http", "Invalid method encountered"),
-        (b"GET / HTTP/1.1\r\n\r\n", "bad-http", "not exactly one Host"),
-        (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", "bad-http", "not exactly one Host"),
+        (b"\x16\x03\x01\x02\x00\x01" + SECRET, "bad-http", "This is TLS"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad-http", "HTTP/2 is not taken"),
+        (b"GET / HTTP/1.1\r\n\r\n", "bad-http", "exactly one header Host"),
+        (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", "bad-http", "exactly one header Host"),
         (b"GET / HTTP/1.1\r\nbad header" + SECRET + b"\r\n\r\n", "bad-http", "header"),
         (b"GET /?" + b"x" * 20_000 + b" HTTP/1.1\r\n" + HOST, "headers-too-large", None),
         (b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 200 + b"\r\n", "headers-too-large", None),
