@@ -1,12 +1,85 @@
-"""The end of a connection: everything closes, whatever has died before."""
+"""Connections: each leads to the cluster of the first one; all close, whatever has died before."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
+import pytest
+from aiokafka import client as aiokafka_client
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 
+from payments.engine.errors import FailStop
 from payments.engine.kafka.connection import Connection
+from payments.engine.kafka.metadata import NonCreatingClient
+
+
+class Link:
+    """A connection to a broker of one cluster."""
+
+    host, port = "kafka", 9092
+
+    def __init__(self, cluster: str | None) -> None:
+        self.cluster = cluster
+        self.open = True
+        self.asked = 0
+
+    def connected(self) -> bool:
+        """Return whether it is open."""
+        return self.open
+
+    def close(self, *_: object) -> None:
+        """Close it."""
+        self.open = False
+
+    async def send(self, _: object) -> SimpleNamespace:
+        """Answer with the cluster, whatever is asked."""
+        self.asked += 1
+        if self.cluster == "away":
+            raise errors.KafkaConnectionError
+        return SimpleNamespace(cluster_id=self.cluster)
+
+
+def client_of(monkeypatch: pytest.MonkeyPatch, *links: Link) -> NonCreatingClient:
+    """Return a client whose connections are these, one after the other."""
+    left = list(links)
+
+    async def create(*_: object, **__: object) -> Link:
+        return left.pop(0)
+
+    monkeypatch.setattr(aiokafka_client, "create_conn", create)
+    client = NonCreatingClient()
+    node = SimpleNamespace(host="kafka", port=9092)
+    client.cluster = SimpleNamespace(broker_metadata=lambda _: node)
+    return client
+
+
+async def test_no_request_goes_to_another_cluster_that_took_an_address_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name or port that leads elsewhere later; at a start, positions tell (test_takeover)."""
+    first, same, other = Link("one"), Link("one"), Link("two")
+    client = client_of(monkeypatch, first, same, other)
+    assert await client._get_conn(1) is first
+    assert await client._get_conn(1, group=ConnectionGroup.COORDINATION) is same
+    assert await client._get_conn(1) is first
+    assert first.asked == 1
+    first.close()
+    with pytest.raises(FailStop, match=r"kafka:9092 is a broker of cluster two .* cluster one"):
+        await client.send(1, object())
+    assert not other.open
+    assert other.asked == 1
+
+
+async def test_a_connection_that_does_not_say_its_cluster_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away, back = Link("away"), Link("one")
+    client = client_of(monkeypatch, away, back)
+    with pytest.raises(errors.NodeNotReadyError):
+        await client.send(1, object())
+    assert not away.open
+    assert await client._get_conn(1) is back
 
 
 async def test_a_client_closes_even_when_its_own_task_has_died() -> None:

@@ -10,11 +10,14 @@ import random
 import time
 from collections.abc import Callable, Collection
 from typing import Any
+from weakref import WeakSet
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.metadata import MetadataRequest
 
+from payments.engine.errors import FailStop
 from payments.engine.outage import BETWEEN_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,39 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         super().__init__(*args, **kwargs)
         logging.getLogger("aiokafka").addFilter(_RARELY)
+        self._cluster_id: str | None = None
+        """The cluster of the first connection; None before it, and where brokers do not say."""
+        self._looked_at: WeakSet[AIOKafkaConnection] = WeakSet()
+
+    async def _get_conn(
+        self, node_id: int | str, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> AIOKafkaConnection | None:
+        """Return a connection to a node of the same cluster as before; None where there is none.
+
+        Raises ``FailStop`` where an address leads to another cluster now (a name that was given to
+        another broker, a port that was forwarded elsewhere). Positions, producer epochs and all
+        that is in memory mean nothing there, and its broker would take an append all the same.
+        """
+        connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
+        if connection is None or connection in self._looked_at:
+            return connection
+        try:
+            found = (await connection.send(metadata_request([]))).cluster_id
+        except (TimeoutError, errors.KafkaError) as error:
+            logger.debug("node %s does not say its cluster: %r", node_id, error)
+            connection.close()
+            return None
+        if self._cluster_id is not None and found != self._cluster_id:
+            connection.close()
+            message = (
+                f"{connection.host}:{connection.port} is a broker of cluster {found} now, this "
+                f"process began on cluster {self._cluster_id}; nothing was sent there. See where "
+                f"PAYMENTS_BROKERS leads (names, forwarded ports) before the next start"
+            )
+            raise FailStop(message)
+        self._cluster_id = found
+        self._looked_at.add(connection)
+        return connection
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:  # noqa: ANN401 - aiokafka has no types
         """Ask one broker after the other; return whether one answered with brokers."""
