@@ -22,12 +22,17 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
+from payments.engine.outage import OUTAGE
+
 ATTEMPT_SECONDS = 5.0
 PAUSES_SECONDS = (0.2, 0.5)
 """Between tries; what still fails then is tried again with the connection that needs the token."""
 
 KEPT_SHARE = 0.8
 """The part of its life for which a token is used."""
+
+LATER_SECONDS = 10.0
+"""After how long a token that could not be renewed, and is valid, is asked for again."""
 
 DEFAULT_LIFE_SECONDS = 300.0
 """Where the endpoint does not say ``expires_in``, which is only recommended to it."""
@@ -77,7 +82,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka
         self._opener = build_opener(_NoRedirect, HTTPSHandler(context=context))
         # Of threads, since Faust's consumer has an event loop of its own.
         self._lock = threading.Lock()
-        self._token, self._good_until = "", 0.0
+        self._token, self._good_until, self._expires = "", 0.0, 0.0
 
     async def token(self) -> str:
         """Return a token that has not expired."""
@@ -87,9 +92,23 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka
         with self._lock:
             if time.monotonic() >= self._good_until:
                 asked = time.monotonic()
-                self._token, life_seconds = self._parse(self._ask())
-                self._good_until = asked + life_seconds * KEPT_SHARE
+                try:
+                    self._token, life_seconds = self._parse(self._ask())
+                except KafkaConnectionError as error:
+                    self._go_on_without(error)
+                else:
+                    self._good_until = asked + life_seconds * KEPT_SHARE
+                    self._expires = asked + life_seconds
             return self._token
+
+    def _go_on_without(self, error: KafkaConnectionError) -> None:
+        """Keep a token that is valid while its endpoint is away. Raises the error without one."""
+        left = self._expires - time.monotonic()
+        if left <= 0:
+            OUTAGE.say(f"no connection to the brokers can be made: {error}")
+            raise error
+        OUTAGE.say(f"{error}; the last one is valid for {left:.0f} s more")
+        self._good_until = time.monotonic() + min(left, LATER_SECONDS)
 
     def _ask(self) -> bytes:
         for pause in (*PAUSES_SECONDS, None):

@@ -16,6 +16,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 from pydantic import SecretStr
 
+from payments.engine.outage import Outage
 from payments.oauth import KEPT_SHARE, ClientCredentials
 from payments.settings import Settings, SettingsError
 
@@ -97,6 +98,30 @@ async def test_a_token_is_renewed_before_it_expires(
     now += 100 * KEPT_SHARE - 1
     assert await provider.token() == "t1"
     now += 2
+    assert await provider.token() == "t2"
+
+
+async def test_a_token_is_used_to_its_end_while_its_endpoint_is_away(
+    endpoint: Endpoint,
+    provider: ClientCredentials,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("payments.oauth.time.monotonic", lambda: now)
+    monkeypatch.setattr("payments.oauth.OUTAGE", Outage())
+    endpoint.answers = [token("t1", 100), (503, b"")]
+    assert await provider.token() == "t1"
+    now += 100 * KEPT_SHARE + 1
+    assert await provider.token() == "t1"
+    asked = len(endpoint.asked)
+    assert await provider.token() == "t1"
+    assert len(endpoint.asked) == asked, "an endpoint that is away is not asked by each connection"
+    assert f"{endpoint.url} gives no token (status 503); the last one is valid for" in caplog.text
+    now += 100
+    with pytest.raises(KafkaConnectionError, match="status 503"):
+        await provider.token()
+    endpoint.answers = [token("t2", 100)]
     assert await provider.token() == "t2"
 
 

@@ -25,7 +25,6 @@ from dev.local_broker import LocalBroker
 from dev.ports import free_ports
 from payments.cli import main
 from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
-from payments.engine.kafka.diagnosis import diagnosis
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
@@ -126,12 +125,16 @@ def add_scram_user(bootstrap: str) -> None:
 def endpoint() -> Iterator[Endpoint]:
     """Return a token endpoint whose tokens the broker believes."""
     made = Endpoint()
-    now = int(time.time())
-    claims = ({"alg": "none"}, {"sub": USER, "iat": now, "exp": now + 3600})
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in claims]
-    made.answers = [token(".".join([*(part.rstrip("=") for part in parts), ""]))]
+    made.answers = [token(unsigned(int(time.time())))]
     yield made
     made.close()
+
+
+def unsigned(issued: int) -> str:
+    """Return a token of one hour that nobody signed."""
+    claims = ({"alg": "none"}, {"sub": USER, "iat": issued, "exp": issued + 3600})
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in claims]
+    return ".".join([*(part.rstrip("=") for part in parts), ""])
 
 
 def by_tokens(secure: Settings, endpoint: Endpoint) -> Settings:
@@ -199,6 +202,17 @@ async def test_an_endpoint_that_refuses_is_told_to_a_client_at_once(
     with pytest.raises(BrokersUnavailable, match="invalid_client") as caught:
         await client.__aenter__()
     assert PASSWORD not in str(caught.value)
+
+
+def test_a_token_that_the_broker_does_not_take_is_told_as_that(
+    secure: Settings, endpoint: Endpoint
+) -> None:
+    """It has expired here; of the same kind: another audience or issuer, clocks that differ."""
+    endpoint.answers = [token(unsigned(int(time.time()) - 7200))]
+    told = refusal(by_tokens(secure, endpoint))
+    assert "refuses the credentials of this process: the token is not taken" in told
+    assert "invalid_token" in told
+    assert "PAYMENTS_SASL_OAUTH_" in told
 
 
 async def test_a_wrong_password_ends_the_worker_with_a_line_that_says_so(secure: Settings) -> None:
@@ -279,11 +293,12 @@ def test_another_way_to_log_in_is_told_with_those_that_there_are(
     assert told.endswith("the listener has no login: set PAYMENTS_SECURITY_PROTOCOL to PLAINTEXT")
 
 
-async def test_a_listener_that_wants_a_login_is_told_to_one_without(secure: Settings) -> None:
-    host, port = secure.brokers.split(":")
+def test_a_listener_that_wants_a_login_is_told_to_one_without(secure: Settings) -> None:
     bare = secure.model_copy(update={"security_protocol": "SSL"})
-    told = await diagnosis([(host, int(port))], bare.connection())
-    assert told.endswith("wants a login: set PAYMENTS_SECURITY_PROTOCOL to SASL_SSL")
+    wanted = "wants a login: set PAYMENTS_SECURITY_PROTOCOL to SASL_SSL"
+    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(bare))
+    assert failed.exit_code == 69
+    assert wanted in failed.stderr
 
 
 def test_a_listener_with_tls_is_told_to_a_command_without(secure: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from .diagnosis import diagnosis
 
@@ -22,11 +22,12 @@ async def open_admin(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdmi
     try:
         try:
             await admin.start()
-        except (KafkaConnectionError, OSError) as error:
-            hosts = [
-                (host, port) for host, port, _ in collect_hosts(arguments["bootstrap_servers"])
-            ]
-            raise KafkaConnectionError(await diagnosis(hosts, arguments)) from error
+        except OSError as error:
+            raise KafkaConnectionError(str(error)) from error
         yield admin
+    except (KafkaConnectionError, NodeNotReadyError) as error:
+        # A listener that wants a login, or another token, takes the connection and closes it later.
+        hosts = [(host, port) for host, port, _ in collect_hosts(arguments["bootstrap_servers"])]
+        raise KafkaConnectionError(await diagnosis(hosts, arguments)) from error
     finally:
         await admin.close()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.conn import create_conn
-from aiokafka.protocol.admin import SaslHandShakeRequest
+from aiokafka.conn import OAuthAuthenticator, create_conn
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 
 from payments.engine.errors import FailStop
 
@@ -29,6 +29,7 @@ _TLS_ALERT = b"\x15\x03"
 _CERTIFICATE_ALERTS = ("certificate", "unknown ca", "access denied")
 """What is in the name of each alert by which a broker refuses a client's certificate."""
 _ANSWER_BYTES = 8
+_STATUS_CHARACTERS = 200
 _REFUSED: tuple[type[Exception], ...] = (
     errors.AuthenticationFailedError,
     errors.AuthenticationMethodNotSupported,
@@ -117,6 +118,8 @@ async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
         return (await _tls_end(host, port, context) if context else None) or in_words(error)
     if "sasl_mechanism" not in options:
         return await _without_login(host, port, options)
+    if options["sasl_mechanism"] == "OAUTHBEARER":
+        await _require_taken_token(host, port, options)
     return "it answers"
 
 
@@ -168,17 +171,46 @@ async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
 
 
 async def _ask_without_login(
-    host: str, port: int, options: Mapping[str, Any], request: object
+    host: str, port: int, options: Mapping[str, Any], *requests: object
 ) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
-    """Return the answer to a request of one who has not logged in."""
+    """Return the answer to the last of these requests of one who has not logged in."""
     context = options.get("ssl_context")
     plain = {"ssl_context": context, "security_protocol": "SSL" if context else "PLAINTEXT"}
+    answer = None
     async with asyncio.timeout(PROBE_SECONDS):
         connection = await create_conn(host, port, **plain)
         try:
-            return await connection.send(request)
+            for request in requests:
+                answer = await connection.send(request)
         finally:
             connection.close()
+    return answer
+
+
+async def _require_taken_token(host: str, port: int, options: Mapping[str, Any]) -> None:
+    """Raise ``Refusal`` where the broker refuses the token itself.
+
+    It says so in an answer without an error code (RFC 7628, section 3.2.2), which aiokafka takes
+    for success; the connection is closed after the next request.
+    """
+    authenticator = OAuthAuthenticator(
+        sasl_oauth_token_provider=options["sasl_oauth_token_provider"]
+    )
+    payload, _ = await authenticator.step(None)
+    requests = SaslHandShakeRequest("OAUTHBEARER"), SaslAuthenticateRequest(payload)
+    try:
+        answer = await _ask_without_login(host, port, options, *requests)
+    except (OSError, errors.KafkaError):
+        return  # The login itself was taken just now, so this says nothing.
+    if answer.sasl_auth_bytes:
+        status = answer.sasl_auth_bytes.decode(errors="replace")[:_STATUS_CHARACTERS]
+        message = (
+            f"{host}:{port} refuses the credentials of this process: the token is not taken "
+            f"({status}): it has expired, is of another issuer, audience or scope than the "
+            f"listener wants, or the clocks of broker and token endpoint differ; see the broker's "
+            f"log and the settings PAYMENTS_SASL_OAUTH_*"
+        )
+        raise Refusal(message)
 
 
 async def _without_login(host: str, port: int, options: Mapping[str, Any]) -> str:
