@@ -44,6 +44,9 @@ INTERNAL_TOPICS = (
     "transaction.state.log.replication.factor",
     "transaction.state.log.min.isr",
 )
+CONNECT_SECONDS = 5.0
+"""Whether a broker answers at all is found out as fast as by the other commands."""
+
 SESSION_LIMIT = "group.max.session.timeout.ms"
 
 Level = Literal["ok", "warning", "problem"]
@@ -68,8 +71,12 @@ async def examine(
     Raises ``FailStop`` when no broker answers: then there is nothing more to examine.
     """
     arguments = settings.connection()
-    connection = Connection(arguments, delivery_timeout_seconds=settings.request_timeout_seconds)
+    patience_seconds = settings.request_timeout_seconds
+    connection = Connection(
+        arguments, delivery_timeout_seconds=min(CONNECT_SECONDS, patience_seconds)
+    )
     await connection.start([])
+    connection.delivery_timeout_seconds = patience_seconds
     try:
         yield Finding("ok", "connection", settings.brokers, settings.security_protocol)
         async for finding in _told("rights", _rights(connection, settings)):

@@ -32,8 +32,8 @@ def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
     """Examine what a worker's start would meet, and change nothing.
 
     It looks at the connection, the rights of this user, the topics, the journals (all of them are
-    read), the brokers' configuration and the codecs. The exit code is 2 on a problem. With --json,
-    one object on each line.
+    read), the brokers' configuration and the codecs. The exit code is 2 on a problem, 69 where no
+    broker answers. With --json, one object on each line.
 
     \b
     Examples:
@@ -42,12 +42,16 @@ def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
     """  # noqa: D301 - see root.py
     only_last_words()
     settings = load_settings()
+    from aiokafka.errors import KafkaConnectionError
+
     from payments.engine.errors import FailStop
 
     with plain_errors(settings):
         try:
             problems = asyncio.run(_examine(settings, file, fencing=fencing, as_json=as_json))
         except FailStop as error:
+            if isinstance(error.__cause__, KafkaConnectionError):
+                raise  # No broker answers, which has an exit code of its own.
             raise Different(str(error)) from error
     if problems:
         message = (

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from click.testing import CliRunner
 
+import payments.doctor
 from payments.cli import main
 from payments.doctor import judge_broker, judge_clock, judge_ledger
 from payments.engine.log import Bounds, TopicPartition
@@ -112,3 +113,13 @@ def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
     other = CliRunner().invoke(main, ["doctor"], env={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
     assert other.exit_code == 2
     assert "payments topics apply" in other.stdout
+
+
+def test_without_a_broker_it_ends_soon_and_as_every_other_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All commands were tried so; only this one took 20 s, and ended with the code of a problem."""
+    monkeypatch.setattr(payments.doctor, "CONNECT_SECONDS", 0.1)
+    failed = CliRunner().invoke(main, ["doctor"], env={"PAYMENTS_BROKERS": "127.0.0.1:1"})
+    assert (failed.exit_code, failed.stdout) == (69, "")
+    assert "no Kafka broker answers at 127.0.0.1:1" in failed.stderr
