@@ -17,6 +17,7 @@ from payments.engine.kafka.appender import encode
 from payments.engine.kafka.connection import RETRIABLE, Connection, error_for
 from payments.engine.kafka.fetched import Batches, Budget
 from payments.engine.kafka.log import KafkaLog
+from payments.engine.kafka.metadata import require_same_cluster
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce
 from payments.engine.limits import Limits
@@ -38,6 +39,8 @@ class KafkaTransport:
         self._stall_seconds = stall_seconds
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._log: KafkaLog | None = None
+        self._cluster_id: str | None = None
+        """The cluster of the first connection: later ones lead to no other."""
         self._reader: KafkaReader | None = None
 
     @property
@@ -52,15 +55,21 @@ class KafkaTransport:
         return self._opened.connection
 
     async def open(self, topics: Sequence[str]) -> None:
-        """Connect anew, from the addresses in the settings."""
+        """Connect anew, from the addresses in the settings.
+
+        Raises ``FailStop`` where they lead to another cluster than before: positions and what is
+        in doubt mean nothing there.
+        """
         await self.close()
         log = KafkaLog(self._arguments, delivery_timeout_seconds=self._delivery_timeout_seconds)
         try:
             await log.start(topics)
+            found, where = log.connection.client.cluster_id, self._arguments["bootstrap_servers"]
+            require_same_cluster(self._cluster_id, found, where)
         except BaseException:
             await log.close()
             raise
-        self._log = log
+        self._log, self._cluster_id = log, found
 
     async def close(self) -> None:
         """Close all connections but the reader's, which is closed by itself."""

@@ -33,6 +33,17 @@ def metadata_request(topics: Collection[str] | None) -> MetadataRequest:
     )
 
 
+def require_same_cluster(before: str | None, found: str | None, where: str) -> None:
+    """Raise ``FailStop`` where a broker is of another cluster than the process began on."""
+    if before is not None and found != before:
+        message = (
+            f"{where} is a broker of cluster {found} now, this process began on cluster {before}; "
+            f"nothing was sent there. See where PAYMENTS_BROKERS leads (names, forwarded ports) "
+            f"before the next start"
+        )
+        raise FailStop(message)
+
+
 class Rarely(logging.Filter):
     """Lets one of aiokafka's lines about a broker that is away through in ten seconds.
 
@@ -64,7 +75,7 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         super().__init__(*args, **kwargs)
         logging.getLogger("aiokafka").addFilter(_RARELY)
-        self._cluster_id: str | None = None
+        self.cluster_id: str | None = None
         """The cluster of the first connection; None before it, and where brokers do not say."""
         self._looked_at: WeakSet[AIOKafkaConnection] = WeakSet()
 
@@ -86,15 +97,12 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
             logger.debug("node %s does not say its cluster: %r", node_id, error)
             connection.close()
             return None
-        if self._cluster_id is not None and found != self._cluster_id:
+        try:
+            require_same_cluster(self.cluster_id, found, f"{connection.host}:{connection.port}")
+        except FailStop:
             connection.close()
-            message = (
-                f"{connection.host}:{connection.port} is a broker of cluster {found} now, this "
-                f"process began on cluster {self._cluster_id}; nothing was sent there. See where "
-                f"PAYMENTS_BROKERS leads (names, forwarded ports) before the next start"
-            )
-            raise FailStop(message)
-        self._cluster_id = found
+            raise
+        self.cluster_id = found
         self._looked_at.add(connection)
         return connection
 
