@@ -47,6 +47,8 @@ class Fetched(NamedTuple):
     """Leader epoch of its first record."""
 
     last_epoch: int
+    claimants: set[int]
+    """Producers of the control records among them."""
 
 
 class Brokers:
@@ -290,8 +292,9 @@ class _HeldFetch:
                     position, committed_only=self._committed_only, limit=most
                 )
                 if end != position:
-                    epochs = [partitions[at].epoch_before(each) for each in (position + 1, end)]
-                    found[at] = Fetched(records, end, *epochs)
+                    first, last = (partitions[at].epoch_before(n) for n in (position + 1, end))
+                    claimants = partitions[at].claimants(position, end)
+                    found[at] = Fetched(records, end, first, last, claimants)
         except FailStop as lost:
             self.reply(lost)
         else:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
 from typing import Any, cast
 
@@ -228,6 +229,7 @@ class SimulatedReader:
         self._positions: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, int] = {}
         self._checks_epochs = False
+        self._claimants: dict[TopicPartition, set[int]] = {}
         self._turn = 0
 
     def assign(
@@ -237,6 +239,7 @@ class SimulatedReader:
     ) -> None:
         """Read these partitions, each from its offset."""
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
+        self._claimants = {}
         # Sorted: the order in which a set of names was gone through must not show in a run.
         self._positions = dict(sorted(positions.items()))
 
@@ -250,6 +253,8 @@ class SimulatedReader:
             for at, fetched in found.items():
                 self._positions[at] = fetched.position
                 self._epochs[at] = fetched.last_epoch
+                if not self._committed_only:
+                    self._claimants.setdefault(at, set()).update(fetched.claimants)
             if records := {at: each.records for at, each in found.items() if each.records}:
                 return records
         return {}
@@ -301,6 +306,10 @@ class SimulatedReader:
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""
         return self._epochs
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return the producers whose control records were passed."""
+        return self._claimants
 
     async def close(self) -> None:
         """Nothing to give back."""

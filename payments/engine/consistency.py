@@ -261,6 +261,31 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
                 f"visible topics with: payments rebuild"
             )
             raise RecordsLost(message)
+    _require_unclaimed(each)
+
+
+def _require_unclaimed(each: Evidence) -> None:
+    """Check that only this app id has claimed visible partitions beside a new journal.
+
+    Of two that start in the same moment each has claimed before it looks: so one sees the other.
+    """
+    journal = each.journal
+    own = journal.writer.producer_id
+    if own < 0:
+        return  # Somebody who only looks has claimed nothing.
+    for topic, tail in each.tails.items():
+        others = tail.claimants - {own}
+        if others and tail.position == NOTHING:
+            assert journal.identity is not None, "identify() comes first"
+            message = (
+                f"{topic}/{journal.partition} was claimed by producer id {min(others)} too, not "
+                f"only by {own}, that of PAYMENTS_APP_ID {journal.identity.app}: another app id "
+                f"starts on the same topics, and both would carry out every command. Find its "
+                f"name with: kafka-transactions.sh list; give it topics of its own "
+                f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply). The one that stays needs, "
+                f"with all workers of both stopped: payments rebuild"
+            )
+            raise NotOurs(message)
 
 
 def _require_published(each: Evidence) -> None:

@@ -10,6 +10,7 @@ simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -151,6 +152,12 @@ class Reader(Protocol):
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition, where it is known."""
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return the producers whose control records were passed since these were assigned.
+
+        Only a reader of uncommitted records keeps them.
+        """
 
     def troubles(self) -> Sequence[Trouble]:
         """Return what keeps this reader from reading, however short it lasts."""

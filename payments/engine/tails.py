@@ -36,6 +36,9 @@ class Tail(NamedTuple):
     installation: str | None = None
     """The installation that wrote it; None in records of versions before."""
 
+    claimants: frozenset[int] = frozenset()
+    """Producers of the control records at its end; of all that are there where it has no record."""
+
 
 _FIRST_STEP = 64
 _STEP_GROWTH = 16
@@ -66,6 +69,7 @@ async def _read_tails(
     log: Log, writers: Mapping[TopicPartition, str]
 ) -> dict[TopicPartition, Tail]:
     found: dict[TopicPartition, Tail] = {}
+    claimants: dict[TopicPartition, frozenset[int]] = {}
     at = list(writers)
     bounds = await log.bounds(at)
     starts = {tp: bounds[tp].end for tp in at}
@@ -83,11 +87,16 @@ async def _read_tails(
             for tp, record in (await _scan(reader, writers, spans)).items():
                 position, installation = _written(record, writers[tp]) or (NOTHING, None)
                 found[tp] = Tail(bounds[tp], position, record.offset, installation)
+            for tp, producers in reader.claimants().items():
+                claimants[tp] = claimants.get(tp, frozenset()) | producers
             starts |= {tp: span.first for tp, span in spans.items()}
             step *= _STEP_GROWTH
     finally:
         await reader.close()
-    return {tp: found.get(tp, Tail(bounds[tp])) for tp in at}
+    none = frozenset[int]()
+    return {
+        tp: found.get(tp, Tail(bounds[tp]))._replace(claimants=claimants.get(tp, none)) for tp in at
+    }
 
 
 async def _scan(

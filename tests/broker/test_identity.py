@@ -25,12 +25,13 @@ from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.topics import cluster
 from payments.topics_file import read_topics
-from tests.broker.client import Client, audit
+from tests.broker.client import Client, WorkerProcess, audit
 from tests.broker_fixture import TOPICS, Installations
 
 OPENING = 1000
 MAKE = {"type": "make", "account": "abc", "amount": 10}
 LIMIT_SECONDS = 30.0
+FAIL_STOP = 70
 
 
 @asynccontextmanager
@@ -85,16 +86,57 @@ async def test_another_app_id_on_the_same_topics_is_refused_and_harms_nobody(
 ) -> None:
     first = await installations.make(opening_balance=OPENING)
     await use(first)
-    other = first.model_copy(update={"app_id": f"{first.app_id}-staging"})
-    installations.adopt(other)
-    wanted = read_topics(TOPICS, other)
-    async with cluster(other) as connected:
-        await connected.apply(await connected.plan(wanted), wanted)
+    other = await second_app_id(installations, first)
     with pytest.raises(NotOurs) as refusal:
         await use(other)
     assert f"written by installation {first.app_id}/" in str(refusal.value)
     assert f"that of PAYMENTS_APP_ID {other.app_id}" in str(refusal.value)
     await use(first)
+
+
+async def second_app_id(installations: Installations, first: Settings) -> Settings:
+    """Return settings of another app id on the same topics, whose journals exist too."""
+    other = first.model_copy(update={"app_id": f"{first.app_id}-staging"})
+    installations.adopt(other)
+    wanted = read_topics(TOPICS, other)
+    async with cluster(other) as connected:
+        await connected.apply(await connected.plan(wanted), wanted)
+    return other
+
+
+async def test_of_two_app_ids_that_start_at_once_one_at_most_goes_on(
+    installations: Installations,
+) -> None:
+    """First engines that ask in turn, then processes as ``docker compose up`` starts them."""
+    first = await installations.make(opening_balance=OPENING)
+    other = await second_app_id(installations, first)
+
+    async def start(settings: Settings) -> None:
+        async with running(settings):
+            pass
+
+    ends = await asyncio.gather(start(first), start(other), return_exceptions=True)
+    refusals = [end for end in ends if end is not None]
+    assert refusals
+    assert all(isinstance(end, NotOurs) and "another app id" in str(end) for end in refusals)
+    first = await installations.make(opening_balance=OPENING)
+    workers = [WorkerProcess(s) for s in (first, await second_app_id(installations, first))]
+    try:
+        for worker in workers:
+            worker.spawn()
+        for worker in workers:
+            ended = worker.process.poll
+            await worker.until(
+                lambda w=worker, e=ended: w.ready_count() or e() is not None, "hangs", alive=False
+            )
+        refused = [worker for worker in workers if worker.process.poll() is not None]
+        assert refused
+        assert all(worker.process.returncode == FAIL_STOP for worker in refused)
+        assert all("another app id" in worker.log.read_text() for worker in refused)
+    finally:
+        for worker in workers:
+            await worker.kill()
+            worker.log.unlink()
 
 
 async def test_another_prefix_with_the_same_app_id_is_refused_and_harms_nobody(

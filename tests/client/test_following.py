@@ -28,6 +28,7 @@ class FaultyReader:
         self.assign = reader.assign
         self.positions = reader.positions
         self.epochs = reader.epochs
+        self.claimants = reader.claimants
         self.pass_over = reader.pass_over
         self.close = reader.close
         self.troubles = reader.troubles

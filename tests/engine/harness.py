@@ -60,6 +60,7 @@ class Worker:
         app_id: str = "words",
     ) -> None:
         self.stage = stage
+        self.app_id = app_id
         self.failure: FailStop | None = None
         self.ended = asyncio.Event()
         self._agents: set[asyncio.Task[int]] = set()

@@ -3,9 +3,12 @@
 The same on a broker, with topics deleted, emptied and made anew: ``tests/broker/test_identity.py``.
 """
 
+import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from random import Random
 
 import orjson
 import pytest
@@ -20,6 +23,7 @@ from payments.engine.log import NO_HEADERS, Batch, Bounds, Header, Lane, TopicPa
 from payments.engine.memory import MemoryLog
 from payments.engine.memory.partition import MemoryPartition
 from payments.engine.outputs import INSTALLATION, Output
+from payments.engine.stage import topics_of
 
 from .harness import (
     PARTITIONS,
@@ -460,6 +464,59 @@ async def test_the_second_app_id_on_topics_without_records_is_refused() -> None:
     await until_counted(log, 30, first)
     await first.stop()
     assert first.failure is None
+
+
+class Interleaved(MemoryLog):
+    """A log whose answers come in an order of a seed's choice."""
+
+    def __init__(self, seed: int) -> None:
+        apps = [topics_of([word_count(app)]) for app in ("words", "others")]
+        super().__init__(dict.fromkeys(chain(*apps)), PARTITIONS)
+        self._random = Random(seed)
+
+    async def _wait(self) -> None:
+        for _ in range(self._random.choice((0, 1, 5, 30))):
+            await asyncio.sleep(0)
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds, some time."""
+        await self._wait()
+        found = await super().bounds(at)
+        await self._wait()
+        return found
+
+    async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
+        """Claim, some time."""
+        await self._wait()
+        writer = await super().claim(name, fenced)
+        await self._wait()
+        return writer
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_of_two_app_ids_that_start_in_the_same_moment_one_at_most_goes_on(seed: int) -> None:
+    """Each claims before it looks who else has claimed.
+
+    With workers as processes on a broker: ``tests/broker/test_identity.py``.
+    """
+    log = Interleaved(seed)
+    workers = [Worker(log, word_count(app), app_id=app) for app in ("words", "others")]
+    ends = await asyncio.gather(*(worker.start() for worker in workers), return_exceptions=True)
+    refusals = [end for end in ends if not isinstance(end, Worker)]
+    for worker in workers:
+        await worker.engine.stop()
+    assert refusals, "both have passed"
+    for refusal in refusals:
+        assert isinstance(refusal, NotOurs)
+        assert "another app id" in str(refusal)
+    for worker, end in zip(workers, ends, strict=True):
+        again = Worker(log, word_count(worker.app_id), app_id=worker.app_id)
+        if end is worker:
+            await again.start()
+        else:
+            with pytest.raises(NotOurs):
+                await again.start()
+        await again.engine.stop()
 
 
 async def test_a_first_takeover_that_ends_at_any_append_is_gone_on_with() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import pytest
 
@@ -24,6 +25,10 @@ class Endless:
 
     def __init__(self) -> None:
         self._positions: dict[TopicPartition, int] = {}
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return nothing: there are no control records."""
+        return {}
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return nothing: no leader is ever another one."""

@@ -104,6 +104,8 @@ class Batches:
         """Next offset to give out."""
         self.epoch = NO_EPOCH
         """Leader epoch of the last batch that was met."""
+        self.claimants: set[int] = set()
+        """Producers of control records that were met, where uncommitted records are taken too."""
         self.is_done = False
         """Whether everything is given out."""
         self.unreadable: UnreadableBatch | None = None
@@ -271,7 +273,10 @@ class Batches:
     def _shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
         if self._visible is not None and not self._visible.shows(header, batch):
             return False
-        return header.records > 0 and not header.attributes & _CONTROL
+        if header.attributes & _CONTROL:
+            self.claimants.add(header.producer_id)
+            return False
+        return header.records > 0
 
     def _take_rest(self, budget: Budget) -> list[Record]:
         """Return the next records of a batch with very many."""

@@ -8,6 +8,7 @@ the last answer is being handled.
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from aiokafka import errors
 
@@ -60,6 +61,7 @@ class KafkaReader:
         self._epochs: dict[TopicPartition, int] = {}
         """Leader epoch of the batch before each position."""
         self._checks_epochs = False
+        self._claimants: dict[TopicPartition, set[int]] = {}
         self._fetches: dict[int, asyncio.Task[Answer]] = {}
         self._answers: dict[int, Answer] = {}
         """What was fetched from each node and is not decoded yet: it is asked again after that."""
@@ -87,6 +89,7 @@ class KafkaReader:
         self._drop_fetches()
         self._positions = dict(positions)
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
+        self._claimants = {}
         self._unread, self._standing, self._damaged = {}, {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
@@ -181,6 +184,8 @@ class KafkaReader:
 
     def _moved(self, at: TopicPartition, batches: Batches) -> None:
         """Note how far a partition is read."""
+        if batches.claimants and not self._committed_only:
+            self._claimants.setdefault(at, set()).update(batches.claimants)
         self._positions[at] = batches.position
         if batches.epoch > NO_EPOCH:
             self._epochs[at] = batches.epoch
@@ -367,6 +372,10 @@ class KafkaReader:
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""
         return self._epochs
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return the producers whose control records were passed."""
+        return self._claimants
 
     def _drop_fetches(self) -> None:
         for task in self._fetches.values():

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from payments.engine.clock import wall_clock_ms
 from payments.engine.epochs import cut_after_reading
@@ -200,6 +201,7 @@ class MemoryReader:
         self._positions: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, int] = {}
         self._checks_epochs = False
+        self._claimants: dict[TopicPartition, set[int]] = {}
 
     def assign(
         self,
@@ -209,6 +211,7 @@ class MemoryReader:
         """Read these partitions, each from its offset."""
         self._positions = dict(positions)
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
+        self._claimants = {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, or what comes before the timeout."""
@@ -230,6 +233,9 @@ class MemoryReader:
                 if end is not None and end < position <= partition.end:
                     raise cut_after_reading(at, position, epoch, end)
             records, next_ = partition.read(position, committed_only=self._committed_only)
+            if not self._committed_only:
+                found = partition.claimants(position, next_)
+                self._claimants.setdefault(at, set()).update(found)
             if next_ > position:
                 self._moved(at, next_)
             if records:
@@ -258,6 +264,10 @@ class MemoryReader:
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""
         return self._epochs
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return the producers whose control records were passed."""
+        return self._claimants
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -63,6 +63,8 @@ class MemoryPartition:
         """Each leader epoch with the offset at which it began (``LeaderEpochFileCache``)."""
         self._leader_epoch = 0
         self._clock_ms = clock_ms
+        self._marks: list[tuple[int, int]] = []
+        """Offset and producer of each control record."""
         self._producers: dict[int, _Producer] = {}
         self._open: dict[int, list[int]] = {}
         """Offsets of the records of each transaction that has not ended, by producer id."""
@@ -165,6 +167,7 @@ class MemoryPartition:
         ended = self._open.pop(producer_id, [])
         if not commit:
             self._aborted.update(ended)
+        self._marks.append((self.end, producer_id))
         self.end += 1
 
     def _known(self, producer_id: int, now_ms: int) -> _Producer | None:
@@ -182,6 +185,10 @@ class MemoryPartition:
     def bounds(self) -> Bounds:
         """First offset, and the offset after the last record, of open transactions too."""
         return Bounds(self.first, self.end)
+
+    def claimants(self, first: int, end: int) -> set[int]:
+        """Return the producers of the control records from an offset on, before another one."""
+        return {producer_id for offset, producer_id in self._marks if first <= offset < end}
 
     def epoch_before(self, position: int) -> int:
         """Return the leader epoch of what stands before a position; ``NO_EPOCH`` for nothing."""
@@ -261,6 +268,7 @@ class MemoryPartition:
         del self._offsets[stop:]
         self.end = max(offset, self.first)
         self._epochs = [entry for entry in self._epochs if entry[1] < self.end]
+        self._marks = [mark for mark in self._marks if mark[0] < self.end]
         self.elect()
         for known in self._producers.values():
             gone = [sequence for sequence, _, at in known.recent if at >= offset]
