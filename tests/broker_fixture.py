@@ -29,7 +29,7 @@ from payments.topics import cluster
 from payments.topics_file import Topic, read_topics
 
 TOPICS = Path(__file__).parent.parent / "topics.yaml"
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 120.0
 LOG_TAIL_CHARACTERS = 2000
 PARTITIONS = 4
 

@@ -40,7 +40,7 @@ from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
 
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 120
 METADATA = 3
 
 

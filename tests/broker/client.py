@@ -18,7 +18,7 @@ from payments.engine.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 
 
 class Client:

@@ -30,7 +30,7 @@ from tests.broker_fixture import TOPICS, Installations
 
 OPENING = 1000
 MAKE = {"type": "make", "account": "abc", "amount": 10}
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 FAIL_STOP = 70
 
 
@@ -221,6 +221,9 @@ async def test_one_topic_with_more_partitions_is_named(installations: Installati
     await admin.start()
     try:
         await admin.create_partitions({commands: NewPartitions(total_count=5)})
+        async with asyncio.timeout(LIMIT_SECONDS):  # Until the broker has heard of it.
+            while len((await admin.describe_topics([commands]))[0]["partitions"]) != 5:
+                pass
     finally:
         await admin.close()
     with pytest.raises(NotOurs, match=f"{commands} has 5, the other 8 have 4; .*repartition"):
@@ -302,11 +305,15 @@ async def delete_all_records(settings: Settings, topic: str) -> None:
     log = KafkaLog(settings.connection())
     await log.start([topic])
     at = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
-    ends = await log.bounds(at)
-    await log.close()
     admin = AIOKafkaAdminClient(**settings.connection())
     await admin.start()
     try:
-        await admin.delete_records({tp: RecordsToDelete(before_offset=ends[tp].end) for tp in at})
+        ends = {tp: bounds.end for tp, bounds in (await log.bounds(at)).items()}
+        before = {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items()}
+        # It is refused until the broker has heard of a changed cleanup.policy.
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while {tp: bounds.first for tp, bounds in (await log.bounds(at)).items()} != ends:
+                await admin.delete_records(before)
     finally:
         await admin.close()
+        await log.close()

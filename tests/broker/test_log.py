@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TOPIC, OTHER = "payments.dead-letters", "accounts.dead-letters"
 PARTITIONS = 2
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 
 class Trial:

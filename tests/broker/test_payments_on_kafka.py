@@ -21,7 +21,7 @@ from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from tests.broker_fixture import Installations
 
-from .client import Client, WorkerProcess, audit, read_all
+from .client import LIMIT_SECONDS, Client, WorkerProcess, audit, read_all
 
 MAKE = {"type": "make", "account": "abc", "amount": 100}
 OPENING = 100_000
@@ -91,11 +91,11 @@ async def test_kcat_sends_a_command_and_reads_its_result(
     lines = [f"pay-{n}:" + json.dumps(MAKE) for n in range(12)] * 2
     produce = [kcat, "-P", "-b", settings.brokers, "-t", settings.topic("payments.commands"), "-K:"]
     write = await asyncio.create_subprocess_exec(*produce, stdin=subprocess.PIPE)
-    await asyncio.wait_for(write.communicate("\n".join(lines).encode()), 30)
+    await asyncio.wait_for(write.communicate("\n".join(lines).encode()), LIMIT_SECONDS)
     assert write.returncode == 0
     consume = [kcat, "-C", "-q", "-b", settings.brokers, "-t", settings.topic("payments.results")]
     read = await asyncio.create_subprocess_exec(*consume, "-c", "24", stdout=subprocess.PIPE)
-    output, _ = await asyncio.wait_for(read.communicate(), 30)
+    output, _ = await asyncio.wait_for(read.communicate(), LIMIT_SECONDS)
     results = [Result.model_validate_json(line) for line in output.splitlines()]
     assert sorted((r.payment, r.outcome.value, r.replayed) for r in results) == sorted(
         (f"pay-{n}", "completed", replayed) for n in range(12) for replayed in (False, True)
@@ -264,7 +264,7 @@ async def test_what_was_journalled_but_not_published_is_published_by_the_next_ow
     async with Client(settings) as client:
         for number in range(40):
             await client.post(f"pay-{number}", MAKE | {"account": f"acct-{number}"})
-        await asyncio.wait_for(dead.wait(), 30)
+        await asyncio.wait_for(dead.wait(), LIMIT_SECONDS)
         assert not client.results
         await engine.stop()
         heir = await start_worker(settings)
@@ -356,7 +356,7 @@ async def test_a_compacted_changelog_restores_the_same_payments(
             records = await read_all(settings, changelog)
             return bool(records) and len(records) < max(r.offset for r in records) // 2
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while not await compacted():
                 pass
         await worker.kill()

@@ -5,6 +5,7 @@ The case O8. What is set here is ``payments.rights.GRANTS``, from which docs/sec
 
 import asyncio
 import re
+import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.compiled]
 USERS = ("worker", "client", "operator", "nobody")
 PASSWORD = "a-password"  # noqa: S105 - of a broker that lives for this test
 APP = "guarded"
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 
 class Guarded:
@@ -63,15 +64,25 @@ class Guarded:
         )
 
     def grant(self, user: str, granted: Collection[Rule]) -> None:
-        """Set ACLs."""
+        """Set ACLs, and wait until they hold."""
         made = self._admin.create_acls([AclBinding(*_acl(rule, user)) for rule in granted])
         for done in made.values():
             done.result(timeout=LIMIT_SECONDS)
+        for rule in granted:
+            self._wait(rule, user, holds=True)
 
     def revoke(self, user: str, rule: Rule) -> None:
         """Take one ACL away."""
         [done] = self._admin.delete_acls([AclBindingFilter(*_acl(rule, user))]).values()
         assert len(done.result(timeout=LIMIT_SECONDS)) == 1
+        self._wait(rule, user, holds=False)
+
+    def _wait(self, rule: Rule, user: str, *, holds: bool) -> None:
+        """Wait until the broker has heard of a change, which its controller has made."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        described = AclBindingFilter(*_acl(rule, user))
+        while bool(self._admin.describe_acls(described).result(timeout=LIMIT_SECONDS)) != holds:
+            assert time.monotonic() < deadline
 
     def take_all(self, user: str) -> None:
         """Take all ACLs of a user away."""

@@ -118,7 +118,7 @@ def add_scram_user(bootstrap: str) -> None:
     user = UserScramCredentialUpsertion(USER, credentials, PASSWORD.encode())
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.alter_user_scram_credentials([user]).values():
-        done.result(timeout=30)
+        done.result(timeout=60)
 
 
 @pytest.fixture

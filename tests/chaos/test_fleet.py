@@ -30,7 +30,7 @@ async def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def until(seat: Seat, condition: Callable[[], bool]) -> None:
-    await seat.until(condition, "does not come to that", limit_seconds=30.0)
+    await seat.until(condition, "does not come to that", limit_seconds=120.0)
 
 
 async def test_a_killed_worker_is_started_again_and_its_end_is_as_expected(seat: Seat) -> None:

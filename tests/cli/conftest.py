@@ -42,7 +42,7 @@ class Embedded:
 
     def do(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
         """Run a coroutine in the installation's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=120)
 
     def run(
         self, *arguments: str, stdin: bytes | None = None, color: bool = False, **environment: str

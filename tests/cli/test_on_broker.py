@@ -42,7 +42,7 @@ async def run(settings: Settings, *arguments: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -73,7 +73,7 @@ async def test_watch_ends_well_with_ctrl_c(settings: Settings) -> None:
     )
     assert watching.stdout is not None
     assert watching.stderr is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         assert await watching.stderr.readline() == b"watching pay-1; Ctrl-C ends\n"
         await run(settings, *MAKE)
         assert json.loads(await watching.stdout.readline())["outcome"] == "completed"
@@ -97,7 +97,7 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
 
 async def test_a_dead_letter_is_listed_shown_corrected_and_sent_once(settings: Settings) -> None:
     await receive(settings, b"pay-1", BAD)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not (letters := await listed(settings)):
             pass
     [letter] = letters

@@ -32,7 +32,7 @@ class Expired:
 
     async def until(self, count: int) -> None:
         """Wait until that many have expired."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.at) < count:
                 self._news.clear()
                 await self._news.wait()

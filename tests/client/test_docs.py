@@ -16,7 +16,7 @@ from tests.broker_fixture import Installations, process_environment
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "client.md").read_text()
 QUICK_START, CHECKOUT, TESTING = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from dev import worker as module
 from dev.worker import RESTARTS, Worker, WorkerLostError
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 120.0
 
 
 @pytest.fixture

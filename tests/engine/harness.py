@@ -16,7 +16,7 @@ from payments.engine.stage import Stage, topics_of
 from .wordcount import word_count
 
 PARTITIONS = 3
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 CrashMode = Literal["before", "half", "after"]
 """What of the crashing append reaches the log: nothing, its first batch, or all of it."""

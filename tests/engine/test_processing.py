@@ -169,7 +169,7 @@ async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
     monkeypatch.setattr(stage.logic, "handle", send_and_refuse)
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     worker = await Worker(log, stage, hand_over=hand_over).start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not dead(log):
             await log.grown(1)
     await worker.stop()

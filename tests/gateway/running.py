@@ -10,7 +10,8 @@ from payments.gateway.server import Server, serve
 from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
 
-LIMIT_SECONDS = 10
+LIMIT_SECONDS = 60
+PATIENT = {"receive_timeout_seconds": LIMIT_SECONDS}
 
 
 class Running:
@@ -55,6 +56,10 @@ def answers(received: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 
 @asynccontextmanager
 async def running(service: Service, **settings: Any) -> AsyncIterator[Running]:
+    """Run a server that waits for the rest of a request for a moment only.
+
+    A request that is sent piece by piece needs ``PATIENT``: a busy machine may stop in between.
+    """
     given = GatewaySettings(port=0, **{"receive_timeout_seconds": 0.3, **settings})
     listener = listen(given)
     run = Running(listener.getsockname()[1])

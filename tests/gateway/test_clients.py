@@ -47,7 +47,7 @@ http {{
 
 @pytest.fixture
 async def gateway(service: PaymentsClient) -> AsyncIterator[Running]:
-    async with running(service, receive_timeout_seconds=10, trusted_proxies="127.0.0.1") as run:
+    async with running(service, trusted_proxies="127.0.0.1") as run:
         yield run
 
 
@@ -140,7 +140,7 @@ async def test_curl_is_served_whatever_version_it_asks_for(gateway: Running, opt
 
 
 def through_httpx(base: str) -> str:
-    with httpx.Client(base_url=base) as http:
+    with httpx.Client(base_url=base, timeout=60) as http:
         body = {"account": "abc", "amount": 100}
         found = [
             http.post("/v1/payments/httpx", json=body),
@@ -200,7 +200,7 @@ async def nginx(gateway: int) -> AsyncIterator[str]:
 
 async def test_behind_nginx_links_lead_back_through_it(gateway: Running) -> None:
     body = {"account": "abc", "amount": 1}
-    async with nginx(gateway.port) as base, httpx.AsyncClient(base_url=base) as http:
+    async with nginx(gateway.port) as base, httpx.AsyncClient(base_url=base, timeout=60) as http:
         await http.post("/pay/v1/payments/n1", json=body)
         headers = {"Idempotency-Key": '"n2"', "Origin": base}
         made = await http.post("/pay/v1/payments", json=body, headers=headers)
@@ -217,14 +217,14 @@ async def test_behind_nginx_links_lead_back_through_it(gateway: Running) -> None
 
 @pytest.mark.parametrize("path", ["/pay", "/plain"], ids=["keep-alive", "HTTP/1.0"])
 async def test_behind_nginx_events_come_at_once_and_head_ends(gateway: Running, path: str) -> None:
-    async with nginx(gateway.port) as base, httpx.AsyncClient(base_url=base) as http:
+    async with nginx(gateway.port) as base, httpx.AsyncClient(base_url=base, timeout=60) as http:
         for _ in range(3):
             head = await http.head(f"{path}/v1/payments/n1/events")
             assert head.status_code == 200
         async with http.stream("GET", f"{path}/v1/payments/n1/events") as events:
             lines = events.aiter_lines()
-            assert await asyncio.wait_for(anext(lines), 10) == "event: state"
+            assert await asyncio.wait_for(anext(lines), 60) == "event: state"
             await http.post(f"{path}/v1/payments/n1", json={"account": "abc", "amount": 1})
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await anext(lines) != "event: result":
                     pass

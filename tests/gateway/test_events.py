@@ -14,6 +14,7 @@ from payments.gateway.app import Gateway
 from payments.gateway.settings import GatewaySettings
 from tests.gateway.conftest import problem
 from tests.gateway.fake_service import FakeService, result
+from tests.gateway.running import LIMIT_SECONDS
 
 
 class Reader:
@@ -38,7 +39,7 @@ class Reader:
 
     async def part(self) -> dict[str, Any]:
         """Return the next message of the application."""
-        return await asyncio.wait_for(self.parts.get(), 5)
+        return await asyncio.wait_for(self.parts.get(), LIMIT_SECONDS)
 
     async def event(self) -> tuple[str, dict[str, Any]]:
         """Return the next event's name and data."""
@@ -49,7 +50,7 @@ class Reader:
 
     async def ended(self) -> None:
         """Wait until the application has done."""
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, LIMIT_SECONDS)
 
 
 @pytest.fixture

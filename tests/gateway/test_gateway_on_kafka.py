@@ -14,6 +14,7 @@ from tests.broker_fixture import Installations
 from tests.gateway.processes import GatewayProcess
 
 OPENING = 10**9
+LIMIT_SECONDS = 120
 CURL_LINES = """
 curl -X POST localhost:8080/payments/makePayment -H 'content-type: application/json' -d '{"key": "some-string-id", "request": { "accountId": "abc", "amount": 100 } }'
 curl -X POST localhost:8080/payments/cancelPayment -H 'content-type: application/json' -d '{"key": "some-string-id"}'
@@ -25,7 +26,9 @@ Start = Callable[[], Awaitable[GatewayProcess]]
 
 @pytest.fixture
 async def settings(installations: Installations) -> Settings:
-    return await installations.make(opening_balance=OPENING, session_timeout_seconds=6)
+    return await installations.make(
+        opening_balance=OPENING, session_timeout_seconds=60, request_timeout_seconds=60
+    )
 
 
 @pytest.fixture
@@ -43,6 +46,7 @@ async def start(settings: Settings, worker: WorkerProcess) -> AsyncIterator[Star
 
     async def start_one() -> GatewayProcess:
         gateway = GatewayProcess(settings)
+        gateway.variables["PAYMENTS_GATEWAY_DEADLINE_SECONDS"] = str(LIMIT_SECONDS)
         started.append(gateway)
         await gateway.start()
         return gateway
@@ -61,7 +65,7 @@ async def test_the_curl_lines_of_the_example_systems_work_as_they_stand(start: S
         curl = await asyncio.create_subprocess_exec(
             *words, "-s", "-w", "\n%{http_code}", stdout=asyncio.subprocess.PIPE
         )
-        output, _ = await asyncio.wait_for(curl.communicate(), 60)
+        output, _ = await asyncio.wait_for(curl.communicate(), LIMIT_SECONDS)
         body, status = output.decode().rsplit("\n", 1)
         outcomes.append((status, httpx.Response(200, text=body).json()["outcome"]))
     assert outcomes == [("200", "completed"), ("200", "cancelled")] * 2
@@ -70,14 +74,14 @@ async def test_the_curl_lines_of_the_example_systems_work_as_they_stand(start: S
 async def test_a_gateway_that_is_killed_loses_nothing(settings: Settings, start: Start) -> None:
     gateway = await start()
     payments = [f"pay-{number}" for number in range(200)]
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
         asked = [asyncio.create_task(make(http, payment)) for payment in payments]
         await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         gateway.signal(signal.SIGKILL)
         found = await asyncio.gather(*asked, return_exceptions=True)
     assert any(isinstance(answer, httpx.TransportError) for answer in found)
     other = await start()
-    async with httpx.AsyncClient(base_url=other.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=other.url, timeout=LIMIT_SECONDS) as http:
         again = await asyncio.gather(*(make(http, payment) for payment in payments))
         assert [answer.status_code for answer in again] == [200] * 200
         for before, after in zip(found, again, strict=True):
@@ -91,14 +95,14 @@ async def test_the_location_of_a_202_is_answered_by_the_next_gateway_though_this
 ) -> None:
     """With a result from before the kill, and one that comes long after it."""
     gateway = await start()
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
         done = await make(http, "pay-1", prefer="respond-async")
         assert (await http.get(f"{done.headers['location']}?wait=60s")).status_code == 200
         await worker.stop()
         taken = await make(http, "pay-2", prefer="respond-async")
     await gateway.kill()
     other = await start()
-    async with httpx.AsyncClient(base_url=other.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=other.url, timeout=LIMIT_SECONDS) as http:
         answer = await http.get(done.headers["location"])
         assert (answer.status_code, answer.json()["outcome"]) == (200, "completed")
         assert "idempotent-replayed" not in answer.headers
@@ -119,7 +123,7 @@ async def test_a_result_that_comes_long_after_the_deadline_is_at_its_location(
     await gateway.start()
     await worker.stop()
     try:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
             taken = await make(http, "pay-1", prefer="respond-async")
             location = taken.headers["location"]
             for _ in range(3):
@@ -135,7 +139,9 @@ async def test_a_result_that_comes_long_after_the_deadline_is_at_its_location(
 async def test_two_gateways_answer_for_the_same_payments(settings: Settings, start: Start) -> None:
     gateways = [await start(), await start()]
     payments = [f"pay-{number}" for number in range(100)]
-    clients = [httpx.AsyncClient(base_url=gateway.url, timeout=60) for gateway in gateways]
+    clients = [
+        httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) for gateway in gateways
+    ]
     found = await asyncio.gather(*(make(http, one) for one in payments for http in clients))
     assert {answer.status_code for answer in found} == {200}
     replays = [answer for answer in found if "idempotent-replayed" in answer.headers]
@@ -150,12 +156,12 @@ async def test_sigterm_answers_what_is_under_way(
     settings: Settings, start: Start, worker: WorkerProcess
 ) -> None:
     gateway = await start()
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
         await make(http, "pay-0")
         worker.signal(signal.SIGSTOP)
         asked = [asyncio.create_task(make(http, f"pay-{number}")) for number in range(1, 50)]
         # A command is on the topic once its record is read there.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while len(await read_all(settings, settings.topic("payments.commands"))) < 50:
                 assert not any(task.done() for task in asked)
         gateway.signal(signal.SIGTERM)
@@ -174,7 +180,7 @@ async def test_a_thousand_requests_wait_for_a_worker_that_comes_back(
     asked = [asyncio.create_task(status_of_make(gateway.port, payment)) for payment in payments]
     await worker.start()
     assert await asyncio.gather(*asked) == [200] * 1000
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
         await exactly_once(http, settings, payments)
 
 
@@ -190,7 +196,7 @@ async def status_of_make(port: int, payment: str) -> int:
     head = f"POST /v1/payments/{payment} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         line = await reader.readline()
         await reader.read()
     writer.close()

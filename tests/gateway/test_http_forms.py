@@ -13,7 +13,7 @@ import pytest
 
 from payments.gateway import server as servers
 from tests.gateway.fake_service import FakeService
-from tests.gateway.running import LIMIT_SECONDS, answers, running, until
+from tests.gateway.running import LIMIT_SECONDS, PATIENT, answers, running, until
 
 BODY = b'{"account":"abc","amount":1}'
 H2C = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
@@ -92,7 +92,7 @@ async def test_a_likely_mistake_is_named(fake: FakeService, data: bytes, detail:
 async def test_what_a_client_may_send_is_served_and_the_connection_goes_on(
     fake: FakeService, headers: bytes, body: bytes
 ) -> None:
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         found = await run.exchange(post(headers, body) + get(b"/health/live", headers=CLOSE))
     if b"expect" in headers:
         assert found.pop(0)[0] == 100
@@ -103,7 +103,7 @@ async def test_what_a_client_may_send_is_served_and_the_connection_goes_on(
 
 async def test_an_upgrade_is_ignored_wherever_the_bytes_are_split(fake: FakeService) -> None:
     request = post(H2C) + get(b"/health/live", headers=CLOSE)
-    async with running(fake, receive_timeout_seconds=10) as run:
+    async with running(fake, **PATIENT) as run:
         for cut in range(1, len(request), 7):
             reader, writer = await run.connect()
             writer.write(request[:cut])
@@ -174,7 +174,7 @@ async def test_every_request_has_its_status(
     fake: FakeService, request_: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     head, separator, body = request_.partition(b"\r\n\r\n")
-    async with running(fake, receive_timeout_seconds=5) as run:
+    async with running(fake, **PATIENT) as run:
         [(found, headers, text)] = await run.exchange(
             head + b"\r\n" + CLOSE[:-2] + separator + body
         )
@@ -282,7 +282,7 @@ async def test_a_broken_request_never_answers_for_the_one_before_it(
 async def test_an_answer_before_the_body_is_not_lost_when_the_connection_ends(
     fake: FakeService,
 ) -> None:
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         reader, writer = await run.connect()
         writer.write(
             b"PUT /v1/payments/p1 HTTP/1.0\r\nhost: localhost\r\ncontent-length: 9000\r\n\r\n"
@@ -307,7 +307,7 @@ GETS = (
 async def test_head_has_the_headers_of_get_and_the_connection_goes_on(
     fake: FakeService, path: bytes
 ) -> None:
-    async with running(fake, receive_timeout_seconds=5) as run:
+    async with running(fake, **PATIENT) as run:
         reader, writer = await run.connect()
         async with asyncio.timeout(LIMIT_SECONDS):
             heads = []

@@ -12,6 +12,7 @@ from payments.gateway.app import Gateway
 from payments.gateway.settings import GatewaySettings
 from tests.gateway.conftest import problem
 from tests.gateway.fake_service import FakeService
+from tests.gateway.running import LIMIT_SECONDS
 
 MOVEMENT = {"account": "abc", "amount": 100}
 ASYNC = {"Prefer": "respond-async"}
@@ -36,7 +37,7 @@ async def test_a_command_is_taken_and_its_result_waited_for(
     await asyncio.sleep(0)
     assert not asked.done()
     fake.release.set()
-    answer = await asyncio.wait_for(asked, 5)
+    answer = await asyncio.wait_for(asked, LIMIT_SECONDS)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "completed")
     assert (await http.get(location)).content == answer.content
 

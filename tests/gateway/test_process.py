@@ -26,6 +26,7 @@ async def lonely() -> AsyncIterator[GatewayProcess]:
     """Return a gateway whose broker is not there, and that does not wait for it long."""
     gateway = GatewayProcess(Settings(brokers=f"{HOST}:{free_ports(1)[0]}"))
     gateway.variables["PAYMENTS_GATEWAY_DEADLINE_SECONDS"] = "1"
+    gateway.variables["PAYMENTS_GATEWAY_IDLE_TIMEOUT_SECONDS"] = "3600"
     await gateway.start()
     yield gateway
     await gateway.kill()
@@ -33,7 +34,7 @@ async def lonely() -> AsyncIterator[GatewayProcess]:
 
 
 async def test_without_kafka_it_lives_and_is_not_ready(lonely: GatewayProcess) -> None:
-    async with httpx.AsyncClient(base_url=lonely.url) as http:
+    async with httpx.AsyncClient(base_url=lonely.url, timeout=60) as http:
         assert (await http.get("/health/live")).status_code == 200
         problem(await http.get("/health/ready"), 503, "unavailable")
 
@@ -55,7 +56,7 @@ async def test_it_listens_on_this_machine_alone(lonely: GatewayProcess) -> None:
     for address in {str(info[4][0]) for info in found}:
         if not address.startswith("127."):
             with pytest.raises(OSError, match="refused"):
-                socket.create_connection((address, lonely.port), timeout=5)
+                socket.create_connection((address, lonely.port), timeout=60)
 
 
 async def test_ten_thousand_idle_connections_do_not_disturb_the_others(
@@ -72,7 +73,7 @@ async def test_ten_thousand_idle_connections_do_not_disturb_the_others(
             ]
             idle += [writer for _, writer in await asyncio.gather(*connecting)]
         assert len(idle) == count
-        async with httpx.AsyncClient(base_url=lonely.url) as http:
+        async with httpx.AsyncClient(base_url=lonely.url, timeout=60) as http:
             for _ in range(20):
                 assert (await http.get("/health/live")).status_code == 200
         # They are still there: one of them is as good as a new one.
@@ -103,7 +104,7 @@ async def test_sighup_reads_the_tokens_again_and_ends_nothing(tmp_path: Path) ->
         await gateway.until(
             lambda: gateway.log.read_text().count(f"tokens of {file}: shop") > 1, "reads"
         )
-        async with httpx.AsyncClient(base_url=gateway.url) as http:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
             for token, status in (
                 ("first-token-of-the-test", 401),
                 ("second-token-of-the-test", 503),
@@ -148,7 +149,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line(lonely: GatewayProcess) 
     second = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await asyncio.wait_for(second.communicate(), 30)
+    output, _ = await asyncio.wait_for(second.communicate(), 60)
     assert second.returncode == 1
     [line] = output.decode().splitlines()
     assert line.startswith(

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import json
-import time
+import weakref
 from typing import cast
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from payments.gateway import server as servers
 from payments.gateway.connections import MAX_HEAD_BYTES, Connection
 from tests.gateway.fake_service import FakeService
-from tests.gateway.running import LIMIT_SECONDS, answers, running, until
+from tests.gateway.running import LIMIT_SECONDS, PATIENT, answers, running, until
 
 MAKE = (
     b"POST /v1/payments/p1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -46,7 +46,6 @@ async def test_a_client_that_drips_its_request_does_not_hold_a_connection(
 ) -> None:
     async with running(fake) as run:
         reader, writer = await run.connect()
-        began = time.monotonic()
         for byte in MAKE:
             writer.write(bytes([byte]))
             try:
@@ -54,7 +53,8 @@ async def test_a_client_that_drips_its_request_does_not_hold_a_connection(
                 break
             except TimeoutError:
                 continue
-        assert time.monotonic() - began < 2
+        else:
+            pytest.fail("it was let send all of its request")
         writer.close()
 
 
@@ -87,7 +87,7 @@ async def test_a_request_that_waits_for_its_result_is_not_timed_out(fake: FakeSe
     ids=["url", "value", "many", "endless"],
 )
 async def test_a_head_that_is_too_large_is_431(fake: FakeService, head: bytes) -> None:
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         [(status, _, body)] = await run.exchange(head)
     assert status == 431
     assert json.loads(body)["type"] == "/problems/headers-too-large"
@@ -126,7 +126,7 @@ async def test_a_body_over_the_limit_is_413_however_it_comes(fake: FakeService) 
         + chunk * 10
         + b"0\r\n\r\n"
     )
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         for data in (sized, promised, chunked):
             [(status, headers, body)] = await run.exchange(data)
             assert (status, headers["connection"]) == (413, "close")
@@ -136,7 +136,7 @@ async def test_a_body_over_the_limit_is_413_however_it_comes(fake: FakeService) 
 async def test_requests_sent_at_once_are_answered_in_order(fake: FakeService) -> None:
     fake.release.set()
     last = LIVE.replace(b"host:", b"connection: close\r\nhost:")
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         found = await run.exchange(MAKE + LIVE + MAKE + last)
     assert [status for status, *_ in found] == [200] * 4
     assert [b"live" in body for *_, body in found] == [False, True, False, True]
@@ -156,12 +156,17 @@ async def test_a_connection_that_has_ended_is_not_left_for_a_garbage_collection(
 ) -> None:
     fake.release.set()
     async with running(fake) as run:
-        gc.collect()
         gc.disable()
         try:
-            await run.exchange(MAKE.replace(b"host:", b"connection: close\r\nhost:"))
-            await until(lambda: not run.server.server_state.connections)
-            await until(lambda: not any(isinstance(one, Connection) for one in gc.get_objects()))
+            reader, writer = await run.connect()
+            await until(lambda: len(run.server.server_state.connections) == 1)
+            [connection] = run.server.server_state.connections
+            gone = weakref.ref(connection)
+            del connection
+            writer.write(MAKE.replace(b"host:", b"connection: close\r\nhost:"))
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+            await until(lambda: gone() is None)
         finally:
             gc.enable()
 
@@ -229,7 +234,7 @@ async def test_one_connection_too_many_is_told_so(fake: FakeService) -> None:
 
 async def test_a_thousand_requests_wait_at_once_and_all_are_answered(fake: FakeService) -> None:
     last = MAKE.replace(b"host:", b"connection: close\r\nhost:")
-    async with running(fake) as run:
+    async with running(fake, **PATIENT) as run:
         asked = [asyncio.create_task(run.exchange(last)) for _ in range(1000)]
         await until(lambda: fake.waiting == 1000)
         [(live, *_)] = await run.exchange(LIVE.replace(b"host:", b"connection: close\r\nhost:"))

@@ -15,7 +15,7 @@ from tests.broker.client import WorkerProcess
 from tests.broker_fixture import process_environment
 
 FAIL_STOP = 70
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 
 
 async def payments(settings: Settings, *arguments: str) -> Done:

@@ -25,7 +25,7 @@ from payments.verify.auditor import Auditor
 from payments.verify.findings import Report
 from payments.verify.reading import audit
 
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 CrashMode = Literal["before", "half", "after"]
 
 

@@ -32,7 +32,7 @@ INPUTS = {"payments": ("commands", "inbox"), "accounts": ("transfers",)}
 MESSAGES = ("payments.transfers", "payments.inbox")
 SENDERS = {f"{stage}/{partition}" for stage in INPUTS for partition in range(PARTITIONS)}
 OPENING = 1000
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 NOBODY, NO_EPOCH = 10**9, 0
 
 

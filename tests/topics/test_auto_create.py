@@ -20,7 +20,7 @@ from tests.gateway.processes import GatewayProcess
 
 pytestmark = pytest.mark.kafka39
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 REPAIR = "payments topics apply"
 
 

@@ -13,7 +13,7 @@ from payments.settings import Settings
 from tests.broker_fixture import process_environment
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "produce.py"
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 120.0
 
 
 @pytest.fixture
