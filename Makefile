@@ -34,7 +34,7 @@ CHAOS_ARGS ?=
 SOAK_MINUTES ?= 30
 SOAK_ARGS ?=
 
-.PHONY: remake help run broker test fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak faults environment lock clean
+.PHONY: remake help run broker test coverage fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak faults environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -46,7 +46,10 @@ run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set
 broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
 	@$(BIN)/python -m dev.broker up
 
-test: $(INSTALLED) ## Run all tests on all cores, with coverage (how they are spread: tests/distribution.py)
+test: $(INSTALLED) ## Run all tests on all cores (how they are spread: tests/distribution.py)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+
+coverage: $(INSTALLED) ## The same, and show which lines and branches no test runs (takes twice as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Send the gateway 25,000 requests: from its OpenAPI document, and broken on purpose

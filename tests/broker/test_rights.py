@@ -46,7 +46,7 @@ class Guarded:
 
     def __init__(self, port: int, admin: str) -> None:
         self._port = port
-        self._admin = AdminClient({"bootstrap.servers": admin})
+        self._admin = AdminClient({"bootstrap.servers": admin, "log_level": 0})
         self.open = self._settings(brokers=admin)
 
     def _settings(self, **values: object) -> Settings:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from .reading import Command
 
-INTERRUPTED_AFTER_SECONDS = 2
 STILL_RUNNING = 124
 """Exit code of ``timeout`` when the command was still there."""
 
@@ -35,8 +34,10 @@ class Shell:
             start_new_session=True,
         )
 
-    def run(self, command: Command) -> tuple[int, str, str]:
+    def run(self, command: Command, stays_seconds: int) -> tuple[int, str, str]:
         """Run a command; return exit code, standard output and standard error.
+
+        One that runs until Ctrl-C gets it after ``stays_seconds``.
 
         Of a ``console`` command both come in the first text, as on a terminal.
         """
@@ -44,7 +45,7 @@ class Shell:
         for name, actual in self._replaced.items():
             text = text.replace(name, actual)
         if command.stays:
-            text = f"timeout --signal=INT {INTERRUPTED_AFTER_SECONDS} {text}"
+            text = f"timeout --signal=INT {stays_seconds} {text}"
         errors = "&1" if command.output is not None else self._err
         self._err.write_text("")
         assert self._process.stdin is not None
