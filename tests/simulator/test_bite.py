@@ -25,12 +25,16 @@ from simulator.shrink import shrink, told
 pytestmark = pytest.mark.no_cover
 
 HOURS = 0.1
-MOST_SEEDS = 400
+MOST_SEEDS = 200
 FIRST_SEEDS = {
     "a claim makes one empty transaction only": 140,
     "visible outputs are not fenced": 180,
+    "a journal behind its visible topic is gone on from": 62,
+    "outputs are published before the journal has them": 8,
+    "the tail is one too high": 11,
+    "an owner that lost groups is not noticed": 9,
 }
-"""Where the search begins for a fault that only one in some hundred stories brings to light."""
+"""Where the search begins for a fault that few stories bring to light; it goes on from there."""
 
 
 _restore = Journal.restore
