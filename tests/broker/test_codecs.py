@@ -94,7 +94,7 @@ async def kcat_sends_too_much(kcat: str, settings: Settings, codec: str) -> None
     await run(
         *(kcat, "-P", "-b", settings.brokers, "-t", settings.topic("payments.commands"), "-K:"),
         *("-p", "1", "-z", codec, "-X", "message.max.bytes=100000000"),
-        *("-X", "batch.size=100000000", "-X", "linger.ms=60000"),
+        *("-X", "batch.size=100000000", "-X", "linger.ms=60000", "-X", "batch.num.messages=350"),
         text=padded([f"kcat-{codec}-{n}" for n in range(350)]),
     )
 
