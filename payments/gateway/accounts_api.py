@@ -7,7 +7,7 @@ from urllib.parse import quote
 import orjson
 
 from payments.gateway.exchange import Answer, Headers, Request
-from payments.gateway.parsing import account_id, whole_number
+from payments.gateway.parsing import account_id, query_of, whole_number
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
 from payments.records.public import balance_members, entry_members
@@ -35,7 +35,8 @@ class AccountsApi:
 
     async def entries(self, request: Request) -> Answer:
         """Return a page of an account's ledger, in the order of its sequence numbers."""
-        account, query = account_id(request.parameters[0]), request.query()
+        account = account_id(request.parameters[0])
+        query = query_of(request, "after", "limit")
         after = whole_number(query, "after", 0, least=0, most=MAX_SEQUENCE)
         limit = whole_number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
         answer = await self.service.entries(

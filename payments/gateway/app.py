@@ -111,6 +111,9 @@ class Gateway:
             put_prefix(answer, request.prefix)
         if shared := self._origins.shared(request):
             answer.headers = (*answer.headers, *shared)
+        if b"expect" in request.headers and not request.asked_for_body:
+            # Nobody knows whether the body that was announced still comes (RFC 9110, 10.1.1).
+            answer.headers = (*answer.headers, *CLOSE)
         if self.access_log is not None:
             self.access_log.write(request, answer, began)
         if not isinstance(answer, Stream):

@@ -71,6 +71,7 @@ class Request:
     __slots__ = (
         "_receive",
         "_scope",
+        "asked_for_body",
         "client",
         "command",
         "headers",
@@ -91,6 +92,8 @@ class Request:
         self.raw_path: bytes = scope["raw_path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: Sequence[bytes] = ()
+        self.asked_for_body = False
+        """Whether the body was received, or begun to be."""
         self.reads = self.method != "POST"
         """Whether it changes nothing: what went wrong says so."""
         client = scope.get("client")
@@ -137,6 +140,7 @@ class Request:
         # Before the first receive: that one tells a careful client (Expect) to go on.
         if (len(declared), declared) > _TOO_MUCH:
             raise BodyTooLarge
+        self.asked_for_body = True
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")

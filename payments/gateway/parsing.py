@@ -95,6 +95,18 @@ def movement(
     return dict(renamed)
 
 
+def query_of(request: Request, *names: str) -> dict[str, str]:
+    """Return the query parameters; raises ``Refused`` for one that is not among ``names``.
+
+    A mistyped ``after`` that were ignored would show the first page for ever.
+    """
+    query = request.query()
+    for name in query:
+        if name not in names:
+            raise invalid(name, f"is not a parameter of this request: it has {', '.join(names)}")
+    return query
+
+
 def wait_seconds(text: str) -> float:
     """Return the seconds of ``?wait=``: ``10``, ``10s`` or ``500ms``, at most a minute."""
     match = _WAIT.fullmatch(text)

@@ -13,6 +13,7 @@ from payments.gateway.parsing import (
     movement,
     no_members,
     payment_id,
+    query_of,
     wait_seconds,
 )
 from payments.gateway.preferences import idempotency_key, seconds_until_async
@@ -62,7 +63,7 @@ class PaymentsApi:
         """Return the result of a command that was answered 202."""
         segment, own = request.parameters
         request.reads = False  # What went wrong concerns the command.
-        wait = wait_seconds(request.query().get("wait", "0"))
+        wait = wait_seconds(query_of(request, "wait").get("wait", "0"))
         payment, command = payment_id(segment), unquote(own.decode("latin-1"))
         request.payment, request.command = payment, command
         return await self.operations.answer(request, payment, command, wait)

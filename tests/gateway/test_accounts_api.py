@@ -74,6 +74,9 @@ async def test_a_page_behind_the_last_entry_is_empty(http: httpx.AsyncClient) ->
         ("after=9223372036854775808", "after"),
         ("after=" + "9" * 5000, "after"),
         ("after=%C2%B2", "after"),
+        ("afer=1", "afer"),
+        ("after=1&Limit=2", "Limit"),
+        ("=", ""),
     ],
 )
 async def test_a_bad_page_is_refused_by_field(

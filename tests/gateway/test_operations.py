@@ -99,6 +99,8 @@ async def test_what_was_never_taken_is_404(http: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("wait", ["", "x", "-1", "1m", "1e3", "999999s", "10 s", "%D9%A1"])
 async def test_a_wait_that_is_no_time_is_refused(http: httpx.AsyncClient, wait: str) -> None:
     taken = await http.post("/v1/payments/p1", json=MOVEMENT, headers=ASYNC)
+    misspelt = await http.get(f"{taken.headers['location']}?wiat={wait}")
+    assert problem(misspelt, 422, "invalid")["field"] == "wiat"
     response = await http.get(f"{taken.headers['location']}?wait={wait}")
     assert problem(response, 422, "invalid")["field"] == "wait"
 
