@@ -46,6 +46,8 @@ class Payments:
 
     async def _read(self) -> None:
         async for record in self._results:
+            if record.value is None:  # Not written by a worker: each result has a value.
+                continue
             result = json.loads(record.value)
             answer = self._waiting.pop(result["command"], None)
             if answer is not None and not answer.done():

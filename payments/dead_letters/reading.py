@@ -116,7 +116,8 @@ class DeadLetters:
                     letter = read_letter(record)
                     if is_ours or letter.reason != UNKNOWN:
                         return letter
-        message = f"there is no dead letter at {position}: payments dead-letters list shows all"
+        command = "payments dead-letters list" + ("" if is_ours else f" --topic {at.topic}")
+        message = f"there is no dead letter at {position}: {command} shows all"
         raise NoDeadLetter(message)
 
     def partition_count(self, topic: str) -> int:
