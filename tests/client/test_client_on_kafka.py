@@ -20,6 +20,8 @@ from tests.broker.client import WorkerProcess, read_all
 from tests.broker_fixture import Installations
 
 OPENING = 100_000
+LIMIT_SECONDS = 120.0
+"""A busy machine may need more than the default deadline to start a broker."""
 
 
 @pytest.fixture
@@ -108,7 +110,9 @@ async def test_a_broker_that_restarts_costs_time_and_no_call(
         nonlocal done
         number = 0
         while not restarted.is_set() or number < 5:
-            result = await client.make(f"pay-{name}-{number}", account="abc", amount=1)
+            result = await client.make(
+                f"pay-{name}-{number}", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS
+            )
             assert (result.outcome, result.replayed) == (Outcome.COMPLETED, False)
             number += 1
             done += 1
@@ -116,12 +120,14 @@ async def test_a_broker_that_restarts_costs_time_and_no_call(
     async with PaymentsClient(settings=settings) as client, asyncio.TaskGroup() as group:
         for name in range(20):
             group.create_task(keep_paying(client, name))
-        await client.make("first", account="abc", amount=1)
+        await client.make("first", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS)
         for fault in (local_broker.kill, local_broker.stop):
             await asyncio.to_thread(fault)
             await asyncio.to_thread(local_broker.start)
             before = done
-            await client.make(f"after-{fault.__name__}", account="abc", amount=1)
+            await client.make(
+                f"after-{fault.__name__}", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS
+            )
             assert done >= before
         restarted.set()
     commands = await read_all(settings, settings.topic("payments.commands"))
@@ -133,7 +139,7 @@ async def test_a_call_without_brokers_ends_at_its_deadline_and_the_client_recove
     settings: Settings, local_broker: LocalBroker
 ) -> None:
     async with PaymentsClient(settings=settings) as client:
-        await client.make("pay-1", account="abc", amount=1)
+        await client.make("pay-1", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS)
         await asyncio.to_thread(local_broker.kill)
         with pytest.raises(PaymentsClientError):
             await client.make("pay-2", account="abc", amount=1, deadline_seconds=1)
@@ -143,9 +149,13 @@ async def test_a_call_without_brokers_ends_at_its_deadline_and_the_client_recove
             await client.account("abc", deadline_seconds=1)
         assert not client.healthy()
         await asyncio.to_thread(local_broker.start)
-        assert (await client.make("pay-3", account="abc", amount=1)).replayed is False
-        assert (await client.make("pay-2", account="abc", amount=1)).outcome is Outcome.COMPLETED
-        held = await client.account("abc")
+        assert (
+            await client.make("pay-3", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS)
+        ).replayed is False
+        assert (
+            await client.make("pay-2", account="abc", amount=1, deadline_seconds=LIMIT_SECONDS)
+        ).outcome is Outcome.COMPLETED
+        held = await client.account("abc", deadline_seconds=LIMIT_SECONDS)
         assert held is not None
         assert held.balance == OPENING - 3
         assert client.healthy()

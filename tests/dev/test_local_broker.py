@@ -46,7 +46,7 @@ def test_a_paused_broker_answers_again_when_it_is_resumed(local_broker: LocalBro
     with pytest.raises(BrokerError, match="did not answer"):
         ports.wait_until_it_answers(local_broker.port, 0.1, lambda: None)
     local_broker.resume()
-    ports.wait_until_it_answers(local_broker.port, 30.0, lambda: None)
+    ports.wait_until_it_answers(local_broker.port, 120.0, lambda: None)
 
 
 def test_a_port_in_use_is_told_before_anything_is_started(
