@@ -10,7 +10,7 @@ from chaos.errors import ChaosError
 from chaos.scene import BETWEEN_SECONDS, Scene
 from payments.settings import Settings
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 180.0
 
 
 class Done(NamedTuple):

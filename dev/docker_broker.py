@@ -10,7 +10,7 @@ from dev.errors import BrokerError
 from dev.server_properties import Listeners, environment, server_properties
 
 ENGINE_LIMIT_SECONDS = 3.0
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 120.0
 COMMAND_LIMIT_SECONDS = 60.0
 DATA = PurePosixPath("/var/lib/kafka/data")
 CLIENT_PORT = 9092

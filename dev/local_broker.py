@@ -20,7 +20,7 @@ from dev.server_properties import (
     server_properties,
 )
 
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 120.0
 STOP_LIMIT_SECONDS = 30.0
 FORMAT_LIMIT_SECONDS = 60.0
 LOG_TAIL_LINES = 15

@@ -63,7 +63,7 @@ def test_in_a_log_the_warning_has_the_form_of_its_lines(command: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=250,
     )
     assert done.returncode == 1
     warning, _ = done.stderr.splitlines()

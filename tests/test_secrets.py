@@ -157,7 +157,7 @@ def test_a_process_that_cannot_read_a_secret_ends_with_one_line(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert failed.returncode == 1
     line = f"Error: PAYMENTS_SASL_PASSWORD_FILE: {tmp_path} can't be read: Is a directory"

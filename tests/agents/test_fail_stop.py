@@ -82,7 +82,7 @@ def test_pytest_goes_on_and_says_what_happened(tmp_path: Path, mode: str) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=250,
     )
     assert ended.returncode == 1, ended.stdout
     assert "FailStop: the disk is gone" in ended.stdout

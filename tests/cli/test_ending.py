@@ -38,7 +38,7 @@ def process(
         env=os.environ | dict(environment or {}),
         cwd=ROOT,
         check=False,
-        timeout=120,
+        timeout=250,
     )
 
 

@@ -28,7 +28,7 @@ def limited(soft: int, hard: int, *command: str) -> subprocess.CompletedProcess[
         text=True,
         check=False,
         cwd=ROOT,
-        timeout=120,
+        timeout=250,
     )
 
 

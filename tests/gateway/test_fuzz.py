@@ -17,7 +17,7 @@ FULL = os.environ.get("PAYMENTS_FUZZ") == "full"
 PHASES, EXAMPLES, LEAST = (
     ("examples,coverage,fuzzing", 500, 5000) if FULL else ("examples,fuzzing", 15, 200)
 )
-LIMIT_SECONDS = 3500 if FULL else 200
+LIMIT_SECONDS = 3500 if FULL else 280
 TAIL_CHARACTERS = 5000
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).parent / "schemathesis"

@@ -37,7 +37,7 @@ def official_schema(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("asyncapi")
     command = ["npm", "pack", "--silent", "--prefer-offline", OFFICIAL]
     packed = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=250
     )
     if packed.returncode:
         pytest.skip(f"npm can't get {OFFICIAL}: {packed.stderr.strip()[:200]}")
