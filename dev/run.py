@@ -22,6 +22,7 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from pydantic import ValidationError
 
 from dev.broker import (
     DEFAULT_PORT,
@@ -41,6 +42,7 @@ from dev.terminal import indented, say, step
 from dev.worker import Worker, WorkerLostError
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
+from payments.user_errors import settings_problems
 
 TOPICS = Path(__file__).resolve().parent.parent / "topics.yaml"
 RUN_NAME = "make-run-"
@@ -120,7 +122,7 @@ def with_broker(broker: Broker, run: Run, *, stay: bool, left: bool) -> None:
         if broker.running and not was_running:
             say("Stopping Kafka; its data stays")
             broker.stop()
-        elif not isinstance(broker, GivenBroker):
+        elif broker.running and not isinstance(broker, GivenBroker):
             say(f"Kafka goes on at {broker.bootstrap}. To end it: {down_command()}")
 
 
@@ -175,8 +177,9 @@ def gateway_port() -> int:
     try:
         # Read with the same rules as the gateway's own; the environment is its environment too.
         return GatewaySettings().port
-    except ValueError as error:
-        message = f"the gateway's settings are wrong: {error}"
+    except ValidationError as error:
+        told = settings_problems(error, "PAYMENTS_GATEWAY_")
+        message = f"the gateway's settings are wrong: {told}"
         raise BrokerError(message) from error
 
 
@@ -203,8 +206,11 @@ def read_settings(given: Mapping[str, str]) -> Settings:
             brokers=given["PAYMENTS_BROKERS"],
             opening_balance=int(given["PAYMENTS_OPENING_BALANCE"]),
         )
+    except ValidationError as error:
+        message = f"the settings are wrong: {settings_problems(error)}"
+        raise BrokerError(message) from error
     except ValueError as error:
-        message = f"the settings are wrong: {error}"
+        message = f"the settings are wrong: PAYMENTS_OPENING_BALANCE: {error}"
         raise BrokerError(message) from error
 
 

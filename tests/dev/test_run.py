@@ -114,6 +114,33 @@ def test_a_gateway_port_that_is_taken_is_told_before_anything_starts(settings: S
     assert "worker" not in printed
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PAYMENTS_GATEWAY_PORT", "99999", "PAYMENTS_GATEWAY_PORT=99999: "),
+        ("PAYMENTS_RETENTION_SECONDS", "a day", "PAYMENTS_RETENTION_SECONDS=a day: "),
+        ("PAYMENTS_OPENING_BALANCE", "much", "PAYMENTS_OPENING_BALANCE: "),
+        ("PAYMENTS_PORT", "99999", "PAYMENTS_PORT=99999 is not a port number"),
+        ("JAVA_HOME", "/nowhere", "/nowhere/bin/java does not run"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(variable: str, value: str, told: str) -> None:
+    """Of the same kind, by hand: no Java, no Maven, an older Java, a port that is taken."""
+    environment = {name: text for name, text in os.environ.items() if "PAYMENTS_" not in name}
+    ended = subprocess.run(
+        [sys.executable, "-m", "dev.start"],
+        cwd=ROOT,
+        env=environment | {"PAYMENTS_PROVIDER": "local", "PAYMENTS_PORT": str(free_ports(1)[0])}
+        | GATEWAY | {variable: value},
+        capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert told in ended.stdout
+    last = ended.stdout.splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert "Kafka goes on" not in ended.stdout
+
+
 def test_a_second_one_says_that_the_first_runs_and_how_to_go_on(settings: Settings) -> None:
     """Not "another program". What a killed run has left: ``test_runs.py``, and below."""
     with start(settings) as first:
