@@ -23,6 +23,9 @@ def listen(settings: GatewaySettings) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except UnicodeError as error:  # Of a name that no domain can have.
+        message = f"can't listen on {address(host, port)}: not the name of a host{_step(port, 0)}"
+        raise CantListen(message) from error
     except OSError as error:
         # The error's own text repeats the address.
         number = error.errno or 0

@@ -90,7 +90,9 @@ class Tokens:
         try:
             self._tokens = self._read()
         except TokensFileError as error:
-            logger.warning("%s; the %d tokens from before stay in force", error, len(self._tokens))
+            logger.warning(
+                "%s; the tokens from before (%d) stay in force", error, len(self._tokens)
+            )
             return
         if not self._tokens:
             # An operator may mean it: to take back every token must not need a restart.

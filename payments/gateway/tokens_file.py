@@ -101,9 +101,9 @@ def _content(file: Path) -> tuple[bytes, os.stat_result]:
     try:
         found = file.stat()
         if stat.S_ISDIR(found.st_mode):
-            raise _wrong(file, "a directory: name the file in it (PAYMENTS_GATEWAY_TOKENS_FILE)")
+            raise _wrong(file, "it is a directory: name a file (PAYMENTS_GATEWAY_TOKENS_FILE)")
         if not stat.S_ISREG(found.st_mode):
-            raise _wrong(file, "not a regular file, which could be read again when it changes")
+            raise _wrong(file, "no regular file, which could be read again when it changes")
         if found.st_size > MAX_BYTES:
             raise _wrong(file, f"more than {MAX_BYTES:,} bytes: is it a file of tokens?")
         return file.read_bytes(), found

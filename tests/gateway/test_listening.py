@@ -41,7 +41,17 @@ def test_an_address_of_no_interface_says_how_to_see_those_there_are(host: str) -
 
 
 @pytest.mark.parametrize(
-    "host", ["no-such-host.invalid", "127.0.0.1:80", "http://localhost", "256.1.1.1", "*", "a b"]
+    "host",
+    [
+        "no-such-host.invalid",
+        "127.0.0.1:80",
+        "http://localhost",
+        "256.1.1.1",
+        "*",
+        "a b",
+        "a" * 70,
+        "a..b",
+    ],
 )
 def test_what_is_no_host_says_what_a_host_is(host: str) -> None:
     told = refused(host=host)

@@ -123,7 +123,7 @@ async def test_a_slip_is_told_once_and_the_tokens_from_before_stay_in_force(  # 
     [told] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert told.levelname == "WARNING"
     assert f"{file}{why}" in told.getMessage()
-    assert told.getMessage().endswith("; the 4 tokens from before stay in force")
+    assert told.getMessage().endswith("; the tokens from before (4) stay in force")
     response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["read"]))
     assert response.status_code == 200
 
@@ -212,7 +212,7 @@ def a_loop(file: Path) -> None:
     ("make", "why"),
     [
         (a_directory, "a directory"),
-        (a_pipe, "not a regular file"),
+        (a_pipe, "no regular file"),
         (a_loop, "Too many levels of symbolic links"),
         (Path.unlink, "No such file or directory"),
         (lambda file: file.write_bytes(b"x" * 2_000_000), "more than 1,048,576 bytes"),
