@@ -94,7 +94,7 @@ class Maker:
             lines += [b"a: b"] * 150
         body = self._body()
         if self._random.random() < 0.1:
-            body = gzip.compress(body)
+            body = gzip.compress(body, mtime=0)
         framing = self._random.random()
         if framing < 0.75:
             lines.append(b"content-length: %d" % len(body))

@@ -145,7 +145,7 @@ TEXT = MAKE.decode()
         (TEXT.encode("utf-32-be"), Reason.NOT_JSON, "is UTF-32, not UTF-8"),
         (MAKE + b"\0", Reason.NOT_JSON, "ends with a zero byte, as a string of C does"),
         (b"\0\0\0\0\x07" + MAKE, Reason.NOT_JSON, "as a schema registry's serializer writes"),
-        (gzip.compress(MAKE), Reason.NOT_UTF8, "is compressed with gzip"),
+        (gzip.compress(MAKE, mtime=0), Reason.NOT_UTF8, "is compressed with gzip"),
         (b"\x28\xb5\x2f\xfd\x20" + MAKE, Reason.NOT_UTF8, "is compressed with zstd"),
         (b"'" + MAKE + b"'", Reason.NOT_JSON, "starts with a single quote"),
         (MAKE.replace(b'"', b"'"), Reason.NOT_JSON, "has single quotes"),
