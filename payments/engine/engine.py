@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 
 from .committer import Committer, CommitterCounts
+from .config_watch import ConfigWatch
 from .counts import Counts
 from .errors import FailStop, JournalBroken, NotOurs, as_fail_stop
 from .handover import Handover
@@ -79,10 +80,9 @@ class Engine:
         stages = list(self.stages.values())
         await self.log.start(topics_of(stages))
         self.partitions = self._count_partitions(stages)
-        tombstone_seconds = await self.log.require_configs(
-            inputs=[topic for stage in stages for topic in stage.inputs],
-            journals=[stage.changelog for stage in stages],
-        )
+        inputs = [topic for stage in stages for topic in stage.inputs]
+        journals = [stage.changelog for stage in stages]
+        tombstone_seconds = await self.log.require_configs(inputs=inputs, journals=journals)
         self._takeover = Takeover(
             log=self.log,
             claim_prefix=self._app_id,
@@ -129,6 +129,13 @@ class Engine:
             self._spawn(f"messages of {name}", receiving.run)
         self._spawn("upkeep", self.upkeep.tick_forever)
         self._spawn("renewal", self.upkeep.renew_forever)
+        watch = ConfigWatch(
+            self.log,
+            inputs=inputs,
+            journals=journals,
+            between_seconds=self.limits.configs_seconds,
+        )
+        self._spawn("configurations", watch.run)
 
     async def stop(self) -> None:
         """End everything; call ``drain`` first for a clean end."""

@@ -87,6 +87,10 @@ class Limits:
     time_seconds: float = 60.0
     """How old the last answer that told the brokers' time may become."""
 
+    configs_seconds: float = 300.0
+    """How often a running worker looks at the configurations of its topics; nothing that deletes or
+    compacts does so within minutes of a change, unless the times were shortened too."""
+
     tick_seconds: float = 0.5
     """How often timers run."""
 

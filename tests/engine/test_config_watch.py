@@ -1,0 +1,66 @@
+"""A topic whose configuration is changed while a worker runs: the worker says so before the loss.
+
+What is refused at a start is in ``tests/broker/test_identity.py``.
+"""
+
+import asyncio
+
+import pytest
+
+from payments.engine.config_watch import ConfigWatch
+from payments.engine.errors import FailStop
+from payments.engine.limits import Limits
+from payments.engine.memory.log import MemoryLog
+from payments.engine.stage import topics_of
+
+from .harness import Worker
+from .wordcount import word_count
+
+DELETES = "words-changelog has cleanup.policy=delete; bring the topics back"
+
+
+class Changed(MemoryLog):
+    """A log whose topics somebody has changed; ``problem`` is what a start would be refused by."""
+
+    problem: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__(topics_of([word_count()]), 1)
+        self.refused = asyncio.Event()
+
+    async def require_configs(self, **_: object) -> float:
+        """Refuse as the brokers' configurations would have it."""
+        if self.problem is not None:
+            self.refused.set()
+            raise FailStop(self.problem)
+        return 1e9
+
+
+async def test_a_change_for_the_worse_is_warned_of_once_and_its_end_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Changed()
+    watch = ConfigWatch(log, inputs=["words"], journals=["changelog"], between_seconds=1.0)
+    await watch.look()
+    assert not caplog.messages
+    log.problem = DELETES
+    await watch.look()
+    await watch.look()
+    log.problem = None
+    await watch.look()
+    await watch.look()
+    assert caplog.messages == [
+        f"this worker goes on, but its next start is refused: {DELETES}",
+        "the configuration of the topics fits again",
+    ]
+
+
+async def test_a_running_worker_looks_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    log = Changed()
+    worker = Worker(log, word_count(), limits=Limits(configs_seconds=0.001))
+    await worker.engine.start()
+    log.problem = DELETES
+    async with asyncio.timeout(30):
+        await log.refused.wait()
+    await worker.kill()
+    assert DELETES in caplog.text
