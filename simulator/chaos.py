@@ -1,9 +1,12 @@
 """Chaos: the faults of a run that come at a time of their own, whoever is doing what."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from payments.engine.log import TopicPartition
+from payments.engine.checkpoint import RESERVED, decode_checkpoint
+from payments.engine.log import NO_HEADERS, Record, TopicPartition
+from payments.engine.partitioner import partition_of
 
 from .faults import TIMED_KINDS, Fault, Kind, Point
 from .world import SESSION_TIMEOUT_SECONDS, World
@@ -21,6 +24,21 @@ _LONGEST_WORKER_CLOCK_JUMP_SECONDS = 2 * 86_400.0
 """Nothing goes by their clocks."""
 _LONGEST_CUT_SECONDS = 30.0
 CHAOS = "chaos"
+
+READERS = {
+    "payments.commands": "payments",
+    "payments.transfers": "accounts",
+    "payments.inbox": "payments",
+}
+"""Inputs, and the stages that read them."""
+
+VISIBLE = ("payments.results", "accounts.ledger", "payments.dead-letters", "accounts.dead-letters")
+
+_KILLED_FIRST = 0.7
+"""Share of the losses of commands that their owners do not live to see."""
+
+_GROWN_AT_ONCE = 0.7
+"""Share of the losses of commands after which as many come in before a worker looks."""
 
 
 def draw_timed_faults(
@@ -115,22 +133,58 @@ def _scale(world: World, size: float) -> None:
 
 
 def _lost_tail(world: World, size: float) -> None:
-    """Let a journal or a visible partition lose its last batches while its owner is down."""
-    settings = world.shape.settings
-    # What was handed over in memory is in no log: that a receiver has lost it is surely noticed
-    # only where the next owner takes over its senders too.
-    is_sure = world.shape.partitions == 1 or not world.shape.hand_over
-    stages = ("payments", "accounts") if is_sure else ()
-    topics = [settings.changelog(stage) for stage in stages]
-    topics += ["payments.results", "accounts.ledger", "payments.dead-letters"]
+    """Let a partition lose its last batches, mostly while its owner is down."""
+    brokers, settings = world.brokers, world.shape.settings
+    changelogs = {stage: settings.changelog(stage) for stage in READERS.values()}
+    readers = {settings.topic(topic): stage for topic, stage in READERS.items()}
+    topics = [*changelogs.values(), *map(settings.topic, VISIBLE), *readers]
     topic = topics[int(size * 97 % 1 * len(topics))]
     at = TopicPartition(topic, int(size * 89 % 1 * world.shape.partitions))
-    for machine in world.machines.values():
-        if machine.worker is not None and machine.worker.serves(at.partition):
-            machine.kill()
-    lost = world.brokers.lose_tail(at, 1 + int(size * 4))
+    commands = settings.topic("payments.commands")
+    if topic != commands or size * 83 % 1 < _KILLED_FIRST:
+        for machine in world.machines.values():
+            # Messages have many writers, each of which would end at its next append there.
+            writes = topic in readers and topic != commands
+            if machine.worker is not None and (writes or machine.worker.serves(at.partition)):
+                machine.kill()
+    end = brokers.partitions[at].end
+    lost = brokers.lose_tail(at, 1 + int(size * 4))
+    cut = brokers.partitions[at].end
     world.may_have_lost = world.may_have_lost or lost > 0
     world.trace.note("brokers", f"{at} has lost its last {lost} records")
+    if not lost:
+        return
+    if topic == commands and size * 79 % 1 < _GROWN_AT_ONCE:
+        _write_anew(world, at, lost + 1)
+    if topic in readers:
+        journal = TopicPartition(changelogs[readers[topic]], at.partition)
+        position = _handled(brokers.partitions[journal].records, topic)
+        world.lost_handled = world.lost_handled or cut < position
+        # Nobody knows of a message that nobody has read, once a newer one has come.
+        unread = topic != commands and position < end
+        world.may_wait = world.may_wait or unread
+    elif topic in changelogs.values() and world.shape.hand_over:
+        # What was handed over in memory is in no log: that a receiver has lost it is surely noticed
+        # only where the next owner takes over its senders too.
+        world.may_wait = world.may_wait or world.shape.partitions > 1
+
+
+def _write_anew(world: World, at: TopicPartition, count: int) -> None:
+    """Let so many commands come in before any worker looks."""
+    names = (b"anew-%d" % number for number in itertools.count())
+    keys = (name for name in names if partition_of(name, world.shape.partitions) == at.partition)
+    records = [(key, b'{"type":"get"}', NO_HEADERS) for key in itertools.islice(keys, count)]
+    world.brokers.append(at, world.brokers.new_writer(), 0, records)
+
+
+def _handled(journal: Sequence[Record], topic: str) -> int:
+    """Return where the reader of an input goes on, as its journal says."""
+    found = [
+        decode_checkpoint(record.value)
+        for record in journal
+        if record.value is not None and (record.key or b"")[:1] == RESERVED
+    ]
+    return max(found, key=lambda each: each.n).inputs.get(topic, 0) if found else 0
 
 
 _STRIKES = {

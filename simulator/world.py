@@ -40,6 +40,10 @@ class World:
         """Ends of workers that faults have brought about, by kind."""
         self.may_have_lost = False
         """Whether acknowledged records were lost: then workers may refuse to go on."""
+        self.lost_handled = False
+        """Whether an input has lost records that were handled: that must be noticed."""
+        self.may_wait = False
+        """Whether a message between the stages may be gone without a trace: then payments wait."""
         self.has_noticed = False
         """Whether one has refused: the run is over."""
         self.clock_offsets_ms: dict[str, int] = {}

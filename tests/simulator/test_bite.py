@@ -92,6 +92,13 @@ async def claim_with_one_transaction(
     return writer
 
 
+async def know_no_epochs(
+    self: SimulatedLog,
+    epochs: Mapping[TopicPartition, int],
+) -> Mapping[TopicPartition, int]:
+    return {}
+
+
 FENCING = {Kind.CRASH: 1.0, Kind.SLOW_MARKERS: 1.0}
 """What it takes to need a fence: a dead owner's request that comes while another takes over."""
 
@@ -106,6 +113,7 @@ NEEDS_LOSS = {
     "a journal behind its visible topic is gone on from",
     "a visible topic that lost records is gone on from",
     "an owner that lost groups is not noticed",
+    "an input that lost what was handled is gone on from",
 }
 """What only a loss of acknowledged records brings to light."""
 
@@ -146,6 +154,11 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         lambda *_: None,
     ),
     "an owner that lost groups is not noticed": (Journal, "meet", lambda *_: None),
+    "an input that lost what was handled is gone on from": (
+        SimulatedLog,
+        "epoch_ends",
+        know_no_epochs,
+    ),
     "the ring has one slot": (journal, "checkpoint_key", lambda _: b"\x000"),
 }
 
