@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -78,6 +79,27 @@ async def test_names_and_ports_that_lead_nowhere_are_told_apart() -> None:
     unknown, refused = told.split("; ")
     assert "the name 'no.such.host.invalid' can't be resolved" in unknown
     assert refused == f"{HOST}:{port}: nothing listens there (connection refused)"
+
+
+async def test_an_address_that_a_broker_sends_its_clients_to_is_tried() -> None:
+    """advertised.listeners that are wrong: the address of the settings answers all the same."""
+    [nowhere] = free_ports(1)
+    versions = struct.pack(">hi6h", 0, 2, 3, 0, 1, 18, 0, 0)
+    host = HOST.encode()
+    broker = struct.pack(f">iih{len(host)}sih", 1, 7, len(host), host, nowhere, -1)
+    metadata = broker + struct.pack(">ii", 7, 0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while size := await reader.read(4):
+            request = await reader.readexactly(int.from_bytes(size))
+            answer = request[4:8] + (versions if request[:2] == b"\0\x12" else metadata)
+            writer.write(len(answer).to_bytes(4) + answer)
+        writer.close()
+
+    async with server(serve) as port:
+        told = await diagnosis([(HOST, port)], PLAIN)
+    assert f"sends clients to {HOST}:{nowhere} for broker 7, where nothing listens there" in told
+    assert "advertised.listeners" in told
 
 
 async def test_a_start_without_a_broker_ends_with_the_cause_in_one_line() -> None:

@@ -6,7 +6,7 @@ A connection of our own is tried, step by step: name, port, TLS, login, and what
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
@@ -54,18 +54,8 @@ async def diagnosis(hosts: Iterable[tuple[str, int]], arguments: Mapping[str, An
 
 
 async def _at(host: str, port: int, arguments: Mapping[str, Any]) -> str:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
-    except socket.gaierror as error:
-        return f"the name {host!r} can't be resolved ({error.strerror})"
-    except ConnectionRefusedError:
-        return "nothing listens there (connection refused)"
-    except TimeoutError:
-        return f"no connection within {PROBE_SECONDS:.0f} s"
-    except OSError as error:
-        return in_words(error)
-    writer.close()
+    if (why := await _unreachable(host, port)) is not None:
+        return why
     plain = not str(arguments.get("security_protocol", "PLAINTEXT")).endswith("SSL")
     if plain and (stranger := await _stranger(host, port)) is not None:
         return stranger
@@ -216,14 +206,45 @@ async def _require_taken_token(host: str, port: int, options: Mapping[str, Any])
 async def _without_login(host: str, port: int, options: Mapping[str, Any]) -> str:
     """Return whether a listener serves a client that does not log in."""
     try:
-        await _ask_without_login(host, port, options, metadata_request([]))
+        told = await _ask_without_login(host, port, options, metadata_request([]))
     except (OSError, errors.KafkaConnectionError):
         secured = "SASL_SSL" if options.get("ssl_context") else "SASL_PLAINTEXT"
         return (
             "it answers the greeting and no request after it, as a listener does that wants a "
             f"login: set PAYMENTS_SECURITY_PROTOCOL to {secured}"
         )
+    return await _advertised((host, port), told.brokers)
+
+
+async def _advertised(asked: tuple[str, int], brokers: Sequence[Sequence[Any]]) -> str:
+    """Return whether the addresses that a broker gives its clients lead anywhere.
+
+    ``brokers`` are those of a metadata answer: node, host, port and rack.
+    """
+    for node, host, port, *_ in brokers:
+        if (host, port) != asked and (why := await _unreachable(host, port)) is not None:
+            return (
+                f"it answers, and sends clients to {host}:{port} for broker {node}, where {why}: "
+                f"see advertised.listeners of that broker"
+            )
     return "it answers"
+
+
+async def _unreachable(host: str, port: int) -> str | None:
+    """Return why no connection can be made; None where one can."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+    except socket.gaierror as error:
+        return f"the name {host!r} can't be resolved ({error.strerror})"
+    except ConnectionRefusedError:
+        return "nothing listens there (connection refused)"
+    except TimeoutError:
+        return f"no connection within {PROBE_SECONDS:.0f} s"
+    except OSError as error:
+        return in_words(error)
+    writer.close()
+    return None
 
 
 async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: Exception) -> str:
