@@ -169,7 +169,7 @@ async def test_who_asks_while_it_catches_up_is_told_how_far_it_is_and_it_goes_on
             await opened.make(f"pay-{number}", account="abc", amount=1)
         transport.free.clear()
         with pytest.raises(CatchingUp, match=r"changelog/0 is read up to offset \d+ of \d+; ask"):
-            await opened.account("abc", deadline_seconds=0.2)
+            await opened.account("abc", deadline_seconds=2)
         transport.free.set()
         held = await opened.account("abc")
         assert held is not None

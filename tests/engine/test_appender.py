@@ -23,7 +23,7 @@ Answer = Callable[[TopicPartition], int] | Exception
 class Brokers:
     """Answers each request with the next of ``answers``: a code by partition, or an exception."""
 
-    delivery_timeout_seconds = 0.2
+    delivery_timeout_seconds = 1.0
     request_timeout_ms = 1000
 
     def __init__(self, answers: Sequence[Answer], leaders: Sequence[int | None] = (1,)) -> None:

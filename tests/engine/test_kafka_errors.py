@@ -30,7 +30,7 @@ RETRIABLE_CODES = [3, 5, 6, 56]
 class Brokers:
     """Answers each request with the next of ``answers``, the last one again and again."""
 
-    delivery_timeout_seconds = 0.3
+    delivery_timeout_seconds = 1.0
     request_timeout_ms = 1000
     arguments: Mapping[str, Any] = {"bootstrap_servers": "kafka:9092"}
 
