@@ -1,10 +1,41 @@
-"""The form of the log lines of workers and gateways."""
+"""The log of workers and gateways on standard error: the form of its lines, and how they leave."""
 
 import logging
+import sys
+
+from payments.lines import Lines
 
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def configure(level: str) -> None:
     """Log to standard error from this level on (``info``); the first call decides."""
-    logging.basicConfig(level=level.upper(), format=LINE)
+    logging.basicConfig(level=level.upper(), format=LINE, handlers=[StandardError()])
+
+
+class StandardError(logging.Handler):
+    """Writes records as lines; where nobody takes them they are dropped, and counted in the log.
+
+    A worker that waited for the reader of its log would lose its partitions to another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = Lines(sys.stderr)
+        self._reported = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, after how many were dropped before it."""
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - a faulty call must not fail where it stands
+            self.handleError(record)
+            return
+        missing = self._lines.dropped - self._reported
+        if missing:
+            note = f"({missing} lines are missing here: standard error took nothing)"
+            if self._lines.write(note.encode() + b"\n"):
+                self._reported = self._lines.dropped
+            else:
+                self._lines.dropped -= 1  # The note is no line of the log.
+        self._lines.write(text.encode(errors="backslashreplace") + b"\n")

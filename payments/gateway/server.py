@@ -83,6 +83,8 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             sweeping.cancel()
+            if self._gateway.access_log is not None:
+                self._gateway.access_log.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
