@@ -14,6 +14,7 @@ from payments.engine.errors import EXIT_FAIL_STOP
 from payments.user_errors import NO_BROKER, no_broker, plain_errors
 
 if TYPE_CHECKING:
+    from payments.client.errors import BrokersUnavailable
     from payments.settings import Settings
 
 NOT_DONE = 3
@@ -30,7 +31,7 @@ EXIT_CODES = {
     1: "It could not be done, and nothing was sent; one line on standard error says why, such as a "
     "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
     2: "Not called as it should be; nothing was done. `topics check`: something differs. "
-    "`verify`: it could not be found out.",
+    "`verify`: it could not be found out. `doctor`: a problem was found.",
     NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
     "not found, or a replay refused.",
     NO_BROKER: "No broker answers; nothing was sent.",
@@ -69,9 +70,16 @@ def client_errors(settings: "Settings") -> Iterator[None]:
         except errors.BrokersUnavailable as error:
             if isinstance(error.__cause__, (NoTopic, Refusal)):
                 raise click.ClickException(str(error.__cause__)) from error
-            raise no_broker(settings, str(error)) from error
+            raise no_broker(settings, _why(error)) from error
         except (errors.PaymentsClientError, NoDeadLetter) as error:
             raise click.ClickException(str(error)) from error
+
+
+def _why(error: "BrokersUnavailable") -> str:
+    """Return why there is no connection, without the addresses, which the line has already."""
+    from payments.engine.kafka.hints import cause_in_words
+
+    return cause_in_words(error if error.__cause__ is None else error.__cause__)
 
 
 @contextmanager

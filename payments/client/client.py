@@ -19,6 +19,7 @@ from payments.client.resuming import Mark, Resuming
 from payments.client.sender import Sender
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
+from payments.engine.kafka.hints import cause_in_words
 from payments.engine.partitioner import partition_of
 from payments.records.public import LedgerEntry, Result
 from payments.settings import Settings, require_brokers
@@ -350,7 +351,8 @@ class PaymentsClient:
         """Return why ``healthy`` says no, in words; None when it says yes."""
         if not self._follower.following:
             problem = self._follower.problem
-            return f"no connection to Kafka: {problem}" if problem else "no connection to Kafka yet"
+            told = f": {cause_in_words(problem)}" if problem else " yet"
+            return f"no connection to Kafka{told}"
         if (trouble := self._transport.trouble) is not None:
             return f"results are not read: {trouble}"
         return None if self._sender.healthy else "a broker has not taken the last commands yet"

@@ -15,6 +15,7 @@ from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
 from payments.engine.errors import FailStop, NoTopic, PositionLost, UnreadableBatch
+from payments.engine.kafka.hints import cause_in_words
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.engine.outage import OUTAGE
 from payments.records.public import Result
@@ -75,11 +76,12 @@ class Follower:
         except TimeoutError:
             why = f" within {seconds:g} s"
         if not self.ready.is_set():
-            if isinstance(self.problem, NoTopic):
-                raise BrokersUnavailable(str(self.problem)) from self.problem
-            why += f": {self.problem}" if self.problem is not None else ""
+            problem = self.problem or self._transport.failure
+            if isinstance(problem, NoTopic):
+                raise BrokersUnavailable(str(problem)) from problem
+            why += f": {cause_in_words(problem)}" if problem is not None else ""
             message = f"no connection to Kafka at {self._brokers}{why}"
-            raise BrokersUnavailable(message) from self.problem
+            raise BrokersUnavailable(message) from problem
 
     async def run(self) -> None:
         """Connect and follow, again and again, until cancelled."""

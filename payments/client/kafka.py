@@ -39,6 +39,7 @@ class KafkaTransport:
         self._stall_seconds = stall_seconds
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._log: KafkaLog | None = None
+        self._connecting: Connection | None = None
         self._cluster_id: str | None = None
         """The cluster of the first connection: later ones lead to no other."""
         self._reader: KafkaReader | None = None
@@ -62,6 +63,7 @@ class KafkaTransport:
         """
         await self.close()
         log = KafkaLog(self._arguments, delivery_timeout_seconds=self._delivery_timeout_seconds)
+        self._connecting = log.connection
         try:
             await log.start(topics)
             found, where = log.connection.client.cluster_id, self._arguments["bootstrap_servers"]
@@ -76,6 +78,11 @@ class KafkaTransport:
         log, self._log, self._reader = self._log, None, None
         if log is not None:
             await log.close()
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the last try to connect failed, while more are made."""
+        return None if self._connecting is None else self._connecting.failure
 
     @property
     def trouble(self) -> str | None:

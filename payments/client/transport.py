@@ -56,6 +56,10 @@ class Transport(Protocol):
         """Close all connections; ``open`` may follow."""
 
     @property
+    def failure(self) -> Exception | None:
+        """Why no connection has been made yet, as far as it is known."""
+
+    @property
     def trouble(self) -> str | None:
         """Why results can't be read just now; None when they can."""
 
@@ -109,6 +113,11 @@ class LogTransport:
 
     async def close(self) -> None:
         """Nothing to give back: the log belongs to whoever made it."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """There never is one."""
+        return None
 
     @property
     def trouble(self) -> str | None:

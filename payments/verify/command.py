@@ -28,7 +28,8 @@ def verify(*, as_json: bool) -> None:
 
     Reads the journals, then all that the topics hold by then; workers may go on meanwhile.
 
-    Exit code 0: all holds; 1: something does not; 2: it could not be found out.
+    Exit code 0: all holds; 1: something does not; 2: it could not be found out; 69: no broker
+    answers.
 
     \b
     Examples:

@@ -124,6 +124,8 @@ class Connection:
         self.arguments = arguments
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
+        self.failure: errors.KafkaConnectionError | None = None
+        """Why the last try to connect failed; None before it, and once there is a connection."""
         self._client: NonCreatingClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
@@ -153,11 +155,13 @@ class Connection:
                 await self._require_metadata()
             except RETRIABLE:
                 await self.close()
-                await patience.after(errors.KafkaConnectionError(await self._diagnosis()))
+                self.failure = errors.KafkaConnectionError(await self._diagnosis())
+                await patience.after(self.failure)
             except BaseException:
                 await self.close()
                 raise
             else:
+                self.failure = None
                 return
 
     async def _require_metadata(self) -> None:

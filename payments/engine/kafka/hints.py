@@ -59,6 +59,15 @@ def refusal(error: BaseException | type[BaseException]) -> str:
     return f"{kind.__name__} ({step})"
 
 
+def cause_in_words(error: BaseException) -> str:
+    """Return an error as one line; of one that no broker answered only why.
+
+    The rest of its words is for a process that ends by it (``Patience``).
+    """
+    cause = error.__cause__
+    return in_words(cause if isinstance(cause, errors.KafkaConnectionError) else error)
+
+
 def in_words(error: BaseException) -> str:
     """Return an error as one line: its class where its text does not name it."""
     text = " ".join(str(error).split())
