@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from payments.client.arguments import require_text
 from payments.client.catching_up import Partition, Take
 from payments.client.errors import InvalidCommand
 from payments.client.index import Index
@@ -61,8 +62,8 @@ class AccountView:
         return next((progress for progress in told if progress is not None), None)
 
     async def balance(self, account: str, partitions: int) -> AccountBalance | None:
-        """Return the account as it is now; None where there is none."""
-        key = _key(account)
+        """Return the account as it is now; None where there is none. It was checked."""
+        key = account.encode()
         row = await self._row(key, partition_of(key, partitions))
         if row is None:
             return None
@@ -72,9 +73,6 @@ class AccountView:
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:
         """Return the balances of a counter-account by currency; None where there is none."""
         number = name[len(COUNTERS[0]) :]
-        if not is_counter(name):
-            message = "must be world/N or sales/N"
-            raise InvalidCommand("account", message, Reason.INVALID_ACCOUNT)
         if len(number) > len(str(partitions)) or int(number) >= partitions:
             return None
         row = await self._row(name.encode(), int(number))
@@ -87,9 +85,6 @@ class AccountView:
 
         None where there is no such account.
         """
-        if after < 0 or not 1 <= limit <= MAX_PAGE_ENTRIES:
-            message = f"after must be at least 0, limit 1 to {MAX_PAGE_ENTRIES}"
-            raise ValueError(message)
         held = await self.balance(account, partitions)
         if held is None:
             return None
@@ -135,7 +130,16 @@ def is_counter(name: str) -> bool:
     return name.startswith(COUNTERS) and name.isascii() and name[len(COUNTERS[0]) :].isdecimal()
 
 
-def _key(account: str) -> bytes:
+def require_counter(name: str) -> None:
+    """Raise ``InvalidCommand`` or ``TypeError`` for what is no name of a counter-account."""
+    require_text("name", name, "world/N or sales/N")
+    if not is_counter(name):
+        message = "must be world/N or sales/N"
+        raise InvalidCommand("account", message, Reason.INVALID_ACCOUNT)
+
+
+def require_account(account: str) -> None:
+    """Raise ``InvalidCommand`` or ``TypeError`` for what is no id of an account."""
     if not isinstance(account, str):
         raise TypeError(f"an account's id is text (str), not {type(account).__name__}")
     if not is_name(account):
@@ -143,4 +147,3 @@ def _key(account: str) -> bytes:
     if is_counter(account):
         message = f"{account!r} is a counter-account: payments account {account} reads its balances"
         raise InvalidCommand("account", message, Reason.RESERVED_ACCOUNT)
-    return account.encode()

@@ -28,6 +28,9 @@ class Call:
     value: bytes
     answer: asyncio.Future[Result]
     headers: list[Header] = field(default_factory=lambda: NO_HEADERS)
+    size: int = 0
+    """Bytes in a batch."""
+
     tick: int = 0
     """See ``deadlines.Timed``."""
 

@@ -7,13 +7,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Self, TypeVar
 
-from payments.client.accounts import AccountBalance, AccountView
+from payments.client.accounts import (
+    MAX_PAGE_ENTRIES,
+    AccountBalance,
+    AccountView,
+    require_account,
+    require_counter,
+)
+from payments.client.arguments import (
+    checked_headers,
+    require_connect_seconds,
+    require_deadline,
+    require_instance,
+    require_number,
+    require_result_seconds,
+    require_text,
+)
 from payments.client.calls import Call, Calls, expire
 from payments.client.commands import encode_command, encode_payment_id, movement
-from payments.client.deadlines import require_deadline
 from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
 from payments.client.following import Follower
 from payments.client.kafka import KafkaTransport
+from payments.client.lanes import size_of
 from payments.client.reading import read_within
 from payments.client.resuming import Mark, Resuming
 from payments.client.sender import Sender
@@ -42,9 +57,9 @@ class PaymentsClient:
     waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
     does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
     currency. ``ValueError`` says which of ``brokers`` is no address. Calls raise the errors of
-    ``payments.client.errors``, ``ValueError`` for a ``deadline_seconds`` that is none,
-    ``TypeError`` for an id that is no text, and ``RuntimeError`` in another event loop than the one
-    it was entered in.
+    ``payments.client.errors``, ``TypeError`` and ``ValueError`` for an argument of a wrong type or
+    out of range, by its name and before anything is sent, and ``RuntimeError`` in another event
+    loop than the one it was entered in.
     """
 
     def __init__(
@@ -55,8 +70,12 @@ class PaymentsClient:
         connect_seconds: float = CONNECT_SECONDS,
         transport: Transport | None = None,
     ) -> None:
+        if settings is not None:
+            require_instance("settings", settings, Settings, "such as Settings(brokers='a:9092')")
+        require_connect_seconds(connect_seconds)
         given = settings or Settings()
         if brokers is not None:
+            require_text("brokers", brokers, "such as 'localhost:9092' or 'a:9092,b:9092'")
             given = given.model_copy(update={"brokers": require_brokers(brokers)})
         self.settings = given
         self._connect_seconds = connect_seconds
@@ -99,7 +118,12 @@ class PaymentsClient:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Disconnect. Calls under way end with ``ClientClosed``."""
+        """Disconnect. Calls under way end with ``ClientClosed``.
+
+        In another event loop it raises ``RuntimeError``, and the client goes on in its own.
+        """
+        if self._running is not None:
+            self._require_own_loop(asyncio.get_running_loop())
         await self._close()
 
     async def _close(self) -> None:
@@ -176,7 +200,8 @@ class PaymentsClient:
         """Send a command as it would stand on the topic, and wait for its result.
 
         Its ``id`` is filled in if absent. One that is given names this one command: the first
-        result with it is the answer. ``headers`` are those of the record.
+        result with it is the answer. ``headers`` are those of the record: ``TypeError`` for others
+        than names (str) and values (bytes).
         """
         call = await self._call(payment, command, deadline_seconds, headers=headers)
         return await self._result(call)
@@ -196,6 +221,8 @@ class PaymentsClient:
         within ``deadline_seconds``; the future waits for the result for ``result_seconds`` in all,
         by default the same.
         """
+        require_deadline(deadline_seconds)
+        require_result_seconds(result_seconds)
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds
         call = await self._call(
@@ -242,6 +269,9 @@ class PaymentsClient:
         for ``result_seconds`` in all, by default the same.
         """
         key = encode_payment_id(payment)
+        require_text("command_id", command_id, "the command's own id")
+        require_instance("mark", mark, Mark, "what mark() returned")
+        require_result_seconds(result_seconds)
         left = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
         answer = asyncio.get_running_loop().create_future()
@@ -277,12 +307,12 @@ class PaymentsClient:
         command_id, value = encode_command(
             command, default_id=default_id, default_currency=currency
         )
+        record_headers = checked_headers(headers)
+        size = size_of(key, value, record_headers)
         deadline_seconds = await self._opened(deadline_seconds)
         partition = partition_of(key, self._follower.partitions)
         answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, value, answer)
-        if headers:
-            call.headers = list(headers)
+        call = Call(key, partition, command_id, value, answer, record_headers, size)
         self._calls.add(call, max(deadline_seconds, result_seconds))
         return call
 
@@ -307,7 +337,7 @@ class PaymentsClient:
         """
         key = encode_payment_id(payment)
         self._require_open()
-        return self._watches.add(key)
+        return self._watches.add(key, self._require_own_loop)
 
     async def account(
         self, account: str, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -317,12 +347,14 @@ class PaymentsClient:
         The first read of a partition's accounts reads its whole journal into an index on disk,
         later ones what has come since. Raises ``CatchingUp`` and ``AccountsUnavailable`` too.
         """
+        require_account(account)
         return await self._read(deadline_seconds, lambda n: self._accounts.balance(account, n))
 
     async def counter_account(
         self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS
     ) -> Mapping[str, int] | None:
         """Return the balances of ``world/N`` or ``sales/N`` by currency; None if never used."""
+        require_counter(name)
         return await self._read(deadline_seconds, lambda n: self._accounts.counter(name, n))
 
     async def entries(
@@ -339,6 +371,9 @@ class PaymentsClient:
         (linearizable, like ``account``). None when there is no such account, whatever ``after``
         is. ``limit`` is 1 to 1,000.
         """
+        require_account(account)
+        require_number("after", after, 0)
+        require_number("limit", limit, 1, MAX_PAGE_ENTRIES)
         return await self._read(
             deadline_seconds, lambda n: self._accounts.entries(account, after, limit, n)
         )
@@ -388,6 +423,9 @@ class PaymentsClient:
             here = asyncio.get_running_loop()
         except RuntimeError:
             return  # A watch may be made outside a loop; it waits inside one.
+        self._require_own_loop(here)
+
+    def _require_own_loop(self, here: asyncio.AbstractEventLoop) -> None:
         if here is not self._loop:
             message = (
                 "this client was entered in another event loop, and works in that one only; "

@@ -1,15 +1,12 @@
 """Deadlines of many calls with one timer: calls are kept in buckets of equal time."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 TICK_SECONDS = 0.02
 """Width of a bucket: how late a deadline may be met. It is never early but by the millisecond that
 an event loop's own clock may be off."""
-
-MAX_SECONDS = 86_400.0
 
 
 class Timed(Protocol):
@@ -73,10 +70,3 @@ class Deadlines(Generic[Item]):
                 self._expire(item)
         if self._buckets and self._timer is None:
             self._set_timer(min(self._buckets))
-
-
-def require_deadline(seconds: float) -> None:
-    """Raise ``ValueError`` for what is no deadline."""
-    if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
-        message = f"deadline_seconds must be over 0 and at most {MAX_SECONDS:.0f}, not {seconds}"
-        raise ValueError(message)

@@ -1,19 +1,49 @@
 """A lane: what waits for one partition, and the one batch of it that is under way."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+
 from payments.client.calls import Call, fail
-from payments.client.errors import BrokersUnavailable
+from payments.client.errors import BrokersUnavailable, InvalidCommand
 from payments.client.transport import Transport
-from payments.engine.log import TopicPartition, Writer
+from payments.domain.results import Reason
+from payments.engine.log import Header, TopicPartition, Writer
+
+logger = logging.getLogger(__name__)
 
 MAX_BATCH_COMMANDS = 1000
 MAX_BATCH_BYTES = 512 * 1024
-"""Half of what the topic's ``max.message.bytes`` allows; one command is 64 KiB at most."""
+"""Half of what the topic's ``max.message.bytes`` allows. A value is 64 KiB at most, but headers may
+be larger: such a command is a batch by itself."""
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""``max.message.bytes`` of the commands in topics.yaml, and Kafka's default."""
+
+_BATCH_OVERHEAD_BYTES, _HEADER_OVERHEAD_BYTES = 100, 10
+"""The most that a batch of one record, and a header, have beside their contents (Kafka's record
+format: 61 bytes, and numbers of variable length)."""
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def size_of(key: bytes, value: bytes, headers: list[Header]) -> int:
+    """Return the bytes of a command in a batch. Raises ``InvalidCommand`` where none takes it."""
+    size = len(key) + len(value)
+    for name, content in headers:
+        size += len(name.encode()) + len(content or b"") + _HEADER_OVERHEAD_BYTES
+    if size > MAX_MESSAGE_BYTES - _BATCH_OVERHEAD_BYTES:
+        message = (
+            f"with its headers the command is {size:,} bytes; a batch on the topic is at most "
+            f"{MAX_MESSAGE_BYTES:,} (max.message.bytes)"
+        )
+        raise InvalidCommand("headers", message, Reason.TOO_LARGE)
+    return size
 
 
 class Batch:
@@ -41,6 +71,8 @@ class Lane:
         self.busy = False
         """Whether its batch is in a request: it must not be in a second one."""
         self._timer: asyncio.TimerHandle | None = None
+        self._most = MAX_BATCH_COMMANDS
+        """Commands of the next batch: fewer while one that can't be sent is looked for."""
 
     def drop_unwanted(self) -> None:
         """Give up a batch that nobody waits for, and its writer: its next sequence is unknown."""
@@ -49,22 +81,32 @@ class Lane:
 
     def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
         """Return the batch in doubt, or a new one of what waits; None when nothing does."""
-        if self.batch is None and self.queue:
+        while self.batch is None and self.queue:
             assert self.writer is not None, "it was provided"
             calls = self._take()
             sequence = self.writer.sequences.get(self.at, 0)
-            sealed = transport.seal(
-                self.at, self.writer, [(call.key, call.value, call.headers) for call in calls]
-            )
-            self.batch = Batch(calls, sealed, sequence)
+            try:
+                sealed = transport.seal(
+                    self.at, self.writer, [(call.key, call.value, call.headers) for call in calls]
+                )
+            except Exception as error:
+                # What can't be written was to be refused before; here the others must not pay.
+                if len(calls) == 1:
+                    logger.exception("a command can't be written as a record")
+                self.writer.sequences[self.at] = sequence
+                message = f"can't be written as a record: {error!r}; nothing was sent"
+                blame = InvalidCommand("command", message, Reason.INTERNAL_ERROR)
+                self._divide(calls, blame)
+            else:
+                self.batch = Batch(calls, sealed, sequence)
         return None if self.batch is None else self.batch.sealed
 
     def _take(self) -> list[Call]:
         calls: list[Call] = []
         size = 0
         for call in self.queue:
-            size += len(call.value) + len(call.key)
-            if calls and (size > MAX_BATCH_BYTES or len(calls) == MAX_BATCH_COMMANDS):
+            size += call.size
+            if calls and (size > MAX_BATCH_BYTES or len(calls) == self._most):
                 break
             call.sent = True
             calls.append(call)
@@ -72,9 +114,24 @@ class Lane:
             del self.queue[call]
         return calls
 
+    def _divide(self, calls: list[Call], blame: InvalidCommand) -> None:
+        """Try smaller batches of calls none of which was sent; the one that is left is to blame."""
+        for call in calls:
+            call.sent = False
+        if len(calls) == 1:
+            fail(calls[0], blame)
+        else:
+            self._most = len(calls) // 2
+            self._put_first(calls)
+
+    def _put_first(self, calls: list[Call]) -> None:
+        waiting = [call for call in calls if not call.answer.done()]
+        self.queue = dict.fromkeys(waiting) | self.queue
+
     def stored(self) -> None:
         """Note that the broker has the batch."""
         batch, self.batch = self.batch, None
+        self._most = MAX_BATCH_COMMANDS
         for call in () if batch is None else batch.calls:
             call.mark_stored()
 
@@ -92,13 +149,24 @@ class Lane:
         self.batch = None
         for call in batch.calls:
             call.sent = False
-        waiting = [call for call in batch.calls if not call.answer.done()]
-        self.queue = dict.fromkeys(waiting) | self.queue
+        self._put_first(batch.calls)
 
     def refused(self, error: Exception) -> None:
-        """Fail the calls of the batch. Those that may have arrived earlier wait on."""
+        """Fail the calls of the batch. Those that may have arrived earlier wait on.
+
+        Where it is too large, only the call that is by itself: the topic allows less than ours.
+        """
         batch, self.batch, self.writer = self.batch, None, None
-        if batch is not None and not batch.in_doubt:
+        if batch is None or batch.in_doubt:
+            return
+        if isinstance(error, _TOO_LARGE):
+            size = sum(call.size for call in batch.calls)
+            message = (
+                f"{size:,} bytes with headers are more than a batch on the topic may have "
+                f"(max.message.bytes of {self.at.topic}): the broker refused it"
+            )
+            self._divide(batch.calls, InvalidCommand("command", message, Reason.TOO_LARGE))
+        else:
             message = f"the broker refused the command: {type(error).__name__}"
             for call in batch.calls:
                 fail(call, BrokersUnavailable(message))

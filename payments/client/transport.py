@@ -7,6 +7,7 @@ whether what failed may have arrived.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from payments.engine.kafka.appender import encode
 from payments.engine.log import (
     Batch,
     Bounds,
@@ -141,8 +142,10 @@ class LogTransport:
         return await self._log.new_writer()
 
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
-        """Make a batch."""
-        return Batch(at, writer, list(commands))
+        """Make a batch. Raises what a broker's would: it is encoded for that alone."""
+        records = list(commands)
+        encode(Batch(at, Writer(writer.producer_id, writer.epoch), records))
+        return Batch(at, writer, records)
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]

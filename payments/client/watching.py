@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 from payments.client.errors import Overloaded, WatchBroken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from payments.records.public import Result
 
 MAX_UNREAD_RESULTS = 1000
@@ -23,15 +25,18 @@ class Watches:
         self._count = 0
         self._by_key: dict[bytes, list[_Feed]] = {}
 
-    def add(self, key: bytes) -> Watch:
-        """Begin a watch. Raises ``Overloaded`` when there are as many as may be."""
+    def add(self, key: bytes, check: Callable[[asyncio.AbstractEventLoop], None]) -> Watch:
+        """Begin a watch. Raises ``Overloaded`` when there are as many as may be.
+
+        ``check`` raises for a loop that is not the client's.
+        """
         if self._count >= self._limit:
             message = f"{self._limit} watches are open, as many as PAYMENTS_CLIENT_MAX_CALLS"
             raise Overloaded(message)
         feed = _Feed()
         self._count += 1
         self._by_key.setdefault(key, []).append(feed)
-        return Watch(self, key, feed)
+        return Watch(self, key, feed, check)
 
     def discard(self, key: bytes, feed: _Feed) -> None:
         """End a watch."""
@@ -93,10 +98,17 @@ class _Feed:
 class Watch:
     """An iterator over the results of one payment. It ends when dropped, or with ``aclose``."""
 
-    def __init__(self, watches: Watches, key: bytes, feed: _Feed) -> None:
+    def __init__(
+        self,
+        watches: Watches,
+        key: bytes,
+        feed: _Feed,
+        check: Callable[[asyncio.AbstractEventLoop], None],
+    ) -> None:
         self._watches = watches
         self._key = key
         self._feed = feed
+        self._check = check
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -104,6 +116,7 @@ class Watch:
 
     async def __anext__(self) -> Result:
         """Return the next result. Raises ``WatchBroken`` when some would be left out."""
+        self._check(asyncio.get_running_loop())
         feed = self._feed
         while not feed.results:
             if feed.ended:

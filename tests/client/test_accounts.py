@@ -156,5 +156,5 @@ async def test_a_foreign_record_on_the_ledger_is_an_error_and_no_entry(
 
 @pytest.mark.parametrize(("after", "limit"), [(-1, 1), (0, 0), (0, 1001)])
 async def test_a_page_has_bounds(client: PaymentsClient, after: int, limit: int) -> None:
-    with pytest.raises(ValueError, match="limit 1 to 1000"):
+    with pytest.raises(ValueError, match="must be"):
         await client.entries("abc", after=after, limit=limit)

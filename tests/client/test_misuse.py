@@ -6,11 +6,12 @@ Wrong fields of a command are in ``test_commands.py``, closed clients in ``test_
 import asyncio
 import logging
 import uuid
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from payments.client import ClientClosed, PaymentsClient
+from payments.client import ClientClosed, InvalidCommand, Mark, PaymentsClient
 from payments.engine.kafka.metadata import Rarely
 from payments.testing import PaymentsTestbed
 
@@ -59,9 +60,14 @@ def test_another_event_loop_is_refused_with_the_way_to_do_it() -> None:
                 await call
         with pytest.raises(RuntimeError, match="another event loop"):
             client.watch("pay-1")
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await anext(watch)
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await client.__aexit__()
 
     try:
         client = first.run_until_complete(enter())
+        watch = client.watch("pay-1")
         second.run_until_complete(use())
         # It still works where it was entered.
         made = client.make("pay-1", account="abc", amount=1, deadline_seconds=10)
@@ -71,6 +77,117 @@ def test_another_event_loop_is_refused_with_the_way_to_do_it() -> None:
     finally:
         first.close()
         second.close()
+
+
+async def client_of(testbed: PaymentsTestbed, stack: AsyncExitStack) -> PaymentsClient:
+    await stack.enter_async_context(testbed)
+    return await stack.enter_async_context(testbed.client())
+
+
+WRONG_TIMES: list[tuple[Any, type[Exception]]] = [
+    (None, TypeError),
+    ("5", TypeError),
+    (True, TypeError),
+    (float("nan"), ValueError),
+    (float("inf"), ValueError),
+    (0, ValueError),
+    (-1, ValueError),
+]
+
+
+@pytest.mark.parametrize(("seconds", "kind"), WRONG_TIMES)
+async def test_a_deadline_that_is_none_is_named(seconds: Any, kind: type[Exception]) -> None:
+    async with AsyncExitStack() as stack:
+        testbed = PaymentsTestbed()
+        client = await client_of(testbed, stack)
+        late = {"deadline_seconds": seconds}
+        mark = await client.mark("p")
+        for call in (
+            lambda: client.make("p", account="abc", amount=1, **late),
+            lambda: client.deposit("p", account="abc", amount=1, **late),
+            lambda: client.cancel("p", **late),
+            lambda: client.get("p", **late),
+            lambda: client.send("p", {"type": "get"}, **late),
+            lambda: client.submit("p", {"type": "get"}, **late),
+            lambda: client.mark("p", **late),
+            lambda: client.resume("p", "c", mark, **late),
+            lambda: client.account("abc", **late),
+            lambda: client.counter_account("world/0", **late),
+            lambda: client.entries("abc", **late),
+        ):
+            with pytest.raises(kind, match=r"deadline_seconds must be .*, not "):
+                await call()
+        if seconds is not None:
+            for call in (
+                lambda: client.submit("p", {"type": "get"}, result_seconds=seconds),
+                lambda: client.resume("p", "c", mark, result_seconds=seconds),
+            ):
+                with pytest.raises(kind, match=r"result_seconds must be .*, not "):
+                    await call()
+        assert testbed.records("payments.commands") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "told"),
+    [
+        ({"brokers": ["localhost:9092"]}, TypeError, r"brokers must be text .* not list"),
+        ({"brokers": 5}, TypeError, r"brokers must be text .* not int \(5\)"),
+        ({"brokers": b"localhost:9092"}, TypeError, r"brokers must be text .* not bytes"),
+        ({"settings": {"brokers": "a:1"}}, TypeError, r"settings must be Settings, .* not dict"),
+        ({"settings": {}}, TypeError, r"settings must be Settings, .* not dict"),
+        ({"settings": "a:1"}, TypeError, r"settings must be Settings, .* not str"),
+        ({"connect_seconds": "5"}, TypeError, r"connect_seconds must be .* not str \('5'\)"),
+        ({"connect_seconds": None}, TypeError, "connect_seconds must be .* not NoneType"),
+        ({"connect_seconds": True}, TypeError, "connect_seconds must be .* not bool"),
+        ({"connect_seconds": -1}, ValueError, "connect_seconds must be .* not -1"),
+        ({"connect_seconds": float("nan")}, ValueError, "connect_seconds must be .* not nan"),
+    ],
+)
+def test_what_a_client_is_made_of_is_checked_and_named(
+    given: dict[str, Any], kind: type[Exception], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        PaymentsClient(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "told"),
+    [
+        ({"limit": "5"}, TypeError, r"limit must be a whole number \(int\), not str \('5'\)"),
+        ({"limit": 2.0}, TypeError, r"limit must be a whole number \(int\), not float"),
+        ({"limit": True}, TypeError, "limit must be a whole number .* not bool"),
+        ({"limit": None}, TypeError, "limit must be a whole number .* not NoneType"),
+        ({"limit": 0}, ValueError, "limit must be 1 to 1,000, not 0"),
+        ({"limit": 1001}, ValueError, "limit must be 1 to 1,000, not 1001"),
+        ({"after": None}, TypeError, "after must be a whole number .* not NoneType"),
+        ({"after": "1"}, TypeError, "after must be a whole number .* not str"),
+        ({"after": -1}, ValueError, "after must be at least 0, not -1"),
+    ],
+)
+async def test_bounds_of_a_page_are_checked_and_named_before_there_is_a_broker(
+    given: dict[str, Any], kind: type[Exception], told: str
+) -> None:
+    async with PaymentsClient("localhost:1", connect_seconds=0) as client:
+        with pytest.raises(kind, match=told):
+            await client.entries("abc", **given)
+
+
+async def test_names_are_checked_before_there_is_a_broker() -> None:
+    wrong: Any
+    async with PaymentsClient("localhost:1", connect_seconds=0) as client:
+        for wrong in (None, 5, b"world/0"):
+            with pytest.raises(TypeError, match=r"name must be text \(str\), world/N"):
+                await client.counter_account(wrong)
+            with pytest.raises(TypeError, match=r"account's id is text \(str\), not"):
+                await client.account(wrong)
+            with pytest.raises(TypeError, match=r"account's id is text \(str\), not"):
+                await client.entries(wrong)
+            with pytest.raises(TypeError, match=r"command_id must be text \(str\)"):
+                await client.resume("p", wrong, Mark(0, 0))
+            with pytest.raises(TypeError, match=r"mark must be Mark, what mark\(\) returned, not"):
+                await client.resume("p", "c", wrong)
+        with pytest.raises(InvalidCommand, match="world/N or sales/N"):
+            await client.counter_account("abc")
 
 
 async def test_a_client_that_is_closed_or_entered_twice_says_so() -> None:
