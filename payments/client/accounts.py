@@ -61,6 +61,11 @@ class AccountView:
         told = (partition.progress for partition in self._partitions.values())
         return next((progress for progress in told if progress is not None), None)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why accounts can't be read: their index fails."""
+        return self._index.problem
+
     async def balance(self, account: str, partitions: int) -> AccountBalance | None:
         """Return the account as it is now; None where there is none. It was checked."""
         key = account.encode()

@@ -379,11 +379,20 @@ class PaymentsClient:
         )
 
     def healthy(self) -> bool:
-        """Whether the brokers answer: results are being followed and the last request was done."""
-        return self.trouble() is None
+        """Whether the brokers answer: results are being followed and the last request was done.
+
+        Commands can be carried out then, though accounts may be unreadable (``trouble``).
+        """
+        return self._trouble_with_brokers() is None
 
     def trouble(self) -> str | None:
-        """Return why ``healthy`` says no, in words; None when it says yes."""
+        """Return what is wrong, in words: why ``healthy`` says no, or accounts can't be read."""
+        problem = self._trouble_with_brokers()
+        if problem is None and (accounts := self._accounts.trouble) is not None:
+            problem = f"accounts can't be read: {accounts}"
+        return problem
+
+    def _trouble_with_brokers(self) -> str | None:
         if not self._follower.following:
             problem = self._follower.problem
             told = f": {cause_in_words(problem)}" if problem else " yet"

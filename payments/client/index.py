@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ FORMAT = 1
 
 CACHE_KIB = 65_536
 """What SQLite may keep in memory for writing; for reading it is a quarter."""
+
+QUIET_SECONDS = 60.0
+"""A problem that comes back within this is not logged again."""
 
 _OFFSET_BITS = 44
 _CHECKPOINT_PAGES = 16_384
@@ -63,6 +67,11 @@ class Index:
         self._reader: sqlite3.Connection | None = None
         self._positions: dict[TopicPartition, tuple[str, int]] = {}
         self._writing = threading.RLock()
+        self.problem: str | None = None
+        """Why the accounts can't be kept, from a failure until something is stored again."""
+
+        self._cant_open = False
+        self._quiet_until = 0.0
 
     @property
     def file(self) -> Path:
@@ -119,6 +128,7 @@ class Index:
                 [(at.partition, key, value) for key, value in rows],
             )
             self._note(writer, at, source, position)
+        self.problem = None
 
     def take_entries(
         self, at: TopicPartition, source: str, places: Sequence[Place], position: int
@@ -143,6 +153,7 @@ class Index:
                 ]
             writer.executemany("INSERT OR IGNORE INTO strays VALUES (?, ?, ?)", strays)
             self._note(writer, at, source, position)
+        self.problem = None
 
     def row(self, partition: int, key: bytes) -> bytes | None:
         """Return the value of a row."""
@@ -206,21 +217,39 @@ class Index:
         with self._writing:
             try:
                 yield self._connected()
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, OSError) as error:
                 raise self._failed(error) from error
+            except AccountsUnavailable as error:
+                self._note_problem(str(error))
+                raise
 
-    def _failed(self, error: sqlite3.DatabaseError) -> AccountsUnavailable:
+    def _note_problem(self, problem: str) -> None:
+        """Keep what is wrong, and log it: once, not for each partition and each who asks."""
+        now = time.monotonic()
+        if self.problem is None and now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            logger.warning("accounts can't be read: %s", problem)
+        self.problem, self._cant_open = problem, self._writer is None
+
+    def _failed(self, error: sqlite3.DatabaseError | OSError) -> AccountsUnavailable:
         """Return what to do about an error; what is torn is removed, to be read anew."""
         file, code = self.file, getattr(error, "sqlite_errorcode", 0)
-        self._disconnect()
         if code & _PRIMARY in _BROKEN:
             logger.warning("%s is torn (%s): the accounts are read anew", file, error)
+            self._disconnect()
             _remove(file)
             return AccountsUnavailable(f"{file} was torn, and is being read anew: ask again")
-        return AccountsUnavailable(
-            f"the index of accounts can't be kept in {file.parent}: {error}; make room there, or "
+        if self._given is None and self._temporary is None:
+            folder = "a folder for temporary files"
+        else:
+            folder = str(file.parent)
+        problem = (
+            f"the index of accounts can't be kept in {folder}: {error}; make room there, or "
             f"set PAYMENTS_CLIENT_STATE_DIR to another folder"
         )
+        self._note_problem(problem)
+        self._disconnect()
+        return AccountsUnavailable(problem)
 
     def _connected(self) -> sqlite3.Connection:
         if self._writer is not None:
@@ -241,6 +270,8 @@ class Index:
                 "SELECT topic, partition, source, position FROM positions"
             )
         }
+        if self._cant_open:
+            self.problem, self._cant_open = None, False
         return self._writer
 
     def _take_folder(self) -> None:

@@ -65,6 +65,9 @@ HEALTH = {"/health/live", "/health/ready"}
 SINGLE = (b"authorization", b"content-type", b"origin", b"sec-fetch-site", b"x-api-key")
 """Headers of which a second one could mean another thing to a proxy than it does here."""
 
+QUIET_SECONDS = 60.0
+"""A problem with the accounts is not logged again within this."""
+
 CLOSE: Headers = ((b"connection", b"close"),)
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
 
@@ -92,6 +95,8 @@ class Gateway:
     ) -> None:
         """Read the file of tokens; raises ``TokensFileError``."""
         self.stopping = asyncio.Event()
+        self._service = service
+        self._quiet_until = 0.0
         self.tokens = Tokens(settings)
         self.routes = operations(service, settings, default_currency, self.stopping)
         self._find = Routes(self.routes).find
@@ -150,11 +155,20 @@ class Gateway:
             return _malformed(error)
         if isinstance(error, BodyTooLarge):
             return problem_answer(Problem.TOO_LARGE, headers=CLOSE)
+        if isinstance(error, AccountsUnavailable):
+            self._say(error)
         if isinstance(error, PaymentsClientError):
             return _not_done(error, reading=request.reads)
         # A defect is told to the log, and not to the client.
         logger.error("%s %s met a defect", request.method, request.raw_path, exc_info=error)
         return problem_answer(Problem.INTERNAL)
+
+    def _say(self, error: AccountsUnavailable) -> None:
+        """Log why accounts can't be read: now and then, and not what the client has logged."""
+        now = perf_counter()
+        if now >= self._quiet_until and str(error) not in (self._service.trouble() or ""):
+            self._quiet_until = now + QUIET_SECONDS
+            logger.warning("accounts can't be read: %s", error)
 
 
 def operations(
@@ -227,10 +241,7 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
     if problem is None:
         logger.error("an error of the client library that has no answer: %r", error)
         return problem_answer(Problem.INTERNAL)
-    if problem is Problem.ACCOUNTS_UNAVAILABLE:
-        logger.warning("accounts can't be read: %s", error)
-        detail = str(error)
-    elif problem is Problem.CATCHING_UP:
+    if problem is Problem.ACCOUNTS_UNAVAILABLE or problem is Problem.CATCHING_UP:
         detail = str(error)
     elif problem is Problem.UNAVAILABLE and reading:
         detail = "Ask again after Retry-After."

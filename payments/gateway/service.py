@@ -77,5 +77,8 @@ class Service(Protocol):
     ) -> Sequence[LedgerEntry] | None:
         """Return an account's ledger entries after a sequence number; None as ``account``."""
 
+    def healthy(self) -> bool:
+        """Whether commands can be sent, and results read, just now."""
+
     def trouble(self) -> str | None:
-        """Return why commands can't be sent, or results read, just now; None when they can."""
+        """Return what is wrong: why it is not healthy, or accounts can't be read; else None."""

@@ -40,12 +40,19 @@ class ServicePages:
         return Answer(200, b'{"status":"live"}')
 
     async def ready(self, request: Request) -> Answer:
-        """Tell whether commands can be sent now, so that requests should come here."""
+        """Tell whether commands can be sent now, so that requests should come here.
+
+        That accounts can't be read is told, and no reason to stay away: only a request for one
+        finds that they can be read again.
+        """
         del request
         if self._stopping.is_set():
             return problem_answer(Problem.STOPPING)
-        if (trouble := self._service.trouble()) is not None:
+        trouble = self._service.trouble()
+        if not self._service.healthy():
             return problem_answer(Problem.UNAVAILABLE, trouble, headers=RETRY_SOON)
+        if trouble is not None:
+            return Answer(200, orjson.dumps({"status": "ready", "trouble": trouble}))
         return Answer(200, b'{"status":"ready"}')
 
     async def openapi(self, request: Request) -> Answer:

@@ -5,9 +5,12 @@ memory it needs and its speed).
 """
 
 import asyncio
+import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +162,53 @@ async def test_a_folder_that_can_not_be_used_is_said_and_payments_go_on(tmp_path
         with pytest.raises(AccountsUnavailable, match="PAYMENTS_CLIENT_STATE_DIR"):
             await client.account("abc")
         assert (await client.make("pay-1", account="abc", amount=1)).outcome == "completed"
+
+
+async def test_a_full_disk_is_said_once_in_the_log_and_by_trouble_until_there_is_room(
+    testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Payments go on. A folder that can't be used, or none for temporary files, are alike."""
+    connect, pages = sqlite3.connect, 7
+
+    def connected(*given: Any, **named: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*given, **named)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    async with client(testbed) as (opened, _):
+        for number in range(100):
+            await opened.make(f"pay-{number}", account="abc", amount=1)
+        assert opened.trouble() is None
+        for _ in range(3):
+            with pytest.raises(AccountsUnavailable, match="disk is full; make room there"):
+                await opened.entries("abc")
+        told = opened.trouble()
+        assert told is not None
+        assert "disk is full" in told
+        assert opened.healthy(), "payments can be made"
+        assert [r.message for r in caplog.records if "disk is full" in r.message] == [told]
+        pages = 1_000_000
+        assert len(await opened.entries("abc") or ()) == 100
+        assert opened.trouble() is None
+
+
+async def test_no_folder_for_temporary_files_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    async with (
+        PaymentsTestbed(opening_balance=9, partitions=1) as testbed,
+        testbed.client() as client,
+    ):
+        for _ in range(3):
+            with pytest.raises(AccountsUnavailable, match="PAYMENTS_CLIENT_STATE_DIR"):
+                await client.account("abc")
+        assert "PAYMENTS_CLIENT_STATE_DIR" in (client.trouble() or "")
+        assert caplog.text.count("accounts can't be read") == 1
+        (tmp_path / "missing").mkdir()
+        assert await client.account("abc") is None
+        assert client.trouble() is None
 
 
 async def test_who_asks_while_it_catches_up_is_told_how_far_it_is_and_it_goes_on(

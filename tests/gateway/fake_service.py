@@ -118,6 +118,10 @@ class FakeService:
         """Answer with nothing."""
         return []
 
+    def healthy(self) -> bool:
+        """Whatever the test says."""
+        return self.is_healthy
+
     def trouble(self) -> str | None:
         """Whatever the test says."""
         return None if self.is_healthy else "the brokers are away"

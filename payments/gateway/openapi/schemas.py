@@ -79,7 +79,16 @@ def schemas() -> dict[str, Schema]:
                 },
             }
         ),
-        "Status": _object({"status": {"enum": ["live", "ready"]}}),
+        "Status": _object(
+            {
+                "status": {"enum": ["live", "ready"]},
+                "trouble": {
+                    "type": "string",
+                    "description": "Why accounts can't be read, though commands can be sent.",
+                },
+            },
+            ["status"],
+        ),
         "ProblemType": _object(
             {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "advice": TEXT}
         ),
