@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH
+from payments.engine.kafka.codecs import TooLarge, Undecodable, inflate
+from payments.engine.kafka.inflating import pieces
 from payments.engine.limits import Limits
 from payments.engine.log import Record
 
@@ -61,9 +63,23 @@ def records_of(count: int, size: int) -> list[New]:
     return [(b"p%d" % n, b"%d" % n * size, [("h", b"v")]) for n in range(count)]
 
 
+def members(data: bytes, size: int) -> bytes:
+    """Compress with gzip, a member for so many bytes, as ``cat a.gz b.gz`` has them."""
+    parts = (data[at : at + size] for at in range(0, len(data), size))
+    return b"".join(zlib.compress(part, wbits=31) for part in parts)
+
+
 LARGE: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     **{codec: COMPRESS[codec] for codec in COMPRESS if codec != "none"},
     "linked gzip level 9": (GZIP, lambda data: zlib.compress(data, 9, wbits=31)),
+    "gzip of large members": (GZIP, lambda data: members(data, 500_000)),
+    "gzip of small members": (GZIP, lambda data: members(data, 3000)),
+    "zstd of two frames": (
+        ZSTD,
+        lambda data: (
+            bytes(cramjam.zstd.compress(data[:9999])) + bytes(cramjam.zstd.compress(data[9999:]))
+        ),
+    ),
     "zstd level 19": (ZSTD, lambda data: bytes(cramjam.zstd.compress(data, 19))),
     "xerial of small blocks": (COMPRESS["xerial"][0], lambda data: xerial(data, block=1000)),
 }
@@ -76,6 +92,43 @@ def test_what_is_much_larger_than_a_piece_is_told_to_its_end(codec: str) -> None
     told = heads(sealed(compress(body(records)), codec=number, count=300))
     assert [record.key for record in told] == [key for key, _, _ in records]
     assert [record.value for record in told] == [None] * 300, "it is too large to be looked at"
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "xerial", "lz4", "zstd"])
+@settings(max_examples=40)
+@given(parts=st.lists(st.binary(max_size=50_000), min_size=1, max_size=6), rest=st.binary())
+def test_a_batch_is_inflated_to_the_same_bytes_at_once_and_in_pieces(
+    codec: str, parts: list[bytes], rest: bytes
+) -> None:
+    """Several frames, and what follows them: else a batch over the limit had other commands.
+
+    Of lz4 a broker reads the first frame alone, and snappy as librdkafka has it is one block.
+    """
+    number, compress = COMPRESS[codec]
+    if codec in {"snappy", "lz4"}:
+        parts = [b"".join(parts)]
+    data = b"".join(map(compress, parts))
+    if codec == "gzip":
+        data += b"\0" + rest
+    whole = memoryview(data)
+    assert bytes(inflate(number, whole, MIB)) == b"".join(parts)
+    assert b"".join(pieces(number, whole)) == b"".join(parts)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_gzip_members_that_end_too_early_are_broken(count: int) -> None:
+    data = memoryview(members(b"x" * 3000 * count, 3000))[:-5]
+    with pytest.raises(Undecodable, match="ends too early"):
+        inflate(GZIP, data, MIB)
+    with pytest.raises(Undecodable, match="ends too early"):
+        list(pieces(GZIP, data))
+
+
+def test_gzip_members_are_too_large_together() -> None:
+    data = memoryview(members(bytes(MIB), MIB // 4))
+    assert len(inflate(GZIP, data, MIB)) == MIB
+    with pytest.raises(TooLarge):
+        inflate(GZIP, data, MIB - 1)
 
 
 @pytest.mark.parametrize("codec", BOMBS)

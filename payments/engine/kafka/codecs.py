@@ -21,6 +21,10 @@ _LEAST_BYTES = 4096
 GZIP_WINDOW = 31
 """zlib's ``wbits`` for data with a gzip header."""
 
+PIECE_BYTES = 256 * 1024
+"""The most that is inflated at once where a batch is inflated piece by piece."""
+
+_INPUT_BYTES = 16 * 1024
 _GZIP = b"\x1f\x8b"
 _XERIAL = b"\x82SNAPPY\0"
 """Begins a stream of snappy blocks as the Java client writes it (xerial's snappy-java); after it
@@ -53,27 +57,61 @@ def inflate(codec: int, data: memoryview, limit: int) -> Inflated:
 
 
 def _gunzip(data: memoryview, limit: int) -> Inflated:
-    """Inflate one gzip member after the other, in steps (cramjam's gzip knows no limit)."""
-    pieces: list[bytes] = []
-    size = 0
-    while data:
+    """Inflate all gzip members (cramjam's gzip knows no limit); a client writes one."""
+    first = zlib.decompressobj(GZIP_WINDOW)
+    try:
+        piece = first.decompress(data, limit + 1)
+    except zlib.error as error:
+        message = f"gzip: {error}"
+        raise Undecodable(message) from error
+    inflated = bytearray()
+    size = len(piece)
+    if size <= limit and not first.eof:
+        raise _too_short_gzip()
+    following = memoryview(first.unused_data)
+    for more in gzip_pieces(following) if _begins_member(following) else ():
+        inflated += more
+        if size + len(inflated) > limit:
+            break
+    if size + len(inflated) > limit:
+        raise _too_large(limit)
+    return piece + inflated if inflated else piece
+
+
+def gzip_pieces(data: memoryview) -> Iterator[bytes]:
+    """Inflate one gzip member after the other in pieces; at least one begins ``data``.
+
+    What follows the last one is not looked at, as by Java's reader, and so by a broker.
+    """
+    while True:
         member = zlib.decompressobj(GZIP_WINDOW)
-        try:
-            piece = member.decompress(data, limit - size + 1)
-        except zlib.error as error:
-            message = f"gzip: {error}"
-            raise Undecodable(message) from error
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
+        at = 0
+        # Input is given in small parts: what a member leaves over is copied.
+        while at < len(data) and not member.eof:
+            rest: Inflated = data[at : at + _INPUT_BYTES]
+            at += len(rest)
+            while rest and not member.eof:
+                try:
+                    yield member.decompress(rest, PIECE_BYTES)
+                except zlib.error as error:
+                    message = f"gzip: {error}"
+                    raise Undecodable(message) from error
+                rest = member.unconsumed_tail
+        while piece := member.decompress(b"", PIECE_BYTES):
+            yield piece
         if not member.eof:
-            message = "gzip: the data ends too early"
-            raise Undecodable(message)
-        pieces.append(piece)
-        data = memoryview(member.unused_data)
-        if data[: len(_GZIP)] != _GZIP:
-            break  # Java's reader, and so a broker, does not look at what follows.
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            raise _too_short_gzip()
+        data = data[at - len(member.unused_data) :]
+        if not _begins_member(data):
+            return
+
+
+def _begins_member(data: memoryview) -> bool:
+    return data[: len(_GZIP)] == _GZIP
+
+
+def _too_short_gzip() -> Undecodable:
+    return Undecodable("gzip: the data ends too early")
 
 
 def _unsnap(data: memoryview, limit: int) -> Inflated:

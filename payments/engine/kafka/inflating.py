@@ -5,15 +5,19 @@ lz4 frames and the Java client's snappy are blocks of a few megabytes at most. S
 writes it is one block, whose size stands before it.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 
 import cramjam
 
-from .codecs import GZIP_WINDOW, NAMES, Inflated, Undecodable, snappy_blocks, unsnap_block
-
-PIECE_BYTES = 256 * 1024
-_INPUT_BYTES = 16 * 1024
+from .codecs import (
+    NAMES,
+    PIECE_BYTES,
+    Inflated,
+    Undecodable,
+    gzip_pieces,
+    snappy_blocks,
+    unsnap_block,
+)
 
 _ZSTD_WINDOW_BYTES = 32 * 1024 * 1024
 """The most that a zstd frame may refer back to. The levels up to 19 need 8 MiB."""
@@ -37,7 +41,7 @@ def pieces(codec: int, data: memoryview) -> Iterator[Inflated]:
         raise Undecodable(message)
     try:
         yield from inflating(data)
-    except (zlib.error, cramjam.DecompressionError) as error:
+    except cramjam.DecompressionError as error:
         message = f"{NAMES[codec]}: {error}"
         raise Undecodable(message) from error
 
@@ -45,18 +49,6 @@ def pieces(codec: int, data: memoryview) -> Iterator[Inflated]:
 def _plain(data: memoryview) -> Iterator[Inflated]:
     for start in range(0, len(data), PIECE_BYTES):
         yield data[start : start + PIECE_BYTES]
-
-
-def _gunzip(data: memoryview) -> Iterator[Inflated]:
-    """Inflate the first gzip member: a client writes one."""
-    member = zlib.decompressobj(GZIP_WINDOW)
-    for start in range(0, len(data), _INPUT_BYTES):
-        rest: Inflated = data[start : start + _INPUT_BYTES]
-        while rest and not member.eof:
-            yield member.decompress(rest, PIECE_BYTES)
-            rest = member.unconsumed_tail
-    while piece := member.decompress(b"", PIECE_BYTES):
-        yield piece
 
 
 def _unsnap(data: memoryview) -> Iterator[Inflated]:
@@ -105,7 +97,7 @@ def _unzstd(data: memoryview) -> Iterator[Inflated]:
 
 _CODECS: dict[int, Callable[[memoryview], Iterator[Inflated]]] = {
     0: _plain,
-    1: _gunzip,
+    1: gzip_pieces,
     2: _unsnap,
     3: _unlz4,
     4: _unzstd,
