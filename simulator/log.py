@@ -76,6 +76,9 @@ class SimulatedLog:
         """Return nothing: readiness is no part of what is simulated."""
         return ()
 
+    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+        """Nobody begins a transaction here, but for the claims, which end theirs at once."""
+
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
         if topic not in self._brokers.partition_counts:

@@ -44,12 +44,6 @@ def end(command: Callable[[], object]) -> NoReturn:
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
-    except SystemExit as error:
-        # click's own texts, such as help, on a closed pipe.
-        if isinstance(error.__context__, BrokenPipeError):
-            abandon(sys.__stdout__)
-            sys.exit(OUTPUT_LOST)
-        raise
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -9,8 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import click
@@ -44,14 +44,25 @@ def show(text: str, *, newline: bool = True) -> None:
     if sys.stdout is None:
         raise OutputLost("it is closed")
     try:
-        click.echo(text, nl=newline)
-    except BrokenPipeError as error:
-        abandon(sys.stdout)
         # Whoever closed the pipe has read what he wanted: ``payments dead-letters list | head``.
-        raise OutputLost("the pipe is closed", quiet=True) from error
+        with lost_pipe():
+            click.echo(text, nl=newline)
     except (OSError, ValueError) as error:
         abandon(sys.stdout)
         raise OutputLost(getattr(error, "strerror", None) or str(error)) from error
+
+
+@contextmanager
+def lost_pipe() -> Iterator[None]:
+    """Raise ``OutputLost`` where click prints its own texts, such as help, on a closed pipe.
+
+    What click does about it changes from version to version.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        abandon(sys.stdout)
+        raise OutputLost("the pipe is closed", quiet=True) from error
 
 
 def talk(text: str) -> None:

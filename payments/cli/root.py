@@ -10,6 +10,7 @@ import click
 from payments import __version__
 from payments.cli.ending import end
 from payments.cli.lazy import Lazy, LazyGroup
+from payments.cli.output import lost_pipe
 
 COMMANDS = {
     "make": Lazy("payments.cli.payment:make", "Take money from an account."),
@@ -61,6 +62,16 @@ COMMANDS = {
 
 class _Commands(LazyGroup):
     table = COMMANDS
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+        """Parse the arguments, which may print the help; see ``lost_pipe``."""
+        with lost_pipe():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command; see ``lost_pipe``."""
+        with lost_pipe():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401
         """Run the command, and end the process as docs/cli.md says (``ending``)."""

@@ -20,6 +20,7 @@ from payments.domain.results import Reason
 from payments.engine.checkpoint import RESERVED
 from payments.engine.log import Record, TopicPartition
 from payments.engine.partitioner import partition_of
+from payments.engine.troubles import Trouble, in_words
 from payments.records.internal import decode_account, decode_counter
 from payments.records.public import LedgerEntry
 from payments.settings import Settings
@@ -42,7 +43,7 @@ class AccountView:
     """Balances and ledger pages of all accounts, indexed per partition once somebody asks."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
-        self._transport = transport
+        self._transport, self._brokers = transport, settings.brokers
         self._journal = settings.changelog("accounts")
         self._ledger = settings.topic("accounts.ledger")
         name = f"accounts-{settings.app_id}"
@@ -57,9 +58,17 @@ class AccountView:
 
     @property
     def progress(self) -> str | None:
-        """How far the reading has come where it is not at the end, in words."""
+        """How far the reading has come where it is not at the end, or what blocks it, in words."""
+        if troubles := self.troubles():
+            return f"accounts can't be read to the end: {'; '.join(in_words(troubles))}"
         told = (partition.progress for partition in self._partitions.values())
-        return next((progress for progress in told if progress is not None), None)
+        found = next((progress for progress in told if progress is not None), None)
+        return found and f"accounts are being read from the topics: {found}; ask again"
+
+    def troubles(self) -> list[Trouble]:
+        """Return what keeps partitions from being read to their ends, however short it lasts."""
+        told = (partition.trouble(self._brokers) for partition in self._partitions.values())
+        return [trouble for trouble in told if trouble is not None]
 
     @property
     def trouble(self) -> str | None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from payments.client.index import Index
-from payments.client.transport import Transport
+from payments.client.transport import Chunk, Transport
 from payments.engine.errors import PositionLost
+from payments.engine.kafka.standing import Standing
 from payments.engine.log import Record, TopicPartition
+from payments.engine.troubles import Trouble
 
 _CHUNK_BYTES = 1024 * 1024
 _INLINE_RECORDS = 100
@@ -19,6 +21,9 @@ _INLINE_RECORDS = 100
 
 _IDLE_SECONDS = 0.005
 """Pause before the next look at a partition that has nothing new yet."""
+
+_STANDING_SECONDS = 0.1
+"""The same while an open transaction blocks it: that may last for minutes."""
 
 Take = Callable[[TopicPartition, str, Sequence[Record], int], None]
 """Stores records of a partition, with their source and the position behind them."""
@@ -34,6 +39,7 @@ class Partition:
         self._begun = 0
         self._run: asyncio.Task[None] | None = None
         self._position = self._end = 0
+        self._standing: Standing | None = None
 
     @property
     def progress(self) -> str | None:
@@ -41,6 +47,10 @@ class Partition:
         if self._run is None or self._run.done() or self._position >= self._end:
             return None
         return f"{self.at} is read up to offset {self._position:,} of {self._end:,}"
+
+    def trouble(self, servers: str) -> Trouble | None:
+        """Return why records don't come, however short it lasts; see ``Standing.trouble``."""
+        return None if self._standing is None else self._standing.trouble(self.at, servers)
 
     async def refresh(self) -> None:
         """Return when the index has all that was in the partition at the call."""
@@ -92,12 +102,29 @@ class Partition:
     async def _read_on(self, position: int, end: int) -> None:
         """Read and store up to ``end``. Raises ``PositionLost`` where records were deleted."""
         self._position, self._end = position, end
-        while position < end:
-            chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
-            await self._store(chunk.records, chunk.position)
-            # With nothing new it is a pause, else only a turn for the others in this loop.
-            await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
-            position = self._position = chunk.position
+        try:
+            while position < end:
+                chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
+                self._note(chunk, position)
+                await self._store(chunk.records, chunk.position)
+                # With nothing new it is a pause, else only a turn for the others in this loop.
+                await asyncio.sleep(0 if chunk.position != position else self._pause_seconds())
+                position = self._position = chunk.position
+        finally:
+            self._standing = None
+
+    def _note(self, chunk: Chunk, position: int) -> None:
+        """Note whether the partition has records of which none came."""
+        if chunk.position != position or chunk.end <= position:
+            self._standing = None
+            return
+        now, held = asyncio.get_running_loop().time(), self._standing
+        same = held is not None and held.stable == chunk.stable
+        since = held.since if held is not None and same else now
+        self._standing = Standing(position, chunk.stable, chunk.end, since)
+
+    def _pause_seconds(self) -> float:
+        return _IDLE_SECONDS if self._standing is None else _STANDING_SECONDS
 
     async def _known_position(self) -> int | None:
         if self._source is None:

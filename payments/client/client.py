@@ -32,6 +32,7 @@ from payments.client.lanes import size_of
 from payments.client.reading import read_within
 from payments.client.resuming import Mark, Resuming
 from payments.client.sender import Sender
+from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.engine.kafka.hints import cause_in_words
@@ -99,7 +100,13 @@ class PaymentsClient:
             watches=self._watches,
             sender=self._sender,
         )
+        self._standing = StandingWatch(
+            self.settings.stall_seconds,
+            results=self._transport.standing,
+            accounts=self._accounts.troubles,
+        )
         self._running: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -109,6 +116,7 @@ class PaymentsClient:
             raise RuntimeError(message)
         self._loop = asyncio.get_running_loop()
         self._running = asyncio.create_task(self._follower.run(), name="payments client")
+        self._watching = asyncio.create_task(self._standing.run(), name="standing partitions")
         if self._connect_seconds > 0:
             try:
                 await self._follower.until_ready(self._connect_seconds, patient=False)
@@ -128,6 +136,7 @@ class PaymentsClient:
 
     async def _close(self) -> None:
         running, self._running = self._running, None
+        tasks = [task for task in (running, self._watching) if task is not None]
         self._follower.ready.set()  # Who waits for it finds the client closed.
         self._calls.close()
         self._watches.close()
@@ -135,9 +144,9 @@ class PaymentsClient:
             closing.push_async_callback(self._transport.close)
             closing.push_async_callback(self._accounts.close)
             closing.push_async_callback(self._sender.close)
-            if running is not None:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def make(
         self,
@@ -381,7 +390,8 @@ class PaymentsClient:
     def healthy(self) -> bool:
         """Whether the brokers answer: results are being followed and the last request was done.
 
-        Commands can be carried out then, though accounts may be unreadable (``trouble``).
+        Not while an open transaction blocks results, or accounts that somebody reads. Commands can
+        be carried out then, though the index of accounts may be unwritable (``trouble``).
         """
         return self._trouble_with_brokers() is None
 
@@ -399,6 +409,8 @@ class PaymentsClient:
             return f"no connection to Kafka{told}"
         if (trouble := self._transport.trouble) is not None:
             return f"results are not read: {trouble}"
+        if (trouble := self._standing.accounts_trouble()) is not None:
+            return f"accounts are not read: {trouble}"
         return None if self._sender.healthy else "a broker has not taken the last commands yet"
 
     async def _read(

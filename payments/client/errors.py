@@ -14,7 +14,10 @@ class DeadlineExceeded(PaymentsClientError):  # noqa: N818 - named for what happ
 
 
 class CatchingUp(DeadlineExceeded):
-    """The accounts are still being read from the topics; the message says how far. Ask again."""
+    """The accounts are still being read from the topics: ask again, the reading goes on.
+
+    The message says how far it is, or what blocks it.
+    """
 
 
 class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened

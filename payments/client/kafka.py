@@ -22,7 +22,7 @@ from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce
 from payments.engine.limits import Limits
 from payments.engine.log import Batch, Bounds, Cluster, Lane, TopicPartition, Writer
-from payments.engine.troubles import in_words
+from payments.engine.troubles import Trouble, in_words
 
 
 class KafkaTransport:
@@ -96,6 +96,11 @@ class KafkaTransport:
             if not answered or now - trouble.since >= self._stall_seconds
         ]
         return "; ".join(in_words(lasting)) or None
+
+    def standing(self) -> Sequence[Trouble]:
+        """Return which partitions of the results stand still, however short it lasts."""
+        found = self._reader.troubles() if self._reader is not None else []
+        return [trouble for trouble in found if trouble.partition]
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -210,4 +215,4 @@ def _first_of(at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: in
         if batches.may_be_transient:
             raise errors.CorruptRecordException(batches.unreadable.cause)
         raise batches.unreadable
-    return Chunk(records, batches.position)
+    return Chunk(records, batches.position, part.stable, part.end)

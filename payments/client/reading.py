@@ -24,8 +24,9 @@ async def read_within(
     """Return what ``read`` returns, tried again after ``Unavailable`` until the deadline.
 
     Raises ``BrokersUnavailable`` when the last try found no broker, ``CatchingUp`` when there was
-    more to read than there was time for (it goes on: ask again), ``DeadlineExceeded`` when an
-    answer was late, and ``AccountsUnavailable`` when the brokers refuse.
+    more to read than there was time for (it goes on: ask again) or an open transaction blocks it,
+    ``DeadlineExceeded`` when an answer was late, and ``AccountsUnavailable`` when the brokers
+    refuse.
     """
     problem: Unavailable | None = None
     try:
@@ -41,8 +42,7 @@ async def read_within(
             message = f"the brokers could not be asked before the deadline: {problem}"
             raise BrokersUnavailable(message) from problem
         if (told := progress()) is not None:
-            message = f"accounts are being read from the topics: {told}; ask again"
-            raise CatchingUp(message) from None
+            raise CatchingUp(told) from None
         raise DeadlineExceeded("the brokers did not answer before the deadline") from None
     except FailStop as error:
         message = f"accounts can't be read: {error}"

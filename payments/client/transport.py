@@ -20,6 +20,7 @@ from payments.engine.log import (
     Writer,
 )
 from payments.engine.memory import MemoryLog
+from payments.engine.troubles import Trouble
 
 
 class Unavailable(Exception):  # noqa: N818 - named for what happened
@@ -41,6 +42,11 @@ class Chunk(NamedTuple):
 
     records: Sequence[Record]
     position: int
+    stable: int = 0
+    """The partition's last stable offset: what comes behind it waits for an open transaction."""
+
+    end: int = 0
+    """The partition's end."""
 
 
 Command = tuple[bytes, bytes, list[Header]]
@@ -63,6 +69,9 @@ class Transport(Protocol):
     @property
     def trouble(self) -> str | None:
         """Why results can't be read just now; None when they can."""
+
+    def standing(self) -> Sequence[Trouble]:
+        """Return which partitions of the results stand still, however short it lasts."""
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
@@ -125,6 +134,10 @@ class LogTransport:
         """There never is one."""
         return None
 
+    def standing(self) -> Sequence[Trouble]:
+        """Return nothing: what is in memory answers at once."""
+        return ()
+
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has."""
         return self._log.partition_count(topic)
@@ -174,4 +187,6 @@ class LogTransport:
     async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
         """Return all records from ``offset`` on."""
         del max_bytes
-        return Chunk(*self._log.partition(at).read(offset, committed_only=True))
+        partition = self._log.partition(at)
+        records, position = partition.read(offset, committed_only=True)
+        return Chunk(records, position, partition.stable_end, partition.end)

@@ -128,6 +128,7 @@ class Engine:
             )
             self._spawn(f"messages of {name}", receiving.run)
         self._spawn("upkeep", self.upkeep.tick_forever)
+        self._spawn("look at outputs", self._look_at_outputs)
         self._spawn("renewal", self.upkeep.renew_forever)
         watch = ConfigWatch(
             self.log,
@@ -253,10 +254,11 @@ class Engine:
     ) -> FailStop:
         """Return the failure for a partition whose inputs were not all assigned to this worker."""
         if partition >= self.partitions:
+            has, have = ("has" if len(topics) == 1 else "have" for topics in (here, elsewhere))
             message = (
-                f"{', '.join(here)} has more than {self.partitions} partitions now, "
-                f"{', '.join(elsewhere)} has not: a number is never changed in place, since keys "
-                f"would move; go to another one with payments repartition"
+                f"{', '.join(here)} {has} more than {self.partitions} partitions now, "
+                f"{', '.join(elsewhere)} {have} not: a number is never changed in place, since "
+                f"keys would move; go to another one with payments repartition"
             )
             return NotOurs(message)
         message = (
@@ -346,6 +348,15 @@ class Engine:
             if (since := self._reading.waiting_since) is not None:
                 found.append(Trouble("a stage does not get on with its records", "", since))
         return found
+
+    async def _look_at_outputs(self) -> None:
+        """Look now and then whether readers get what this worker writes, also into the journals.
+
+        While a foreign transaction is open there, they get nothing, and the appends tell nothing.
+        """
+        while True:
+            await asyncio.sleep(self.limits.stall_seconds / 2)
+            await self.log.look_for_open_transactions(self.owned.written())
 
     def counts(self) -> Counts:
         """Return what was done since the start; any thread may ask."""

@@ -178,6 +178,12 @@ class Log(Protocol):
     def troubles(self) -> Sequence[Trouble]:
         """Return what keeps this from being written and asked, however short it lasts."""
 
+    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+        """Ask whether open transactions hold records back in these partitions, and no others.
+
+        What is found is among the ``troubles`` until another look; a failure changes nothing.
+        """
+
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
 

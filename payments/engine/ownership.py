@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
 from .journal import Journal
-from .log import Writer
+from .log import TopicPartition, Writer
 from .outputs import partition_of_sender
 from .senders import Owner
 
@@ -27,6 +27,14 @@ class Ownership:
     def journals(self) -> list[Journal]:
         """Return every journal."""
         return [journal for found in self._journals.values() for journal in found.values()]
+
+    def written(self) -> list[TopicPartition]:
+        """Return the partitions that only their owner writes: journals and visible outputs."""
+        journals = self.journals()
+        visible = {
+            TopicPartition(topic, each.partition) for each in journals for topic in each.visible
+        }
+        return [*(journal.at for journal in journals), *sorted(visible)]
 
     def owner(self, name: str) -> Owner | None:
         """Return the ownership of ``<stage>/<partition>``; None when it is not owned here."""

@@ -13,6 +13,8 @@ from aiokafka import AIOKafkaProducer
 from dev.local_broker import LocalBroker
 from dev.ports import HOST, free_ports
 from payments import health
+from payments.client import CatchingUp, PaymentsClient
+from payments.engine.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker_fixture import Installations
 
@@ -102,6 +104,82 @@ async def test_an_open_transaction_of_a_producer_is_told_with_its_partitions(
     measured = await metrics(standing)
     assert measured["payments_blocked_partitions"] == 0
     assert measured["payments_ready"] == 1
+
+
+async def test_an_open_transaction_where_only_readers_wait_is_told_by_worker_and_client(
+    standing: Settings, worker: WorkerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a worker writes and does not read: results, ledger, journals; what a client reads.
+
+    Of the same kind: the dead letters, which the worker looks at in the same way.
+    """
+    at = partition_of(b"abc", standing.partitions)
+    blocked = [
+        f"{standing.topic('payments.results')}/{at}",
+        f"{standing.topic('accounts.ledger')}/{at}",
+        f"{standing.changelog('accounts')}/{at}",
+    ]
+    async with (
+        PaymentsClient(settings=standing) as client,
+        AIOKafkaProducer(
+            bootstrap_servers=standing.brokers, transactional_id=f"{standing.app_id}-other"
+        ) as producer,
+    ):
+        await client.deposit("p1", account="abc", amount=5)
+        await client.entries("abc")
+        await producer.begin_transaction()
+        for place in blocked:
+            topic = place.rpartition("/")[0]
+            await producer.send_and_wait(topic, b"foreign", key=b"foreign", partition=at)
+        with pytest.raises(CatchingUp) as told:
+            await client.account("abc", deadline_seconds=1)
+        assert "to the end: blocked by an open transaction: " in str(told.value)
+        assert f"{blocked[2]} (last stable offset " in str(told.value)
+        assert "ask again" not in str(told.value)
+
+        def reason() -> str:
+            return problem(standing) or ""
+
+        await worker.until(lambda: all(place in reason() for place in blocked), "is silent")
+        assert reason().count(" describe-producers ") == 1
+        await worker.until(
+            lambda: warnings(worker, "blocked by an open transaction"), "logs no warning"
+        )
+        assert (await metrics(standing))["payments_blocked_partitions"] == len(blocked)
+        await worker.until(lambda: blocked[0] in (client.trouble() or ""), "is silent")
+        await producer.abort_transaction()
+        await worker.until(lambda: problem(standing) is None, "is not ready again")
+        await worker.until(client.healthy, "is not healthy again")
+        held = await client.account("abc")
+        assert held is not None
+        assert held.balance == 5
+    said = [text for text in caplog.messages if "not ready since " in text]
+    assert all(any(place in text for text in said) for place in (blocked[0], blocked[2]))
+
+
+async def test_accounts_that_an_open_transaction_blocks_make_a_client_unready(
+    standing: Settings, worker: WorkerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The results are read, the ledger is not; whoever asked has given up."""
+    at = partition_of(b"abc", standing.partitions)
+    async with (
+        PaymentsClient(settings=standing) as client,
+        AIOKafkaProducer(
+            bootstrap_servers=standing.brokers, transactional_id=f"{standing.app_id}-other"
+        ) as producer,
+    ):
+        await client.deposit("p1", account="abc", amount=5)
+        await producer.begin_transaction()
+        ledger = standing.topic("accounts.ledger")
+        await producer.send_and_wait(ledger, b"foreign", partition=at)
+        await client.deposit("p2", account="abc", amount=5)
+        with pytest.raises(CatchingUp, match="blocked by an open transaction"):
+            await client.entries("abc", deadline_seconds=1)
+        await worker.until(lambda: f"{ledger}/{at}" in (client.trouble() or ""), "is silent")
+        await worker.until(lambda: "not ready since " in caplog.text, "logs no warning")
+        await producer.abort_transaction()
+        await worker.until(client.healthy, "is not healthy again")
+        assert [entry.sequence for entry in await client.entries("abc") or ()] == [1, 2]
 
 
 async def test_a_worker_whose_broker_is_frozen_is_not_ready(

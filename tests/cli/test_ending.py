@@ -140,7 +140,7 @@ def test_nothing_that_is_shown_drives_the_terminal() -> None:
         (("mkae", "p"), "Did you mean make?"),
         (("dead-leters", "list"), "Did you mean dead-letters?"),
         (("topics", "aply"), "Did you mean apply?"),
-        (("make", "p", "--acount", "abc"), "--account, "),
+        (("make", "p", "--acount", "abc"), "--account"),  # In the words of each click.
     ],
 )
 def test_a_misspelt_command_or_option_is_answered_with_the_one_that_is_meant(

@@ -15,6 +15,7 @@ from .cluster import describe
 from .configs import read_configs, require, shortest_tombstone_seconds
 from .connection import Connection
 from .epochs import epoch_ends
+from .held_back import HeldBack
 from .offsets import bounds, ends, offsets_since
 from .reader import KafkaReader
 from .rights import Needed, Right, refusal, require_rights
@@ -42,6 +43,7 @@ class KafkaLog:
         self._apply_command = apply_command
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
+        self._held_back = HeldBack(self.connection)
         self.clock = BrokerClock()
         self._appender = Appender(self.connection, self.clock)
         self.append = self._appender.append
@@ -65,7 +67,11 @@ class KafkaLog:
         found = self._appender.troubles()
         if (since := self.connection.oldest_request()) is not None:
             found.append(Trouble("Kafka does not answer", "an append or a question", since))
-        return found
+        return found + self._held_back.troubles(self._arguments.get("bootstrap_servers", ""))
+
+    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+        """Ask whether open transactions hold records back: a trouble until another look."""
+        await self._held_back.look(at)
 
     def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""

@@ -17,7 +17,7 @@ _FIRST: Final = -2
 _END: Final = -1
 _NONE: Final = -1
 _NO_REPLICA = -1
-_READ_UNCOMMITTED = 0
+_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 
 
 async def bounds(
@@ -35,6 +35,19 @@ async def ends(connection: Connection, at: Sequence[TopicPartition]) -> dict[Top
     request is refused until it has caught up (KIP-207).
     """
     return await _ask(connection, at, _END)
+
+
+async def look_at_ends(
+    connection: Connection, at: Sequence[TopicPartition], *, stable: bool
+) -> dict[TopicPartition, int]:
+    """Ask once for the end of each partition, or for its last ``stable`` offset.
+
+    Raises aiokafka's errors, the first one that comes.
+    """
+    found: dict[TopicPartition, int] = {}
+    isolation = _READ_COMMITTED if stable else _READ_UNCOMMITTED
+    await _ask_once(connection, at, _END, found, isolation)
+    return found
 
 
 async def offsets_since(
@@ -68,6 +81,7 @@ async def _ask_once(
     at: Sequence[TopicPartition],
     which: int,
     found: dict[TopicPartition, int],
+    isolation: int = _READ_UNCOMMITTED,
 ) -> None:
     """Ask each leader once. Raises the first error; what was answered is in ``found``."""
     nodes: dict[int, dict[str, list[tuple[int, int]]]] = {}
@@ -77,7 +91,7 @@ async def _ask_once(
             raise errors.LeaderNotAvailableError(str(tp))
         nodes.setdefault(node, {}).setdefault(tp.topic, []).append((tp.partition, which))
     for node, topics in nodes.items():
-        request = OffsetRequest(_NO_REPLICA, _READ_UNCOMMITTED, list(topics.items()))
+        request = OffsetRequest(_NO_REPLICA, isolation, list(topics.items()))
         response = await connection.send(node, request)
         for topic, partitions in response.topics:
             for partition, code, _, offset in partitions:

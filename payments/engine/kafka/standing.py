@@ -30,12 +30,13 @@ class Standing(NamedTuple):
                 partition=True,
             )
         tool = f"kafka-transactions.sh --bootstrap-server {servers}"
+        # The same for all partitions, so that a line says it once.
         advice = (
             f"a producer has not ended its transaction there, and what comes after it waits until "
             f"that ends (at most its transaction.timeout.ms). Find it with: {tool} "
-            f"describe-producers --topic {at.topic} --partition {at.partition} (its "
-            f"CurrentTransactionStartOffset is {self.stable}); if it hangs, end it with: {tool} "
-            f"abort --topic {at.topic} --partition {at.partition} --start-offset {self.stable}"
+            f"describe-producers --topic TOPIC --partition NUMBER (its "
+            f"CurrentTransactionStartOffset is the last stable offset); if it hangs, end it with: "
+            f"{tool} abort --topic TOPIC --partition NUMBER --start-offset LAST_STABLE_OFFSET"
         )
         return Trouble(
             "blocked by an open transaction",
