@@ -3,6 +3,7 @@
 A machine's own clock may be days off, and what is due to be forgotten must not depend on it.
 """
 
+from payments.engine.clock import BrokerClock
 from payments.engine.kafka import KafkaLog
 from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition
 from payments.settings import Settings
@@ -18,6 +19,15 @@ async def broker_time_ms(settings: Settings) -> int:
     Nothing else depends on what is in that topic. Raises ``TopicsError`` when it tells no time, and
     ``FailStop`` when it can't be written to.
     """
+    return (await _told_clock(settings))()
+
+
+async def ahead_seconds(settings: Settings) -> float:
+    """Return how far this machine's clock is ahead of that broker's; errors as above."""
+    return (await _told_clock(settings)).difference_seconds
+
+
+async def _told_clock(settings: Settings) -> BrokerClock:
     at = TopicPartition(settings.topic(FENCING_TOPIC), 0)
     log = KafkaLog(
         settings.connection(), delivery_timeout_seconds=settings.delivery_timeout_seconds
@@ -30,6 +40,6 @@ async def broker_time_ms(settings: Settings) -> int:
         if not log.clock.is_known:
             message = f"{at.topic} does not tell the broker's time; run: payments topics apply"
             raise TopicsError(message)
-        return log.clock()
+        return log.clock
     finally:
         await log.close()

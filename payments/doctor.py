@@ -1,7 +1,7 @@
 """The examination behind ``payments doctor``: what a start would meet, without its side effects.
 
-Each finding says what was looked at, where, what was found and the next step. Nothing is written,
-claimed or created; the fencing proof, which does write, is made only where it is asked for.
+Each finding says what was looked at, where, what was found and the next step. Nothing of an
+installation is written, claimed or created: clock and fencing are tried on a topic made for that.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -10,8 +10,14 @@ from typing import Any, Literal
 
 from aiokafka import codec
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
+from payments.broker_time import ahead_seconds
 from payments.engine.checkpoint import MOVED_KEY
 from payments.engine.clock import WORTH_TELLING_SECONDS
 from payments.engine.errors import FailStop, NotOurs
@@ -19,7 +25,6 @@ from payments.engine.identity import differing_settings
 from payments.engine.kafka.admin import open_admin
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.fencing import prove_fencing
-from payments.engine.kafka.rights import Right, grant_command, missing_rights
 from payments.engine.log import Bounds, TopicPartition
 from payments.engine.stage import Stage
 from payments.engine.takeover import require_own_installation
@@ -29,7 +34,8 @@ from payments.recovery.inspecting import Inspected, inspect
 from payments.recovery.installation import open_log, stages_of
 from payments.recovery.repairing import foreign_records
 from payments.recovery.scanning import partitions_of
-from payments.rights import rules
+from payments.rights import GRANTS, Role, rules
+from payments.rights_held import by_resource, grant, lacking
 from payments.settings import Settings
 from payments.topics import TopicsError, cluster
 from payments.topics_file import FENCING_TOPIC, Topic
@@ -43,6 +49,13 @@ INTERNAL_TOPICS = (
     "offsets.topic.replication.factor",
     "transaction.state.log.replication.factor",
     "transaction.state.log.min.isr",
+)
+AS_OPERATOR = "run payments doctor as the operator too"
+
+_NOT_AUTHORIZED = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
 )
 CONNECT_SECONDS = 5.0
 """Whether a broker answers at all is found out as fast as by the other commands."""
@@ -64,9 +77,12 @@ class Finding:
 
 
 async def examine(
-    settings: Settings, wanted: tuple[Topic, ...], *, fencing: bool
+    settings: Settings, wanted: tuple[Topic, ...], *, fencing: bool, role: Role | None = None
 ) -> AsyncIterator[Finding]:
-    """Yield findings: connection, rights, topics, journals, brokers, codecs.
+    """Yield findings: connection, rights, topics, journals, brokers, codecs, fencing, clock.
+
+    ``role`` is the one whose rights this user must have; without it, one of them all will do. A
+    client needs to see no more than its own topics, so the rest is not looked at for it.
 
     Raises ``FailStop`` when no broker answers: then there is nothing more to examine.
     """
@@ -79,20 +95,21 @@ async def examine(
     connection.delivery_timeout_seconds = patience_seconds
     try:
         yield Finding("ok", "connection", settings.brokers, settings.security_protocol)
-        async for finding in _told("rights", _rights(connection, settings)):
+        async for finding in _told("rights", _rights(connection, settings, role)):
             yield finding
     finally:
         await connection.close()
-    async for finding in _told("topics", _topics(settings, wanted)):
-        yield finding
-    async for finding in _told("installation", _installation(settings)):
-        yield finding
-    async for finding in _told("brokers", _brokers(arguments, settings)):
-        yield finding
     for finding in _codecs():
         yield finding
-    if fencing:
-        for finding in await _fencing(arguments, settings):
+    if role == "client":
+        return
+    for what, findings in (
+        ("topics", _topics(settings, wanted)),
+        ("installation", _installation(settings)),
+        ("brokers", _brokers(arguments, settings)),
+        ("fencing", _fencing(arguments, settings) if fencing else _clock(settings)),
+    ):
+        async for finding in _told(what, findings):
             yield finding
 
 
@@ -103,28 +120,47 @@ async def _told(what: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Fi
             yield finding
     except (FailStop, KafkaError, TopicsError, RecoveryRefused) as error:
         text = str(error) or type(error).__name__
-        if text.startswith("not authorized"):
-            # A worker may do without what the operator has.
-            step = "run payments doctor as the operator too"
-            yield Finding("warning", what, "not examined", text, step)
+        if text.startswith("not authorized") or isinstance(error, _NOT_AUTHORIZED):
+            # A worker may do without what the operator has: it is not to be granted that.
+            text = text.partition("Grant it")[0].rstrip(" .(")
+            yield Finding("warning", what, "not examined", text, AS_OPERATOR)
         else:
             # The text has the next step.
             yield Finding("problem", what, "cluster", text)
 
 
-async def _rights(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
-    needed: dict[str, set[Right]] = {}
-    words = {right.word: right for right in Right}
-    for rule in rules("worker", settings):
-        if rule.resource == "topic":
-            needed.setdefault(rule.name, set()).add(words[rule.operation])
-    missing = await missing_rights(connection, needed)
-    for topic, rights in missing.items():
-        lacking = [right.word for right in sorted(rights)]
-        command = grant_command(connection.arguments, lacking, "topic", [topic])
-        yield Finding("problem", "rights", topic, f"lacks {', '.join(lacking)}", command)
-    if not missing:
-        yield Finding("ok", "rights", f"{len(needed)} topics", "all that a worker needs")
+async def _rights(
+    connection: Connection, settings: Settings, role: Role | None
+) -> AsyncIterator[Finding]:
+    """Examine every right of a role, or say for which roles this user's rights are enough."""
+    if role is not None:
+        lacks = await lacking(connection, rules(role, settings), settings.partitions)
+        for rule, operations in by_resource(lacks):
+            level: Level = "warning" if rule.optional else "problem"
+            value = f"lacks {', '.join(operations)}, which a {role} needs"
+            if rule.optional:
+                value += " to read accounts"
+            command = grant(connection.arguments, rule, operations)
+            yield Finding(level, "rights", rule.words(), value, command)
+        if not lacks:
+            yield Finding("ok", "rights", "this user", f"all that a {role} needs")
+        return
+    short: dict[Role, str] = {}
+    enough: list[Role] = []
+    for each in GRANTS:
+        lacks = await lacking(connection, rules(each, settings), settings.partitions)
+        required = [rule for rule in lacks if not rule.optional]
+        if required:
+            short[each] = f"{required[0].operation} on {required[0].words()}"
+        else:
+            enough.append(each)
+    if enough:
+        value = f"enough for: {', '.join(enough)}"
+        yield Finding("ok", "rights", "this user", value)
+        return
+    told = "; ".join(f"a {name} needs {what}" for name, what in short.items())
+    step = "payments doctor --role ROLE names all that one role lacks, and the grants"
+    yield Finding("problem", "rights", "this user", f"not enough for any role: {told}", step)
 
 
 async def _topics(settings: Settings, wanted: tuple[Topic, ...]) -> AsyncIterator[Finding]:
@@ -252,9 +288,8 @@ async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIte
             for response in await admin.describe_configs([resource]):
                 for code, message, _, _, entries in response.resources:
                     if code:
-                        command = grant_command(arguments, ["DescribeConfigs"], "cluster", [""])
                         value = f"its configuration can't be read: {message}"
-                        yield Finding("warning", "broker", str(node), value, command)
+                        yield Finding("warning", "broker", str(node), value, AS_OPERATOR)
                         continue
                     values = {entry[0]: entry[1] for entry in entries}
                     for finding in judge_broker(node, values, len(nodes), settings):
@@ -320,16 +355,23 @@ def _codecs() -> Iterator[Finding]:
         yield Finding("ok", "codecs", "this process", ", ".join(checks))
 
 
-async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> list[Finding]:
-    """Prove fencing; its appends tell the broker's time too, which nothing else does."""
+async def _clock(settings: Settings) -> AsyncIterator[Finding]:
+    """Compare the clocks: one record tells the broker's time, which nothing else does."""
+    yield judge_clock(await ahead_seconds(settings))
+
+
+async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:
+    """Prove fencing; its appends tell the broker's time too."""
     topic = settings.topic(FENCING_TOPIC)
     report = await prove_fencing(arguments, topic, FENCING_ROUNDS)
     tried = report.refused + report.accepted
     value = f"{report.refused} of {tried} stale appends refused"
     if report.accepted or not tried:
         step = "run no worker on these brokers"
-        return [Finding("problem", "fencing", topic, value, step)]
-    return [Finding("ok", "fencing", topic, value), judge_clock(report.ahead_seconds)]
+        yield Finding("problem", "fencing", topic, value, step)
+    else:
+        yield Finding("ok", "fencing", topic, value)
+    yield judge_clock(report.ahead_seconds)
 
 
 def judge_clock(ahead_seconds: float) -> Finding:

@@ -10,8 +10,11 @@ from typing import Literal, NamedTuple
 from payments.settings import Settings
 from payments.topics_file import APP_PLACEHOLDER, full_name
 
-Role = Literal["worker", "client", "operator"]
+Role = Literal["worker", "client", "operator", "recovery"]
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
+
+FENCING_IDS = "fencing-"
+"""Names of the check of the fencing begin so."""
 
 PREFIXED = "*"
 """At the end of a name: the grant is for every name that begins so."""
@@ -24,6 +27,8 @@ class Grant(NamedTuple):
     names: tuple[str, ...]
     operations: tuple[str, ...]
     why: str
+    optional: bool = False
+    """Whether some of this role work without."""
 
 
 JOURNALS = ("{app}-payments-changelog", "{app}-accounts-changelog")
@@ -62,6 +67,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
             ("accounts.ledger", "{app}-accounts-changelog"),
             ("Read",),
             "entries and balances of accounts; not for a client that only pays",
+            optional=True,
         ),
     ),
     "operator": (
@@ -73,9 +79,24 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         ),
         Grant("topic", ("payments.commands",), ("Write",), "`dead-letters replay`"),
         Grant("topic", ("payments.fencing-check",), ("Write",), "`topics check` tries the fencing"),
-        Grant("transactional-id", ("fencing-*",), ("Write",), "the same"),
+        Grant("transactional-id", (FENCING_IDS + PREFIXED,), ("Write",), "the same"),
         Grant("group", ("{app}",), ("Describe",), "`doctor` looks at the group"),
         Grant("cluster", (), ("DescribeConfigs",), "`doctor` looks at the brokers' settings"),
+    ),
+    "recovery": (
+        Grant("topic", ALL, ("Read", "DescribeConfigs"), "what each of its commands reads"),
+        Grant(
+            "topic",
+            (*JOURNALS, *VISIBLE),
+            ("Write",),
+            "it claims partitions as a worker does, and writes journals and notices",
+        ),
+        Grant("topic", JOURNALS, ("Delete",), "`rebuild --replace`"),
+        Grant("topic", ALL, ("Create",), "`rebuild --replace`; the new topics of `repartition`"),
+        Grant("topic", ("payments.commands",), ("Write",), "`repartition` copies them"),
+        Grant("topic", ("payments.fencing-check",), ("Write",), "it asks for the brokers' time"),
+        Grant("group", ("{app}",), ("Describe",), "it is refused while a worker runs"),
+        Grant("transactional-id", ("{app}-*",), ("Write",), "it fences workers"),
     ),
 }
 """A gateway has the rights of a client. Describe comes with Read, Write and AlterConfigs."""
@@ -88,6 +109,25 @@ class Rule(NamedTuple):
     name: str
     prefixed: bool
     operation: str
+    optional: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether what only reads does without it."""
+        return self.operation not in {"Read", "Describe", "DescribeConfigs"}
+
+    @property
+    def of_partitions(self) -> bool:
+        """Whether it is for one name for each partition, as workers have."""
+        return self.prefixed and self.resource == "transactional-id" and self.name != FENCING_IDS
+
+    def words(self) -> str:
+        """Return its resource in words, such as ``the group payments``."""
+        if self.resource == "cluster":
+            return "the cluster"
+        end = PREFIXED if self.prefixed else ""
+        kind = "" if self.resource == "topic" else f"the {self.resource.replace('-', ' ')} "
+        return f"{kind}{self.name}{end}"
 
 
 def rules(role: Role, settings: Settings) -> Iterator[Rule]:
@@ -95,7 +135,7 @@ def rules(role: Role, settings: Settings) -> Iterator[Rule]:
     for grant in GRANTS[role]:
         for name, prefixed in _names(grant, settings):
             for operation in grant.operations:
-                yield Rule(grant.resource, name, prefixed, operation)
+                yield Rule(grant.resource, name, prefixed, operation, grant.optional)
 
 
 def commands(role: Role, settings: Settings, principal: str) -> Iterator[str]:

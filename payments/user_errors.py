@@ -121,6 +121,13 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
             raise no_broker(settings, in_words(error.__cause__)) from error
         raise click.ClickException(str(error)) from error
     except KafkaError as error:
+        if "AuthorizationFailed" in type(error).__name__:
+            message = (
+                f"not authorized: the broker at {settings.brokers} refuses this user "
+                f"({type(error).__name__}): payments doctor --role ROLE names the right and the "
+                f"command that grants it; docs/security.md has all roles"
+            )
+            raise click.ClickException(message) from error
         message = f"the broker at {settings.brokers} refuses: {type(error).__name__}: {error}"
         raise click.ClickException(message) from error
     except (ssl.SSLError, FileNotFoundError, PermissionError) as error:

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from payments.doctor import Finding
     from payments.settings import Settings
 
+ROLES = ("worker", "gateway", "client", "operator", "recovery")
+"""The users of docs/security.md; a gateway has the rights of a client."""
+
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -23,21 +26,29 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
     "-f", "--file", type=click.Path(path_type=Path), help="The file that describes the topics."
 )
 @click.option(
-    "--fencing",
-    is_flag=True,
-    help="Prove fencing and compare the clocks too, which writes to a topic.",
+    "--fencing/--no-fencing",
+    default=True,
+    show_default=True,
+    help="Prove fencing, with some records and claims on the topic payments.fencing-check.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    help="Whose rights of docs/security.md this user must have; without it, those of any role.",
 )
 @JSON
-def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
+def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool) -> None:
     """Examine what a worker's start would meet, and change nothing.
 
     It looks at the connection, the rights of this user, the topics, the journals (all of them are
-    read), the brokers' configuration and the codecs. The exit code is 2 on a problem, 69 where no
-    broker answers. With --json, one object on each line.
+    read), the brokers' configuration, the codecs, the clocks and the fencing. Clocks and fencing
+    are tried on the topic payments.fencing-check, which is there for that. For a client or a
+    gateway it looks at the connection, the rights and the codecs. The exit code is 2 on a problem,
+    69 where no broker answers. With --json, one object on each line.
 
     \b
     Examples:
-      payments doctor && payments worker
+      payments doctor --role worker && payments worker
       payments doctor --json | jq 'select(.level == "problem")'
     """  # noqa: D301 - see root.py
     only_last_words()
@@ -48,25 +59,34 @@ def doctor(file: Path | None, *, fencing: bool, as_json: bool) -> None:
 
     with plain_errors(settings):
         try:
-            problems = asyncio.run(_examine(settings, file, fencing=fencing, as_json=as_json))
+            problems = asyncio.run(_examine(settings, file, fencing, role, as_json=as_json))
         except FailStop as error:
             if isinstance(error.__cause__, KafkaConnectionError):
                 raise  # No broker answers, which has an exit code of its own.
             raise Different(str(error)) from error
     if problems:
         message = (
-            f"{problems} problem{'s' if problems > 1 else ''} would keep a worker from its work"
+            f"{problems} problem{'s' if problems > 1 else ''} would keep a {role or 'worker'} from "
+            f"its work"
         )
         raise Different(message)
 
 
-async def _examine(settings: "Settings", file: Path | None, *, fencing: bool, as_json: bool) -> int:
+async def _examine(
+    settings: "Settings",
+    file: Path | None,
+    fencing: bool,  # noqa: FBT001 - named at the call below
+    role: str | None,
+    *,
+    as_json: bool,
+) -> int:
     from payments.doctor import examine
     from payments.topics_file import default_file, read_topics
 
     wanted = read_topics(file or default_file(), settings)
     problems = 0
-    async for finding in examine(settings, wanted, fencing=fencing):
+    chosen: Any = "client" if role == "gateway" else role
+    async for finding in examine(settings, wanted, fencing=fencing, role=chosen):
         problems += finding.level == "problem"
         if as_json:
             show_json(dataclasses.asdict(finding))

@@ -190,8 +190,10 @@ async def _skip(
     from payments.recovery import skipping
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
+    from payments.rights_held import require_role
 
     stages = stages_of(settings)
+    await require_role("recovery", [settings], dry_run=not yes)
     async with open_log(settings) as log:
         await require_no_workers(settings)
         found = await skipping.plan(log, stages, TopicPartition(topic, partition), to)
@@ -245,9 +247,11 @@ async def _repair(
     from payments.recovery import repairing
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
+    from payments.rights_held import require_role
 
     stages = stages_of(settings)
     found: list[Repair] = []
+    await require_role("recovery", [settings], dry_run=not yes)
     async with open_log(settings) as log:
         await require_no_workers(settings)
         for each in stages:
@@ -322,8 +326,10 @@ async def _adopt(settings: "Settings", *, yes: bool) -> "list[Adoption]":
     from payments.recovery import adopting
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
+    from payments.rights_held import require_role
 
     stages = stages_of(settings)
+    await require_role("recovery", [settings], dry_run=not yes)
     async with open_log(settings) as log:
         await require_no_workers(settings)
         found = await adopting.plan(log, settings, stages)

@@ -105,6 +105,7 @@ async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -
     from payments.recovery.installation import open_log
     from payments.recovery.offline import require_no_workers
     from payments.recovery.run import rebuild as run
+    from payments.rights_held import require_role
     from payments.topics import cluster
 
     async def make_anew(topics: "Sequence[str]") -> None:
@@ -112,6 +113,7 @@ async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -
             await connected.make_anew(topics)
 
     collect_rarely()
+    await require_role("recovery", [settings], dry_run=dry_run)
     async with open_log(settings) as log:
         return await run(
             log,

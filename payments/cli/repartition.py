@@ -77,10 +77,12 @@ async def _repartition(
 ) -> dict[str, Any]:
     from payments.recovery.moving import move, preview
     from payments.recovery.offline import require_no_workers
+    from payments.rights_held import require_role
     from payments.topics import cluster
     from payments.topics_file import default_file, read_topics
 
     collect_rarely()
+    await require_role("recovery", [settings, new], dry_run=not yes)
     await require_no_workers(settings)
     await require_no_workers(new)
     copied = await preview(settings, new)  # It refuses before anything is made.

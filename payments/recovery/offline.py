@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
@@ -18,6 +19,7 @@ from aiokafka.errors import (
 )
 
 from payments.engine.kafka.admin import open_admin
+from payments.engine.kafka.rights import grant_command
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -45,10 +47,23 @@ async def members(settings: Settings) -> list[Member]:
     for code, group, _, _, _, listed, *_ in response.groups:
         if code:
             error: Any = for_code(code)
+            if error is GroupAuthorizationFailedError:
+                command = grant_command(settings.connection(), ["Describe"], "group", [group])
+                message = (
+                    f"not authorized: this user lacks Describe on the group {group}; nothing was "
+                    f"changed. Grant it: {command}"
+                )
+                raise RecoveryRefused(message)
             message = f"the consumer group {group} can't be described: {error.__name__}"
             raise RecoveryRefused(message)
         found += [Member(client_id, host) for _, client_id, host, *_ in listed]
     return found
+
+
+class _Denied(NamedTuple):
+    """The answer for a group that this user may not see."""
+
+    groups: list[tuple[Any, ...]]
 
 
 async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
@@ -56,7 +71,10 @@ async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: AN
     deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
     while True:
         try:
-            [response] = await admin.describe_consumer_groups([group])
+            try:
+                [response] = await admin.describe_consumer_groups([group])
+            except GroupAuthorizationFailedError as error:  # Its coordinator is not told either.
+                return _Denied([(error.errno, group, "", "", "", [])])
             for code, *_ in response.groups:
                 if code in {error.errno for error in NO_COORDINATOR_YET}:
                     raise GroupCoordinatorNotAvailableError(group)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
@@ -35,7 +36,7 @@ from .client import WorkerProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.compiled]
 
-USERS = ("worker", "client", "operator", "nobody")
+USERS = ("worker", "client", "operator", "recovery", "nobody")
 PASSWORD = "a-password"  # noqa: S105 - of a broker that lives for this test
 APP = "guarded"
 LIMIT_SECONDS = 60.0
@@ -185,6 +186,132 @@ def test_the_operator_needs_no_more_than_its_rights(
 ) -> None:
     done = run(guarded, "operator", *arguments)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("role", [*GRANTS, "gateway"])
+def test_doctor_is_content_with_exactly_the_rights_of_a_role(guarded: Guarded, role: str) -> None:
+    user = "client" if role == "gateway" else role
+    done = run(guarded, user, "doctor", "--role", role)
+    assert done.exit_code == 0, done.output
+    assert f"all that a {user} needs" in done.stdout
+    assert "--operation" not in done.output, "nobody gets more than the table says"
+
+
+def test_doctor_says_which_role_the_rights_are_enough_for(guarded: Guarded) -> None:
+    for role in GRANTS:
+        done = run(guarded, role, "doctor", "--no-fencing")
+        assert done.exit_code == 0, done.output
+        assert re.search(f"rights this user: enough for: .*{role}", done.stdout), done.stdout
+        assert "--operation" not in done.output
+    refused = run(guarded, "nobody", "doctor", "--no-fencing")
+    assert refused.exit_code == 2
+    assert "not enough for any role" in refused.stdout
+    assert "a worker needs Read on g.payments.commands" in refused.stdout
+
+
+def test_a_client_that_only_pays_is_no_problem(guarded: Guarded) -> None:
+    payer = [rule for rule in rules("client", guarded.open) if not rule.optional]
+    guarded.grant("nobody", payer)
+    try:
+        done = until(guarded, "nobody", "doctor", "--role", "client", exit_code=0)
+        assert "warning  rights g.accounts.ledger: lacks Read" in done.stdout
+    finally:
+        guarded.take_all("nobody")
+
+
+def until(guarded: Guarded, user: str, *arguments: str, exit_code: int) -> Result:
+    """Run a command until the broker has heard of a change of ACLs, which its controller has."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while (done := run(guarded, user, *arguments)).exit_code != exit_code:
+        assert time.monotonic() < deadline, done.output
+    return done
+
+
+def test_doctor_names_each_right_that_a_worker_lacks(guarded: Guarded) -> None:
+    for rule in rules("worker", guarded.open):
+        guarded.revoke("worker", rule)
+        try:
+            arguments = ("doctor", "--role", "worker", "--no-fencing")
+            done = until(guarded, "worker", *arguments, exit_code=2)
+            problems = [each for each in done.stdout.splitlines() if each.startswith("problem")]
+            assert len(problems) == 1, done.stdout
+            [line] = problems
+            assert f"lacks {rule.operation}" in line
+            assert f"--allow-principal User:worker --operation {rule.operation} " in line
+            assert f"--{rule.resource} {rule.name}" in line
+            assert rule.prefixed == ("--resource-pattern-type prefixed" in line)
+        finally:
+            guarded.grant("worker", [rule])
+
+
+def test_the_recovery_commands_need_no_more_than_its_rights(guarded: Guarded) -> None:
+    """Each changes something but adopt, for which nothing is to be adopted here."""
+    sent = Producer({"bootstrap.servers": guarded.open.brokers, "log_level": 0})
+    at: list[Message] = []
+    topic = guarded.open.topic("payments.commands")
+    sent.produce(topic, b"{}", b"p9", 0, on_delivery=lambda _, message: at.append(message))
+    assert sent.flush(LIMIT_SECONDS) == 0
+    end = str((at[0].offset() or 0) + 1)
+    for arguments in (
+        ("journal", "inspect"),
+        ("journal", "adopt", "--yes"),
+        ("journal", "repair", "--yes"),
+        ("rebuild", "--replace", "--yes"),
+        ("journal", "skip", "--topic", topic, "--partition", "0", "--to", end, "--yes"),
+    ):
+        done = run(guarded, "recovery", *arguments)
+        assert done.exit_code == 0, done.output
+    new = guarded.open.model_copy(update={"topic_prefix": "n.", "app_id": "new"})
+    guarded.grant("recovery", list(rules("recovery", new)))
+    words = ("--partitions", "3", "--to-prefix", "n.", "--to-app", "new")
+    for given in (words, (*words, "--yes")):
+        done = run(guarded, "recovery", "repartition", *given)
+        assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rebuild", "--replace", "--yes"),
+        ("journal", "repair", "--yes"),
+        ("journal", "adopt", "--yes"),
+        (
+            "journal",
+            "skip",
+            "--topic",
+            "g.payments.commands",
+            "--partition",
+            "0",
+            "--lost",
+            "--yes",
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_recovery_command_names_all_rights_that_are_lacking(
+    guarded: Guarded, arguments: tuple[str, ...]
+) -> None:
+    done = run(guarded, "operator", *arguments)
+    assert done.exit_code == 1
+    assert "not authorized: this user lacks " in done.stderr
+    assert "Write on the transactional id guarded-*" in done.stderr
+    assert "Write and Delete on guarded-accounts-changelog" in done.stderr
+    assert "nothing was changed" in done.stderr
+    [_, grants] = done.stderr.split("user recovery): ")
+    assert f"--operation Write --transactional-id {APP}- --resource-pattern-type prefixed" in grants
+    assert "--operation Delete --topic guarded-accounts-changelog" in grants
+
+
+def test_a_dry_run_without_rights_says_so_with_the_grants(guarded: Guarded) -> None:
+    words = ("--partitions", "3", "--to-prefix", "m.", "--to-app", "other")
+    for arguments in (("rebuild",), ("repartition", *words), ("journal", "inspect")):
+        done = run(guarded, "nobody", *arguments)
+        assert done.exit_code == 1
+        assert "not authorized: this user lacks " in done.stderr, done.stderr
+        assert "kafka-acls.sh" in done.stderr
+    done = run(guarded, "operator", "repartition", *words)
+    assert done.exit_code == 1
+    assert "Describe on the group other" in done.stderr
 
 
 WORKER_STOPS = [

@@ -110,6 +110,11 @@ def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
     assert "problem" not in done.stdout
     assert "rights" in done.stdout
     assert "nothing is lost, nothing is foreign" in done.stdout
+    assert "20 of 20 stale appends refused" in done.stdout
+    assert "clock this machine: agrees with the broker's" in done.stdout
+    without = CliRunner().invoke(main, ["doctor", "--no-fencing"], env=given)
+    assert "stale appends" not in without.stdout
+    assert "clock this machine: agrees with the broker's" in without.stdout
     other = CliRunner().invoke(main, ["doctor"], env={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
     assert other.exit_code == 2
     assert "payments topics apply" in other.stdout

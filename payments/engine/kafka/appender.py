@@ -18,6 +18,7 @@ from payments.engine.troubles import Trouble
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
 from .hints import refusal
+from .rights import Right, denied
 from .wire import Produce, Produced
 
 _MAGIC = 2
@@ -120,7 +121,9 @@ class Appender:
                     raise fenced(f"an append to {at} was refused", error)
                 if not isinstance(error, RETRIABLE):
                     message = f"an append to {at} was refused: {refusal(error)}"
-                    raise FailStop(message) from error
+                    arguments = self._connection.arguments
+                    refused = denied(error, arguments, at.topic, Right.WRITE)
+                    raise (refused or FailStop(message)) from error
             await patience.after(next(iter(sent.errors.values())))
             await self._connection.refresh()
             sent = await self._send({at: left[at] for at in sent.errors}, lane)

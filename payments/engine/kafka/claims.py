@@ -15,12 +15,12 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
 )
 
-from payments.engine.errors import FailStop
+from payments.engine.errors import FailStop, NotAuthorized
 from payments.engine.log import TopicPartition, Writer
 
 from .connection import FENCED, RETRIABLE, Connection, Patience, error_for, fenced
 from .hints import TRANSACTION_COORDINATOR, refusal
-from .rights import grant_command
+from .rights import Right, denied, grant_command
 
 _TRANSACTION_TIMEOUT_MS = 60_000
 """After this the coordinator aborts a transaction whose worker died in the middle of a claim."""
@@ -103,10 +103,12 @@ class Claims:
                     f"it (better for all names that begin so: --resource-pattern-type prefixed), "
                     f"then start again: {command}"
                 )
-                raise FailStop(message) from error
+                raise NotAuthorized(message) from error
             except errors.KafkaError as error:
                 message = f"the claim of {name} was refused: {refusal(error)}"
-                raise FailStop(message) from error
+                topic = str(error.args[0]).rpartition("/")[0] if error.args else ""
+                refused = denied(error, self._connection.arguments, topic, Right.WRITE)
+                raise (refused or FailStop(message)) from error
             else:
                 return response
 

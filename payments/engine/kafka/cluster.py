@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aiokafka import errors
 
-from payments.engine.errors import FailStop, no_topic, usual_apply
+from payments.engine.errors import FailStop, NotAuthorized, no_topic, usual_apply
 from payments.engine.log import Cluster
 
 from .connection import RETRIABLE, Connection, Patience, error_for
-from .wire import Metadata
+from .rights import Right, refusal
+from .wire import DescribedTopic, Metadata
 
 _NO_ID = bytes(16)
+_DENIED = errors.TopicAuthorizationFailedError.errno
 _UNKNOWN = errors.UnknownTopicOrPartitionError
 _KNOWN_WITHIN_SECONDS = 2.0
 """A broker that has just started, or a topic that was just made, may need so long."""
@@ -43,9 +45,7 @@ async def describe(
             missing = [topic for topic, code, *_ in found if error_for(code) is _UNKNOWN]
             if missing and time() > known_by:
                 raise no_topic(missing, apply_command)
-            for topic, code, *_ in found:
-                if (error := error_for(code)) is not None:
-                    raise error(topic)
+            _require_no_errors(connection, found)
         except RETRIABLE as error:
             await patience.after(error)
             await connection.refresh()
@@ -62,6 +62,15 @@ async def describe(
         )
         raise FailStop(message)
     return Cluster(cluster, {topic: printed(id_) for topic, _, id_, _ in found})
+
+
+def _require_no_errors(connection: Connection, found: Sequence[DescribedTopic]) -> None:
+    refused = {topic: [Right.DESCRIBE] for topic, code, *_ in found if code == _DENIED}
+    if refused:
+        raise NotAuthorized(refusal(refused, connection.arguments))
+    for topic, code, *_ in found:
+        if (error := error_for(code)) is not None:
+            raise error(topic)
 
 
 def printed(id_: bytes) -> str:

@@ -1,13 +1,15 @@
 """Configurations of topics: what the engine relies on, asked of the brokers before it starts."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from aiokafka import errors
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
-from payments.engine.errors import FailStop, usual_apply
+from payments.engine.errors import FailStop, NotAuthorized, usual_apply
 
 from .connection import RETRIABLE, Connection, Patience, error_for
+from .rights import Right, refusal
 
 CLEANUP, TIME, TOMBSTONES = "cleanup.policy", "message.timestamp.type", "delete.retention.ms"
 COMPACT, APPEND_TIME = "compact", "LogAppendTime"
@@ -31,7 +33,7 @@ async def read_configs(connection: Connection, topics: Collection[str]) -> Confi
                 raise errors.NodeNotReadyError
             response = await connection.send(node, DescribeConfigsRequest(resources))
             return {
-                name: _values(name, code, entries)
+                name: _values(name, code, entries, connection.arguments)
                 for code, _, _, name, entries in response.resources
             }
         except RETRIABLE as error:
@@ -39,19 +41,17 @@ async def read_configs(connection: Connection, topics: Collection[str]) -> Confi
             await connection.refresh()
 
 
-def _values(topic: str, code: int, entries: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _values(
+    topic: str, code: int, entries: Sequence[tuple[str, str]], arguments: Mapping[str, Any]
+) -> dict[str, str]:
     error = error_for(code)
     if error is None:
         return {entry[0]: entry[1] for entry in entries}
     if issubclass(error, RETRIABLE):
         raise error(topic)
     if error is errors.TopicAuthorizationFailedError:
-        message = (
-            f"not authorized to read the configuration of {topic}, so it is not known whether its "
-            f"records are safe there: give this user the right DescribeConfigs on the topic"
-        )
-    else:
-        message = f"the configuration of {topic} can't be read: {error.__name__}"
+        raise NotAuthorized(refusal({topic: [Right.DESCRIBE_CONFIGS]}, arguments))
+    message = f"the configuration of {topic} can't be read: {error.__name__}"
     raise FailStop(message)
 
 

@@ -10,6 +10,7 @@ from payments.engine.errors import FailStop
 from payments.engine.log import TopicPartition
 
 from .connection import RETRIABLE, Connection, Patience, error_for
+from .rights import Right, denied
 from .wire import EpochEnd, OffsetForLeaderEpoch
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ async def epoch_ends(
             await patience.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
+            topic = str(error.args[0]).rpartition("/")[0] if error.args else ""
+            refused = denied(error, connection.arguments, topic, Right.DESCRIBE)
+            if refused is not None:
+                raise refused from error
             message = f"the leader epochs of {', '.join(map(str, left))} were refused: {error!r}"
             raise FailStop(message) from error
     for tp in [tp for tp, end in found.items() if end == _UNKNOWN]:

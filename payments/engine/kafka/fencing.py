@@ -33,6 +33,7 @@ async def prove_fencing(
     """
     log = KafkaLog(connection)
     await log.start([topic])
+    log.partition_count(topic)  # A claim would wait for a topic that is not there.
     name = f"fencing-{uuid.uuid4().hex}"
     at = [TopicPartition(topic, partition) for partition in range(partitions)]
     refused = accepted = 0

@@ -12,6 +12,7 @@ from payments.engine.log import Bounds, TopicPartition
 
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .hints import refusal
+from .rights import Right, denied
 
 _FIRST: Final = -2
 _END: Final = -1
@@ -70,6 +71,10 @@ async def _ask(
             await patience.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
+            topic = str(error.args[0]).rpartition("/")[0] if error.args else ""
+            refused = denied(error, connection.arguments, topic, Right.DESCRIBE)
+            if refused is not None:
+                raise refused from error
             wanted = ", ".join(map(str, left))
             message = f"the offsets of {wanted} were refused: {refusal(error)}"
             raise FailStop(message) from error

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from aiokafka import errors
 
@@ -23,6 +24,7 @@ from .connection import RETRIABLE, Connection, Patience, error_for
 from .epochs import epoch_ends
 from .fetched import Batches, Budget
 from .hints import in_words, refusal
+from .rights import Right, denied
 from .standing import Standing
 from .wire import Fetch
 
@@ -299,7 +301,7 @@ class KafkaReader:
                 retriable = error(str(at))
                 self._failed([at], retriable, asked)
             else:
-                raise _refusal(at, positions[at], error)
+                raise _refusal(at, positions[at], error, self._connection.arguments)
         if retriable is not None and not found:
             raise retriable
         return found
@@ -396,8 +398,14 @@ def _look_at_error(task: asyncio.Task[Answer]) -> None:
         task.exception()
 
 
-def _refusal(at: TopicPartition, position: int, error: type[errors.KafkaError]) -> FailStop:
+def _refusal(
+    at: TopicPartition,
+    position: int,
+    error: type[errors.KafkaError],
+    arguments: Mapping[str, Any],
+) -> FailStop:
     if error is errors.OffsetOutOfRangeError:
         message = f"{at}/{position} is not in the log any more; was it deleted before it was read?"
         return PositionLost(message)
-    return FailStop(f"reading {at}/{position} was refused: {refusal(error)}")
+    refused = denied(error(), arguments, at.topic, Right.READ)
+    return refused or FailStop(f"reading {at}/{position} was refused: {refusal(error)}")

@@ -22,6 +22,7 @@ class Right(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    DELETE = 6
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
     ALTER_CONFIGS = 11
@@ -84,7 +85,16 @@ def refusal(missing: Needed, arguments: Mapping[str, Any]) -> str:
         grant_command(arguments, [right.word for right in rights], "topic", topics)
         for rights, topics in by_rights.items()
     )
-    return f"not authorized: this user lacks {what}. Grant it, then start again: {how}"
+    return f"not authorized: this user lacks {what}. Grant it: {how}"
+
+
+def denied(
+    error: BaseException, arguments: Mapping[str, Any], topic: str, right: Right
+) -> NotAuthorized | None:
+    """Return the failure of what needs a right on a topic; None for other errors."""
+    if isinstance(error, errors.TopicAuthorizationFailedError):
+        return NotAuthorized(refusal({topic: [right]}, arguments))
+    return None
 
 
 def grant_command(
@@ -96,6 +106,6 @@ def grant_command(
         f"kafka-acls.sh --bootstrap-server {arguments['bootstrap_servers']} --add",
         f"--allow-principal User:{user}",
         *(f"--operation {operation}" for operation in operations),
-        *(f"--{resource} {name}" for name in names),
+        *(f"--{resource} {name}" for name in names if name),
     ]
     return " ".join(parts)
