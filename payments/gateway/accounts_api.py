@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import quote
 
 import orjson
 
-from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.exchange import Answer, Headers, Request, path_segment
 from payments.gateway.parsing import account_id, query_of, whole_number
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
@@ -43,7 +42,7 @@ class AccountsApi:
             account, after=after, limit=limit, deadline_seconds=self.deadline_seconds
         )
         found = _existing(answer)
-        path = f"{request.prefix}/v1/accounts/{quote(account, safe='')}/entries"
+        path = f"{request.prefix}/v1/accounts/{path_segment(account)}/entries"
         following = None
         if len(found) == limit:
             following = f"{path}?after={found[-1].sequence}&limit={limit}"

@@ -172,8 +172,6 @@ class Connection(HttpToolsProtocol):
         self._upgrading = self.parser.should_upgrade()
         if self._upgrading:
             return  # ``_parse`` reads this head again.
-        if not self.url.startswith(b"/"):
-            self._take_origin_form()
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
@@ -182,6 +180,8 @@ class Connection(HttpToolsProtocol):
         if b"transfer-encoding" in names and self.parser.get_http_version() == "1.0":
             message = "HTTP/1.0 has no Transfer-Encoding."
             raise FaultyFraming(message)
+        if not self.url.startswith(b"/"):
+            self._take_origin_form()
         self._in_head = False
         super().on_headers_complete()
         self.cycle.transport = self._ending

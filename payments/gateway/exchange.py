@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from payments.records.commands import MAX_VALUE_BYTES
 
@@ -63,6 +63,16 @@ class Stream:
 
     headers: Headers = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
     """The second lets nginx pass on each part as it comes."""
+
+
+def path_segment(text: str) -> str:
+    """Return a segment of a path that stands for ``text`` and for nothing else.
+
+    Most clients keep ``%2E%2E`` as it is; browsers and others by the WHATWG URL standard take it
+    for ``..``, in any spelling, and can't ask for such a path.
+    """
+    segment = quote(text, safe="")
+    return segment.replace(".", "%2E") if segment in {".", ".."} else segment
 
 
 class Request:

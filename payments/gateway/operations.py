@@ -12,12 +12,11 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 import orjson
 
 from payments.client.resuming import Mark
-from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.exchange import Answer, Headers, Request, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
 from payments.gateway.problems import Problem, Refused
@@ -143,7 +142,7 @@ class Operations:
             await asyncio.wait([operation.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if operation.result.done():
             return operation.render(request, operation.result.result())
-        location = f"{request.prefix}/v1/payments/{quote(payment, safe='')}/commands/{own}"
+        location = f"{request.prefix}/v1/payments/{path_segment(payment)}/commands/{own}"
         body = {"payment": payment, "command": own, "status": "pending", "location": location}
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
         return Answer(202, orjson.dumps(body), headers)

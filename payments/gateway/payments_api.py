@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from payments.gateway.exchange import Answer, Request
+from payments.gateway.exchange import Answer, Request, path_segment
 from payments.gateway.operations import Operations, Render
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
@@ -108,5 +108,5 @@ def plain_answer(request: Request, result: Result) -> Answer:
 
 def answer_with_location(request: Request, result: Result) -> Answer:
     """Answer with a result, and where its payment is."""
-    location = f"{request.prefix}/v1/payments/{quote(result.payment, safe='')}"
+    location = f"{request.prefix}/v1/payments/{path_segment(result.payment)}"
     return answer_of(result, headers=((b"location", location.encode()),))

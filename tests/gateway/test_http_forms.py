@@ -160,6 +160,13 @@ async def test_an_upgrade_is_ignored_wherever_the_bytes_are_split(fake: FakeServ
         (get(b"/" + b"a/" * 5000), 404),
         (get(b"http://localhost/v1/payments/p1"), 200),
         (get(b"http://localhost"), 302),
+        # The host of the target counts (RFC 9112, 3.2.2), here and with the right one beside it.
+        (get(b"http://evil.example/v1/payments/p1"), 421),
+        (get(b"http://evil.example:8080/v1/payments/p1"), 421),
+        (get(b"HTTP://EVIL.example./v1/payments/p1"), 421),
+        (get(b"http://localhost@evil.example/v1/payments/p1"), 421),
+        (get(b"http://localhost/v1/payments/p1", headers=b"host: localhost\r\n"), 400),
+        (get(b"http://localhost/v1/payments/p1").replace(b"host:", b"toast:"), 400),
         (get(b"http://localhost:8080?x"), 302),
         (get(b"*", b"OPTIONS"), 404),
         (get(b"/v1/payments/p1", b"OPTIONS"), 405),

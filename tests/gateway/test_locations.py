@@ -4,8 +4,10 @@ Of the same kind: a gateway killed between 202 and the result, on a broker
 (``test_gateway_on_kafka``); what is kept in memory (``test_operations``).
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from payments.client import LogTransport, PaymentsClient
 from payments.client.transport import Chunk
 from payments.engine.log import TopicPartition
 from payments.gateway.app import Gateway
+from payments.gateway.exchange import path_segment
 from payments.gateway.settings import GatewaySettings
 from payments.testing import PaymentsTestbed
 from tests.gateway.conftest import problem
@@ -60,6 +63,62 @@ async def test_a_location_is_answered_alike_after_a_restart(
             after = await http.get(taken.headers["location"])
             assert (after.status_code, after.content) == (status, before.content)
             assert after.headers.get("location") == before.headers.get("location")
+
+
+IDS = [
+    ".", "..", "...", ".a", "%", "%2e%2e", "%2F", "a/b", "/", "a/../b", "?", "a?b=c", "#", "a#b",
+    "a;b", ";", "\\", "..\\x", "a b", "a+b", "a&b=c", "a:b", "@", "üñ", "\U0001f600", "'\"", "<>",
+    "[]{}|^`~",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("payment", IDS)
+async def test_the_location_of_any_id_leads_there(testbed: PaymentsTestbed, payment: str) -> None:
+    """``httpx`` and ``http.client`` keep it; what can't ask for two of them is in docs/http.md."""
+    key = json.dumps(payment)
+    if payment.isascii():  # Else no header can have it.
+        async with new_gateway(testbed) as http:
+            headers = {"Idempotency-Key": key}
+            made = await http.post("/v1/payments", json=MOVEMENT, headers=headers)
+            assert made.json()["payment"] == payment
+            _plain_path(made.headers["location"])
+            looked = await http.get(made.headers["location"])
+            assert (looked.status_code, looked.json()["payment"]) == (200, payment)
+    async with new_gateway(testbed) as http:
+        path = f"/v1/payments/{path_segment(payment)}"
+        taken = await http.post(path, json=MOVEMENT, headers=ASYNC)
+        location = taken.headers["location"]
+        assert taken.json()["location"] == location
+        _plain_path(location)
+        assert location.startswith(f"{path}/commands/")
+        found = await http.get(f"{location}?wait=10")
+        assert (found.status_code, found.json()["payment"]) == (200, payment)
+
+
+def _plain_path(location: str) -> None:
+    """Check that no client finds another path in it (RFC 3986, 5.2.4 and 6.2.2.2)."""
+    parts = urlsplit(location)
+    assert (parts.path, parts.query, parts.fragment) == (location, "", "")
+    assert urljoin("http://gateway", location) == f"http://gateway{location}"
+    assert not {".", "..", ""} & set(location.split("/")[1:])
+    assert location.isascii()
+    assert not set(location) & set(' ;\\"<>[]{}|^`')
+
+
+@pytest.mark.parametrize("account", ["..", "a b", "a/b", "?", "#", ";"])
+async def test_the_next_page_of_any_account_leads_there(account: str) -> None:
+    async with (
+        PaymentsTestbed(opening_balance=1000) as testbed,
+        new_gateway(testbed) as http,
+    ):
+        movement = {"account": account, "amount": 1}
+        assert (await http.post("/v1/payments/p1", json=movement)).status_code == 200
+        path = f"/v1/accounts/{path_segment(account)}/entries"
+        first = await http.get(f"{path}?limit=1")
+        following = first.json()["next"]
+        assert first.headers["link"] == f'<{following}>; rel="next"'
+        _plain_path(following.partition("?")[0])
+        assert (await http.get(following)).json()["entries"][0]["sequence"] == 2
 
 
 async def test_a_result_that_comes_after_the_search_is_waited_for(

@@ -16,7 +16,8 @@ DESCRIPTION = """Every payment has an id of your choice, and every request may b
 time: money moves once, and the answer is the outcome. Amounts are in minor units of the currency.
 What goes wrong is answered with problem details (RFC 9457)."""
 DESCRIPTIONS = {
-    "payment": "The id of the payment. One with a slash is written with %2F.",
+    "payment": "The id of the payment, percent-encoded: a slash is %2F, a question mark %3F. "
+    "The ids '.' and '..' are %2E and %2E%2E, which browsers can't send (WHATWG URL).",
     "account": "The id of the account.",
     "command": "The command's own id, as the answer 202 tells it.",
     "problem": "The last part of a problem's type.",
