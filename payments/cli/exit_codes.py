@@ -57,7 +57,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
     """Turn what can go wrong between here and the answer into one line and an exit code."""
     from payments.client import errors
     from payments.dead_letters.letter import NoDeadLetter
-    from payments.engine.errors import NoTopic
+    from payments.engine.errors import NotAuthorized, NoTopic
     from payments.engine.kafka.diagnosis import Refusal
 
     with plain_errors(settings):
@@ -68,7 +68,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
         except errors.DeadlineExceeded as error:
             raise SendAgain(str(error)) from error
         except errors.BrokersUnavailable as error:
-            if isinstance(error.__cause__, (NoTopic, Refusal)):
+            if isinstance(error.__cause__, (NoTopic, NotAuthorized, Refusal)):
                 raise click.ClickException(str(error.__cause__)) from error
             raise no_broker(settings, _why(error)) from error
         except (errors.PaymentsClientError, NoDeadLetter) as error:

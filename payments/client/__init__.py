@@ -15,6 +15,7 @@ from payments.client.errors import (
     InvalidCommand,
     Overloaded,
     PaymentsClientError,
+    RightsMissing,
     WatchBroken,
 )
 from payments.client.resuming import Mark
@@ -42,6 +43,7 @@ __all__ = [
     "PaymentsClientError",
     "Reason",
     "Result",
+    "RightsMissing",
     "Settings",
     "State",
     "Watch",

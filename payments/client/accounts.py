@@ -99,6 +99,8 @@ class AccountView:
 
         None where there is no such account.
         """
+        # Both at once: a right that is missing on either is named together with the other.
+        await self._transport.read_topics_too([self._journal, self._ledger])
         held = await self.balance(account, partitions)
         if held is None:
             return None

@@ -83,6 +83,7 @@ class Partition:
 
     async def _catch_up(self) -> None:
         """Read up to the end of now."""
+        await self._transport.read_topics_too([self.at.topic])
         # First, since it says so where there is no such topic.
         position = await self._known_position()
         if position is not None:

@@ -36,12 +36,17 @@ from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.engine.kafka.hints import cause_in_words
+from payments.engine.kafka.rights import Right
 from payments.engine.partitioner import partition_of
 from payments.records.public import LedgerEntry, Result
 from payments.settings import Settings, require_brokers
 
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+
+NOT_READ = ("results are not read: ", "accounts are not read: ")
+NOT_TAKEN = "a broker has not taken the last commands yet"
+"""How ``trouble`` begins where there is a connection."""
 
 _Value = TypeVar("_Value")
 
@@ -84,6 +89,10 @@ class PaymentsClient:
             self.settings.connection(),
             delivery_timeout_seconds=self.settings.delivery_timeout_seconds,
             stall_seconds=self.settings.stall_seconds,
+            rights={
+                given.topic("payments.commands"): [Right.WRITE],
+                given.topic("payments.results"): [Right.READ],
+            },
         )
         self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count(1)
@@ -408,10 +417,10 @@ class PaymentsClient:
             told = f": {cause_in_words(problem)}" if problem else " yet"
             return f"no connection to Kafka{told}"
         if (trouble := self._transport.trouble) is not None:
-            return f"results are not read: {trouble}"
+            return f"{NOT_READ[0]}{trouble}"
         if (trouble := self._standing.accounts_trouble()) is not None:
-            return f"accounts are not read: {trouble}"
-        return None if self._sender.healthy else "a broker has not taken the last commands yet"
+            return f"{NOT_READ[1]}{trouble}"
+        return None if self._sender.healthy else NOT_TAKEN
 
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
@@ -430,6 +439,7 @@ class PaymentsClient:
         require_deadline(deadline_seconds)
         self._require_open()
         if self._follower.ready.is_set():
+            self._follower.require_rights()
             return deadline_seconds
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds

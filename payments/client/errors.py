@@ -24,6 +24,14 @@ class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what ha
     """Kafka can't be reached, or refuses: the command was not sent, so nothing will happen."""
 
 
+class RightsMissing(BrokersUnavailable):
+    """The brokers do not let this user send commands or read results: nothing was sent.
+
+    The message says which right on which topic, and has the command that grants it. It holds from
+    the next try to connect on, half a second later.
+    """
+
+
 class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
     """As many calls as this client allows are under way; nothing was sent."""
 

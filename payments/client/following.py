@@ -10,11 +10,11 @@ import logging
 from pydantic import ValidationError
 
 from payments.client.calls import Calls
-from payments.client.errors import BrokersUnavailable
+from payments.client.errors import BrokersUnavailable, RightsMissing
 from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
-from payments.engine.errors import FailStop, NoTopic, PositionLost, UnreadableBatch
+from payments.engine.errors import FailStop, NotAuthorized, NoTopic, PositionLost, UnreadableBatch
 from payments.engine.kafka.hints import cause_in_words
 from payments.engine.log import Reader, Record, TopicPartition
 from payments.engine.outage import OUTAGE
@@ -47,14 +47,15 @@ class Follower:
         self._brokers = settings.brokers
         self._commands = settings.topic("payments.commands")
         self._results = settings.topic("payments.results")
-        accounts = settings.changelog("accounts"), settings.topic("accounts.ledger")
-        self._topics = [self._commands, self._results, *accounts]
+        self._topics = [self._commands, self._results]
         self._calls = calls
         self._watches = watches
         self._sender = sender
         self._positions: dict[TopicPartition, int] = {}
         self.ready = asyncio.Event()
         """Set when the ends of all results are known, and commands may be sent."""
+        self._settled = asyncio.Event()
+        """Set when it is ready, or this user lacks a right: nobody waits for that."""
         self._known = asyncio.Event()
         """Set when it is ready, or known to need more than patience."""
         self.following = False
@@ -72,9 +73,10 @@ class Follower:
         why = ""
         try:
             async with asyncio.timeout(seconds):
-                await (self.ready if patient else self._known).wait()
+                await (self._settled if patient else self._known).wait()
         except TimeoutError:
             why = f" within {seconds:g} s"
+        self.require_rights()
         if not self.ready.is_set():
             problem = self.problem or self._transport.failure
             if isinstance(problem, NoTopic):
@@ -82,6 +84,11 @@ class Follower:
             why += f": {cause_in_words(problem)}" if problem is not None else ""
             message = f"no connection to Kafka at {self._brokers}{why}"
             raise BrokersUnavailable(message) from problem
+
+    def require_rights(self) -> None:
+        """Raise ``RightsMissing`` where that is why results are not read."""
+        if isinstance(self.problem, NotAuthorized):
+            raise RightsMissing(str(self.problem)) from self.problem
 
     async def run(self) -> None:
         """Connect and follow, again and again, until cancelled."""
@@ -99,6 +106,10 @@ class Follower:
                 self.problem = error
                 if isinstance(error, FailStop):
                     self._known.set()
+                if isinstance(error, NotAuthorized):
+                    self._settled.set()
+                elif not self.ready.is_set():
+                    self._settled.clear()
             except Exception as error:
                 logger.exception("following the results failed, trying again")
                 self.problem = error
@@ -118,6 +129,7 @@ class Follower:
             await self._sender.start()
             self.following, self.problem = True, None
             self.ready.set()
+            self._settled.set()
             self._known.set()
             while True:
                 await self._read(reader)

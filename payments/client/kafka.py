@@ -19,6 +19,7 @@ from payments.engine.kafka.fetched import Batches, Budget
 from payments.engine.kafka.log import KafkaLog
 from payments.engine.kafka.metadata import require_same_cluster
 from payments.engine.kafka.reader import KafkaReader
+from payments.engine.kafka.rights import Needed, Right, denied
 from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce
 from payments.engine.limits import Limits
 from payments.engine.log import Batch, Bounds, Cluster, Lane, TopicPartition, Writer
@@ -34,8 +35,11 @@ class KafkaTransport:
         *,
         delivery_timeout_seconds: float,
         stall_seconds: float = 5.0,
+        rights: Needed | None = None,
     ) -> None:
+        """Take the rights without which ``open`` raises ``NotAuthorized``."""
         self._arguments = arguments
+        self._rights = rights
         self._stall_seconds = stall_seconds
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._log: KafkaLog | None = None
@@ -62,7 +66,11 @@ class KafkaTransport:
         in doubt mean nothing there.
         """
         await self.close()
-        log = KafkaLog(self._arguments, delivery_timeout_seconds=self._delivery_timeout_seconds)
+        log = KafkaLog(
+            self._arguments,
+            delivery_timeout_seconds=self._delivery_timeout_seconds,
+            rights=self._rights,
+        )
         self._connecting = log.connection
         try:
             await log.start(topics)
@@ -72,6 +80,10 @@ class KafkaTransport:
             await log.close()
             raise
         self._log, self._cluster_id = log, found
+
+    async def read_topics_too(self, topics: Sequence[str]) -> None:
+        """Learn where the partitions of topics are that are read only now and then."""
+        await self._opened.read_topics_too(topics)
 
     async def close(self) -> None:
         """Close all connections but the reader's, which is closed by itself."""
@@ -203,7 +215,8 @@ class KafkaTransport:
             raise PositionLost(message) from error
         except errors.KafkaError as error:
             message = f"reading {at}/{offset} was refused: {type(error).__name__}"
-            raise FailStop(message) from error
+            refused = denied(error, self._arguments, at.topic, Right.READ)
+            raise (refused or FailStop(message)) from error
 
 
 def _first_of(at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int) -> Chunk:

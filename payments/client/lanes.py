@@ -5,7 +5,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from payments.client.calls import Call, fail
 from payments.client.errors import BrokersUnavailable, InvalidCommand
@@ -168,6 +172,11 @@ class Lane:
             self._divide(batch.calls, InvalidCommand("command", message, Reason.TOO_LARGE))
         else:
             message = f"the broker refused the command: {type(error).__name__}"
+            if isinstance(error, TopicAuthorizationFailedError):
+                message = (
+                    f"not authorized: this user lacks Write on {self.at.topic}; payments doctor "
+                    f"--role client has the command that grants it"
+                )
             for call in batch.calls:
                 fail(call, BrokersUnavailable(message))
 

@@ -59,6 +59,12 @@ class Transport(Protocol):
     async def open(self, topics: Sequence[str]) -> None:
         """Connect anew, and learn where the partitions of ``topics`` are."""
 
+    async def read_topics_too(self, topics: Sequence[str]) -> None:
+        """Learn where the partitions of topics are that are read only now and then.
+
+        Raises ``FailStop`` where this user may not read them.
+        """
+
     async def close(self) -> None:
         """Close all connections; ``open`` may follow."""
 
@@ -120,6 +126,9 @@ class LogTransport:
     async def open(self, topics: Sequence[str]) -> None:
         """Nothing to connect to."""
         await self._log.start(topics)
+
+    async def read_topics_too(self, topics: Sequence[str]) -> None:
+        """All are known."""
 
     async def close(self) -> None:
         """Nothing to give back: the log belongs to whoever made it."""

@@ -17,6 +17,7 @@ from payments.client.errors import (
     InvalidCommand,
     Overloaded,
     PaymentsClientError,
+    RightsMissing,
 )
 from payments.domain.results import Reason
 from payments.gateway.access_log import AccessLog
@@ -48,7 +49,13 @@ from payments.gateway.payments_api import (
     answer_with_location,
     plain_answer,
 )
-from payments.gateway.problems import Problem, Refused, problem_answer, put_prefix
+from payments.gateway.problems import (
+    Problem,
+    Refused,
+    problem_answer,
+    put_prefix,
+    what_is_missing,
+)
 from payments.gateway.routes import Route, Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
@@ -80,6 +87,7 @@ FORMS: dict[str, Render] = {
 AWAY = {
     Overloaded: Problem.OVERLOADED,
     BrokersUnavailable: Problem.UNAVAILABLE,
+    RightsMissing: Problem.RIGHTS_MISSING,
     ClientClosed: Problem.STOPPING,
     AccountsUnavailable: Problem.ACCOUNTS_UNAVAILABLE,
     CatchingUp: Problem.CATCHING_UP,
@@ -243,6 +251,9 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
         return problem_answer(Problem.INTERNAL)
     if problem is Problem.ACCOUNTS_UNAVAILABLE or problem is Problem.CATCHING_UP:
         detail = str(error)
+    elif problem is Problem.RIGHTS_MISSING:
+        # Addresses and users of the brokers are for the log, where the client writes all of it.
+        detail = what_is_missing(str(error))
     elif problem is Problem.UNAVAILABLE and reading:
         detail = "Ask again after Retry-After."
     return problem_answer(problem, detail, headers=RETRY_SOON)

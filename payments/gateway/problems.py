@@ -85,6 +85,22 @@ class Problem(Enum):
         "Kafka can't be reached",
         "Nothing was sent. Send the same request again after Retry-After.",
     )
+    RIGHTS_MISSING = Kind(
+        503,
+        "The gateway is not authorized at Kafka",
+        "Nothing was sent. The detail says which right its user lacks; the gateway's log has the "
+        "command that grants it. Then send the same request again.",
+    )
+    STANDSTILL = Kind(
+        503,
+        "Kafka takes or gives no records",
+        "The detail says which partition stands still, and why.",
+    )
+    OPEN_TRANSACTION = Kind(
+        503,
+        "An open transaction blocks records",
+        "The detail says which partition, and how to find the producer that has not ended it.",
+    )
     STOPPING = Kind(
         503,
         "The gateway is stopping",
@@ -147,6 +163,11 @@ def problem_answer(
         **extensions,
     }
     return Answer(status, _encoded(members), headers, PROBLEM_JSON)
+
+
+def what_is_missing(message: str) -> str:
+    """Return what a user lacks, without the command that grants it."""
+    return message.partition(" Grant it")[0]
 
 
 def slug_of(answer: Answer) -> str | None:

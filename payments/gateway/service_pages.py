@@ -4,11 +4,12 @@ import asyncio
 
 import orjson
 
+from payments.client.client import NOT_READ, NOT_TAKEN
 from payments.gateway.docs_page import PAGE, file
 from payments.gateway.exchange import Answer, Headers, Request
 from payments.gateway.openapi import document
 from payments.gateway.outcomes import RETRY_SOON
-from payments.gateway.problems import Problem, Refused, problem_answer
+from payments.gateway.problems import Problem, Refused, problem_answer, what_is_missing
 from payments.gateway.service import Service
 
 HTML = b"text/html; charset=utf-8"
@@ -50,7 +51,7 @@ class ServicePages:
             return problem_answer(Problem.STOPPING)
         trouble = self._service.trouble()
         if not self._service.healthy():
-            return problem_answer(Problem.UNAVAILABLE, trouble, headers=RETRY_SOON)
+            return _not_ready(trouble or "")
         if trouble is not None:
             return Answer(200, orjson.dumps({"status": "ready", "trouble": trouble}))
         return Answer(200, b'{"status":"ready"}')
@@ -88,3 +89,16 @@ class ServicePages:
                 body = {"type": type_, "title": title, "status": status}
                 return Answer(200, orjson.dumps({**body, "advice": advice}))
         raise Refused(Problem.NOT_FOUND)
+
+
+def _not_ready(trouble: str) -> Answer:
+    """Return the answer whose title fits the reason, as the client words it."""
+    if "not authorized" in trouble:
+        problem, trouble = Problem.RIGHTS_MISSING, what_is_missing(trouble)
+    elif "open transaction" in trouble:
+        problem = Problem.OPEN_TRANSACTION
+    elif trouble.startswith(NOT_READ) or trouble == NOT_TAKEN:
+        problem = Problem.STANDSTILL
+    else:
+        problem = Problem.UNAVAILABLE
+    return problem_answer(problem, trouble, headers=RETRY_SOON)

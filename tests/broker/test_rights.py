@@ -6,9 +6,11 @@ The case O8. What is set here is ``payments.rights.GRANTS``, from which docs/sec
 import asyncio
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
@@ -21,11 +23,19 @@ from dev.broker import kafka_version
 from dev.local_broker import LocalBroker
 from dev.ports import free_ports
 from payments.cli import main
-from payments.client import PaymentsClient, PaymentsClientError
+from payments.client import (
+    AccountsUnavailable,
+    DeadlineExceeded,
+    PaymentsClient,
+    PaymentsClientError,
+    RightsMissing,
+)
 from payments.engine.errors import FailStop
 from payments.engine.hosting.app import rights_of
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.rights import Needed, Right, missing_rights, require_rights
+from payments.gateway.app import Gateway
+from payments.gateway.settings import GatewaySettings
 from payments.rights import GRANTS, Rule, commands, rules
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
@@ -386,6 +396,104 @@ async def test_every_right_on_a_topic_is_missed_by_name(guarded: Guarded) -> Non
                 await until_missing(connection, needed, set())
     finally:
         await connection.close()
+        guarded.take_all("nobody")
+
+
+@asynccontextmanager
+async def lacks(guarded: Guarded, user: str, rule: Rule) -> AsyncIterator[None]:
+    """Take one right away for as long as the block lasts."""
+    guarded.revoke(user, rule)
+    connection = Connection(guarded.settings(user).connection(), delivery_timeout_seconds=20)
+    await connection.start([])
+    needed = {rule.name: [Right[rule.operation.upper()]]}
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await until_missing(connection, needed, {rule.name})
+            yield
+        guarded.grant(user, [rule])
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await until_missing(connection, needed, set())
+    finally:
+        await connection.close()
+        guarded.grant(user, [rule])
+
+
+RESULTS = Rule("topic", "g.payments.results", prefixed=False, operation="Read")
+SEEN = Rule("topic", "g.payments.results", prefixed=False, operation="Describe")
+LACKS_RESULTS = "not authorized: this user lacks Read on g.payments.results. Grant it: kafka-acls"
+
+
+async def until_so(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - the client has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_may_not_read_results_is_told_before_it_sends(
+    guarded: Guarded,
+) -> None:
+    """It may describe them, so connecting alone would go well. Others: accounts, below."""
+    guarded.grant("client", [SEEN])
+    settings = guarded.settings("client")
+    async with PaymentsClient(settings=settings, connect_seconds=0) as before:
+        with suppress(DeadlineExceeded):  # No worker runs: it is sent and not answered.
+            await before.get("p1", deadline_seconds=0.5)
+        async with lacks(guarded, "client", RESULTS):
+            with pytest.raises(RightsMissing, match=LACKS_RESULTS):
+                await PaymentsClient(settings=settings).__aenter__()
+            async with PaymentsClient(settings=settings, connect_seconds=0) as patient:
+                with pytest.raises(RightsMissing, match=LACKS_RESULTS):
+                    await patient.make("p1", account="abc", amount=100, deadline_seconds=20)
+                assert LACKS_RESULTS in (patient.trouble() or "")
+            for words in (("get", "p"), ("make", "p", "--account", "a", "--amount", "1")):
+                done = await asyncio.to_thread(run, guarded, "client", *words)
+                assert (done.exit_code, done.stdout) == (1, "")
+                assert done.stderr.startswith(f"Error: {LACKS_RESULTS}")
+            await until_so(lambda: LACKS_RESULTS in (before.trouble() or ""))
+            with pytest.raises(RightsMissing, match=LACKS_RESULTS):
+                await before.get("p1", deadline_seconds=20)
+            http = asgi(before)
+            for answer in (
+                await http.get("/v1/payments/p1"),
+                await http.post("/v1/payments/p2", json={"account": "abc", "amount": 1}),
+                await http.get("/health/ready"),
+            ):
+                assert answer.status_code == 503
+                assert answer.json()["type"] == "/problems/rights-missing"
+                told = answer.json()["detail"]
+                assert "not authorized: this user lacks Read on g.payments.results" in told
+        await until_so(before.healthy)  # It goes on by itself.
+    guarded.revoke("client", SEEN)
+
+
+def asgi(client: PaymentsClient) -> httpx.AsyncClient:
+    """Return a client of a gateway on this one."""
+    gateway = Gateway(client, GatewaySettings(), default_currency="EUR")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://127.0.0.1")
+
+
+async def test_a_client_that_only_pays_is_silent_and_told_what_accounts_need(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    payer = [rule for rule in rules("client", guarded.open) if not rule.optional]
+    guarded.grant("nobody", payer)
+    try:
+        await asyncio.to_thread(until, guarded, "nobody", "doctor", "--role", "client", exit_code=0)
+        async with PaymentsClient(settings=guarded.settings("nobody")) as client:
+            assert client.trouble() is None
+            assert "not authorized" not in caplog.text
+            with pytest.raises(AccountsUnavailable, match="lacks Read on") as refused:
+                await client.entries("abc", deadline_seconds=20)
+            assert f"{APP}-accounts-changelog, g.accounts.ledger" in str(refused.value)
+            assert "--operation Read --topic" in str(refused.value)
+            with pytest.raises(AccountsUnavailable, match="not authorized"):
+                await client.account("abc", deadline_seconds=20)
+        done = await asyncio.to_thread(run, guarded, "nobody", "account", "abc")
+        assert done.exit_code == 1
+        assert "not authorized: this user lacks Read on" in done.stderr
+        assert "not authorized for this client" not in caplog.text, "a line of aiokafka"
+    finally:
         guarded.take_all("nobody")
 
 

@@ -43,6 +43,7 @@ class FakeService:
         """Those of the last command."""
         self.waiting = 0
         self.is_healthy = True
+        self.told = "the brokers are away"
         self.shown: asyncio.Queue[Result | Exception] = asyncio.Queue()
 
     async def send(
@@ -124,4 +125,4 @@ class FakeService:
 
     def trouble(self) -> str | None:
         """Whatever the test says."""
-        return None if self.is_healthy else "the brokers are away"
+        return None if self.is_healthy else self.told

@@ -172,6 +172,43 @@ async def test_readiness_follows_kafka_and_the_stop(
     problem(await http.get("/health/ready"), 503, "stopping")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "slug", "title"),
+    [
+        ("no connection to Kafka: nothing listens there", "unavailable", "Kafka can't be reached"),
+        (
+            "no connection to Kafka: not authorized: lacks Read on t. Grant it: kafka-acls",
+            "rights-missing",
+            "The gateway is not authorized at Kafka",
+        ),
+        (
+            "results are not read: blocked by an open transaction: t/1",
+            "open-transaction",
+            "An open transaction blocks records",
+        ),
+        (
+            "results are not read: can't be read: t/1",
+            "standstill",
+            "Kafka takes or gives no records",
+        ),
+        (
+            "a broker has not taken the last commands yet",
+            "standstill",
+            "Kafka takes or gives no records",
+        ),
+    ],
+)
+async def test_the_title_of_what_is_not_ready_fits_the_reason(
+    http: httpx.AsyncClient, fake: FakeService, trouble: str, slug: str, title: str
+) -> None:
+    """That the client words it so is tried in tests/broker (standstill, rights)."""
+    fake.is_healthy, fake.told = False, trouble
+    away = await http.get("/health/ready")
+    problem(away, 503, slug)
+    assert away.json()["title"] == title
+    assert "kafka-acls" not in away.text
+
+
 async def test_every_type_of_problem_is_described_at_its_reference(http: httpx.AsyncClient) -> None:
     for one in Problem:
         body = (await http.get(one.reference)).json()

@@ -164,6 +164,14 @@ class Connection:
                 self.failure = None
                 return
 
+    async def add_topics(self, topics: Sequence[str]) -> None:
+        """Learn the leaders of further topics too; their errors are for whoever asks them."""
+        new = [topic for topic in topics if topic not in self._topics]
+        if new:
+            self._topics += new
+            self.client.set_topics(self._topics)
+            await self.refresh()
+
     async def _require_metadata(self) -> None:
         """Learn the leaders; without any, topics would look as if they were not there."""
         if not await self.refresh():

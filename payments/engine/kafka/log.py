@@ -40,6 +40,7 @@ class KafkaLog:
         self._arguments = arguments
         self._limits = limits or Limits()
         self._rights = rights
+        self._read_too: set[str] = set()
         self._apply_command = apply_command
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
@@ -54,9 +55,24 @@ class KafkaLog:
     async def start(self, topics: Sequence[str]) -> None:
         """Connect, and learn where the partitions of ``topics`` are."""
         self._topics = topics
-        await self.connection.start(topics)
-        if self._rights is not None:
-            await require_rights(self.connection, self._rights)
+        if self._rights is None:
+            await self.connection.start(topics)
+            return
+        # First, since aiokafka has lines of its own about topics that a user may not see.
+        await self.connection.start([])
+        await require_rights(self.connection, self._rights)
+        await self.connection.add_topics(topics)
+
+    async def read_topics_too(self, topics: Sequence[str]) -> None:
+        """Learn where the partitions of further topics are, once for each of them.
+
+        Raises ``NotAuthorized`` where this user may not read one.
+        """
+        new = [topic for topic in topics if topic not in self._read_too]
+        if new:
+            await require_rights(self.connection, {topic: [Right.READ] for topic in new})
+            await self.connection.add_topics(new)
+            self._read_too.update(new)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -17,6 +17,7 @@ ALWAYS = (
     Problem.BAD_HTTP,
     Problem.INTERNAL,
     Problem.UNAVAILABLE,
+    Problem.RIGHTS_MISSING,
     Problem.STOPPING,
 )
 TIMED = {
@@ -121,8 +122,9 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/health/ready", "ready", SERVICE,
-        "Tell whether commands can be sent: 503 while Kafka is away or the gateway stops.",
-        "Status",
+        "Tell whether commands can be sent: 503 while Kafka is away or stands still, while this "
+        "gateway lacks a right, or while it stops.",
+        "Status", (Problem.STANDSTILL, Problem.OPEN_TRANSACTION),
     ),
     Operation(
         "GET", "/openapi.json", "getOpenapi", SERVICE, "This document.", "application/json"
