@@ -96,11 +96,12 @@ class Calls:
 
     def close(self) -> None:
         """End all calls with ``ClientClosed``."""
-        message = "the client was closed; the command may still be carried out"
+        sent = "the client was closed; the command may still be carried out"
+        unsent = "the client was closed; the command was not sent"
         for commands in self._by_key.values():
             for calls in commands.values():
                 for call in calls:
-                    fail(call, ClientClosed(message))
+                    fail(call, ClientClosed(sent if call.sent else unsent))
         self._deadlines.close()
 
 

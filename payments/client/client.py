@@ -79,6 +79,9 @@ class PaymentsClient:
         if settings is not None:
             require_instance("settings", settings, Settings, "such as Settings(brokers='a:9092')")
         require_connect_seconds(connect_seconds)
+        if transport is not None and not callable(getattr(transport, "seal", None)):
+            message = f"transport must be one, such as LogTransport(log), not {transport!a}"
+            raise TypeError(message)
         given = settings or Settings()
         if brokers is not None:
             require_text("brokers", brokers, "such as 'localhost:9092' or 'a:9092,b:9092'")

@@ -88,6 +88,8 @@ class Lane:
         while self.batch is None and self.queue:
             assert self.writer is not None, "it was provided"
             calls = self._take()
+            if not calls:
+                break
             sequence = self.writer.sequences.get(self.at, 0)
             try:
                 sealed = transport.seal(
@@ -107,14 +109,19 @@ class Lane:
 
     def _take(self) -> list[Call]:
         calls: list[Call] = []
+        ended: list[Call] = []
         size = 0
         for call in self.queue:
+            if call.answer.done():
+                # Its caller was told that it was not sent, and has had no turn to take it back.
+                ended.append(call)
+                continue
             size += call.size
             if calls and (size > MAX_BATCH_BYTES or len(calls) == self._most):
                 break
             call.sent = True
             calls.append(call)
-        for call in calls:
+        for call in (*calls, *ended):
             del self.queue[call]
         return calls
 

@@ -11,9 +11,11 @@ from dev.local_broker import LocalBroker
 from payments.client import (
     BrokersUnavailable,
     DeadlineExceeded,
+    InvalidCommand,
     PaymentsClient,
     PaymentsClientError,
 )
+from payments.client.lanes import MAX_MESSAGE_BYTES
 from payments.domain.results import Outcome
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess, read_all
@@ -61,6 +63,21 @@ async def test_make_cancel_and_get_return_their_results_and_nothing_stays_open(
         assert descriptors() > before
     assert asyncio.all_tasks() == tasks
     assert descriptors() == before
+
+
+@pytest.mark.usefixtures("worker")
+async def test_the_largest_headers_arrive_and_larger_ones_fail_alone(settings: Settings) -> None:
+    make = {"type": "make", "account": "abc", "amount": 1}
+    sizes = (10, MAX_MESSAGE_BYTES - 500, 2_000_000, 9_000_000)
+    async with PaymentsClient(settings=settings) as client:
+        calls = [client.send(f"with {size}", make, headers=[("h", b"x" * size)]) for size in sizes]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [getattr(it, "outcome", type(it)) for it in ended] == [
+        Outcome.COMPLETED,
+        Outcome.COMPLETED,
+        InvalidCommand,
+        InvalidCommand,
+    ]
 
 
 @pytest.mark.usefixtures("worker")

@@ -12,7 +12,10 @@ from payments.client import (
     Overloaded,
     PaymentsClient,
 )
+from payments.client.calls import Call, expire
+from payments.client.lanes import Lane
 from payments.domain.results import Outcome
+from payments.engine.log import TopicPartition
 from payments.testing import PaymentsTestbed
 
 from .faults import LOST, NOT_SENT, REFUSED, FaultyTransport
@@ -105,6 +108,44 @@ async def test_a_refused_command_fails_at_once(
     with pytest.raises(BrokersUnavailable, match="PermissionError"):
         await make(client)
     assert await make(client) is Outcome.COMPLETED
+
+
+async def test_a_call_that_has_ended_is_not_sent_however_soon_a_batch_is_made(
+    transport: FaultyTransport,
+) -> None:
+    """Its caller is told that it was not sent, before he has had a turn to take it back."""
+    loop = asyncio.get_running_loop()
+    lane = Lane(TopicPartition(COMMANDS, 0), await transport.new_writer())
+    calls = [Call(b"p", 0, f"c{n}", b"{}", loop.create_future()) for n in range(3)]
+    lane.queue = dict.fromkeys(calls)
+    expire(calls[1])
+    sealed = lane.seal(transport)
+    assert len(sealed.records) == 2
+    assert not calls[1].sent
+    with pytest.raises(BrokersUnavailable, match="was not sent"):
+        await calls[1].answer
+    lane.stored()
+    last = Call(b"p", 0, "c4", b"{}", loop.create_future())
+    lane.queue = {last: None}
+    last.answer.cancel()
+    assert lane.seal(transport) is None
+    assert not lane.queue
+
+
+async def test_a_closed_client_says_of_each_call_whether_it_may_have_been_sent(
+    testbed: PaymentsTestbed, transport: FaultyTransport
+) -> None:
+    transport.fault = LOST
+    async with PaymentsClient(settings=testbed.settings, transport=transport) as client:
+        sent = asyncio.ensure_future(make(client))
+        await transport.trying.wait()
+        transport.leaderless = True
+        unsent = asyncio.ensure_future(client.make("other", account="abc", amount=1))
+        await asyncio.sleep(0)
+    with pytest.raises(ClientClosed, match="may still be carried out"):
+        await sent
+    with pytest.raises(ClientClosed, match="was not sent"):
+        await unsent
 
 
 async def test_more_calls_than_the_limit_are_refused_and_the_others_go_on(
