@@ -91,6 +91,12 @@ async def test_an_agent_of_a_channel_in_memory_is_none_of_that() -> None:
         lambda app: app.GlobalTable("mine"),
         lambda app: app.SetTable("mine"),
         lambda app: app.SetGlobalTable("mine"),
+        lambda app: app.topic("payments.results").stream(),
+        lambda app: app.stream(app.topic("payments.results")),
+        lambda app: aiter(app.topic("payments.commands")),
+        lambda app: app.tables["payments"].changelog_topic.stream(),
+        lambda app: app.page("/mine/"),
+        lambda app: app.topic_route(app.topic("payments.commands"), match_info="key"),
         lambda app: app.table_route(app.tables["payments"], match_info="key"),
     ],
 )

@@ -162,3 +162,61 @@ async def test_the_topics_and_dead_letters_of_an_own_stage_have_commands_that_wo
     async with cluster(settings) as connected:
         own = {topic.name for topic in read_topics(EXAMPLES / "points-topics.yaml", settings)}
         await connected.delete(sorted(own))
+
+
+OWN_PARTS = """
+from payments.app import create_app
+from payments.settings import Settings
+
+settings = Settings()
+app = create_app(settings)
+memory = app.channel()
+commands, missing = (app.topic(settings.topic(name)) for name in ("payments.commands", "missing"))
+
+
+@app.agent(memory, sink=[commands])
+async def passed_on(stream):
+    async for value in stream:
+        yield value
+
+
+@app.task
+async def own():
+    await passed_on.cast({"type": "deposit", "account": "abc", "amount": 7, "currency": "EUR"})
+    %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("await missing.send(value=1)", "there is no topic .*missing, and nothing in this app "),
+        ("await passed_on.ask(1)", "docs/extend.md"),
+        ('await app.topic(settings.topic("payments.results")).send(value=1)', "only the stages "),
+        ("async for _ in missing.stream(): pass", "a stream would never get a record of .*missing"),
+    ],
+)
+async def test_own_parts_in_the_app_of_the_workers_work_or_end_it_with_one_line(
+    installations: Installations, tmp_path: Path, call: str, told: str
+) -> None:
+    """The broker creates topics that are asked for (``QUICK``): none of these calls asks.
+
+    Of the same kind: what is refused where it is defined (``test_extending``).
+    """
+    settings = await installations.make(partitions=1)
+    (tmp_path / "own.py").write_text(OWN_PARTS % call)
+    worker = WorkerProcess(
+        settings, *FAUST, str(tmp_path), "-A", "own", "worker", "--without-web", "-l", "info"
+    )
+    try:
+        worker.spawn()
+        assert await worker.ended() == EXIT_FAIL_STOP, worker.log.read_text()
+        [line] = [line for line in worker.log.read_text().splitlines() if "fail-stop: " in line]
+        assert re.search(told, line)
+        assert "docs/extend.md" in line
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    async with cluster(settings) as connected:
+        names = await connected.names()
+    assert not [name for name in names if "missing" in name or "reply" in name]

@@ -130,6 +130,8 @@ def guarded() -> Iterator[Guarded]:
     users = " ".join(f'user_{user}="{PASSWORD}"' for user in USERS)
     protocols = "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_PLAINTEXT"
     extra = {
+        # A default of the broker: all that is written is compressed, journals too.
+        "compression.type": "lz4",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",  # The listeners without a login: the brokers' own.

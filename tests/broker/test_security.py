@@ -71,6 +71,8 @@ def secured(
     listener = "listener.name.secure."
     modules = "org.apache.kafka.common.security"
     extra = {
+        # A default of the broker: all that is written is compressed, journals too.
+        "compression.type": "zstd",
         f"{listener}ssl.keystore.type": "PEM",
         f"{listener}ssl.keystore.location": str(keystore),
         f"{listener}ssl.truststore.type": "PEM",

@@ -5,7 +5,8 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
@@ -35,7 +36,7 @@ from payments.garbage import collect_rarely
 
 from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
-from .own_parts import no_table_route, require_channel, require_stage
+from .own_parts import no_page, no_table_route, require_channel, require_stage
 from .tables import JournalTable, JournalTableManager
 
 if TYPE_CHECKING:
@@ -201,6 +202,37 @@ class EngineApp(faust.App):
     def table_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
         """Refuse: no worker knows another one's address."""
         raise no_table_route()
+
+    def stream(self, channel: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Return a stream. Raises ``FailStop`` for topics that only the engine reads."""
+        journals = [table.changelog_topic.schema for table in self.tables.values()]
+        if any(getattr(channel, "schema", None) is schema for schema in journals):
+            require_channel("a stream", channel, ())
+        return super().stream(channel, *arguments, **options)
+
+    def page(self, *arguments: Any, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """Refuse: Faust's web server is not started here. Faust defines its own pages all the same.
+
+        Those are of its blueprints, with names such as ``router:table_list``.
+        """
+        if name is None or ":" not in name:
+            raise no_page()
+        return super().page(*arguments, name=name, **options)
+
+    def topic_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+        """Refuse: see ``page``."""
+        raise no_page()
+
+    @property
+    def channels(self) -> Collection[Any]:
+        """The channels of the stages' agents: the only topics of which records come."""
+        return self._channels.values()
+
+    @property
+    def written(self) -> AbstractSet[str]:
+        """Topics that the stages alone write."""
+        found = {stage.changelog for stage in self.engine.stages.values()}
+        return found.union(*(stage.emits for stage in self.engine.stages.values()))
 
     def _require_own_agents(self) -> None:
         for name, agent in self.agents.items():

@@ -22,7 +22,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from faust.types.transports import ConsumerT
+from faust.types.transports import ConductorT, ConsumerT, ProducerT
 from mode import Service
 
 from payments.engine.errors import FailStop, as_fail_stop
@@ -32,6 +32,7 @@ from payments.engine.kafka.metadata import NonCreatingClient
 
 from .loop_errors import install
 from .refusals import dead_membership, not_allowed_in_group
+from .sending import NonCreatingProducer, StagesConductor
 from .static_membership import require_own_instance
 
 if TYPE_CHECKING:
@@ -315,6 +316,8 @@ class MembershipConsumer(driver.Consumer):
 
 
 class MembershipTransport(driver.Transport):
-    """Faust's Kafka transport with the consumer above."""
+    """Faust's Kafka transport with the consumer above; see ``sending`` for the others."""
 
     Consumer: ClassVar[type[ConsumerT]] = MembershipConsumer
+    Producer: ClassVar[type[ProducerT]] = NonCreatingProducer
+    Conductor: ClassVar[type[ConductorT]] = StagesConductor

@@ -1,7 +1,7 @@
 """What this app can't host beside its stages, refused where it is defined or at the start.
 
-The engine reads all inputs and writes all rows; Faust's own consumer, producer and recovery do
-nothing here. So an agent of another topic would never get a record, and another table no row.
+The engine reads all inputs and writes all rows; Faust's own consumer and recovery do nothing here.
+So an agent or a stream of another topic would never get a record, and another table no row.
 """
 
 from collections.abc import Collection, Iterable
@@ -39,4 +39,12 @@ def no_table_route() -> FailStop:
     return FailStop(
         "table_route: workers of this app do not know each other's web addresses, so a request "
         f"can't be passed on to the one that has the row; {PAGE} for how to read rows"
+    )
+
+
+def no_page() -> FailStop:
+    """Return why ``page`` is not there."""
+    return FailStop(
+        "page: Faust's web server is not started in this app, so nobody would be answered; serve "
+        f"it from a Faust app of its own, or use the gateway: {PAGE}"
     )
