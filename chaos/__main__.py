@@ -15,7 +15,7 @@ from bench.tables import with_figures
 from chaos import report
 from chaos.errors import ChaosError
 from chaos.faults.table import Fault, Stand
-from chaos.options import parse_options
+from chaos.options import MARKER, parse_options
 from chaos.part import Part
 from chaos.run import Plan, run_part, say
 from chaos.schedule import MANY_ROUNDS, by_stand, made, missing, rounds
@@ -24,7 +24,6 @@ from dev.errors import BrokerError
 
 INTERRUPTED = 130
 PARTS = "part-*.json"
-MARKER = "chaos"
 PICTURE = "chaos.svg"
 
 
@@ -34,7 +33,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = parse_options(sys.argv[1:])
     if given.write is not None:
-        with_figures(given.write.read_text(), "", MARKER)
+        with_figures(given.write.read_text(), "", given.marker)
     given.into.mkdir(parents=True, exist_ok=True)
     new = [] if given.report_only else list(_run(given))
     parts = _parts(given.into)
@@ -47,9 +46,10 @@ def main() -> int:
     report.write_json(parts, given.into / "report.json")
     (given.into / PICTURE).write_text(draw(parts))
     if given.write is not None:
-        text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
-        given.write.write_text(with_figures(given.write.read_text(), text, MARKER))
-        (given.write.parent / PICTURE).write_text(draw(parts))
+        if given.marker == MARKER:
+            text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
+            (given.write.parent / PICTURE).write_text(draw(parts))
+        given.write.write_text(with_figures(given.write.read_text(), text, given.marker))
     return 0 if all(part.ok for part in (new or parts)) else 1
 
 

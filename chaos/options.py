@@ -10,6 +10,7 @@ from chaos.errors import ChaosError
 from chaos.faults.table import FAULTS, choose
 from chaos.run import MEMBERSHIPS
 
+MARKER = "chaos"
 FOLDER = Path(".chaos")
 DURATION_SECONDS = 180.0
 
@@ -71,6 +72,11 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="put the report into a document, between its markers, and the picture beside it",
+    )
+    parser.add_argument(
+        "--marker",
+        default=MARKER,
+        help="which markers of the document; others than %(default)s have no picture",
     )
     given = parser.parse_args(arguments)
     if given.report_only and given.into is None:
