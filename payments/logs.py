@@ -13,6 +13,15 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), format=LINE, handlers=[StandardError()])
 
 
+def say(text: str) -> bool:
+    """Write the last words of a process beside its log; return False where it keeps no log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, StandardError) and handler.stream is sys.stderr:
+            handler.say(text)
+            return True
+    return False
+
+
 class StandardError(logging.Handler):
     """Writes records as lines; where nobody takes them they are dropped, and counted in the log.
 
@@ -21,7 +30,8 @@ class StandardError(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines = Lines(sys.stderr)
+        self.stream = sys.stderr
+        self._lines = Lines(self.stream)
         self._reported = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -31,6 +41,10 @@ class StandardError(logging.Handler):
         except Exception:  # noqa: BLE001 - a faulty call must not fail where it stands
             self.handleError(record)
             return
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Write a line of text."""
         missing = self._lines.dropped - self._reported
         if missing:
             note = f"({missing} lines are missing here: standard error took nothing)"

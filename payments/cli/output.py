@@ -15,6 +15,8 @@ from typing import TextIO
 
 import click
 
+from payments import logs
+
 OUTPUT_LOST = 74
 """``EX_IOERR`` of sysexits.h."""
 
@@ -66,8 +68,12 @@ def lost_pipe() -> Iterator[None]:
 
 
 def talk(text: str) -> None:
-    """Print on standard error; where that can't be written, nothing is said."""
-    if sys.stderr is not None:
+    """Print on standard error; where that can't be written, nothing is said.
+
+    Nor does a process that keeps a log there wait for its reader: a worker that can't go on must
+    end, so that it is started again.
+    """
+    if sys.stderr is not None and not logs.say(text):
         try:
             click.echo(text, err=True)
         except (OSError, ValueError):

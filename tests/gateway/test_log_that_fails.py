@@ -7,9 +7,10 @@ is lost (``tests/cli/test_ending.py``).
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -151,3 +152,29 @@ def _record(message: str) -> logging.LogRecord:
 
 def _answer() -> Answer:
     return Answer(400, b"{}")
+
+
+@pytest.mark.parametrize("command", ["worker", "gateway"])
+def test_a_process_that_can_not_start_ends_though_nobody_reads_its_error(command: str) -> None:
+    """Whoever supervises it would wait for it, and never start it again."""
+    with output("pipe") as (out, reader):
+        assert reader is not None
+        _fill(out)
+        given = {**os.environ, "PAYMENTS_PARTITIONS": "many"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "payments.cli", command],
+            env=given,
+            stderr=out,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 1
+
+
+def _fill(out: TextIO) -> None:
+    file = out.fileno()
+    os.set_blocking(file, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(file, bytes(4096))
+    os.set_blocking(file, True)
