@@ -1,10 +1,13 @@
 """Records of other programs on journals: found, undone by ``payments journal repair``, or rebuilt.
 
-Of the same kind: a tombstone over a row, a checkpoint's slot overwritten, garbage as a row. The
-journals are then deleted and rebuilt, as where a repair can't help.
+Of the same kind: a tombstone over a row, a checkpoint's slot overwritten, garbage as a row, also in
+a transaction that was aborted. The journals are then deleted and rebuilt, as where a repair can't
+help.
 """
 
 import asyncio
+
+from aiokafka import AIOKafkaProducer
 
 from chaos.operator import Done
 from payments.engine.partitioner import partition_of
@@ -37,6 +40,12 @@ async def damaged(settings: Settings) -> int:
     await produce(settings, journal, partition, b"\0foo", b"garbage")
     await produce(settings, journal, partition, b"p", None)
     await produce(settings, journal, partition, b"\x001", b"garbage")
+    async with AIOKafkaProducer(
+        **settings.connection(), transactional_id=f"{settings.app_id}-other"
+    ) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(journal, b"garbage", key=b"aborted", partition=partition)
+        await producer.abort_transaction()
     return partition
 
 
@@ -60,12 +69,12 @@ async def test_foreign_records_are_undone_and_lost_journals_are_rebuilt(
             assert dry.code == 0, dry
             [found] = dry.objects
             # With the one that is repaired: it is there until compaction.
-            assert (found["partition"], len(found["foreign"])) == (partition, 5)
-            assert sum(each["foreign_records"] for each in inspected.objects) == 5
+            assert (found["partition"], len(found["foreign"])) == (partition, 6)
+            assert sum(each["foreign_records"] for each in inspected.objects) == 6
             doctor = await payments(settings, "doctor", "--json")
             assert doctor.code == 2
             problems = [each for each in doctor.objects if each["level"] == "problem"]
-            assert [each["what"] for each in problems] == ["foreign record"] * 4
+            assert [each["what"] for each in problems] == ["foreign record"] * 5
             done = await payments(settings, "journal", "repair", "--yes")
             assert done.code == 0, done
             await has_no_foreign_records_left(settings)
