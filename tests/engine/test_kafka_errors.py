@@ -16,6 +16,7 @@ from payments.engine.kafka import connection as connection_module
 from payments.engine.kafka.claims import Claims
 from payments.engine.kafka.connection import Connection, Patience
 from payments.engine.kafka.diagnosis import Refusal
+from payments.engine.kafka.held_back import HeldBack
 from payments.engine.kafka.offsets import bounds
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.wire import FetchedBytes
@@ -307,6 +308,19 @@ def offsets(code: int, offset: int = 42) -> Any:
 async def test_offsets_are_asked_for_again_after_a_retriable_error(code: int) -> None:
     brokers = Brokers([offsets(code), offsets(code), offsets(0)])
     assert await bounds(brokers, [AT]) == {AT: (42, 42)}  # type: ignore[arg-type]
+
+
+async def test_what_only_readers_wait_for_is_a_trouble_until_the_transaction_ends() -> None:
+    """On a broker: ``tests/broker/test_standstill.py``."""
+    held = HeldBack(Brokers([offsets(0), offsets(0, 40), offsets(0), offsets(29), offsets(0)]))  # type: ignore[arg-type]
+    await held.look([AT])
+    [trouble] = held.troubles("kafka:9092")
+    assert (trouble.where, trouble.detail) == ("inbox/0", "last stable offset 40, end 42")
+    await held.look([AT])
+    assert held.troubles("kafka:9092") == [trouble], "without an answer nothing changes"
+    held = HeldBack(Brokers([offsets(0), offsets(0)]))  # type: ignore[arg-type]
+    await held.look([AT])
+    assert held.troubles("kafka:9092") == []
 
 
 async def test_offsets_wait_for_a_leader() -> None:

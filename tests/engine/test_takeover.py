@@ -182,6 +182,17 @@ async def test_partitions_that_are_not_assigned_together_are_an_error() -> None:
         await worker.engine.assign({TopicPartition("words", 1)})
 
 
+async def test_partitions_that_were_added_to_one_of_several_topics_are_told_in_good_grammar() -> (
+    None
+):
+    log, stage = new_log()
+    worker = Worker(log, stage)
+    await worker.engine.start()
+    failure = worker.engine._not_together(9, ["commands"], ["inbox", "transfers"])
+    assert "commands has more than " in str(failure)
+    assert "inbox, transfers have not: " in str(failure)
+
+
 async def test_topics_with_different_partition_counts_are_an_error() -> None:
     stage = word_count()
     log = MemoryLog(topics_of([stage]), 2)
