@@ -169,7 +169,9 @@ def run(guarded: Guarded, user: str, *arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env=given, prog_name="payments")
 
 
+@pytest.mark.kafka39
 async def test_each_role_does_its_work_with_its_least_rights(guarded: Guarded) -> None:
+    """No role has IdempotentWrite on the cluster: Write on any topic includes it (KIP-679)."""
     worker = WorkerProcess(guarded.settings("worker"))
     try:
         await worker.start()

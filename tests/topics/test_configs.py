@@ -51,13 +51,19 @@ def answering(code: int, *entries: tuple[str, str]) -> Connection:
         return SimpleNamespace(resources=[(code, "no", 2, "journal", entries)])
 
     client = SimpleNamespace(get_random_node=lambda: 1)
+    arguments = {"bootstrap_servers": "kafka:9092"}
     return cast(
-        "Connection", SimpleNamespace(client=client, send=send, delivery_timeout_seconds=0.1)
+        "Connection",
+        SimpleNamespace(
+            client=client, send=send, delivery_timeout_seconds=0.1, arguments=arguments
+        ),
     )
 
 
 async def test_a_missing_right_is_named() -> None:
-    with pytest.raises(FailStop, match=r"not authorized .*journal.*DescribeConfigs"):
+    with pytest.raises(
+        FailStop, match=r"not authorized: .*lacks DescribeConfigs on journal.*--operation"
+    ):
         await read_configs(answering(29), ["journal"])
 
 
