@@ -23,7 +23,7 @@ from bench.broker import MeasuredBroker, measured_broker
 from bench.build import choose_build
 from bench.errors import BenchError
 from bench.installation import installation
-from bench.measuring import say
+from bench.measuring import in_turn, say
 from bench.options import FLUSH, add_pure
 from bench.process import cpu_seconds
 from bench.tables import markdown_table
@@ -111,7 +111,7 @@ def measure(
     runs: dict[tuple[int, str], list[Run]] = {}
     for repeat in range(1, given.repeats + 1):
         for concurrency in given.concurrency:
-            for target in targets:
+            for target in in_turn(targets, repeat):
                 run = load(broker, target, concurrency, given.seconds)
                 runs.setdefault((concurrency, target.name), []).append(run)
                 say(

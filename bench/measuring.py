@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench.broker import MeasuredBroker
 from bench.errors import BenchError
@@ -19,6 +20,8 @@ from bench.worker import READY_LIMIT_SECONDS, running_worker
 WARM_UP_SECONDS = 2.0
 LOAD_LIMIT_SECONDS = 120.0
 """What a load may take beyond its own time: start, the payments still under way, a stall."""
+
+_System = TypeVar("_System")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def _measure_cells(
     """Fill the cells of one installation.
 
     The repeats are the outer loop and the systems the inner one: what else the machine does then
-    falls on all of them alike.
+    falls on all of them alike. Each comes first in turn: the same build twice differed by a sixth
+    where one always came first.
     """
     for system in systems:
         warm_up = run_load(broker, system, WARM_UP_SECONDS, max(plan.concurrency))
@@ -98,7 +102,7 @@ def _measure_cells(
             raise BenchError(f"{system.name} left {missing} payments unanswered in the warm-up")
     for repeat in range(1, plan.repeats + 1):
         for cell in cells:
-            for system in systems:
+            for system in in_turn(systems, repeat):
                 run = run_load(broker, system, plan.seconds, cell.concurrency)
                 cell.add(system.name, run)
                 say(
@@ -106,6 +110,11 @@ def _measure_cells(
                     f"{system.name}: {run.load.rate:,.0f}/s, p50 {run.load.p50_ms} ms, "
                     f"p99 {run.load.p99_ms} ms, {run.load.missing} missing"
                 )
+
+
+def in_turn(systems: Sequence[_System], repeat: int) -> Sequence[_System]:
+    """Return who is measured after whom: the other way round in every second repeat."""
+    return systems if repeat % 2 else systems[::-1]
 
 
 def run_load(broker: MeasuredBroker, system: System, seconds: float, concurrency: int) -> Run:
