@@ -68,9 +68,10 @@ types: $(INSTALLED) ## Check types with mypy --strict
 compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
 	@$(BIN)/python -m dev.compiled
 
-test-compiled: compiled ## Run the tests of what is compiled against it
+test-compiled: compiled ## Run the tests of what is compiled against it, on all cores
 	PAYMENTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(BIN)/python -m pytest \
-		--override-ini pythonpath= -m "not broker or kafka39 or compiled" $(COMPILED_TESTS) $(PYTEST_ARGS)
+		--numprocesses auto --dist loadfile --override-ini pythonpath= \
+		-m "not broker or kafka39 or compiled" $(COMPILED_TESTS) $(PYTEST_ARGS)
 
 bench: compiled ## Measure speed and memory of what users install
 	@$(BIN)/python -m bench
