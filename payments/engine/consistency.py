@@ -310,12 +310,18 @@ def _printed(position: Position) -> str:
 
 
 def _require_known_senders(journals: Collection[Journal]) -> None:
-    """Check that no journal has heard more of another one than that one remembers."""
+    """Check that no journal has heard more of another one than that one remembers.
+
+    Each receiver notes the present owner of each sender, with the group at which that one began:
+    later groups of the owners before, which may still be on their way, are noticed by that.
+    """
     by_name = {repr(journal): journal for journal in journals}
     for receiver in journals:
         for name, position in receiver.sources.items():
             sender = by_name.get(name)
-            if sender is not None and position[0] > sender.n:
+            if sender is None:
+                continue
+            if position[0] > sender.n:
                 message = (
                     f"{receiver.at} has taken a message of group {position[0]} of {name}, the "
                     f"journal {sender.at} ends at {sender.n}: acknowledged records of it were lost "
@@ -323,3 +329,5 @@ def _require_known_senders(journals: Collection[Journal]) -> None:
                     f"from the visible topics with: payments rebuild"
                 )
                 raise RecordsLost(message)
+            if sender.owner is not None:
+                receiver.meet_here(name, sender.owner)

@@ -222,7 +222,8 @@ class Journal:
         owner is later than where a newer one began. Raises ``RecordsLost`` when one is.
         """
         name, (n, _) = source
-        known = self.owners.get(name)
+        # One that was never heard may be owned here: then a late message of an owner before shows.
+        known = self.owners.get(name) or self._owner_here(name)
         if known is not None and known.writer == owner.writer:
             self.owners[name] = owner  # Read from a checkpoint, which has no installation.
         elif known is None or owner.follows(known, n):
@@ -234,6 +235,18 @@ class Journal:
             self.sources.setdefault(name, _BEFORE_ALL)
         elif n > known.base:
             raise self._ahead_of(name, n, known.base)
+
+    def meet_here(self, name: str, owner: Owner) -> None:
+        """Note that this worker owns a sender: its messages may be handed over, without headers.
+
+        Raises ``RecordsLost`` when one of a later group than this owner began at was taken before.
+        """
+        known, taken = self.owners.get(name), self.sources[name][0]
+        if known is None or known.writer == owner.writer or known.follows(owner, 0):
+            return
+        if taken > owner.base:
+            raise self._ahead_of(name, taken, owner.base)
+        self.owners[name] = owner
 
     def needs_vouching(self, source: Source) -> bool:
         """Whether a message without an owner is taken only when its sender's journal has it."""

@@ -151,6 +151,37 @@ async def test_a_sender_that_lost_groups_is_noticed_by_its_receivers(
     await receiver.kill()
 
 
+async def test_a_receiver_that_knows_of_a_loss_is_refused_when_its_sender_has_caught_up() -> None:
+    """The number of the sender's last group says nothing any more: where its owner began does.
+
+    Nor may the receiver go on by what is handed over in memory, where no owner is named.
+    """
+    log, stage = new_log()
+    receiver = await Worker(log, stage).start(range(RIGHT, RIGHT + 1))
+    sender = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
+    log.produce(TopicPartition("words", OTHER), b"w0", b"x")
+    await until_counted(log, 1, receiver)
+    await sender.stop()
+    await receiver.stop()
+    at = TopicPartition(stage.changelog, OTHER)
+    while any(b'"outputs":[[' in (r.value or b"") for r in log.partition(at).records):
+        forget(log, at, 1)
+    log.partition(at)._producers.clear()
+    sent = len(log.records("inbox"))
+    heir = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while len(log.records("inbox")) == sent:
+            await log.grown(0.01)
+    [journal] = heir.engine.owned.journals()
+    taken = int((dict(log.records("inbox")[0].headers)["src"] or b"").split(b"/")[2])
+    assert journal.n >= taken, "it has as many groups as before"
+    both = range(min(RIGHT, OTHER), max(RIGHT, OTHER) + 1)
+    with pytest.raises(RecordsLost, match=f"a later owner of {SENDER} began at group"):
+        await heir.assign(both)
+    assert counted(log) == {b"w0": [1]}
+    await heir.kill()
+
+
 # --- owners --------------------------------------------------------------------------------------
 
 
@@ -221,6 +252,33 @@ def test_an_owner_that_began_before_a_group_that_was_taken_proves_a_loss(
     journal = receiver_of(*taken)
     with pytest.raises(RecordsLost, match="a later owner of count/1 began at group 7"):
         journal.meet(source(n), comes)
+
+
+def test_a_late_message_of_an_owner_before_this_worker_proves_a_loss() -> None:
+    """The receiver has never heard of the sender, which this worker owns from group 7 on."""
+    journal = receiver_of()
+    journal._owner_here = lambda _: owner(7, 1)
+    with pytest.raises(RecordsLost, match="a later owner of count/1 began at group 7"):
+        journal.meet(source(8), owner(0, 0))
+    journal.meet(source(7), owner(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("taken", "here"),
+    [
+        # What this owner itself has sent, and what those before it have.
+        ([(9, owner(7, 1))], owner(7, 1)),
+        ([(7, owner(0, 0))], owner(7, 1)),
+        # This worker has lost the sender without knowing it.
+        ([(8, owner(7, 2))], owner(7, 1)),
+    ],
+)
+def test_a_receiver_goes_on_with_a_sender_that_this_worker_owns(
+    taken: list[tuple[int, Owner]], here: Owner
+) -> None:
+    journal = receiver_of(*taken)
+    journal.meet_here("count/1", here)
+    assert journal.owners["count/1"] == max(here, taken[-1][1], key=lambda each: each.writer)
 
 
 def test_a_worker_that_has_lost_a_sender_keeps_the_newer_owner_in_mind() -> None:
