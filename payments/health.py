@@ -1,7 +1,8 @@
 """Whether a worker is ready, and why not, told through a file that the worker writes every second.
 
-``payments health`` asks from another process of the same container or host. A worker that hangs or
-was killed writes nothing: so the age of the file counts too. One that ends by itself says why.
+``payments health`` asks from another process of the same container or host. A worker that hangs
+writes nothing: so the age of the file counts too. One that ends by itself says why; one that was
+killed can't, so the file names the process that wrote it.
 """
 
 import json
@@ -9,7 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+
+from payments.processes import Process, container_started, has_ended, this_process
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +52,10 @@ def show_end(file: Path, line: str) -> None:
 
 def _write(file: Path, content: Mapping[str, object]) -> None:
     partial = file.with_name(f"{file.name}.partial")
+    text = json.dumps({**content, "process": _writer()})
     try:
         # In one step, so that nobody reads half of it.
-        partial.write_text(json.dumps(content) + "\n")
+        partial.write_text(text + "\n")
         partial.replace(file)
     except OSError as error:
         # Payments do not depend on it: the check fails, and this says why.
@@ -61,6 +66,11 @@ def _write(file: Path, content: Mapping[str, object]) -> None:
         if file in _unwritten:
             logger.info("PAYMENTS_HEALTH_FILE can be written again")
         _unwritten.discard(file)
+
+
+@cache
+def _writer() -> Mapping[str, object]:
+    return this_process()._asdict()
 
 
 def forget(file: Path) -> None:
@@ -75,10 +85,12 @@ def forget(file: Path) -> None:
 def problem(file: Path) -> str | None:
     """Return why the worker does not count as ready, or None when it is ready."""
     try:
-        age_seconds = time.time() - file.stat().st_mtime
+        written = file.stat().st_mtime
         content = json.loads(file.read_text())
         ready, reasons = content["ready"], content["reasons"]
         ended = content.get("ended", False)
+        # A worker of a version before did not name itself.
+        writer = Process.of(content["process"]) if "process" in content else None
     except FileNotFoundError:
         return f"no worker is running: it writes {file} (PAYMENTS_HEALTH_FILE), which is not there"
     except OSError as error:
@@ -87,10 +99,16 @@ def problem(file: Path) -> str | None:
         return f"{file} is not a health file of a worker; PAYMENTS_HEALTH_FILE names it"
     if ended:
         return f"the worker has ended: {'; '.join(reasons)}"
-    return _too_old(file, age_seconds) or (None if ready else f"not ready: {'; '.join(reasons)}")
+    if writer is not None and has_ended(writer):
+        return (
+            f"the worker that wrote {file} (pid {writer.pid}) has ended without a word: it was "
+            f"killed (kill -9, out of memory?), and no other one has begun since"
+        )
+    return _too_old(file, written) or (None if ready else f"not ready: {'; '.join(reasons)}")
 
 
-def _too_old(file: Path, age_seconds: float) -> str | None:
+def _too_old(file: Path, written: float) -> str | None:
+    age_seconds = time.time() - written
     if age_seconds < -LIMIT_SECONDS:
         return f"{file} was written in the future: this machine's clock was set back since"
     if age_seconds > LIMIT_SECONDS:
@@ -98,4 +116,7 @@ def _too_old(file: Path, age_seconds: float) -> str | None:
             f"the worker hangs or was killed: it last wrote {file} {age_seconds:.0f} s ago "
             f"(limit {LIMIT_SECONDS:.0f} s)"
         )
+    began = container_started()
+    if began is not None and written < began:
+        return f"{file} is from before this container was started; no worker has begun since"
     return None

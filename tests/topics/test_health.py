@@ -1,8 +1,11 @@
 """Whether a worker is ready: what ``payments health`` says, and what the worker tells it."""
 
+import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -69,6 +72,63 @@ def test_a_file_that_is_too_old_is_told_with_its_age(file: Path) -> None:
     assert answer.stderr == (
         f"Error: the worker hangs or was killed: it last wrote {file} 20 s ago (limit 15 s)\n"
     )
+
+
+def change_writer(file: Path, **values: object) -> None:
+    """Let the file name another process than the one that has written it."""
+    content = json.loads(file.read_text())
+    content["process"] |= values
+    file.write_text(json.dumps(content))
+
+
+def test_a_file_of_a_process_that_is_gone_is_not_ready_although_it_is_young(file: Path) -> None:
+    """The next worker of a container has the same number as the one that was killed before.
+
+    A real worker that is killed: the test with a broker below.
+    """
+    health.show(file, [])
+    change_writer(file, started="1")
+    assert "has ended without a word: it was killed" in ask(file).stderr
+    change_writer(file, pid=2**22 + 1)  # Over any kernel's pid_max.
+    assert "has ended without a word: it was killed" in ask(file).stderr
+
+
+def test_a_zombie_counts_as_gone(file: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        health.show(file, [])
+        change_writer(file, pid=child.pid, started=started)
+        assert "has ended without a word" in ask(file).stderr
+
+
+def test_numbers_of_another_container_or_machine_mean_nothing(file: Path) -> None:
+    """A host, or another container on the same volume, asks: the age alone counts then."""
+    for values in ({"namespace": "pid:[1]"}, {"boot": "another"}):
+        health.show(file, [])
+        change_writer(file, pid=2**22 + 1, **values)
+        assert ask(file).exit_code == 0
+        set_age(file, health.LIMIT_SECONDS + 5)
+        assert ask(file).exit_code == 1
+
+
+def test_a_file_from_before_the_container_was_started_is_not_ready(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health.show(file, [])
+    monkeypatch.setattr(health, "container_started", lambda: time.time() + 1)
+    assert "from before this container was started" in ask(file).stderr
+
+
+def test_a_file_of_a_version_before_goes_by_its_age(file: Path) -> None:
+    file.write_text(json.dumps({"ready": True, "reasons": []}))
+    assert ask(file).exit_code == 0
+
+
+@pytest.mark.parametrize("process", [None, {}, {"pid": 0, "started": "", "boot": ""}])
+def test_a_file_that_names_no_process_is_none_of_a_worker(file: Path, process: object) -> None:
+    file.write_text(json.dumps({"ready": True, "reasons": [], "process": process}))
+    assert "is not a health file of a worker" in ask(file).stderr
 
 
 def test_a_forgotten_file_is_not_ready(file: Path) -> None:
@@ -161,6 +221,11 @@ async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
         assert ask(file).exit_code == 1
         worker.signal(signal.SIGCONT)
         await worker.until(lambda: ask(file).exit_code == 0, "is not ready again")
+        await worker.kill()
+        # At once: the file is young still, and says that it was ready.
+        assert "has ended without a word: it was killed" in ask(file).stderr
+        await worker.start()
+        await worker.until(lambda: ask(file).exit_code == 0, "does not say that it is ready")
         assert await worker.stop() == 0
         assert "no worker is running" in ask(file).stderr
     finally:
