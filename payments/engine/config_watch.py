@@ -1,7 +1,8 @@
-"""Configurations of topics while a worker runs: what would refuse its next start is said at once.
+"""Configurations and rights while a worker runs: what would refuse its next start is said.
 
 Someone who changes a topic's configuration sees no worker end by it. But a journal that deletes has
-lost rows when the next worker takes over, and an input that is compacted has lost commands.
+lost rows when the next worker takes over, and an input that is compacted has lost commands. Nor is
+a right missed that only a start needs, such as to read the results.
 """
 
 import asyncio
@@ -47,5 +48,5 @@ class ConfigWatch:
         else:
             found = ""
             if self._told:
-                logger.warning("the configuration of the topics fits again")
+                logger.warning("the next start is not refused any more: all fits again")
         self._told = found

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .log import Record
 
@@ -37,6 +37,10 @@ class PositionLost(FailStop):
 class NoTopic(FailStop):
     """A topic is not there: the brokers answer, and know of none with its name."""
 
+    def __init__(self, message: str, names: "Sequence[str]" = ()) -> None:
+        super().__init__(message)
+        self.names = names
+
 
 def usual_apply(_: "Iterable[str]") -> str:
     """Return the command that makes topics, or brings them back, where all are the usual ones."""
@@ -50,7 +54,8 @@ def no_topic(
     missing = list(names)
     return NoTopic(
         f"there is no topic {', '.join(missing)}; make it with: {apply_command(missing)} (or is "
-        f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)"
+        f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)",
+        missing,
     )
 
 

@@ -30,8 +30,10 @@ from payments.client import (
     PaymentsClientError,
     RightsMissing,
 )
+from payments.engine.config_watch import ConfigWatch
 from payments.engine.errors import FailStop
 from payments.engine.hosting.app import rights_of
+from payments.engine.kafka import KafkaLog
 from payments.engine.kafka.connection import Connection
 from payments.engine.kafka.rights import Needed, Right, missing_rights, require_rights
 from payments.gateway.app import Gateway
@@ -256,6 +258,35 @@ def test_doctor_names_each_right_that_a_worker_lacks(guarded: Guarded) -> None:
             assert rule.prefixed == ("--resource-pattern-type prefixed" in line)
         finally:
             guarded.grant("worker", [rule])
+
+
+async def test_a_running_worker_tells_of_a_right_that_only_its_next_start_needs(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rights that it needs for its work end it, with the same words, when it meets the refusal."""
+    settings = guarded.settings("worker")
+    stages = [payments_stage(settings), accounts_stage(settings)]
+    log = KafkaLog(settings.connection(), rights=rights_of(stages))
+    await log.start([stage.changelog for stage in stages])
+    journals = [stage.changelog for stage in stages]
+    watch = ConfigWatch(log, inputs=stages[0].inputs, journals=journals, between_seconds=300)
+    [rule] = [
+        rule
+        for rule in rules("worker", settings)
+        if (rule.name, rule.operation) == ("g.payments.results", "Read")
+    ]
+    guarded.revoke("worker", rule)
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not (told := [line for line in caplog.messages if "its next start" in line]):
+                await watch.look()
+    finally:
+        guarded.grant("worker", [rule])
+        await log.close()
+    assert told[0].startswith(
+        "this worker goes on, but its next start is refused: not authorized: this user lacks Read "
+        "on g.payments.results. Grant it: kafka-acls.sh "
+    )
 
 
 def test_the_recovery_commands_need_no_more_than_its_rights(guarded: Guarded) -> None:

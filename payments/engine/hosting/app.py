@@ -22,6 +22,7 @@ from payments.engine.errors import (
     Defect,
     FailStop,
     Fenced,
+    NotOurs,
     as_fail_stop,
     usual_apply,
 )
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 _OFFSET_COMMIT_SECONDS = 5.0
 _LAST_COMMIT_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
+_TOPICS_SECONDS = 1.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
 
 
@@ -106,16 +108,19 @@ class EngineApp(faust.App):
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.partitions = partitions
         self._drain_timeout_seconds = drain_timeout_seconds
+        self._brokers = KafkaLog(
+            connection,
+            delivery_timeout_seconds=delivery_timeout_seconds,
+            rights=rights_of(stages),
+            apply_command=apply_command,
+            keeps_topics=True,
+        )
+        """Used unless ``log`` replaces it."""
+
         self.engine = Engine(
             app_id=app_id,
             stages=stages,
-            log=log
-            or KafkaLog(
-                connection,
-                delivery_timeout_seconds=delivery_timeout_seconds,
-                rights=rights_of(stages),
-                apply_command=apply_command,
-            ),
+            log=log or self._brokers,
             deliver=self.deliver,
             on_failure=self.fail_stop,
             renewal_seconds=renewal_seconds,
@@ -351,6 +356,21 @@ class EngineApp(faust.App):
             self._starting.result()
         if not self.should_stop:
             self._lag = self.add_future(self._show_lag())
+            self.add_future(self._watch_topics())
+
+    async def _watch_topics(self) -> None:
+        """Look once a second whether the topics are still those that this worker began with.
+
+        What it appended to one that was made anew would be in no place where anybody looks for it.
+        """
+        while not self.should_stop:
+            await self.sleep(_TOPICS_SECONDS)
+            try:
+                await self._brokers.require_same_topics()
+            except NotOurs as failure:
+                self.fail_stop(failure)
+            except (FailStop, KafkaError, OSError) as error:
+                logger.debug("the topics could not be looked at: %r", error)  # Appends tell it.
 
     async def _watch_readiness(self) -> None:
         """Look once a second why the worker is not ready, from before its start on."""

@@ -5,7 +5,7 @@ a retry can't write it twice (KIP-98), and a writer has one batch under way per 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import errors
@@ -68,12 +68,26 @@ def encode(batch: Batch, time_ms: int | None = None) -> bytes:
     return bytes(builder.build())
 
 
-class Appender:
-    """Appends batches, with retries that can't repeat them; ``clock`` hears what brokers tell."""
+async def _all_the_same() -> None:
+    """Look at nothing."""
 
-    def __init__(self, connection: Connection, clock: BrokerClock) -> None:
+
+class Appender:
+    """Appends batches, with retries that can't repeat them; ``clock`` hears what brokers tell.
+
+    ``require_same_topics`` raises where a topic was made anew: it is asked before a batch is sent
+    again, since the new one would take it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        clock: BrokerClock,
+        require_same_topics: Callable[[], Awaitable[None]] = _all_the_same,
+    ) -> None:
         self._connection = connection
         self._clock = clock
+        self._require_same_topics = require_same_topics
         self._retried: dict[int, Patience] = {}
         """Appends that met an error and are sent again, by a number of their own."""
 
@@ -126,6 +140,7 @@ class Appender:
                     raise (refused or FailStop(message)) from error
             await patience.after(next(iter(sent.errors.values())))
             await self._connection.refresh()
+            await self._require_same_topics()
             sent = await self._send({at: left[at] for at in sent.errors}, lane)
             offsets |= sent.offsets
             if sent.time_ms != NO_TIME:

@@ -19,13 +19,15 @@ from .held_back import HeldBack
 from .offsets import bounds, ends, offsets_since
 from .reader import KafkaReader
 from .rights import Needed, Right, refusal, require_rights
+from .same_topics import SameTopics
 
 
 class KafkaLog:
     """See ``payments.engine.log.Log``. ``arguments`` are those of every aiokafka client.
 
     ``start`` raises ``FailStop`` when one of the ``rights`` is missing. ``apply_command`` tells for
-    topics that are missing or wrong which command makes them.
+    topics that are missing or wrong which command makes them. With ``keeps_topics`` a topic that is
+    described has to be the same one ever after; else whatever meets another one raises ``NotOurs``.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class KafkaLog:
         limits: Limits | None = None,
         rights: Needed | None = None,
         apply_command: Callable[[Iterable[str]], str] = usual_apply,
+        keeps_topics: bool = False,
     ) -> None:
         self._arguments = arguments
         self._limits = limits or Limits()
@@ -46,7 +49,9 @@ class KafkaLog:
         self._claims = Claims(self.connection)
         self._held_back = HeldBack(self.connection)
         self.clock = BrokerClock()
-        self._appender = Appender(self.connection, self.clock)
+        self._same_topics = SameTopics(self._describe)
+        self._keeps_topics = keeps_topics
+        self._appender = Appender(self.connection, self.clock, self.require_same_topics)
         self.append = self._appender.append
         self.claim = self._claims.claim
         self.renew = self._claims.renew
@@ -104,10 +109,24 @@ class KafkaLog:
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+        if self._keeps_topics:
+            return await self._same_topics.describe(topics)
+        return await self._describe(topics)
+
+    async def _describe(self, topics: Sequence[str]) -> Cluster:
         return await describe(self.connection, topics, self._apply_command)
 
+    async def require_same_topics(self) -> None:
+        """Raise ``NotOurs`` where a topic that was described is gone, or another one now."""
+        await self._same_topics.require()
+
     async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
-        """Check what the engine relies on; return for how many seconds a tombstone stays."""
+        """Check what the engine relies on; return for how many seconds a tombstone stays.
+
+        Also the rights: one that was taken away since the start may be met by the next one alone.
+        """
+        if self._rights is not None:
+            await require_rights(self.connection, self._rights)
         configs = await read_configs(self.connection, [*inputs, *journals])
         require(configs, inputs=inputs, journals=journals, apply_command=self._apply_command)
         return shortest_tombstone_seconds(configs, journals)
@@ -141,5 +160,9 @@ class KafkaLog:
         )
         await connection.start(self._topics)
         return KafkaReader(
-            connection, committed_only=committed_only, limits=self._limits, closing=closing
+            connection,
+            committed_only=committed_only,
+            limits=self._limits,
+            closing=closing,
+            require_same_topics=self.require_same_topics,
         )

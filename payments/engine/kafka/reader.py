@@ -7,7 +7,7 @@ the last answer is being handled.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -44,6 +44,10 @@ Positions = dict[TopicPartition, int]
 Answer = dict[TopicPartition, Batches]
 
 
+async def _all_the_same() -> None:
+    """Look at nothing."""
+
+
 class KafkaReader:
     """See ``payments.engine.log.Reader``."""
 
@@ -54,8 +58,10 @@ class KafkaReader:
         committed_only: bool,
         limits: Limits | None = None,
         closing: bytes | None = None,
+        require_same_topics: Callable[[], Awaitable[None]] = _all_the_same,
     ) -> None:
         self._connection = connection
+        self._require_same_topics = require_same_topics
         self._committed_only = committed_only
         self._limits = limits or Limits()
         self._closing = closing
@@ -301,6 +307,8 @@ class KafkaReader:
                 retriable = error(str(at))
                 self._failed([at], retriable, asked)
             else:
+                # In a topic that was made anew, positions mean nothing.
+                await self._require_same_topics()
                 raise _refusal(at, positions[at], error, self._connection.arguments)
         if retriable is not None and not found:
             raise retriable

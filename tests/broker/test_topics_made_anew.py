@@ -1,0 +1,86 @@
+"""A topic that is deleted and made anew, or deleted, under a running worker.
+
+What a start says then is in ``test_identity.py``; what an operator does, in ``tests/recovery``.
+"""
+
+import asyncio
+
+from payments.settings import Settings
+from payments.topics import cluster
+from payments.topics_file import read_topics
+from tests.broker_fixture import TOPICS, Installations
+
+from .client import Client, WorkerProcess, read_all
+
+MAKE = {"type": "make", "account": "abc", "amount": 100}
+
+
+async def make_anew(settings: Settings, topic: str) -> None:
+    """Delete one topic and make it again, as fast as an operator's script can."""
+    async with cluster(settings) as connected:
+        await connected.delete([topic])
+    await restore(settings, topic)
+
+
+async def last_line(worker: WorkerProcess) -> str:
+    assert await worker.ended() == 70
+    return worker.log.read_text().splitlines()[-1]
+
+
+async def restore(settings: Settings, topic: str) -> None:
+    """Make a topic that is not there, so that the fixture finds it."""
+    wanted = tuple(each for each in read_topics(TOPICS, settings) if each.name == topic)
+    async with cluster(settings) as connected:
+        await connected.apply(await connected.plan(wanted), wanted)
+
+
+async def test_an_idle_worker_ends_when_one_of_its_topics_is_made_anew_or_deleted(
+    installations: Installations,
+) -> None:
+    """All topics are looked at in one request: these stand for inputs, outputs and journals."""
+
+    async def lose(topic: str, *, made: bool) -> None:
+        settings = await installations.make(opening_balance=1000, partitions=1)
+        worker = WorkerProcess(settings)
+        lost = topic.replace("{app}", settings.app_id)
+        lost = lost if lost != topic else settings.topic(topic)
+        try:
+            await worker.start()
+            if made:
+                await make_anew(settings, lost)
+                expected = f"fail-stop: {lost} had the topic id "
+            else:
+                async with cluster(settings) as connected:
+                    await connected.delete([lost])
+                expected = f"fail-stop: {lost} was deleted while this process ran. "
+            line = await last_line(worker)
+            assert expected in line, line
+            assert "Stop all workers; docs/runbook.md says for each topic" in line
+            assert "Traceback" not in worker.log.read_text()
+        finally:
+            await worker.kill()
+            worker.log.unlink()
+            await restore(settings, lost)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(lose("payments.transfers", made=True))
+        group.create_task(lose("{app}-accounts-changelog", made=False))
+
+
+async def test_a_worker_at_work_writes_nothing_to_a_ledger_that_is_made_anew(
+    installations: Installations,
+) -> None:
+    """What it appended there would make the ledger contradict itself, and a rebuild impossible."""
+    settings = await installations.make(opening_balance=1000, partitions=1)
+    worker = WorkerProcess(settings)
+    ledger = settings.topic("accounts.ledger")
+    try:
+        await worker.start()
+        async with Client(settings) as client:
+            await client.send("p1", MAKE)
+            await make_anew(settings, ledger)
+            assert f"{ledger} had the topic id" in await last_line(worker)
+        assert not await read_all(settings, ledger)
+    finally:
+        await worker.kill()
+        worker.log.unlink()
