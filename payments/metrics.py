@@ -88,6 +88,7 @@ def serve(counts: Callable[[], Counts], address: str) -> int:
     Raises ``MetricsError`` when the address can't be used.
     """
     host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")  # IPv6, as in a URL.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(counts))
     try:

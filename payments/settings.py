@@ -36,8 +36,8 @@ def require_brokers(text: str) -> str:
         found = _BROKER.fullmatch(broker.strip())
         if found is None or not 0 < int(found["port"] or 1) < PORTS:
             message = (
-                f"{broker.strip()!r} is no address of a broker: it must be host:port, without a "
-                f"scheme, several separated by commas"
+                f"{broker.strip()!r} is no address of a broker: it must be host:port, or "
+                f"[address]:port for IPv6, without a scheme, several separated by commas"
             )
             raise PydanticCustomError("brokers", "{reason}", {"reason": message})
     return text
@@ -148,8 +148,10 @@ class Settings(BaseSettings):
     """Where a worker writes, every second, whether it is ready and why not; `payments health` reads
     it."""
 
-    metrics_address: str | None = Field(default=None, pattern=r"^[^:\s]+:\d{1,5}$")
-    """Where `payments worker` serves its metrics (Prometheus), `host:port`."""
+    metrics_address: str | None = Field(
+        default=None, pattern=r"^(\[[0-9A-Fa-f:.%]+\]|[^:\s\[\]]+):\d{1,5}$"
+    )
+    """Where `payments worker` serves its metrics (Prometheus), `host:port` or `[::1]:port`."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""

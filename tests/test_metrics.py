@@ -6,6 +6,7 @@ import urllib.request
 import pytest
 
 from payments.metrics import MetricsError, serve
+from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 
 pytest_plugins = ["payments.pytest_plugin"]
@@ -35,6 +36,14 @@ async def test_counts_are_served_as_they_are_at_each_scrape(
     assert after['payments_rows{stage="payments"}'] == 1
     assert after['payments_dead_letters_total{reason="unknown_type",stage="payments"}'] == 1
     assert after["payments_groups_total"] >= after["payments_journal_appends_total"] > 0
+
+
+def test_an_address_of_ipv6_is_given_as_in_a_url() -> None:
+    """Others: of brokers in ``tests/test_settings.py``, of a gateway in ``tests/gateway``."""
+    settings = Settings(metrics_address="[::1]:0")
+    port = serve(lambda: pytest.fail("nobody asks"), settings.metrics_address or "")
+    with socket.create_connection(("::1", port)):
+        pass
 
 
 def test_an_address_in_use_is_named_with_the_setting() -> None:

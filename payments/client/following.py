@@ -116,7 +116,7 @@ class Follower:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self) -> None:
-        """Connect, and read until something fails."""
+        """Connect, and read until something fails, or commands are refused for a right."""
         await self._transport.open(self._topics)
         self.partitions = self._transport.partition_count(self._commands)
         if not self._positions:
@@ -131,8 +131,10 @@ class Follower:
             self.ready.set()
             self._settled.set()
             self._known.set()
-            while True:
+            while not self._sender.unauthorized:
                 await self._read(reader)
+            # The next connection asks for all rights, says what is missing, and waits for it.
+            self._sender.unauthorized = False
         finally:
             self.following = False
             self._positions = dict(reader.positions())

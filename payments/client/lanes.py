@@ -12,7 +12,7 @@ from aiokafka.errors import (
 )
 
 from payments.client.calls import Call, fail
-from payments.client.errors import BrokersUnavailable, InvalidCommand
+from payments.client.errors import BrokersUnavailable, InvalidCommand, RightsMissing
 from payments.client.transport import Transport
 from payments.domain.results import Reason
 from payments.engine.log import Header, TopicPartition, Writer
@@ -178,14 +178,16 @@ class Lane:
             )
             self._divide(batch.calls, InvalidCommand("command", message, Reason.TOO_LARGE))
         else:
-            message = f"the broker refused the command: {type(error).__name__}"
-            if isinstance(error, TopicAuthorizationFailedError):
-                message = (
-                    f"not authorized: this user lacks Write on {self.at.topic}; payments doctor "
-                    f"--role client has the command that grants it"
-                )
             for call in batch.calls:
-                fail(call, BrokersUnavailable(message))
+                fail(call, self._unavailable(error))
+
+    def _unavailable(self, error: Exception) -> BrokersUnavailable:
+        if not isinstance(error, TopicAuthorizationFailedError):
+            return BrokersUnavailable(f"the broker refused the command: {type(error).__name__}")
+        return RightsMissing(
+            f"not authorized: this user lacks Write on {self.at.topic}; payments doctor --role "
+            f"client has the command that grants it"
+        )
 
     @property
     def pausing(self) -> bool:

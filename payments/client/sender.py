@@ -9,11 +9,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from aiokafka.errors import TopicAuthorizationFailedError
+
 from payments.client.calls import Call
 from payments.client.lanes import Lane
 from payments.client.transport import Failure, Transport, Unavailable
 from payments.engine.errors import FailStop
 from payments.engine.log import TopicPartition, Writer
+from payments.engine.outage import OUTAGE
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,9 @@ class Sender:
         self._open = False
         self._writer: Writer | None = None
         """Every partition's first writer, so that its first command does not wait for one."""
+
+        self.unauthorized = False
+        """Whether commands were refused for a right; set back by who has seen to it."""
 
     async def start(self) -> None:
         """Begin to send, or go on after the connection was lost."""
@@ -145,8 +151,9 @@ class Sender:
             self._pause(lane)
             return
         else:
-            logger.warning("an append to %s was refused: %r", lane.at, failure.error)
+            OUTAGE.say(f"an append to {lane.at} was refused: {failure.error!r}")
             lane.refused(failure.error)
+            self.unauthorized |= isinstance(failure.error, TopicAuthorizationFailedError)
         lane.tries = 0
         if lane.queue:
             self._dirty[lane] = None

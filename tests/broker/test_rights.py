@@ -455,6 +455,9 @@ async def lacks(guarded: Guarded, user: str, rule: Rule) -> AsyncIterator[None]:
 
 RESULTS = Rule("topic", "g.payments.results", prefixed=False, operation="Read")
 SEEN = Rule("topic", "g.payments.results", prefixed=False, operation="Describe")
+COMMANDS = Rule("topic", "g.payments.commands", prefixed=False, operation="Write")
+COMMANDS_SEEN = Rule("topic", "g.payments.commands", prefixed=False, operation="Describe")
+LACKS_COMMANDS = "not authorized: this user lacks Write on g.payments.commands. Grant it: kafka-acl"
 LACKS_RESULTS = "not authorized: this user lacks Read on g.payments.results. Grant it: kafka-acls"
 
 
@@ -463,6 +466,30 @@ async def until_so(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
         while not condition():  # noqa: ASYNC110 - the client has no event for it
             await asyncio.sleep(0.01)
+
+
+async def test_a_client_whose_right_to_send_is_taken_away_says_so_until_it_is_given_back(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other right of a client, to read results, is below; those on accounts come after it."""
+    guarded.grant("client", [COMMANDS_SEEN])
+    async with PaymentsClient(settings=guarded.settings("client")) as client:
+        with suppress(DeadlineExceeded):  # No worker runs: it is sent and not answered.
+            await client.get("p1", deadline_seconds=0.5)
+        async with lacks(guarded, "client", COMMANDS):
+            with pytest.raises(RightsMissing, match="this user lacks Write on g"):
+                await client.make("p1", account="abc", amount=100, deadline_seconds=20)
+            await until_so(lambda: LACKS_COMMANDS in (client.trouble() or ""))
+            http = asgi(client)
+            for answer in (
+                await http.post("/v1/payments/p2", json={"account": "abc", "amount": 1}),
+                await http.get("/health/ready"),
+            ):
+                assert answer.status_code == 503
+                assert answer.json()["type"] == "/problems/rights-missing"
+                assert "this user lacks Write on g.payments.commands" in answer.json()["detail"]
+        await until_so(client.healthy)  # It goes on by itself.
+    assert sum("g.payments.commands" in line for line in caplog.messages) == 1
 
 
 async def test_a_client_that_may_not_read_results_is_told_before_it_sends(

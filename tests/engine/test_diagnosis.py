@@ -1,6 +1,7 @@
 """Why there is no connection to a broker: each cause in words of its own."""
 
 import asyncio
+import re
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,6 +101,11 @@ async def test_an_address_that_a_broker_sends_its_clients_to_is_tried() -> None:
         told = await diagnosis([(HOST, port)], PLAIN)
     assert f"sends clients to {HOST}:{nowhere} for broker 7, where nothing listens there" in told
     assert "advertised.listeners" in told
+
+
+async def test_an_address_of_ipv6_is_named_as_it_is_given() -> None:
+    told = await diagnosis([("::1", free_ports(1)[0])], PLAIN)
+    assert re.fullmatch(r"\[::1\]:\d+: nothing listens there \(connection refused\)", told)
 
 
 async def test_a_start_without_a_broker_ends_with_the_cause_in_one_line() -> None:

@@ -19,6 +19,7 @@ from payments.engine.kafka.diagnosis import Refusal
 from payments.engine.kafka.held_back import HeldBack
 from payments.engine.kafka.offsets import bounds
 from payments.engine.kafka.reader import KafkaReader
+from payments.engine.kafka.throttling import Throttling
 from payments.engine.kafka.wire import FetchedBytes
 from payments.engine.log import Lane, TopicPartition, Writer
 from payments.engine.outage import Outage
@@ -38,6 +39,7 @@ class Brokers:
     def __init__(self, answers: Sequence[Any], leader: int | None = 1) -> None:
         self.answers = list(answers)
         self.requests: list[Any] = []
+        self.throttling = Throttling()
         self.refreshed = 0
         self.node: int | None = leader
         self.client = SimpleNamespace(get_random_node=lambda: self.node)

@@ -19,6 +19,7 @@ from payments.engine.troubles import Trouble
 from .diagnosis import diagnosis
 from .hints import Hints, in_words
 from .metadata import NonCreatingClient, metadata_request
+from .throttling import Throttling
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class Connection:
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
         self.failure: errors.KafkaConnectionError | None = None
         """Why the last try to connect failed; None before it, and once there is a connection."""
+        self.throttling = Throttling()
         self._client: NonCreatingClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
@@ -228,7 +230,10 @@ class Connection:
     async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
         """Send one request to one node on the lane's connection; return the response."""
         group = ConnectionGroup.DEFAULT if lane is Lane.JOURNAL else ConnectionGroup.COORDINATION
-        return await self._sent(self.client.send(node, request, group=group))
+        response = await self._sent(self.client.send(node, request, group=group))
+        if throttle_ms := getattr(request, "throttle_ms", 0):
+            self.throttling.heard(throttle_ms)
+        return response
 
     def oldest_request(self) -> float | None:
         """Return when the oldest request in flight was sent, by the event loop's time."""

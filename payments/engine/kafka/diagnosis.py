@@ -49,8 +49,13 @@ async def diagnosis(hosts: Iterable[tuple[str, int]], arguments: Mapping[str, An
     ``arguments`` are those of every aiokafka client. Raises ``Refusal`` where a broker refuses our
     credentials or we do not trust its certificate.
     """
-    found = [f"{host}:{port}: {await _at(host, port, arguments)}" for host, port in hosts]
+    found = [f"{address(host, port)}: {await _at(host, port, arguments)}" for host, port in hosts]
     return "; ".join(found)
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as one address; one of IPv6 is in brackets, as in PAYMENTS_BROKERS."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _at(host: str, port: int, arguments: Mapping[str, Any]) -> str:
@@ -92,7 +97,7 @@ async def _stranger(host: str, port: int) -> str | None:
 async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
     """Connect as aiokafka does; return what it meets. Raises ``Refusal``."""
     options = {k: v for k, v in arguments.items() if k != "bootstrap_servers"}
-    where = f"{host}:{port}"
+    where = address(host, port)
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             (await create_conn(host, port, **options)).close()
@@ -149,7 +154,7 @@ async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
             await reader.read(_ANSWER_BYTES)
             writer.close()
     except ssl.SSLError as error:
-        return _tls_failure(f"{host}:{port}", error)
+        return _tls_failure(address(host, port), error)
     except ConnectionError:
         return (
             "it closes the connection where TLS begins: is it a listener with TLS? "
@@ -195,8 +200,8 @@ async def _require_taken_token(host: str, port: int, options: Mapping[str, Any])
     if answer.sasl_auth_bytes:
         status = answer.sasl_auth_bytes.decode(errors="replace")[:_STATUS_CHARACTERS]
         message = (
-            f"{host}:{port} refuses the credentials of this process: the token is not taken "
-            f"({status}): it has expired, is of another issuer, audience or scope than the "
+            f"{address(host, port)} refuses the credentials of this process: the token is not "
+            f"taken ({status}): it has expired, is of another issuer, audience or scope than the "
             f"listener wants, or the clocks of broker and token endpoint differ; see the broker's "
             f"log and the settings PAYMENTS_SASL_OAUTH_*"
         )
@@ -224,8 +229,8 @@ async def _advertised(asked: tuple[str, int], brokers: Sequence[Sequence[Any]]) 
     for node, host, port, *_ in brokers:
         if (host, port) != asked and (why := await _unreachable(host, port)) is not None:
             return (
-                f"it answers, and sends clients to {host}:{port} for broker {node}, where {why}: "
-                f"see advertised.listeners of that broker"
+                f"it answers, and sends clients to {address(host, port)} for broker {node}, where "
+                f"{why}: see advertised.listeners of that broker"
             )
     return "it answers"
 

@@ -88,7 +88,9 @@ class KafkaLog:
         found = self._appender.troubles()
         if (since := self.connection.oldest_request()) is not None:
             found.append(Trouble("Kafka does not answer", "an append or a question", since))
-        return found + self._held_back.troubles(self._arguments.get("bootstrap_servers", ""))
+        servers = self._arguments.get("bootstrap_servers", "")
+        found += self.connection.throttling.troubles(servers)
+        return found + self._held_back.troubles(servers)
 
     async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
         """Ask whether open transactions hold records back: a trouble until another look."""

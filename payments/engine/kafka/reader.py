@@ -369,6 +369,7 @@ class KafkaReader:
             )
             for at, (_, failure) in self._unread.items()
         ]
+        found += self._connection.throttling.troubles(servers)
         if (since := self._connection.oldest_request()) is not None:
             found.append(Trouble("Kafka does not answer", "a fetch", since))
         if self._patience is not None:

@@ -68,6 +68,8 @@ class _Request:
 
     API_KEY = 0
     API_VERSION = 0
+    throttle_ms = 0
+    """For how long the broker holds this client back, as the response says (KIP-219)."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self._parts = parts
@@ -143,6 +145,7 @@ class Produce(_Request):
                 partition, code, offset, time_ms, _ = _PRODUCED.unpack_from(data, at)
                 at += _PRODUCED.size
                 found.append(_new(Produced, (topic, partition, code, offset, time_ms)))
+        (self.throttle_ms,) = _INT32.unpack_from(data, at)
         return found
 
 
@@ -176,7 +179,7 @@ class Fetch(_Request):
     def decode(self, buffer: BytesIO) -> tuple[int, list[FetchedBytes]]:
         """Return the error code of the whole, and what came for each partition."""
         data, at = buffer.getvalue(), buffer.tell()
-        _, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
+        self.throttle_ms, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
         at += _FETCHED_HEAD.size
         found: list[FetchedBytes] = []
         for _ in range(topics):
