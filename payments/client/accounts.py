@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from payments.client.arguments import require_text
-from payments.client.catching_up import Partition, Take
+from payments.client.catching_up import CHUNKS_AT_ONCE, Intake, Partition
 from payments.client.errors import InvalidCommand
-from payments.client.index import Index
+from payments.client.index import Index, Row
 from payments.client.ledger import places, read_page
 from payments.client.transport import Transport
 from payments.domain.names import NAME_RULE, is_name
@@ -49,6 +49,9 @@ class AccountView:
         name = f"accounts-{settings.app_id}"
         self._index = Index(settings.client_state_dir, name, self._journal)
         self._partitions: dict[TopicPartition, Partition] = {}
+        # Each with its own turns: balances do not wait for entries.
+        self._rows = Intake(rows, self._index.take_rows, asyncio.Semaphore(CHUNKS_AT_ONCE))
+        self._entries = Intake(places, self._index.take_entries, asyncio.Semaphore(CHUNKS_AT_ONCE))
 
     async def close(self) -> None:
         """End what is being read, and close the index."""
@@ -108,37 +111,31 @@ class AccountView:
             return []
         key = account.encode()
         number = partition_of(key, partitions)
-        partition = self._partition(TopicPartition(self._ledger, number), self._take_entries)
+        partition = self._partition(TopicPartition(self._ledger, number), self._entries)
         last = min(after + limit, held.sequence)
         await partition.until(lambda: self._index.last_sequence(number, key) >= last)
         return read_page(self._index, partition.at, account, after, limit)
 
     async def _row(self, key: bytes, number: int) -> bytes | None:
         at = TopicPartition(self._journal, number)
-        await self._partition(at, self._take_rows).refresh()
+        await self._partition(at, self._rows).refresh()
         return self._index.row(number, key)
 
-    def _partition(self, at: TopicPartition, take: Take) -> Partition:
+    def _partition(self, at: TopicPartition, intake: Intake) -> Partition:
         found = self._partitions.get(at)
         if found is None:
-            found = self._partitions[at] = Partition(self._transport, at, self._index, take)
+            found = self._partitions[at] = Partition(self._transport, at, self._index, intake)
         return found
 
-    def _take_rows(
-        self, at: TopicPartition, source: str, records: Sequence[Record], position: int
-    ) -> None:
-        rows = {}
-        for record in records:
-            key, value = record.key or RESERVED, record.value
-            # The rest is the engine's own: checkpoints and fences. Accounts are never removed.
-            if key[:1] != RESERVED and value is not None:
-                rows[key] = value
-        self._index.take_rows(at, source, list(rows.items()), position)
 
-    def _take_entries(
-        self, at: TopicPartition, source: str, records: Sequence[Record], position: int
-    ) -> None:
-        self._index.take_entries(at, source, places(records), position)
+def rows(records: Sequence[Record]) -> list[Row]:
+    """Return the rows among records of the journal."""
+    # The rest is the engine's own: checkpoints and fences. Accounts are never removed.
+    return [
+        (record.key, record.value)
+        for record in records
+        if record.key and record.value is not None and record.key[:1] != RESERVED
+    ]
 
 
 def is_counter(name: str) -> bool:

@@ -1,23 +1,32 @@
 """Catching up: one partition is read into the index when somebody asks, from where it was left.
 
 So it costs nothing while nobody asks, and a read sees all that was acknowledged before it began.
-Who asks may give up: the reading goes on to the end, and the next one finds more.
+Who asks may give up: the reading goes on to the end, and the next one finds more. Where much is to
+be read, partitions take turns, so that memory does not grow with their number.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from typing import Any, NamedTuple
 
 from payments.client.index import Index
+from payments.client.runs import RUN_RECORDS
 from payments.client.transport import Chunk, Transport
 from payments.engine.errors import PositionLost
 from payments.engine.kafka.standing import Standing
 from payments.engine.log import Record, TopicPartition
 from payments.engine.troubles import Trouble
 
-_CHUNK_BYTES = 1024 * 1024
+CHUNKS_AT_ONCE = 2
+"""Large chunks in memory: one is stored while another is read."""
+
+_FETCH_BYTES = 1024 * 1024
+_FETCHES = 16
+"""A chunk has as many, or the records of a run if they are fewer."""
+
 _INLINE_RECORDS = 100
-"""As many are stored at once; more in a thread, so that the loop goes on."""
+"""As many are stored at once, if nothing else is; more in a thread, so that the loop goes on."""
 
 _IDLE_SECONDS = 0.005
 """Pause before the next look at a partition that has nothing new yet."""
@@ -25,16 +34,28 @@ _IDLE_SECONDS = 0.005
 _STANDING_SECONDS = 0.1
 """The same while an open transaction blocks it: that may last for minutes."""
 
-Take = Callable[[TopicPartition, str, Sequence[Record], int], None]
-"""Stores records of a partition, with their source and the position behind them."""
+
+class Intake(NamedTuple):
+    """How the records of a topic get into the index."""
+
+    pick: Callable[[Sequence[Record]], list[Any]]
+    """Returns what is stored of them."""
+
+    store: Callable[[TopicPartition, str, list[Any], int, int], None]
+    """Stores what was picked: with its source, and the positions before and behind it."""
+
+    turns: asyncio.Semaphore
+    """Held by each chunk of more than one fetch."""
 
 
 class Partition:
     """Keeps what the index has of one partition up to date; all who ask share the work."""
 
-    def __init__(self, transport: Transport, at: TopicPartition, index: Index, take: Take) -> None:
+    def __init__(
+        self, transport: Transport, at: TopicPartition, index: Index, intake: Intake
+    ) -> None:
         self.at = at
-        self._transport, self._index, self._take = transport, index, take
+        self._transport, self._index, self._intake = transport, index, intake
         self._source: str | None = None
         self._begun = 0
         self._run: asyncio.Task[None] | None = None
@@ -95,9 +116,9 @@ class Partition:
                     return
             # Records were deleted unread, or the topic is another one: what is held does not fit.
             self._source = None
-            if await self._known_position() is not None:
-                self._index.forget(self.at)
+            await self._known_position()
         first, end = (await self._transport.bounds([self.at]))[self.at]
+        await asyncio.to_thread(self._index.restart, self.at, self._known_source, first)
         await self._read_on(first, end)
 
     async def _read_on(self, position: int, end: int) -> None:
@@ -105,14 +126,43 @@ class Partition:
         self._position, self._end = position, end
         try:
             while position < end:
-                chunk = await self._transport.read(self.at, position, max_bytes=_CHUNK_BYTES)
-                self._note(chunk, position)
-                await self._store(chunk.records, chunk.position)
+                following = await self._take(position, end)
                 # With nothing new it is a pause, else only a turn for the others in this loop.
-                await asyncio.sleep(0 if chunk.position != position else self._pause_seconds())
-                position = self._position = chunk.position
+                await asyncio.sleep(0 if following != position else self._pause_seconds())
+                position = self._position = following
         finally:
             self._standing = None
+
+    async def _take(self, begin: int, end: int) -> int:
+        """Read and store one chunk; return the position behind it."""
+        position, picked = await self._fetch(begin)
+        # Not for the first fetch: a broker that does not answer keeps no turn from the others.
+        is_large = begin < position < end
+        async with self._intake.turns if is_large else nullcontext():
+            for _ in range(_FETCHES - 1):
+                if not begin < position < end or len(picked) >= RUN_RECORDS:
+                    break
+                following, more = await self._fetch(position)
+                picked += more
+                if following == position:
+                    break
+                position = following
+            if position != begin:
+                await self._store(picked, begin, position)
+        return position
+
+    async def _fetch(self, position: int) -> tuple[int, list[Any]]:
+        """Return the position behind what a fetch brought, and what is to be stored of it."""
+        chunk = await self._transport.read(self.at, position, max_bytes=_FETCH_BYTES)
+        self._note(chunk, position)
+        return chunk.position, self._intake.pick(chunk.records)
+
+    async def _store(self, picked: list[Any], begin: int, position: int) -> None:
+        stored = self.at, self._known_source, picked, begin, position
+        if len(picked) <= _INLINE_RECORDS and self._index.is_free:
+            self._intake.store(*stored)
+        else:
+            await asyncio.to_thread(self._intake.store, *stored)
 
     def _note(self, chunk: Chunk, position: int) -> None:
         """Note whether the partition has records of which none came."""
@@ -133,12 +183,10 @@ class Partition:
             self._source = f"{cluster.id}/{cluster.topics[self.at.topic]}"
         return self._index.position(self.at, self._source)
 
-    async def _store(self, records: Sequence[Record], position: int) -> None:
+    @property
+    def _known_source(self) -> str:
         assert self._source is not None, "the position was asked for with it"
-        if len(records) <= _INLINE_RECORDS:
-            self._take(self.at, self._source, records, position)
-        else:
-            await asyncio.to_thread(self._take, self.at, self._source, records, position)
+        return self._source
 
 
 def _look_at_error(run: "asyncio.Task[None]") -> None:

@@ -2,7 +2,8 @@
 
 It is a SQLite database, filled from the topics. What it holds of a partition and how far that was
 read is stored in one transaction, with the ids of cluster and topic: so a later start goes on from
-there, and what belongs to other topics, or is torn, is thrown away and read anew.
+there, and what belongs to other topics, is torn, or is of another format, is thrown away and read
+anew. How entries are laid out, ``runs`` says.
 """
 
 import fcntl
@@ -13,15 +14,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from payments.client.errors import AccountsUnavailable
+from payments.client.runs import RUN_RECORDS, Place, packed, unpacked
 from payments.engine.log import TopicPartition
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the tables change: an index of another format is read anew."""
 
 CACHE_KIB = 65_536
@@ -31,7 +34,14 @@ QUIET_SECONDS = 60.0
 """A problem that comes back within this is not logged again."""
 
 _OFFSET_BITS = 44
-_CHECKPOINT_PAGES = 16_384
+_PAGE_BYTES = 8192
+_CHECKPOINT_PAGES = 8192
+_ROWS_AT_ONCE = 150
+"""Rows of one statement: SQLite runs it without the interpreter's lock. At most 999 values."""
+
+_NEW_RUN_RECORDS = RUN_RECORDS // 4
+"""As many records that are stored at once are a run of their own; fewer join the last one."""
+
 _PRIMARY = 0xFF
 """The part of SQLite's error codes without its details."""
 
@@ -41,18 +51,17 @@ CREATE TABLE positions (topic TEXT, partition INTEGER, source TEXT, position INT
     PRIMARY KEY (topic, partition)) WITHOUT ROWID;
 CREATE TABLE rows (partition INTEGER, key BLOB, value BLOB,
     PRIMARY KEY (partition, key)) WITHOUT ROWID;
-CREATE TABLE entries (id INTEGER PRIMARY KEY, value BLOB);
-CREATE TABLE places (partition INTEGER, account BLOB, sequence INTEGER, id INTEGER,
-    PRIMARY KEY (partition, account, sequence)) WITHOUT ROWID;
-CREATE TABLE strays (partition INTEGER, account BLOB, id INTEGER,
-    PRIMARY KEY (partition, account, id)) WITHOUT ROWID;
+CREATE TABLE runs (run INTEGER PRIMARY KEY);
+CREATE TABLE entries (run INTEGER, account BLOB, last INTEGER, piece BLOB,
+    PRIMARY KEY (run, account, last)) WITHOUT ROWID;
+CREATE TABLE lasts (partition INTEGER, account BLOB, sequence INTEGER,
+    PRIMARY KEY (partition, account)) WITHOUT ROWID;
+CREATE TABLE strays (partition INTEGER, account BLOB, offset INTEGER,
+    PRIMARY KEY (partition, account, offset)) WITHOUT ROWID;
 """
 
 Row = tuple[bytes, bytes]
 """Key and value of a row of the journal."""
-
-Place = tuple[bytes, int | None, int, bytes]
-"""Account, sequence (None: it is no entry), offset and value of a record of the ledger."""
 
 
 class Index:
@@ -65,7 +74,9 @@ class Index:
         self._lock_file: IO[bytes] | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._positions: dict[TopicPartition, tuple[str, int]] = {}
+        self._positions: dict[TopicPartition, tuple[str, int]] | None = None
+        """Those that are stored; None while there is no connection."""
+
         self._writing = threading.RLock()
         self.problem: str | None = None
         """Why the accounts can't be kept, from a failure until something is stored again."""
@@ -88,70 +99,83 @@ class Index:
                 self._temporary.cleanup()
                 self._temporary = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is being stored, so that storing does not wait."""
+        free = self._writing.acquire(blocking=False)
+        if free:
+            self._writing.release()
+        return free
+
     def position(self, at: TopicPartition, source: str) -> int | None:
-        """Return where to go on with a partition of this source; None where to begin anew."""
-        with self._guarded():
-            self._connected()
-            found = self._positions.get(at)
+        """Return where to go on with a partition of this source; None where to begin anew.
+
+        It does not wait for what is being stored.
+        """
+        positions = self._positions
+        if positions is None:
+            with self._guarded():
+                positions = self._positions
+        assert positions is not None, "it is connected"
+        found = positions.get(at)
         if found is None:
             return None
         if found[0] != source:
             logger.warning("the index of %s is of another topic: it is read anew", at)
-            self.forget(at)
             return None
         return found[1]
 
-    def forget(self, at: TopicPartition) -> None:
-        """Throw away what is held of a partition."""
+    def restart(self, at: TopicPartition, source: str, position: int) -> None:
+        """Throw away what is held of a partition, and begin at a position."""
         number = (at.partition,)
-        first = at.partition << _OFFSET_BITS
         with self._guarded() as writer, writer:
             if at.topic == self._journal:
                 writer.execute("DELETE FROM rows WHERE partition = ?", number)
             else:
-                writer.execute("DELETE FROM places WHERE partition = ?", number)
+                runs = _runs_of(at.partition)
+                writer.execute("DELETE FROM entries WHERE run >= ? AND run < ?", runs)
+                writer.execute("DELETE FROM runs WHERE run >= ? AND run < ?", runs)
+                writer.execute("DELETE FROM lasts WHERE partition = ?", number)
                 writer.execute("DELETE FROM strays WHERE partition = ?", number)
-                last = first + (1 << _OFFSET_BITS)
-                writer.execute("DELETE FROM entries WHERE id >= ? AND id < ?", (first, last))
-            writer.execute(
-                "DELETE FROM positions WHERE topic = ? AND partition = ?", (at.topic, at.partition)
-            )
-            self._positions.pop(at, None)
+            self._note(writer, at, source, position)
 
     def take_rows(
-        self, at: TopicPartition, source: str, rows: Sequence[Row], position: int
+        self, at: TopicPartition, source: str, rows: Sequence[Row], begin: int, position: int
     ) -> None:
-        """Store rows of the journal, and how far it was read."""
+        """Store rows of the journal that were read from ``begin`` to ``position``.
+
+        Raises ``AccountsUnavailable`` where the index does not end at ``begin`` any more.
+        """
         with self._guarded() as writer, writer:
-            writer.executemany(
-                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
-                [(at.partition, key, value) for key, value in rows],
+            self._require_end(at, source, begin)
+            newest = sorted(dict(rows).items())
+            _insert(
+                writer,
+                "OR REPLACE INTO rows",
+                [(at.partition, key, value) for key, value in newest],
             )
             self._note(writer, at, source, position)
         self.problem = None
 
     def take_entries(
-        self, at: TopicPartition, source: str, places: Sequence[Place], position: int
+        self, at: TopicPartition, source: str, places: Sequence[Place], begin: int, position: int
     ) -> None:
-        """Store entries of the ledger, and how far it was read.
+        """Store entries of the ledger that were read from ``begin`` to ``position``.
 
         What is no entry, or repeats a number, is noted: the pages of its account are refused.
+        Raises ``AccountsUnavailable`` where the index does not end at ``begin`` any more.
         """
-        partition, first = at.partition, at.partition << _OFFSET_BITS
-        entries = [(first + offset, value) for _, number, offset, value in places if number]
-        numbers = [(partition, name, n, first + offset) for name, n, offset, _ in places if n]
-        strays = [(partition, name, first + offset) for name, n, offset, _ in places if not n]
+        number = at.partition
         with self._guarded() as writer, writer:
-            writer.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", entries)
-            before = writer.total_changes
-            writer.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", numbers)
-            if writer.total_changes - before < len(numbers):
-                strays += [
-                    (p, name, id_)
-                    for p, name, n, id_ in numbers
-                    if not _is_at(writer, p, name, n, id_)
-                ]
-            writer.executemany("INSERT OR IGNORE INTO strays VALUES (?, ?, ?)", strays)
+            self._require_end(at, source, begin)
+            accounts = sorted({account for account, *_ in places})
+            pieces, strays, lasts = packed(places, _lasts(writer, number, accounts))
+            if pieces:
+                run = _run(writer, number, begin, len(places))
+                _insert(writer, "INTO entries", [(run, *piece) for piece in pieces])
+            risen = [(number, account, lasts[account]) for account in accounts if account in lasts]
+            _insert(writer, "OR REPLACE INTO lasts", risen)
+            _insert(writer, "INTO strays", [(number, *stray) for stray in strays])
             self._note(writer, at, source, position)
         self.problem = None
 
@@ -164,30 +188,42 @@ class Index:
     def last_sequence(self, partition: int, account: bytes) -> int:
         """Return the number of the last entry that is held of an account; 0 for none."""
         found = self._read(
-            "SELECT max(sequence) FROM places WHERE partition = ? AND account = ?",
-            partition,
-            account,
+            "SELECT sequence FROM lasts WHERE partition = ? AND account = ?", partition, account
         )
-        return int(found[0][0] or 0)
+        return int(found[0][0]) if found else 0
 
     def entries(self, partition: int, account: bytes, after: int, limit: int) -> list[bytes]:
         """Return the values of the entries behind sequence ``after``, at most ``limit``."""
         found = self._read(
-            "SELECT value FROM places JOIN entries USING (id) WHERE partition = ? AND account = ? "
-            "AND sequence > ? ORDER BY sequence LIMIT ?",
-            partition,
+            "SELECT last, piece FROM runs CROSS JOIN entries USING (run) WHERE run >= ? "
+            "AND run < ? AND account = ? AND last > ? ORDER BY run, last LIMIT ?",
+            *_runs_of(partition),
             account,
             after,
             limit,
         )
-        return [value for (value,) in found]
+        values: list[bytes] = []
+        for last, piece in found:
+            some = list(unpacked(piece))
+            values += some[max(after - last + len(some), 0) :]
+            if len(values) >= limit:
+                break
+        return values[:limit]
 
     def stray(self, partition: int, account: bytes) -> int | None:
         """Return the offset of a record of the account that is no entry; None for none."""
         found = self._read(
-            "SELECT id FROM strays WHERE partition = ? AND account = ? LIMIT 1", partition, account
+            "SELECT offset FROM strays WHERE partition = ? AND account = ? LIMIT 1",
+            partition,
+            account,
         )
-        return found[0][0] - (partition << _OFFSET_BITS) if found else None
+        return found[0][0] if found else None
+
+    def _require_end(self, at: TopicPartition, source: str, position: int) -> None:
+        """Raise ``AccountsUnavailable`` where the database was thrown away in between."""
+        if self._positions is None or self._positions.get(at) != (source, position):
+            message = f"{self.file} was torn, and is being read anew: ask again"
+            raise AccountsUnavailable(message)
 
     def _note(
         self, writer: sqlite3.Connection, at: TopicPartition, source: str, position: int
@@ -196,6 +232,7 @@ class Index:
             "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
             (at.topic, at.partition, source, position),
         )
+        assert self._positions is not None, "it is connected"
         self._positions[at] = source, position
 
     def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -216,12 +253,10 @@ class Index:
         """Let one at a time write. Raises ``AccountsUnavailable``."""
         with self._writing:
             try:
-                yield self._connected()
+                writer = self._connected()
+                yield writer
             except (sqlite3.DatabaseError, OSError) as error:
                 raise self._failed(error) from error
-            except AccountsUnavailable as error:
-                self._note_problem(str(error))
-                raise
 
     def _note_problem(self, problem: str) -> None:
         """Keep what is wrong, and log it: once, not for each partition and each who asks."""
@@ -254,11 +289,19 @@ class Index:
     def _connected(self) -> sqlite3.Connection:
         if self._writer is not None:
             return self._writer
-        self._take_folder()
+        try:
+            self._take_folder()
+        except AccountsUnavailable as error:
+            self._note_problem(str(error))
+            raise
         file = self.file
+        is_new = not file.exists()
         self._writer = _connect(file, CACHE_KIB)
         (format_,) = self._writer.execute("PRAGMA user_version").fetchone()
         if format_ != FORMAT:
+            if not is_new:
+                message = "%s has format %s, not %s: the accounts are read anew"
+                logger.warning(message, file, format_, FORMAT)
             self._writer.close()
             _remove(file)
             self._writer = _connect(file, CACHE_KIB)
@@ -309,11 +352,12 @@ class Index:
                 with suppress(sqlite3.Error):
                     connection.close()
         self._reader = self._writer = None
-        self._positions = {}
+        self._positions = None
 
 
 def _connect(file: Path, cache_kib: int) -> sqlite3.Connection:
     connection = sqlite3.connect(file, check_same_thread=False)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     # A crash of the machine may cost the last transactions, which are read again, and no more.
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -328,11 +372,41 @@ def _remove(file: Path) -> None:
         file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
-def _is_at(
-    writer: sqlite3.Connection, partition: int, account: bytes, number: int, id_: int
-) -> bool:
-    found = writer.execute(
-        "SELECT id FROM places WHERE partition = ? AND account = ? AND sequence = ?",
-        (partition, account, number),
-    ).fetchone()
-    return bool(found == (id_,))
+def _runs_of(partition: int) -> tuple[int, int]:
+    """Return the first number of a run of a partition, and the one behind the last."""
+    return partition << _OFFSET_BITS, (partition + 1) << _OFFSET_BITS
+
+
+def _run(writer: sqlite3.Connection, partition: int, begin: int, records: int) -> int:
+    """Return the run that takes records from offset ``begin`` on: the last one, or a new one."""
+    runs = _runs_of(partition)
+    found = writer.execute("SELECT max(run) FROM runs WHERE run >= ? AND run < ?", runs).fetchone()
+    last: int | None = found[0]
+    new = runs[0] + begin
+    if last is not None and records < _NEW_RUN_RECORDS and new - last < RUN_RECORDS:
+        return last
+    writer.execute("INSERT INTO runs VALUES (?)", (new,))
+    return new
+
+
+def _lasts(
+    writer: sqlite3.Connection, partition: int, accounts: Sequence[bytes]
+) -> dict[bytes, int]:
+    """Return the last sequences of those accounts that have one."""
+    found: dict[bytes, int] = {}
+    for begin in range(0, len(accounts), _ROWS_AT_ONCE):
+        some = accounts[begin : begin + _ROWS_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        which = f"partition = ? AND account IN ({marks})"
+        statement = f"SELECT account, sequence FROM lasts WHERE {which}"  # noqa: S608 - only marks
+        found.update(writer.execute(statement, (partition, *some)))
+    return found
+
+
+def _insert(writer: sqlite3.Connection, where: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows, many with one statement."""
+    for begin in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[begin : begin + _ROWS_AT_ONCE]
+        marks = f"({', '.join('?' * len(some[0]))})"
+        statement = f"INSERT {where} VALUES {', '.join([marks] * len(some))}"  # noqa: S608 - only marks
+        writer.execute(statement, list(chain.from_iterable(some)))

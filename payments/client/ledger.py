@@ -6,7 +6,8 @@ import msgspec
 from pydantic import ValidationError
 
 from payments.client.errors import AccountsUnavailable
-from payments.client.index import Index, Place
+from payments.client.index import Index
+from payments.client.runs import Place
 from payments.engine.log import Record, TopicPartition
 from payments.records.public import LedgerEntry
 

@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,34 @@ async def test_a_torn_index_is_read_anew(
     assert "is torn" in caplog.text
 
 
+FORMER = """
+CREATE TABLE positions (topic TEXT, partition INTEGER, source TEXT, position INTEGER,
+    PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE entries (id INTEGER PRIMARY KEY, value BLOB);
+CREATE TABLE places (partition INTEGER, account BLOB, sequence INTEGER, id INTEGER,
+    PRIMARY KEY (partition, account, sequence)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+LATER = "CREATE TABLE entries (something TEXT); PRAGMA user_version = 999;"
+FOREIGN = "CREATE TABLE entries (something TEXT);"
+
+
+@pytest.mark.parametrize("tables", [FORMER, LATER, FOREIGN])
 async def test_an_index_of_another_format_is_read_anew(
-    testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+    testbed: PaymentsTestbed, tmp_path: Path, tables: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await filled(testbed)
-    monkeypatch.setattr("payments.client.index.FORMAT", 2)
+    (file,) = tmp_path.glob("*.sqlite")  # noqa: ASYNC240 - a folder of the test
+    file.unlink()
+    with closing(sqlite3.connect(file)) as other:
+        other.executescript(tables)
     async with client(testbed) as (opened, transport):
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
         assert transport.began_at(LEDGER) == 0
+    assert "the accounts are read anew" in caplog.text
+    async with client(testbed) as (opened, transport):
+        assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
+        assert not transport.read_from, "it is of this format now"
 
 
 async def test_a_second_client_of_a_folder_has_a_temporary_index(
@@ -230,7 +250,8 @@ async def test_who_asks_while_it_catches_up_is_told_how_far_it_is_and_it_goes_on
 async def test_without_a_folder_nothing_is_left_behind(tmp_path: Path) -> None:
     index = Index(None, "accounts", JOURNAL)
     at = TopicPartition(JOURNAL, 0)
-    index.take_rows(at, "cluster/topic", [(b"abc", b"{}")], 7)
+    index.restart(at, "cluster/topic", 0)
+    index.take_rows(at, "cluster/topic", [(b"abc", b"{}")], 0, 7)
     assert (index.row(0, b"abc"), index.position(at, "cluster/topic")) == (b"{}", 7)
     folder = index.file.parent
     assert folder.exists()
