@@ -230,14 +230,10 @@ class Inspected:
     held: Held
     inputs: list[Input]
     tails: Mapping[str, Tail]
-    """End of what the stage published, by visible topic."""
+    """End of what the stage published, by visible topic; read after the journal."""
 
-    @property
-    def tails_ahead(self) -> list[str]:
-        """Visible topics that have outputs which the journal does not know."""
-        last = self.held.last
-        n = 0 if last is None else last.n
-        return [topic for topic, tail in self.tails.items() if tail.position[0] > n]
+    tails_ahead: Sequence[str]
+    """Visible topics that have outputs which the journal does not know."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of ``--json``."""
@@ -261,7 +257,7 @@ class Inspected:
                 topic: None if tail.position == NOTHING else list(tail.position)
                 for topic, tail in self.tails.items()
             },
-            "tails_ahead": self.tails_ahead,
+            "tails_ahead": list(self.tails_ahead),
             "foreign_records": held.foreign_count,
             "unreadable": [
                 {"offset": each.offset, "last_offset": each.last_offset, "why": each.why}
@@ -295,6 +291,34 @@ async def _cuts(log: Log, journal: Held) -> dict[str, int]:
     return {at.topic: end for at, end in ends.items() if end < last.inputs.get(at.topic, 0)}
 
 
+def _ahead(held: Held, tails: Mapping[str, Tail]) -> list[str]:
+    """Return the visible topics that have outputs of later groups than a journal has."""
+    n = 0 if held.last is None else held.last.n
+    return [topic for topic, tail in tails.items() if tail.position[0] > n]
+
+
+async def _still_ahead(
+    log: Log, journals: Iterable[Held], tails: Mapping[TopicPartition, Mapping[str, Tail]]
+) -> dict[TopicPartition, list[str]]:
+    """Return by journal what is ahead of it, once it is read again behind where it ended.
+
+    The tails were read after the journals, and a worker may have gone on in between: its journal
+    has each group before anybody can see its outputs, so what is written by now must have it.
+    """
+    behind = {held.at: held for held in journals if _ahead(held, tails[held.at])}
+    if not behind:
+        return {}
+    grown = await log.bounds(list(behind))
+    rest = {at: Bounds(held.bounds.end, grown[at].end) for at, held in behind.items()}
+    later = {
+        at: Held(at, bounds, checkpoints=behind[at].checkpoints.copy())
+        for at, bounds in rest.items()
+    }
+    async for records in scan_readable(log, rest, lambda _batch, _last: None):
+        _take(later, records)
+    return {at: _ahead(held, tails[at]) for at, held in later.items()}
+
+
 async def inspect(
     log: Log,
     stages: Iterable[Stage],
@@ -313,7 +337,12 @@ async def inspect(
                 journal.foreign = await foreign_records(stage.name, at)
                 journal.foreign_count = len(journal.foreign)
         visible = [TopicPartition(topic, p) for topic in sorted(stage.visible) for p in numbers]
-        tails = await read_tails(log, dict.fromkeys(visible, stage.name))
+        ends = await read_tails(log, dict.fromkeys(visible, stage.name))
+        tails: dict[TopicPartition, dict[str, Tail]] = {
+            at: {tp.topic: tail for tp, tail in ends.items() if tp.partition == at.partition}
+            for at in held
+        }
+        ahead = await _still_ahead(log, held.values(), tails)
         bounds = await log.bounds([TopicPartition(t, p) for t in stage.inputs for p in numbers])
         for partition in numbers:
             journal = held[TopicPartition(stage.changelog, partition)]
@@ -328,8 +357,6 @@ async def inspect(
                 )
                 for topic in stage.inputs
             ]
-            mine: dict[str, Tail] = {
-                at.topic: position for at, position in tails.items() if at.partition == partition
-            }
-            found.append(Inspected(stage.name, journal, inputs, mine))
+            at = journal.at
+            found.append(Inspected(stage.name, journal, inputs, tails[at], ahead.get(at, [])))
     return found

@@ -4,10 +4,13 @@ On a broker: foreign records (``test_repair_on_broker.py``); a worker's own refu
 ``tests/engine/test_consistency.py``.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import cast
+
 import pytest
 
 from payments.engine.errors import UNDECODABLE_BATCH, NewerFormat, NotOurs
-from payments.engine.log import TopicPartition
+from payments.engine.log import Bounds, Log, TopicPartition
 from payments.recovery.fitting import misfit
 from payments.recovery.inspecting import inspect
 from payments.recovery.installation import stages_of
@@ -53,3 +56,45 @@ async def test_what_a_worker_would_not_take_over_is_known_without_a_claim() -> N
         assert isinstance(failure, NotOurs)
         log.produce(JOURNAL, b"row", b"of a worker at work")
         assert await misfit(log, "another", stages, partitions, found) is None
+
+
+class GoesOn:
+    """A log of which a worker goes on writing between two looks: here before the visible ends."""
+
+    def __init__(self, payments: PaymentsTestbed) -> None:
+        self._payments = payments
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._payments.log, name)
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Answer as the log does, once the worker has gone on."""
+        if any(tp.topic == self._payments.settings.topic("payments.results") for tp in at):
+            await self._payments.send("meanwhile", {"type": "get"})
+        return await self._payments.log.bounds(at)
+
+
+async def test_a_worker_that_goes_on_meanwhile_has_lost_nothing() -> None:
+    """A journal has each group before its outputs are seen, so it is read again behind its end.
+
+    That what is really lost is found beside running workers too: the test below. What else
+    ``doctor`` compares is of one moment, or not compared (``misfit``).
+    """
+    async with PaymentsTestbed(opening_balance=1000, partitions=1) as payments:
+        await payments.send("p1", MAKE)
+        log = cast("Log", GoesOn(payments))
+        [journal] = await inspect(log, stages_of(payments.settings)[:1], [0])
+        assert journal.held.last is not None
+        tail = journal.tails[payments.settings.topic("payments.results")]
+        assert tail.position[0] > journal.held.last.n, "the worker went on"
+        assert journal.tails_ahead == []
+
+
+async def test_outputs_that_the_journal_does_not_know_are_named() -> None:
+    async with PaymentsTestbed(opening_balance=1000, partitions=1) as payments:
+        await payments.send("p1", MAKE)
+        results = payments.settings.topic("payments.results")
+        lost = [("ce_id", b"payments/0/99/0")]
+        payments.log.produce(TopicPartition(results, 0), b"p2", b"{}", lost)
+        [journal] = await inspect(payments.log, stages_of(payments.settings)[:1], [0])
+        assert journal.tails_ahead == [results]
