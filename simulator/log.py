@@ -10,7 +10,17 @@ from typing import Any, cast
 from payments.engine.clock import BrokerClock
 from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, UnreadableBatch
-from payments.engine.log import Batch, Bounds, Cluster, Lane, Record, TopicPartition, Writer
+from payments.engine.log import (
+    NO_ENDS,
+    Batch,
+    Bounds,
+    Cluster,
+    Lane,
+    Record,
+    TopicPartition,
+    Writer,
+    is_read,
+)
 from payments.engine.troubles import Trouble
 
 from .brokers import Brokers, Fetched, Sent
@@ -232,6 +242,7 @@ class SimulatedReader:
         self._positions: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, int] = {}
         self._checks_epochs = False
+        self._ends: Mapping[TopicPartition, int] = NO_ENDS
         self._claimants: dict[TopicPartition, set[int]] = {}
         self._turn = 0
 
@@ -239,18 +250,23 @@ class SimulatedReader:
         self,
         positions: Mapping[TopicPartition, int],
         epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
     ) -> None:
-        """Read these partitions, each from its offset."""
+        """Read these partitions, each from its offset, and up to its end where it has one."""
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
-        self._claimants = {}
+        self._ends, self._claimants = ends, {}
         # Sorted: the order in which a set of names was gone through must not show in a run.
         self._positions = dict(sorted(positions.items()))
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Return what is there, or what comes before the timeout. Raises ``PositionLost``."""
+        """Return what is there, or what comes before the timeout; nothing when all is read.
+
+        Raises ``PositionLost``.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
-        while (left := end - loop.time()) > 0:
+        while (left := end - loop.time()) > 0 and not self._is_read:
             found = await self._ask(min(left, _LONGEST_FETCH_SECONDS))
             await self._require_nothing_lost(found)
             for at, fetched in found.items():
@@ -261,6 +277,10 @@ class SimulatedReader:
             if records := {at: each.records for at, each in found.items() if each.records}:
                 return records
         return {}
+
+    @property
+    def _is_read(self) -> bool:
+        return is_read(self._positions, self._ends)
 
     async def _require_nothing_lost(self, found: Found) -> None:
         """Check that epochs which others follow did not end before what was read."""
@@ -275,7 +295,11 @@ class SimulatedReader:
                 raise cut_after_reading(at, self._positions[at], epochs[at], end)
 
     async def _ask(self, wait_seconds: float) -> Found:
-        positions = list(self._positions.items())
+        positions = [
+            (at, position)
+            for at, position in self._positions.items()
+            if position < self._ends.get(at, math.inf)
+        ]
         self._turn = (self._turn + 1) % max(1, len(positions))
         positions = positions[self._turn :] + positions[: self._turn]
 

@@ -8,6 +8,7 @@ which names what was found, where, and the command that comes next (DESIGN 4.5).
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .checkpoint import Checkpoint
 from .errors import NotOurs, RecordsLost
@@ -35,6 +36,10 @@ class Surroundings:
     partitions: int
     cluster: Cluster
 
+    @cached_property
+    def _topics(self) -> Mapping[str, str]:
+        return {topic: self.cluster.topics[topic] for topic in topics_of(self.stages)}
+
     @property
     def new_installation(self) -> str:
         """Return the name of the installation where no journal tells another."""
@@ -50,7 +55,7 @@ class Surroundings:
             stage=stage,
             partition=partition,
             partitions=self.partitions,
-            topics={topic: self.cluster.topics[topic] for topic in topics_of(self.stages)},
+            topics=self._topics,
             rows=rows,
             settings=settings,
         )

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from .errors import UnreadableBatch
@@ -54,6 +55,9 @@ class Record(NamedTuple):
 
 NO_EPOCH = -1
 """Stands for a leader epoch that is not known."""
+
+NO_ENDS: Mapping["TopicPartition", int] = MappingProxyType({})
+"""Of a reader that reads on for ever."""
 
 NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
@@ -122,6 +126,20 @@ class Clock(Protocol):
         """How far the clock of this machine is ahead of it; negative when it is behind."""
 
 
+Positions = Mapping[TopicPartition, int]
+"""An offset of each partition."""
+
+
+def unread(positions: Positions, ends: Positions) -> list[TopicPartition]:
+    """Return the partitions that are not read up to their ends."""
+    return [at for at, end in ends.items() if positions[at] < end]
+
+
+def is_read(positions: Positions, ends: Positions) -> bool:
+    """Whether every partition of a reader has an end and is read up to it."""
+    return 0 < len(positions) == len(ends) and not unread(positions, ends)
+
+
 class Reader(Protocol):
     """Reads given partitions from given offsets on; nobody's group."""
 
@@ -129,15 +147,23 @@ class Reader(Protocol):
         self,
         positions: Mapping[TopicPartition, int],
         epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
     ) -> None:
         """Read these partitions, each from its offset; replaces what was assigned before.
 
         With ``epochs``, the leader epochs of what was read before these offsets as far as they are
         known, it is checked that the log has not lost what was read (KIP-320).
+
+        A partition with one of the ``ends`` is not asked for any more once it is read up to there.
         """
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return what is there, in order for each partition; empty after the timeout.
+
+        It is empty at once when all partitions are read up to their ``ends`` (see ``assign``): so
+        nobody waits behind control records, which are passed and not returned. What was fetched
+        with the last record before an end may come too.
 
         Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when the
         log has lost records before it (see ``assign``), and ``UnreadableBatch`` at a batch that

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .anonymous import Anonymous
@@ -12,7 +12,7 @@ from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCES_TOLD_WITHIN
-from .log import Bounds, Log, Reader, Record, TopicPartition
+from .log import Bounds, Log, Positions, Reader, Record, TopicPartition, unread
 
 logger = logging.getLogger(__name__)
 
@@ -61,23 +61,21 @@ async def read_journals(
     by_address = {journal.at: journal for journal in journals}
     slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
     foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
-    left = dict(fences)
+    ends = {at: fence + 1 for at, fence in fences.items()}
     bounds = await log.bounds(list(by_address))
     reader = await log.open_reader(committed_only=False, closing=RESERVED)
     progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
     count, now = 0, asyncio.get_running_loop().time
     began = now()
     try:
-        reader.assign({at: bounds[at].first for at in by_address})
-        while left:
-            for at, fetched in (await _fetch(reader, left)).items():
+        reader.assign({at: bounds[at].first for at in by_address}, ends=ends)
+        while unread(reader.positions(), ends):
+            for at, fetched in (await _fetch(reader, ends)).items():
                 # What comes behind the fence is a newer owner's, who has claimed meanwhile.
                 records = [record for record in fetched if record.offset <= fences[at]]
                 journal = by_address[at]
                 _fold(records, journal.rows, slots[journal], foreign[journal])
                 count += len(records)
-                if at in left and fetched[-1].offset >= left[at]:
-                    del left[at]
             progress.show(count)
         took_seconds = now() - began
     finally:
@@ -87,15 +85,14 @@ async def read_journals(
     return Restored(checkpoints, bounds, anonymous, count, took_seconds)
 
 
-async def _fetch(
-    reader: Reader, waiting_for: Iterable[TopicPartition]
-) -> Mapping[TopicPartition, Sequence[Record]]:
+async def _fetch(reader: Reader, ends: Positions) -> Mapping[TopicPartition, Sequence[Record]]:
+    """Return what came; nothing only when everything up to the ``ends`` is read."""
     for _ in range(_STALLED_FETCHES):
         fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
-        if fetched:
+        if fetched or not unread(reader.positions(), ends):
             return fetched
     message = (
-        f"no record came from {', '.join(map(str, waiting_for))} for "
+        f"no record came from {', '.join(map(str, unread(reader.positions(), ends)))} for "
         f"{_FETCH_SECONDS * _STALLED_FETCHES:.0f} s while restoring; is its leader up?"
     )
     raise FailStop(message)
@@ -162,16 +159,13 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     found: Identity | None = None
     reader = await log.open_reader(committed_only=False)
     try:
-        reader.assign({at: max(first, end - _TELLING_RECORDS)})
+        reader.assign({at: max(first, end - _TELLING_RECORDS)}, ends={at: end})
         for patience in _BRIEF_FETCHES_SECONDS:
-            if reader.positions()[at] >= end:
-                break
-            # A fetch that meets control records alone only moves the position, and waits on.
             while fetched := (await reader.fetch(timeout_seconds=patience)).get(at, ()):
                 for record in fetched:
                     found = _told(record) or found
-                if reader.positions()[at] >= end:
-                    break
+            if reader.positions()[at] >= end:
+                break
     finally:
         await reader.close()
     return found
@@ -194,9 +188,9 @@ async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Reco
     found: Record | None = None
     reader = await log.open_reader(committed_only=False)
     try:
-        reader.assign({at: first})
-        while reader.positions()[at] < end:
-            for records in (await _fetch(reader, [at])).values():
+        reader.assign({at: first}, ends={at: end})
+        while unread(reader.positions(), {at: end}):
+            for records in (await _fetch(reader, {at: end})).values():
                 found = next((r for r in records if (r.key, r.value) == (key, row)), found)
     finally:
         await reader.close()

@@ -43,9 +43,8 @@ class Tail(NamedTuple):
 _FIRST_STEP = 64
 _STEP_GROWTH = 16
 _FETCH_SECONDS = 5.0
-_FIRST_FETCH_SECONDS = 0.02
-_STALLED_FETCHES = 20
-"""About a minute, since each takes twice as long as the one before, up to the longest."""
+_STALLED_FETCHES = 12
+"""Fetches in a row that get no further (a minute) after which reading is given up."""
 
 _RETENTION_RACES = 3
 
@@ -105,19 +104,18 @@ async def _scan(
     """Read these spans; return the last record of the stage in each that has one."""
     found: dict[TopicPartition, Record] = {}
     left = set(spans)
-    reader.assign({tp: span.first for tp, span in spans.items()})
+    ends = {tp: span.end for tp, span in spans.items()}
+    reader.assign({tp: span.first for tp, span in spans.items()}, ends=ends)
     stalled = 0
     while left:
-        # A fetch that meets control records alone only moves the position, and waits on.
-        patience = min(_FETCH_SECONDS, _FIRST_FETCH_SECONDS * 2**stalled)
-        fetched = await reader.fetch(timeout_seconds=patience)
+        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
         for tp, records in fetched.items():
-            stage, end = writers[tp], spans[tp].end
+            stage = writers[tp]
             for record in records:
-                if record.offset < end and _written(record, stage) is not None:
+                if record.offset < ends[tp] and _written(record, stage) is not None:
                     found[tp] = record
-        ends = reader.positions()
-        done = {tp for tp in left if ends[tp] >= spans[tp].end}
+        positions = reader.positions()
+        done = {tp for tp in left if positions[tp] >= ends[tp]}
         left -= done
         stalled = 0 if fetched or done else stalled + 1
         if stalled > _STALLED_FETCHES:

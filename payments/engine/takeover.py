@@ -69,16 +69,17 @@ async def require_own_installation(
     A worker with the settings of another installation would otherwise throw that one's workers
     out, again and again, before it refuses. Nothing is written. Raises ``NotOurs``.
     """
-    cluster = await log.describe(topics_of(stages))
     writers = {
         TopicPartition(topic, 0): stage.name for stage in stages for topic in sorted(stage.visible)
     }
-    told = {}
-    for stage in stages:
-        at = TopicPartition(stage.changelog, 0)
-        told[at] = await last_identity(log, at)
+    journals = [TopicPartition(stage.changelog, 0) for stage in stages]
+    cluster, tails, identities = await asyncio.gather(
+        log.describe(topics_of(stages)),
+        read_tails(log, writers),
+        asyncio.gather(*(last_identity(log, at) for at in journals)),
+    )
     around = Surroundings(app_id, stages, partitions, cluster)
-    recognise(around, told, await read_tails(log, writers))
+    recognise(around, dict(zip(journals, identities, strict=True)), tails)
 
 
 class Takeover:

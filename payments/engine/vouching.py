@@ -64,7 +64,7 @@ async def _checkpoints(
 ) -> dict[int, Checkpoint]:
     """Read the checkpoints between two offsets of a journal."""
     found: dict[int, Checkpoint] = {}
-    reader.assign({at: start})
+    reader.assign({at: start}, ends={at: end})
     stalled = 0
     while reader.positions()[at] < end:
         fetched: Sequence[Record] = (await reader.fetch(timeout_seconds=_FETCH_SECONDS)).get(at, ())

@@ -12,7 +12,18 @@ import pytest
 from payments.engine.clock import BrokerClock, wall_clock_ms
 from payments.engine.errors import FailStop, Fenced, PositionLost
 from payments.engine.kafka import KafkaLog
-from payments.engine.log import NO_HEADERS, Batch, Header, Lane, Log, Reader, TopicPartition, Writer
+from payments.engine.log import (
+    NO_HEADERS,
+    Batch,
+    Header,
+    Lane,
+    Log,
+    Reader,
+    Record,
+    TopicPartition,
+    Writer,
+    unread,
+)
 from payments.engine.memory import MemoryLog
 from simulator.brokers import Brokers
 from simulator.faults import Faults
@@ -252,6 +263,25 @@ async def test_control_records_take_offsets_but_are_not_shown(trial: Trial) -> N
     bounds = (await trial.log.bounds([trial.at]))[trial.at]
     assert bounds.end > bounds.first == 0
     assert await trial.read(trial.at) == []
+
+
+async def test_a_reader_with_ends_waits_for_nothing_behind_them(trial: Trial) -> None:
+    writer = await trial.log.claim(trial.name, [trial.at, trial.next])
+    await trial.append(writer, b"a", b"b")
+    bounds = await trial.log.bounds([trial.at, trial.next])
+    ends = {at: held.end for at, held in bounds.items()}
+    await trial.append(writer, b"behind")
+    reader = await trial.log.open_reader(committed_only=False)
+    reader.assign(dict.fromkeys(ends, 0), ends=ends)
+    found: list[Record] = []
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while unread(reader.positions(), ends):
+            # Control records alone are passed and not returned.
+            for records in (await reader.fetch(timeout_seconds=3600)).values():
+                found += records
+        assert await reader.fetch(timeout_seconds=3600) == {}
+    await reader.close()
+    assert [r.value for r in found if r.offset < ends[trial.at]] == [b"a", b"b"]
 
 
 async def test_a_position_past_the_end_is_an_error(trial: Trial) -> None:

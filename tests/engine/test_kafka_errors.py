@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from payments.engine.kafka.held_back import HeldBack
 from payments.engine.kafka.offsets import bounds
 from payments.engine.kafka.reader import KafkaReader
 from payments.engine.kafka.throttling import Throttling
-from payments.engine.kafka.wire import FetchedBytes
+from payments.engine.kafka.wire import FetchedBytes, Offset
 from payments.engine.log import Lane, TopicPartition, Writer
 from payments.engine.outage import Outage
 
@@ -40,6 +41,7 @@ class Brokers:
         self.answers = list(answers)
         self.requests: list[Any] = []
         self.throttling = Throttling()
+        self.coordinators_asked = 0
         self.refreshed = 0
         self.node: int | None = leader
         self.client = SimpleNamespace(get_random_node=lambda: self.node)
@@ -50,6 +52,7 @@ class Brokers:
 
     async def coordinator(self, name: str) -> int:
         """Return the only node."""
+        self.coordinators_asked += 1
         return 1
 
     async def refresh(self) -> None:
@@ -235,6 +238,18 @@ async def test_what_was_fetched_for_an_earlier_assignment_is_dropped() -> None:
     await reading.close()
 
 
+async def test_what_is_read_to_its_end_is_not_asked_for_again() -> None:
+    brokers = Brokers([(0, [fetched(data=batch(b"a", b"b"))])])
+    reading = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
+    reading.assign({AT: 0, NEXT: 5}, ends={AT: 2, NEXT: 5})
+    found = await reading.fetch(timeout_seconds=5)
+    assert [record.value for record in found[AT]] == [b"a", b"b"]
+    async with asyncio.timeout(5):
+        assert await reading.fetch(timeout_seconds=math.inf) == {}
+    assert len(brokers.requests) == 1
+    await reading.close()
+
+
 class ClosingBrokers(Brokers):
     """Answers with records once; later requests meet a connection that closes as they are dropped.
 
@@ -271,13 +286,18 @@ def answer(code: int) -> Any:
     )
 
 
-@pytest.mark.parametrize("code", [14, 15, 16, 51])
+CONCURRENT_TRANSACTIONS = 51
+
+
+@pytest.mark.parametrize("code", [14, 15, 16, CONCURRENT_TRANSACTIONS])
 async def test_a_claim_waits_for_its_coordinator(code: int) -> None:
     brokers = Brokers([answer(code), answer(code), answer(0)])
     writer = await Claims(brokers).claim("words-0", [AT])  # type: ignore[arg-type]
     assert (writer.producer_id, writer.epoch) == (7, 3)
     # InitProducerId, and twice AddPartitionsToTxn and EndTxn.
     assert len(brokers.requests) == 2 + 5
+    # Each is sent to the node that was named, unless it has just not been the coordinator.
+    assert brokers.coordinators_asked == (1 if code == CONCURRENT_TRANSACTIONS else 3)
 
 
 @pytest.mark.parametrize("code", [47, 90])
@@ -303,7 +323,7 @@ async def test_a_writer_is_asked_for_again_when_no_broker_is_known() -> None:
 
 
 def offsets(code: int, offset: int = 42) -> Any:
-    return SimpleNamespace(topics=[("inbox", [(0, code, -1, offset)])])
+    return [Offset(*AT, code, offset)]
 
 
 @pytest.mark.parametrize("code", RETRIABLE_CODES)

@@ -8,7 +8,7 @@ import pytest
 
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.limits import Limits
-from payments.engine.log import Record, TopicPartition
+from payments.engine.log import NO_ENDS, Record, TopicPartition
 from payments.engine.partitioner import partition_of
 from payments.engine.processing import Run
 from payments.engine.reading import Delivery, Reading
@@ -38,6 +38,8 @@ class Endless:
         self,
         positions: Mapping[TopicPartition, int],
         epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
     ) -> None:
         """Begin there."""
         self._positions = dict(positions)

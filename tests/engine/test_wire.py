@@ -7,13 +7,14 @@ from io import BytesIO
 import pytest
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
+from aiokafka.protocol.offset import OffsetRequest_v3, OffsetResponse_v3
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from payments.engine.kafka.fetched import Batches, Budget, unpack
 from payments.engine.kafka.tolerant import tolerantly_read
-from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce, Produced
+from payments.engine.kafka.wire import Fetch, FetchedBytes, ListOffsets, Offset, Produce, Produced
 from payments.engine.limits import Limits
 from payments.engine.log import Record, TopicPartition
 
@@ -70,6 +71,20 @@ def test_the_answer_to_fetch_is_read() -> None:
             FetchedBytes("a", 1, 1, [], b"", -1, -1),
         ],
     )
+
+
+def test_list_offsets_is_laid_out_as_version_3() -> None:
+    times = {"a-topic": [(0, -1), (7, -2)], "b": [(1, 1_767_225_600_000)]}
+    for committed_only in (False, True):
+        ours = ListOffsets(times, committed_only=committed_only)
+        expected = OffsetRequest_v3(-1, int(committed_only), list(times.items()))
+        assert ours.encode() == expected.encode()
+
+
+def test_the_answer_to_list_offsets_is_read() -> None:
+    body = OffsetResponse_v3(0, [("a", [(0, 0, -1, 42), (7, 6, -1, -1)]), ("b", [])]).encode()
+    answer = ListOffsets({}, committed_only=False).decode(BytesIO(body))
+    assert answer == [Offset("a", 0, 0, 42), Offset("a", 7, 6, -1)]
 
 
 class Held(dict[str, list[tuple[int, bytes]]]):

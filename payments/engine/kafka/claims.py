@@ -33,6 +33,9 @@ class Claims:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._coordinators: dict[str, int] = {}
+        """Nodes that coordinated transactional ids when they were last asked for one. Another one
+        answers NOT_COORDINATOR; so each request need not be preceded by a question."""
 
     async def new_writer(self) -> Writer:
         """Return a plain idempotent writer."""
@@ -85,12 +88,14 @@ class Claims:
         )
         while True:
             try:
-                node = await self._connection.coordinator(name)
-                response = await self._connection.send(node, make_request())
+                response = await self._connection.send(
+                    await self._coordinator(name), make_request()
+                )
                 _raise_errors(response)
             except RETRIABLE as error:
                 await patience.after(error)
                 if not isinstance(error, errors.ConcurrentTransactions):
+                    self._coordinators.pop(name, None)
                     await self._connection.refresh()
             except FENCED as error:
                 raise fenced(f"the claim of {name} was refused", error) from error
@@ -111,6 +116,13 @@ class Claims:
                 raise (refused or FailStop(message)) from error
             else:
                 return response
+
+    async def _coordinator(self, name: str) -> int:
+        """Return the node that coordinates a transactional id; asked for once."""
+        node = self._coordinators.get(name)
+        if node is None:
+            node = self._coordinators[name] = await self._connection.coordinator(name)
+        return node
 
 
 def _raise_errors(response: Any) -> None:  # noqa: ANN401 - aiokafka's structs have no types

@@ -166,6 +166,17 @@ class Connection:
                 self.failure = None
                 return
 
+    def beside(self) -> "Connection":
+        """Return connections of its own to the same cluster, for requests that a broker holds.
+
+        It asks for nothing to begin: it goes by the same metadata, which both refresh.
+        """
+        made = Connection(self.arguments, delivery_timeout_seconds=self.delivery_timeout_seconds)
+        client = made._client = NonCreatingClient(**self.arguments)
+        client.cluster, client.cluster_id = self.client.cluster, self.client.cluster_id
+        made._topics = self._topics
+        return made
+
     async def add_topics(self, topics: Sequence[str]) -> None:
         """Learn the leaders of further topics too; their errors are for whoever asks them."""
         new = [topic for topic in topics if topic not in self._topics]

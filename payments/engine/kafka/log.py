@@ -157,12 +157,8 @@ class KafkaLog:
         self, *, committed_only: bool, closing: bytes | None = None
     ) -> KafkaReader:
         """Return a reader with connections of its own: a fetch may be held by its broker."""
-        connection = Connection(
-            self._arguments, delivery_timeout_seconds=self.connection.delivery_timeout_seconds
-        )
-        await connection.start(self._topics)
         return KafkaReader(
-            connection,
+            self.connection.beside(),
             committed_only=committed_only,
             limits=self._limits,
             closing=closing,

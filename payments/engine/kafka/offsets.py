@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import errors
-from aiokafka.protocol.offset import OffsetRequest
 
 from payments.engine.errors import FailStop
 from payments.engine.log import Bounds, TopicPartition
@@ -13,12 +12,11 @@ from payments.engine.log import Bounds, TopicPartition
 from .connection import RETRIABLE, Connection, Patience, error_for
 from .hints import refusal
 from .rights import Right, denied
+from .wire import ListOffsets, Offset
 
 _FIRST: Final = -2
 _END: Final = -1
 _NONE: Final = -1
-_NO_REPLICA = -1
-_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 
 
 async def bounds(
@@ -46,8 +44,7 @@ async def look_at_ends(
     Raises aiokafka's errors, the first one that comes.
     """
     found: dict[TopicPartition, int] = {}
-    isolation = _READ_COMMITTED if stable else _READ_UNCOMMITTED
-    await _ask_once(connection, at, _END, found, isolation)
+    await _ask_once(connection, at, _END, found, stable=stable)
     return found
 
 
@@ -86,7 +83,8 @@ async def _ask_once(
     at: Sequence[TopicPartition],
     which: int,
     found: dict[TopicPartition, int],
-    isolation: int = _READ_UNCOMMITTED,
+    *,
+    stable: bool = False,
 ) -> None:
     """Ask each leader once. Raises the first error; what was answered is in ``found``."""
     nodes: dict[int, dict[str, list[tuple[int, int]]]] = {}
@@ -95,12 +93,12 @@ async def _ask_once(
         if node is None:
             raise errors.LeaderNotAvailableError(str(tp))
         nodes.setdefault(node, {}).setdefault(tp.topic, []).append((tp.partition, which))
-    for node, topics in nodes.items():
-        request = OffsetRequest(_NO_REPLICA, isolation, list(topics.items()))
-        response = await connection.send(node, request)
-        for topic, partitions in response.topics:
-            for partition, code, _, offset in partitions:
-                error = error_for(code)
-                if error is not None:
-                    raise error(f"{topic}/{partition}")
-                found[TopicPartition(topic, partition)] = offset
+    requests = [
+        connection.send(node, ListOffsets(asked, committed_only=stable))
+        for node, asked in nodes.items()
+    ]
+    answers: Sequence[Sequence[Offset]] = await asyncio.gather(*requests)
+    for topic, partition, code, offset in (each for answer in answers for each in answer):
+        if (error := error_for(code)) is not None:
+            raise error(f"{topic}/{partition}")
+        found[TopicPartition(topic, partition)] = offset

@@ -16,7 +16,7 @@ from aiokafka import errors
 from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
 from payments.engine.limits import Limits
-from payments.engine.log import NO_EPOCH, Record, TopicPartition
+from payments.engine.log import NO_ENDS, NO_EPOCH, Record, TopicPartition, is_read
 from payments.engine.pauses import PAUSES
 from payments.engine.troubles import Trouble
 
@@ -68,6 +68,7 @@ class KafkaReader:
         self._positions: Positions = {}
         self._epochs: dict[TopicPartition, int] = {}
         """Leader epoch of the batch before each position."""
+        self._ends: Mapping[TopicPartition, int] = NO_ENDS
         self._checks_epochs = False
         self._claimants: dict[TopicPartition, set[int]] = {}
         self._fetches: dict[int, asyncio.Task[Answer]] = {}
@@ -92,16 +93,18 @@ class KafkaReader:
         self,
         positions: Mapping[TopicPartition, int],
         epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
     ) -> None:
-        """Read these partitions, each from its offset; replaces what was assigned before."""
+        """Read these partitions, each from its offset, and up to its end where it has one."""
         self._drop_fetches()
         self._positions = dict(positions)
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
-        self._claimants = {}
+        self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Return what is there. Retriable errors are retried up to the time limit.
+        """Return what is there, or nothing when all is read. Retries errors up to the time limit.
 
         Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when what
         was read is not (see ``assign``), ``UnreadableBatch`` at a batch that can't be decoded,
@@ -114,11 +117,13 @@ class KafkaReader:
             for batch in self._unreadable.values():
                 raise batch
             self._require_readable(loop.time())
+            if self._is_read:
+                break
             try:
                 if not self._answers:
                     await self._wait_for_answers(left)
                 found = self._decode()
-                if not self._answers:
+                if not self._answers and not self._is_read:
                     # The next fetch travels while these records are handled.
                     self._ask()
             except RETRIABLE as error:
@@ -130,6 +135,11 @@ class KafkaReader:
                 await self._patience.after(error)
                 await self._connection.refresh()
         return found
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether every partition is read up to its end."""
+        return is_read(self._positions, self._ends)
 
     def pass_over(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
@@ -238,6 +248,8 @@ class KafkaReader:
         backlog of the first partitions starve the last.
         """
         items = list(self._positions.items())
+        if ends := self._ends:
+            items = [each for each in items if each[0] not in ends or each[1] < ends[each[0]]]
         self._turn = (self._turn + 1) % max(len(items), 1)
         return items[self._turn :] + items[: self._turn]
 

@@ -1,9 +1,11 @@
-"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and two more.
+"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and others.
+
+ListOffsets is asked for every partition several times in a takeover; the rest aiokafka lacks.
 
 aiokafka describes requests by schemas and walks them field by field; here each is packed and read
 in a few steps. The layouts are Kafka's own (protocol guide: Produce version 7, Fetch version 11,
-Metadata version 10, OffsetForLeaderEpoch version 3), and aiokafka's connections carry them like its
-own requests.
+ListOffsets version 3, Metadata version 10, OffsetForLeaderEpoch version 3), and aiokafka's
+connections carry them like its own requests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,10 @@ _FETCHED_END = Struct(">ii")  # preferred replica, length of the records
 _new = tuple.__new__
 """A named tuple's own constructor is one more Python call for each partition."""
 
+_LIST_OFFSETS = Struct(">ibi")  # replica, isolation, number of topics
+_ASKED_OFFSET = Struct(">iq")  # partition, time
+_LISTED_HEAD = Struct(">ii")  # throttle, number of topics
+_OFFSET = Struct(">ihqq")  # partition, error, time, offset
 _ASKED_EPOCH = Struct(">iii")  # partition, no current leader epoch, the epoch that is asked for
 _EPOCH_END = Struct(">hiiq")  # error, partition, epoch, its end
 _NONE = -1
@@ -197,6 +203,48 @@ class Fetch(_Request):
                 found.append(_new(FetchedBytes, each))
                 at += size
         return code, found
+
+
+class Offset(NamedTuple):
+    """Where a time is in a partition: an error code, or an offset; -1 where there is none."""
+
+    topic: str
+    partition: int
+    code: int
+    offset: int
+
+
+class ListOffsets(_Request):
+    """Offsets of times in partitions of one leader: -2 is the first one, -1 the end.
+
+    ``committed_only``: the last stable offset in place of the end.
+    """
+
+    API_KEY = 2
+    API_VERSION = 3
+
+    def __init__(
+        self, times: Mapping[str, Sequence[tuple[int, int]]], *, committed_only: bool
+    ) -> None:
+        parts = [b"", _LIST_OFFSETS.pack(_NONE, committed_only, len(times))]
+        for topic, partitions in times.items():
+            parts += (_string(topic), _INT32.pack(len(partitions)))
+            parts += [_ASKED_OFFSET.pack(partition, time) for partition, time in partitions]
+        super().__init__(parts)
+
+    def decode(self, buffer: BytesIO) -> list[Offset]:
+        """Return what came for each partition."""
+        data, at = buffer.getvalue(), buffer.tell()
+        self.throttle_ms, topics = _LISTED_HEAD.unpack_from(data, at)
+        at += _LISTED_HEAD.size
+        found: list[Offset] = []
+        for _ in range(topics):
+            topic, count, at = _topic(data, at)
+            for _ in range(count):
+                partition, code, _, offset = _OFFSET.unpack_from(data, at)
+                at += _OFFSET.size
+                found.append(_new(Offset, (topic, partition, code, offset)))
+        return found
 
 
 class EpochEnd(NamedTuple):

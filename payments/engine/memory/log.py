@@ -9,6 +9,7 @@ from payments.engine.clock import wall_clock_ms
 from payments.engine.epochs import cut_after_reading
 from payments.engine.errors import FailStop, UnreadableBatch
 from payments.engine.log import (
+    NO_ENDS,
     NO_EPOCH,
     Batch,
     Bounds,
@@ -19,6 +20,7 @@ from payments.engine.log import (
     Record,
     TopicPartition,
     Writer,
+    is_read,
 )
 from payments.engine.troubles import Trouble
 
@@ -204,25 +206,32 @@ class MemoryReader:
         self._positions: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, int] = {}
         self._checks_epochs = False
+        self._ends: Mapping[TopicPartition, int] = NO_ENDS
         self._claimants: dict[TopicPartition, set[int]] = {}
 
     def assign(
         self,
         positions: Mapping[TopicPartition, int],
         epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
     ) -> None:
-        """Read these partitions, each from its offset."""
+        """Read these partitions, each from its offset, and up to its end where it has one."""
         self._positions = dict(positions)
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
-        self._claimants = {}
+        self._ends, self._claimants = ends, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Return what is there, or what comes before the timeout."""
+        """Return what is there, or what comes before the timeout; nothing when all is read."""
         fetched = self._take()
-        if not fetched:
+        if not fetched and not self._is_read:
             await self._log.grown(timeout_seconds)
             fetched = self._take()
         return fetched
+
+    @property
+    def _is_read(self) -> bool:
+        return is_read(self._positions, self._ends)
 
     def _take(self) -> dict[TopicPartition, Sequence[Record]]:
         fetched: dict[TopicPartition, Sequence[Record]] = {}
@@ -230,6 +239,8 @@ class MemoryReader:
             if (batch := self._log.partition(at).unreadable_at(position)) is not None:
                 raise batch
         for at, position in self._positions.items():
+            if position >= self._ends.get(at, math.inf):
+                continue
             partition = self._log.partition(at)
             if self._checks_epochs and (epoch := self._epochs.get(at)) is not None:
                 end = partition.epoch_end(epoch)
