@@ -9,10 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from payments.cli import main
 from payments.settings import Settings, SettingsError
+from tests.command_line import run
 
 
 def openssl(*arguments: str | Path) -> None:
@@ -109,6 +108,6 @@ def test_authorities_that_cannot_be_read_are_told_by_their_lack(
 
 def test_a_key_without_its_certificate_is_refused_and_not_ignored(files: Path) -> None:
     environment = {"PAYMENTS_SECURITY_PROTOCOL": "SSL", "PAYMENTS_SSL_KEYFILE": f"{files}/own.key"}
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=environment)
+    failed = run("topics", "plan", environment=environment)
     assert failed.exit_code == 1
     assert "PAYMENTS_SSL_KEYFILE needs PAYMENTS_SSL_CERTFILE" in failed.stderr

@@ -5,15 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner, Result
 
-from payments.cli import main
 from payments.environment import known, unknown
 from payments.settings import Settings
+from tests import command_line
+from tests.command_line import Ended
 
 
-def run(*arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env=variables, prog_name="payments")
+def run(*arguments: str, **variables: str) -> Ended:
+    return command_line.run(*arguments, environment=variables)
 
 
 @pytest.mark.parametrize(

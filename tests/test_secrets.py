@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from pydantic import SecretStr, ValidationError
 
-from payments.cli import main
 from payments.settings import SECRETS, Settings, SettingsError
+from tests.command_line import run
 
 SECRET = "a-very-secret-word"  # noqa: S105 - to be looked for
 SASL = {"PAYMENTS_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "PAYMENTS_SASL_USERNAME": "u"}
@@ -30,7 +29,7 @@ SASL = {"PAYMENTS_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "PAYMENTS_SASL_USERNAME"
 def test_no_error_of_settings_shows_a_secret(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=environment)
+    failed = run("topics", "plan", environment=environment)
     assert failed.exit_code == 1
     assert SECRET not in failed.output
     for name, value in environment.items():
@@ -64,7 +63,7 @@ def test_a_file_without_a_secret_is_told_by_its_variable(
     if content is not None:
         file.write_bytes(content)
     environment = {**SASL, "PAYMENTS_SASL_PASSWORD_FILE": str(file)}
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=environment)
+    failed = run("topics", "plan", environment=environment)
     assert failed.exit_code == 1
     line = failed.stderr.splitlines()[-1]
     assert f"PAYMENTS_SASL_PASSWORD_FILE: {file}" in line
@@ -139,7 +138,7 @@ def test_every_command_tells_of_a_file_that_is_missing_in_one_line(
 ) -> None:
     file = tmp_path / "missing"
     environment = {**SASL, "PAYMENTS_SASL_PASSWORD_FILE": str(file)}
-    failed = CliRunner().invoke(main, command, env=environment)
+    failed = run(*command, environment=environment)
     # Of ``verify``, 1 would say that a guarantee does not hold.
     assert failed.exit_code == (2 if command == ["verify"] else 1), failed.output
     assert "Traceback" not in failed.output

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
@@ -22,7 +21,6 @@ from pydantic import SecretStr
 from dev.broker import kafka_version
 from dev.local_broker import LocalBroker
 from dev.ports import free_ports
-from payments.cli import main
 from payments.client import (
     AccountsUnavailable,
     DeadlineExceeded,
@@ -42,7 +40,9 @@ from payments.rights import GRANTS, Rule, commands, rules
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.topics_file import PACKAGED, read_topics
+from tests import command_line
 from tests.broker_fixture import broker_folder, process_environment
+from tests.command_line import Ended
 
 from .client import WorkerProcess
 
@@ -164,11 +164,11 @@ def topics(guarded: Guarded) -> None:
     assert applied.exit_code == 0, applied.output
 
 
-def run(guarded: Guarded, user: str, *arguments: str) -> Result:
+def run(guarded: Guarded, user: str, *arguments: str) -> Ended:
     """Run the command as one user."""
     environment = process_environment(guarded.settings(user))
     given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
-    return CliRunner().invoke(main, list(arguments), env=given, prog_name="payments")
+    return command_line.run(*arguments, environment=given)
 
 
 @pytest.mark.kafka39
@@ -235,7 +235,7 @@ def test_a_client_that_only_pays_is_no_problem(guarded: Guarded) -> None:
         guarded.take_all("nobody")
 
 
-def until(guarded: Guarded, user: str, *arguments: str, exit_code: int) -> Result:
+def until(guarded: Guarded, user: str, *arguments: str, exit_code: int) -> Ended:
     """Run a command until the broker has heard of a change of ACLs, which its controller has."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while (done := run(guarded, user, *arguments)).exit_code != exit_code:

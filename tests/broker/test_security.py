@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
@@ -23,12 +22,12 @@ from pydantic import SecretStr
 from dev.broker import kafka_version
 from dev.local_broker import LocalBroker
 from dev.ports import free_ports
-from payments.cli import main
 from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
 from payments.settings import Settings
 from payments.topics import cluster
 from payments.topics_file import read_topics
 from tests.broker_fixture import TOPICS, broker_folder, process_environment
+from tests.command_line import run
 from tests.test_oauth import Endpoint, token
 
 from .client import Client, WorkerProcess
@@ -256,7 +255,7 @@ def test_each_command_says_that_the_broker_refuses_the_credentials(
 ) -> None:
     """And not that none answers. Of the same kind, a certificate that is not trusted: below."""
     wrong = secure.model_copy(update={"sasl_password": SecretStr("wrong-password")})
-    failed = CliRunner().invoke(main, command, env=process_environment(wrong))
+    failed = run(*command, environment=process_environment(wrong))
     assert failed.exit_code == (2 if command[0] in {"verify", "doctor"} else 1), failed.output
     assert f"{secure.brokers} refuses the credentials of this process: " in failed.stderr
     assert "no Kafka broker answers" not in failed.output
@@ -265,13 +264,13 @@ def test_each_command_says_that_the_broker_refuses_the_credentials(
 
 def test_a_certificate_that_is_not_trusted_is_told_by_a_command(secure: Settings) -> None:
     strange = secure.model_copy(update={"ssl_cafile": None})
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(strange))
+    failed = run("topics", "plan", environment=process_environment(strange))
     assert failed.exit_code == 1
     assert f"the certificate of {secure.brokers} is not trusted: " in failed.stderr
 
 
 def refusal(settings: Settings) -> str:
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(settings))
+    failed = run("topics", "plan", environment=process_environment(settings))
     assert failed.exit_code == 1, failed.output
     return failed.stderr.splitlines()[-1]
 
@@ -298,13 +297,13 @@ def test_another_way_to_log_in_is_told_with_those_that_there_are(
 def test_a_listener_that_wants_a_login_is_told_to_one_without(secure: Settings) -> None:
     bare = secure.model_copy(update={"security_protocol": "SSL"})
     wanted = "wants a login: set PAYMENTS_SECURITY_PROTOCOL to SASL_SSL"
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(bare))
+    failed = run("topics", "plan", environment=process_environment(bare))
     assert failed.exit_code == 69
     assert wanted in failed.stderr
 
 
 def test_a_listener_with_tls_is_told_to_a_command_without(secure: Settings) -> None:
     bare = secure.model_copy(update={"security_protocol": "SASL_PLAINTEXT"})
-    failed = CliRunner().invoke(main, ["topics", "plan"], env=process_environment(bare))
+    failed = run("topics", "plan", environment=process_environment(bare))
     assert failed.exit_code == 69
     assert "TLS" in failed.stderr

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
-from click.testing import CliRunner, Result
 
 import payments.client
 import payments.dead_letters.reading
-from payments.cli import main
 from payments.client import LogTransport, PaymentsClient
 from payments.dead_letters.reading import DeadLetters
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
+from tests import command_line
+from tests.command_line import Ended
 
 OPENING = 100_000
 WEEK_MS = 7 * 86_400_000
@@ -25,11 +25,9 @@ Value = TypeVar("Value")
 
 def run(
     *arguments: str, stdin: bytes | None = None, color: bool = False, **environment: str
-) -> Result:
+) -> Ended:
     """Run the command line as a user would; ``color`` as on a terminal."""
-    return CliRunner().invoke(
-        main, list(arguments), input=stdin, env=environment, color=color, prog_name="payments"
-    )
+    return command_line.run(*arguments, environment=environment, stdin=stdin, color=color)
 
 
 class Embedded:
@@ -46,7 +44,7 @@ class Embedded:
 
     def run(
         self, *arguments: str, stdin: bytes | None = None, color: bool = False, **environment: str
-    ) -> Result:
+    ) -> Ended:
         """Run the command line against the installation."""
         settings = {"PAYMENTS_PARTITIONS": str(self.bed.settings.partitions)}
         return run(*arguments, stdin=stdin, color=color, **settings, **environment)

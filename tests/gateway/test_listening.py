@@ -9,11 +9,10 @@ import socket
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from payments.cli import main
 from payments.gateway.listening import CantListen, listen
 from payments.gateway.settings import GatewaySettings
+from tests.command_line import run
 
 
 def refused(*, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -83,6 +82,6 @@ def test_no_host_at_all_is_not_every_address(host: str) -> None:
     """``socket`` takes it for all addresses, and nobody asked for that."""
     with pytest.raises(ValueError, match="a host is an address or a name"):
         GatewaySettings(host=host)
-    failed = CliRunner().invoke(main, ["gateway", "--host", host])
+    failed = run("gateway", "--host", host)
     assert failed.exit_code == 1
     assert failed.stderr.startswith(f"Error: PAYMENTS_GATEWAY_HOST={host}: a host is an address")

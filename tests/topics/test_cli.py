@@ -8,22 +8,22 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from payments.cli import main
 from payments.cli.topics import FENCING_ROUNDS
 from payments.engine.kafka.fencing import FencingReport
 from payments.settings import Settings
+from tests import command_line
 from tests.broker_fixture import TOPICS, Installations, process_environment
+from tests.command_line import Ended
 
 NOBODY = "127.0.0.1:1"
 
 
-def run(*arguments: str, **environment: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env=environment, prog_name="payments")
+def run(*arguments: str, **environment: str) -> Ended:
+    return command_line.run(*arguments, environment=environment)
 
 
-def run_with(settings: Settings, *arguments: str) -> Result:
+def run_with(settings: Settings, *arguments: str) -> Ended:
     given = {k: v for k, v in process_environment(settings).items() if k.startswith("PAYMENTS_")}
     return run(*arguments, "-f", str(TOPICS), **given)
 

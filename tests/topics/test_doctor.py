@@ -3,14 +3,13 @@
 import asyncio
 
 import pytest
-from click.testing import CliRunner
 
 import payments.doctor
-from payments.cli import main
 from payments.doctor import judge_broker, judge_clock, judge_ledger
 from payments.engine.log import Bounds, TopicPartition
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
+from tests.command_line import run
 
 FIT = {
     "auto.create.topics.enable": "false",
@@ -86,7 +85,7 @@ async def test_another_number_of_partitions_is_told_once_with_the_next_step(
 ) -> None:
     environment = process_environment(settings) | {"PAYMENTS_PARTITIONS": "9"}
     given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
-    done = await asyncio.to_thread(CliRunner().invoke, main, ["doctor"], env=given)
+    done = await asyncio.to_thread(run, "doctor", environment=given)
     assert done.exit_code == 2
     assert done.stdout.count("never changed in place") == 1
     assert "payments repartition" in done.stdout
@@ -105,17 +104,17 @@ def test_a_ledger_without_its_first_entries_is_named() -> None:
 def test_a_sound_installation_has_no_problem(settings: Settings) -> None:
     environment = process_environment(settings)
     given = {name: text for name, text in environment.items() if name.startswith("PAYMENTS_")}
-    done = CliRunner().invoke(main, ["doctor"], env=given)
+    done = run("doctor", environment=given)
     assert done.exit_code == 0, done.output
     assert "problem" not in done.stdout
     assert "rights" in done.stdout
     assert "nothing is lost, nothing is foreign" in done.stdout
     assert "20 of 20 stale appends refused" in done.stdout
     assert "clock this machine: agrees with the broker's" in done.stdout
-    without = CliRunner().invoke(main, ["doctor", "--no-fencing"], env=given)
+    without = run("doctor", "--no-fencing", environment=given)
     assert "stale appends" not in without.stdout
     assert "clock this machine: agrees with the broker's" in without.stdout
-    other = CliRunner().invoke(main, ["doctor"], env={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
+    other = run("doctor", environment={**given, "PAYMENTS_TOPIC_PREFIX": "no."})
     assert other.exit_code == 2
     assert "payments topics apply" in other.stdout
 
@@ -125,6 +124,6 @@ def test_without_a_broker_it_ends_soon_and_as_every_other_command(
 ) -> None:
     """All commands were tried so; only this one took 20 s, and ended with the code of a problem."""
     monkeypatch.setattr(payments.doctor, "CONNECT_SECONDS", 0.1)
-    failed = CliRunner().invoke(main, ["doctor"], env={"PAYMENTS_BROKERS": "127.0.0.1:1"})
+    failed = run("doctor", environment={"PAYMENTS_BROKERS": "127.0.0.1:1"})
     assert (failed.exit_code, failed.stdout) == (69, "")
     assert "no Kafka broker answers at 127.0.0.1:1" in failed.stderr

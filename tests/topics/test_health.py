@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from payments import health
-from payments.cli import main
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import Installations
+from tests.command_line import Ended, run
 
 
 @pytest.fixture
@@ -23,9 +22,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "health"
 
 
-def ask(file: Path | None) -> Result:
-    environment = {"PAYMENTS_HEALTH_FILE": str(file) if file else None}
-    return CliRunner().invoke(main, ["health"], env=environment, prog_name="payments")
+def ask(file: Path | None) -> Ended:
+    return run("health", environment={"PAYMENTS_HEALTH_FILE": str(file) if file else None})
 
 
 def set_age(file: Path, seconds: float) -> None:

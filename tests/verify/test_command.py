@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from payments.cli import main
 from payments.verify import command, findings
 from payments.verify.findings import Report
+from tests import command_line
+from tests.command_line import Ended
 
 from .recording import Recording
 
@@ -16,8 +16,8 @@ NOBODY = "127.0.0.1:1"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "verify.md"
 
 
-def run(*arguments: str, **environment: str) -> Result:
-    return CliRunner().invoke(main, ["verify", *arguments], env=environment, prog_name="payments")
+def run(*arguments: str, **environment: str) -> Ended:
+    return command_line.run("verify", *arguments, environment=environment)
 
 
 def reports(monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
