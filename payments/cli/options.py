@@ -1,5 +1,6 @@
 """What several commands have: options, names as arguments, and the client that they open."""
 
+import math
 import os
 import re
 from contextlib import suppress
@@ -15,11 +16,25 @@ CONNECT_SECONDS = 5.0
 _UNREAD = re.compile("[\udc80-\udcff]")
 """Bytes of an argument that Python could not read in its locale (PEP 383)."""
 
+
+class SecondsType(click.FloatRange):
+    """A time to wait; NaN, which is in every range for click, is none."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 DEADLINE = click.option(
     "--deadline",
     "deadline_seconds",
-    type=click.FloatRange(min=0.001, max=86_400),
+    type=SecondsType(min=0.001, max=86_400),
     default=30.0,
     show_default=True,
     help="Seconds to wait for an answer.",

@@ -152,6 +152,7 @@ def test_watch_prints_what_comes_and_ends_after_a_count(embedded: Embedded) -> N
         (("account", ""), "1 to 255 characters"),
         (("make", "pay-1"), "'--account'"),
         (("cancel", "p", "--deadline", "0"), "'--deadline'"),
+        (("cancel", "p", "--deadline", "nan"), "'--deadline'"),
     ],
 )
 def test_a_malformed_argument_is_a_usage_error_before_anything_is_sent(
