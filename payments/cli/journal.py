@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from payments.cli.exit_codes import NOT_DONE, recovery_errors
+from payments.cli.lazy import Group
 from payments.cli.options import JSON
 from payments.cli.output import printable, show_json
 from payments.user_errors import load_settings, only_last_words
@@ -23,7 +24,7 @@ YES = click.option("--yes", is_flag=True, help="Do it; without it nothing is cha
 DRY_RUN = "Dry run: nothing was changed. Do it with --yes."
 
 
-@click.group()
+@click.group(cls=Group)
 def journal() -> None:
     """Inspect the journals, and skip or repair what a worker stops at.
 

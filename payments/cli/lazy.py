@@ -4,7 +4,7 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import click
 
@@ -35,8 +35,28 @@ class Lazy(NamedTuple):
         )
 
 
+class NoCommandError(click.UsageError):
+    """A group was called without a command: its help on standard error, and exit code 2.
+
+    So does click from 8.2 on; before that it was the help on standard output, and exit code 0.
+    """
+
+    def __init__(self, context: click.Context) -> None:
+        super().__init__(context.get_help(), context)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the help, without a second line of usage."""
+        click.echo(self.message, file=file, err=True)
+
+
 class Group(click.Group):
     """A group that answers a misspelt command with the one that is most likely meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; raises ``NoCommandError`` where there are none."""
+        if not args and not ctx.resilient_parsing:
+            raise NoCommandError(ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

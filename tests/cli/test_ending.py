@@ -140,6 +140,7 @@ def test_nothing_that_is_shown_drives_the_terminal() -> None:
         (("mkae", "p"), "Did you mean make?"),
         (("dead-leters", "list"), "Did you mean dead-letters?"),
         (("topics", "aply"), "Did you mean apply?"),
+        (("journal", "inspetc"), "Did you mean inspect?"),
         (("make", "p", "--acount", "abc"), "--account"),  # In the words of each click.
     ],
 )

@@ -29,6 +29,17 @@ def test_the_help_of_every_command_has_an_example(name: str) -> None:
     assert "Example" in shown.stdout
 
 
+GROUPS = ["", *(name for name, command in COMMANDS.items() if isinstance(command, click.Group))]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_without_a_command_is_a_usage_error_with_its_help(name: str) -> None:
+    """So a script that leaves the command out does not go on; the same with every click."""
+    shown = run(*name.split())
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert shown.stderr == run(*name.split(), "--help").stdout
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_document_lists_every_command(name: str) -> None:
     if not isinstance(COMMANDS[name], click.Group):
