@@ -9,7 +9,14 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +35,22 @@ def _currency(code: str) -> str:
     if code in CURRENCIES:
         return code
     raise PydanticCustomError("unknown_currency", CURRENCY_RULE)
+
+
+def _digits(value: object) -> object:
+    """Refuse what Python takes for an integer and a person does not write as one.
+
+    ``1000.00`` would open accounts with 10.00 EUR.
+    """
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("whole_number", "must be a whole number, in the digits 0 to 9 alone")
+
+
+_WHOLE = re.compile("-?[0-9]+")
+"""With a sign it is out of the field's range, which says more."""
 
 
 def require_brokers(text: str) -> str:
@@ -50,6 +73,7 @@ PORTS = 65_536
 Brokers = Annotated[str, AfterValidator(require_brokers)]
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
 
 
 SECRETS = ("sasl_password", "sasl_oauth_client_secret", "ssl_key_password")
@@ -85,16 +109,16 @@ class Settings(BaseSettings):
     topic_prefix: TopicName = ""
     """Put before the name of every topic but the changelogs."""
 
-    partitions: int = Field(default=8, ge=1, le=4096)
+    partitions: WholeNumber = Field(default=8, ge=1, le=4096)
     """Partitions of each topic, 1 to 4,096; never changed once the topics exist."""
 
-    replication: int = Field(default=1, ge=1, le=10)
+    replication: WholeNumber = Field(default=1, ge=1, le=10)
     """Copies of each partition, 1 to 10; 3 in production."""
 
     instance_id: str | None = None
     """Static membership (`group.instance.id`): the same for each restart of one worker."""
 
-    opening_balance: int = Field(default=0, ge=0, le=10**15)
+    opening_balance: WholeNumber = Field(default=0, ge=0, le=10**15)
     """Given to each new account in the default currency, in minor units, 0 to 10^15: `100000` is
     1,000.00 EUR, or 100,000 JPY."""
 
@@ -105,7 +129,7 @@ class Settings(BaseSettings):
     """What a declined payment becomes: forgotten, so that it can be tried again (`retry`), or
     declined for good (`pin`)."""
 
-    max_waiters: int = Field(default=100, ge=1, le=MAX_WAITERS)
+    max_waiters: WholeNumber = Field(default=100, ge=1, le=MAX_WAITERS)
     """Commands that may wait for one payment to settle, 1 to 250; one more is rejected."""
 
     retention_seconds: float = Field(default=86_400.0, ge=0.01, le=315_360_000.0)
@@ -137,7 +161,7 @@ class Settings(BaseSettings):
     """How long a partition may stand still, or a broker not answer, before a worker says so in its
     log and is not ready, 0.1 to 300 seconds."""
 
-    client_max_calls: int = Field(default=10_000, ge=1, le=1_000_000)
+    client_max_calls: WholeNumber = Field(default=10_000, ge=1, le=1_000_000)
     """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
 
     client_state_dir: Path | None = None

@@ -86,7 +86,7 @@ class Testbed:
             )
             raise ValueError(message)
         self._running = AsyncExitStack()
-        self._entered = False
+        self._entered = self._was_entered = False
         self._failure: FailStop | None = None
         self._user: asyncio.Task[Any] | None = None
         self._cancelled: asyncio.Task[Any] | None = None
@@ -95,7 +95,7 @@ class Testbed:
         """Start the agents."""
         self._user = asyncio.current_task()
         await self._running.enter_async_context(self.app.test_context(self._fail))
-        self._entered = True
+        self._entered = self._was_entered = True
         return self
 
     async def __aexit__(
@@ -145,7 +145,13 @@ class Testbed:
         return at
 
     def records(self, topic: str) -> list[Record]:
-        """Return all records of a topic."""
+        """Return all records of a topic, after the block too.
+
+        Raises ``RuntimeError`` where it was never entered: an empty list would say that nothing
+        happened.
+        """
+        if not self._was_entered:
+            self._require_running()
         return self.log.records(topic)
 
     async def quiet(self) -> None:

@@ -7,6 +7,7 @@ from payments.domain.currencies import CURRENCIES
 from payments.domain.payment import Payment, State
 from payments.domain.results import Reason, Request
 from payments.engine.limits import Limits
+from payments.gateway.settings import GatewaySettings
 from payments.records.internal import encode_payment
 from payments.settings import MAX_WAITERS, Settings
 
@@ -60,3 +61,21 @@ def test_a_window_is_not_longer_than_the_retention() -> None:
     assert Settings(retention_seconds=5, window_seconds=5).window_seconds == 5
     with pytest.raises(ValidationError, match=r"PAYMENTS_WINDOW_SECONDS=.* must not exceed"):
         Settings(retention_seconds=5, window_seconds=5.1)
+
+
+@pytest.mark.parametrize(
+    "value", ["1000.00", "1_000", "1e3", "1,000", "\u0665", "0x10", 1000.0, True]
+)
+def test_a_whole_number_is_written_in_digits_alone(value: object) -> None:
+    """Opening balances are in minor units: 1000.00 was taken for 10.00 EUR.
+
+    Amounts of commands are in ``tests/domain/test_commands.py`` and ``tests/cli/test_money.py``.
+    """
+    for settings, name in ((Settings, "opening_balance"), (GatewaySettings, "max_streams")):
+        with pytest.raises(ValidationError, match="must be a whole number, in the digits 0 to 9"):
+            settings.model_validate({name: value})
+
+
+@pytest.mark.parametrize("value", ["1000", " 1000\n", "01000", 1000])
+def test_a_whole_number_may_have_spaces_around_it(value: object) -> None:
+    assert Settings.model_validate({"opening_balance": value}).opening_balance == 1000

@@ -194,7 +194,7 @@ def replay(
 ) -> None:
     """Send commands that were put aside once more: a dry run unless --yes is given.
 
-    Only what is a well-formed command by now is sent: one that met a defect which is mended, or
+    Only what is a well-formed command by now is sent: one that met a defect that is corrected, or
     one that is corrected here: save its value (show POSITION --json | jq -r .value), edit it, give
     --value-file. The command's id is made from the dead letter's position, so a
     second replay is recognised and refused, whatever its key. Exit code 3 says that something was

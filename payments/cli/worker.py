@@ -51,8 +51,8 @@ def worker(instance_id: str | None, log_level: str, web_port: int | None) -> Non
       payments worker --instance-id worker-1 --web-port 6066
     """  # noqa: D301 - see root.py
     ending.end_at_once()
+    logs.configure(log_level)  # First: what is said after it waits for no reader of the log.
     open_files.require()
-    logs.configure(log_level)
     given = {"instance_id": instance_id} if instance_id else {}
     settings = load_settings(to_log=True, **given)
     with plain_errors(settings):

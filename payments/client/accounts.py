@@ -158,5 +158,8 @@ def require_account(account: str) -> None:
     if not is_name(account):
         raise InvalidCommand("account", NAME_RULE, Reason.INVALID_ACCOUNT)
     if is_counter(account):
-        message = f"{account!r} is a counter-account: payments account {account} reads its balances"
+        message = (
+            f"{account!r} is a counter-account: its balances are read by: payments account "
+            f"{account} (counter_account of the client)"
+        )
         raise InvalidCommand("account", message, Reason.RESERVED_ACCOUNT)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import orjson
 
 from payments.client.errors import InvalidCommand
+from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 
 
@@ -77,5 +78,20 @@ def _encode(fields: Mapping[str, object]) -> bytes:
     except RecursionError:
         message, reason = "is nested too deeply", "too_deep"
     except (TypeError, ValueError) as error:
-        message, reason = f"can't be written as JSON: {error}", "not_json"
+        field = next((name for name, value in fields.items() if not _has_json(value)), "command")
+        if field == "amount":  # A Decimal of major units, say.
+            message = f'"amount" must be a whole number of minor units, received {fields[field]!r}'
+            raise InvalidCommand(field, message, Reason.AMOUNT_NOT_INTEGER) from None
+        raise InvalidCommand(field, f"can't be written as JSON: {error}", "not_json") from None
     raise InvalidCommand("command", message, reason)
+
+
+def _has_json(value: object) -> bool:
+    """Whether JSON has such values; what is wrong with this one else does not matter here."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    except (ValueError, RecursionError):
+        pass
+    return True

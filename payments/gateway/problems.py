@@ -71,7 +71,7 @@ class Problem(Enum):
         "The header Host names another server. If it is right, add the name to the setting "
         "PAYMENTS_GATEWAY_ALLOWED_HOSTS.",
     )
-    INVALID = Kind(422, "Invalid value", "The field that is named must be mended.")
+    INVALID = Kind(422, "Invalid value", "The field that is named must be corrected.")
     DIFFERENT_REQUEST = Kind(
         422,
         "Same id, another request",

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from payments.settings import WholeNumber
+
 MIN_TOKEN_CHARACTERS, MAX_TOKEN_CHARACTERS = 16, 512
 ROOT_PATH = r"(/[A-Za-z0-9._~-]+)*"
 
@@ -32,7 +34,7 @@ class GatewaySettings(BaseSettings):
     host: str = "127.0.0.1"
     """Address to listen on; by default only this machine can connect."""
 
-    port: int = Field(default=8080, ge=0, le=65_535)
+    port: WholeNumber = Field(default=8080, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one, which is printed."""
 
     tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -76,7 +78,7 @@ class GatewaySettings(BaseSettings):
     idle_timeout_seconds: float = Field(default=75.0, ge=0.1, le=3600)
     """How long a connection may stay open without a request, 0.1 to 3,600 seconds."""
 
-    max_streams: int = Field(default=1000, ge=0, le=100_000)
+    max_streams: WholeNumber = Field(default=1000, ge=0, le=100_000)
     """Event streams that may be open at once; one more is answered 429."""
 
     @property

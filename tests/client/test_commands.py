@@ -1,5 +1,7 @@
 """What the client refuses to send, and by which name."""
 
+from decimal import Decimal
+
 import pytest
 
 from payments.client.commands import encode_command, encode_payment_id
@@ -26,7 +28,8 @@ CIRCLE["account"] = CIRCLE
         ({"type": "pay"}, "type", "unknown_type"),
         ({}, "type", "missing_type"),
         ({**MAKE, "account": "x" * 70_000}, "command", "too_large"),
-        ({**MAKE, "account": object()}, "command", "not_json"),
+        ({**MAKE, "account": object()}, "account", "not_json"),
+        ({**MAKE, "amount": Decimal("19.99")}, "amount", "amount_not_integer"),
         (CIRCLE, "command", "not_json"),
     ],
 )

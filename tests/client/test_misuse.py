@@ -219,7 +219,17 @@ async def test_a_test_bed_that_is_not_entered_says_so() -> None:
             await use()
     with pytest.raises(RuntimeError, match="async with PaymentsTestbed"):
         testbed.client()
-    assert testbed.records("payments.commands") == []
+    # An empty list would let a test pass that sent nothing.
+    for look in (testbed.ledger, testbed.results, testbed.dead_letters):
+        with pytest.raises(RuntimeError, match="async with PaymentsTestbed"):
+            look()
+    assert testbed.log.records("payments.commands") == []
+
+
+async def test_what_a_test_bed_holds_can_be_read_after_its_block() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as testbed:
+        await testbed.send("pay-1", {"type": "make", "account": "abc", "amount": 100})
+    assert testbed.ledger("abc")[-1].balance == 900
 
 
 @pytest.mark.parametrize(

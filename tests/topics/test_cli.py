@@ -58,7 +58,7 @@ def test_help_is_quick_since_it_loads_neither_faust_nor_a_client() -> None:
     [
         (
             {"PAYMENTS_PARTITIONS": "many"},
-            "PAYMENTS_PARTITIONS=many: Input should be a valid integer",
+            "PAYMENTS_PARTITIONS=many: must be a whole number",
         ),
         ({"PAYMENTS_DEFAULT_CURRENCY": "euro"}, "PAYMENTS_DEFAULT_CURRENCY=euro"),
         (
