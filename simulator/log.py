@@ -110,6 +110,10 @@ class SimulatedLog:
         """All is as it must be; compaction keeps tombstones for longer than any restore."""
         return math.inf
 
+    async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:  # noqa: ARG002 - see above
+        """Retention is none of the faults that are simulated."""
+        return ()
+
     async def new_writer(self) -> Writer:
         """Return a plain writer."""
         writer: Writer = await self._ask("asking for a writer", "init", self._brokers.new_writer)

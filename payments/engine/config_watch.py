@@ -2,12 +2,13 @@
 
 Someone who changes a topic's configuration sees no worker end by it. But a journal that deletes has
 lost rows when the next worker takes over, and an input that is compacted has lost commands. Nor is
-a right missed that only a start needs, such as to read the results.
+a right missed that only a start needs, such as to read the results. And a retention that deletes
+the ledger refuses no start at all: until it is needed for a rebuild.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from .errors import FailStop
 from .log import Log
@@ -16,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class ConfigWatch:
-    """Looks at the configurations again and again, and warns of each change for the worse once."""
+    """Looks at the configurations again and again, and warns of each change for the worse once.
+
+    ``keeps`` has for how many seconds records have to stay in topics.
+    """
 
     def __init__(
         self,
@@ -24,18 +28,22 @@ class ConfigWatch:
         *,
         inputs: Collection[str],
         journals: Collection[str],
+        keeps: Mapping[str, float],
         between_seconds: float,
     ) -> None:
         self._log = log
-        self._inputs, self._journals = inputs, journals
+        self._inputs, self._journals, self._keeps = inputs, journals, keeps
         self._between_seconds = between_seconds
         self._told = ""
+        self._told_losses: Sequence[str] = ()
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever; at once at what no start looks at."""
+        await self.look_at_losses()
         while True:
             await asyncio.sleep(self._between_seconds)
             await self.look()
+            await self.look_at_losses()
 
     async def look(self) -> None:
         """Warn where a start would be refused now, and say when that is over."""
@@ -50,3 +58,16 @@ class ConfigWatch:
             if self._told:
                 logger.warning("the next start is not refused any more: all fits again")
         self._told = found
+
+    async def look_at_losses(self) -> None:
+        """Warn where records are deleted that have to be kept, and say when that is over."""
+        try:
+            found = list(await self._log.losses(self._keeps))
+        except FailStop as error:
+            logger.debug("the retention of topics can't be read: %s", error)  # Appends tell it.
+            return
+        if found and found != self._told_losses:
+            logger.warning("records will be lost that are still needed: %s", "; ".join(found))
+        elif self._told_losses and not found:
+            logger.warning("the retention of the topics keeps what is needed again")
+        self._told_losses = found

@@ -130,13 +130,13 @@ class Engine:
         self._spawn("upkeep", self.upkeep.tick_forever)
         self._spawn("look at outputs", self._look_at_outputs)
         self._spawn("renewal", self.upkeep.renew_forever)
-        watch = ConfigWatch(
+        self._watch = ConfigWatch(
             self.log,
             inputs=inputs,
             journals=journals,
+            keeps={topic: kept for stage in stages for topic, kept in stage.keeps.items()},
             between_seconds=self.limits.configs_seconds,
         )
-        self._spawn("configurations", watch.run)
 
     async def stop(self) -> None:
         """End everything; call ``drain`` first for a clean end."""
@@ -321,6 +321,9 @@ class Engine:
         self.upkeep.reading = self._reading
         if positions:
             self._spawn("reading", partial(self._reading.run, positions, epochs))
+        if "configurations" not in self._tasks:
+            # Now that it is at work: no takeover waits for that.
+            self._spawn("configurations", self._watch.run)
 
     async def _stop_reading(self) -> None:
         task = self._tasks.pop("reading", None)

@@ -18,6 +18,13 @@ BATCH_TOO_LARGE = "batch_too_large"
 """Reason code of a batch whose records are over the limit once they are inflated."""
 
 
+OUT_OF_ORDER = (
+    "acknowledged records are missing there, as after an unclean election or of a broker that came "
+    "back without the end of its log; the next start finds out what is lost, and says how to go on"
+)
+"""Why a partition refuses a sequence number that does not follow, and the next step."""
+
+
 class FailStop(Exception):  # noqa: N818 - it is an order, not a description of an error
     """The process can't go on: the message says where, why, and what to do next."""
 

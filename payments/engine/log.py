@@ -222,6 +222,12 @@ class Log(Protocol):
         Returns for how many seconds a tombstone surely stays in a journal. Raises ``FailStop``.
         """
 
+    async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:
+        """Return a sentence for each topic that deletes records sooner than after so many seconds.
+
+        A topic whose configuration this user may not see is left out.
+        """
+
     @property
     def clock(self) -> "Clock":
         """The brokers' time, known from the first append on."""

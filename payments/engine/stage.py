@@ -81,6 +81,10 @@ class Stage:
     """What its decisions depend on beside records and rows: values by the names that a user knows.
     All workers need the same ones; journals tell them, and a takeover warns where they differ."""
 
+    keeps: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds a record has to stay in topics, by their names; ``math.inf`` is for
+    ever. A worker warns where a configuration deletes them sooner."""
+
     visible: frozenset[str] = field(init=False)
     emits: frozenset[str] = field(init=False)
     """Every topic that the stage may publish to."""

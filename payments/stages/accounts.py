@@ -1,5 +1,6 @@
 """The accounts stage: moves money between accounts, in double entries."""
 
+import math
 from collections.abc import Iterable
 from functools import partial
 
@@ -45,6 +46,10 @@ def accounts_stage(settings: Settings) -> Stage:
         internal_inputs=(settings.topic("payments.transfers"),),
         outputs=(settings.topic("accounts.ledger"),),
         internal_outputs=(settings.topic("payments.inbox"),),
+        keeps={
+            settings.topic("payments.transfers"): settings.retention_seconds,
+            settings.topic("accounts.ledger"): math.inf,
+        },
         settings=settings.of("opening_balance", "default_currency"),
     )
 

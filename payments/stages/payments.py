@@ -57,6 +57,12 @@ def payments_stage(settings: Settings) -> Stage:
         outputs=(settings.topic("payments.results"),),
         internal_outputs=(settings.topic("payments.transfers"),),
         forward_to=settings.topic("payments.inbox"),
+        # A command that is gone before it is read is never answered, and a rebuild reads payments
+        # from the results.
+        keeps={
+            settings.topic(name): settings.retention_seconds
+            for name in ("payments.commands", "payments.inbox", "payments.results")
+        },
         settings=settings.of(
             "default_currency",
             "decline_policy",

@@ -269,7 +269,9 @@ async def test_a_running_worker_tells_of_a_right_that_only_its_next_start_needs(
     log = KafkaLog(settings.connection(), rights=rights_of(stages))
     await log.start([stage.changelog for stage in stages])
     journals = [stage.changelog for stage in stages]
-    watch = ConfigWatch(log, inputs=stages[0].inputs, journals=journals, between_seconds=300)
+    watch = ConfigWatch(
+        log, inputs=stages[0].inputs, journals=journals, keeps={}, between_seconds=300
+    )
     [rule] = [
         rule
         for rule in rules("worker", settings)

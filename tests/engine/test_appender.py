@@ -7,11 +7,12 @@ import pytest
 from aiokafka import errors
 
 from payments.engine.clock import BrokerClock
-from payments.engine.errors import FailStop, Fenced, NotAuthorized
+from payments.engine.errors import FailStop, Fenced, NotAuthorized, NotOurs
 from payments.engine.kafka import appender as appender_module
 from payments.engine.kafka.appender import NO_TIME, Appender
 from payments.engine.kafka.wire import Produced
 from payments.engine.log import NO_HEADERS, SEQUENCE_MODULUS, Batch, Lane, TopicPartition, Writer
+from payments.engine.memory.log import MemoryLog
 
 if TYPE_CHECKING:
     from payments.engine.kafka.connection import Connection
@@ -93,6 +94,40 @@ async def test_a_retriable_error_is_retried_with_the_same_bytes(answer: Answer) 
     assert writer.sequences[AT] == 1
 
 
+async def test_a_sender_whose_records_were_lost_is_told_what_happened_and_what_comes_next() -> None:
+    """The broker has cut its log: what a next start says of it is in ``tests/recovery``.
+
+    Of the same kind: that of the log in memory, which users' own tests meet.
+    """
+    with pytest.raises(FailStop) as cut:
+        await appender(Brokers([always(45)])).append([batch()], Lane.JOURNAL)
+    assert str(cut.value).startswith(f"an append to {AT} was refused: OutOfOrderSequenceNumber (")
+    log = MemoryLog([AT.topic], AT.partition + 1)
+    writer = Writer(7, 3)
+    for _ in range(2):
+        await log.append([batch(writer=writer)], Lane.JOURNAL)
+    writer.take_sequence(AT, 1)
+    with pytest.raises(FailStop) as in_memory:
+        await log.append([batch(writer=writer)], Lane.JOURNAL)
+    for caught in (cut, in_memory):
+        assert "acknowledged records are missing there" in str(caught.value)
+        assert "the next start finds out what is lost" in str(caught.value)
+
+
+async def test_a_batch_is_sent_again_only_where_the_topic_is_the_same() -> None:
+    """One that was made anew would take it. On a broker: ``test_topics_made_anew.py``."""
+    brokers = Brokers([always(3)])
+
+    async def made_anew() -> None:
+        message = "it was deleted and made anew"
+        raise NotOurs(message)
+
+    appending = Appender(cast("Connection", brokers), BrokerClock(), made_anew)
+    with pytest.raises(NotOurs):
+        await appending.append([batch()], Lane.JOURNAL)
+    assert len(brokers.sent) == 1
+
+
 async def test_an_append_follows_the_leader() -> None:
     brokers = Brokers([always(6)], leaders=[1, None, 2])
     await appender(brokers).append([batch()], Lane.JOURNAL)
@@ -131,7 +166,7 @@ async def test_every_other_refusal_is_the_end(code: int) -> None:
         (10, "max.message.bytes of the topic is too small; .*payments topics apply"),
         (18, "segment.bytes of the topic is too small; .*payments topics apply"),
         (32, "message.timestamp.type of the topic is not LogAppendTime; .*payments topics apply"),
-        (45, "acknowledged records are missing .*payments journal inspect"),
+        (45, "acknowledged records are missing .*the next start finds out"),
         (87, "docs/runbook.md"),
     ],
 )

@@ -4,6 +4,7 @@ Each refusal is one line: topic, value, and the command that brings the topic ba
 topics that do not exist (``test_auto_create``), or have another number of partitions.
 """
 
+import math
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,13 @@ from typing import Any, cast
 import pytest
 
 from payments.engine.errors import EXIT_FAIL_STOP, FailStop
-from payments.engine.kafka.configs import read_configs, require, shortest_tombstone_seconds
+from payments.engine.kafka.configs import (
+    losses,
+    read_configs,
+    read_retention,
+    require,
+    shortest_tombstone_seconds,
+)
 from payments.engine.kafka.connection import Connection
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
@@ -105,6 +112,62 @@ async def test_a_worker_refuses_topics_that_were_made_by_a_broker_and_names_all_
     ):
         assert problem in line
     worker.log.unlink()
+
+
+RETENTION = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "seconds"),
+    [
+        ("retention.ms", "86399999", 86_400.0),
+        ("retention.ms", "604800000", math.inf),
+        ("retention.bytes", "1000000000", 86_400.0),
+        ("cleanup.policy", "compact", math.inf),
+        ("cleanup.policy", "compact,delete", 86_400.0),
+    ],
+)
+def test_a_retention_that_loses_what_is_needed_is_named(
+    name: str, value: str, seconds: float
+) -> None:
+    for kept, found in ((RETENTION, 0), ({**RETENTION, "retention.ms": "86400000"}, 0)):
+        assert len(losses({"a": kept}, {"a": 86_400.0})) == found
+    [told] = losses({"a": {**RETENTION, name: value}}, {"a": seconds})
+    needed = "for ever" if math.isinf(seconds) else "for 86400 s at least"
+    assert told == (
+        f"a has {name}={value}, and its records have to be kept {needed}; bring it back with: "
+        f"payments topics apply"
+    )
+
+
+async def test_a_configuration_that_may_not_be_seen_is_no_loss() -> None:
+    """The worker's least rights do not include it for the ledger and the results."""
+    assert await read_retention(answering(29), ["journal"]) == {}
+
+
+async def test_a_worker_warns_once_of_a_ledger_that_is_not_kept(
+    installations: Installations,
+) -> None:
+    settings = await installations.make(
+        configs={
+            "accounts.ledger": {"retention.ms": "604800000", "retention.bytes": "1000000000"},
+            "payments.commands": {"retention.ms": "3600000"},
+        }
+    )
+    worker = WorkerProcess(settings)
+    try:
+        await worker.start()
+        warned = "records will be lost that are still needed: "
+        await worker.until(lambda: warned in worker.log.read_text(), "is silent")
+        [line] = [each for each in worker.log.read_text().splitlines() if " WARNING " in each]
+        for topic, problem in (
+            ("payments.commands", "retention.ms=3600000, and its records have to be kept for 864"),
+            ("accounts.ledger", "retention.ms=604800000, retention.bytes=1000000000, and its re"),
+        ):
+            assert f"{settings.topic(topic)} has {problem}" in line
+    finally:
+        await worker.kill()
+        worker.log.unlink()
 
 
 def test_the_project_s_file_asks_for_what_a_worker_needs() -> None:

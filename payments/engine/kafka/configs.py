@@ -1,5 +1,6 @@
 """Configurations of topics: what the engine relies on, asked of the brokers before it starts."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from .rights import Right, refusal
 
 CLEANUP, TIME, TOMBSTONES = "cleanup.policy", "message.timestamp.type", "delete.retention.ms"
 COMPACT, APPEND_TIME = "compact", "LogAppendTime"
+RETENTION_TIME, RETENTION_SIZE = "retention.ms", "retention.bytes"
+UNLIMITED = "-1"
+_RELIED_ON = (CLEANUP, TIME, TOMBSTONES)
 _TOPIC_RESOURCE = 2
 
 Configs = Mapping[str, Mapping[str, str]]
@@ -24,20 +28,41 @@ async def read_configs(connection: Connection, topics: Collection[str]) -> Confi
 
     Raises ``FailStop`` when the brokers refuse: a worker needs the right DescribeConfigs.
     """
+    return {
+        name: _values(name, code, entries, connection.arguments)
+        for code, _, _, name, entries in await _described(connection, topics, _RELIED_ON)
+    }
+
+
+async def read_retention(connection: Connection, topics: Collection[str]) -> Configs:
+    """Return what each topic has of what deletes records; without those that may not be seen."""
+    found = await _described(connection, topics, (CLEANUP, RETENTION_TIME, RETENTION_SIZE))
+    return {
+        name: _values(name, code, entries, connection.arguments)
+        for code, _, _, name, entries in found
+        if error_for(code) is not errors.TopicAuthorizationFailedError
+    }
+
+
+async def _described(
+    connection: Connection, topics: Collection[str], names: Collection[str]
+) -> Sequence[tuple[int, str, int, str, Sequence[tuple[str, str]]]]:
     patience = Patience("reading the configuration of topics", connection.delivery_timeout_seconds)
-    resources = [(_TOPIC_RESOURCE, topic, [CLEANUP, TIME, TOMBSTONES]) for topic in topics]
+    resources = [(_TOPIC_RESOURCE, topic, list(names)) for topic in topics]
     while True:
         try:
             node = connection.client.get_random_node()
             if node is None:
                 raise errors.NodeNotReadyError
             response = await connection.send(node, DescribeConfigsRequest(resources))
-            return {
-                name: _values(name, code, entries, connection.arguments)
-                for code, _, _, name, entries in response.resources
-            }
-        except RETRIABLE as error:
-            await patience.after(error)
+            found: Sequence[Any] = response.resources
+            for code, _, _, name, _ in found:
+                error = error_for(code)
+                if error is not None and issubclass(error, RETRIABLE):
+                    raise error(name)
+            return found  # noqa: TRY300 - what fails above is tried again
+        except RETRIABLE as failure:
+            await patience.after(failure)
             await connection.refresh()
 
 
@@ -47,8 +72,6 @@ def _values(
     error = error_for(code)
     if error is None:
         return {entry[0]: entry[1] for entry in entries}
-    if issubclass(error, RETRIABLE):
-        raise error(topic)
     if error is errors.TopicAuthorizationFailedError:
         raise NotAuthorized(refusal({topic: [Right.DESCRIBE_CONFIGS]}, arguments))
     message = f"the configuration of {topic} can't be read: {error.__name__}"
@@ -87,3 +110,30 @@ def require(
 def shortest_tombstone_seconds(configs: Configs, journals: Collection[str]) -> float:
     """Return how long a tombstone surely stays in all of these journals."""
     return min(int(configs[topic][TOMBSTONES]) for topic in journals) / 1000
+
+
+def losses(
+    configs: Configs,
+    keeps: Mapping[str, float],
+    apply_command: Callable[[Iterable[str]], str] = usual_apply,
+) -> list[str]:
+    """Return a sentence for each topic that deletes records sooner than ``keeps`` says."""
+    found: list[str] = []
+    for topic, values in configs.items():
+        seconds = keeps[topic]
+        wrong = []
+        if values[CLEANUP] != "delete":
+            wrong.append(CLEANUP)  # Compaction keeps one record of each key.
+        age = values[RETENTION_TIME]
+        if age != UNLIMITED and int(age) < seconds * 1000:
+            wrong.append(RETENTION_TIME)
+        if values[RETENTION_SIZE] != UNLIMITED:
+            wrong.append(RETENTION_SIZE)
+        if wrong:
+            settings = ", ".join(f"{name}={values[name]}" for name in wrong)
+            needed = "for ever" if math.isinf(seconds) else f"for {seconds:.0f} s at least"
+            found.append(
+                f"{topic} has {settings}, and its records have to be kept {needed}; bring it back "
+                f"with: {apply_command([topic])}"
+            )
+    return found

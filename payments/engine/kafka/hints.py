@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from aiokafka import errors
 
+from payments.engine.errors import OUT_OF_ORDER
+
 Hints = Mapping[type[BaseException], str]
 """A sentence for an error's class, without a full stop."""
 
@@ -44,10 +46,7 @@ REFUSALS: Hints = {
         "not authorized: grant this user Read on the group (docs/security.md), then start again; "
         "nothing is lost"
     ),
-    errors.OutOfOrderSequenceNumber: (
-        "acknowledged records are missing there, as after an unclean election: stop all workers, "
-        "and look with: payments journal inspect"
-    ),
+    errors.OutOfOrderSequenceNumber: OUT_OF_ORDER,
 }
 """Errors that end the process: what each comes from, and the next step."""
 

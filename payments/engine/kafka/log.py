@@ -12,7 +12,13 @@ from payments.engine.troubles import Trouble
 from .appender import Appender
 from .claims import Claims
 from .cluster import describe
-from .configs import read_configs, require, shortest_tombstone_seconds
+from .configs import (
+    losses,
+    read_configs,
+    read_retention,
+    require,
+    shortest_tombstone_seconds,
+)
 from .connection import Connection
 from .epochs import epoch_ends
 from .held_back import HeldBack
@@ -132,6 +138,10 @@ class KafkaLog:
         configs = await read_configs(self.connection, [*inputs, *journals])
         require(configs, inputs=inputs, journals=journals, apply_command=self._apply_command)
         return shortest_tombstone_seconds(configs, journals)
+
+    async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:
+        """Return a sentence for each topic that deletes what has to be kept."""
+        return losses(await read_retention(self.connection, keeps), keeps, self._apply_command)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return what each partition holds."""

@@ -98,6 +98,10 @@ class MemoryLog:
         """All is as it must be; nothing is ever removed."""
         return math.inf
 
+    async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:  # noqa: ARG002 - see above
+        """Nothing is ever deleted."""
+        return ()
+
     async def new_writer(self) -> Writer:
         """Return a plain writer."""
         return self._coordinator.new_writer()

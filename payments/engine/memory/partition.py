@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from payments.engine.anonymous import Anonymous
-from payments.engine.errors import FailStop, Fenced, PositionLost, UnreadableBatch
+from payments.engine.errors import OUT_OF_ORDER, FailStop, Fenced, PositionLost, UnreadableBatch
 from payments.engine.log import (
     NO_EPOCH,
     SEQUENCE_MODULUS,
@@ -101,7 +101,10 @@ class MemoryPartition:
                 if (first, size) == (sequence, count):
                     return offset
         if expected not in {sequence, _ANY_SEQUENCE}:
-            message = f"an append to {self.at} was refused: sequence {sequence}, not {expected}"
+            message = (
+                f"an append to {self.at} was refused: sequence {sequence}, not {expected} "
+                f"({OUT_OF_ORDER})"
+            )
             raise FailStop(message)
         if writer.epoch > known.epoch:
             known.recent.clear()
