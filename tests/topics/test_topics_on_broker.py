@@ -94,3 +94,20 @@ async def test_deleting_a_topic_that_is_not_there_is_told(settings: Settings) ->
     async with cluster(settings) as connected:
         with pytest.raises(TopicsError, match="nowhere cannot be deleted"):
             await connected.delete(["nowhere"])
+
+
+async def test_journals_are_there_again_although_their_renewal_was_interrupted(
+    settings: Settings,
+) -> None:
+    """Ctrl-C in ``payments rebuild --replace``: the same command then finds them, and goes on."""
+    journals = [settings.changelog(stage) for stage in ("payments", "accounts")]
+    wanted = read_topics(TOPICS, settings)
+    async with cluster(settings) as connected, cluster(settings) as looking:
+        making = asyncio.create_task(connected.make_anew(journals))
+        async with asyncio.timeout(60):
+            while set(journals) <= await looking.names():
+                assert not making.done(), "it was over before it was interrupted"
+        making.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+        assert (await looking.plan(wanted)).changes == ()
