@@ -8,15 +8,17 @@ be read, partitions take turns, so that memory does not grow with their number.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from payments.client.index import Index
 from payments.client.runs import RUN_RECORDS
-from payments.client.transport import Chunk, Transport
+from payments.client.transport import Chunk, Transport, standing_at
 from payments.engine.errors import PositionLost
-from payments.engine.kafka.standing import Standing
 from payments.engine.log import Record, TopicPartition
 from payments.engine.troubles import Trouble
+
+if TYPE_CHECKING:
+    from payments.engine.kafka.standing import Standing
 
 CHUNKS_AT_ONCE = 2
 """Large chunks in memory: one is stored while another is read."""
@@ -166,13 +168,8 @@ class Partition:
 
     def _note(self, chunk: Chunk, position: int) -> None:
         """Note whether the partition has records of which none came."""
-        if chunk.position != position or chunk.end <= position:
-            self._standing = None
-            return
-        now, held = asyncio.get_running_loop().time(), self._standing
-        same = held is not None and held.stable == chunk.stable
-        since = held.since if held is not None and same else now
-        self._standing = Standing(position, chunk.stable, chunk.end, since)
+        now = asyncio.get_running_loop().time()
+        self._standing = standing_at(position, chunk, self._standing, now)
 
     def _pause_seconds(self) -> float:
         return _IDLE_SECONDS if self._standing is None else _STANDING_SECONDS

@@ -287,7 +287,8 @@ class PaymentsClient:
 
         None where there is no such command (any more: the topic keeps it for its retention). The
         topics are searched for ``deadline_seconds``; a result that is not there yet is waited for
-        for ``result_seconds`` in all, by default the same.
+        for ``result_seconds`` in all, by default the same. Raises ``CatchingUp`` where an open
+        transaction blocks the search.
         """
         key = encode_payment_id(payment)
         require_text("command_id", command_id, "the command's own id")
@@ -300,7 +301,11 @@ class PaymentsClient:
         self._calls.add(call, max(left, result_seconds or 0.0))
         known = False
         try:
-            known = await self._read(left, lambda _: self._resuming.complete(call, mark))
+            known = await self._read(
+                left,
+                lambda _: self._resuming.complete(call, mark),
+                lambda: self._resuming.progress(partition),
+            )
         finally:
             if not known:
                 self._calls.discard(call)
@@ -426,7 +431,10 @@ class PaymentsClient:
         return None if self._sender.healthy else NOT_TAKEN
 
     async def _read(
-        self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
+        self,
+        deadline_seconds: float,
+        read: Callable[[int], Awaitable[_Value]],
+        progress: Callable[[], str | None] | None = None,
     ) -> _Value:
         """Read of the topics; ``read`` takes the number of partitions."""
         left = await self._opened(deadline_seconds)
@@ -435,7 +443,7 @@ class PaymentsClient:
             self._require_open()
             return read(self._follower.partitions)
 
-        return await read_within(left, attempt, lambda: self._accounts.progress)
+        return await read_within(left, attempt, progress or (lambda: self._accounts.progress))
 
     async def _opened(self, deadline_seconds: float) -> float:
         """Wait for the first connection, if need be; return what is left of the deadline."""

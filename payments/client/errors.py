@@ -14,7 +14,7 @@ class DeadlineExceeded(PaymentsClientError):  # noqa: N818 - named for what happ
 
 
 class CatchingUp(DeadlineExceeded):
-    """The accounts are still being read from the topics: ask again, the reading goes on.
+    """What was asked for is still being read from the topics: ask again, the reading goes on.
 
     The message says how far it is, or what blocks it.
     """

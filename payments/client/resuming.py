@@ -6,19 +6,23 @@ finds the command and its result again, after a restart too, for as long as the 
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from payments.client.calls import Call
 from payments.client.errors import BrokersUnavailable
-from payments.client.transport import Transport
+from payments.client.transport import Chunk, Transport, standing_at
 from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
 from payments.engine.log import Record, TopicPartition
+from payments.engine.troubles import in_words
 from payments.records.public import Result
 from payments.records.wording import worded
 from payments.settings import Settings
+
+if TYPE_CHECKING:
+    from payments.engine.kafka.standing import Standing
 
 MARK_SECONDS = 1.0
 """How long a mark serves further commands: one before them all is as true, and saves a request."""
@@ -44,9 +48,11 @@ class Resuming:
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
+        self._brokers = settings.brokers
         self._commands = settings.topic("payments.commands")
         self._results = settings.topic("payments.results")
         self._marks: dict[int, tuple[float, Mark]] = {}
+        self._standing: dict[TopicPartition, Standing] = {}
 
     async def mark(self, partition: int) -> Mark:
         """Return a mark before all that is sent from now on; raises ``Unavailable``."""
@@ -58,6 +64,13 @@ class Resuming:
             mark = Mark(*(ends[one] for one in at))
             self._marks[partition] = now, mark
         return mark
+
+    def progress(self, partition: int) -> str | None:
+        """Return what blocks a search in this partition, in words; None where nothing does."""
+        at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
+        found = [self._standing[tp].trouble(tp, self._brokers) for tp in at if tp in self._standing]
+        told = "; ".join(in_words(found))
+        return f"the command can't be looked for: {told}" if told else None
 
     async def complete(self, call: Call, mark: Mark) -> bool:
         """Answer a call with the result if it is in the topic; return whether there is the command.
@@ -102,6 +115,7 @@ class Resuming:
         bounds = (await self._transport.bounds([at]))[at]
         end = bounds.end if most is None else min(bounds.end, start + most)
         position = max(start, bounds.first)
+        self._standing.pop(at, None)
         while position < end:
             try:
                 chunk = await self._transport.read(at, position, max_bytes=_CHUNK_BYTES)
@@ -116,10 +130,18 @@ class Resuming:
                 searched = record.key == key and record.offset < end
                 if searched and (found := take(record)) is not None:
                     return found
+            self._note(at, chunk, position)
             # With nothing new it is a pause, else only a turn for the others in this loop.
             await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
             position = chunk.position
         return None
+
+    def _note(self, at: TopicPartition, chunk: Chunk, position: int) -> None:
+        """Note whether the partition has records of which none came, and since when."""
+        now = asyncio.get_running_loop().time()
+        held = standing_at(position, chunk, self._standing.pop(at, None), now)
+        if held is not None:
+            self._standing[at] = held
 
 
 def _id(value: bytes | None) -> object:

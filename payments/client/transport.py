@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from payments.engine.kafka.appender import encode
+from payments.engine.kafka.standing import Standing
 from payments.engine.log import (
     Batch,
     Bounds,
@@ -47,6 +48,20 @@ class Chunk(NamedTuple):
 
     end: int = 0
     """The partition's end."""
+
+
+def standing_at(
+    position: int, chunk: Chunk, before: Standing | None, now: float
+) -> Standing | None:
+    """Return how a partition stands, of which this chunk was read from ``position``.
+
+    None where records came, or there are none. ``before`` is how it stood at the look before.
+    """
+    if chunk.position != position or chunk.end <= position:
+        return None
+    same = before is not None and before.stable == chunk.stable
+    since = before.since if before is not None and same else now
+    return Standing(position, chunk.stable, chunk.end, since)
 
 
 Command = tuple[bytes, bytes, list[Header]]

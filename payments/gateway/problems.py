@@ -113,8 +113,8 @@ class Problem(Enum):
     )
     CATCHING_UP = Kind(
         503,
-        "Accounts are being read",
-        "This gateway is still reading the accounts from the topics. Ask again after Retry-After.",
+        "The topics are being read",
+        "This gateway is still reading what was asked for. Ask again after Retry-After.",
     )
     READ_TIMED_OUT = Kind(504, "No answer in time", "Nothing was changed. Ask again.")
     DEADLINE_EXCEEDED = Kind(
