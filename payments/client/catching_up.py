@@ -155,7 +155,7 @@ class Partition:
 
     async def _fetch(self, position: int) -> tuple[int, list[Any]]:
         """Return the position behind what a fetch brought, and what is to be stored of it."""
-        chunk = await self._transport.read(self.at, position, max_bytes=_FETCH_BYTES)
+        chunk = await self._transport.read(self.at, position, max_bytes=_FETCH_BYTES, headers=False)
         self._note(chunk, position)
         return chunk.position, self._intake.pick(chunk.records)
 

@@ -183,7 +183,9 @@ class KafkaTransport:
         self._reader = await self._opened.open_reader(committed_only=True)
         return self._reader
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
         """Send one fetch request that does not wait."""
         connection = self._connection
         request = Fetch(
@@ -205,7 +207,7 @@ class KafkaTransport:
                 if (kind := error_for(failed)) is not None:
                     raise kind(str(at))
             (part,) = parts
-            return _first_of(at, part, offset, max_bytes)
+            return _first_of(at, part, offset, max_bytes, headers=headers)
         except RETRIABLE as error:
             self.request_refresh()
             message = f"reading {at}/{offset}: {error!r}"
@@ -219,10 +221,14 @@ class KafkaTransport:
             raise (refused or FailStop(message)) from error
 
 
-def _first_of(at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int) -> Chunk:
+def _first_of(
+    at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int, *, headers: bool
+) -> Chunk:
     """Decode what was fetched, about ``max_bytes`` of it. Raises ``UnreadableBatch``."""
     limits = Limits()
-    batches = Batches(at, part.batches, offset, aborted=part.aborted, limits=limits)
+    batches = Batches(
+        at, part.batches, offset, aborted=part.aborted, limits=limits, headers=headers
+    )
     records = batches.take(Budget(max_bytes, limits.fetch_records))
     if not records and batches.unreadable is not None:
         if batches.may_be_transient:

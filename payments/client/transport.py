@@ -126,8 +126,13 @@ class Transport(Protocol):
     async def open_reader(self) -> Reader:
         """Return a reader of committed records."""
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
-        """Return committed records from ``offset`` on: about ``max_bytes``, or none at the end."""
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
+        """Return committed records from ``offset`` on: about ``max_bytes``, or none at the end.
+
+        Without ``headers`` they may have none, which is faster.
+        """
 
 
 class LogTransport:
@@ -208,9 +213,11 @@ class LogTransport:
         """Return a reader."""
         return await self._log.open_reader(committed_only=True)
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
         """Return all records from ``offset`` on."""
-        del max_bytes
+        del max_bytes, headers
         partition = self._log.partition(at)
         records, position = partition.read(offset, committed_only=True)
         return Chunk(records, position, partition.stable_end, partition.end)

@@ -35,7 +35,9 @@ class CountingTransport(LogTransport):
         self.asked.append("end")
         return {tp: held.end for tp, held in (await super().bounds(at)).items()}
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
         """Return at most three records."""
         self.reads.append((at.topic, offset))
         if at.topic == LEDGER and self.late:

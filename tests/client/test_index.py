@@ -33,7 +33,9 @@ class Counting(LogTransport):
         self.free = asyncio.Event()
         self.free.set()
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
         """Return two records, once it is let go."""
         self.read_from.append((at.topic, offset))
         chunk = await super().read(at, offset, max_bytes=max_bytes)

@@ -28,6 +28,7 @@ from payments.engine.log import Header, Record, TopicPartition
 AT = TopicPartition("commands", 3)
 MIB = 1024 * 1024
 HEADER_BYTES = 61
+LOG_APPEND_TIME = 8
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 CODECS = [0, GZIP, SNAPPY, LZ4, ZSTD]
 
@@ -110,10 +111,12 @@ def read(
     position: int = 0,
     limits: Limits | None = None,
     aborted: AbortedTransactions | None = None,
+    *,
+    headers: bool = True,
 ) -> Read:
     """Decode an answer to its end, or to a batch that can't be decoded."""
     limits = limits or Limits()
-    batches = Batches(AT, data, position, aborted=aborted, limits=limits)
+    batches = Batches(AT, data, position, aborted=aborted, limits=limits, headers=headers)
     records: list[Record] = []
     while not batches.is_done and batches.unreadable is None:
         records += batches.take(Budget(8 * MIB, limits.fetch_records))
@@ -192,6 +195,53 @@ def test_small_plain_batches_are_read_as_all_others_are(
     expected = read(answer, position, aborted=ANOTHER_PRODUCER_LATER)
     assert (found.records, found.position) == (expected.records, expected.position)
     assert repr(found.unreadable) == repr(expected.unreadable)
+    bare = read(answer, position, headers=False)
+    if expected.unreadable is None or bare.unreadable is not None:
+        assert [r[:6] for r in bare.records] == [r[:6] for r in expected.records]
+        assert bare.position == expected.position
+        assert repr(bare.unreadable) == repr(expected.unreadable)
+    else:
+        assert records_without_headers_are_whole(bare, expected), "a fault of headers"
+
+
+def records_without_headers_are_whole(bare: Read, expected: Read) -> bool:
+    offsets = [record.offset for record in bare.records]
+    before = [record[:6] for record in expected.records]
+    held = [record[:6] for record in bare.records]
+    return held[: len(before)] == before and offsets == sorted(set(offsets))
+
+
+@pytest.mark.parametrize("attributes", [0, LOG_APPEND_TIME])
+@pytest.mark.parametrize("large", [False, True])
+def test_records_without_headers_are_the_same_but_for_them(attributes: int, large: bool) -> None:
+    """Lengths of one byte and of several, times that rise and fall, and nulls."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, 5, 1, 0, 10 * MIB)
+    sizes = [0, 1, 63, 64, 900, *([100_000] if large else [])]
+    for offset, (size, time_ms) in enumerate(zip(sizes, [9, 2_000, 7, 8, 9, 10**9], strict=False)):
+        text = b"x" * size
+        builder.append(offset, time_ms, text[:700], text, [("h", b"v")] * 7)
+    builder.append(len(sizes), 5, None, None, [])
+    answer = with_attributes(bytes(builder.build()), attributes)
+    found, bare = read(answer), read(answer, headers=False)
+    assert len(found.records) == len(sizes) + 1
+    assert [r[:6] for r in bare.records] == [r[:6] for r in found.records]
+    assert any(r.headers for r in bare.records) is large, "of large records they are not left out"
+    assert bare.position == found.position
+
+
+def with_attributes(batch: bytes, attributes: int) -> bytes:
+    """Return a batch with other attributes, and a newest time of its own."""
+    changed = bytearray(batch)
+    struct.pack_into(">h", changed, 21, attributes)
+    struct.pack_into(">q", changed, 35, 10**10)
+    struct.pack_into(">I", changed, 17, calc_crc32c(bytes(changed[21:])))
+    return bytes(changed)
+
+
+def test_a_number_without_an_end_is_told_in_no_time() -> None:
+    payload = b"\x80" * MIB
+    answer = sealed(payload, codec=0, count=2000)
+    assert read(answer, headers=False).unreadable is not None
 
 
 @settings(max_examples=100)

@@ -18,6 +18,7 @@ from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, Unreadabl
 from payments.engine.limits import Limits
 from payments.engine.log import NO_EPOCH, Record, TopicPartition
 
+from .bare import bare_records
 from .codecs import Inflated, TooLarge, Undecodable, inflate
 from .heads import Heads
 from .tolerant import require_few_headers, tolerantly_read
@@ -93,11 +94,13 @@ class Batches:
         aborted: AbortedTransactions | None,
         limits: Limits,
         closing: bytes | None = None,
+        headers: bool = True,
     ) -> None:
         """Begin at ``position``, which may be within the first batch.
 
         ``aborted`` is None for a reader that takes uncommitted records too. Control records are
-        never shown, but the position passes them. For ``closing`` see ``Log.open_reader``.
+        never shown, but the position passes them. For ``closing`` see ``Log.open_reader``. Without
+        ``headers`` most records have none: who does not look at them saves most of the time.
         """
         self.at = at
         self.position = position
@@ -119,6 +122,7 @@ class Batches:
         self._shows_all = not aborted
         self._limits = limits
         self._closing = closing
+        self._headers = headers
         self._rest: Iterator[Record] | None = None
         """The records that are still to come of a batch with very many."""
         self._rest_last_offset = 0
@@ -161,7 +165,7 @@ class Batches:
         data, start, position = self._data, self._next, self.position
         if len(data) - start < _HEADER.size or not self._shows_all:
             return None
-        base, length, epoch, magic, _, attributes, delta, _, _, producer, _, _, count = (
+        base, length, epoch, magic, _, attributes, delta, first, newest, producer, _, _, count = (
             _HEADER.unpack_from(data, start)
         )
         end = start + _LENGTH_END + length
@@ -182,10 +186,17 @@ class Batches:
         topic, partition = self.at
         kind = Record if producer >= 0 else Anonymous
         try:
-            found: list[Record] = [
-                _new(kind, (topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers))
-                for r in batch
-            ]
+            if self._headers:
+                found: list[Record] = [
+                    _new(kind, (topic, partition, r.offset, r.timestamp, r.key, r.value, r.headers))
+                    for r in batch
+                ]
+            else:
+                given = newest if attributes & _LOG_APPEND_TIME else None
+                part = start + _HEADER.size, end
+                found = bare_records(
+                    self.at, kind, data, part, (base, first, count), newest_ms=given
+                )
         except _MISREAD:
             return None
         if [record[2] for record in found] != list(range(base, base + count)):
