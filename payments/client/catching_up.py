@@ -2,7 +2,7 @@
 
 So it costs nothing while nobody asks, and a read sees all that was acknowledged before it began.
 Who asks may give up: the reading goes on to the end, and the next one finds more. Where much is to
-be read, partitions take turns, so that memory does not grow with their number.
+be read, partitions take turns: in memory are a few large chunks, and one fetch of each other.
 """
 
 import asyncio

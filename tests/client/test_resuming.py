@@ -18,7 +18,9 @@ class Blocked(LogTransport):
 
     topic: str | None = None
 
-    async def read(self, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
+    async def read(
+        self, at: TopicPartition, offset: int, *, max_bytes: int, headers: bool = True
+    ) -> Chunk:
         """Return no record from that topic, although there are some."""
         chunk = await super().read(at, offset, max_bytes=max_bytes)
         if at.topic == self.topic:
