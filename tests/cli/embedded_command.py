@@ -21,7 +21,7 @@ MOMENT = os.environ.get("MOMENT", "never")
 
 async def interrupt_when_sent(bed: PaymentsTestbed) -> None:
     """Send SIGINT to this process once the command is in the log."""
-    while not bed.records("payments.commands"):
+    while not bed.log.records("payments.commands"):
         await bed.log.grown(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 
