@@ -12,8 +12,8 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -194,7 +194,7 @@ class Index:
 
     def entries(self, partition: int, account: bytes, after: int, limit: int) -> list[bytes]:
         """Return the values of the entries behind sequence ``after``, at most ``limit``."""
-        found = self._read(
+        found = self._each(
             "SELECT last, piece FROM runs CROSS JOIN entries USING (run) WHERE run >= ? "
             "AND run < ? AND account = ? AND last > ? ORDER BY run, last LIMIT ?",
             *_runs_of(partition),
@@ -203,11 +203,12 @@ class Index:
             limit,
         )
         values: list[bytes] = []
-        for last, piece in found:
-            some = list(unpacked(piece))
-            values += some[max(after - last + len(some), 0) :]
-            if len(values) >= limit:
-                break
+        with closing(found):  # Most pieces have several: not as many are read as the limit allows.
+            for last, piece in found:
+                some = list(unpacked(piece))
+                values += some[max(after - last + len(some), 0) :]
+                if len(values) >= limit:
+                    break
         return values[:limit]
 
     def stray(self, partition: int, account: bytes) -> int | None:
@@ -237,13 +238,18 @@ class Index:
 
     def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Read what was stored; it does not wait for what is being stored."""
+        return list(self._each(statement, *values))
+
+    def _each(self, statement: str, *values: object) -> Generator[tuple[Any, ...], None, None]:
+        """Yield what was stored, row by row."""
         reader = self._reader
         if reader is None:
             with self._guarded():
                 reader = self._reader
         assert reader is not None, "it is connected"
         try:
-            return reader.execute(statement, values).fetchall()
+            with closing(reader.execute(statement, values)) as cursor:
+                yield from cursor
         except sqlite3.DatabaseError as error:
             with self._writing:
                 raise self._failed(error) from error
