@@ -24,7 +24,10 @@ LIMIT_SECONDS = 30
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an authority and what it has signed: the server, and an old client."""
+    """Return a folder with an authority and what it has signed: the server, and an old client.
+
+    They have the extensions of RFC 5280 that Python demands from 3.13 on.
+    """
     folder = tmp_path_factory.mktemp("authority")
 
     def openssl(*arguments: str) -> None:
@@ -33,8 +36,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new = ("-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
     for name in ("ca", "stranger"):
         made = ("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-        openssl("req", "-x509", *new, "-days", "2", *made)
-    (folder / "names").write_text(f"subjectAltName=IP:{HOST}")
+        signs = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        openssl("req", "-x509", *new, "-days", "2", *signs, *made)
+    (folder / "names").write_text(f"subjectAltName=IP:{HOST}\nauthorityKeyIdentifier=keyid\n")
     for name, days in (("server", "2"), ("expired", "-1")):
         openssl("req", *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "request")
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
