@@ -66,15 +66,26 @@ def dead_letters() -> None:
     "--topic", "topics", multiple=True, help="Those of a stage of your own, on this topic."
 )
 @click.option("--reason", help="Only those with this reason code.")
+@click.option(
+    "--to", multiple=True, metavar="TOPIC", help="With --topic: where they may have been replayed."
+)
 @JSON
-def list_(stage: str | None, topics: tuple[str, ...], reason: str | None, *, as_json: bool) -> None:
+def list_(
+    stage: str | None,
+    topics: tuple[str, ...],
+    reason: str | None,
+    to: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
     """List dead letters: position, age, reason, key, message.
 
     The message of one that was replayed begins with [replayed]. Replays are looked for among the
     commands and results since the oldest letter of the list: [replayed?] where some of them were
     deleted by now. [notice] marks what names a range of offsets, and so can't be replayed. With
     --json, one object on each line; replayed is true, false or null, notice true or false. With
-    --topic the list says nothing of replays: replay does.
+    --topic, replays are looked for where the records came in and on the topics of --to: [replayed]
+    where one is there; else nothing is said of it (null).
 
     \b
     Examples:
@@ -85,11 +96,13 @@ def list_(stage: str | None, topics: tuple[str, ...], reason: str | None, *, as_
     if stage and topics:
         message = "--stage names a stage of the payments, --topic another topic: give one of them"
         raise click.UsageError(message)
+    if to and not topics:
+        raise click.UsageError("--to is about an own stage's letters: give their --topic too")
     settings = load_settings()
     now_ms = int(time.time() * 1000)
     of_stages = [settings.topic(f"{name}.dead-letters") for name in ([stage] if stage else STAGES)]
     with client_errors(settings):
-        found = asyncio.run(_list(settings, of_stages, topics, reason, now_ms))
+        found = asyncio.run(_list(settings, of_stages, topics, reason, to=to, now_ms=now_ms))
     if as_json:
         for data, _ in found:
             show_json(data)
@@ -103,11 +116,15 @@ async def _list(
     of_stages: Sequence[str],
     others: Sequence[str],
     reason: str | None,
+    *,
+    to: Sequence[str],
     now_ms: int,
 ) -> list[tuple[dict[str, object], list[str]]]:
     """Return the object and the cells of each letter, oldest first; they themselves are large."""
+    from payments.dead_letters import resending
     from payments.dead_letters.reading import open_dead_letters
 
+    places = set(to)
     received_ms: dict[Position, int] = {}
     notices: set[Position] = set()
     found: list[tuple[int, Position, dict[str, object], list[str]]] = []
@@ -117,10 +134,14 @@ async def _list(
                 at = letter.position
                 if letter.is_notice:
                     notices.add(at)
-                elif not others:
+                else:
                     received_ms[at] = letter.received_ms
+                    places.add(letter.facts.get("topic", ""))
                 found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
-        replayed = await letters.replayed(received_ms)
+        places -= {"", *letters.not_for_replays}
+        replayed = {} if others else await letters.replayed(received_ms)
+    if others:
+        replayed = dict.fromkeys(await resending.replayed(settings, received_ms, places), True)
     found.sort(key=lambda each: each[0])
     marked: list[tuple[dict[str, object], list[str]]] = []
     for _, at, data, cells in found:

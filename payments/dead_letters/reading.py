@@ -131,6 +131,13 @@ class DeadLetters:
                 return Position(record.topic, record.partition, record.offset)
         return None
 
+    async def header_values(self, topic: str, name: str, since_ms: int) -> set[bytes]:
+        """Return the values of a header in the records of a topic from a time on."""
+        found: set[bytes] = set()
+        async for record in self._records(await self._since(topic, since_ms)):
+            found.update(value for key, value in record.headers if key == name and value)
+        return found
+
     async def produce(self, at: TopicPartition, record: NewRecord) -> int:
         """Append one record as a client would; return its offset."""
         writer = await self._log.new_writer()

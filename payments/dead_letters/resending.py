@@ -5,13 +5,15 @@ affair, so here a record is sent as it was received: key, value and headers, wit
 that names the letter. By that header a second replay is recognised.
 """
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from payments.dead_letters.letter import DeadLetter, NotReplayable, Position
-from payments.dead_letters.reading import DeadLetters
+from payments.dead_letters.reading import DeadLetters, open_dead_letters
 from payments.dead_letters.replaying import Correction
 from payments.engine.dead_letters import FOREIGN_RECORD, MISSING_POSITION
 from payments.engine.log import Header, NewRecord, TopicPartition
+from payments.settings import Settings
 
 REPLAY_OF = "replay-of"
 """Header of a record that was sent again: the position of its dead letter."""
@@ -92,6 +94,26 @@ def resend_of(
     value = letter.value if correction.value is None else correction.value
     at = TopicPartition(topic, int(letter.facts["partition"]))
     return at, (key, value, headers)
+
+
+async def replayed(
+    settings: Settings, received_ms: Mapping[Position, int], places: Collection[str]
+) -> frozenset[Position]:
+    """Return the letters of which a replay is on one of these topics, as far as it is kept.
+
+    ``received_ms`` says when the record of each came in.
+    """
+    if not received_ms or not places:
+        return frozenset()
+    marks = {str(position).encode(): position for position in received_ms}
+    since_ms = min(received_ms.values())
+    found: set[Position] = set()
+    async with open_dead_letters(settings, sorted(places)) as letters:
+        for topic in places:
+            for value in await letters.header_values(topic, REPLAY_OF, since_ms):
+                if value in marks:
+                    found.add(marks[value])
+    return frozenset(found)
 
 
 async def send(letters: DeadLetters, resend: Resend) -> Position:

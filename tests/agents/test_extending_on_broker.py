@@ -140,6 +140,7 @@ async def test_the_topics_and_dead_letters_of_an_own_stage_have_commands_that_wo
                 listed = [json.loads(line) for line in shown.stdout.splitlines()]
         [letter] = listed
         assert (letter["reason"], letter["key"]) == ("not_an_entry", "xenia")
+        assert letter["replayed"] is None
         at = letter["position"]
         assert "not an entry" in (await command(settings, "dead-letters", "show", at)).stdout
 
@@ -153,6 +154,8 @@ async def test_the_topics_and_dead_letters_of_an_own_stage_have_commands_that_wo
         again = await command(settings, *replay, "--yes")
         assert again.returncode == 3
         assert f"it was replayed before, as {replays}/1/1 " in again.stdout
+        marked = await command(settings, "dead-letters", "list", "--topic", dead)
+        assert "  [replayed] " in marked.stdout, marked.stderr
         counted: list[Any] = []
         async with asyncio.timeout(LIMIT_SECONDS):
             while not counted:
