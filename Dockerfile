@@ -13,6 +13,7 @@ RUN python -m venv backend \
     && backend/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt \
     && backend/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/build.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
+COPY exactstage/ exactstage/
 COPY payments/ payments/
 RUN PAYMENTS_COMPILED=1 backend/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/payments/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl

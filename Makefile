@@ -24,6 +24,9 @@ endif
 PYTEST_ARGS ?=
 # Tests, chaos and soak start hundreds of processes: each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
+# What is quick without a broker: under a minute on four cores.
+CHECKED_TESTS := tests/agents tests/client tests/dead_letters tests/docs tests/domain tests/engine tests/gateway \
+	tests/mutation tests/records tests/schemas tests/test_expiry.py tests/topics tests/verify
 SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
@@ -34,20 +37,26 @@ CHAOS_ARGS ?=
 SOAK_MINUTES ?= 30
 SOAK_ARGS ?=
 
-.PHONY: remake help run broker test coverage fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak faults environment lock clean
+.PHONY: remake help run broker test check coverage fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak mutation environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Kafka, the topics and a worker, and send a guided set of commands
-	@$(BIN)/python -m dev.start
+	@$(BIN)/python -m tools.dev.start
 
-broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m dev.broker down)
-	@$(BIN)/python -m dev.broker up
+broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bin/python -m tools.dev.broker down)
+	@$(BIN)/python -m tools.dev.broker up
 
 test: $(INSTALLED) ## Run all tests on all cores (how they are spread: tests/distribution.py)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## Lint, types, and the tests that need no broker: before a pull request
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not broker" $(CHECKED_TESTS) $(PYTEST_ARGS)
 
 coverage: $(INSTALLED) ## The same, and show which lines and branches no test runs (takes twice as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
@@ -66,7 +75,7 @@ types: $(INSTALLED) ## Check types with mypy --strict
 	$(BIN)/mypy
 
 compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
-	@$(BIN)/python -m dev.compiled
+	@$(BIN)/python -m tools.dev.compiled
 
 test-compiled: compiled ## Run the tests of what is compiled against it, on all cores
 	PAYMENTS_COMPILED=1 PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(BIN)/python -m pytest \
@@ -74,25 +83,25 @@ test-compiled: compiled ## Run the tests of what is compiled against it, on all 
 		-m "not broker or kafka39 or compiled" $(COMPILED_TESTS) $(PYTEST_ARGS)
 
 bench: compiled ## Measure speed and memory of what users install
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m tools.bench
 
 simulate: $(INSTALLED) ## Simulate workers, brokers and faults; SEED, COMMANDS, HOURS
-	@$(BIN)/python -m simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
+	@$(BIN)/python -m tools.simulator --seed $(SEED) --commands $(COMMANDS) --hours $(HOURS)
 
 bench-peers: compiled ## Measure beside Restate, Kafka Streams and Faust (installs them; see docs/peers.md)
-	@$(BIN)/python -m bench.peers $(BENCH_ARGS)
+	@$(BIN)/python -m tools.bench.peers $(BENCH_ARGS)
 
-faults: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
-	@$(BIN)/python -m faults
+mutation: $(INSTALLED) ## Put deliberate faults in, and see whether the tests notice
+	@$(BIN)/python -m tools.mutation
 
 chaos: $(INSTALLED) ## Break it: a storm of commands while workers, brokers and the network fail
-	@$(BIN)/python -m chaos $(CHAOS_ARGS)
+	@$(BIN)/python -m tools.chaos $(CHAOS_ARGS)
 
 soak: $(INSTALLED) ## Use it for 30 minutes (SOAK_MINUTES, 6 at least), then look at every line of every log
-	@$(BIN)/python -m chaos.soak --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
+	@$(BIN)/python -m tools.chaos.soak --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
 
 drill: $(INSTALLED) ## Lose a cluster, restore an older backup, and take the documented ways back
-	@$(BIN)/python -m chaos.drill
+	@$(BIN)/python -m tools.chaos.drill
 
 environment: $(INSTALLED) ## Only make the environment in .venv
 
@@ -103,7 +112,7 @@ $(INSTALLED): requirements/dev.txt pyproject.toml $(REMAKE)
 	@command -v $(PYTHON) >/dev/null || { echo "Error: there is no $(PYTHON) here: install Python 3.11 or later, or name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Error: Python 3.11 or later is needed, $(PYTHON) is %s.%s; name another: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	@if [ -n "$(REMAKE)" ] || [ "$$(cat $(INSTALLED) 2>/dev/null)" != "$$(cat requirements/dev.txt pyproject.toml | cksum)" ]; then \
-		$(PYTHON) dev/environment.py $(VENV) requirements/dev.txt $(if $(REMAKE),--clear) $(if $(OLD_PIP),--pip $(OLD_PIP)) && \
+		$(PYTHON) tools/dev/environment.py $(VENV) requirements/dev.txt $(if $(REMAKE),--clear) $(if $(OLD_PIP),--pip $(OLD_PIP)) && \
 		cat requirements/dev.txt pyproject.toml | cksum > $(INSTALLED); \
 	else touch $(INSTALLED); fi
 
@@ -115,4 +124,4 @@ lock: ## Pin all dependencies again, after a change in pyproject.toml (needs uv)
 		--output-file requirements/build.txt
 
 clean: ## Remove the environment, caches, and the development broker's data (refused while it runs)
-	@$(PYTHON) dev/clean.py
+	@$(PYTHON) tools/dev/clean.py

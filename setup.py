@@ -8,22 +8,22 @@ import os
 from setuptools import setup
 
 COMPILED = (
-    "payments/expiry.py",
-    "payments/records/decoded.py",
+    "payments/stages/expiry.py",
+    "payments/records/row_cache.py",
     "payments/stages/accounts.py",
     "payments/stages/payments.py",
-    "payments/engine/checkpoint.py",
-    "payments/engine/committer.py",
-    "payments/engine/handover.py",
-    "payments/engine/journal.py",
-    "payments/engine/kafka/appender.py",
-    "payments/engine/kafka/fetched.py",
-    "payments/engine/kafka/wire.py",
-    "payments/engine/log.py",
-    "payments/engine/outputs.py",
-    "payments/engine/partitioner.py",
-    "payments/engine/processing.py",
-    "payments/engine/receiving.py",
+    "exactstage/checkpoint.py",
+    "exactstage/committer.py",
+    "exactstage/local_delivery.py",
+    "exactstage/journal.py",
+    "exactstage/kafka/appender.py",
+    "exactstage/kafka/fetched.py",
+    "exactstage/kafka/wire.py",
+    "exactstage/log.py",
+    "exactstage/outputs.py",
+    "exactstage/partitioner.py",
+    "exactstage/processing.py",
+    "exactstage/receiving.py",
 )
 """What a worker runs for each payment; the rest gains nothing, and what only makes or reads
 msgspec's values (the domain, the records) is even a little slower when compiled."""

@@ -12,14 +12,14 @@ from pathlib import Path
 from faust.types import StreamT
 from pydantic import ValidationError
 
+from exactstage.hosting import EngineApp
+from exactstage.journal import Journal, Rows
+from exactstage.log import Log, Record
+from exactstage.reading import Delivery
+from exactstage.stage import Refused, Stage
 from payments.client import LedgerEntry
-from payments.engine.hosting import EngineApp
-from payments.engine.journal import Journal, Rows
-from payments.engine.log import Log, Record
-from payments.engine.reading import Delivery
-from payments.engine.stage import Refused, Stage
 from payments.settings import Settings
-from payments.topics_file import apply_command
+from payments.topics.file import apply_command
 
 TOPICS = Path(__file__).with_name("points-topics.yaml")
 

@@ -12,13 +12,14 @@ import faust
 import uvloop
 from faust.types import StreamT
 
-from payments import ending, health, logs, metrics
-from payments.engine.hosting import EngineApp
-from payments.engine.limits import Limits
-from payments.engine.log import Log
-from payments.engine.reading import Delivery
+from exactstage.hosting import EngineApp
+from exactstage.limits import Limits
+from exactstage.log import Log
+from exactstage.reading import Delivery
+from payments.process import ending, logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
+from payments.worker import health, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)  # Parts of Faust take it before it runs.
     if settings.health_file is not None:
-        health.forget(settings.health_file)
+        health.remove(settings.health_file)
     app = create_app(settings)
     if settings.metrics_address is not None:
         try:
@@ -94,7 +95,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
         return int(end.code or 0)
     finally:
         if settings.health_file is not None:
-            health.forget(settings.health_file)
+            health.remove(settings.health_file)
 
 
 class _Worker(faust.Worker):

@@ -3,12 +3,12 @@
 A machine's own clock may be days off, and what is due to be forgotten must not depend on it.
 """
 
-from payments.engine.clock import BrokerClock
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition
+from exactstage.clock import BrokerClock
+from exactstage.kafka import KafkaLog
+from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition
 from payments.settings import Settings
-from payments.topics import TopicsError
-from payments.topics_file import FENCING_TOPIC
+from payments.topics.cluster import TopicsError
+from payments.topics.file import FENCING_TOPIC
 
 _RECORD = (b"time", b"written to be told the time", NO_HEADERS)
 
@@ -36,7 +36,7 @@ async def _told_clock(settings: Settings) -> BrokerClock:
         await log.start([at.topic])
         log.partition_count(at.topic)
         writer = await log.new_writer()
-        await log.append([Batch(at, writer, [_RECORD])], Lane.JOURNAL)
+        await log.append([Batch(at, writer, [_RECORD])], Channel.JOURNAL)
         if not log.clock.is_known:
             message = f"{at.topic} does not tell the broker's time; run: payments topics apply"
             raise TopicsError(message)

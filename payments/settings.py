@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from payments.certificates import why_no_authorities, why_no_certificate
+from payments.connection.certificates import why_no_authorities, why_no_certificate
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """What ``payments`` needs to know; each field is the variable ``PAYMENTS_<FIELD>``.
 
-    A field's docstring is its meaning in the README (``python -m dev.readme`` puts it there).
+    A field's docstring is its meaning in the README (``python -m tools.dev.readme`` puts it there).
     Raises ``pydantic.ValidationError`` when a value is malformed, naming the field.
     """
 
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     log and is not ready, 0.1 to 300 seconds."""
 
     client_max_calls: WholeNumber = Field(default=10_000, ge=1, le=1_000_000)
-    """Calls that may be under way at once in one client, 1 to 1,000,000; the next is refused."""
+    """Calls that may be in flight at once in one client, 1 to 1,000,000; the next is refused."""
 
     client_state_dir: Path | None = None
     """Folder where a client, or a gateway, that reads accounts keeps its index, so that its next
@@ -380,7 +380,7 @@ class Settings(BaseSettings):
 
     def _token_provider(self) -> "AbstractTokenProvider":
         # Only where it is used: --help and the settings themselves do without aiokafka.
-        from payments.oauth import ClientCredentials, load_provider  # noqa: PLC0415
+        from payments.connection.oauth import ClientCredentials, load_provider  # noqa: PLC0415
 
         if self.sasl_oauth_provider is not None:
             try:

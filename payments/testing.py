@@ -9,7 +9,7 @@ log and the clock are others. For tests of your own service::
         assert payments.ledger("abc")[-1].balance == 900
 
 ``payments.pytest_plugin`` has it as a fixture. What would end a worker's process, such as a journal
-that can't be written, is raised in the test as ``payments.engine.errors.FailStop``.
+that can't be written, is raised in the test as ``exactstage.errors.FailStop``.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from exactstage.dead_letters import HEADER_PREFIX
+from exactstage.errors import FailStop
+from exactstage.hosting import EngineApp
+from exactstage.log import Headers, Record, TopicPartition
+from exactstage.memory import MemoryLog
+from exactstage.partitioner import partition_of
+from exactstage.stage import topics_of
 from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
 from payments.domain.results import Outcome, Reason
-from payments.engine.dead_letters import HEADER_PREFIX
-from payments.engine.errors import FailStop
-from payments.engine.hosting import EngineApp
-from payments.engine.log import Headers, Record, TopicPartition
-from payments.engine.memory import MemoryLog
-from payments.engine.partitioner import partition_of
-from payments.engine.stage import topics_of
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 from payments.settings import Settings
 
 __all__ = [
@@ -158,7 +158,7 @@ class Testbed:
         """Wait until all inputs are handled and published. Raises ``TimeoutError``."""
         async with asyncio.timeout(LIMIT_SECONDS):
             self._require_running()
-            while self._behind() or not self.app.engine.is_quiet:
+            while self._behind() or not self.app.engine.is_idle:
                 await self.log.grown(0.001)
                 self._require_running()
 
@@ -173,7 +173,7 @@ class Testbed:
         """Move the clock on and run what is due."""
         self._require_running()
         self.clock.advance(seconds)
-        await self.app.engine.upkeep.tick_all()
+        await self.app.engine.timers.tick_all()
         await self.quiet()
 
 

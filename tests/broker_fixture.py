@@ -17,16 +17,16 @@ from typing import Any, Protocol
 import pytest
 from pydantic import SecretStr
 
-from chaos.proxy import Proxy
-from dev.broker import GivenBroker, kafka_version, use_docker
-from dev.docker_broker import CLIENT_PORT, container_environment, image
-from dev.errors import BrokerError
-from dev.local_broker import LocalBroker
-from dev.ports import HOST, free_ports, wait_until_it_answers
-from dev.server_properties import Proxied
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import Topic, read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import Topic, read_topics
+from tools.chaos.proxy import Proxy
+from tools.dev.broker import GivenBroker, kafka_version, use_docker
+from tools.dev.docker_broker import CLIENT_PORT, container_environment, image
+from tools.dev.errors import BrokerError
+from tools.dev.local_broker import LocalBroker
+from tools.dev.ports import HOST, free_ports, wait_until_it_answers
+from tools.dev.server_properties import Proxied
 
 TOPICS = Path(__file__).parent.parent / "topics.yaml"
 START_LIMIT_SECONDS = 120.0

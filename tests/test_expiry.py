@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.expiry import Windows, window_of
+from payments.stages.expiry import Windows, window_of
 
 
 def windows() -> Windows:

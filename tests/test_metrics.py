@@ -5,9 +5,9 @@ import urllib.request
 
 import pytest
 
-from payments.metrics import MetricsError, serve
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
+from payments.worker.metrics import MetricsError, serve
 
 pytest_plugins = ["payments.pytest_plugin"]
 

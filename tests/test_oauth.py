@@ -16,8 +16,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 from pydantic import SecretStr
 
-from payments.engine.outage import Outage
-from payments.oauth import KEPT_SHARE, ClientCredentials
+from exactstage.outage import Outage
+from payments.connection.oauth import KEPT_SHARE, ClientCredentials
 from payments.settings import Settings, SettingsError
 
 SECRET = "an-oauth-secret"  # noqa: S105 - to be looked for
@@ -73,7 +73,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def provider(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> ClientCredentials:
-    monkeypatch.setattr("payments.oauth.PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("payments.connection.oauth.PAUSES_SECONDS", (0.0, 0.0))
     return ClientCredentials(endpoint.url, "the id", SECRET, scope="kafka")
 
 
@@ -92,7 +92,7 @@ async def test_a_token_is_renewed_before_it_expires(
     endpoint: Endpoint, provider: ClientCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("payments.oauth.time.monotonic", lambda: now)
+    monkeypatch.setattr("payments.connection.oauth.time.monotonic", lambda: now)
     endpoint.answers = [token("t1", 100), token("t2", 100)]
     assert await provider.token() == "t1"
     now += 100 * KEPT_SHARE - 1
@@ -108,8 +108,8 @@ async def test_a_token_is_used_to_its_end_while_its_endpoint_is_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("payments.oauth.time.monotonic", lambda: now)
-    monkeypatch.setattr("payments.oauth.OUTAGE", Outage())
+    monkeypatch.setattr("payments.connection.oauth.time.monotonic", lambda: now)
+    monkeypatch.setattr("payments.connection.oauth.OUTAGE", Outage())
     endpoint.answers = [token("t1", 100), (503, b"")]
     assert await provider.token() == "t1"
     now += 100 * KEPT_SHARE + 1

@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
+from exactstage.limits import Limits
 from payments.domain.currencies import CURRENCIES
 from payments.domain.payment import Payment, State
 from payments.domain.results import Reason, Request
-from payments.engine.limits import Limits
 from payments.gateway.settings import GatewaySettings
-from payments.records.internal import encode_payment
+from payments.records.internal_codec import encode_payment
 from payments.settings import MAX_WAITERS, Settings
 
 LONGEST = "\U0001d11e" * 255  # 255 printable characters of 4 bytes each.

@@ -8,7 +8,7 @@ import click
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
 from payments.cli.output import printable, show, show_json, show_table, talk
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
     from payments.client import AccountBalance, LedgerEntry
@@ -54,7 +54,7 @@ def account(
       payments account sales/3
       payments account abc --entries --after 100 --limit 20
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
     settings = load_settings()
     with client_errors(settings):
         if entries:
@@ -112,7 +112,7 @@ async def _entries(
 def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:
     from payments.client.accounts import is_counter
     from payments.domain.money import money_text
-    from payments.records.public import balance_members
+    from payments.records.record_models import balance_members
 
     if not as_json:
         for held in balances:
@@ -128,7 +128,7 @@ def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json
 
 def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
     from payments.domain.money import money_text
-    from payments.records.public import entry_members
+    from payments.records.record_models import entry_members
 
     if as_json:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""``payments dead-letters``: list, show and replay what was put aside."""
+"""``payments dead-letters``: list, show and replay what was dead-lettered."""
 
 import asyncio
 import time
@@ -14,10 +14,10 @@ from payments.cli.lazy import Group
 from payments.cli.letters import HEAD, details, row, show_details, summary
 from payments.cli.options import DEADLINE, JSON
 from payments.cli.output import show_json, show_table, talk
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
-    from payments.dead_letters.letter import DeadLetter, Position
+    from payments.dead_letters.letter import DeadLetter, RecordAddress
     from payments.settings import Settings
 
 MARKS = {True: "[replayed] ", False: "", None: "[replayed?] "}
@@ -28,28 +28,28 @@ AS_GIVEN = "utf-8", "surrogateescape"
 """Gives back the bytes of an argument that are not UTF-8, so that the parser can refuse them."""
 
 
-class PositionType(click.ParamType):
+class RecordAddressType(click.ParamType):
     """The position of a dead letter, as ``list`` prints it."""
 
     name = "position"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> "Position":
+    ) -> "RecordAddress":
         """Return the position."""
-        from payments.dead_letters.letter import Position
+        from payments.dead_letters.letter import RecordAddress
 
         try:
-            return Position.parse(str(value))
+            return RecordAddress.parse(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
 @click.group(cls=Group)
 def dead_letters() -> None:
-    """List, show or replay what was put aside.
+    """List, show or replay what was dead-lettered.
 
-    A record that is no command, or that met a defect, is put aside with its bytes untouched.
+    A record that is no command, or that met a defect, is dead-lettered with its bytes untouched.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def dead_letters() -> None:
       payments dead-letters show payments.dead-letters/3/17
       payments dead-letters replay payments.dead-letters/3/17
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
 
 
 @dead_letters.command(name="list")
@@ -125,9 +125,9 @@ async def _list(
     from payments.dead_letters.reading import open_dead_letters
 
     places = set(to)
-    received_ms: dict[Position, int] = {}
-    notices: set[Position] = set()
-    found: list[tuple[int, Position, dict[str, object], list[str]]] = []
+    received_ms: dict[RecordAddress, int] = {}
+    notices: set[RecordAddress] = set()
+    found: list[tuple[int, RecordAddress, dict[str, object], list[str]]] = []
     async with open_dead_letters(settings, others) as letters:
         async for letter in letters.all(others or of_stages):
             if reason in (None, letter.reason):
@@ -153,9 +153,9 @@ async def _list(
 
 
 @dead_letters.command()
-@click.argument("position", type=PositionType(), metavar=POSITION)
+@click.argument("position", type=RecordAddressType(), metavar=POSITION)
 @JSON
-def show(position: "Position", *, as_json: bool) -> None:
+def show(position: "RecordAddress", *, as_json: bool) -> None:
     """Show one dead letter whole: why, key, value and headers.
 
     With --json, bytes that are not UTF-8 are {"base64": ...}.
@@ -174,13 +174,13 @@ def show(position: "Position", *, as_json: bool) -> None:
         show_details(letter, int(time.time() * 1000))
 
 
-def own_topics(settings: "Settings", positions: "Sequence[Position]") -> list[str]:
+def own_topics(settings: "Settings", positions: "Sequence[RecordAddress]") -> list[str]:
     """Return the topics of these positions that are none of the payments' dead letters."""
     of_payments = {settings.topic(f"{stage}.dead-letters") for stage in STAGES}
     return list(dict.fromkeys(at.topic for at in positions if at.topic not in of_payments))
 
 
-async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
+async def _find(settings: "Settings", position: "RecordAddress") -> "DeadLetter":
     from payments.dead_letters.reading import open_dead_letters
 
     async with open_dead_letters(settings, own_topics(settings, [position])) as letters:
@@ -188,7 +188,9 @@ async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
 
 
 @dead_letters.command()
-@click.argument("positions", type=PositionType(), nargs=-1, required=True, metavar=f"{POSITION}...")
+@click.argument(
+    "positions", type=RecordAddressType(), nargs=-1, required=True, metavar=f"{POSITION}..."
+)
 @click.option("--value", help="The corrected value, instead of the letter's own.")
 @click.option(
     "--value-file",
@@ -202,7 +204,7 @@ async def _find(settings: "Settings", position: "Position") -> "DeadLetter":
 @DEADLINE
 @JSON
 def replay(
-    positions: "tuple[Position, ...]",
+    positions: "tuple[RecordAddress, ...]",
     value: str | None,
     value_file: Path | None,
     key: str | None,
@@ -213,7 +215,7 @@ def replay(
     deadline_seconds: float,
     as_json: bool,
 ) -> None:
-    """Send commands that were put aside once more: a dry run unless --yes is given.
+    """Send commands that were dead-lettered once more: a dry run unless --yes is given.
 
     Only what is a well-formed command by now is sent: one that met a defect that is corrected, or
     one that is corrected here: save its value (show POSITION --json | jq -r .value), edit it, give

@@ -6,7 +6,7 @@ import click
 
 from payments.cli.options import JSON
 from payments.cli.output import is_utf8, json_text, show
-from payments.user_errors import load_settings
+from payments.cli.user_errors import load_settings
 
 KINDS = [
     "command",

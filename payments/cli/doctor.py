@@ -9,10 +9,15 @@ import click
 
 from payments.cli.options import JSON
 from payments.cli.output import colored, printable, show, show_json
-from payments.user_errors import Different, load_settings, only_last_words, plain_errors
+from payments.cli.user_errors import (
+    ClusterDiffers,
+    load_settings,
+    plain_errors,
+    silence_client_logs,
+)
 
 if TYPE_CHECKING:
-    from payments.doctor import Finding
+    from payments.doctor.examination import Finding
     from payments.settings import Settings
 
 ROLES = ("worker", "gateway", "client", "operator", "recovery")
@@ -51,11 +56,11 @@ def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool)
       payments doctor --role worker && payments worker
       payments doctor --json | jq 'select(.level == "problem")'
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
     settings = load_settings()
     from aiokafka.errors import KafkaConnectionError
 
-    from payments.engine.errors import FailStop
+    from exactstage.errors import FailStop
 
     with plain_errors(settings):
         try:
@@ -63,13 +68,13 @@ def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool)
         except FailStop as error:
             if isinstance(error.__cause__, KafkaConnectionError):
                 raise  # No broker answers, which has an exit code of its own.
-            raise Different(str(error)) from error
+            raise ClusterDiffers(str(error)) from error
     if problems:
         message = (
             f"{problems} problem{'s' if problems > 1 else ''} would keep a {role or 'worker'} from "
             f"its work"
         )
-        raise Different(message)
+        raise ClusterDiffers(message)
 
 
 async def _examine(
@@ -80,8 +85,8 @@ async def _examine(
     *,
     as_json: bool,
 ) -> int:
-    from payments.doctor import examine
-    from payments.topics_file import default_file, read_topics
+    from payments.doctor.examination import examine
+    from payments.topics.file import default_file, read_topics
 
     wanted = read_topics(file or default_file(), settings)
     problems = 0

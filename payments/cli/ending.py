@@ -22,7 +22,7 @@ from payments.cli.output import (
     printable,
     talk,
 )
-from payments.user_errors import NoBroker
+from payments.cli.user_errors import NoBroker
 
 _AGAIN = (
     "the command may still be carried out: send it again, the same one, to learn what became of it"

@@ -1,6 +1,6 @@
 """What the commands end with, and how errors of the client become one line and such a code.
 
-docs/cli.md shows ``EXIT_CODES`` (``python -m dev.readme`` puts it there).
+docs/cli.md shows ``EXIT_CODES`` (``python -m tools.dev.readme`` puts it there).
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exactstage.errors import EXIT_FAIL_STOP
 from payments.cli.output import OUTPUT_LOST
-from payments.engine.errors import EXIT_FAIL_STOP
-from payments.user_errors import NO_BROKER, no_broker, plain_errors
+from payments.cli.user_errors import NO_BROKER, no_broker, plain_errors
 
 if TYPE_CHECKING:
     from payments.client.errors import BrokersUnavailable
@@ -55,10 +55,10 @@ class SendAgain(click.ClickException):
 @contextmanager
 def client_errors(settings: "Settings") -> Iterator[None]:
     """Turn what can go wrong between here and the answer into one line and an exit code."""
+    from exactstage.errors import NotAuthorized, NoTopic
+    from exactstage.kafka.diagnosis import Refusal
     from payments.client import errors
     from payments.dead_letters.letter import NoDeadLetter
-    from payments.engine.errors import NotAuthorized, NoTopic
-    from payments.engine.kafka.diagnosis import Refusal
 
     with plain_errors(settings):
         try:
@@ -77,7 +77,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
 
 def _why(error: "BrokersUnavailable") -> str:
     """Return why there is no connection, without the addresses, which the line has already."""
-    from payments.engine.kafka.hints import cause_in_words
+    from exactstage.kafka.hints import cause_in_words
 
     return cause_in_words(error if error.__cause__ is None else error.__cause__)
 

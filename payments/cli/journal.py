@@ -10,7 +10,7 @@ from payments.cli.exit_codes import NOT_DONE, recovery_errors
 from payments.cli.lazy import Group
 from payments.cli.options import JSON
 from payments.cli.output import printable, show_json
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
     from payments.recovery.adopting import Adoption
@@ -36,7 +36,7 @@ def journal() -> None:
       payments journal inspect
       payments journal skip --topic payments.commands --partition 3 --lost
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
 
 
 @journal.command()
@@ -44,7 +44,7 @@ def journal() -> None:
 @click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
 @JSON
 def inspect(stage: str | None, partition: int | None, *, as_json: bool) -> None:
-    """Show what each journal knows: groups, positions, sources, tails, rows, foreign records.
+    """Show what each journal knows: commits, positions, sources, tails, rows, foreign records.
 
     Reads only, and works while workers run: then the numbers are those of a moment. With --json,
     one object on each line.
@@ -92,7 +92,7 @@ def _lines(found: "Inspected") -> Iterator[str]:
         yield "  no checkpoint: nothing was decided yet, or the journal was lost"
     else:
         yield (
-            f"  last group {last.n}, published up to {last.published} "
+            f"  last commit {last.n}, published up to {last.published} "
             f"({held.unpublished} outputs are not known to be published)"
         )
     if (identity := held.identity) is not None:
@@ -105,11 +105,11 @@ def _lines(found: "Inspected") -> Iterator[str]:
         yield f"  input {_input(each)}"
     for topic, tail in found.tails.items():
         ahead = "  AHEAD of the journal" if topic in found.tails_ahead else ""
-        shown = "nothing of this stage" if tail.position < (0, 0) else f"group {tail.position[0]}"
+        shown = "nothing of this stage" if tail.position < (0, 0) else f"commit {tail.position[0]}"
         yield f"  output {topic}/{held.at.partition} ends with {shown}{ahead}"
     sources = found.as_json()["sources"]
     if sources:
-        listing = ", ".join(f"{name} {group}/{index}" for name, (group, index) in sources.items())
+        listing = ", ".join(f"{name} {commit}/{index}" for name, (commit, index) in sources.items())
         yield f"  last messages from: {listing}"
     yield from _faults(held)
 
@@ -186,12 +186,12 @@ def skip(
 async def _skip(
     settings: "Settings", topic: str, partition: int, to: int | None, *, yes: bool
 ) -> "Skip":
+    from exactstage.log import TopicPartition
     from payments.broker_time import broker_time_ms
-    from payments.engine.log import TopicPartition
+    from payments.doctor.rights_held import require_role
     from payments.recovery import skipping
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
-    from payments.rights_held import require_role
 
     stages = stages_of(settings)
     await require_role("recovery", [settings], dry_run=not yes)
@@ -244,11 +244,11 @@ def repair(stage: str | None, partition: int | None, *, yes: bool, as_json: bool
 async def _repair(
     settings: "Settings", stage: str | None, partitions: "range | list[int]", *, yes: bool
 ) -> "list[Repair]":
-    from payments.engine.log import TopicPartition
+    from exactstage.log import TopicPartition
+    from payments.doctor.rights_held import require_role
     from payments.recovery import repairing
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
-    from payments.rights_held import require_role
 
     stages = stages_of(settings)
     found: list[Repair] = []
@@ -324,10 +324,10 @@ def adopt(*, yes: bool, as_json: bool) -> None:
 
 
 async def _adopt(settings: "Settings", *, yes: bool) -> "list[Adoption]":
+    from payments.doctor.rights_held import require_role
     from payments.recovery import adopting
     from payments.recovery.installation import open_log, stages_of
     from payments.recovery.offline import require_no_workers
-    from payments.rights_held import require_role
 
     stages = stages_of(settings)
     await require_role("recovery", [settings], dry_run=not yes)

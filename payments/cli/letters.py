@@ -36,7 +36,7 @@ def row(letter: "DeadLetter", now_ms: int) -> list[str]:
 
 def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
     """Return what ``list --json`` prints of a letter."""
-    from payments.records.written import iso_time
+    from payments.records.record_writer import iso_time
 
     return {
         "position": str(letter.position),
@@ -53,7 +53,7 @@ def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
 
 def details(letter: "DeadLetter") -> dict[str, object]:
     """Return what ``show --json`` prints of a letter."""
-    from payments.records.written import iso_time
+    from payments.records.record_writer import iso_time
 
     return {
         "position": str(letter.position),
@@ -83,12 +83,12 @@ def _json_text(content: bytes | None) -> object:
 
 def show_details(letter: "DeadLetter", now_ms: int) -> None:
     """Print a letter on a page; what was received is shown, and not obeyed by the terminal."""
-    from payments.records.written import iso_time
+    from payments.records.record_writer import iso_time
 
     put_aside = f"{iso_time(letter.time_ms)} ({age(now_ms - letter.time_ms)} ago)"
     lines = {
         "position": str(letter.position),
-        "put aside": put_aside,
+        "dead-lettered": put_aside,
         "came in at": _place(letter),
         "received": iso_time(letter.received_ms),
         "reason": letter.reason,

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from payments import logs
+from payments.process import logs
 
 OUTPUT_LOST = 74
 """``EX_IOERR`` of sysexits.h."""

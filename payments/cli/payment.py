@@ -12,11 +12,11 @@ from payments.cli.ending import Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, connect
 from payments.cli.output import OutputLost, colored, printable, show, show_json, talk
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
     from payments.client import PaymentsClient
-    from payments.records.public import Result
+    from payments.records.record_models import Result
     from payments.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -169,7 +169,7 @@ async def _call(name: str, given: dict[str, Any], client: "PaymentsClient") -> "
 
 
 def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: bool) -> None:
-    only_last_words()
+    silence_client_logs()
 
     attempt, answers = Attempt(), []
 
@@ -220,7 +220,7 @@ def watch(payment: str, count: int | None, *, as_json: bool) -> None:
       payments watch pay-1
       payments watch pay-1 --count 1 --json
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
     settings = load_settings()
 
     async def follow() -> None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exactstage.gc_tuning import freeze_and_relax
 from payments.cli.exit_codes import recovery_errors
 from payments.cli.options import JSON
 from payments.cli.output import show_json
-from payments.garbage import collect_rarely
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def rebuild(
       payments rebuild --replace --yes   journals are broken beyond repair
       payments rebuild --copied --yes    the topics were mirrored or restored
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
     settings = load_settings()
     if former_topic is not None and not copied:
         message = "--former-topic goes with --copied"
@@ -102,17 +102,17 @@ def rebuild(
 
 async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -> "Plan":
     from payments.broker_time import broker_time_ms
+    from payments.doctor.rights_held import require_role
     from payments.recovery.installation import open_log
     from payments.recovery.offline import require_no_workers
     from payments.recovery.run import rebuild as run
-    from payments.rights_held import require_role
-    from payments.topics import cluster
+    from payments.topics.cluster import cluster
 
     async def make_anew(topics: "Sequence[str]") -> None:
         async with cluster(settings) as connected:
             await connected.make_anew(topics)
 
-    collect_rarely()
+    freeze_and_relax()
     await require_role("recovery", [settings], dry_run=dry_run)
     async with open_log(settings) as log:
         return await run(

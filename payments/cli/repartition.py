@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exactstage.gc_tuning import freeze_and_relax
 from payments.cli.exit_codes import recovery_errors
 from payments.cli.options import JSON
 from payments.cli.output import show_json
-from payments.garbage import collect_rarely
-from payments.user_errors import load_settings, only_last_words
+from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
     from payments.settings import Settings
@@ -46,7 +46,7 @@ def repartition(
       payments repartition --partitions 32 --to-prefix p32. --to-app payments-32
       payments repartition --partitions 32 --to-prefix p32. --to-app payments-32 --yes
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
     settings = load_settings()
     if to_prefix == settings.topic_prefix or to_app == settings.app_id:
         message = "the new prefix and app id must be others than the present ones"
@@ -75,13 +75,13 @@ def repartition(
 async def _repartition(
     settings: "Settings", new: "Settings", file: Path | None, *, yes: bool
 ) -> dict[str, Any]:
+    from payments.doctor.rights_held import require_role
     from payments.recovery.moving import move, preview
     from payments.recovery.offline import require_no_workers
-    from payments.rights_held import require_role
-    from payments.topics import cluster
-    from payments.topics_file import default_file, read_topics
+    from payments.topics.cluster import cluster
+    from payments.topics.file import default_file, read_topics
 
-    collect_rarely()
+    freeze_and_relax()
     await require_role("recovery", [settings, new], dry_run=not yes)
     await require_no_workers(settings)
     await require_no_workers(new)

@@ -9,10 +9,10 @@ from payments.cli.options import connect
 from payments.cli.output import colored, printable, show, show_json
 from payments.cli.payment import is_done, line_of
 from payments.dead_letters import reading, resending
-from payments.dead_letters.letter import Position
+from payments.dead_letters.letter import RecordAddress
 from payments.dead_letters.replaying import Correction, Verdict, judge
 from payments.dead_letters.resending import Resend
-from payments.records.public import Result
+from payments.records.record_models import Result
 from payments.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 async def run(
     settings: Settings,
-    positions: Sequence[Position],
+    positions: Sequence[RecordAddress],
     correction: Correction,
     options: Options,
     attempt: Attempt,
@@ -66,7 +66,7 @@ async def run(
 
 async def run_own(
     settings: Settings,
-    positions: Sequence[Position],
+    positions: Sequence[RecordAddress],
     correction: Correction,
     options: Options,
     attempt: Attempt,
@@ -92,7 +92,7 @@ async def run_own(
     return Outcome(sendable, sendable == len(chosen))
 
 
-def _show_own(resend: Resend, sent: Position | None, options: Options) -> None:
+def _show_own(resend: Resend, sent: RecordAddress | None, options: Options) -> None:
     action = "refused" if resend.at is None else "would send" if sent is None else "sent"
     where = sent or resend.at
     if options.as_json:

@@ -25,7 +25,7 @@ COMMANDS = {
         "Exit with 0 if the worker of this host is ready, with 1 if not.",
     ),
     "gateway": Lazy(
-        "payments.gateway.command:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
+        "payments.cli.gateway:gateway", "Serve payments over HTTP until SIGTERM or Ctrl-C."
     ),
     "doctor": Lazy(
         "payments.cli.doctor:doctor",
@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
-        "payments.cli.dead_letters:dead_letters", "List, show or replay what was put aside."
+        "payments.cli.dead_letters:dead_letters", "List, show or replay what was dead-lettered."
     ),
     "journal": Lazy(
         "payments.cli.journal:journal",
@@ -48,7 +48,7 @@ COMMANDS = {
         "Copy an installation to topics with another number of partitions",
     ),
     "verify": Lazy(
-        "payments.verify.command:verify", "Prove from the topics that every guarantee holds."
+        "payments.cli.verify:verify", "Prove from the topics that every guarantee holds."
     ),
     "asyncapi": Lazy(
         "payments.cli.describe:asyncapi", "Print the topics as an AsyncAPI 3 document."
@@ -81,7 +81,7 @@ class _Commands(LazyGroup):
 
 def build() -> str:
     """Return which build of the package this is; setup.py compiles its modules all or none."""
-    spec = find_spec("payments.expiry")
+    spec = find_spec("exactstage.partitioner")
     assert spec is not None, "it is part of this package"
     return "compiled" if isinstance(spec.loader, ExtensionFileLoader) else "pure Python"
 

@@ -11,13 +11,18 @@ import click
 from payments.cli.lazy import Group
 from payments.cli.options import JSON
 from payments.cli.output import colored, printable, show, show_json
-from payments.user_errors import Different, load_settings, only_last_words, plain_errors
+from payments.cli.user_errors import (
+    ClusterDiffers,
+    load_settings,
+    plain_errors,
+    silence_client_logs,
+)
 
 if TYPE_CHECKING:
-    from payments.engine.kafka.fencing import FencingReport
+    from exactstage.kafka.fencing import FencingReport
     from payments.settings import Settings
-    from payments.topics import Plan
-    from payments.topics_file import Topic
+    from payments.topics.cluster import Plan
+    from payments.topics.file import Topic
 
 FENCING_ROUNDS = 20
 COLORS = {"+": "green", "~": "yellow", "-": "red"}
@@ -33,7 +38,7 @@ def topics() -> None:
       payments topics apply                  do it
       payments topics check -f topics.yaml   exit code 2 if something differs
     """  # noqa: D301 - see root.py
-    only_last_words()
+    silence_client_logs()
 
 
 FILE = click.option(
@@ -101,7 +106,7 @@ def check(file: Path | None, *, as_json: bool) -> None:
 
 
 def _read(settings: "Settings", file: Path | None) -> "tuple[Topic, ...]":
-    from payments.topics_file import PACKAGED, default_file, read_topics
+    from payments.topics.file import PACKAGED, default_file, read_topics
 
     chosen = file or default_file()
     if file is None and chosen != PACKAGED:
@@ -110,7 +115,7 @@ def _read(settings: "Settings", file: Path | None) -> "tuple[Topic, ...]":
 
 
 async def _plan(settings: "Settings", file: Path | None) -> "Plan":
-    from payments.topics import cluster
+    from payments.topics.cluster import cluster
 
     wanted = _read(settings, file)
     async with cluster(settings) as connected:
@@ -118,7 +123,7 @@ async def _plan(settings: "Settings", file: Path | None) -> "Plan":
 
 
 async def _apply(settings: "Settings", file: Path | None, *, as_json: bool) -> None:
-    from payments.topics import cluster
+    from payments.topics.cluster import cluster
 
     wanted = _read(settings, file)
     async with cluster(settings) as connected:
@@ -133,12 +138,12 @@ async def _apply(settings: "Settings", file: Path | None, *, as_json: bool) -> N
 
 
 async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> None:
-    from payments.topics import TopicsError
+    from payments.topics.cluster import TopicsError
 
     try:
         found = await _plan(settings, file)
     except TopicsError as error:
-        raise Different(str(error)) from error
+        raise ClusterDiffers(str(error)) from error
     if not as_json:
         _show(found)
     report = None if found.changes else await _prove_fencing(settings)
@@ -148,7 +153,7 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
     if report is None:
         named = "" if file is None else f" --file {shlex.quote(str(file))}"
         message = f"the topics differ from the file: run payments topics apply{named}"
-        raise Different(message)
+        raise ClusterDiffers(message)
     tried = report.refused + report.accepted
     if not as_json:
         show(f"fencing: {report.refused} of {tried} stale appends refused")
@@ -157,12 +162,12 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
             "this broker lets a writer append after its partition was taken over, so payments "
             "could be booked twice: run no worker on it (Apache Kafka 3.9 and 4.1 are known good)"
         )
-        raise Different(message)
+        raise ClusterDiffers(message)
 
 
 async def _prove_fencing(settings: "Settings") -> "FencingReport":
-    from payments.engine.kafka.fencing import prove_fencing
-    from payments.topics_file import FENCING_TOPIC
+    from exactstage.kafka.fencing import prove_fencing
+    from payments.topics.file import FENCING_TOPIC
 
     topic = settings.topic(FENCING_TOPIC)
     return await prove_fencing(settings.connection(), topic, FENCING_ROUNDS)

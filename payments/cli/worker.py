@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from payments import ending, logs, open_files
 from payments.cli.output import show
-from payments.user_errors import load_settings, plain_errors
+from payments.cli.user_errors import load_settings, plain_errors
+from payments.process import ending, logs, open_files
 
 LOG_LEVELS = ["debug", "info", "warning", "error"]
 
@@ -80,11 +80,11 @@ def health(file: Path | None) -> None:
       payments health
       payments health -f /run/payments/ready
     """  # noqa: D301 - see root.py
-    from payments.health import problem
+    from payments.worker.health import why_not_ready
 
     if file is None:
         message = "PAYMENTS_HEALTH_FILE is not set, here and for the worker"
         raise click.ClickException(message)
-    if (found := problem(file)) is not None:
+    if (found := why_not_ready(file)) is not None:
         raise click.ClickException(found)
     show("ready")

@@ -23,7 +23,7 @@ from payments.client.transport import LogTransport
 from payments.client.watching import Watch
 from payments.domain.payment import State
 from payments.domain.results import Outcome, Reason
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 from payments.settings import Settings
 
 __all__ = [

@@ -9,20 +9,20 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exactstage.checkpoint import RESERVED
+from exactstage.log import Record, TopicPartition
+from exactstage.partitioner import partition_of
+from exactstage.troubles import Trouble, in_words
 from payments.client.arguments import require_text
-from payments.client.catching_up import CHUNKS_AT_ONCE, Intake, Partition
+from payments.client.catching_up import CHUNKS_AT_ONCE, Intake, PartitionView
 from payments.client.errors import InvalidCommand
 from payments.client.index import Index, Row
 from payments.client.ledger import places, read_page
 from payments.client.transport import Transport
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
-from payments.engine.checkpoint import RESERVED
-from payments.engine.log import Record, TopicPartition
-from payments.engine.partitioner import partition_of
-from payments.engine.troubles import Trouble, in_words
-from payments.records.internal import decode_account, decode_counter
-from payments.records.public import LedgerEntry
+from payments.records.internal_codec import decode_account, decode_counter
+from payments.records.record_models import LedgerEntry
 from payments.settings import Settings
 
 MAX_PAGE_ENTRIES = 1000
@@ -48,7 +48,7 @@ class AccountView:
         self._ledger = settings.topic("accounts.ledger")
         name = f"accounts-{settings.app_id}"
         self._index = Index(settings.client_state_dir, name, self._journal)
-        self._partitions: dict[TopicPartition, Partition] = {}
+        self._partitions: dict[TopicPartition, PartitionView] = {}
         # Each with its own turns: balances do not wait for entries.
         self._rows = Intake(rows, self._index.take_rows, asyncio.Semaphore(CHUNKS_AT_ONCE))
         self._entries = Intake(places, self._index.take_entries, asyncio.Semaphore(CHUNKS_AT_ONCE))
@@ -121,10 +121,10 @@ class AccountView:
         await self._partition(at, self._rows).refresh()
         return self._index.row(number, key)
 
-    def _partition(self, at: TopicPartition, intake: Intake) -> Partition:
+    def _partition(self, at: TopicPartition, intake: Intake) -> PartitionView:
         found = self._partitions.get(at)
         if found is None:
-            found = self._partitions[at] = Partition(self._transport, at, self._index, intake)
+            found = self._partitions[at] = PartitionView(self._transport, at, self._index, intake)
         return found
 
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
+from exactstage.log import NO_HEADERS, Header
 from payments.client.errors import InvalidCommand
 from payments.domain.results import Reason
-from payments.engine.log import NO_HEADERS, Header
 
 MAX_SECONDS = 86_400.0
 SECONDS = "a number of seconds"

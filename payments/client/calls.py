@@ -1,8 +1,9 @@
-"""Calls: commands under way, each with the caller who waits for its result."""
+"""Calls: commands in flight, each with the caller who waits for its result."""
 
 import asyncio
 from dataclasses import dataclass, field
 
+from exactstage.log import NO_HEADERS, Header
 from payments.client.deadlines import Deadlines
 from payments.client.errors import (
     BrokersUnavailable,
@@ -10,13 +11,12 @@ from payments.client.errors import (
     DeadlineExceeded,
     Overloaded,
 )
-from payments.engine.log import NO_HEADERS, Header
-from payments.records.public import Result
+from payments.records.record_models import Result
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One command under way."""
+    """One command in flight."""
 
     key: bytes
     """The payment's id, as in the records."""
@@ -47,7 +47,7 @@ class Call:
 
 
 class Calls:
-    """The table of all calls under way: found by payment, ended by a result or their deadline."""
+    """The table of all calls in flight: found by payment, ended by a result or their deadline."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -57,13 +57,13 @@ class Calls:
         self._deadlines = Deadlines[Call](expire)
 
     def __len__(self) -> int:
-        """Return how many calls are under way."""
+        """Return how many calls are in flight."""
         return self._count
 
     def add(self, call: Call, deadline_seconds: float) -> None:
         """Add a call. Raises ``Overloaded`` when there are as many as may be."""
         if self._count >= self._limit:
-            message = f"{self._limit} calls are under way, as many as PAYMENTS_CLIENT_MAX_CALLS"
+            message = f"{self._limit} calls are in flight, as many as PAYMENTS_CLIENT_MAX_CALLS"
             raise Overloaded(message)
         self._count += 1
         commands = self._by_key.setdefault(call.key, {})

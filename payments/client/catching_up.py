@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from exactstage.errors import PositionLost
+from exactstage.log import Record, TopicPartition
+from exactstage.troubles import Trouble
 from payments.client.index import Index
 from payments.client.runs import RUN_RECORDS
 from payments.client.transport import Chunk, Transport, standing_at
-from payments.engine.errors import PositionLost
-from payments.engine.log import Record, TopicPartition
-from payments.engine.troubles import Trouble
 
 if TYPE_CHECKING:
-    from payments.engine.kafka.standing import Standing
+    from exactstage.kafka.standing import Standing
 
 CHUNKS_AT_ONCE = 2
 """Large chunks in memory: one is stored while another is read."""
@@ -50,7 +50,7 @@ class Intake(NamedTuple):
     """Held by each chunk of more than one fetch."""
 
 
-class Partition:
+class PartitionView:
     """Keeps what the index has of one partition up to date; all who ask share the work."""
 
     def __init__(

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Self, TypeVar
 
+from exactstage.kafka.hints import cause_in_words
+from exactstage.kafka.rights import Right
+from exactstage.partitioner import partition_of
 from payments.client.accounts import (
     MAX_PAGE_ENTRIES,
     AccountBalance,
@@ -26,19 +29,16 @@ from payments.client.arguments import (
 from payments.client.calls import Call, Calls, expire
 from payments.client.commands import encode_command, encode_payment_id, movement
 from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
-from payments.client.following import Follower
 from payments.client.kafka import KafkaTransport
-from payments.client.lanes import size_of
+from payments.client.partition_queues import size_of
 from payments.client.reading import read_within
+from payments.client.result_consumer import ResultConsumer
 from payments.client.resuming import Mark, Resuming
 from payments.client.sender import Sender
 from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
-from payments.engine.kafka.hints import cause_in_words
-from payments.engine.kafka.rights import Right
-from payments.engine.partitioner import partition_of
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 from payments.settings import Settings, require_brokers
 
 DEADLINE_SECONDS = 30.0
@@ -105,7 +105,7 @@ class PaymentsClient:
         self._accounts = AccountView(self._transport, self.settings)
         self._resuming = Resuming(self._transport, self.settings)
         self._sender = Sender(self._transport, self.settings)
-        self._follower = Follower(
+        self._follower = ResultConsumer(
             self._transport,
             self.settings,
             calls=self._calls,
@@ -138,7 +138,7 @@ class PaymentsClient:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Disconnect. Calls under way end with ``ClientClosed``.
+        """Disconnect. Calls in flight end with ``ClientClosed``.
 
         In another event loop it raises ``RuntimeError``, and the client goes on in its own.
         """

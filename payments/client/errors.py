@@ -33,7 +33,7 @@ class RightsMissing(BrokersUnavailable):
 
 
 class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
-    """As many calls as this client allows are under way; nothing was sent."""
+    """As many calls as this client allows are in flight; nothing was sent."""
 
 
 class ClientClosed(PaymentsClientError):  # noqa: N818 - named for what happened

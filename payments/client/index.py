@@ -18,9 +18,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from exactstage.log import TopicPartition
 from payments.client.errors import AccountsUnavailable
 from payments.client.runs import RUN_RECORDS, Place, packed, unpacked
-from payments.engine.log import TopicPartition
 
 logger = logging.getLogger(__name__)
 

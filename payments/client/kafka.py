@@ -11,19 +11,19 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.client import ConnectionGroup
 
+from exactstage.errors import FailStop, PositionLost
+from exactstage.kafka.appender import encode
+from exactstage.kafka.connection import RETRIABLE, Connection, error_for
+from exactstage.kafka.fetched import Batches, Budget
+from exactstage.kafka.log import KafkaLog
+from exactstage.kafka.metadata import require_same_cluster
+from exactstage.kafka.reader import KafkaReader
+from exactstage.kafka.rights import Needed, Right, denied
+from exactstage.kafka.wire import Fetch, FetchedBytes, Produce
+from exactstage.limits import Limits
+from exactstage.log import Batch, Bounds, Channel, Cluster, TopicPartition, Writer
+from exactstage.troubles import Trouble, in_words
 from payments.client.transport import Chunk, Command, Failure, Unavailable
-from payments.engine.errors import FailStop, PositionLost
-from payments.engine.kafka.appender import encode
-from payments.engine.kafka.connection import RETRIABLE, Connection, error_for
-from payments.engine.kafka.fetched import Batches, Budget
-from payments.engine.kafka.log import KafkaLog
-from payments.engine.kafka.metadata import require_same_cluster
-from payments.engine.kafka.reader import KafkaReader
-from payments.engine.kafka.rights import Needed, Right, denied
-from payments.engine.kafka.wire import Fetch, FetchedBytes, Produce
-from payments.engine.limits import Limits
-from payments.engine.log import Batch, Bounds, Cluster, Lane, TopicPartition, Writer
-from payments.engine.troubles import Trouble, in_words
 
 
 class KafkaTransport:
@@ -153,7 +153,7 @@ class KafkaTransport:
             return dict.fromkeys(batches, Failure(unready, arrived=False, retriable=True))
         request = Produce(topics, connection.request_timeout_ms)
         try:
-            produced = await connection.send(node, request, Lane.PUBLISH)
+            produced = await connection.send(node, request, Channel.PUBLISH)
         except RETRIABLE as lost:
             return dict.fromkeys(batches, Failure(lost, arrived=True, retriable=True))
         failures: dict[TopicPartition, Failure] = {}

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import msgspec
 from pydantic import ValidationError
 
+from exactstage.log import Record, TopicPartition
 from payments.client.errors import AccountsUnavailable
 from payments.client.index import Index
 from payments.client.runs import Place
-from payments.engine.log import Record, TopicPartition
-from payments.records.public import LedgerEntry
+from payments.records.record_models import LedgerEntry
 
 
 class _Numbered(msgspec.Struct):

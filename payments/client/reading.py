@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from exactstage.errors import FailStop
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,
@@ -11,7 +12,6 @@ from payments.client.errors import (
     DeadlineExceeded,
 )
 from payments.client.transport import Unavailable
-from payments.engine.errors import FailStop
 
 _PAUSE_SECONDS = 0.05
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import orjson
 from pydantic import ValidationError
 
+from exactstage.errors import FailStop, PositionLost, UnreadableBatch
+from exactstage.log import Record, TopicPartition
+from exactstage.troubles import in_words
 from payments.client.calls import Call
 from payments.client.errors import BrokersUnavailable
 from payments.client.transport import Chunk, Transport, standing_at
-from payments.engine.errors import FailStop, PositionLost, UnreadableBatch
-from payments.engine.log import Record, TopicPartition
-from payments.engine.troubles import in_words
-from payments.records.public import Result
+from payments.records.record_models import Result
 from payments.records.wording import worded
 from payments.settings import Settings
 
 if TYPE_CHECKING:
-    from payments.engine.kafka.standing import Standing
+    from exactstage.kafka.standing import Standing
 
 MARK_SECONDS = 1.0
 """How long a mark serves further commands: one before them all is as true, and saves a request."""
@@ -75,7 +75,7 @@ class Resuming:
     async def complete(self, call: Call, mark: Mark) -> bool:
         """Answer a call with the result if it is in the topic; return whether there is the command.
 
-        The call must be under way already: a result that comes during the search ends it.
+        The call must be in flight already: a result that comes during the search ends it.
         """
 
         def is_command(record: Record) -> bool | None:

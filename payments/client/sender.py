@@ -1,6 +1,6 @@
 """The sender: commands that wait become batches, one produce request per broker at a time.
 
-What has gathered while the last request was under way makes the next one: so a lone command leaves
+What has gathered while the last request was in flight makes the next one: so a lone command leaves
 at once, and many share a request. A batch that may have arrived is sent again as it was (same
 producer id and sequence number), so the log has it once. It is given up when nobody waits for it.
 """
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from aiokafka.errors import TopicAuthorizationFailedError
 
+from exactstage.errors import FailStop
+from exactstage.log import TopicPartition, Writer
+from exactstage.outage import OUTAGE
 from payments.client.calls import Call
-from payments.client.lanes import Lane
+from payments.client.partition_queues import PartitionQueue
 from payments.client.transport import Failure, Transport, Unavailable
-from payments.engine.errors import FailStop
-from payments.engine.log import TopicPartition, Writer
-from payments.engine.outage import OUTAGE
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -28,11 +28,11 @@ class Sender:
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._topic = settings.topic("payments.commands")
-        self._lanes: dict[int, Lane] = {}
-        self._dirty: dict[Lane, None] = {}
-        """Lanes that have something to send and are not pausing."""
+        self._queues: dict[int, PartitionQueue] = {}
+        self._dirty: dict[PartitionQueue, None] = {}
+        """PartitionQueues that have something to send and are not pausing."""
         self._requests: dict[int, asyncio.Task[None]] = {}
-        """The request under way, by node."""
+        """The request in flight, by node."""
         self._scheduled = False
         self._open = False
         self._writer: Writer | None = None
@@ -55,33 +55,33 @@ class Sender:
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        for lane in self._lanes.values():
-            lane.close()
-        self._lanes.clear()
+        for queue in self._queues.values():
+            queue.close()
+        self._queues.clear()
         self._dirty.clear()
 
     def add(self, call: Call) -> None:
         """Send this call's command as soon as its broker takes one."""
-        lane = self._lanes.get(call.partition)
-        if lane is None:
+        queue = self._queues.get(call.partition)
+        if queue is None:
             at = TopicPartition(self._topic, call.partition)
-            lane = self._lanes[call.partition] = Lane(at, self._writer)
-        lane.queue[call] = None
-        if not lane.pausing:
-            self._dirty[lane] = None
+            queue = self._queues[call.partition] = PartitionQueue(at, self._writer)
+        queue.queue[call] = None
+        if not queue.pausing:
+            self._dirty[queue] = None
             self._schedule()
 
     def discard(self, call: Call) -> None:
         """Do not send it, if that is still possible."""
-        lane = self._lanes.get(call.partition)
-        if lane is not None:
-            lane.queue.pop(call, None)
+        queue = self._queues.get(call.partition)
+        if queue is not None:
+            queue.queue.pop(call, None)
 
     @property
     def healthy(self) -> bool:
         """Whether nothing waits for a further try."""
-        lanes = self._lanes.values()
-        return not any(lane.tries and (lane.queue or lane.batch) for lane in lanes)
+        queues = self._queues.values()
+        return not any(queue.tries and (queue.queue or queue.batch) for queue in queues)
 
     def _schedule(self) -> None:
         """Cut batches at the end of this turn of the loop, so that all its calls are in them."""
@@ -90,79 +90,81 @@ class Sender:
             asyncio.get_running_loop().call_soon(self._cut)
 
     def _cut(self) -> None:
-        """Give each idle node the lanes that it leads."""
+        """Give each idle node the queues that it leads."""
         self._scheduled = False
         if not self._open:
             return
-        ready: dict[int, list[Lane]] = {}
-        for lane in list(self._dirty):
-            node = self._transport.leader(lane.at)
+        ready: dict[int, list[PartitionQueue]] = {}
+        for queue in list(self._dirty):
+            node = self._transport.leader(queue.at)
             if node is None:
                 self._transport.request_refresh()
-                self._pause(lane)
-            elif node not in self._requests and not lane.busy:
-                del self._dirty[lane]
-                lane.busy = True
-                ready.setdefault(node, []).append(lane)
-        for node, lanes in ready.items():
-            request = asyncio.create_task(self._send(node, lanes), name=f"send to {node}")
+                self._pause(queue)
+            elif node not in self._requests and not queue.busy:
+                del self._dirty[queue]
+                queue.busy = True
+                ready.setdefault(node, []).append(queue)
+        for node, queues in ready.items():
+            request = asyncio.create_task(self._send(node, queues), name=f"send to {node}")
             self._requests[node] = request
 
-    async def _send(self, node: int, lanes: Sequence[Lane]) -> None:
+    async def _send(self, node: int, queues: Sequence[PartitionQueue]) -> None:
         """Send one request: what is in doubt once more, or else what waits."""
         try:
-            await self._provide_writers(lanes)
-            batches = {lane.at: sealed for lane in lanes if (sealed := lane.seal(self._transport))}
+            await self._provide_writers(queues)
+            batches = {
+                queue.at: sealed for queue in queues if (sealed := queue.seal(self._transport))
+            }
             failures = await self._transport.append(node, batches) if batches else {}
-            for lane in lanes:
-                self._finish(lane, failures.get(lane.at))
+            for queue in queues:
+                self._finish(queue, failures.get(queue.at))
         except Unavailable as error:
-            self._fail(lanes, error, arrived=False)
+            self._fail(queues, error, arrived=False)
         except FailStop as error:
-            self._fail(lanes, error, arrived=True)
+            self._fail(queues, error, arrived=True)
         except Exception as error:
             logger.exception("sending commands failed; it is tried again")
-            self._fail(lanes, error, arrived=True)
+            self._fail(queues, error, arrived=True)
         finally:
             del self._requests[node]
             self._schedule()
 
-    async def _provide_writers(self, lanes: Sequence[Lane]) -> None:
-        for lane in lanes:
-            lane.drop_unwanted()
-        without = [lane for lane in lanes if lane.writer is None]
+    async def _provide_writers(self, queues: Sequence[PartitionQueue]) -> None:
+        for queue in queues:
+            queue.drop_unwanted()
+        without = [queue for queue in queues if queue.writer is None]
         if without:
             writer = await self._transport.new_writer()
-            for lane in without:
-                lane.writer = writer
+            for queue in without:
+                queue.writer = writer
 
-    def _fail(self, lanes: Sequence[Lane], error: Exception, *, arrived: bool) -> None:
-        for lane in lanes:
-            self._finish(lane, Failure(error, arrived=arrived, retriable=True))
+    def _fail(self, queues: Sequence[PartitionQueue], error: Exception, *, arrived: bool) -> None:
+        for queue in queues:
+            self._finish(queue, Failure(error, arrived=arrived, retriable=True))
 
-    def _finish(self, lane: Lane, failure: Failure | None) -> None:
-        lane.busy = False
+    def _finish(self, queue: PartitionQueue, failure: Failure | None) -> None:
+        queue.busy = False
         if failure is None:
-            lane.stored()
+            queue.stored()
         elif failure.retriable:
-            logger.debug("an append to %s failed: %r", lane.at, failure.error)
-            lane.failed(arrived=failure.arrived)
+            logger.debug("an append to %s failed: %r", queue.at, failure.error)
+            queue.failed(arrived=failure.arrived)
             self._transport.request_refresh()
-            self._pause(lane)
+            self._pause(queue)
             return
         else:
-            OUTAGE.say(f"an append to {lane.at} was refused: {failure.error!r}")
-            lane.refused(failure.error)
+            OUTAGE.say(f"an append to {queue.at} was refused: {failure.error!r}")
+            queue.refused(failure.error)
             self.unauthorized |= isinstance(failure.error, TopicAuthorizationFailedError)
-        lane.tries = 0
-        if lane.queue:
-            self._dirty[lane] = None
+        queue.tries = 0
+        if queue.queue:
+            self._dirty[queue] = None
 
-    def _pause(self, lane: Lane) -> None:
-        self._dirty.pop(lane, None)
-        lane.pause(self._resume)
+    def _pause(self, queue: PartitionQueue) -> None:
+        self._dirty.pop(queue, None)
+        queue.pause(self._resume)
 
-    def _resume(self, lane: Lane) -> None:
-        if self._open and (lane.queue or lane.batch):
-            self._dirty[lane] = None
+    def _resume(self, queue: PartitionQueue) -> None:
+        if self._open and (queue.queue or queue.batch):
+            self._dirty[queue] = None
             self._schedule()

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from payments.engine.readiness import Readiness
-from payments.engine.troubles import Trouble, in_words
+from exactstage.readiness import Readiness
+from exactstage.troubles import Trouble, in_words
 
 _LOOK_SECONDS = 1.0
 

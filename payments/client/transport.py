@@ -7,21 +7,21 @@ whether what failed may have arrived.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from payments.engine.kafka.appender import encode
-from payments.engine.kafka.standing import Standing
-from payments.engine.log import (
+from exactstage.kafka.appender import encode
+from exactstage.kafka.standing import Standing
+from exactstage.log import (
     Batch,
     Bounds,
+    Channel,
     Cluster,
     Header,
-    Lane,
     Reader,
     Record,
     TopicPartition,
     Writer,
 )
-from payments.engine.memory import MemoryLog
-from payments.engine.troubles import Trouble
+from exactstage.memory import MemoryLog
+from exactstage.troubles import Trouble
 
 
 class Unavailable(Exception):  # noqa: N818 - named for what happened
@@ -194,7 +194,7 @@ class LogTransport:
     ) -> Mapping[TopicPartition, Failure]:
         """Append the batches."""
         del node
-        await self._log.append(list(batches.values()), Lane.JOURNAL)
+        await self._log.append(list(batches.values()), Channel.JOURNAL)
         return {}
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:

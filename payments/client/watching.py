@@ -11,7 +11,7 @@ from payments.client.errors import Overloaded, WatchBroken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from payments.records.public import Result
+    from payments.records.record_models import Result
 
 MAX_UNREAD_RESULTS = 1000
 """Results that may wait for one watcher; a slower one is told so."""

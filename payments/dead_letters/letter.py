@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
 
-from payments.engine.dead_letters import unpack
-from payments.engine.log import Headers, Record
+from exactstage.dead_letters import unpack
+from exactstage.log import Headers, Record
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.settings import Settings
 
@@ -30,7 +30,7 @@ class NoDeadLetter(LookupError):  # noqa: N818 - named for what is so
     """There is no dead letter at a position (any more)."""
 
 
-class Position(NamedTuple):
+class RecordAddress(NamedTuple):
     """Where a record is; written ``topic/partition/offset``."""
 
     topic: str
@@ -53,11 +53,11 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that was put aside, as it was received, and why."""
+    """A record that was dead-lettered, as it was received, and why."""
 
-    position: Position
+    position: RecordAddress
     time_ms: int
-    """When it was put aside."""
+    """When it was dead-lettered."""
 
     received_ms: int
     """When its record came in, by the broker's clock; never later than a replay of it."""
@@ -80,7 +80,7 @@ class DeadLetter:
 
     @property
     def last_offset(self) -> int | None:
-        """The last offset of a batch that was put aside whole; None for a record."""
+        """The last offset of a batch that was dead-lettered whole; None for a record."""
         text = self.facts.get("last.offset")
         return None if text is None else int(text)
 
@@ -101,14 +101,14 @@ class DeadLetter:
         return "value.bytes" in self.facts
 
 
-def command_id_of(position: Position) -> str:
+def command_id_of(position: RecordAddress) -> str:
     """Return the id of the command that a replay of the letter at this position sends."""
     return f"replay/{position}"
 
 
 def read_letter(record: Record) -> DeadLetter:
     """Return the dead letter in a record of a dead-letter topic, whoever wrote it."""
-    position = Position(record.topic, record.partition, record.offset)
+    position = RecordAddress(record.topic, record.partition, record.offset)
     try:
         headers, facts = unpack(record)
         received_ms = _time_ms(record)

@@ -4,31 +4,31 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from payments.dead_letters.letter import (
-    UNKNOWN,
-    DeadLetter,
-    NoDeadLetter,
-    Position,
-    command_id_of,
-    read_letter,
-)
-from payments.engine.clock import wall_clock_ms
-from payments.engine.errors import FailStop, UnreadableBatch
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import (
+from exactstage.clock import wall_clock_ms
+from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.kafka import KafkaLog
+from exactstage.log import (
     Batch,
     Bounds,
+    Channel,
     Header,
-    Lane,
     Log,
     NewRecord,
     Record,
     TopicPartition,
 )
+from payments.dead_letters.letter import (
+    UNKNOWN,
+    DeadLetter,
+    NoDeadLetter,
+    RecordAddress,
+    command_id_of,
+    read_letter,
+)
 from payments.records.commands import Malformed, parse_command
-from payments.records.public import Result
+from payments.records.record_models import Result
 from payments.settings import Settings
-from payments.topics_file import PACKAGED, apply_command, read_topics
+from payments.topics.file import PACKAGED, apply_command, read_topics
 
 STAGES = ("payments", "accounts")
 CONNECT_SECONDS = 5.0
@@ -61,7 +61,7 @@ class Sent(NamedTuple):
 class DeadLetters:
     """The dead letters of one installation.
 
-    ``kept_ms`` is how long the topic of the commands surely keeps a record.
+    ``min_retention_ms`` is how long the topic of the commands surely keeps a record.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class DeadLetters:
         log: SearchableLog,
         settings: Settings,
         *,
-        kept_ms: float = 0,
+        min_retention_ms: float = 0,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._log = log
         self._settings = settings
-        self._kept_ms = kept_ms
+        self._kept_ms = min_retention_ms
         self._clock_ms = clock_ms
 
     @property
@@ -98,7 +98,7 @@ class DeadLetters:
         async for record in self._records(ranges, with_unreadable=True):
             yield read_letter(record)
 
-    async def get(self, position: Position) -> DeadLetter:
+    async def get(self, position: RecordAddress) -> DeadLetter:
         """Return the dead letter at a position, of an own stage too. Raises ``NoDeadLetter``."""
         at = TopicPartition(position.topic, position.partition)
         is_ours = at.topic in self.own_topics
@@ -124,11 +124,11 @@ class DeadLetters:
         """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""
         return self._log.partition_count(topic)
 
-    async def marked(self, topic: str, mark: Header, since_ms: int) -> Position | None:
+    async def marked(self, topic: str, mark: Header, since_ms: int) -> RecordAddress | None:
         """Return the first record from a time on that has this header, if there is one."""
         async for record in self._records(await self._since(topic, since_ms)):
             if mark in record.headers:
-                return Position(record.topic, record.partition, record.offset)
+                return RecordAddress(record.topic, record.partition, record.offset)
         return None
 
     async def header_values(self, topic: str, name: str, since_ms: int) -> set[bytes]:
@@ -141,7 +141,7 @@ class DeadLetters:
     async def produce(self, at: TopicPartition, record: NewRecord) -> int:
         """Append one record as a client would; return its offset."""
         writer = await self._log.new_writer()
-        return (await self._log.append([Batch(at, writer, [record])], Lane.JOURNAL))[at]
+        return (await self._log.append([Batch(at, writer, [record])], Channel.JOURNAL))[at]
 
     async def sent(self, ids: Collection[str], since_ms: int) -> Sent:
         """Look for commands and results with these ids, from ``since_ms`` on.
@@ -165,7 +165,9 @@ class DeadLetters:
                     results[result.command] = result
         return Sent(frozenset(commands), results)
 
-    async def replayed(self, received_ms: Mapping[Position, int]) -> Mapping[Position, bool | None]:
+    async def replayed(
+        self, received_ms: Mapping[RecordAddress, int]
+    ) -> Mapping[RecordAddress, bool | None]:
         """Return of letters whether each was replayed; None where nobody can tell any more.
 
         ``received_ms`` says when the record of each came in. Reads the commands and results since
@@ -184,7 +186,7 @@ class DeadLetters:
                 known = middle
             else:
                 unknown = middle + 1
-        marks: dict[Position, bool | None] = {}
+        marks: dict[RecordAddress, bool | None] = {}
         for number, position in enumerate(by_age):
             was_sent = ids[position] in sent.commands or ids[position] in sent.results
             marks[position] = True if was_sent else False if number >= known else None

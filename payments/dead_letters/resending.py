@@ -8,11 +8,11 @@ that names the letter. By that header a second replay is recognised.
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from payments.dead_letters.letter import DeadLetter, NotReplayable, Position
+from exactstage.dead_letters import FOREIGN_RECORD, MISSING_POSITION
+from exactstage.log import Header, NewRecord, TopicPartition
+from payments.dead_letters.letter import DeadLetter, NotReplayable, RecordAddress
 from payments.dead_letters.reading import DeadLetters, open_dead_letters
 from payments.dead_letters.replaying import Correction
-from payments.engine.dead_letters import FOREIGN_RECORD, MISSING_POSITION
-from payments.engine.log import Header, NewRecord, TopicPartition
 from payments.settings import Settings
 
 REPLAY_OF = "replay-of"
@@ -97,8 +97,8 @@ def resend_of(
 
 
 async def replayed(
-    settings: Settings, received_ms: Mapping[Position, int], places: Collection[str]
-) -> frozenset[Position]:
+    settings: Settings, received_ms: Mapping[RecordAddress, int], places: Collection[str]
+) -> frozenset[RecordAddress]:
     """Return the letters of which a replay is on one of these topics, as far as it is kept.
 
     ``received_ms`` says when the record of each came in.
@@ -107,7 +107,7 @@ async def replayed(
         return frozenset()
     marks = {str(position).encode(): position for position in received_ms}
     since_ms = min(received_ms.values())
-    found: set[Position] = set()
+    found: set[RecordAddress] = set()
     async with open_dead_letters(settings, sorted(places)) as letters:
         for topic in places:
             for value in await letters.header_values(topic, REPLAY_OF, since_ms):
@@ -116,9 +116,9 @@ async def replayed(
     return frozenset(found)
 
 
-async def send(letters: DeadLetters, resend: Resend) -> Position:
+async def send(letters: DeadLetters, resend: Resend) -> RecordAddress:
     """Produce the record; return where it is. Raises ``FailStop`` where the brokers refuse it."""
     assert resend.at is not None, "it is refused"
     assert resend.record is not None, "it is refused"
     offset = await letters.produce(resend.at, resend.record)
-    return Position(*resend.at, offset)
+    return RecordAddress(*resend.at, offset)

@@ -7,14 +7,14 @@ balanced by itself. Amounts and balances are in minor units.
 from typing import Literal, NamedTuple
 
 from payments.domain.names import has_outer_space
-from payments.domain.results import Reason, Value
+from payments.domain.results import Frozen, Reason
 
 MAX_BALANCE = 10**18
 Kind = Literal["make", "deposit", "rollback", "opening"]
 Counter = Literal["world", "sales"]
 
 
-class Transfer(Value, frozen=True):
+class Transfer(Frozen, frozen=True):
     """Money to move to an account (from it when negative); ``decide`` knows no payment id."""
 
     kind: Kind
@@ -25,14 +25,14 @@ class Transfer(Value, frozen=True):
     payment: str | None = None
 
 
-class Settled(Value, frozen=True):
+class Settled(Frozen, frozen=True):
     """How a transfer ended: the message back to its payment."""
 
     ok: bool
     reason: Reason | None = None
 
 
-class Account(Value, frozen=True):
+class Account(Frozen, frozen=True):
     """The row of an account; ``sequence`` is the number of its last entry."""
 
     balance: int
@@ -40,7 +40,7 @@ class Account(Value, frozen=True):
     currency: str
 
 
-class CounterAccount(Value, frozen=True):
+class CounterAccount(Frozen, frozen=True):
     """The row of a counter-account, such as ``sales/3``: a balance for each currency."""
 
     balances: dict[str, int]
@@ -53,14 +53,14 @@ class Opening(NamedTuple):
     currency: str
 
 
-class Entry(Value, frozen=True):
+class Entry(Frozen, frozen=True):
     """One line of the ledger: a transfer and the account after it."""
 
     transfer: Transfer
     account: Account
 
 
-class Posting(Value, frozen=True):
+class Posting(Frozen, frozen=True):
     """An accepted transfer: the new row and its entries, two when it opened the account."""
 
     account: Account

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 from payments.domain.names import NAME_RULE, is_name
-from payments.domain.results import Reason, Value
+from payments.domain.results import Frozen, Reason
 
 MAX_AMOUNT = 10**15
 Amount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
@@ -49,7 +49,7 @@ RULES: Mapping[str, Callable[[object], Fault | None]] = {
 }  # fmt: skip  # The rule of each field, in the order in which faults are told.
 
 
-class _Command(Value, frozen=True, tag_field="type", forbid_unknown_fields=True): ...
+class _Command(Frozen, frozen=True, tag_field="type", forbid_unknown_fields=True): ...
 
 
 class Make(_Command, frozen=True, tag="make"):

@@ -7,7 +7,7 @@ turn the direction of the text around them: with them two names look alike, or a
 differently from what it says. Characters that Unicode has not assigned yet pass.
 
 The table is written out, so that no version of Python decides what is valid. Cc, Cs, Co, Zl and Zp
-never change (Unicode Character Encoding Stability Policies, "Property Value Stability"); Zs and Cf
+never change (Unicode Character Encoding Stability Policies, "Property Frozen Stability"); Zs and Cf
 are those of ``UNICODE``, whatever a later version adds.
 """
 

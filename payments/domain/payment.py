@@ -5,9 +5,9 @@ it in ``TABLE``: the diagram in the docs is drawn from that, and the tests enume
 Rule 2: this file knows nothing of balances, records, partitions and clocks.
 
 Theory of operation. A make or a deposit starts a transfer and waits for it to settle. A cancel
-can't stop a transfer that is under way: the payment is ``cancelling`` until it settles and, if
+can't stop a transfer that is in flight: the payment is ``cancelling`` until it settles and, if
 money has moved then, ``reversing`` until the transfer back settles too. So in these two states and
-in ``pending`` one transfer is under way and commands wait; in the others there is neither.
+in ``pending`` one transfer is in flight and commands wait; in the others there is neither.
 
 Not in the table: a make or deposit that differs from the stored request is rejected in any state;
 so is a command that would be one waiter too many, and a cancel whose transfer back is declined. A
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from payments.domain.account import Counter, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
 from payments.domain.money import money_text
-from payments.domain.results import Answer, Outcome, Reason, Request, Value
+from payments.domain.results import Answer, Frozen, Outcome, Reason, Request
 
 State = StrEnum("State", "PENDING CANCELLING REVERSING COMPLETED DECLINED CANCELLED")
 Event = StrEnum("Event", "MAKE_OR_DEPOSIT CANCEL GET SETTLED_OK SETTLED_DECLINED WINDOW_CLOSES")
@@ -78,7 +78,7 @@ _EVENTS = {"make": MAKE, "deposit": MAKE, "cancel": CANCEL, "get": GET}
 Waiter = tuple[str, str, bool]  # A command's id, its type, and whether its answer is a replay.
 
 
-class Payment(Value, frozen=True, omit_defaults=True):
+class Payment(Frozen, frozen=True, omit_defaults=True):
     """The row of a payment."""
 
     state: State
@@ -95,7 +95,7 @@ class Policy(NamedTuple):
     max_waiters: int = 100
 
 
-class Received(Value, frozen=True):
+class Received(Frozen, frozen=True):
     """A command with its id: its own, or the position of its record."""
 
     command: Command
@@ -106,7 +106,7 @@ class WindowCloses:
     """The message that a payment's window has closed."""
 
 
-class Decision(Value, frozen=True):
+class Decision(Frozen, frozen=True):
     """The row after a message (the same object if it is unchanged) and what to send."""
 
     payment: Payment | None

@@ -53,11 +53,11 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"  # A defect: the domain raised an exception.
 
 
-class Value(Struct, frozen=True, gc=False):
+class Frozen(Struct, frozen=True, gc=False):
     """What the domain computes with: never changed, compared by fields, never in a circle."""
 
 
-class Request(Value, frozen=True):
+class Request(Frozen, frozen=True):
     """What a make or deposit asks for; two are compared field by field in this order."""
 
     type: Literal["make", "deposit"]
@@ -66,7 +66,7 @@ class Request(Value, frozen=True):
     currency: str
 
 
-class Answer(Value, frozen=True):
+class Answer(Frozen, frozen=True):
     """The answer to one command; ``state`` is the payment's after it (a ``payment.State``)."""
 
     command: str | None

@@ -16,8 +16,8 @@ import orjson
 
 from payments.gateway.exchange import Answer, Request, Stream
 from payments.gateway.problems import slug_of
-from payments.lines import Lines
-from payments.records.written import iso_time
+from payments.process.lines import Lines
+from payments.records.record_writer import iso_time
 
 logger = logging.getLogger(__name__)
 

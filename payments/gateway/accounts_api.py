@@ -9,7 +9,7 @@ from payments.gateway.exchange import Answer, Headers, Request, path_segment
 from payments.gateway.parsing import account_id, query_of, whole_number
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
-from payments.records.public import balance_members, entry_members
+from payments.records.record_models import balance_members, entry_members
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_SEQUENCE = 2**63 - 1

@@ -22,7 +22,7 @@ from payments.client.errors import (
 from payments.domain.results import Reason
 from payments.gateway.access_log import AccessLog
 from payments.gateway.accounts_api import AccountsApi
-from payments.gateway.compat import EXAMPLE, CompatApi, example_answer
+from payments.gateway.async_commands import Operations, Render
 from payments.gateway.events import EventsApi
 from payments.gateway.exchange import (
     Answer,
@@ -39,7 +39,6 @@ from payments.gateway.exchange import (
     send_stream,
 )
 from payments.gateway.forwarding import Forwarding
-from payments.gateway.operations import Operations, Render
 from payments.gateway.origins import Origins
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.payments_api import (
@@ -56,6 +55,7 @@ from payments.gateway.problems import (
     put_prefix,
     what_is_missing,
 )
+from payments.gateway.restate_examples import EXAMPLE, RestateExamplesApi, example_answer
 from payments.gateway.routes import Route, Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
@@ -191,7 +191,7 @@ def operations(
     payments = PaymentsApi(service, later, default_currency, deadline_seconds)
     accounts = AccountsApi(service, deadline_seconds)
     events = EventsApi(service, deadline_seconds, settings.max_streams)
-    compat = CompatApi(payments)
+    compat = RestateExamplesApi(payments)
     pages = ServicePages(service, stopping)
     pay, read, either = [PAY], [READ], [READ, PAY, DEPOSIT]
     return [

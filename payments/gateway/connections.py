@@ -324,7 +324,7 @@ class Connection(HttpToolsProtocol):
             raise Overlong
 
     def _refuse(self, answer: Answer, why: str | None = None) -> None:
-        """Say what is wrong, if nothing was said yet, and close after an answer under way.
+        """Say what is wrong, if nothing was said yet, and close after an answer in flight.
 
         ``why`` is for the access log alone: what the parser met.
         """

@@ -16,7 +16,7 @@ from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
 from payments.gateway.problems import Problem, Refused
 from payments.gateway.service import Service
-from payments.records.public import Result
+from payments.records.record_models import Result
 
 EVENT_STREAM = b"text/event-stream"
 

@@ -62,7 +62,7 @@ class Stream:
     """Called when it has ended, however."""
 
     headers: Headers = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
-    """The second lets nginx pass on each part as it comes."""
+    """The second lets nginx forward each part as it comes."""
 
 
 def path_segment(text: str) -> str:

@@ -7,7 +7,7 @@ import orjson
 from payments.domain.results import Outcome, Reason
 from payments.gateway.exchange import Answer, Headers
 from payments.gateway.problems import Problem, problem_answer
-from payments.records.public import Result
+from payments.records.record_models import Result
 
 REPLAYED: Headers = ((b"idempotent-replayed", b"true"),)
 RETRY_SOON: Headers = ((b"retry-after", b"1"),)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from payments.gateway.async_commands import Operations, Render
 from payments.gateway.exchange import Answer, Request, path_segment
-from payments.gateway.operations import Operations, Render
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
     MovementType,
@@ -18,7 +18,7 @@ from payments.gateway.parsing import (
 )
 from payments.gateway.preferences import idempotency_key, seconds_until_async
 from payments.gateway.service import Service
-from payments.records.public import Result
+from payments.records.record_models import Result
 
 FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
 CANCEL: Mapping[str, object] = {"type": "cancel"}

@@ -16,14 +16,14 @@ from typing import cast
 import uvicorn
 import uvloop
 
-from payments import ending
+from exactstage.gc_tuning import freeze_and_relax
 from payments.client import PaymentsClient
-from payments.garbage import collect_rarely
 from payments.gateway.app import Gateway
 from payments.gateway.connections import Connection, Limits, limited
 from payments.gateway.listening import BACKLOG, address
 from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
+from payments.process import ending
 from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
     host, port = listener.getsockname()[:2]
 
     def say(_: Server) -> None:
-        collect_rarely()
+        freeze_and_relax()
         logger.info("gateway ready on http://%s", address(host, port))
         if gateway_settings.is_open_to_others:
             logger.warning(

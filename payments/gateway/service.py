@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from payments.client.resuming import Mark
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 
 
 class Balance(Protocol):

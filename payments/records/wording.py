@@ -8,7 +8,7 @@ and the command show the same.
 from payments.domain.account import MAX_BALANCE
 from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
-from payments.records.public import Result
+from payments.records.record_models import Result
 
 _DECLINED = {
     Reason.UNKNOWN_ACCOUNT: "there is no account {account}",

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from payments.engine.checkpoint import (
+from exactstage.checkpoint import (
     FENCE_KEY,
     NOTE_KEY,
     Checkpoint,
     checkpoint_key,
     encode_checkpoint,
 )
-from payments.engine.consistency import Surroundings
-from payments.engine.identity import Identity
-from payments.engine.limits import RING
-from payments.engine.log import NO_HEADERS, Batch, Lane, Log, NewRecord, TopicPartition
-from payments.engine.stage import Stage, topics_of
+from exactstage.consistency import Surroundings
+from exactstage.identity import Identity
+from exactstage.limits import RING
+from exactstage.log import NO_HEADERS, Batch, Channel, Log, NewRecord, TopicPartition
+from exactstage.stage import Stage, topics_of
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -107,7 +107,7 @@ def _require_adoptable(held: Held, told: Identity, now: Identity, settings: Sett
                 wrong = f"{topic} was made anew, and balances and answers are read from it"
     if wrong is not None:
         message = (
-            f"{held.at} can't be adopted: {wrong}; make the journals anew from the visible topics "
+            f"{held.at} can't be adopted: {wrong}; make the journals anew from the public topics "
             f"with: payments rebuild --replace (and --copied where topics were copied)"
         )
         raise RecoveryRefused(message)
@@ -118,7 +118,7 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
     held, last = adoption.held, adoption.held.last
     assert last is not None, "plan() requires a checkpoint"
     partition = held.at.partition
-    topics = sorted({topic for stage in stages for topic in stage.visible})
+    topics = sorted({topic for stage in stages for topic in stage.public})
     fenced = [TopicPartition(topic, partition) for topic in topics]
     writer = await log.claim(f"{app_id}-{partition}", fenced)
     now = (await read_held(log, [held.at]))[held.at].last
@@ -144,7 +144,7 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
         records.append((checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS))
     if adoption.lost_commands:
         records.append((NOTE_KEY, _note(last.n + 1), NO_HEADERS))
-    await log.append([Batch(held.at, writer, records)], Lane.JOURNAL)
+    await log.append([Batch(held.at, writer, records)], Channel.JOURNAL)
 
 
 def _note(base: int) -> bytes:

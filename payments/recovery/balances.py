@@ -7,10 +7,10 @@ from typing import NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
+from exactstage.log import Record
+from exactstage.outputs import OUTPUT_ID_HEADER, iso_time
 from payments.domain.account import Account, CounterAccount, Kind
-from payments.engine.log import Record
-from payments.engine.outputs import POSITION_VISIBLE, iso_time
-from payments.records.internal import encode_account, encode_counter
+from payments.records.internal_codec import encode_account, encode_counter
 
 from .errors import RecoveryRefused
 from .lives import epoch_ms
@@ -98,7 +98,7 @@ class Balances:
 
     def _is_of_the_stage(self, record: Record) -> bool:
         for name, value in record.headers:
-            if name == POSITION_VISIBLE:
+            if name == OUTPUT_ID_HEADER:
                 return value is not None and value.startswith(self._mark)
         return False
 

@@ -1,6 +1,6 @@
 """Batches: a journal as the broker has it, batch by batch, so that foreign ones are known.
 
-A stage appends whole groups, each a batch that ends with its checkpoint; a takeover appends a
+A stage appends whole commits, each a batch that ends with its checkpoint; a takeover appends a
 fence. So a batch whose last record is there and is neither was written by another program, whatever
 its keys and values look like. (Compaction keeps the last offset of a batch, but may remove its
 record: then nothing can be said, and a stage's rows may stand there alone.)
@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-from payments.engine.checkpoint import RESERVED
-from payments.engine.errors import FailStop
-from payments.engine.kafka import KafkaLog
-from payments.engine.kafka.connection import error_for
-from payments.engine.kafka.fetched import unpack
-from payments.engine.kafka.wire import Fetch
-from payments.engine.log import Bounds, Record, TopicPartition
+from exactstage.checkpoint import RESERVED
+from exactstage.errors import FailStop
+from exactstage.kafka import KafkaLog
+from exactstage.kafka.connection import error_for
+from exactstage.kafka.fetched import unpack
+from exactstage.kafka.wire import Fetch
+from exactstage.log import Bounds, Record, TopicPartition
 
 _HEAD = Struct(">qi")
 """Base offset, and the length of what follows."""

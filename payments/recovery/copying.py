@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from payments.engine.committer import publish
-from payments.engine.limits import Limits
-from payments.engine.log import Log, Record, Writer
-from payments.engine.outputs import INSTALLATION, POSITION_VISIBLE, Rounds, size_of
-from payments.engine.partitioner import partition_of
+from exactstage.committer import publish
+from exactstage.limits import Limits
+from exactstage.log import Log, Record, Writer
+from exactstage.outputs import INSTALLATION, OUTPUT_ID_HEADER, Rounds, size_of
+from exactstage.partitioner import partition_of
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -29,7 +29,7 @@ COPIED: Mapping[str, str | None] = {
     "accounts.dead-letters": "accounts",
 }
 """What is copied, and the stage that writes it. Messages between the stages are not: the rebuild
-finds what was under way."""
+finds what was in flight."""
 
 CE_SOURCE = "ce_source"
 
@@ -77,7 +77,7 @@ class Copying:
             headers = list(record.headers)
             partition = self._partition(record)
             if stage is not None:
-                if not any(name == POSITION_VISIBLE for name, _ in headers):
+                if not any(name == OUTPUT_ID_HEADER for name, _ in headers):
                     self.counts["records that no stage wrote, left out"] += 1
                     continue
                 headers = self._headers(headers, stage, partition)
@@ -99,13 +99,13 @@ class Copying:
         """Replace the engine's own headers, which come first; a client's of that name stay."""
         self._groups[stage, partition] += 1
         own = {
-            POSITION_VISIBLE: f"{stage}/{partition}/{self._groups[stage, partition]}/0".encode(),
+            OUTPUT_ID_HEADER: f"{stage}/{partition}/{self._groups[stage, partition]}/0".encode(),
             CE_SOURCE: f"/{stage}/{partition}".encode(),
             INSTALLATION: self._installation,
         }
         found: list[tuple[str, bytes | None]] = []
         for name, value in headers:
-            if name == POSITION_VISIBLE and name in own:
+            if name == OUTPUT_ID_HEADER and name in own:
                 found += [(name, own.pop(name)), (INSTALLATION, own[INSTALLATION])]
             elif name == INSTALLATION and name in own:
                 del own[name]

@@ -5,13 +5,13 @@ The checks are those of a takeover (``engine/consistency``), over what was read 
 
 from collections.abc import Iterable, Sequence
 
-from payments.engine.checkpoint import Checkpoint
-from payments.engine.consistency import Evidence, Surroundings, identify, require_all_there
-from payments.engine.errors import FailStop
-from payments.engine.journal import Journal
-from payments.engine.limits import RING, Limits
-from payments.engine.log import Log, Writer
-from payments.engine.stage import Stage, topics_of
+from exactstage.checkpoint import Checkpoint
+from exactstage.consistency import Evidence, Surroundings, identify, require_all_there
+from exactstage.errors import FailStop
+from exactstage.journal import Journal
+from exactstage.limits import RING, Limits
+from exactstage.log import Log, Writer
+from exactstage.stage import Stage, topics_of
 
 from .inspecting import Inspected
 
@@ -47,7 +47,7 @@ def _evidence(stage: Stage, each: Inspected) -> Evidence:
         stage=stage.name,
         partition=each.held.at.partition,
         changelog=stage.changelog,
-        visible=stage.visible,
+        public=stage.public,
         emits=stage.emits,
         writer=_NOBODY,
         limits=Limits(),

@@ -13,8 +13,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from payments.engine.log import Bounds, Log, TopicPartition
-from payments.garbage import collect_rarely
+from exactstage.gc_tuning import freeze_and_relax
+from exactstage.log import Bounds, Log, TopicPartition
 from payments.settings import Settings
 
 from .balances import Balances, Movement
@@ -112,7 +112,7 @@ def _receive(receiver: Connection) -> Folded | None:
 def _send_share(sender: Connection, settings: Settings, share: Ranges, since_ms: int) -> None:
     """Read a share, and send it: what a process of its own does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that asks ends this one.
-    collect_rarely()
+    freeze_and_relax()
     with suppress(BrokenPipeError):
         try:
             sender.send(asyncio.run(_fold_alone(settings, share, since_ms)))

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from exactstage.checkpoint import RESERVED, Checkpoint, decode_checkpoint
+from exactstage.errors import JournalBroken
+from exactstage.log import Log
 from payments.domain.account import Account
-from payments.engine.checkpoint import RESERVED, Checkpoint, decode_checkpoint
-from payments.engine.errors import JournalBroken
-from payments.engine.log import Log
-from payments.records.internal import decode_account
+from payments.records.internal_codec import decode_account
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -94,7 +94,7 @@ def _account(row: bytes) -> Account | None:
 
 
 def _leave_out(found: dict[bytes, int], checkpoint: Checkpoint, ledger: str) -> None:
-    """Leave out the entries of a group that may not have been published before the end."""
+    """Leave out the entries of a commit that may not have been published before the end."""
     for output in checkpoint.outputs:
         if output.topic == ledger and output.key in found:
             sequence = _decode_entry(output.value or b"").sequence

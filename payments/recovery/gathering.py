@@ -1,4 +1,4 @@
-"""Gathering: what the visible topics tell of payments and accounts, read once from end to end."""
+"""Gathering: what the public topics tell of payments and accounts, read once from end to end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from math import inf
 
 from msgspec import DecodeError
 
-from payments.engine.log import Bounds, Log, Record, TopicPartition
-from payments.engine.outputs import POSITION_VISIBLE, Position, parse_source
-from payments.engine.partitioner import partition_of
-from payments.engine.tails import Tail, read_tails
+from exactstage.log import Bounds, Log, Record, TopicPartition
+from exactstage.outputs import OUTPUT_ID_HEADER, OutputId, parse_source
+from exactstage.partitioner import partition_of
+from exactstage.tails import Tail, read_tails
 from payments.settings import Settings
 
 from .balances import Balances, Movement
@@ -51,14 +51,14 @@ class Facts:
 
     bounds: Mapping[TopicPartition, Bounds] = field(default_factory=dict)
     last_group: int = 0
-    """Highest group that any visible record tells of."""
+    """Highest commit that any public record tells of."""
 
     installation: str | None = None
-    """Who wrote the visible records; None where they do not say."""
+    """Who wrote the public records; None where they do not say."""
 
     results: int = 0
     foreign: int = 0
-    """Visible records that no stage wrote; they are passed over."""
+    """Public records that no stage wrote; they are passed over."""
 
 
 class Gathering:
@@ -88,7 +88,7 @@ class Gathering:
         """Time of the first record of a partition that still has some."""
         self._newest_ms = 0
         """Time of the last result or movement of a copy."""
-        self._told_up_to: dict[int, Position] = {}
+        self._told_up_to: dict[int, OutputId] = {}
 
     async def run(self, now_ms: int) -> Facts:
         """Read all that is there now. Raises ``RecoveryRefused`` when the ledger is not whole."""
@@ -175,8 +175,8 @@ class Gathering:
     async def _read_ledger(self, now_ms: int) -> None:
         facts, settings = self._facts, self.settings
         oldest = min(self._first_ms.values(), default=now_ms)
-        kept_ms = int((settings.retention_seconds + settings.window_seconds) * 1000)
-        since_ms = 0 if self.source.copied else oldest - kept_ms - CLOCKS_DIFFER_MS
+        min_retention_ms = int((settings.retention_seconds + settings.window_seconds) * 1000)
+        since_ms = 0 if self.source.copied else oldest - min_retention_ms - CLOCKS_DIFFER_MS
         ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         shares = shares_of(ranges, self._processes)
         part = f" (part 1 of {len(shares)}, the others beside it)" if len(shares) > 1 else ""
@@ -196,7 +196,7 @@ class Gathering:
         return found
 
     async def _read_tails(self) -> None:
-        """Find the highest group at the end of each visible partition, and the installation."""
+        """Find the highest commit at the end of each public partition, and the installation."""
         writers = {
             **dict.fromkeys(_all([self.results, self.letters], self._partitions), "payments"),
             **dict.fromkeys(
@@ -219,7 +219,7 @@ class Gathering:
         """Whether the copy of a topic lacks what its original had lost before it was copied."""
         if not self.source.copied or at.topic != self.results:
             return False
-        # What came last of all is untold because it was under way, not because its result is gone.
+        # What came last of all is untold because it was in flight, not because its result is gone.
         oldest_ms = self._oldest_movements.get(at.partition, inf)
         first_ms = min(self._first_ms.get(at, inf), self._newest_ms)
         return oldest_ms + CLOCKS_DIFFER_MS < first_ms
@@ -241,7 +241,7 @@ def _installation(tails: Mapping[TopicPartition, Tail], app: str) -> str | None:
     if len(names) > 1 or any(name.partition("/")[0] != app for name in names):
         listing = ", ".join(f"{at} by {name}" for name, at in names.items())
         message = (
-            f"the visible topics were written by other installations than {app}: {listing}; set "
+            f"the public topics were written by other installations than {app}: {listing}; set "
             f"PAYMENTS_APP_ID and PAYMENTS_TOPIC_PREFIX to those of one installation"
         )
         raise RecoveryRefused(message)
@@ -252,10 +252,10 @@ def _all(topics: Sequence[str], partitions: int) -> list[TopicPartition]:
     return [tp for topic in topics for tp in partitions_of(topic, partitions)]
 
 
-def _position(record: Record, stage: str) -> Position | None:
+def _position(record: Record, stage: str) -> OutputId | None:
     """Return the position of a record, when this stage wrote it for its partition."""
     for name, value in record.headers:
-        if name == POSITION_VISIBLE:
+        if name == OUTPUT_ID_HEADER:
             try:
                 source = parse_source(value or b"")
             except ValueError:

@@ -4,20 +4,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments.engine.checkpoint import (
+from exactstage.checkpoint import (
     FENCE_KEY,
     NOTE_KEY,
     RESERVED,
     Checkpoint,
     decode_checkpoint,
 )
-from payments.engine.errors import JournalBroken, NewerFormat, UnreadableBatch
-from payments.engine.foreign import is_removal
-from payments.engine.identity import Identity
-from payments.engine.limits import RING, SOURCES_TOLD_WITHIN
-from payments.engine.log import Bounds, Log, Record, TopicPartition
-from payments.engine.stage import Stage
-from payments.engine.tails import NOTHING, Tail, read_tails
+from exactstage.errors import JournalBroken, NewerFormat, UnreadableBatch
+from exactstage.foreign import is_removal
+from exactstage.identity import Identity
+from exactstage.limits import RING, SOURCE_ROTATION_CHECKPOINTS
+from exactstage.log import Bounds, Log, Record, TopicPartition
+from exactstage.stage import Stage
+from exactstage.tails import NOTHING, Tail, read_tails
 
 from .scanning import scan, scan_readable
 
@@ -82,7 +82,7 @@ class Held:
 
     @property
     def unpublished(self) -> int:
-        """Outputs of groups that are not known to be published."""
+        """Outputs of commits that are not known to be published."""
         last = self.last
         if last is None:
             return 0
@@ -99,7 +99,7 @@ class Held:
         if last is None:
             return []
         have = {c.n for c in self.checkpoints.values()}
-        first = min(last.published, max(0, last.n - SOURCES_TOLD_WITHIN)) + 1
+        first = min(last.published, max(0, last.n - SOURCE_ROTATION_CHECKPOINTS)) + 1
         return [n for n in range(first, last.n + 1) if n not in have]
 
     def take(self, record: Record) -> None:
@@ -230,10 +230,10 @@ class Inspected:
     held: Held
     inputs: list[Input]
     tails: Mapping[str, Tail]
-    """End of what the stage published, by visible topic; read after the journal."""
+    """End of what the stage published, by public topic; read after the journal."""
 
     tails_ahead: Sequence[str]
-    """Visible topics that have outputs which the journal does not know."""
+    """Public topics that have outputs which the journal does not know."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of ``--json``."""
@@ -292,7 +292,7 @@ async def _cuts(log: Log, journal: Held) -> dict[str, int]:
 
 
 def _ahead(held: Held, tails: Mapping[str, Tail]) -> list[str]:
-    """Return the visible topics that have outputs of later groups than a journal has."""
+    """Return the public topics that have outputs of later commits than a journal has."""
     n = 0 if held.last is None else held.last.n
     return [topic for topic, tail in tails.items() if tail.position[0] > n]
 
@@ -303,7 +303,7 @@ async def _still_ahead(
     """Return by journal what is ahead of it, once it is read again behind where it ended.
 
     The tails were read after the journals, and a worker may have gone on in between: its journal
-    has each group before anybody can see its outputs, so what is written by now must have it.
+    has each commit before anybody can see its outputs, so what is written by now must have it.
     """
     behind = {held.at: held for held in journals if _ahead(held, tails[held.at])}
     if not behind:
@@ -336,8 +336,8 @@ async def inspect(
                     continue  # Its batches can't be told: what is foreign by its key is known.
                 journal.foreign = await foreign_records(stage.name, at)
                 journal.foreign_count = len(journal.foreign)
-        visible = [TopicPartition(topic, p) for topic in sorted(stage.visible) for p in numbers]
-        ends = await read_tails(log, dict.fromkeys(visible, stage.name))
+        public = [TopicPartition(topic, p) for topic in sorted(stage.public) for p in numbers]
+        ends = await read_tails(log, dict.fromkeys(public, stage.name))
         tails: dict[TopicPartition, dict[str, Tail]] = {
             at: {tp.topic: tail for tp, tail in ends.items() if tp.partition == at.partition}
             for at in held

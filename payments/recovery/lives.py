@@ -19,7 +19,7 @@ _MOVES: dict[str | None, Literal["make", "deposit"]] = {"make": "make", "deposit
 
 
 class Told(Struct, gc=False):
-    """The fields of a result that matter here (``payments.records.public.Result``)."""
+    """The fields of a result that matter here (``payments.records.record_models.Result``)."""
 
     payment: str
     command: str | None

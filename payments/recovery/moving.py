@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from payments.engine.checkpoint import FENCE_KEY, MOVED_KEY
-from payments.engine.consistency import Surroundings
-from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition
-from payments.engine.stage import topics_of
+from exactstage.checkpoint import FENCE_KEY, MOVED_KEY
+from exactstage.consistency import Surroundings
+from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition
+from exactstage.stage import topics_of
 from payments.settings import Settings
 
 from .copying import COPIED, Copying
@@ -79,6 +79,6 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
                     Batch(TopicPartition(stage.changelog, partition), writer, marks)
                     for partition, writer in claimed.writers.items()
                 ],
-                Lane.JOURNAL,
+                Channel.JOURNAL,
             )
         return {**copying.counts, **plan.counts}

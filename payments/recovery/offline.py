@@ -18,8 +18,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from payments.engine.kafka.admin import open_admin
-from payments.engine.kafka.rights import grant_command
+from exactstage.kafka.admin import open_admin
+from exactstage.kafka.rights import grant_command
 from payments.settings import Settings
 
 from .errors import RecoveryRefused

@@ -1,7 +1,7 @@
 """Rebuilding: journals made anew from the ledger, the results and the commands (DESIGN 8).
 
-Nothing is written but journals. What has to become visible (answers, missing entries, transfers of
-commands that are decided again) is in their last groups as outputs that are not published yet: the
+Nothing is written but journals. What has to become public (answers, missing entries, transfers of
+commands that are decided again) is in their last commits as outputs that are not published yet: the
 worker that takes over publishes them, exactly once, as after any crash.
 """
 
@@ -13,23 +13,23 @@ from itertools import groupby
 from math import inf
 from typing import Literal, NamedTuple
 
+from exactstage.committer import Committer
+from exactstage.dead_letters import batch_letter, refusal_of
+from exactstage.journal import CommitBatch, Journal
+from exactstage.limits import MAX_COMMITS_AHEAD, Limits
+from exactstage.local_delivery import LocalDelivery
+from exactstage.log import Bounds, Log, Record, TopicPartition, Writer
+from exactstage.ownership import Ownership
+from exactstage.partitioner import partition_of
+from exactstage.processing import Processing, Run
+from exactstage.stage import Stage, by_name, senders_of
+from exactstage.vouching import Vouching
 from payments.domain.account import CounterAccount, Opening, Transfer, post, post_counter
 from payments.domain.payment import Policy
 from payments.domain.results import Reason
-from payments.engine.committer import Committer
-from payments.engine.dead_letters import batch_letter, refusal_of
-from payments.engine.handover import Handover
-from payments.engine.journal import Group, Journal
-from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
-from payments.engine.log import Bounds, Log, Record, TopicPartition, Writer
-from payments.engine.ownership import Ownership
-from payments.engine.partitioner import partition_of
-from payments.engine.processing import Processing, Run
-from payments.engine.stage import Stage, by_name, senders_of
-from payments.engine.vouching import Vouching
 from payments.records.commands import Malformed, parse_command, parse_payment_id
-from payments.records.internal import encode_account, encode_counter, encode_payment
-from payments.records.written import counter_name, encode_ledger_entry, encode_result
+from payments.records.internal_codec import encode_account, encode_counter, encode_payment
+from payments.records.record_writer import counter_name, encode_ledger_entry, encode_result
 from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
 from payments.stages.payments import RESULT_TYPE, position_of
@@ -43,8 +43,8 @@ from .scanning import Show, partitions_of, scan
 from .settling import Settlement, Waiting, settle
 from .unanswered import Left
 
-MAX_GROUPS = MAX_GROUPS_AHEAD - 2
-"""Groups with outputs in one journal; the rest of the ring is filled by empty ones."""
+MAX_COMMITS = MAX_COMMITS_AHEAD - 2
+"""Commits with outputs in one journal; the rest of the ring is filled by empty ones."""
 
 OldCommands = Literal["answered", "unanswered"]
 
@@ -55,9 +55,9 @@ class Rebuilt:
 
     journal: Journal
     rows: dict[bytes, bytes]
-    """Rows as the topics tell; those that the groups change come with the groups."""
+    """Rows as the topics tell; those that the commits change come with the commits."""
 
-    groups: list[Group] = field(default_factory=list)
+    commits: list[CommitBatch] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,11 +65,11 @@ class Plan:
     """What a rebuild writes, and what was found."""
 
     base: int
-    """Group from which the new journals count on: later than any that was ever published."""
+    """CommitBatch from which the new journals count on: later than any that was ever published."""
 
     journals: list[Rebuilt]
     installation: str | None
-    """Who wrote the visible records, where they say so."""
+    """Who wrote the public records, where they say so."""
 
     source: Source
     commands_before: list[int]
@@ -122,8 +122,8 @@ class _Planning:
         self._policy = Policy(settings.decline_policy, settings.max_waiters)
         self._stages = stages_of(settings)
         self._limits = Limits()
-        # The clock as a group number is later than any that was counted up to, one by one.
-        self.base = max(facts.last_group + MAX_GROUPS_AHEAD, now_ms)
+        # The clock as a commit number is later than any that was counted up to, one by one.
+        self.base = max(facts.last_group + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
         payments, accounts = self._stages
         self._payments = [self._new(payments, p, {}) for p in range(self._partitions)]
@@ -136,7 +136,7 @@ class _Planning:
             stage=stage.name,
             partition=partition,
             changelog=stage.changelog,
-            visible=stage.visible,
+            public=stage.public,
             emits=stage.emits,
             writer=Writer(-1, -1),  # The claim comes when it is written.
             limits=self._limits,
@@ -150,7 +150,7 @@ class _Planning:
     ) -> Plan:
         """Return the plan.
 
-        1. Settle every payment: its row, and what was under way.
+        1. Settle every payment: its row, and what was in flight.
         2. Find how far the commands were handled, and which of those are unanswered.
         3. Decide these as a worker would, and set the positions from which workers go on.
         """
@@ -285,13 +285,13 @@ class _Planning:
             self._cut(rebuilt)
 
     def _cut(self, rebuilt: Rebuilt) -> None:
-        if len(rebuilt.groups) >= MAX_GROUPS:
+        if len(rebuilt.commits) >= MAX_COMMITS:
             message = (
-                f"{rebuilt.journal}: more than {MAX_GROUPS} groups of outputs would have to be "
+                f"{rebuilt.journal}: more than {MAX_COMMITS} commits of outputs would have to be "
                 f"published at once; restore the results from a replica or a backup first"
             )
             raise RecoveryRefused(message)
-        rebuilt.groups.append(rebuilt.journal.cut())
+        rebuilt.commits.append(rebuilt.journal.seal())
 
     # --- accounts --------------------------------------------------------------------------------
 
@@ -406,14 +406,14 @@ class _Planning:
             stage.logic.restored(journal.partition, journal.rows)
         for record, left in redo:
             key = record.key
-            # Where it would be passed on to: so nothing has to travel.
+            # Where it would be forwarded to: so nothing has to travel.
             right = partition_of(key, self._partitions) if key else record.partition
             rebuilt = self._payments[right]
             if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
                 stage.logic.on_error(record, refusal_of(batch), rebuilt.journal)
                 rebuilt.journal.accept()
             elif self._is_malformed(record):
-                await self._put_aside(processing, record, left, rebuilt)
+                await self._dead_letter_batch(processing, record, left, rebuilt)
             else:
                 rebuilt.journal.inputs[topic] = 0
                 run = Run(TopicPartition(topic, right), [record])
@@ -424,7 +424,7 @@ class _Planning:
         self._write_lost_letters(stage)
 
     def _write_lost_letters(self, stage: Stage) -> None:
-        """Publish the dead letters of batches that were put aside, where they are missing."""
+        """Publish the dead letters of batches that were dead-lettered, where they are missing."""
         for batch in self._facts.unanswered.lost_letters():
             if batch.timestamp <= self._facts.letters_before_ms[batch.partition]:
                 continue  # Retention has deleted it.
@@ -449,7 +449,7 @@ class _Planning:
             return True
         return False
 
-    async def _put_aside(
+    async def _dead_letter_batch(
         self, processing: Processing, record: Record, left: Left, rebuilt: Rebuilt
     ) -> None:
         """Decide a malformed command, and publish what of its result and dead letter is missing."""
@@ -458,7 +458,7 @@ class _Planning:
         scratch.inputs = {self._gathering.commands: 0}
         run = Run(TopicPartition(self._gathering.commands, partition), [record])
         await processing.handle([run], {partition: scratch})
-        for output in scratch.cut().publication.outputs:
+        for output in scratch.seal().publication.outputs:
             is_letter = output.topic == stage.dead_letters
             if left.lacks_letter if is_letter else left.lacks_result:
                 rebuilt.journal.emit(*output)
@@ -466,7 +466,7 @@ class _Planning:
 
     async def _processing(self, stage: Stage) -> Processing:
         """Return what hands records to a stage; its committer never runs."""
-        handover = Handover(
+        local_delivery = LocalDelivery(
             by_name(self._stages),
             Ownership([each.name for each in self._stages]),
             clock=self._log.clock,
@@ -474,7 +474,7 @@ class _Planning:
             enabled=False,
         )
         messenger = Writer(-1, -1)
-        committer = Committer(self._log, messenger, handover, self._limits, _raise)
+        committer = Committer(self._log, messenger, local_delivery, self._limits, _raise)
         return Processing(
             stage,
             self._partitions,
@@ -517,7 +517,7 @@ class _Planning:
         self.counts["accounts"] = sum(len(each.accounts) for each in facts.balances)
         self.counts["payments"] = sum(len(rebuilt.journal.rows) for rebuilt in self._payments)
         if facts.foreign:
-            self.counts["visible records that no stage wrote, passed over"] = facts.foreign
+            self.counts["public records that no stage wrote, passed over"] = facts.foreign
 
 
 def _raise(failure: Exception) -> None:

@@ -11,22 +11,22 @@ from typing import Any
 
 from msgspec import DecodeError
 
-from payments.engine.anonymous import Anonymous
-from payments.engine.checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
-from payments.engine.foreign import is_removal
-from payments.engine.kafka import KafkaLog
-from payments.engine.limits import RING
-from payments.engine.log import (
+from exactstage.anonymous import Anonymous
+from exactstage.checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
+from exactstage.foreign import is_removal
+from exactstage.kafka import KafkaLog
+from exactstage.limits import RING
+from exactstage.log import (
     NO_HEADERS,
     Batch,
-    Lane,
+    Channel,
     NewRecord,
     Record,
     TopicPartition,
 )
-from payments.engine.partitioner import partition_of
-from payments.engine.stage import Stage
-from payments.records.internal import decode_account, decode_counter, decode_payment
+from exactstage.partitioner import partition_of
+from exactstage.stage import Stage
+from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
 from .batches import JournalBatch, journal_batches
 from .inspecting import Foreign, ForeignRecords, foreign_reason, undo
@@ -181,9 +181,9 @@ def foreign_records(log: KafkaLog, partitions: int) -> ForeignRecords:
 async def carry_out(log: KafkaLog, app_id: str, stages: Sequence[Stage], repair: Repair) -> None:
     """Claim the partition, and append what repairs its journal, as one batch."""
     partition = repair.at.partition
-    topics = sorted({topic for stage in stages for topic in stage.visible})
+    topics = sorted({topic for stage in stages for topic in stage.public})
     fenced = [TopicPartition(topic, partition) for topic in topics]
     writer = await log.claim(f"{app_id}-{partition}", fenced)
     records: list[NewRecord] = [(key, value, NO_HEADERS) for key, value in repair.records.items()]
     records.append((FENCE_KEY, None, NO_HEADERS))
-    await log.append([Batch(repair.at, writer, records)], Lane.JOURNAL)
+    await log.append([Batch(repair.at, writer, records)], Channel.JOURNAL)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from payments.engine.log import Log
+from exactstage.log import Log
 from payments.settings import Settings
 
 from .forgetting import published_entries
@@ -45,7 +45,7 @@ async def rebuild(
 
     1. Require that no worker runs, and that the journals are empty or may be replaced.
     2. Claim every partition: no older owner publishes anything from now on.
-    3. Read the visible topics, and plan.
+    3. Read the public topics, and plan.
     4. Require again that no worker has started; make used journals anew (``make_anew`` gets their
        topics).
     5. Write the journals, so that a half-built one is refused.

@@ -3,8 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from payments.engine.errors import FailStop, UnreadableBatch
-from payments.engine.log import Bounds, Log, Reader, Record, TopicPartition
+from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.log import Bounds, Log, Reader, Record, TopicPartition
 
 FETCH_SECONDS = 5.0
 FIRST_FETCH_SECONDS = 0.05

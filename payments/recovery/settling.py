@@ -6,7 +6,7 @@ Results and ledger are written by two journals, so at any moment one may be ahea
   still waiting. It is settled here by the payment table itself, and who waited is answered;
 - a result tells of a movement that the ledger lacks: it is posted now, since a client was told so.
 
-Everything else that was under way had no effect that anybody saw: it is forgotten, and the commands
+Everything else that was in flight had no effect that anybody saw: it is forgotten, and the commands
 that are unanswered are decided again.
 """
 
@@ -40,7 +40,7 @@ class Waiting(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What a payment is, and what is done about what was under way."""
+    """What a payment is, and what is done about what was in flight."""
 
     row: Payment | None
     answers: tuple[Answer, ...] = ()

@@ -1,7 +1,7 @@
 """Skipping: gives up a range of an input that can't be read any more, or must not be.
 
 The partition is taken over as a worker would do it, up to the point where its inputs go on; then
-one more group moves the position and puts a notice on the dead letters, which says what was given
+one more commit moves the position and puts a notice on the dead letters, which says what was given
 up. ``payments verify`` knows the notice. What the range held is never carried out.
 
 Where the input has lost its end with records that were handled, and has grown again, nothing is
@@ -12,16 +12,16 @@ given up: the journal goes back to where it was cut, since all that stands there
 import json
 from typing import Any, NamedTuple
 
+from exactstage.checkpoint import NOTE_KEY, Checkpoint
+from exactstage.committer import publish
+from exactstage.dead_letters import HEADER_PREFIX, TYPE
+from exactstage.journal import Journal
+from exactstage.limits import Limits
+from exactstage.log import NO_HEADERS, Bounds, Channel, Log, TopicPartition
+from exactstage.outputs import Rounds, size_of
+from exactstage.stage import Stage
+from exactstage.takeover import Takeover
 from payments.dead_letters.letter import SKIPPED
-from payments.engine.checkpoint import NOTE_KEY, Checkpoint
-from payments.engine.committer import publish
-from payments.engine.dead_letters import HEADER_PREFIX, TYPE
-from payments.engine.journal import Journal
-from payments.engine.limits import Limits
-from payments.engine.log import NO_HEADERS, Bounds, Lane, Log, TopicPartition
-from payments.engine.outputs import Rounds, size_of
-from payments.engine.stage import Stage
-from payments.engine.takeover import Takeover
 
 from .errors import RecoveryRefused
 from .inspecting import read_held
@@ -181,14 +181,14 @@ async def carry_out(
     if skip.first < skip.end:
         _notice(journal, skip, time_ms)
     journal.advance(skip.at.topic, skip.end)
-    group = journal.cut()
-    batch = group.batch
+    commit = journal.seal()
+    batch = commit.batch
     if skip.goes_back and skip.at.topic in skip.stage.public_inputs:
         note = NOTE_KEY, _note(journal.n, skip.end), NO_HEADERS
         batch = batch._replace(records=[*batch.records, note])
-    await log.append([batch], Lane.JOURNAL)
+    await log.append([batch], Channel.JOURNAL)
     rounds = Rounds(limits.batch_bytes)
-    group.publication.add_to(rounds, messenger)
+    commit.publication.add_to(rounds, messenger)
     await publish(log, rounds)
 
 

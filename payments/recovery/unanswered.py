@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from payments.engine.dead_letters import LAST_OFFSET, UNANSWERED, unpack
-from payments.engine.errors import UnreadableBatch
-from payments.engine.log import Bounds, Record
+from exactstage.dead_letters import LAST_OFFSET, UNANSWERED, unpack
+from exactstage.errors import UnreadableBatch
+from exactstage.log import Bounds, Record
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 
 from .errors import RecoveryRefused
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A command that is not answered, or a malformed one that is not put aside."""
+    """A command that is not answered, or a malformed one that is not dead-lettered."""
 
     place: Place
     key: bytes | None
@@ -117,7 +117,7 @@ class Unanswered:
         return None
 
     def lost_letters(self) -> list[UnreadableBatch]:
-        """Return the batches that were put aside, and whose dead letter is not there."""
+        """Return the batches that were dead-lettered, and whose dead letter is not there."""
         return [
             batch
             for batch in self.batches

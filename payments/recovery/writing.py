@@ -1,8 +1,8 @@
 """Writing: puts rebuilt journals into their topics, so that a half-built one is refused.
 
-Rows go first, without any checkpoint; then the groups with outputs; and last, in one batch for each
-journal, the empty checkpoints before them, without which no worker takes a journal over. All of it
-is written by the claimed writer of its partition: a worker that starts meanwhile fences it.
+Rows go first, without any checkpoint; then the commits with outputs; and last, in one batch for
+each journal, the empty checkpoints before them, without which no worker takes a journal over. All
+of it is written by the claimed writer of its partition: a worker that starts meanwhile fences it.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from payments.engine.checkpoint import (
+from exactstage.checkpoint import (
     FENCE_KEY,
     NOTE_KEY,
     Checkpoint,
@@ -19,12 +19,12 @@ from payments.engine.checkpoint import (
     decode_checkpoint,
     encode_checkpoint,
 )
-from payments.engine.consistency import Surroundings
-from payments.engine.errors import FailStop
-from payments.engine.identity import TOLD_WITHIN
-from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
-from payments.engine.log import NO_HEADERS, Batch, Lane, Log, NewRecord, TopicPartition, Writer
-from payments.engine.stage import Stage, topics_of
+from exactstage.consistency import Surroundings
+from exactstage.errors import FailStop
+from exactstage.identity import TOLD_WITHIN
+from exactstage.limits import MAX_COMMITS_AHEAD, Limits
+from exactstage.log import NO_HEADERS, Batch, Channel, Log, NewRecord, TopicPartition, Writer
+from exactstage.stage import Stage, topics_of
 
 from .errors import RecoveryRefused
 from .inspecting import Held, read_readable
@@ -50,15 +50,15 @@ class Claimed:
 
         async def one(partition: int) -> None:
             async with slots:
-                name, visible = self._name(partition), self._visible(partition)
-                self.writers[partition] = await self._log.claim(name, visible)
+                name, public = self._name(partition), self._public(partition)
+                self.writers[partition] = await self._log.claim(name, public)
 
         await asyncio.gather(*map(one, range(self._partitions)))
 
     async def require(self) -> None:
         """Raise ``Fenced`` when a worker has claimed a partition since."""
         for partition, writer in self.writers.items():
-            await self._log.renew(self._name(partition), writer, self._visible(partition))
+            await self._log.renew(self._name(partition), writer, self._public(partition))
 
     async def fence_journals(self) -> None:
         """Let no older owner append to a journal, be it made anew."""
@@ -67,7 +67,7 @@ class Claimed:
             await self._log.renew(self._name(partition), writer, journals)
 
     async def identify(self, plan: Plan) -> None:
-        """Tell each journal what it is written for: the installation of the visible records."""
+        """Tell each journal what it is written for: the installation of the public records."""
         cluster = await self._log.describe(topics_of(self._stages))
         around = Surroundings(self._app_id, self._stages, self._partitions, cluster)
         installation = plan.installation or around.new_installation
@@ -78,8 +78,8 @@ class Claimed:
     def _name(self, partition: int) -> str:
         return f"{self._app_id}-{partition}"
 
-    def _visible(self, partition: int) -> list[TopicPartition]:
-        topics = sorted({topic for stage in self._stages for topic in stage.visible})
+    def _public(self, partition: int) -> list[TopicPartition]:
+        topics = sorted({topic for stage in self._stages for topic in stage.public})
         return [TopicPartition(topic, partition) for topic in topics]
 
 
@@ -116,20 +116,20 @@ async def write(log: Log, plan: Plan, claimed: Claimed, show: Show) -> None:
     for round_ in zip_longest(*batches):
         present = [batch for batch in round_ if batch is not None]
         for start in range(0, len(present), _REQUEST_BATCHES):
-            await log.append(present[start : start + _REQUEST_BATCHES], Lane.JOURNAL)
+            await log.append(present[start : start + _REQUEST_BATCHES], Channel.JOURNAL)
         done += sum(len(batch.records) - 1 for batch in present)
         show(f"{done:,} of {total:,} rows written")
-    for groups in zip_longest(*(_group_batches(each, plan, claimed) for each in plan.journals)):
-        present = [batch for batch in groups if batch is not None]
+    for commits in zip_longest(*(_commit_batches(each, plan, claimed) for each in plan.journals)):
+        present = [batch for batch in commits if batch is not None]
         if present:
-            await log.append(present, Lane.JOURNAL)
-    await log.append([_ring(each, plan, claimed) for each in plan.journals], Lane.JOURNAL)
+            await log.append(present, Channel.JOURNAL)
+    await log.append([_ring(each, plan, claimed) for each in plan.journals], Channel.JOURNAL)
 
 
 def _row_batches(rebuilt: Rebuilt, claimed: Claimed) -> Iterator[Batch]:
     """Yield the rows in batches; each ends with a fence, so that it is known as the engine's."""
     journal = rebuilt.journal
-    writer, limit = claimed.writers[journal.partition], journal.limits.group_bytes
+    writer, limit = claimed.writers[journal.partition], journal.limits.commit_bytes
     records: list[NewRecord] = []
     size = 0
     for key, row in rebuilt.rows.items():
@@ -142,15 +142,15 @@ def _row_batches(rebuilt: Rebuilt, claimed: Claimed) -> Iterator[Batch]:
         yield Batch(journal.at, writer, [*records, (FENCE_KEY, None, NO_HEADERS)])
 
 
-def _group_batches(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Iterator[Batch]:
-    """Yield the groups; the last one tells every source and who it is written for."""
-    journal, groups = rebuilt.journal, rebuilt.groups
-    for index, group in enumerate(groups):
-        *rows, (key, value, headers) = group.batch.records
+def _commit_batches(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Iterator[Batch]:
+    """Yield the commits; the last one tells every source and who it is written for."""
+    journal, commits = rebuilt.journal, rebuilt.commits
+    for index, commit in enumerate(commits):
+        *rows, (key, value, headers) = commit.batch.records
         checkpoint = replace(
             decode_checkpoint(value or b""), published=plan.base, inputs=journal.inputs, sources={}
         )
-        if index == len(groups) - 1:
+        if index == len(commits) - 1:
             sources = dict(journal.sources)
             checkpoint = replace(checkpoint, sources=sources, identity=journal.identity)
         records = [*rows, (key, encode_checkpoint(checkpoint), headers)]
@@ -158,11 +158,11 @@ def _group_batches(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Iterator[B
 
 
 def _ring(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Batch:
-    """Return the empty checkpoints that a takeover asks for before the groups."""
+    """Return the empty checkpoints that a takeover asks for before the commits."""
     journal = rebuilt.journal
-    last = plan.base + len(rebuilt.groups)
+    last = plan.base + len(rebuilt.commits)
     records: list[NewRecord] = []
-    for n in range(last - MAX_GROUPS_AHEAD + 1, plan.base + 1):
+    for n in range(last - MAX_COMMITS_AHEAD + 1, plan.base + 1):
         sources = dict(journal.sources) if n == last else {}
         identity = journal.identity if n == last or not n % TOLD_WITHIN else None
         checkpoint = Checkpoint(n, n, journal.inputs, sources, [], identity)

@@ -5,7 +5,7 @@ from typing import Any
 
 from payments import __version__
 from payments.domain.results import Answer, Outcome, Reason, Request
-from payments.records.written import encode_result
+from payments.records.record_writer import encode_result
 from payments.schemas.json_schema import component_schemas, payment_id_schema
 from payments.settings import Settings
 
@@ -112,10 +112,10 @@ def _operations() -> Document:
         "publishResult": operation("send", "results", "result", "Answer a command."),
         "publishEntry": operation("send", "ledger", "entry", "Tell of a movement of money."),
         "putCommandAside": operation(
-            "send", "paymentsDeadLetters", "deadLetter", "Put aside what is no command."
+            "send", "paymentsDeadLetters", "deadLetter", "Dead-letter what is no command."
         ),
         "putTransferAside": operation(
-            "send", "accountsDeadLetters", "deadLetter", "Put aside what is no transfer."
+            "send", "accountsDeadLetters", "deadLetter", "Dead-letter what is no transfer."
         ),
     }
 
@@ -148,7 +148,7 @@ def _messages() -> Document:
         },
         "deadLetter": {
             "title": "Dead letter",
-            "summary": "A record as it was received, and why it was put aside.",
+            "summary": "A record as it was received, and why it was dead-lettered.",
             "contentType": "application/octet-stream",
             "headers": {
                 "allOf": [

@@ -11,12 +11,12 @@ from msgspec.structs import FieldInfo, fields
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from exactstage.dead_letters import FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION, TYPE
 from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
-from payments.engine.dead_letters import FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION, TYPE
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 from payments.stages import ENTRY_TYPE, RESULT_TYPE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -100,7 +100,7 @@ def event_headers_schema() -> Schema:
             "ce_id": {
                 "type": "string",
                 "pattern": "^[a-z]+/[0-9]+/[0-9]+/[0-9]+$",
-                "description": "The position stage/partition/group/index: never used twice.",
+                "description": "The position stage/partition/commit/index: never used twice.",
             },
             "ce_source": {"type": "string", "pattern": "^/[a-z]+/[0-9]+$"},
             "ce_type": {
@@ -130,13 +130,13 @@ def dead_letter_headers_schema() -> Schema:
     }
     more: Schema = {
         "stacktrace": {"type": "string", "description": "Of a defect of ours."},
-        "last.offset": {**number, "description": "Of a batch that was put aside whole."},
+        "last.offset": {**number, "description": "Of a batch that was dead-lettered whole."},
         "unanswered": {**number, "description": "Records of that batch, its last, without answer."},
         "value.bytes": {**number, "description": "The value's size, where it had to be cut."},
     }
     return _headers(
         "DeadLetterHeaders",
-        "Why a record was put aside; its own headers stand beside them.",
+        "Why a record was dead-lettered; its own headers stand beside them.",
         {f"{HEADER_PREFIX}{name}": schema for name, schema in facts.items()},
         optional={f"{HEADER_PREFIX}{name}": schema for name, schema in more.items()},
     )

@@ -6,6 +6,9 @@ from functools import partial
 
 from msgspec import DecodeError
 
+from exactstage.journal import Journal, Rows
+from exactstage.log import Record
+from exactstage.stage import Stage
 from payments.domain.account import (
     Account,
     CounterAccount,
@@ -16,11 +19,7 @@ from payments.domain.account import (
     post_counter,
 )
 from payments.domain.results import Reason
-from payments.engine.journal import Journal, Rows
-from payments.engine.log import Record
-from payments.engine.stage import Stage
-from payments.records.decoded import DecodedRows
-from payments.records.internal import (
+from payments.records.internal_codec import (
     decode_account,
     decode_counter,
     decode_transfer,
@@ -28,7 +27,8 @@ from payments.records.internal import (
     encode_counter,
     encode_settled,
 )
-from payments.records.written import counter_name, encode_ledger_entry
+from payments.records.record_writer import counter_name, encode_ledger_entry
+from payments.records.row_cache import RowCache
 from payments.settings import Settings
 
 ENTRY_TYPE = "accounts.entry"
@@ -61,10 +61,10 @@ class AccountsLogic:
         self._ledger = settings.topic("accounts.ledger")
         self._inbox = settings.topic("payments.inbox")
         self._opening = Opening(settings.opening_balance, settings.default_currency)
-        self._rows = DecodedRows[Account](decode_account)
-        self._counters = DecodedRows[CounterAccount](decode_counter)
+        self._rows = RowCache[Account](decode_account)
+        self._counters = RowCache[CounterAccount](decode_counter)
         self._second_legs: dict[int, dict[bytes, CounterAccount]] = {}
-        """Counter-accounts after the open group of each partition, by name."""
+        """Counter-accounts after the open commit of each partition, by name."""
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Post one transfer, or decline it."""
@@ -87,11 +87,11 @@ class AccountsLogic:
         self._post_second_legs(posting.entries, journal)  # Last: it can't be discarded.
 
     def _post_second_legs(self, entries: Iterable[Entry], journal: Journal) -> None:
-        """Change counter-accounts; every payment does, so their rows are written once a group."""
+        """Change counter-accounts; every payment does, so their rows are written once a commit."""
         counters = self._second_legs.get(journal.partition)
         if counters is None:
             counters = self._second_legs[journal.partition] = {}
-            journal.before_cut(partial(self._write_counters, journal))
+            journal.before_seal(partial(self._write_counters, journal))
         for entry in entries:
             name = counter_name(entry.transfer.counter, journal.partition).encode()
             counter = counters.get(name) or self._counters.get(name, journal.get(name))
@@ -118,7 +118,7 @@ class AccountsLogic:
         self._reply(payment, reply, record, journal)
 
     def restored(self, partition: int, rows: Rows) -> None:
-        """Check that each row is one; nothing is kept beside them, but for the open group."""
+        """Check that each row is one; nothing is kept beside them, but for the open commit."""
         for row in rows.values():
             try:
                 decode_account(row)
@@ -127,7 +127,7 @@ class AccountsLogic:
         self.released(partition)
 
     def released(self, partition: int) -> None:
-        """Drop what no group of this worker will hold."""
+        """Drop what no commit of this worker will hold."""
         self._second_legs.pop(partition, None)
 
     def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:

@@ -4,6 +4,10 @@ import logging
 from collections.abc import Iterable
 from functools import lru_cache, partial
 
+from exactstage.journal import Journal, Rows
+from exactstage.log import Record
+from exactstage.partitioner import partition_of
+from exactstage.stage import Refused, Stage
 from payments.domain.payment import (
     Decision,
     ImpossibleTransition,
@@ -14,11 +18,6 @@ from payments.domain.payment import (
     decide,
 )
 from payments.domain.results import Answer, Outcome, Reason
-from payments.engine.journal import Journal, Rows
-from payments.engine.log import Record
-from payments.engine.partitioner import partition_of
-from payments.engine.stage import Refused, Stage
-from payments.expiry import Windows
 from payments.records.commands import (
     Malformed,
     fault_of_new_payment,
@@ -26,16 +25,17 @@ from payments.records.commands import (
     parse_command,
     parse_payment_id,
 )
-from payments.records.decoded import DecodedRows
-from payments.records.internal import (
+from payments.records.internal_codec import (
     decode_payment,
     decode_settled,
     encode_payment,
     encode_transfer,
     payment_time_ms,
 )
-from payments.records.written import encode_result
+from payments.records.record_writer import encode_result
+from payments.records.row_cache import RowCache
 from payments.settings import Settings
+from payments.stages.expiry import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class PaymentsLogic:
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._windows: dict[int, Windows] = {}
-        self._rows = DecodedRows[Payment](decode_payment)
+        self._rows = RowCache[Payment](decode_payment)
 
     def handle(self, record: Record, journal: Journal) -> None:
         """Decide a command, or how a transfer ended."""
@@ -138,7 +138,7 @@ class PaymentsLogic:
         except ImpossibleTransition as error:
             # Said when it is journalled. To a worker that was cut off, what its heirs have done
             # since looks impossible too, until its append is refused.
-            message = "payment %r met what can't be, %s in state %s; its record is put aside"
+            message = "payment %r met what can't be, %s in state %s; its record is dead-lettered"
             state, event = error.args
             journal.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error

@@ -10,7 +10,7 @@ from functools import partial
 
 from payments.domain.account import Account, CounterAccount
 from payments.domain.money import money_text
-from payments.records.public import LedgerEntry
+from payments.records.record_models import LedgerEntry
 
 from .findings import Findings, Kind, Place
 

@@ -7,24 +7,24 @@ No I/O, and no order but this: the topics of a phase come after those of the pha
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from payments.engine.errors import FailStop, UnreadableBatch
-from payments.engine.log import Record, TopicPartition
-from payments.engine.outputs import ORIGIN
+from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.log import Record, TopicPartition
+from exactstage.outputs import ORIGIN
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.settings import Settings
 
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import Findings, Kind, Place, Report
-from .journals import Checkpoints, Cut
-from .judgement import Asked, Known
+from .journals import Checkpoints, Snapshot
+from .judgement import CommandFlags, RetentionGaps
 from .letters import Letters
 from .numbering import Numbering
 from .payments import Payments
+from .public_topics import Public, as_record
 from .retention import Retention
 from .rows import Rows
 from .topics import Topics
-from .visible import Visible, as_record
 
 
 class Auditor:
@@ -44,7 +44,7 @@ class Auditor:
         self._numbering = Numbering(topics.commands)
         self._letters = Letters(findings, self._numbering)
         self._rows = Rows(self._payments, self._accounts, findings, self._numbering)
-        self._visible = Visible(
+        self._public = Public(
             topics,
             payments=self._payments,
             accounts=self._accounts,
@@ -67,7 +67,7 @@ class Auditor:
             topics.accounts_journal: self._read_accounts_journal,
             topics.inbox: self._read_inbox,
             topics.commands: self._read_command,
-            **dict.fromkeys(topics.visible, self._read_visible),
+            **dict.fromkeys(topics.public, self._read_visible),
         }
 
     # --- what is read -----------------------------------------------------------------------------
@@ -99,11 +99,11 @@ class Auditor:
                 self._accounts[at.partition].lacks_entries()
 
     def shows(self, at: TopicPartition, end: int) -> None:
-        """Note where a visible partition ended before the journals were read.
+        """Note where a public partition ended before the journals were read.
 
         What was there by then had been journalled before: the journal has its group.
         """
-        self._visible.was_there[at] = end
+        self._public.was_there[at] = end
 
     def start_of(self, at: TopicPartition, first: int) -> int:
         """Return where reading a partition has to begin: of the inbox, only its end is needed."""
@@ -117,7 +117,7 @@ class Auditor:
         self._findings.unchecked[reason] += end - position
 
     def unreadable(self, batch: UnreadableBatch) -> None:
-        """Take a batch that can't be decoded: among commands it must have been put aside whole."""
+        """Take a batch that can't be decoded: of commands it must be dead-lettered whole."""
         topics = self.topics
         if batch.topic != topics.commands:
             message = f"offsets up to {batch.last_offset} can't be read: {batch.cause}"
@@ -161,7 +161,7 @@ class Auditor:
             self._rows.account(record)
 
     @cached_property
-    def _cuts(self) -> dict[str, Sequence[Cut]]:
+    def _cuts(self) -> dict[str, Sequence[Snapshot]]:
         """The cuts of each topic's partitions: of the stage that reads commands, or writes it."""
         topics = self.topics
         payments, accounts = (
@@ -179,7 +179,7 @@ class Auditor:
         return {**dict.fromkeys(of_payments, payments), **dict.fromkeys(of_accounts, accounts)}
 
     def _read_inbox(self, record: Record) -> None:
-        """Note what was not handled at the cut: commands passed on, and ends of transfers."""
+        """Note what was not handled at the cut: commands forwarded, and ends of transfers."""
         if not self._cuts[record.topic][record.partition].handled(record.topic, record.offset):
             self._on_its_way(record.key, record.headers[-2:-1])
 
@@ -192,7 +192,7 @@ class Auditor:
 
     def _read_visible(self, record: Record) -> None:
         self._retention.read(TopicPartition(record.topic, record.partition), record.timestamp)
-        self._visible.read(record, self._cuts[record.topic][record.partition])
+        self._public.read(record, self._cuts[record.topic][record.partition])
 
     def _read_command(self, record: Record) -> None:
         self._commands += 1
@@ -202,7 +202,7 @@ class Auditor:
             return
         if self._letters.batches:
             letter = self._letters.batch_of(partition, offset)
-            if letter is not None:  # It was put aside whole, whoever can read it now.
+            if letter is not None:  # It was dead-lettered whole, whoever can read it now.
                 self._commands -= 1
                 if offset < letter.unanswered_from:
                     self._read_refused(record)
@@ -211,17 +211,17 @@ class Auditor:
         try:
             parse_payment_id(key)
         except Malformed:
-            self._put_aside(record, in_flight=in_flight)
+            self._dead_letter_batch(record, in_flight=in_flight)
             return
         try:
             own = parse_command(value, default_currency=self._currency).id
         except Malformed as error:
             own = error.command
-            self._put_aside(record, in_flight=in_flight)
+            self._dead_letter_batch(record, in_flight=in_flight)
         self._expect_result(record, own, in_flight=in_flight)
 
     def _read_refused(self, head: Record) -> None:
-        """Read a command of a batch that was, or will be, put aside: it has a result, no letter."""
+        """Read a command of a batch that is dead-lettered whole: it has a result, no letter."""
         try:
             parse_payment_id(head.key)
         except Malformed:
@@ -238,13 +238,13 @@ class Auditor:
 
     def _expect_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
         _, partition, offset, time_ms, key, _, _ = record
-        asked = Asked.IN_FLIGHT if in_flight else 0
+        asked = CommandFlags.IN_FLIGHT if in_flight else 0
         if self._retention.may_lack(self.topics.results, key, time_ms):
-            asked |= Asked.RESULT_CUT
+            asked |= CommandFlags.RESULT_CUT
         known_as = self._numbering.command(own, partition, offset)
         self._payments.command(digest(key), digest(known_as), (partition, offset), asked)
 
-    def _put_aside(self, record: Record, *, in_flight: bool) -> None:
+    def _dead_letter_batch(self, record: Record, *, in_flight: bool) -> None:
         """Expect a dead letter for a command."""
         topic = self.topics.payments_letters
         cut = self._retention.may_lack(topic, record.key, record.timestamp)
@@ -258,10 +258,10 @@ class Auditor:
         self._rows.judge()
         for checkpoints in self._checkpoints.values():
             checkpoints.judge()
-        self._visible.take_unpublished(self._cuts)
+        self._public.take_unpublished(self._cuts)
         lacks_commands = self._retention.lacks(topics.commands) or self._numbering.lacks_commands
         self._letters.judge(topics, lacks_commands=lacks_commands)
-        known = Known(
+        known = RetentionGaps(
             topics,
             lacks_commands=lacks_commands,
             lacks_entries=self._retention.lacks(topics.ledger),
@@ -270,7 +270,7 @@ class Auditor:
         self._payments.judge(known)
         for partition in self._accounts:
             partition.judge()
-        counts = self._visible.counts
+        counts = self._public.counts
         return Report(
             violations=findings.kept,
             by_kind=findings.by_kind,

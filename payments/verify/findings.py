@@ -20,8 +20,8 @@ class Kind(StrEnum):
     MISSING_RESULT = "missing_result"  # A command was handled, and has no result.
     SURPLUS_RESULT = "surplus_result"  # More results than commands, or a result of no command.
     CONTRADICTING_RESULT = "contradicting_result"  # A payment's results cannot all be true.
-    MISSING_DEAD_LETTER = "missing_dead_letter"  # A malformed command was not put aside.
-    SURPLUS_DEAD_LETTER = "surplus_dead_letter"  # Put aside twice, or without being malformed.
+    MISSING_DEAD_LETTER = "missing_dead_letter"  # A malformed command was not dead-lettered.
+    SURPLUS_DEAD_LETTER = "surplus_dead_letter"  # Dead-lettered twice, or well-formed.
     MONEY_TWICE = "money_twice"  # A payment moved its money, or moved it back, twice.
     MISSING_ENTRY = "missing_entry"  # The results say that money moved, the ledger does not.
     UNEXPECTED_ENTRY = "unexpected_entry"  # The ledger has money that no result tells of.
@@ -98,7 +98,7 @@ class Report:
     """Commands that have no result yet, and why is known: not read, on their way, or waiting."""
 
     pending: int
-    """Payments whose transfer is under way."""
+    """Payments whose transfer is in flight."""
 
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]

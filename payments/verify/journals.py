@@ -1,7 +1,7 @@
 """Journals: how far each had come at the end that is looked at, from its checkpoints.
 
 A journal's end is the cut of its partition: what was decided by then is in its rows, and its
-outputs are those published with a position up to its last group, together with those that its last
+outputs are those published with a position up to its last commit, together with those that its last
 checkpoints hold and that are not published yet. So tables and public topics can be compared exactly
 while workers run.
 """
@@ -9,7 +9,7 @@ while workers run.
 import re
 from dataclasses import dataclass, field
 
-from payments.engine.checkpoint import (
+from exactstage.checkpoint import (
     FENCE_KEY,
     MOVED_KEY,
     NOTE_KEY,
@@ -17,9 +17,9 @@ from payments.engine.checkpoint import (
     Checkpoint,
     decode_checkpoint,
 )
-from payments.engine.errors import JournalBroken
-from payments.engine.log import Record
-from payments.engine.outputs import Output, Position
+from exactstage.errors import JournalBroken
+from exactstage.log import Record
+from exactstage.outputs import Output, OutputId
 
 from .findings import Findings, Kind, Place
 from .numbering import Numbering
@@ -28,20 +28,20 @@ _HEAD = re.compile(rb'\{"n":(\d+),"published":(\d+),')
 
 
 @dataclass(slots=True)
-class Cut:
+class Snapshot:
     """State of one journal at its end."""
 
     n: int = 0
-    """The last group that was journalled."""
+    """The last commit that was journalled."""
 
     inputs: dict[str, int] = field(default_factory=dict)
     """Next offset to handle, by input topic."""
 
-    unpublished: list[tuple[Position, Output]] = field(default_factory=list)
+    unpublished: list[tuple[OutputId, Output]] = field(default_factory=list)
     """Outputs that may not be in their topics yet."""
 
     def handled(self, topic: str, offset: int) -> bool:
-        """Whether the record at ``offset`` was decided, or passed on, by then."""
+        """Whether the record at ``offset`` was decided, or forwarded, by then."""
         return offset < self.inputs.get(topic, 0)
 
 
@@ -90,16 +90,16 @@ class Checkpoints:
             message = f"the note of a rebuild can't be read: {error}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
-    def cut(self, partition: int) -> Cut:
+    def cut(self, partition: int) -> Snapshot:
         """Return where the journal of a partition stands; all of it has been read."""
         kept = self._kept.get(partition)
         if not kept:
-            return Cut()
+            return Snapshot()
         checkpoints = {n: self._decode(record) for n, record in kept.items()}
         last = checkpoints[max(kept)]
         if last is None:
-            return Cut(max(kept))
-        cut = Cut(last.n, last.inputs)
+            return Snapshot(max(kept))
+        cut = Snapshot(last.n, last.inputs)
         for n in range(last.published + 1, last.n + 1):
             checkpoint = checkpoints.get(n)
             if checkpoint is not None:

@@ -6,22 +6,22 @@ from enum import IntEnum
 
 from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
+from .implied import Implied, Life, Replay
 from .numbering import COPIED
-from .told import Life, Replay, Told
 from .topics import Topics
 
 NOTICE = 0
 """Stands for a command's id in a result that answers none."""
 
 
-class Asked(IntEnum):
+class CommandFlags(IntEnum):
     """What is known of a command when it is read: bits, which may be added."""
 
     IN_FLIGHT = 1  # Not handled at the cut, or on its way to its right partition.
     RESULT_CUT = 2  # So old that retention may have deleted its result.
 
 
-class Moved(IntEnum):
+class EntryDirection(IntEnum):
     """What a ledger entry does for its payment."""
 
     FORWARD = 1
@@ -36,7 +36,7 @@ RESULT_CUT = 0x80
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RetentionGaps:
     """The topics, and which of them lack records that retention has deleted."""
 
     topics: Topics
@@ -47,36 +47,38 @@ class Known:
 
 
 @dataclass(slots=True)
-class OnePayment:
+class PaymentFacts:
     """All facts of one payment, each in the order in which they were read."""
 
     commands: list[tuple[int, int]] = field(default_factory=list)
-    """Hash of the command's id, place with ``Asked``."""
+    """Hash of the command's id, place with ``CommandFlags``."""
 
     results: list[tuple[int, int, int]] = field(default_factory=list)
-    """Hash of the command's id, place with ``Told`` and ``LATER``, terms."""
+    """Hash of the command's id, place with ``Implied`` and ``LATER``, terms."""
 
     entries: list[tuple[int, int]] = field(default_factory=list)
-    """Place with ``Moved`` and ``RESULT_CUT``, terms of the movement forward."""
+    """Place with ``EntryDirection`` and ``RESULT_CUT``, terms of the movement forward."""
 
     row: tuple[int, int] | None = None
-    """Place with ``Told``, terms."""
+    """Place with ``Implied``, terms."""
 
 
 _NOTHING = Replay()
 _COPIED = digest(COPIED)
-_TOLD = tuple(Told)
-_AS_ROW = {Told.MOVED_NOW: Told.MOVED, Told.EXPIRED: Told.NO_PAYMENT}
+_TOLD = tuple(Implied)
+_AS_ROW = {Implied.MOVED_NOW: Implied.MOVED, Implied.EXPIRED: Implied.NO_PAYMENT}
 
 
 class Judgement:
     """Judges one payment: first its answers, then its money, then its row."""
 
-    def __init__(self, payment: OnePayment, known: Known, findings: Findings) -> None:
+    def __init__(self, payment: PaymentFacts, known: RetentionGaps, findings: Findings) -> None:
         self._payment, self._known, self._findings = payment, known, findings
         self._topics = known.topics
-        self._state = Told.NO_PAYMENT if payment.row is None else Told(code_of(payment.row[0]))
-        self.is_pending = self._state is Told.UNDER_WAY
+        self._state = (
+            Implied.NO_PAYMENT if payment.row is None else Implied(code_of(payment.row[0]))
+        )
+        self.is_pending = self._state is Implied.IN_FLIGHT
         self._has_later = any(code_of(word) & LATER for _, word, _ in payment.results)
         self._all = self._by_cut = _NOTHING
         self._unanswered = 0
@@ -120,16 +122,18 @@ class Judgement:
     def _unmatched(self, words: Sequence[int], left: int, waiting: int) -> int:
         """Say which of the commands with one id lack a result; return how many are in flight."""
         codes = [code_of(word) for word in words]
-        excused = min(left, waiting + sum(bool(code & Asked.IN_FLIGHT) for code in codes))
+        excused = min(left, waiting + sum(bool(code & CommandFlags.IN_FLIGHT) for code in codes))
         lacking = left - excused
         if not lacking:
             return excused
         self._missing += lacking
-        if any(code & Asked.RESULT_CUT for code in codes):
+        if any(code & CommandFlags.RESULT_CUT for code in codes):
             reason = "commands whose results may have been deleted by retention"
             self._findings.unchecked[reason] += lacking
             return excused
-        handled = [w for w, code in zip(words, codes, strict=True) if not code & Asked.IN_FLIGHT]
+        handled = [
+            w for w, code in zip(words, codes, strict=True) if not code & CommandFlags.IN_FLIGHT
+        ]
         for word in handled[-lacking:]:
             message = "the command was handled and is not waiting, but has no result"
             self._find(Kind.MISSING_RESULT, self._topics.commands, word, message)
@@ -168,17 +172,17 @@ class Judgement:
         in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
         hidden = self._missing + in_flight
         forward, back = self._all.forward, self._all.back
-        self._compare(Moved.FORWARD, forward, self._by_cut.forward, hidden)
-        self._compare(Moved.BACK, back, self._by_cut.back, hidden)
+        self._compare(EntryDirection.FORWARD, forward, self._by_cut.forward, hidden)
+        self._compare(EntryDirection.BACK, back, self._by_cut.back, hidden)
         if self._payment.entries:
             self._compare_terms(forward)
 
     def _compare(
-        self, moved: Moved, told: Sequence[Life], told_by_cut: Sequence[Life], hidden: int
+        self, moved: EntryDirection, told: Sequence[Life], told_by_cut: Sequence[Life], hidden: int
     ) -> None:
         """Compare the number of entries in one direction with the lives that have them."""
         entries = [e for e in self._payment.entries if code_of(e[0]) & ~RESULT_CUT == moved]
-        what = "moved" if moved is Moved.FORWARD else "moved back"
+        what = "moved" if moved is EntryDirection.FORWARD else "moved back"
         if len(entries) < len(told_by_cut):
             if self._known.lacks_entries:
                 self._findings.unchecked["payments whose entries may have been deleted"] += 1
@@ -206,15 +210,15 @@ class Judgement:
         forward = [
             its_terms
             for word, its_terms in self._payment.entries
-            if code_of(word) & ~RESULT_CUT == Moved.FORWARD
+            if code_of(word) & ~RESULT_CUT == EntryDirection.FORWARD
         ]
         known = len(lives) == len(told) == len(forward)
         for word, its_terms in self._payment.entries:
             moved = code_of(word) & ~RESULT_CUT
-            if moved == Moved.FORWARD and known and its_terms not in told:
+            if moved == EntryDirection.FORWARD and known and its_terms not in told:
                 message = "account, amount or currency is not what the payment's results say"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
-            elif moved == Moved.BACK and forward and its_terms not in forward:
+            elif moved == EntryDirection.BACK and forward and its_terms not in forward:
                 message = "it does not undo the payment's entry: account, amount or currency differ"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
 
@@ -224,12 +228,12 @@ class Judgement:
             return
         replay, row, state = self._by_cut, self._payment.row, self._state
         if replay.last is None:
-            if row is not None and state is not Told.NO_PAYMENT:
+            if row is not None and state is not Implied.NO_PAYMENT:
                 self._untold(row)
             return
         last = _AS_ROW.get(replay.last, replay.last)
-        said = replay.lives[-1].terms if replay.lives and state is not Told.NO_PAYMENT else 0
-        cancelled = last is Told.CANCELLED and state in (Told.PREVENTED, Told.MOVED_BACK)
+        said = replay.lives[-1].terms if replay.lives and state is not Implied.NO_PAYMENT else 0
+        cancelled = last is Implied.CANCELLED and state in (Implied.PREVENTED, Implied.MOVED_BACK)
         if state is not last and not cancelled:
             message = f"the row says {_named(state)}, the last result says {_named(last)}"
             self._find_row(row, replay.last_word, message)
@@ -251,5 +255,5 @@ class Judgement:
             self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
 
 
-def _named(told: Told) -> str:
+def _named(told: Implied) -> str:
     return told.name.lower().replace("_", " ")

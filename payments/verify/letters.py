@@ -1,13 +1,13 @@
-"""Dead letters: each malformed command is put aside once, and nothing else is."""
+"""Dead letters: each malformed command is dead-lettered once, and nothing else is."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from payments.engine.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
-from payments.engine.log import Record
+from exactstage.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
+from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
+from exactstage.log import Record
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
@@ -16,7 +16,7 @@ from .topics import Topics
 
 _IN_FLIGHT, _LETTER_CUT = 1, 2
 SKIPPED = "skipped"
-"""Reason code of a notice of ``payments journal skip``: no record was put aside."""
+"""Reason code of a notice of ``payments journal skip``: no record was dead-lettered."""
 
 _MALFORMED, _DEFECT = 0, 1
 _OF_BATCHES = frozenset({UNDECODABLE_BATCH, BATCH_TOO_LARGE})
@@ -51,7 +51,7 @@ class Letters:
         """Ranges that an operator gave up (``payments journal skip``), by topic and partition."""
 
         self.batches: dict[tuple[int, int], BatchLetter] = {}
-        """Batches of commands that were put aside whole, by partition and first offset."""
+        """Batches of commands that were dead-lettered whole, by partition and first offset."""
         self._unreadable: list[_Unreadable] = []
 
     def is_skipped(self, topic: str, partition: int, offset: int) -> bool:
@@ -60,14 +60,14 @@ class Letters:
         return ranges is not None and any(first <= offset < end for first, end in ranges)
 
     def malformed(self, record: Record, *, in_flight: bool, letter_cut: bool) -> None:
-        """Note a command that must be put aside; ``letter_cut``: it may be deleted since."""
+        """Note a command that must be dead-lettered; ``letter_cut``: it may be deleted since."""
         code = _IN_FLIGHT * in_flight | _LETTER_CUT * letter_cut
         word = pack(code, record.partition, record.offset)
         copied = self._numbering.is_copy(record.partition, record.offset)
         known_as = digest(_content(record)) if copied else digest(_place(*record[:3]))
         self._malformed.add(known_as, word)
 
-    def letter(self, record: Record, commands: str, group: int) -> None:
+    def letter(self, record: Record, commands: str, commit: int) -> None:
         """Note a dead letter of either stage."""
         facts = _facts(record)
         reason = facts.get("reason", "unknown")
@@ -79,7 +79,7 @@ class Letters:
             self._note_batch(record, facts)
             return
         place = _place(facts.get("topic", ""), facts.get("partition", ""), facts.get("offset", ""))
-        copied = self._numbering.letter_names_copy(place, record.partition, group)
+        copied = self._numbering.letter_names_copy(place, record.partition, commit)
         if copied or facts.get("topic") == commands:
             key = digest(_content(record)) if copied else digest(place)
             code = _DEFECT if reason == INTERNAL_ERROR else _MALFORMED
@@ -109,19 +109,19 @@ class Letters:
         letter.places.append(Place(*record[:3]))
 
     def unreadable(self, batch: UnreadableBatch, *, in_flight: bool, letter_cut: bool) -> None:
-        """Note a batch of commands that can't be read, so must be put aside whole."""
+        """Note a batch of commands that can't be read, so must be dead-lettered whole."""
         place = Place(batch.topic, batch.partition, batch.offset)
         self._unreadable.append(_Unreadable(place, in_flight, letter_cut))
 
     def batch_of(self, partition: int, offset: int) -> BatchLetter | None:
-        """Return the letter of a command's batch, where that was put aside whole."""
+        """Return the letter of a command's batch, where that was dead-lettered whole."""
         for (where, first), letter in self.batches.items():
             if where == partition and first <= offset <= letter.last_offset:
                 return letter
         return None
 
     def _judge_batches(self, *, lacks_commands: bool) -> None:
-        """Compare the batches that can't be read with those that were put aside."""
+        """Compare the batches that can't be read with those that were dead-lettered."""
         letters = {at: list(letter.places) for at, letter in self.batches.items()}
         for place, in_flight, letter_cut in self._unreadable:
             found = letters.pop((place.partition, place.offset), [])
@@ -140,7 +140,7 @@ class Letters:
             self._findings.unchecked[f"dead letters {gone}"] += 1
 
     def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
-        """Compare what had to be put aside with what was."""
+        """Compare what had to be dead-lettered with what was."""
         self._judge_batches(lacks_commands=lacks_commands)
         for bucket in range(BUCKETS):
             found: dict[int, list[int]] = {}

@@ -28,7 +28,7 @@ class _Note:
     """Name that the commands topic had before."""
 
     commands_are_gone: bool
-    """Whether all commands of earlier groups were deleted with their topic."""
+    """Whether all commands of earlier commits were deleted with their topic."""
 
 
 class Numbering:
@@ -67,28 +67,33 @@ class Numbering:
             return COPIED
         return own or f"{self._commands}/{partition}/{offset}"
 
-    def answered(self, own: str, journal: int, group: int | None) -> str:
-        """Return by what the command is known that a result of a group answers.
+    def answered(self, own: str, journal: int, commit: int | None) -> str:
+        """Return by what the command is known that a result of a commit answers.
 
         ``journal`` is the partition of the result, ``group`` None for one that is not yet decided.
         """
         if not self._notes:
             return own
         note = self._notes.get(journal)
-        if note is not None and note.commands_are_gone and group is not None and group < note.base:
+        if (
+            note is not None
+            and note.commands_are_gone
+            and commit is not None
+            and commit < note.base
+        ):
             return COPIED
         found = re.fullmatch(r"(.+)/(\d+)/(\d+)", own)
         if found is None:
             return own
-        return COPIED if self._names_copy(found, journal, group) else own
+        return COPIED if self._names_copy(found, journal, commit) else own
 
-    def _names_copy(self, found: "re.Match[str]", journal: int, group: int | None) -> bool:
+    def _names_copy(self, found: "re.Match[str]", journal: int, commit: int | None) -> bool:
         topic, partition, offset = found[1], int(found[2]), int(found[3])
         note = self._notes.get(journal)
-        if note is not None and group is not None and group < note.base:
+        if note is not None and commit is not None and commit < note.base:
             return topic == note.former
         return topic == self._commands and self.is_copy(partition, offset)
 
-    def letter_names_copy(self, place: str, journal: int, group: int) -> bool:
-        """Whether a dead letter of a group is that of a copied command."""
-        return self.answered(place, journal, group) == COPIED
+    def letter_names_copy(self, place: str, journal: int, commit: int) -> bool:
+        """Whether a dead letter of a commit is that of a copied command."""
+        return self.answered(place, journal, commit) == COPIED

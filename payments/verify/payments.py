@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from .facts import BUCKETS, Facts, pack
 from .findings import Findings
-from .judgement import Judgement, Known, OnePayment
-from .told import Told
+from .implied import Implied
+from .judgement import Judgement, PaymentFacts, RetentionGaps
 
 
 class Payments:
@@ -40,7 +40,7 @@ class Payments:
         self,
         payment: int,
         at: tuple[int, int],
-        state: Told,
+        state: Implied,
         its_terms: int,
         waiting: Sequence[int] = (),
     ) -> None:
@@ -57,7 +57,7 @@ class Payments:
 
     # --- what follows -----------------------------------------------------------------------------
 
-    def judge(self, known: Known) -> None:
+    def judge(self, known: RetentionGaps) -> None:
         """Judge each payment."""
         for bucket in range(BUCKETS):
             for key, payment in self._bucket(bucket).items():
@@ -67,9 +67,9 @@ class Payments:
                 self.in_flight += judgement.judge(waiting, moving=key in self._moving)
                 self.pending += judgement.is_pending
 
-    def _bucket(self, bucket: int) -> dict[int, OnePayment]:
+    def _bucket(self, bucket: int) -> dict[int, PaymentFacts]:
         """Put the facts of a bucket together, payment by payment."""
-        found: defaultdict[int, OnePayment] = defaultdict(OnePayment)
+        found: defaultdict[int, PaymentFacts] = defaultdict(PaymentFacts)
         for key, own, word in self._commands.take(bucket):
             found[key].commands.append((own, word))
         for key, own, word, its_terms in self._results.take(bucket):

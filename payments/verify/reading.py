@@ -8,8 +8,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from payments.engine.errors import UnreadableBatch
-from payments.engine.log import Bounds, Log, Reader, Record, TopicPartition
+from exactstage.errors import UnreadableBatch
+from exactstage.log import Bounds, Log, Reader, Record, TopicPartition
 
 from .auditor import Auditor
 from .findings import Report
@@ -52,8 +52,8 @@ class _Reading:
         self._started = self._shown = time.monotonic()
 
     async def ends_of_visible(self) -> None:
-        """Note what is visible before the journals are read."""
-        for at, (_, end) in (await self._bounds(self._auditor.topics.visible)).items():
+        """Note what is public before the journals are read."""
+        for at, (_, end) in (await self._bounds(self._auditor.topics.public)).items():
             self._auditor.shows(at, end)
 
     async def journal(self, topic: str) -> None:

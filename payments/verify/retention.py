@@ -2,8 +2,8 @@
 
 from math import inf
 
-from payments.engine.log import TopicPartition
-from payments.engine.partitioner import partition_of
+from exactstage.log import TopicPartition
+from exactstage.partitioner import partition_of
 
 CLOCKS_DIFFER_MS = 60_000
 """How much the clocks of workers and brokers may differ."""

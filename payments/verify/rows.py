@@ -5,25 +5,25 @@ from collections.abc import Sequence
 
 from msgspec import DecodeError
 
+from exactstage.log import Record
+from exactstage.partitioner import partition_of
 from payments.domain.payment import Payment, State
-from payments.engine.log import Record
-from payments.engine.partitioner import partition_of
-from payments.records.internal import decode_account, decode_counter, decode_payment
+from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import Findings, Kind, Place
+from .implied import CANCELLED_FOR, Implied, terms
 from .numbering import Numbering
 from .payments import Payments
-from .told import CANCELLED_FOR, Told, terms
 
 _COUNTER = re.compile(r"(?:world|sales)/([0-9]+)")
 _STATES = {
-    State.PENDING: Told.UNDER_WAY,
-    State.CANCELLING: Told.UNDER_WAY,
-    State.REVERSING: Told.UNDER_WAY,
-    State.COMPLETED: Told.MOVED,
-    State.DECLINED: Told.DECLINED,
+    State.PENDING: Implied.IN_FLIGHT,
+    State.CANCELLING: Implied.IN_FLIGHT,
+    State.REVERSING: Implied.IN_FLIGHT,
+    State.COMPLETED: Implied.MOVED,
+    State.DECLINED: Implied.DECLINED,
 }
 
 
@@ -49,7 +49,7 @@ class Rows:
             return
         key, at = digest(record.key), record[1:3]
         if record.value is None:
-            self._payments.row(key, at, Told.NO_PAYMENT, 0)
+            self._payments.row(key, at, Implied.NO_PAYMENT, 0)
             return
         try:
             payment: Payment = decode_payment(record.value)
@@ -59,7 +59,11 @@ class Rows:
         state = _STATES.get(payment.state)
         if state is None:
             reason = payment.reason
-            state = Told.CANCELLED if reason is None else CANCELLED_FOR.get(reason, Told.CANCELLED)
+            state = (
+                Implied.CANCELLED
+                if reason is None
+                else CANCELLED_FOR.get(reason, Implied.CANCELLED)
+            )
         known_as = self._numbering.answered
         waiting = [digest(known_as(own, record.partition, None)) for own, _, _ in payment.waiters]
         self._payments.row(key, at, state, _terms(payment), waiting)

@@ -39,7 +39,7 @@ class Topics:
         return self.payments_journal, self.accounts_journal
 
     @property
-    def visible(self) -> tuple[str, ...]:
+    def public(self) -> tuple[str, ...]:
         """Topics that a stage publishes to, each partition from the journal of its own number."""
         return self.results, self.ledger, self.payments_letters, self.accounts_letters
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from exactstage.errors import FailStop
+from exactstage.hosting import EngineApp
+from exactstage.journal import Journal, Rows
+from exactstage.log import Record
+from exactstage.stage import Stage
 from payments.app import create_app
-from payments.engine.errors import FailStop
-from payments.engine.hosting import EngineApp
-from payments.engine.journal import Journal, Rows
-from payments.engine.log import Record
-from payments.engine.stage import Stage
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from payments.engine.errors import EXIT_FAIL_STOP
+from exactstage.errors import EXIT_FAIL_STOP
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker.client import LIMIT_SECONDS, Client, WorkerProcess, read_all
 from tests.broker_fixture import Installations, process_environment
 
@@ -178,14 +178,14 @@ commands, missing = (app.topic(settings.topic(name)) for name in ("payments.comm
 
 
 @app.agent(memory, sink=[commands])
-async def passed_on(stream):
+async def forwarded(stream):
     async for value in stream:
         yield value
 
 
 @app.task
 async def own():
-    await passed_on.cast({"type": "deposit", "account": "abc", "amount": 7, "currency": "EUR"})
+    await forwarded.cast({"type": "deposit", "account": "abc", "amount": 7, "currency": "EUR"})
     %s
 """
 
@@ -194,7 +194,7 @@ async def own():
     ("call", "told"),
     [
         ("await missing.send(value=1)", "there is no topic .*missing, and nothing in this app "),
-        ("await passed_on.ask(1)", "docs/extend.md"),
+        ("await forwarded.ask(1)", "docs/extend.md"),
         ('await app.topic(settings.topic("payments.results")).send(value=1)', "only the stages "),
         ("async for _ in missing.stream(): pass", "a stream would never get a record of .*missing"),
     ],

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
-from payments.engine.errors import FailStop
-from payments.engine.memory import MemoryLog
+from exactstage.errors import FailStop
+from exactstage.memory import MemoryLog
 from payments.testing import PaymentsTestbed
 
 GET = {"type": "get"}
@@ -55,8 +55,8 @@ async def test_a_call_of_a_client_does_not_wait_for_its_deadline(
 
 TEST = """
 import pytest
-from payments.engine.errors import FailStop
-from payments.engine.memory import MemoryLog
+from exactstage.errors import FailStop
+from exactstage.memory import MemoryLog
 
 pytest_plugins = ["payments.pytest_plugin"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from exactstage.log import Batch, Channel, Header, TopicPartition
+from exactstage.partitioner import partition_of
+from exactstage.senders import owner_header
 from payments.domain.payment import decide
 from payments.domain.results import Outcome, Reason
-from payments.engine.log import Batch, Header, Lane, TopicPartition
-from payments.engine.partitioner import partition_of
-from payments.engine.senders import owner_header
 from payments.stages import accounts as accounts_stage
 from payments.stages import payments as payments_stage
 from payments.testing import PaymentsTestbed
@@ -171,7 +171,7 @@ async def test_closing_a_large_window_loses_no_payment_and_lets_commands_through
             payments.post(f"p{number}", {**MAKE, "account": f"a{number % 10}", "amount": 1})
         await payments.quiet()
         payments.clock.advance(25 * HOURS)
-        closing = asyncio.create_task(payments.app.engine.upkeep.tick_all())
+        closing = asyncio.create_task(payments.app.engine.timers.tick_all())
         await payments.log.grown(1.0)
         assert not closing.done()
         await payments.send("between", MAKE)
@@ -307,7 +307,7 @@ async def test_a_settlement_that_nobody_waits_for_is_a_dead_letter(
     headers: list[Header] = [owner_header(sender), ("src", b"accounts/0/999999/0")]
     at = TopicPartition("payments.inbox", partition_of(b"p1", 4))
     record = (b"p1", b'{"ok":true,"reason":null}', headers)
-    await log.append([Batch(at, await log.new_writer(), [record])], Lane.PUBLISH)
+    await log.append([Batch(at, await log.new_writer(), [record])], Channel.PUBLISH)
     assert (await payments_testbed.send("p1", GET)).state == "completed"
     [letter] = payments_testbed.dead_letters()
     assert letter["reason"] == "impossible"

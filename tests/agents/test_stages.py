@@ -2,13 +2,13 @@
 
 import pytest
 
+from exactstage.journal import Journal
+from exactstage.limits import Limits
+from exactstage.log import Record, Writer
+from exactstage.outputs import Source
+from exactstage.stage import Refused
 from payments.domain.account import CounterAccount, Transfer
-from payments.engine.journal import Journal
-from payments.engine.limits import Limits
-from payments.engine.log import Record, Writer
-from payments.engine.outputs import Source
-from payments.engine.stage import Refused
-from payments.records.internal import decode_counter, encode_transfer
+from payments.records.internal_codec import decode_counter, encode_transfer
 from payments.settings import Settings
 from payments.stages.accounts import AccountsLogic
 from payments.stages.payments import PaymentsLogic
@@ -19,7 +19,7 @@ def new_journal(stage: str) -> Journal:
         stage=stage,
         partition=0,
         changelog=f"{stage}-changelog",
-        visible=frozenset(),
+        public=frozenset(),
         emits=frozenset({"payments.inbox", "payments.results", "accounts.ledger"}),
         writer=Writer(1, 0),
         limits=Limits(),
@@ -37,7 +37,7 @@ async def test_what_can_not_be_is_said_only_when_it_is_journalled(
         logic.handle(Record("payments.inbox", 0, 0, 0, b"pay-1", settlement, ()), journal)
     # A worker that has lost the partition gets no further: its append is refused.
     assert not caplog.records
-    for callback in journal.cut().callbacks:
+    for callback in journal.seal().callbacks:
         callback()
     [said] = caplog.records
     assert said.levelname == "ERROR"
@@ -53,8 +53,8 @@ def deposit(logic: AccountsLogic, journal: Journal, amount: int) -> None:
 
 
 def second_leg(journal: Journal) -> int:
-    """Cut the open group, and return what its row of the counter-account says."""
-    [row] = [row for key, row, _ in journal.cut().batch.records if key == b"world/0"]
+    """Cut the open commit, and return what its row of the counter-account says."""
+    [row] = [row for key, row, _ in journal.seal().batch.records if key == b"world/0"]
     assert row is not None
     counter: CounterAccount = decode_counter(row)
     return counter.balances["EUR"]

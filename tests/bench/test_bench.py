@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
-from bench.figures import OURS, Cell, RestoreFigures, Run, faults, medians
-from bench.latencies import Figures
-from bench.measuring import System, parse_system
-from bench.options import parse_options
-from bench.process import cpu_seconds, resident_bytes
-from bench.restore import read_takeover, write_journals
-from bench.tables import faults_text, load_table, restore_table, with_figures
-from dev import compiled
+from exactstage.checkpoint import RESERVED, decode_checkpoint
+from exactstage.memory import MemoryLog
+from exactstage.partitioner import partition_of
 from payments import __version__
 from payments.domain.payment import State
-from payments.engine.checkpoint import RESERVED, decode_checkpoint
-from payments.engine.memory import MemoryLog
-from payments.engine.partitioner import partition_of
-from payments.records.internal import decode_payment
+from payments.records.internal_codec import decode_payment
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
+from tools.bench.errors import BenchError
+from tools.bench.figures import OURS, Cell, RestoreFigures, Run, faults, medians
+from tools.bench.latencies import Figures
+from tools.bench.measuring import System, parse_system
+from tools.bench.options import parse_options
+from tools.bench.process import cpu_seconds, resident_bytes
+from tools.bench.restore import read_takeover, write_journals
+from tools.bench.tables import faults_text, load_table, restore_table, with_figures
+from tools.dev import compiled
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -222,7 +222,7 @@ async def test_journals_hold_each_payment_once_and_end_with_a_checkpoint() -> No
 def test_a_quick_run_completes_all_payments(broker: RunningBroker, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--json", str(file)],
+        [sys.executable, "-m", "tools.bench", "--quick", "--json", str(file)],
         cwd=ROOT,
         env=os.environ | {"PAYMENTS_BROKERS": broker.bootstrap},
         check=False,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import build
-from bench.errors import BenchError
-from bench.options import parse_options
-from dev import compiled
+from tools.bench import build
+from tools.bench.errors import BenchError
+from tools.bench.options import parse_options
+from tools.dev import compiled
 
 
 @pytest.fixture(autouse=True)

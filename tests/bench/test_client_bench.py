@@ -1,7 +1,7 @@
 """bench.client: its figures are those of the calls that were made."""
 
-from bench.client import run
 from payments.testing import PaymentsTestbed
+from tools.bench.client import run
 
 
 async def test_every_call_of_a_run_is_counted() -> None:

@@ -1,11 +1,11 @@
 """The benchmark's history is one that real workers could have written."""
 
-from bench.history import CANCELLED_EVERY, DECLINED_EVERY, History
-from payments.engine.memory import MemoryLog
+from exactstage.memory import MemoryLog
 from payments.settings import Settings
 from payments.verify.auditor import Auditor
 from payments.verify.reading import audit
 from payments.verify.topics import Topics
+from tools.bench.history import CANCELLED_EVERY, DECLINED_EVERY, History
 
 PAYMENTS = 1000
 

@@ -17,24 +17,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.errors import BenchError
-from bench.latencies import SHARES, Figures, Stopwatch
-from bench.peers.audit import Entry, audit
-from bench.peers.conformance import STEPS, Step, check_talk
-from bench.peers.connection import is_whole
-from bench.peers.dialects import DIALECTS
-from bench.peers.goals import reached
-from bench.peers.install import SOURCES, installed
-from bench.peers.kills import KillFigures
-from bench.peers.options import parse_options
-from bench.peers.parts import Load, Part, Plan, done, read_parts, write_part
-from bench.peers.pictures import pictures
-from bench.peers.reading import read_whole, writer
-from bench.peers.report import report
-from bench.peers.run import chosen
-from bench.peers.summary import cells, ratio
-from bench.peers.targets import FSYNC, OPENING_BALANCE
 from payments.settings import Settings
+from tools.bench.errors import BenchError
+from tools.bench.latencies import SHARES, Figures, Stopwatch
+from tools.bench.peers.audit import Entry, audit
+from tools.bench.peers.conformance import STEPS, Step, check_talk
+from tools.bench.peers.connection import is_whole
+from tools.bench.peers.dialects import DIALECTS
+from tools.bench.peers.goals import reached
+from tools.bench.peers.install import SOURCES, installed
+from tools.bench.peers.kills import KillFigures
+from tools.bench.peers.options import parse_options
+from tools.bench.peers.parts import Load, Part, Plan, done, read_parts, write_part
+from tools.bench.peers.pictures import pictures
+from tools.bench.peers.reading import read_whole, writer
+from tools.bench.peers.report import report
+from tools.bench.peers.run import chosen
+from tools.bench.peers.summary import cells, ratio
+from tools.bench.peers.targets import FSYNC, OPENING_BALANCE
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -227,7 +227,8 @@ def http_server(answers: dict[bytes, bytes]) -> Iterator[int]:
 
 def http_load(port: int, workload: str) -> Figures:
     done_ = subprocess.run(
-        [sys.executable, "-m", "bench.peers.http_load", f"--port={port}", "--dialect=payments",
+        [sys.executable, "-m", "tools.bench.peers.http_load", f"--port={port}",
+         "--dialect=payments",
          f"--workload={workload}", "--seconds=0.2", "--concurrency=4"],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
@@ -404,7 +405,7 @@ def test_the_document_of_this_project_takes_the_report(tmp_path: Path) -> None:
     results.mkdir()
     write_part(results, part_of("restate", 1, 250))
     done_ = subprocess.run(
-        [sys.executable, "-m", "bench.peers", "--report", "--results", str(results),
+        [sys.executable, "-m", "tools.bench.peers", "--report", "--results", str(results),
          "--write", str(document), "--json", str(tmp_path / "all.json")],
         cwd=ROOT, check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
@@ -421,7 +422,7 @@ def test_the_document_of_this_project_takes_the_report(tmp_path: Path) -> None:
 )
 def test_a_quick_run_measures_every_peer(tmp_path: Path) -> None:
     done_ = subprocess.run(
-        [sys.executable, "-m", "bench.peers", "--quick", "--results", str(tmp_path)],
+        [sys.executable, "-m", "tools.bench.peers", "--quick", "--results", str(tmp_path)],
         cwd=ROOT, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done_.returncode == 0, done_.stderr

@@ -1,11 +1,11 @@
 """The ledger that ``bench.rebuild`` writes is one that the rebuild takes, entry by entry."""
 
-from bench.rebuild import OLD_MS, Plan, write_ledger
-from payments.engine.log import TopicPartition
+from exactstage.log import TopicPartition
 from payments.recovery.gathering import Source
 from payments.recovery.rebuilding import plan_rebuild
 from payments.recovery.scanning import quietly
 from tests.recovery.rig import Installation
+from tools.bench.rebuild import OLD_MS, Plan, write_ledger
 
 
 async def test_every_entry_is_rebuilt_into_its_account() -> None:

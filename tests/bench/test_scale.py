@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from bench.figures import Run
-from bench.latencies import Figures
-from bench.restore import write_journals
-from bench.scale.arithmetic import CORES, lines
-from bench.scale.batches import appended_since, log_sizes
-from bench.scale.checkpoints import last_checkpoints
-from bench.scale.comparing import comparisons
-from bench.scale.counting import PRODUCE, make_file, read_counts
-from bench.scale.figures import (
+from exactstage.kafka import KafkaLog
+from payments.settings import Settings
+from tests.broker_fixture import RunningBroker
+from tools.bench.figures import Run
+from tools.bench.latencies import Figures
+from tools.bench.restore import write_journals
+from tools.bench.scale.arithmetic import CORES, lines
+from tools.bench.scale.batches import appended_since, log_sizes
+from tools.bench.scale.checkpoints import last_checkpoints
+from tools.bench.scale.comparing import comparisons
+from tools.bench.scale.counting import PRODUCE, make_file, read_counts
+from tools.bench.scale.figures import (
     Checkpoints,
     Loaded,
     Requests,
@@ -27,17 +30,14 @@ from bench.scale.figures import (
     batches_for,
     shares,
 )
-from bench.scale.tables import (
+from tools.bench.scale.tables import (
     arithmetic_table,
     batches_table,
     comparisons_table,
     idle_table,
     measured_table,
 )
-from bench.tables import with_figures
-from payments.engine.kafka import KafkaLog
-from payments.settings import Settings
-from tests.broker_fixture import RunningBroker
+from tools.bench.tables import with_figures
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -198,7 +198,7 @@ def test_requests_of_a_process_are_counted_by_kind(broker: RunningBroker, tmp_pa
     file = tmp_path / "counts"
     make_file(file)
     done = subprocess.run(
-        [sys.executable, "-m", "bench.scale.counting", str(file), "topics", "plan"],
+        [sys.executable, "-m", "tools.bench.scale.counting", str(file), "topics", "plan"],
         cwd=ROOT,
         env=os.environ | {"PAYMENTS_BROKERS": broker.bootstrap},
         check=False,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
-from bench.takeover import Taken, Variant, Version, read_log, table
+from tools.bench.errors import BenchError
+from tools.bench.takeover import Taken, Variant, Version, read_log, table
 
 LINE = (
     "INFO took over partitions [0, 1]: 7 rows from 12 records, 0 outputs republished "

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from payments.engine.partitioner import partition_of
+from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 

@@ -1,8 +1,8 @@
 """Workers whose clock is wrong: payments expire by the broker's time, no record has a wrong one.
 
 Faults: the clock is days ahead, days behind, and jumps while the worker runs. Answers that come
-late, brokers that differ and a time that is not told any more: ``tests/engine/test_clock``. Clocks
-of several workers under all other faults: the simulator ("clock jump").
+late, brokers that differ and a time that is not told any more: ``tests/engine/test_clock``.
+Clocks of several workers under all other faults: the simulator ("clock jump").
 """
 
 import re
@@ -113,7 +113,7 @@ async def test_payments_expire_in_time_whatever_the_worker_s_clock_says(
 async def test_results_can_be_published_where_the_topic_has_the_writer_s_time(
     installations: Installations, tmp_path: Path
 ) -> None:
-    """An installation from before, whose visible topics have CreateTime: newer brokers check it."""
+    """An installation from before, whose public topics have CreateTime: newer brokers check it."""
     old = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "60000"}
     names = ("payments.results", "accounts.ledger", "payments.dead-letters")
     settings = await installations.make(

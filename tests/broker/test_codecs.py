@@ -17,16 +17,16 @@ from typing import Any
 import cramjam
 import pytest
 
-from dev.broker import kafka_version
-from dev.jars import broker_jars, java
-from dev.local_broker import KAFKA_FOLDER, LocalBroker
-from payments.engine.kafka import KafkaLog
-from payments.engine.kafka.wire import Fetch, Produce
-from payments.engine.log import TopicPartition
-from payments.engine.partitioner import partition_of
+from exactstage.kafka import KafkaLog
+from exactstage.kafka.wire import Fetch, Produce
+from exactstage.log import TopicPartition
+from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker_fixture import Installations, process_environment
 from tests.engine.test_batches import COMPRESS, New, body, sealed, xerial
+from tools.dev.broker import kafka_version
+from tools.dev.jars import broker_jars, java
+from tools.dev.local_broker import KAFKA_FOLDER, LocalBroker
 
 from .client import Client, WorkerProcess, audit, read_all
 
@@ -294,7 +294,7 @@ async def test_what_can_not_be_decoded_is_put_aside_and_the_next_command_answere
         await look_at(settings, letters[-1]["position"])
         report = await verified(settings)
         assert report["dead_letters"] == {"batch_too_large": 4, "undecodable_batch": 1}
-        assert worker.log.read_text().count("is put aside") == 5
+        assert worker.log.read_text().count("is dead-lettered") == 5
     finally:
         await log.close()
         await worker.kill()
@@ -308,8 +308,8 @@ async def test_each_command_of_a_batch_that_is_too_large_is_refused_once(
 ) -> None:
     """Whoever wrote it, with whatever codec, and a worker that is killed within it.
 
-    Crashes at each append are in ``tests/engine/test_unreadable_batches.py``, batches that break
-    off, and bombs, in ``tests/engine/test_heads.py``.
+    Crashes at each append are in ``tests/engine/test_unreadable_batches.py``, batches that
+    break off, and bombs, in ``tests/engine/test_heads.py``.
     """
     settings = await installations.make(opening_balance=OPENING)
     topic = settings.topic("payments.commands")

@@ -1,7 +1,8 @@
 """A worker that can't know its place refuses to start: O1, O2, O4, O6, K5 and K6 on a broker.
 
-What needs no broker is in ``tests/engine/test_consistency.py``: tails and senders that are ahead of
-a journal, every field of an identity, an interrupted first start, rolling from the version before.
+What needs no broker is in ``tests/engine/test_consistency.py``: tails and senders that are
+ahead of a journal, every field of an identity, an interrupted first start, rolling from the version
+before.
 """
 
 import asyncio
@@ -16,15 +17,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.new_partitions import NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from payments.engine.engine import Engine
-from payments.engine.errors import FailStop, JournalBroken, NotOurs, RecordsLost
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import TopicPartition
-from payments.engine.reading import Delivery
+from exactstage.engine import Engine
+from exactstage.errors import FailStop, JournalBroken, NotOurs, RecordsLost
+from exactstage.kafka import KafkaLog
+from exactstage.log import TopicPartition
+from exactstage.reading import Delivery
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker.client import Client, WorkerProcess, audit
 from tests.broker_fixture import TOPICS, Installations
 
@@ -291,13 +292,13 @@ async def test_a_forged_transfer_moves_no_money_and_blocks_nobody(
             at = TopicPartition(transfers, 0)
             await kcat(settings, at, b"abc:" + forged, "-H", f"src={source}")
         async with asyncio.timeout(LIMIT_SECONDS):
-            while not engine.counts().buried["accounts"]:  # noqa: ASYNC110 - as above
+            while not engine.counts().dead_lettered["accounts"]:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)
         for number in range(12):
             await client.post(f"pay-{number}", MAKE)
         await client.answered()
         await audit(settings, client, opening_balance=OPENING)
-        assert dict(engine.counts().buried["accounts"]) == {"foreign_record": 1}
+        assert dict(engine.counts().dead_lettered["accounts"]) == {"foreign_record": 1}
 
 
 async def delete_all_records(settings: Settings, topic: str) -> None:

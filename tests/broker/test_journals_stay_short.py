@@ -1,8 +1,8 @@
 """Journals stay short: what was written and forgotten is compacted away before the next takeover.
 
 The settings are those of ``topics.yaml`` with all times made short; after hours of load with the
-real ones: ``python -m bench.aging``. That an idle journal lets its last segment be compacted is in
-``tests/engine/test_clock``.
+real ones: ``python -m tools.bench.aging``. That an idle journal lets its last segment be compacted
+is in ``tests/engine/test_clock``.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import Record, TopicPartition
+from exactstage.kafka import KafkaLog
+from exactstage.log import Record, TopicPartition
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker_fixture import TOPICS, Installations
 
 from .client import Client, WorkerProcess

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from payments.engine.clock import BrokerClock, wall_clock_ms
-from payments.engine.errors import FailStop, Fenced, PositionLost
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import (
+from exactstage.clock import BrokerClock, wall_clock_ms
+from exactstage.errors import FailStop, Fenced, PositionLost
+from exactstage.kafka import KafkaLog
+from exactstage.log import (
     NO_HEADERS,
     Batch,
+    Channel,
     Header,
-    Lane,
     Log,
     Reader,
     Record,
@@ -24,16 +24,16 @@ from payments.engine.log import (
     Writer,
     unread,
 )
-from payments.engine.memory import MemoryLog
-from simulator.brokers import Brokers
-from simulator.faults import Faults
-from simulator.log import SimulatedLog
-from simulator.network import Network
-from simulator.trace import Trace
+from exactstage.memory import MemoryLog
 from tests.broker_fixture import Installations
+from tools.simulator.brokers import Brokers
+from tools.simulator.faults import Faults
+from tools.simulator.log import SimulatedLog
+from tools.simulator.network import Network
+from tools.simulator.trace import Trace
 
 if TYPE_CHECKING:
-    from simulator.loop import Process, SimulatedLoop
+    from tools.simulator.loop import Process, SimulatedLoop
 
 TOPIC, OTHER = "payments.dead-letters", "accounts.dead-letters"
 PARTITIONS = 2
@@ -54,7 +54,7 @@ class Trial:
         """Append one batch; return the offset of its first record."""
         at = at or self.at
         records = [(b"key", value, NO_HEADERS) for value in values]
-        return (await self.log.append([Batch(at, writer, records)], Lane.JOURNAL))[at]
+        return (await self.log.append([Batch(at, writer, records)], Channel.JOURNAL))[at]
 
     async def read(self, at: TopicPartition, *, committed_only: bool = False) -> list[bytes | None]:
         """Return the values of a partition."""
@@ -152,7 +152,7 @@ async def test_keys_values_and_headers_come_back_untouched(trial: Trial) -> None
     writer = await trial.log.new_writer()
     headers: list[Header] = [("name", b"\x00\xff"), ("name", None), ("name", b"")]
     record = (None, b"\xff\x00", headers)
-    await trial.log.append([Batch(trial.at, writer, [record])], Lane.PUBLISH)
+    await trial.log.append([Batch(trial.at, writer, [record])], Channel.PUBLISH)
     reader = await trial.log.open_reader(committed_only=True)
     reader.assign({trial.at: 0})
     [found] = (await reader.fetch(timeout_seconds=LIMIT_SECONDS))[trial.at]
@@ -167,7 +167,7 @@ async def test_batches_for_several_partitions_go_in_one_append(trial: Trial) -> 
         Batch(at, writer, [(b"key", b"v", NO_HEADERS)])
         for at in (trial.at, trial.next, trial.other)
     ]
-    assert await trial.log.append(batches, Lane.JOURNAL) == {
+    assert await trial.log.append(batches, Channel.JOURNAL) == {
         trial.at: 0,
         trial.next: 0,
         trial.other: 0,

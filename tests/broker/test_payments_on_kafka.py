@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from dev.local_broker import LocalBroker
-from payments.engine.engine import Engine
-from payments.engine.kafka import KafkaLog
-from payments.engine.kafka.fencing import prove_fencing
-from payments.engine.log import Batch, Lane, TopicPartition
-from payments.engine.reading import Delivery
-from payments.records.public import Result
+from exactstage.engine import Engine
+from exactstage.kafka import KafkaLog
+from exactstage.kafka.fencing import prove_fencing
+from exactstage.log import Batch, Channel, TopicPartition
+from exactstage.reading import Delivery
+from payments.records.record_models import Result
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from tests.broker_fixture import Installations
+from tools.dev.local_broker import LocalBroker
 
 from .client import LIMIT_SECONDS, Client, WorkerProcess, audit, read_all
 
@@ -282,11 +282,11 @@ class UnpublishingLog(KafkaLog):
         append = self.append
 
         async def append_or_die(
-            batches: Sequence[Batch], lane: Lane
+            batches: Sequence[Batch], channel: Channel
         ) -> Mapping[TopicPartition, int]:
-            if lane is Lane.PUBLISH:
+            if channel is Channel.PUBLISH:
                 raise ConnectionAbortedError
-            return await append(batches, lane)
+            return await append(batches, channel)
 
         self.append = append_or_die
 

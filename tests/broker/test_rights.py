@@ -1,6 +1,7 @@
 """A broker with an authorizer and one user for each role, who has the least rights and no more.
 
-The case O8. What is set here is ``payments.rights.GRANTS``, from which docs/security.md is made.
+The case O8. What is set here is ``payments.doctor.rights.GRANTS``, from which docs/security.md is
+made.
 """
 
 import asyncio
@@ -18,9 +19,12 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from pydantic import SecretStr
 
-from dev.broker import kafka_version
-from dev.local_broker import LocalBroker
-from dev.ports import free_ports
+from exactstage.config_watch import ConfigWatch
+from exactstage.errors import FailStop
+from exactstage.hosting.app import rights_of
+from exactstage.kafka import KafkaLog
+from exactstage.kafka.connection import Connection
+from exactstage.kafka.rights import Needed, Right, missing_rights, require_rights
 from payments.client import (
     AccountsUnavailable,
     DeadlineExceeded,
@@ -28,21 +32,18 @@ from payments.client import (
     PaymentsClientError,
     RightsMissing,
 )
-from payments.engine.config_watch import ConfigWatch
-from payments.engine.errors import FailStop
-from payments.engine.hosting.app import rights_of
-from payments.engine.kafka import KafkaLog
-from payments.engine.kafka.connection import Connection
-from payments.engine.kafka.rights import Needed, Right, missing_rights, require_rights
+from payments.doctor.rights import GRANTS, Rule, commands, rules
 from payments.gateway.app import Gateway
 from payments.gateway.settings import GatewaySettings
-from payments.rights import GRANTS, Rule, commands, rules
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
-from payments.topics_file import PACKAGED, read_topics
+from payments.topics.file import PACKAGED, read_topics
 from tests import command_line
 from tests.broker_fixture import broker_folder, process_environment
 from tests.command_line import Ended
+from tools.dev.broker import kafka_version
+from tools.dev.local_broker import LocalBroker
+from tools.dev.ports import free_ports
 
 from .client import WorkerProcess
 

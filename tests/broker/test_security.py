@@ -19,16 +19,16 @@ from confluent_kafka.admin._scram import (
 )
 from pydantic import SecretStr
 
-from dev.broker import kafka_version
-from dev.local_broker import LocalBroker
-from dev.ports import free_ports
 from payments.client import AccountBalance, BrokersUnavailable, PaymentsClient
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker_fixture import TOPICS, broker_folder, process_environment
 from tests.command_line import run
 from tests.test_oauth import Endpoint, token
+from tools.dev.broker import kafka_version
+from tools.dev.local_broker import LocalBroker
+from tools.dev.ports import free_ports
 
 from .client import Client, WorkerProcess
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from dev.local_broker import LocalBroker
-from dev.ports import HOST, free_ports
-from payments import health
+from exactstage.partitioner import partition_of
 from payments.client import CatchingUp, PaymentsClient
-from payments.engine.partitioner import partition_of
 from payments.settings import Settings
+from payments.worker import health
 from tests.broker_fixture import Installations
+from tools.dev.local_broker import LocalBroker
+from tools.dev.ports import HOST, free_ports
 
 from .client import Client, WorkerProcess
 
@@ -48,7 +48,7 @@ async def worker(standing: Settings) -> AsyncIterator[WorkerProcess]:
 
 def problem(settings: Settings) -> str | None:
     assert settings.health_file is not None
-    return health.problem(settings.health_file)
+    return health.why_not_ready(settings.health_file)
 
 
 def warnings(worker: WorkerProcess, about: str) -> list[str]:
@@ -73,7 +73,8 @@ async def test_an_open_transaction_of_a_producer_is_told_with_its_partitions(
 ) -> None:
     """The same kind: no leader, an answer without records, a silent broker (the next test).
 
-    Without a broker: ``tests/engine/test_kafka_errors.py``, ``tests/engine/test_readiness.py``.
+    Without a broker: ``tests/engine/test_kafka_errors.py``,
+    ``tests/engine/test_readiness.py``.
     """
     topic = standing.topic("payments.commands")
     command = json.dumps({"type": "make", "account": "abc", "amount": 1}).encode()

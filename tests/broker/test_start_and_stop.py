@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from chaos.proxy import Proxy
-from dev.broker import kafka_version
-from dev.local_broker import LocalBroker
-from payments.engine.errors import FailStop
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import TopicPartition
+from exactstage.errors import FailStop
+from exactstage.kafka import KafkaLog
+from exactstage.log import TopicPartition
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker_fixture import TOPICS, Installations, broker_folder
+from tools.chaos.proxy import Proxy
+from tools.dev.broker import kafka_version
+from tools.dev.local_broker import LocalBroker
 
 from .client import WorkerProcess
 
@@ -68,7 +68,8 @@ async def test_a_broker_that_goes_away_during_the_start_ends_it_with_one_line(
 ) -> None:
     """Cut after so many pieces of data: connecting, joining its group, claiming.
 
-    By hand, at every piece: all of them ended so. Other causes: ``tests/engine/test_diagnosis.py``.
+    By hand, at every piece: all of them ended so. Other causes:
+    ``tests/engine/test_diagnosis.py``.
     """
     made = await behind(proxy, installations)
     settings = made.model_copy(update={"delivery_timeout_seconds": WAITS_SECONDS})
@@ -206,7 +207,7 @@ def test_a_stop_before_anything_is_imported_ends_with_0(number: signal.Signals) 
     """Documented: before the command begins, the code is the signal's (143)."""
     code = (
         "import os, click\n"
-        "from payments import ending\n"
+        "from payments.process import ending\n"
         "with click.Context(click.Command('worker')):\n"
         "    ending.end_at_once()\n"
         f"    os.kill(os.getpid(), {int(number)})\n"

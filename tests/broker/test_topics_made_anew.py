@@ -6,8 +6,8 @@ What a start says then is in ``test_identity.py``; what an operator does, in ``t
 import asyncio
 
 from payments.settings import Settings
-from payments.topics import cluster
-from payments.topics_file import read_topics
+from payments.topics.cluster import cluster
+from payments.topics.file import read_topics
 from tests.broker_fixture import TOPICS, Installations
 
 from .client import Client, WorkerProcess, read_all

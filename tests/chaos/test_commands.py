@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from itertools import islice
 
-from chaos.commands import Commands, Sent
 from payments.records.commands import parse_command
+from tools.chaos.commands import Commands, Sent
 
 COUNT = 4000
 KINDS = {"make", "deposit", "repeat", "mismatch", "cancel", "get"}

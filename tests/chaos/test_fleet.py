@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.worker import READY
-from chaos import fleet as module
-from chaos.errors import ChaosError
-from chaos.fleet import Fleet, Seat, first_traceback
 from payments.settings import Settings
+from tools.bench.worker import READY
+from tools.chaos import fleet as module
+from tools.chaos.errors import ChaosError
+from tools.chaos.fleet import Fleet, Seat, first_traceback
 
 LASTING = (sys.executable, "-u", "-c", f"import time; print({READY!r}); time.sleep(600)")
 

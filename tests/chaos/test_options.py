@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from chaos.options import parse_options
+from tools.chaos.options import parse_options
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from chaos.proxy import Proxy
-from chaos.verdict import until
-from dev.ports import HOST, free_ports
+from tools.chaos.proxy import Proxy
+from tools.chaos.verdict import until
+from tools.dev.ports import HOST, free_ports
 
 LIMIT_SECONDS = 60.0
 

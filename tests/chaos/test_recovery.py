@@ -1,7 +1,7 @@
 """Recovery's arithmetic: which partitions were lost, when they answered, when the rate was back."""
 
-from chaos.pulse import Beat
-from chaos.recovery import BEFORE_SECONDS, Case, Recovery, recovery, table
+from tools.chaos.pulse import Beat
+from tools.chaos.recovery import BEFORE_SECONDS, Case, Recovery, recovery, table
 
 KILLED = 100.0
 EVERY = 0.02

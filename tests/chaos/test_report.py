@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from chaos import report
-from chaos.part import Part, Strike
-from chaos.timeline import draw
-from chaos.verdict import complaints
+from tools.chaos import report
+from tools.chaos.part import Part, Strike
+from tools.chaos.timeline import draw
+from tools.chaos.verdict import complaints
 
 
 def part(stand: str = "single", *, found: list[str] | None = None) -> Part:
@@ -39,7 +39,7 @@ def test_a_part_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_parts_are_counted_together() -> None:
-    text = report.as_text([part(), part("three")], "python -m chaos")
+    text = report.as_text([part(), part("three")], "python -m tools.chaos")
     assert "| commands sent | 200 |" in text
     assert "| - cancel | 80 |" in text
     assert "| commands in the topic (verify) | 200 |" in text
@@ -50,7 +50,7 @@ def test_parts_are_counted_together() -> None:
 
 def test_what_did_not_hold_comes_first(tmp_path: Path) -> None:
     parts = [part(), part("three", found=["a command is stuck"])]
-    text = report.as_text(parts, "python -m chaos")
+    text = report.as_text(parts, "python -m tools.chaos")
     assert "**1 things did not hold:**\n\n- three, seed 3: a command is stuck" in text
     assert "All held" not in text
     report.write_json(parts, tmp_path / "report.json")

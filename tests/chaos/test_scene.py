@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from chaos import scene as module
-from chaos.errors import ChaosError
-from chaos.fleet import Fleet
-from chaos.scene import Scene
 from payments.settings import Settings
+from tools.chaos import scene as module
+from tools.chaos.errors import ChaosError
+from tools.chaos.fleet import Fleet
+from tools.chaos.scene import Scene
 
 LOADING = KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
 NODE: Any = object()

@@ -6,10 +6,10 @@ from itertools import islice
 
 import pytest
 
-from chaos.errors import ChaosError
-from chaos.faults.table import FAULTS, Stand, choose
-from chaos.part import Part, Strike
-from chaos.schedule import PART_FAULTS, by_stand, made, missing, rounds
+from tools.chaos.errors import ChaosError
+from tools.chaos.faults.table import FAULTS, Stand, choose
+from tools.chaos.part import Part, Strike
+from tools.chaos.schedule import PART_FAULTS, by_stand, made, missing, rounds
 
 
 def chance() -> random.Random:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from chaos import report
-from chaos import run as module
-from chaos.brokers import Brokers
-from chaos.faults.clients import IN_TRANSACTION
-from chaos.faults.table import Stand, choose
-from chaos.run import CLOSING_COMMANDS, Plan, run_part_on
-from chaos.scene import Scene
 from tests.broker_fixture import RunningBroker
+from tools.chaos import report
+from tools.chaos import run as module
+from tools.chaos.brokers import Brokers
+from tools.chaos.faults.clients import IN_TRANSACTION
+from tools.chaos.faults.table import Stand, choose
+from tools.chaos.run import CLOSING_COMMANDS, Plan, run_part_on
+from tools.chaos.scene import Scene
 
 FAULTS = ["worker-kill-takeover", "worker-pause", "codecs", "transaction-abort", "foreign-message"]
 

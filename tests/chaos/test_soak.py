@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.allowed_lines import ALLOWED, read_logs
+from tools.chaos.allowed_lines import ALLOWED, read_logs
 
-READY = "2026-01-01 00:00:00,000 INFO    payments.engine.hosting.tables: worker ready: 8 partitions"
-AWAY = "2026-01-01 00:00:{:02},000 WARNING payments.engine.outage: reading: no success since 0 UTC"
+READY = "2026-01-01 00:00:00,000 INFO    exactstage.hosting.tables: worker ready: 8 partitions"
+AWAY = "2026-01-01 00:00:{:02},000 WARNING exactstage.outage: reading: no success since 0 UTC"
 
 
 def findings(folder: Path, *lines: str) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.storm import Storm
 from payments.settings import Settings
+from tools.chaos.storm import Storm
 
 NOBODY = "127.0.0.1:1"
 

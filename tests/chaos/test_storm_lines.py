@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.storm_lines import STORM, strange_lines
+from tools.chaos.storm_lines import STORM, strange_lines
 
 STAMP = "2026-01-01 00:00:00,000"
 FENCED = (
@@ -37,7 +37,7 @@ def test_a_foreign_record_is_refused_only_where_one_was_written(tmp_path: Path) 
     "line", ["Traceback (most recent call last):", f"{STAMP} ERROR   asyncio: Task was destroyed"]
 )
 def test_any_other_line_is_strange(tmp_path: Path, line: str) -> None:
-    wrong_clock = f"{STAMP} WARNING payments.engine.clock: the clock of this machine is 9 s behind"
+    wrong_clock = f"{STAMP} WARNING exactstage.clock: the clock of this machine is 9 s behind"
     assert strange(tmp_path, wrong_clock, line) == [line]
 
 

@@ -36,7 +36,7 @@ class Embedded:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.bed = PaymentsTestbed(opening_balance=OPENING)
-        self.kept_ms = WEEK_MS
+        self.min_retention_ms = WEEK_MS
 
     def do(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
         """Run a coroutine in the installation's loop."""
@@ -65,7 +65,9 @@ class Embedded:
         others: Sequence[str] = (),
     ) -> AsyncIterator[DeadLetters]:
         """Stand for ``open_dead_letters``."""
-        yield DeadLetters(self.bed.log, settings, kept_ms=self.kept_ms, clock_ms=self.bed.clock)
+        yield DeadLetters(
+            self.bed.log, settings, min_retention_ms=self.min_retention_ms, clock_ms=self.bed.clock
+        )
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import payments.stages.payments
+from exactstage.errors import UNDECODABLE_BATCH
+from exactstage.log import TopicPartition
 from payments.dead_letters.reading import DeadLetters
 from payments.domain.results import Outcome
-from payments.engine.errors import UNDECODABLE_BATCH
-from payments.engine.log import TopicPartition
 
 from .conftest import Embedded
 
@@ -106,7 +106,7 @@ def test_a_whole_batch_is_listed_as_a_notice_and_not_as_what_may_have_been_repla
         await embedded.bed.quiet()
 
     embedded.do(receive())
-    embedded.kept_ms = 0
+    embedded.min_retention_ms = 0
     [letter] = lines(embedded.run("dead-letters", "list", "--json"))
     assert (letter["replayed"], letter["notice"]) == (False, True)
     shown = embedded.run("dead-letters", "list").stdout

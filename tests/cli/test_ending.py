@@ -17,7 +17,7 @@ import pytest
 from payments.cli.ending import Attempt
 from payments.cli.exit_codes import SendAgain
 from payments.cli.output import json_text, printable
-from payments.user_errors import NoBroker
+from payments.cli.user_errors import NoBroker
 
 from .conftest import run
 

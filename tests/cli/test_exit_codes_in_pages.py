@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
+from exactstage.errors import EXIT_FAIL_STOP
 from payments.cli import main
 from payments.cli.exit_codes import EXIT_CODES, NOT_DONE, SEND_AGAIN
-from payments.engine.errors import EXIT_FAIL_STOP
-from payments.user_errors import NO_BROKER
+from payments.cli.user_errors import NO_BROKER
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

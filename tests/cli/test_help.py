@@ -8,17 +8,17 @@ from pathlib import Path
 import click
 import pytest
 
-from dev.cli_reference import every_command
 from payments import __version__
 from payments.cli import main, root
 from payments.cli.exit_codes import EXIT_CODES
 from payments.cli.lazy import Lazy
+from tools.dev.cli_reference import every_command
 
 from .conftest import run
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 COMMANDS = {" ".join(path): command for path, command in every_command()}
-HEAVY = ("faust", "aiokafka", "pydantic", "yaml", "payments.client", "payments.engine.engine")
+HEAVY = ("faust", "aiokafka", "pydantic", "yaml", "payments.client", "exactstage.engine")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from payments.settings import Settings
-from payments.topics import cluster
+from payments.topics.cluster import cluster
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import Installations, process_environment
 
@@ -160,6 +160,6 @@ async def test_how_long_records_are_kept_is_the_topics_retention(
         }
     )
     async with cluster(made) as connected:
-        assert await connected.kept_ms(made.topic("payments.commands")) == week_ms
-        assert await connected.kept_ms(made.topic("payments.results")) == 0
-        assert await connected.kept_ms(made.topic("payments.inbox")) == float("inf")
+        assert await connected.min_retention_ms(made.topic("payments.commands")) == week_ms
+        assert await connected.min_retention_ms(made.topic("payments.results")) == 0
+        assert await connected.min_retention_ms(made.topic("payments.inbox")) == float("inf")

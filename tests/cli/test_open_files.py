@@ -68,7 +68,7 @@ def test_it_ends_although_nobody_reads_its_last_words() -> None:
 
 def test_a_worker_raises_its_limit_where_it_may() -> None:
     ask = (
-        "from payments import open_files; import resource; open_files.require();"
+        "from payments.process import open_files; import resource; open_files.require();"
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     done = limited(20, 500, sys.executable, "-c", ask)

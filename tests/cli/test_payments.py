@@ -8,7 +8,7 @@ import pytest
 
 from payments.cli import options
 from payments.dead_letters import reading
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 
 from .conftest import OPENING, Embedded, run
 

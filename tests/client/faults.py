@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from exactstage.log import Batch, Bounds, TopicPartition
+from exactstage.memory import MemoryLog
 from payments.client.transport import Failure, LogTransport, Unavailable
-from payments.engine.log import Batch, Bounds, TopicPartition
-from payments.engine.memory import MemoryLog
 
 
 class FaultyTransport(LogTransport):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from exactstage.errors import FailStop
 from payments.client import kafka
 from payments.client.kafka import KafkaTransport
-from payments.engine.errors import FailStop
 
 
 async def test_a_client_connects_anew_to_the_cluster_it_began_on_alone(

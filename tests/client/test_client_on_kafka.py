@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.local_broker import LocalBroker
 from payments.client import (
     BrokersUnavailable,
     DeadlineExceeded,
@@ -15,11 +14,12 @@ from payments.client import (
     PaymentsClient,
     PaymentsClientError,
 )
-from payments.client.lanes import MAX_MESSAGE_BYTES
+from payments.client.partition_queues import MAX_MESSAGE_BYTES
 from payments.domain.results import Outcome
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess, read_all
 from tests.broker_fixture import Installations
+from tools.dev.local_broker import LocalBroker
 
 OPENING = 100_000
 LIMIT_SECONDS = 120.0

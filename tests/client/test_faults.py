@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from exactstage.log import TopicPartition
 from payments.client import (
     BrokersUnavailable,
     ClientClosed,
@@ -13,9 +14,8 @@ from payments.client import (
     PaymentsClient,
 )
 from payments.client.calls import Call, expire
-from payments.client.lanes import Lane
+from payments.client.partition_queues import PartitionQueue
 from payments.domain.results import Outcome
-from payments.engine.log import TopicPartition
 from payments.testing import PaymentsTestbed
 
 from .faults import LOST, NOT_SENT, REFUSED, FaultyTransport
@@ -115,21 +115,21 @@ async def test_a_call_that_has_ended_is_not_sent_however_soon_a_batch_is_made(
 ) -> None:
     """Its caller is told that it was not sent, before he has had a turn to take it back."""
     loop = asyncio.get_running_loop()
-    lane = Lane(TopicPartition(COMMANDS, 0), await transport.new_writer())
+    queue = PartitionQueue(TopicPartition(COMMANDS, 0), await transport.new_writer())
     calls = [Call(b"p", 0, f"c{n}", b"{}", loop.create_future()) for n in range(3)]
-    lane.queue = dict.fromkeys(calls)
+    queue.queue = dict.fromkeys(calls)
     expire(calls[1])
-    sealed = lane.seal(transport)
+    sealed = queue.seal(transport)
     assert len(sealed.records) == 2
     assert not calls[1].sent
     with pytest.raises(BrokersUnavailable, match="was not sent"):
         await calls[1].answer
-    lane.stored()
+    queue.stored()
     last = Call(b"p", 0, "c4", b"{}", loop.create_future())
-    lane.queue = {last: None}
+    queue.queue = {last: None}
     last.answer.cancel()
-    assert lane.seal(transport) is None
-    assert not lane.queue
+    assert queue.seal(transport) is None
+    assert not queue.queue
 
 
 async def test_a_closed_client_says_of_each_call_whether_it_may_have_been_sent(

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
+from exactstage.errors import FailStop, PositionLost
+from exactstage.log import Reader, Record, TopicPartition
+from exactstage.memory import MemoryLog
 from payments.client import DeadlineExceeded, PaymentsClient, WatchBroken
 from payments.domain.results import Outcome
-from payments.engine.errors import FailStop, PositionLost
-from payments.engine.log import Reader, Record, TopicPartition
-from payments.engine.memory import MemoryLog
 from payments.testing import PaymentsTestbed
 
 from .faults import FaultyTransport

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
+from exactstage.kafka.appender import encode
+from exactstage.log import Batch, TopicPartition, Writer
 from payments.client import InvalidCommand, LogTransport, PaymentsClient
-from payments.client.lanes import MAX_MESSAGE_BYTES, size_of
+from payments.client.partition_queues import MAX_MESSAGE_BYTES, size_of
 from payments.client.transport import Command, Failure
 from payments.domain.results import Outcome, Reason
-from payments.engine.kafka.appender import encode
-from payments.engine.log import Batch, TopicPartition, Writer
 from payments.testing import PaymentsTestbed
 
 from .faults import FaultyTransport

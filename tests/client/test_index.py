@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from exactstage.log import TopicPartition
+from exactstage.memory import MemoryLog
 from payments.client import AccountsUnavailable, CatchingUp, LogTransport, PaymentsClient
 from payments.client.index import Index
 from payments.client.transport import Chunk
-from payments.engine.log import TopicPartition
-from payments.engine.memory import MemoryLog
 from payments.testing import PaymentsTestbed
 
 LEDGER, JOURNAL = "accounts.ledger", "accounts-changelog"

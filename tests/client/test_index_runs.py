@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from exactstage.log import TopicPartition
 from payments.client import AccountsUnavailable
 from payments.client.index import Index
 from payments.client.runs import RUN_RECORDS, Place
-from payments.engine.log import TopicPartition
 
 LEDGER = TopicPartition("accounts.ledger", 3)
 OTHER = TopicPartition("accounts.ledger", 4)
@@ -133,7 +133,7 @@ def test_who_reads_on_while_the_index_is_thrown_away_leaves_no_gap(tmp_path: Pat
 KILLED = f"""
 import pathlib, sys
 from payments.client.index import Index
-from payments.engine.log import TopicPartition
+from exactstage.log import TopicPartition
 held, at = Index(pathlib.Path(sys.argv[1]), "accounts", "journal"), TopicPartition(*{tuple(LEDGER)})
 begin = held.position(at, "{SOURCE}")
 if begin is None:

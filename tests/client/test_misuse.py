@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from exactstage.kafka.metadata import Rarely
 from payments.client import ClientClosed, InvalidCommand, Mark, PaymentsClient
-from payments.engine.kafka.metadata import Rarely
 from payments.testing import PaymentsTestbed
 
 

@@ -4,10 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from payments.dead_letters.letter import UNKNOWN, NotReplayable, Position, read_letter, replay_of
+from exactstage.log import Bounds, Headers, Record, TopicPartition
+from exactstage.memory import MemoryLog
+from payments.dead_letters.letter import (
+    UNKNOWN,
+    NotReplayable,
+    RecordAddress,
+    read_letter,
+    replay_of,
+)
 from payments.dead_letters.reading import DeadLetters
-from payments.engine.log import Bounds, Headers, Record, TopicPartition
-from payments.engine.memory import MemoryLog
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 
@@ -78,13 +84,13 @@ async def test_a_value_that_was_cut_is_not_sent_unless_it_is_given() -> None:
 
 @pytest.mark.parametrize("text", ["a/1/2", "a/b/1/2", "shop.payments.dead-letters/0/0"])
 def test_a_position_survives_its_written_form(text: str) -> None:
-    assert str(Position.parse(text)) == text
+    assert str(RecordAddress.parse(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "a", "a/1", "/1/2", "a/x/2", "a/1/-2", "a/1/٣"])
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no position"):
-        Position.parse(text)
+        RecordAddress.parse(text)
 
 
 class Deleted(MemoryLog):
@@ -98,11 +104,11 @@ class Deleted(MemoryLog):
 
 
 @pytest.mark.parametrize(
-    ("first", "kept_ms", "known"),
+    ("first", "min_retention_ms", "known"),
     [(0, 0, True), (1, 0, True), (2, 0, False), (3, 0, False), (3, 3_600_000, True)],
 )
 async def test_a_letter_older_than_what_is_kept_may_have_been_replayed(
-    first: int, kept_ms: int, *, known: bool
+    first: int, min_retention_ms: int, *, known: bool
 ) -> None:
     now = 1_000_000
     log = Deleted(["payments.commands"], 1, lambda: now)
@@ -111,7 +117,9 @@ async def test_a_letter_older_than_what_is_kept_may_have_been_replayed(
         now = time_ms
         log.produce(at, b"k", MAKE)
     log.first = first
-    letters = DeadLetters(log, SETTINGS, kept_ms=kept_ms, clock_ms=lambda: 2_000_000)
+    letters = DeadLetters(
+        log, SETTINGS, min_retention_ms=min_retention_ms, clock_ms=lambda: 2_000_000
+    )
     # A minute is granted to clocks that differ: the record of 2,000,000 is the first that counts.
     assert await letters.reach_back_to(1_950_000) is known
 
@@ -123,5 +131,5 @@ async def test_a_clock_that_is_behind_makes_no_letter_look_young() -> None:
         now = time_ms
         log.produce(TopicPartition("payments.commands", 0), b"k", MAKE)
     log.first = 2
-    letters = DeadLetters(log, SETTINGS, kept_ms=900_000, clock_ms=lambda: 1_000_000)
+    letters = DeadLetters(log, SETTINGS, min_retention_ms=900_000, clock_ms=lambda: 1_000_000)
     assert not await letters.reach_back_to(900_000)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from payments.dead_letters.letter import DeadLetter, NotReplayable, Position
+from exactstage.log import TopicPartition
+from payments.dead_letters.letter import DeadLetter, NotReplayable, RecordAddress
 from payments.dead_letters.replaying import Correction
 from payments.dead_letters.resending import REPLAY_OF, resend_of
-from payments.engine.log import TopicPartition
 
-AT = Position("shop.points.dead-letters", 3, 17)
+AT = RecordAddress("shop.points.dead-letters", 3, 17)
 TAKEN = frozenset({"accounts.ledger", "payments.commands"})
 AS_IS = Correction()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.clean import clean
+from tools.dev.clean import clean
 
 FOLDER = Path(".kafka") / "4.1.0" / "data-9192"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import setuptools
 
-from dev import compiled
+from tools.dev import compiled
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from dev import jars, ports
-from dev.errors import BrokerError
-from dev.local_broker import LocalBroker
-from dev.server_properties import Listeners, environment, server_properties
 from payments.settings import Settings
+from tools.dev import jars, ports
+from tools.dev.errors import BrokerError
+from tools.dev.local_broker import LocalBroker
+from tools.dev.server_properties import Listeners, environment, server_properties
 
 
 async def test_data_survives_a_kill_and_the_address_stays(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dev.local_cluster import NODES, LocalCluster
-from dev.server_properties import Listeners, Proxied, Quorum, server_properties
+from tools.dev.local_cluster import NODES, LocalCluster
+from tools.dev.server_properties import Listeners, Proxied, Quorum, server_properties
 
 LISTENERS = Listeners("127.0.0.1", 1000, 1001, 1002, advertised_port=1000)
 

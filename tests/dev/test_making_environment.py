@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.environment import explained, progress
+from tools.dev.environment import explained, progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_without_a_package_index_make_ends_with_a_line_that_says_so(tmp_path: Pa
     lock = tmp_path / "lock.txt"
     lock.write_text(f"faust-streaming==0.15.3 --hash=sha256:{'0' * 64}\n")
     ended = subprocess.run(
-        [sys.executable, "dev/environment.py", tmp_path / "venv", lock],
+        [sys.executable, "tools/dev/environment.py", tmp_path / "venv", lock],
         cwd=ROOT,
         env=os.environ
         | {

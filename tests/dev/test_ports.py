@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dev.ports import HOST, free_ports
+from tools.dev.ports import HOST, free_ports
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are only free at that moment")

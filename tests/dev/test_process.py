@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.process import ProcessRecord
+from tools.dev.process import ProcessRecord
 
 MARK = "mark-of-this-test"
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dev.readme import DOCUMENTS, filled, settings
 from payments.settings import Settings
+from tools.dev.readme import DOCUMENTS, filled, settings
 
 
 class Shop(BaseSettings):
@@ -27,7 +27,7 @@ class Shop(BaseSettings):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_the_document_is_current(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    assert text == DOCUMENTS[document](text), "run: python -m dev.readme"
+    assert text == DOCUMENTS[document](text), "run: python -m tools.dev.readme"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

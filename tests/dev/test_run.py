@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from dev import run
-from dev.demo import guided_set, run_number
-from dev.ports import free_ports
-from dev.runs import Run
-from dev.worker import WorkerLostError
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
+from tools.dev import run
+from tools.dev.demo import guided_set, run_number
+from tools.dev.ports import free_ports
+from tools.dev.runs import Run
+from tools.dev.worker import WorkerLostError
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_SECONDS = 120.0
@@ -32,7 +32,7 @@ def start(
     settings: Settings, *arguments: str, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "dev.run", *arguments],
+        [sys.executable, "-m", "tools.dev.run", *arguments],
         cwd=ROOT,
         env=process_environment(settings) | GATEWAY | environment,
         stdin=subprocess.DEVNULL,
@@ -128,7 +128,7 @@ def test_what_keeps_it_from_starting_is_one_line(variable: str, value: str, told
     """Of the same kind, by hand: no Java, no Maven, an older Java, a port that is taken."""
     environment = {name: text for name, text in os.environ.items() if "PAYMENTS_" not in name}
     ended = subprocess.run(
-        [sys.executable, "-m", "dev.start"],
+        [sys.executable, "-m", "tools.dev.start"],
         cwd=ROOT,
         env=environment | {"PAYMENTS_PROVIDER": "local", "PAYMENTS_PORT": str(free_ports(1)[0])}
         | GATEWAY | {variable: value},
@@ -225,4 +225,4 @@ def test_a_worker_that_is_lost_leaves_kafka_to_the_operator(
     assert broker.running
     printed = capsys.readouterr().out
     assert "Stopping Kafka" not in printed
-    assert "-m dev.broker down" in printed
+    assert "-m tools.dev.broker down" in printed

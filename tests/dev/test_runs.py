@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.errors import BrokerError
-from dev.runs import MARK, Run, Use
+from tools.dev.errors import BrokerError
+from tools.dev.runs import MARK, Run, Use
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_two_at_once_have_logs_of_their_own(tmp_path: Path) -> None:
 def test_what_a_killed_run_has_left_is_ended_by_the_next_one(
     tmp_path: Path, orphan: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = "import sys; from pathlib import Path; from dev.runs import Run; Run(Path(sys.argv[1]))"
+    code = "import pathlib, sys; from tools.dev.runs import Run; Run(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     (tmp_path / "worker.pid").write_text(f"{orphan.pid}\n")
     Run(tmp_path).end_leftovers()
@@ -84,7 +84,7 @@ def test_the_broker_of_a_killed_run_is_the_next_one_s(
     tmp_path: Path, brokers: str, left: bool
 ) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from dev.runs import Run, Use; "
+        "import os, sys; from pathlib import Path; from tools.dev.runs import Run, Use; "
         "run = Run(Path(sys.argv[1])); run.begin(Use('127.0.0.1:9092', 8080, 'payments')); "
         "run.ends_broker(); os._exit(9)"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dev import worker as module
-from dev.worker import RESTARTS, Worker, WorkerLostError
+from tools.dev import worker as module
+from tools.dev.worker import RESTARTS, Worker, WorkerLostError
 
 LIMIT_SECONDS = 120.0
 

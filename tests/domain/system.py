@@ -5,9 +5,8 @@ from collections import defaultdict, deque
 from payments.domain.account import Opening, Settled, post, post_counter
 from payments.domain.payment import Message, Policy, Received, WindowCloses, decide
 from payments.domain.results import Reason
-from payments.expiry import Windows, window_of
 from payments.records.commands import parse_command
-from payments.records.internal import (
+from payments.records.internal_codec import (
     decode_account,
     decode_counter,
     decode_payment,
@@ -19,8 +18,9 @@ from payments.records.internal import (
     encode_settled,
     encode_transfer,
 )
-from payments.records.public import LedgerEntry, Result
-from payments.records.written import counter_name, encode_ledger_entry, encode_result
+from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_writer import counter_name, encode_ledger_entry, encode_result
+from payments.stages.expiry import Windows, window_of
 
 WIDTH_MS, RETENTION_MS, MAX_WAITERS = 10, 50, 3
 

@@ -19,7 +19,7 @@ from payments.domain.account import (
     post_counter,
 )
 from payments.domain.results import Reason
-from payments.records.written import encode_ledger_entry
+from payments.records.record_writer import encode_ledger_entry
 
 NO_OPENING = Opening(0, "EUR")
 OPENING = Opening(1_000, "EUR")

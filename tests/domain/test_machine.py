@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from payments.domain.account import Opening
 from payments.domain.payment import Policy
-from payments.records.internal import decode_account, decode_counter
+from payments.records.internal_codec import decode_account, decode_counter
 from tests.domain.model import Asked, Model
 from tests.domain.system import MAX_WAITERS, System
 
 if TYPE_CHECKING:
-    from payments.records.public import LedgerEntry
+    from payments.records.record_models import LedgerEntry
 
 payments = st.sampled_from(["p1", "p2", "p3"])
 accounts = st.sampled_from(["a", "b"])

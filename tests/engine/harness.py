@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from payments.engine.engine import Engine
-from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
-from payments.engine.log import Batch, Lane, TopicPartition
-from payments.engine.memory import MemoryLog
-from payments.engine.partitioner import partition_of
-from payments.engine.reading import Delivery
-from payments.engine.stage import Stage, topics_of
+from exactstage.engine import Engine
+from exactstage.errors import FailStop
+from exactstage.limits import Limits
+from exactstage.log import Batch, Channel, TopicPartition
+from exactstage.memory import MemoryLog
+from exactstage.partitioner import partition_of
+from exactstage.reading import Delivery
+from exactstage.stage import Stage, topics_of
 
 from .wordcount import word_count
 
@@ -35,15 +35,17 @@ class CrashingLog(MemoryLog):
         self.crash_at: int | None = None
         self.crash_mode: CrashMode = "before"
 
-    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
         """Append, or crash on the way."""
         self.appends += 1
         if self.appends != self.crash_at:
-            return await super().append(batches, lane)
+            return await super().append(batches, channel)
         if self.crash_mode == "half":
-            await super().append(batches[:1], lane)
+            await super().append(batches[:1], channel)
         elif self.crash_mode == "after":
-            await super().append(batches, lane)
+            await super().append(batches, channel)
         raise Killed
 
 
@@ -56,7 +58,7 @@ class Worker:
         stage: Stage,
         limits: Limits | None = None,
         *,
-        hand_over: bool = True,
+        local_delivery: bool = True,
         app_id: str = "words",
     ) -> None:
         self.stage = stage
@@ -71,7 +73,7 @@ class Worker:
             deliver=self._deliver,
             on_failure=self._fail,
             limits=limits or Limits(tick_seconds=0.01, idle_seconds=0.02),
-            hand_over=hand_over,
+            local_delivery=local_delivery,
         )
 
     async def start(self, partitions: range = range(PARTITIONS)) -> "Worker":

@@ -19,11 +19,11 @@ from aiokafka.record.util import calc_crc32c, encode_varint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payments.engine.anonymous import Anonymous
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
-from payments.engine.kafka.fetched import AbortedTransactions, Batches, Budget
-from payments.engine.limits import Limits
-from payments.engine.log import Header, Record, TopicPartition
+from exactstage.anonymous import Anonymous
+from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
+from exactstage.kafka.fetched import AbortedTransactions, Batches, Budget
+from exactstage.limits import Limits
+from exactstage.log import Header, Record, TopicPartition
 
 AT = TopicPartition("commands", 3)
 MIB = 1024 * 1024

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.ports import HOST
-from payments.engine.kafka.diagnosis import Refusal, diagnosis
+from exactstage.kafka.diagnosis import Refusal, diagnosis
+from tools.dev.ports import HOST
 
 LIMIT_SECONDS = 30
 

@@ -11,10 +11,10 @@ from typing import cast
 
 import pytest
 
-from payments.engine.clock import BrokerClock
-from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
-from payments.engine.log import Batch, Lane, TopicPartition
+from exactstage.clock import BrokerClock
+from exactstage.errors import FailStop
+from exactstage.limits import Limits
+from exactstage.log import Batch, Channel, TopicPartition
 
 from .harness import CrashingLog, Worker, new_log
 
@@ -116,9 +116,11 @@ class TellingLog(CrashingLog):
 
     tells = True
 
-    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
         """Append, and tell the time."""
-        offsets = await super().append(batches, lane)
+        offsets = await super().append(batches, channel)
         if self.tells:
             cast("SilentClock", self.clock).age_seconds = 0.0
         return offsets
@@ -143,7 +145,7 @@ async def idle_worker(
 async def settled(log: TellingLog, worker: Worker) -> int:
     """Wait until nothing is appended for a moment; return how many records there are."""
     async with asyncio.timeout(60):
-        while not worker.engine.is_quiet:  # noqa: ASYNC110 - it tells nobody
+        while not worker.engine.is_idle:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
     return len(log.records(worker.stage.changelog))
 

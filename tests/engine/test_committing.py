@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
-from payments.engine.committer import Committer, publish
-from payments.engine.journal import Journal
-from payments.engine.limits import MAX_GROUPS_AHEAD, Limits
-from payments.engine.log import NO_HEADERS, Batch, Lane, TopicPartition, Writer
-from payments.engine.memory import MemoryLog
-from payments.engine.outputs import Output, Rounds
-from payments.engine.partitioner import partition_of
-from payments.engine.receiving import Receiving
+from exactstage.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
+from exactstage.committer import Committer, publish
+from exactstage.journal import Journal
+from exactstage.limits import MAX_COMMITS_AHEAD, Limits
+from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition, Writer
+from exactstage.memory import MemoryLog
+from exactstage.outputs import Output, Rounds
+from exactstage.partitioner import partition_of
+from exactstage.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, until_counted
 from .wordcount import word_count
@@ -26,36 +26,38 @@ ANOTHER_WORD = next(
     for word in (b"w%d" % number for number in range(100))
     if partition_of(word, PARTITIONS) == ELSEWHERE.partition
 )
-ONE_EACH = Limits(group_bytes=1, publish_queue=1000, tick_seconds=60.0)
-"""A group for every record, no end to what waits to be published, and no timer that helps."""
+ONE_EACH = Limits(commit_bytes=1, publish_queue=1000, tick_seconds=60.0)
+"""A commit for every record, no end to what waits to be published, and no timer that helps."""
 
 
 class SlowLog(CrashingLog):
-    """A log that lets appends of one lane through only as far as the test allows."""
+    """A log that lets appends of one channel through only as far as the test allows."""
 
     def __init__(self) -> None:
         super().__init__(word_count())
-        self.held: Lane | None = None
+        self.held: Channel | None = None
         self.allowed = asyncio.Semaphore(0)
         self.waiting = 0
-        self.appended: list[tuple[Lane, set[str]]] = []
-        """Lane and topics of each append, in the order of their acknowledgements."""
+        self.appended: list[tuple[Channel, set[str]]] = []
+        """Channel and topics of each append, in the order of their acknowledgements."""
         self._under_way: set[tuple[TopicPartition, int]] = set()
 
-    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
         """Append when it is allowed; never two of one writer to one partition at a time."""
         at = {(batch.at, batch.writer.producer_id) for batch in batches}
-        assert not at & self._under_way, "two appends to one partition are under way"
+        assert not at & self._under_way, "two appends to one partition are in flight"
         self._under_way |= at
         try:
-            if lane is self.held:
+            if channel is self.held:
                 self.waiting += 1
                 await self.allowed.acquire()
                 self.waiting -= 1
-            offsets = await super().append(batches, lane)
+            offsets = await super().append(batches, channel)
         finally:  # Or it was given up, before it came to the log.
             self._under_way -= at
-        self.appended.append((lane, {topic for (topic, _), _ in at}))
+        self.appended.append((channel, {topic for (topic, _), _ in at}))
         return offsets
 
     def release(self) -> None:
@@ -71,7 +73,7 @@ class SlowLog(CrashingLog):
 
     @property
     def rode(self) -> bool:
-        """Whether outputs were appended together with groups."""
+        """Whether outputs were appended together with commits."""
         return any({"counts", "words-count-changelog"} <= topics for _, topics in self.appended)
 
 
@@ -89,7 +91,7 @@ async def turns(count: int = 50) -> None:
 
 async def started(log: SlowLog, limits: Limits = ONE_EACH) -> tuple[Worker, Journal]:
     worker = await Worker(log, word_count(), limits).start()
-    await until(lambda: worker.engine.is_quiet, log)
+    await until(lambda: worker.engine.is_idle, log)
     return worker, worker.engine.owned.of("count")[AT.partition]
 
 
@@ -97,7 +99,7 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
     log = SlowLog()
     worker, journal = await started(log)
     before = journal.published
-    log.held = Lane.PUBLISH
+    log.held = Channel.PUBLISH
     log.send(3)
     await until(lambda: journal.n == before + 3, log)
     await turns()
@@ -105,7 +107,7 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
     log.allowed.release()
     await until(lambda: journal.published > before, log)
     await turns()
-    assert not worker.engine.is_quiet, "later groups are not published yet"
+    assert not worker.engine.is_idle, "later commits are not published yet"
     log.release()
     await worker.stop()
     assert worker.failure is None
@@ -114,26 +116,28 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
 
 async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_wait() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
-    log.held = Lane.JOURNAL
+    worker, journal = await started(
+        log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
+    )
+    log.held = Channel.JOURNAL
     log.send(2)
     await until(lambda: log.waiting == 1, log)
-    await turns()  # The second record's group is open by now.
+    await turns()  # The second record's commit is open by now.
     before = journal.published
     log.appended.clear()
     log.allowed.release()
     await until(lambda: log.waiting == 1 and bool(log.appended), log)
-    assert counted(log) == {}, "the outputs of the first wait for the second's group"
+    assert counted(log) == {}, "the outputs of the first wait for the second's commit"
     assert journal.published == before
     log.release()
     await until_counted(log, 2, worker)
     await worker.stop()
     assert counted(log) == {b"w0": [1, 2]}
-    journalled = (Lane.JOURNAL, {"words-count-changelog"})
+    journalled = (Channel.JOURNAL, {"words-count-changelog"})
     assert log.appended[:3] == [
         journalled,
-        (Lane.JOURNAL, {"words-count-changelog", "counts"}),
-        (Lane.PUBLISH, {"counts"}),
+        (Channel.JOURNAL, {"words-count-changelog", "counts"}),
+        (Channel.PUBLISH, {"counts"}),
     ]
 
 
@@ -144,7 +148,7 @@ async def test_outputs_are_published_at_once_where_nothing_is_gained_by_waiting(
     outputs: int, seconds: float
 ) -> None:
     log = SlowLog()
-    limits = replace(ONE_EACH, riding_outputs=outputs, riding_seconds=seconds)
+    limits = replace(ONE_EACH, piggyback_min_outputs=outputs, slow_append_seconds=seconds)
     worker, _ = await started(log, limits)
     log.send(10)
     await until_counted(log, 10, worker)
@@ -154,8 +158,10 @@ async def test_outputs_are_published_at_once_where_nothing_is_gained_by_waiting(
 
 async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
-    log.held = Lane.PUBLISH
+    worker, journal = await started(
+        log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
+    )
+    log.held = Channel.PUBLISH
     log.send(1)
     await until(lambda: log.waiting == 1, log)
     n = journal.n
@@ -172,30 +178,34 @@ async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None
 
 async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_them() -> None:
     log = SlowLog()
-    worker, journal = await started(log, replace(ONE_EACH, riding_outputs=1, riding_seconds=0))
+    worker, journal = await started(
+        log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
+    )
     other = worker.engine.owned.of("count")[ELSEWHERE.partition]
-    log.held = Lane.JOURNAL
+    log.held = Channel.JOURNAL
     log.send(1)
     await until(lambda: log.waiting == 1, log)
-    other.published -= MAX_GROUPS_AHEAD  # As if its outputs were not taken by their receiver.
+    other.published -= MAX_COMMITS_AHEAD  # As if its outputs were not taken by their receiver.
     log.produce(ELSEWHERE, ANOTHER_WORD, b"x")
     await until(lambda: other.is_open, log)
     log.release()
     await until(lambda: counted(log) == {b"w0": [1]}, log)
     assert not log.rode
-    other.published += MAX_GROUPS_AHEAD
+    other.published += MAX_COMMITS_AHEAD
     worker.engine._committer.touch(other)
     await until_counted(log, 2, worker)
     await worker.stop()
-    assert journal.is_settled
+    assert journal.published_on_record
 
 
 @pytest.mark.parametrize("riding", [1, 3])
 async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int) -> None:
     for appends in range(1, 12):
         log = SlowLog()
-        worker, _ = await started(log, replace(ONE_EACH, riding_outputs=riding, riding_seconds=0))
-        log.held = Lane.JOURNAL
+        worker, _ = await started(
+            log, replace(ONE_EACH, piggyback_min_outputs=riding, slow_append_seconds=0)
+        )
+        log.held = Channel.JOURNAL
         log.send(8)
         for _ in range(appends):
             log.allowed.release()
@@ -211,16 +221,16 @@ async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int
 async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
     log = SlowLog()
     worker, journal = await started(log)
-    log.held = Lane.PUBLISH
-    log.send(MAX_GROUPS_AHEAD + 20)
-    await until(lambda: journal.n - journal.published == MAX_GROUPS_AHEAD, log)
+    log.held = Channel.PUBLISH
+    log.send(MAX_COMMITS_AHEAD + 20)
+    await until(lambda: journal.n - journal.published == MAX_COMMITS_AHEAD, log)
     await turns()
-    assert journal.n - journal.published == MAX_GROUPS_AHEAD
+    assert journal.n - journal.published == MAX_COMMITS_AHEAD
     log.release()
-    await until_counted(log, MAX_GROUPS_AHEAD + 20, worker)
+    await until_counted(log, MAX_COMMITS_AHEAD + 20, worker)
     await worker.stop()
     assert worker.failure is None
-    assert counted(log) == {b"w0": [*range(1, MAX_GROUPS_AHEAD + 21)]}
+    assert counted(log) == {b"w0": [*range(1, MAX_COMMITS_AHEAD + 21)]}
 
 
 async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
@@ -233,9 +243,9 @@ async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
     with monkeypatch.context() as stopped:
         stopped.setattr(Receiving, "_take", never)
         worker = await Worker(log, word_count()).start()
-        await until(lambda: worker.engine.is_quiet, log)
+        await until(lambda: worker.engine.is_idle, log)
         log.produce(ELSEWHERE, b"w0", b"x")  # It waits in memory for the partition of its word.
-        waiting = worker.engine._handover.waiting["count"]
+        waiting = worker.engine._local_delivery.waiting["count"]
         await until(lambda: waiting.size(TopicPartition("inbox", AT.partition)) > 0, log)
         sender = worker.engine.owned.of("count")[ELSEWHERE.partition]
         n = sender.n
@@ -253,7 +263,7 @@ async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
 async def test_deliveries_are_handled_in_their_order_even_when_one_has_to_wait() -> None:
     log = SlowLog()
     worker, _ = await started(log)
-    log.held = Lane.JOURNAL
+    log.held = Channel.JOURNAL
     log.send(5)
     await until(lambda: log.waiting > 0, log)
     log.send(5)
@@ -267,7 +277,7 @@ async def test_deliveries_are_handled_in_their_order_even_when_one_has_to_wait()
 async def test_a_drain_waits_for_the_delivery_that_is_being_handled() -> None:
     log = SlowLog()
     worker, journal = await started(log)
-    log.held = Lane.JOURNAL
+    log.held = Channel.JOURNAL
     log.send(10)
     await until(lambda: log.waiting > 0, log)
     draining = asyncio.create_task(worker.engine.drain())
@@ -276,7 +286,7 @@ async def test_a_drain_waits_for_the_delivery_that_is_being_handled() -> None:
     log.release()
     await draining
     assert journal.inputs["words"] == 10
-    assert journal.is_settled
+    assert journal.published_on_record
     n = journal.n
     await turns()
     assert journal.n == n, "nothing is decided any more"
@@ -291,14 +301,14 @@ async def test_a_takeover_publishes_while_the_worker_does_so_too() -> None:
     checkpoint = Checkpoint(1, 0, {"words": 0, "inbox": 0}, {}, [message])
     record = (checkpoint_key(1), encode_checkpoint(checkpoint), NO_HEADERS)
     journal = TopicPartition("words-count-changelog", ELSEWHERE.partition)
-    await log.append([Batch(journal, writer, [record])], Lane.JOURNAL)
+    await log.append([Batch(journal, writer, [record])], Channel.JOURNAL)
     own = next(p for p in range(PARTITIONS) if p not in {AT.partition, ELSEWHERE.partition})
     worker = Worker(log, word_count(), ONE_EACH)
     await worker.engine.start()
     await worker.assign(range(own, own + 1))
-    await until(lambda: worker.engine.is_quiet, log)
-    log.held = Lane.PUBLISH
-    log.produce(TopicPartition("words", own), b"w0", b"x")  # On a wrong partition: passed on.
+    await until(lambda: worker.engine.is_idle, log)
+    log.held = Channel.PUBLISH
+    log.produce(TopicPartition("words", own), b"w0", b"x")  # On a wrong partition: forwarded.
     await until(lambda: log.waiting == 1, log)
     assigning = asyncio.create_task(worker.assign(range(PARTITIONS)))
     await until(lambda: log.waiting == 2, log)
@@ -323,16 +333,18 @@ async def test_rounds_follow_one_another() -> None:
 async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it() -> None:
     log = SlowLog()
     worker, journal = await started(log)
-    committer = Committer(log, Writer(8, 0), worker.engine._handover, ONE_EACH, lambda _: None)
+    committer = Committer(
+        log, Writer(8, 0), worker.engine._local_delivery, ONE_EACH, lambda _: None
+    )
     journal.put(b"w0", b"")
     journal.accept()
     committer.touch(journal)
-    waiting = asyncio.create_task(journal.room())
+    waiting = asyncio.create_task(journal.wait_capacity())
     await turns()
-    assert (committer.is_quiet, waiting.done()) == (False, False)
+    assert (committer.is_idle, waiting.done()) == (False, False)
     committer.forget(journal)
     await waiting
-    assert committer.is_quiet is True
+    assert committer.is_idle is True
     n = journal.n
     committer.start()
     await turns()
@@ -352,10 +364,10 @@ async def test_a_timer_waits_for_room_like_a_record(monkeypatch: pytest.MonkeyPa
         return len(ticks) < 10
 
     monkeypatch.setattr(worker.engine.stages["count"].logic, "tick", tick)
-    log.held = Lane.JOURNAL
-    ticking = asyncio.create_task(worker.engine.upkeep.tick(journal))
+    log.held = Channel.JOURNAL
+    ticking = asyncio.create_task(worker.engine.timers.tick(journal))
     await turns()
-    assert len(ticks) == 2, "one is on its way to the log, one in the open group"
+    assert len(ticks) == 2, "one is on its way to the log, one in the open commit"
     log.release()
     await ticking
     await worker.stop()

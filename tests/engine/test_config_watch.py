@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from payments.engine.config_watch import ConfigWatch
-from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
-from payments.engine.memory.log import MemoryLog
-from payments.engine.stage import topics_of
+from exactstage.config_watch import ConfigWatch
+from exactstage.errors import FailStop
+from exactstage.limits import Limits
+from exactstage.memory.log import MemoryLog
+from exactstage.stage import topics_of
 
 from .harness import Worker
 from .wordcount import word_count

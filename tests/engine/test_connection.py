@@ -9,9 +9,9 @@ from aiokafka import client as aiokafka_client
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 
-from payments.engine.errors import FailStop
-from payments.engine.kafka.connection import Connection
-from payments.engine.kafka.metadata import NonCreatingClient
+from exactstage.errors import FailStop
+from exactstage.kafka.connection import Connection
+from exactstage.kafka.metadata import NonCreatingClient
 
 
 class Link:

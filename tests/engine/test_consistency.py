@@ -13,17 +13,17 @@ from random import Random
 import orjson
 import pytest
 
-from payments.engine.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
-from payments.engine.consistency import Evidence, missing_messages, require_all_there
-from payments.engine.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
-from payments.engine.identity import TOLD_WITHIN, Identity
-from payments.engine.journal import Journal
-from payments.engine.limits import RING, Limits
-from payments.engine.log import NO_HEADERS, Batch, Bounds, Header, Lane, TopicPartition, Writer
-from payments.engine.memory import MemoryLog
-from payments.engine.memory.partition import MemoryPartition
-from payments.engine.outputs import INSTALLATION, Output
-from payments.engine.stage import topics_of
+from exactstage.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
+from exactstage.consistency import Evidence, missing_messages, require_all_there
+from exactstage.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
+from exactstage.identity import TOLD_WITHIN, Identity
+from exactstage.journal import Journal
+from exactstage.limits import RING, Limits
+from exactstage.log import NO_HEADERS, Batch, Bounds, Channel, Header, TopicPartition, Writer
+from exactstage.memory import MemoryLog
+from exactstage.memory.partition import MemoryPartition
+from exactstage.outputs import INSTALLATION, Output
+from exactstage.stage import topics_of
 
 from .harness import (
     PARTITIONS,
@@ -77,7 +77,7 @@ async def retold(log: MemoryLog, changed: Mapping[str, object]) -> None:
     value = orjson.dumps(fields) + b"\n"
     writer = await log.claim("words-0", [])
     record = (checkpoint_key(fields["n"]), value, NO_HEADERS)
-    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
 
 
 def forget(log: MemoryLog, at: TopicPartition, count: int) -> None:
@@ -95,8 +95,8 @@ async def test_the_ring_always_has_the_identity() -> None:
     [journal] = worker.engine.owned.journals()
     for _ in range(2 * RING):
         journal.published = journal.n
-        group = journal.cut()
-        await log.append([group.batch], Lane.JOURNAL)
+        commit = journal.seal()
+        await log.append([commit.batch], Channel.JOURNAL)
     told = [c.n for c in checkpoints(log) if c.identity is not None]
     assert max(b - a for a, b in itertools.pairwise(told)) <= TOLD_WITHIN
     assert checkpoints(log)[0].identity is not None
@@ -180,7 +180,7 @@ async def test_a_journal_behind_its_visible_topic_is_refused() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(n, n - 1, []) for n in range(1, 8)])
     await published_as(log, writer, b"count/0/9/0", b"9")
-    assert "counts/0 is at group 9 (offset " in (message := await refused(log, RecordsLost))
+    assert "counts/0 is at commit 9 (offset " in (message := await refused(log, RecordsLost))
     assert "the journal words-count-changelog/0 ends at 7: acknowledged records" in message
 
 
@@ -242,9 +242,9 @@ async def test_a_sender_that_a_receiver_is_ahead_of_is_refused() -> None:
         {"n": 1, "published": 1, "inputs": {}, "sources": {"count/1": [9, 0]}, "outputs": []}
     )
     record = (checkpoint_key(1), value + b"\n", NO_HEADERS)
-    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
     message = await refused(log, RecordsLost)
-    assert "has taken a message of group 9 of count/1" in message
+    assert "has taken a message of commit 9 of count/1" in message
     assert "the journal words-count-changelog/1 ends at 0" in message
 
 
@@ -275,25 +275,25 @@ async def test_journals_and_records_of_the_version_before_are_gone_on_from() -> 
     other: Writer = await log.claim("words-1", [])
     first = b'{"n":1,"published":1,"inputs":{"words":0,"inbox":0},"sources":{},"outputs":[]}\n'
     at = TopicPartition(JOURNAL.topic, 1)
-    await log.append([Batch(at, other, [(checkpoint_key(1), first, NO_HEADERS)])], Lane.JOURNAL)
+    await log.append([Batch(at, other, [(checkpoint_key(1), first, NO_HEADERS)])], Channel.JOURNAL)
     record = (checkpoint_key(1), value, NO_HEADERS)
-    await log.append([Batch(JOURNAL, writer, [row, record])], Lane.JOURNAL)
+    await log.append([Batch(JOURNAL, writer, [row, record])], Channel.JOURNAL)
     headers: list[Header] = [("ce_specversion", b"1.0"), ("ce_id", b"count/0/1/0")]
     headers += [("ce_source", b"/count/0"), ("ce_type", b"count")]
-    await log.append([Batch(COUNTS, writer, [(b"w0", b"1", headers)])], Lane.PUBLISH)
+    await log.append([Batch(COUNTS, writer, [(b"w0", b"1", headers)])], Channel.PUBLISH)
     await use(log)
     assert checkpoints(log)[1].identity is not None
 
 
 def two_stages(told: bool) -> list[Evidence]:
-    """Return a journal that is at group 50, and an empty one of another stage beside it."""
+    """Return a journal that is at commit 50, and an empty one of another stage beside it."""
     found = []
     for stage, last in (("full", 50), ("empty", 0)):
         journal = Journal(
             stage=stage,
             partition=0,
             changelog=f"{stage}-changelog",
-            visible=frozenset(),
+            public=frozenset(),
             emits=frozenset(),
             writer=Writer(1, 0),
             limits=Limits(),
@@ -397,7 +397,7 @@ async def test_another_value_of_a_shared_setting_is_told_and_gone_on_with(
 
 
 def a_sender_and_a_receiver(taken: tuple[int, int], end: int) -> list[str]:
-    """Return what is missing where group 8 of the one has sent three messages to the other."""
+    """Return what is missing where commit 8 of the one has sent three messages to the other."""
     found = []
     told: list[tuple[str, dict[str, tuple[int, int]], list[Output]]] = [
         ("sender", {}, [output(number)._replace(topic="to-me") for number in range(3)]),
@@ -408,7 +408,7 @@ def a_sender_and_a_receiver(taken: tuple[int, int], end: int) -> list[str]:
             stage=name,
             partition=0,
             changelog=f"{name}-changelog",
-            visible=frozenset(),
+            public=frozenset(),
             emits=frozenset(),
             writer=Writer(1, 0),
             limits=Limits(),
@@ -423,7 +423,7 @@ def a_sender_and_a_receiver(taken: tuple[int, int], end: int) -> list[str]:
 
 
 def test_messages_that_are_neither_taken_nor_in_the_log_are_missed_with_both_numbers() -> None:
-    """Handed over in memory, and lost with the receiver's last groups; or lost in the log unread.
+    """Delivered locally, and lost with the receiver's last commits; or lost in the log unread.
 
     Of the same kind: a sender that is behind its receiver, above; what was read and is gone from
     the log is ``PositionLost``.

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dev.ports import HOST, free_ports
-from payments.engine.errors import FailStop
-from payments.engine.kafka import diagnosis as module
-from payments.engine.kafka.connection import Connection
-from payments.engine.kafka.diagnosis import diagnosis
+from exactstage.errors import FailStop
+from exactstage.kafka import diagnosis as module
+from exactstage.kafka.connection import Connection
+from exactstage.kafka.diagnosis import diagnosis
+from tools.dev.ports import HOST, free_ports
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PLAIN = {"security_protocol": "PLAINTEXT"}

@@ -7,8 +7,8 @@ Size: every append of a run of 60 records over 3 partitions, three ways each.
 
 import pytest
 
-from payments.engine.errors import Fenced
-from payments.engine.limits import Limits
+from exactstage.errors import Fenced
+from exactstage.limits import Limits
 
 from .harness import (
     PARTITIONS,
@@ -25,7 +25,7 @@ RECORDS = 60
 WORDS = 5
 EXACT = {b"w%d" % word: list(range(1, RECORDS // WORDS + 1)) for word in range(WORDS)}
 
-SMALL_GROUPS = Limits(group_bytes=800, batch_bytes=600, tick_seconds=0.01, idle_seconds=0.02)
+SMALL_GROUPS = Limits(commit_bytes=800, batch_bytes=600, tick_seconds=0.01, idle_seconds=0.02)
 
 
 async def test_without_faults_every_record_is_counted_once() -> None:
@@ -38,10 +38,10 @@ async def test_without_faults_every_record_is_counted_once() -> None:
     assert worker.failure is None
 
 
-@pytest.mark.parametrize("hand_over", [True, False])
+@pytest.mark.parametrize("local_delivery", [True, False])
 @pytest.mark.parametrize("mode", ["before", "half", "after"])
 async def test_a_worker_killed_at_any_append_loses_and_doubles_nothing(
-    mode: CrashMode, hand_over: bool
+    mode: CrashMode, local_delivery: bool
 ) -> None:
     crash_at, crashed = 0, True
     while crashed:
@@ -49,7 +49,7 @@ async def test_a_worker_killed_at_any_append_loses_and_doubles_nothing(
         log, stage = new_log()
         log.crash_at, log.crash_mode = crash_at, mode
         produce(log, RECORDS)
-        worker = Worker(log, stage, SMALL_GROUPS, hand_over=hand_over)
+        worker = Worker(log, stage, SMALL_GROUPS, local_delivery=local_delivery)
         try:
             await worker.start()
             await until_counted(log, RECORDS, worker)

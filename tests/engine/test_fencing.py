@@ -1,4 +1,4 @@
-"""A former owner that wakes up: what it has under way is refused, at whatever moment it arrives."""
+"""A former owner that wakes up: what it has in flight is refused, at whatever moment it arrives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from payments.engine.errors import Fenced
-from payments.engine.limits import Limits
-from payments.engine.log import Batch, Lane, TopicPartition, Writer
-from payments.engine.memory import MemoryLog
-from payments.engine.stage import topics_of
+from exactstage.errors import Fenced
+from exactstage.limits import Limits
+from exactstage.log import Batch, Channel, TopicPartition, Writer
+from exactstage.memory import MemoryLog
+from exactstage.stage import topics_of
 
 from .harness import Worker, counted
 from .test_committing import turns, until
@@ -21,19 +21,21 @@ NEVER_IDLE = Limits(tick_seconds=0.01, idle_seconds=60.0)
 
 
 class Gate(MemoryLog):
-    """A log of one partition that holds back every append of a lane, until it is let through."""
+    """A log of one partition that holds back every append of a channel, until it is let through."""
 
     def __init__(self) -> None:
         super().__init__(topics_of([word_count()]), 1)
-        self.lane: Lane | None = None
+        self.channel: Channel | None = None
         self.held: list[asyncio.Event] = []
 
-    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
         """Append, later."""
-        if lane is self.lane:
+        if channel is self.channel:
             self.held.append(asyncio.Event())
             await self.held[-1].wait()
-        return await super().append(batches, lane)
+        return await super().append(batches, channel)
 
     async def holds(self, count: int) -> None:
         """Wait until that many appends have come."""
@@ -41,17 +43,17 @@ class Gate(MemoryLog):
 
     def open(self) -> None:
         """Let everything through."""
-        self.lane = None
+        self.channel = None
         for event in self.held:
             event.set()
 
 
 @asynccontextmanager
-async def owner_with_an_append_under_way(log: Gate, lane: Lane) -> AsyncIterator[Worker]:
-    """Yield a worker that was stopped (SIGSTOP) with one append of this lane on its way."""
+async def owner_with_an_append_under_way(log: Gate, channel: Channel) -> AsyncIterator[Worker]:
+    """Yield a worker that was stopped (SIGSTOP) with one append of this channel on its way."""
     worker = await Worker(log, word_count(), NEVER_IDLE).start(range(1))
-    await until(lambda: worker.engine.is_quiet, log)
-    log.lane = lane
+    await until(lambda: worker.engine.is_idle, log)
+    log.channel = channel
     log.produce(WORDS, b"w0", b"x")
     await log.holds(1)
     yield worker
@@ -61,16 +63,16 @@ async def owner_with_an_append_under_way(log: Gate, lane: Lane) -> AsyncIterator
 @pytest.mark.parametrize("arrives", ["after the fence", "after the takeover"])
 async def test_a_group_that_arrives_late_is_refused_and_decided_anew(arrives: str) -> None:
     log = Gate()
-    async with owner_with_an_append_under_way(log, Lane.JOURNAL) as old:
+    async with owner_with_an_append_under_way(log, Channel.JOURNAL) as old:
         new = Worker(log, word_count(), NEVER_IDLE)
         taking_over = asyncio.create_task(new.start(range(1)))
         await log.holds(2)
-        log.held[1].set()  # The fence; what comes next is the heir's first group.
+        log.held[1].set()  # The fence; what comes next is the heir's first commit.
         await log.holds(3)
         if arrives == "after the takeover":
             log.open()
             await taking_over
-            await until(lambda: new.engine.is_quiet, log)
+            await until(lambda: new.engine.is_idle, log)
         log.held[0].set()
         await old.ended.wait()
         assert isinstance(old.failure, Fenced)
@@ -81,12 +83,12 @@ async def test_a_group_that_arrives_late_is_refused_and_decided_anew(arrives: st
     assert new.failure is None
     assert counted(log) == {b"w0": [1]}
     rows = [record.value for record in log.records("words-count-changelog") if record.key == b"w0"]
-    assert rows == [b"1"], "only the heir's group is in the journal"
+    assert rows == [b"1"], "only the heir's commit is in the journal"
 
 
 async def test_outputs_that_arrive_late_are_refused_and_published_by_the_heir() -> None:
     log = Gate()
-    async with owner_with_an_append_under_way(log, Lane.PUBLISH) as old:
+    async with owner_with_an_append_under_way(log, Channel.PUBLISH) as old:
         new = Worker(log, word_count(), NEVER_IDLE)
         taking_over = asyncio.create_task(new.start(range(1)))
         await log.holds(2)  # The heir has read the tail, and is about to publish.
@@ -102,7 +104,7 @@ async def test_outputs_that_arrive_late_are_refused_and_published_by_the_heir() 
 
 async def test_a_takeover_goes_on_only_when_all_is_published_again() -> None:
     log = Gate()
-    async with owner_with_an_append_under_way(log, Lane.PUBLISH):
+    async with owner_with_an_append_under_way(log, Channel.PUBLISH):
         new = Worker(log, word_count(), NEVER_IDLE)
         taking_over = asyncio.create_task(new.start(range(1)))
         await log.holds(2)
@@ -125,7 +127,7 @@ async def test_a_claim_is_renewed_over_visible_outputs_and_journals(
         renewed.append((name, owner, set(map(str, fenced))))
 
     monkeypatch.setattr(log, "renew", renew)
-    await worker.engine.upkeep._renew(0, writer)
+    await worker.engine.timers._renew(0, writer)
     assert renewed == [
         ("words-0", writer, {"counts/0", "dead-words/0", "words-count-changelog/0"}),
     ]

@@ -5,9 +5,9 @@ On a broker, from kcat and from an idempotent producer: ``tests/broker/test_iden
 
 import pytest
 
-from payments.engine.errors import JournalBroken
-from payments.engine.log import Batch, Lane, TopicPartition
-from payments.engine.memory import MemoryLog
+from exactstage.errors import JournalBroken
+from exactstage.log import Batch, Channel, TopicPartition
+from exactstage.memory import MemoryLog
 from payments.testing import PaymentsTestbed
 
 from .harness import PARTITIONS, Worker, new_log
@@ -49,7 +49,7 @@ async def test_a_record_that_no_worker_can_have_written_is_named(
     offset = log.end(JOURNAL)
     if is_idempotent:
         batch = Batch(JOURNAL, await log.new_writer(), [(key, value, [])])
-        await log.append([batch], Lane.JOURNAL)
+        await log.append([batch], Channel.JOURNAL)
     else:
         log.produce(JOURNAL, key, value)
     message = await refused(log)
@@ -77,7 +77,7 @@ async def test_a_row_that_the_stage_can_not_read_is_named(stage: str) -> None:
     log, at = testbed.log, TopicPartition(f"payments-{stage}-changelog", 2)
     offset = log.end(at)
     batch = Batch(at, await log.new_writer(), [(b"foo", b"bar", [])])
-    await log.append([batch], Lane.JOURNAL)
+    await log.append([batch], Channel.JOURNAL)
     heir = PaymentsTestbed(opening_balance=1000)
     heir.app.engine.log = log
     await heir.app.engine.start()

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH
-from payments.engine.kafka.codecs import TooLarge, Undecodable, inflate
-from payments.engine.kafka.inflating import pieces
-from payments.engine.limits import Limits
-from payments.engine.log import Record
+from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH
+from exactstage.kafka.codecs import TooLarge, Undecodable, inflate
+from exactstage.kafka.inflating import pieces
+from exactstage.limits import Limits
+from exactstage.log import Record
 
 from .test_batches import (
     BOMBS,

@@ -20,12 +20,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, StreamT
 from mode.utils.logging import flight_recorder
 
-from payments.engine.errors import FailStop, Fenced
-from payments.engine.hosting import EngineApp
-from payments.engine.hosting.membership import MembershipConsumer
-from payments.engine.memory import MemoryLog
-from payments.engine.reading import Delivery
-from payments.engine.stage import topics_of
+from exactstage.errors import FailStop, Fenced
+from exactstage.hosting import EngineApp
+from exactstage.hosting.membership import MembershipConsumer
+from exactstage.memory import MemoryLog
+from exactstage.reading import Delivery
+from exactstage.stage import topics_of
 from payments.testing import Testbed
 
 from .wordcount import word_count
@@ -95,7 +95,7 @@ def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailS
     [
         (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
         (InconsistentGroupProtocolError(), "group words (PAYMENTS_APP_ID) has members of another"),
-        (GroupAuthorizationFailedError("words"), "lacks Read on the group"),
+        (GroupAuthorizationFailedError("words"), "lacks Read on the commit"),
         (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
     ],
 )
@@ -249,7 +249,7 @@ async def test_positions_that_can_not_be_committed_are_only_logged(
     with caplog.at_level("DEBUG"):
         await thread._commit_positions({TP("words", 0): 7, TP("words", 1): 7})
     assert [offset.offset for offset in committed[0].values()] == [7]
-    assert "positions were not committed to the group" in caplog.text
+    assert "positions were not committed to the commit" in caplog.text
 
 
 async def test_a_worker_that_can_not_start_its_engine_ends(monkeypatch: pytest.MonkeyPatch) -> None:

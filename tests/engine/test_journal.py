@@ -1,4 +1,4 @@
-"""One journal by itself: what a decision leaves in it, and what a group then holds."""
+"""One journal by itself: what a decision leaves in it, and what a commit then holds."""
 
 from collections import deque
 from random import Random
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from payments.engine.checkpoint import RESERVED, Checkpoint, decode_checkpoint
-from payments.engine.journal import Journal, OutputRefused, RowRefused
-from payments.engine.limits import RING, SOURCES_TOLD_WITHIN, Limits
-from payments.engine.log import Writer
-from payments.engine.outputs import Position, Source
+from exactstage.checkpoint import RESERVED, Checkpoint, decode_checkpoint
+from exactstage.journal import Journal, OutputRefused, RowRefused
+from exactstage.limits import RING, SOURCE_ROTATION_CHECKPOINTS, Limits
+from exactstage.log import Writer
+from exactstage.outputs import OutputId, Source
 
 
 def new_journal(**limits: int) -> Journal:
@@ -18,7 +18,7 @@ def new_journal(**limits: int) -> Journal:
         stage="count",
         partition=0,
         changelog="changelog",
-        visible=frozenset({"counts"}),
+        public=frozenset({"counts"}),
         emits=frozenset({"counts"}),
         writer=Writer(1, 0),
         limits=Limits(**limits),
@@ -30,8 +30,8 @@ def emit(journal: Journal, value: bytes) -> None:
 
 
 def cut(journal: Journal) -> list[tuple[bytes | None, bytes | None]]:
-    """Cut the open group; return its rows without the checkpoint."""
-    *rows, (key, _, _) = journal.cut().batch.records
+    """Cut the open commit; return its rows without the checkpoint."""
+    *rows, (key, _, _) = journal.seal().batch.records
     assert key is not None
     assert key.startswith(RESERVED)
     return [(key, row) for key, row, _ in rows]
@@ -48,9 +48,9 @@ def test_nothing_is_left_of_a_decision_that_is_discarded() -> None:
     journal.put(b"other", b"2")
     emit(journal, b"2")
     journal.accept()
-    group = journal.cut()
-    assert [key for key, _, _ in group.batch.records][:-1] == [b"other"]
-    assert [output.value for output in group.publication.outputs] == [b"2"]
+    commit = journal.seal()
+    assert [key for key, _, _ in commit.batch.records][:-1] == [b"other"]
+    assert [output.value for output in commit.publication.outputs] == [b"2"]
 
 
 def test_a_deleted_row_leaves_a_tombstone() -> None:
@@ -76,15 +76,15 @@ def test_a_decision_that_only_answers_is_published_too() -> None:
     journal = new_journal()
     emit(journal, b"1")
     journal.accept()
-    group = journal.cut()
-    assert [output.value for output in group.publication.outputs] == [b"1"]
-    checkpoint = decode_checkpoint(group.batch.records[-1][1] or b"")
+    commit = journal.seal()
+    assert [output.value for output in commit.publication.outputs] == [b"1"]
+    checkpoint = decode_checkpoint(commit.batch.records[-1][1] or b"")
     assert [output.value for output in checkpoint.outputs] == [b"1"]
 
 
 @pytest.mark.parametrize("what", ["row", "output", "key"])
 def test_a_group_is_full_when_its_rows_and_outputs_reach_the_limit(what: str) -> None:
-    journal = new_journal(group_bytes=1000)
+    journal = new_journal(commit_bytes=1000)
     large = b"x" * 1000
     if what == "output":
         emit(journal, large)
@@ -93,7 +93,7 @@ def test_a_group_is_full_when_its_rows_and_outputs_reach_the_limit(what: str) ->
     before = journal.is_full
     journal.accept()
     assert (before, journal.is_full) == (False, True)
-    journal.cut()
+    journal.seal()
     assert not journal.is_full
 
 
@@ -113,9 +113,9 @@ def test_a_row_of_the_largest_size_is_stored() -> None:
 def test_an_idle_journal_is_passed_on_but_never_back() -> None:
     journal = new_journal()
     journal.inputs["words"] = 7
-    journal.pass_over("words", 0)
+    journal.skip_to("words", 0)
     assert (journal.inputs["words"], journal.is_open) == (7, False)
-    journal.pass_over("words", 9)
+    journal.skip_to("words", 9)
     assert (journal.inputs["words"], journal.is_open) == (9, True)
 
 
@@ -123,19 +123,19 @@ def test_a_journal_is_settled_when_it_says_itself_that_its_outputs_are_published
     journal = new_journal()
     emit(journal, b"1")
     journal.accept()
-    assert not journal.is_settled
-    journal.cut()
-    assert not journal.is_settled
+    assert not journal.published_on_record
+    journal.seal()
+    assert not journal.published_on_record
     journal.published = journal.n
-    assert not journal.is_settled, "only memory knows it so far"
-    journal.cut()
-    assert journal.is_settled
+    assert not journal.published_on_record, "only memory knows it so far"
+    journal.seal()
+    assert journal.published_on_record
 
 
 def test_of_each_source_a_message_is_taken_once_and_in_order() -> None:
     journal = new_journal()
     taken = [
-        journal.take_over_source(Source(name, position))
+        journal.accept_once(Source(name, position))
         for name, position in (
             ("a/0", (1, 0)),
             ("a/0", (1, 0)),
@@ -153,19 +153,19 @@ def test_the_ring_tells_the_position_of_every_sender_and_no_checkpoint_tells_man
     senders: int,
 ) -> None:
     random = Random(senders)
-    journal, ring, said = new_journal(), deque[Checkpoint](maxlen=RING), dict[str, Position]()
+    journal, ring, said = new_journal(), deque[Checkpoint](maxlen=RING), dict[str, OutputId]()
     for n in range(1, 400):
         # Most are heard of once, at the beginning; after that few are, and then nobody.
         heard = range(senders) if n == 1 else random.sample(range(senders), k=min(senders, n % 3))
         for number in heard if n < 200 else ():
             said[f"payments/{number}"] = (n, 0)
-            assert journal.take_over_source(Source(f"payments/{number}", (n, 0)))
+            assert journal.accept_once(Source(f"payments/{number}", (n, 0)))
         journal.advance("words", n)
         journal.published = journal.n
-        [(_, value, _)] = journal.cut().batch.records
+        [(_, value, _)] = journal.seal().batch.records
         ring.append(decode_checkpoint(value or b""))
         if n > 1:
-            assert len(ring[-1].sources) <= 2 + -(-senders // SOURCES_TOLD_WITHIN)
+            assert len(ring[-1].sources) <= 2 + -(-senders // SOURCE_ROTATION_CHECKPOINTS)
         heir = new_journal()
         heir.restore(list(ring))
         assert heir.sources == said
@@ -201,7 +201,7 @@ def test_an_output_goes_to_a_partition_that_is_there_and_where_it_is_fenced() ->
         stage="count",
         partition=1,
         changelog="changelog",
-        visible=frozenset({"counts"}),
+        public=frozenset({"counts"}),
         emits=frozenset({"counts", "asked"}),
         writer=Writer(1, 0),
         limits=Limits(),

@@ -5,17 +5,17 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.engine.checkpoint import (
+from exactstage.checkpoint import (
     Checkpoint,
     checkpoint_key,
     decode_checkpoint,
     encode_checkpoint,
 )
-from payments.engine.errors import JournalBroken
-from payments.engine.kafka.appender import encode
-from payments.engine.limits import RING
-from payments.engine.log import Writer
-from payments.engine.outputs import (
+from exactstage.errors import JournalBroken
+from exactstage.kafka.appender import encode
+from exactstage.limits import RING
+from exactstage.log import Writer
+from exactstage.outputs import (
     Output,
     Publication,
     Rounds,
@@ -23,7 +23,7 @@ from payments.engine.outputs import (
     parse_source,
     size_of,
 )
-from payments.engine.partitioner import murmur2, partition_of
+from exactstage.partitioner import murmur2, partition_of
 
 optional_bytes = st.none() | st.binary(max_size=40)
 outputs = st.builds(

@@ -12,18 +12,18 @@ import pytest
 from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from payments.engine.errors import FailStop, Fenced, PositionLost
-from payments.engine.kafka import connection as connection_module
-from payments.engine.kafka.claims import Claims
-from payments.engine.kafka.connection import Connection, Patience
-from payments.engine.kafka.diagnosis import Refusal
-from payments.engine.kafka.held_back import HeldBack
-from payments.engine.kafka.offsets import bounds
-from payments.engine.kafka.reader import KafkaReader
-from payments.engine.kafka.throttling import Throttling
-from payments.engine.kafka.wire import FetchedBytes, Offset
-from payments.engine.log import Lane, TopicPartition, Writer
-from payments.engine.outage import Outage
+from exactstage.errors import FailStop, Fenced, PositionLost
+from exactstage.kafka import connection as connection_module
+from exactstage.kafka.claims import Claims
+from exactstage.kafka.connection import Connection, RetryPolicy
+from exactstage.kafka.diagnosis import Refusal
+from exactstage.kafka.held_back import HeldBack
+from exactstage.kafka.offsets import bounds
+from exactstage.kafka.reader import KafkaReader
+from exactstage.kafka.throttling import Throttling
+from exactstage.kafka.wire import FetchedBytes, Offset
+from exactstage.log import Channel, TopicPartition, Writer
+from exactstage.outage import Outage
 
 AT = TopicPartition("inbox", 0)
 NEXT = TopicPartition("inbox", 1)
@@ -64,7 +64,7 @@ class Brokers:
         self.refreshed += 1
         self.node = 1
 
-    async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+    async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:
         """Answer, or raise the answer."""
         self.requests.append(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -194,7 +194,7 @@ async def test_a_fetch_that_failed_late_counts_from_when_it_was_sent() -> None:
     class Slow(Brokers):
         """Fails when it is told to."""
 
-        async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+        async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:
             """Wait, and fail."""
             await told.wait()
             raise errors.RequestTimedOutError
@@ -256,10 +256,10 @@ class ClosingBrokers(Brokers):
     ``asyncio.wait_for``, in aiokafka's connection, tells the error then and not the cancellation.
     """
 
-    async def send(self, node: int, request: Any, lane: Lane = Lane.JOURNAL) -> Any:
+    async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:
         """Answer the first request only."""
         if not self.requests:
-            return await super().send(node, request, lane)
+            return await super().send(node, request, channel)
         try:
             return await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -356,7 +356,7 @@ async def test_refused_offsets_are_the_end() -> None:
 
 
 async def test_patience_ends_with_what_was_tried(caplog: pytest.LogCaptureFixture) -> None:
-    patience = Patience("trying", 0.4)
+    patience = RetryPolicy("trying", 0.4)
 
     async def try_for_ever() -> None:
         while True:

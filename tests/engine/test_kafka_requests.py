@@ -6,11 +6,11 @@ from typing import Any
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from payments.engine.kafka.claims import Claims
-from payments.engine.kafka.fetched import Budget
-from payments.engine.kafka.reader import KafkaReader
-from payments.engine.kafka.wire import FetchedBytes
-from payments.engine.log import TopicPartition
+from exactstage.kafka.claims import Claims
+from exactstage.kafka.fetched import Budget
+from exactstage.kafka.reader import KafkaReader
+from exactstage.kafka.wire import FetchedBytes
+from exactstage.log import TopicPartition
 
 from .test_kafka_errors import AT, NEXT, Brokers
 

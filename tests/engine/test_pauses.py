@@ -10,12 +10,12 @@ import logging
 import pytest
 from aiokafka import errors
 
-from payments.engine.errors import FailStop
-from payments.engine.kafka import connection
-from payments.engine.kafka.connection import Patience
-from payments.engine.pauses import Pauses
-from payments.engine.readiness import Readiness
-from payments.engine.troubles import Trouble
+from exactstage.errors import FailStop
+from exactstage.kafka import connection
+from exactstage.kafka.connection import RetryPolicy
+from exactstage.pauses import Pauses
+from exactstage.readiness import Readiness
+from exactstage.troubles import Trouble
 
 
 class Clock:
@@ -57,7 +57,7 @@ async def test_a_broker_is_not_blamed_for_a_pause(monkeypatch: pytest.MonkeyPatc
     pauses = Pauses(clock)
     monkeypatch.setattr(connection, "PAUSES", pauses)
     pauses.tick()
-    patience = Patience("appending", 60.0)
+    patience = RetryPolicy("appending", 60.0)
     error = errors.KafkaConnectionError("closed")
     clock.now += 3600
     pauses.tick()
@@ -95,7 +95,7 @@ async def test_what_an_ended_watch_left_lets_nobody_retry_for_ever(
     monkeypatch.setattr(connection, "PAUSES", pauses)
     pauses.tick()
     clock.now += 3600
-    patience = Patience("appending", 60.0)
+    patience = RetryPolicy("appending", 60.0)
     clock.now += 61
     with pytest.raises(FailStop, match="no success after 61 s"):
         patience.require(errors.KafkaConnectionError("closed"))

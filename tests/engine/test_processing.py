@@ -1,15 +1,15 @@
-"""What becomes of each record: decided, passed on, skipped as a repeat, or buried with a reason."""
+"""Each record is decided, forwarded, skipped as a repeat, or dead-lettered with a reason."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from payments.engine.journal import Journal
-from payments.engine.limits import Limits
-from payments.engine.log import Headers, Record, TopicPartition
-from payments.engine.partitioner import partition_of
-from payments.engine.stage import Refused
+from exactstage.journal import Journal
+from exactstage.limits import Limits
+from exactstage.log import Headers, Record, TopicPartition
+from exactstage.partitioner import partition_of
+from exactstage.stage import Refused
 
 from .harness import PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
 
@@ -49,30 +49,32 @@ async def test_a_record_with_large_headers_is_still_decided_on_its_right_partiti
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("large", b"h" * 600_000)])
     log.produce(TopicPartition("words", WRONG), b"w0", b"x", [("small", b"h")])
-    await run(log, Worker(log, stage, hand_over=False), 3)
+    await run(log, Worker(log, stage, local_delivery=False), 3)
     assert counted(log) == {b"w0": [1, 2, 3]}
     kept = [[name for name, _ in record.headers] for record in log.records("inbox")]
     assert kept == [["src-owner", "origin", "src"], ["small", "src-owner", "origin", "src"]]
 
 
-@pytest.mark.parametrize("hand_over", [True, False])
+@pytest.mark.parametrize("local_delivery", [True, False])
 async def test_a_record_too_large_to_pass_on_is_answered_once_on_its_right_partition(
-    *, hand_over: bool
+    *, local_delivery: bool
 ) -> None:
     """Its bytes stay where they came in; a restart of either partition repeats nothing."""
     log, stage = new_log()
     large = b"x" * 300_000
     log.produce(TopicPartition("words", WRONG), b"w0", large, [("refused", b"words/0/0")])
     log.produce(TopicPartition("words", WRONG), b"w0", b"x")
-    await run(log, Worker(log, stage, hand_over=hand_over), 2)
-    heir = await Worker(log, stage, hand_over=hand_over).start()
+    await run(log, Worker(log, stage, local_delivery=local_delivery), 2)
+    heir = await Worker(log, stage, local_delivery=local_delivery).start()
     await heir.stop()
     assert {record.partition for record in log.records("counts")} == {RIGHT}
     assert [record.value for record in log.records("counts")] == [b"error", b"1"]
     [letter] = dead(log)
     assert (letter["reason"], letter["value"], letter["offset"]) == (b"too_large", large, b"0")
     assert [record.partition for record in log.records("dead-words")] == [WRONG]
-    assert [record.value for record in log.records("inbox")] == ([] if hand_over else [None, b"x"])
+    assert [record.value for record in log.records("inbox")] == (
+        [] if local_delivery else [None, b"x"]
+    )
 
 
 @pytest.mark.parametrize("name", ["refused", "refusal"])
@@ -136,8 +138,8 @@ async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
     await run(log, Worker(log, stage), 1)
     assert counted(log) == {b"w0": [1]}
     assert [letter["reason"] for letter in dead(log)] == [b"missing_position"]
-    assert "is put aside on dead-words as missing_position" in caplog.text
-    assert caplog.text.count("is put aside") == 1
+    assert "is dead-lettered on dead-words as missing_position" in caplog.text
+    assert caplog.text.count("is dead-lettered") == 1
 
 
 async def test_a_refused_record_is_buried_as_it_was_received() -> None:
@@ -155,9 +157,9 @@ async def test_a_refused_record_is_buried_as_it_was_received() -> None:
     assert (letter["reason"], letter["exception"]) == (b"bad_word", b"Refused")
 
 
-@pytest.mark.parametrize("hand_over", [True, False])
+@pytest.mark.parametrize("local_delivery", [True, False])
 async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
-    monkeypatch: pytest.MonkeyPatch, hand_over: bool
+    monkeypatch: pytest.MonkeyPatch, local_delivery: bool
 ) -> None:
     log, stage = new_log()
 
@@ -168,7 +170,7 @@ async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
 
     monkeypatch.setattr(stage.logic, "handle", send_and_refuse)
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
-    worker = await Worker(log, stage, hand_over=hand_over).start()
+    worker = await Worker(log, stage, local_delivery=local_delivery).start()
     async with asyncio.timeout(60):
         while not dead(log):
             await log.grown(1)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from payments.engine import readiness as module
-from payments.engine.outage import Outage
-from payments.engine.readiness import REPEAT_SECONDS, Readiness
-from payments.engine.troubles import Trouble
+from exactstage import readiness as module
+from exactstage.outage import Outage
+from exactstage.readiness import REPEAT_SECONDS, Readiness
+from exactstage.troubles import Trouble
 
 BLOCKED = Trouble("blocked", "a/0", 0.0, "end the transaction", "end 3", partition=True)
 SILENT = Trouble("Kafka does not answer", "a fetch", 2.0)

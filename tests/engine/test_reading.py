@@ -6,13 +6,13 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 
-from payments.engine.errors import FailStop, UnreadableBatch
-from payments.engine.limits import Limits
-from payments.engine.log import NO_ENDS, Record, TopicPartition
-from payments.engine.partitioner import partition_of
-from payments.engine.processing import Run
-from payments.engine.reading import Delivery, Reading
-from payments.engine.troubles import Trouble
+from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.limits import Limits
+from exactstage.log import NO_ENDS, Record, TopicPartition
+from exactstage.partitioner import partition_of
+from exactstage.processing import Run
+from exactstage.reading import Delivery, Reading
+from exactstage.troubles import Trouble
 
 from .harness import LIMIT_SECONDS, PARTITIONS, Worker, counted, new_log, until_counted
 

@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
-from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
-from payments.engine.errors import PositionLost
-from payments.engine.limits import RING
-from payments.engine.log import (
+from exactstage.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
+from exactstage.errors import PositionLost
+from exactstage.limits import RING
+from exactstage.log import (
     NO_HEADERS,
     Batch,
     Bounds,
+    Channel,
     Header,
-    Lane,
     NewRecord,
     Record,
     TopicPartition,
 )
-from payments.engine.memory import MemoryLog, MemoryReader
-from payments.engine.outputs import Output
-from payments.engine.tails import read_tails
+from exactstage.memory import MemoryLog, MemoryReader
+from exactstage.outputs import Output
+from exactstage.tails import read_tails
 
 from .harness import new_log
 from .test_takeover import COUNTS, JOURNAL, journalled, output, published, published_as, take_over
@@ -75,7 +75,7 @@ async def test_a_deleted_row_stays_deleted() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(1, 1, [])])
     for key, row in ((b"gone", b"1"), (b"there", b"2"), (b"gone", None)):
-        await log.append([Batch(JOURNAL, writer, [(key, row, NO_HEADERS)])], Lane.JOURNAL)
+        await log.append([Batch(JOURNAL, writer, [(key, row, NO_HEADERS)])], Channel.JOURNAL)
     worker = await take_over(log)
     [journal] = worker.engine.owned.journals()
     assert journal.rows == {b"there": b"2"}
@@ -114,7 +114,7 @@ async def test_inputs_that_the_broker_no_longer_has_are_an_error(
     checkpoint = Checkpoint(1, 1, {"words": 3, "inbox": 0}, {}, [])
     value = encode_checkpoint(checkpoint)
     record = (checkpoint_key(1), value, NO_HEADERS)
-    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
     bounds = log.bounds
 
     async def bounds_of(at: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
@@ -132,7 +132,7 @@ async def test_each_visible_topic_goes_on_from_its_own_tail() -> None:
     writer = await journalled(log, [(1, 0, [output(1), letter, output(2)])])
     at = TopicPartition("dead-words", 0)
     record: NewRecord = (b"w", b"letter", [("ce_id", b"count/0/1/1")])
-    await log.append([Batch(at, writer, [record])], Lane.PUBLISH)
+    await log.append([Batch(at, writer, [record])], Channel.PUBLISH)
     await (await take_over(log)).stop()
     assert published(log) == [b"1", b"2"]
     assert [found.value for found in log.records("dead-words")] == [b"letter"]

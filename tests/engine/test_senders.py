@@ -1,19 +1,19 @@
-"""What a receiver takes from whom: forged messages (K6), and senders that have lost groups (O2)."""
+"""What a receiver accepts from whom: forged messages (K6), senders that lost commits (O2)."""
 
 import asyncio
 
 import orjson
 import pytest
 
-from payments.engine.checkpoint import checkpoint_key
-from payments.engine.errors import NewerFormat, RecordsLost
-from payments.engine.journal import Journal
-from payments.engine.limits import Limits
-from payments.engine.log import NO_HEADERS, Batch, Header, Lane, TopicPartition, Writer
-from payments.engine.memory import MemoryLog
-from payments.engine.outputs import Source
-from payments.engine.partitioner import partition_of
-from payments.engine.senders import Owner, owner_header, parse_owner, writer_number
+from exactstage.checkpoint import checkpoint_key
+from exactstage.errors import NewerFormat, RecordsLost
+from exactstage.journal import Journal
+from exactstage.limits import Limits
+from exactstage.log import NO_HEADERS, Batch, Channel, Header, TopicPartition, Writer
+from exactstage.memory import MemoryLog
+from exactstage.outputs import Source
+from exactstage.partitioner import partition_of
+from exactstage.senders import Owner, owner_header, parse_owner, writer_number
 
 from .harness import LIMIT_SECONDS, PARTITIONS, Worker, counted, new_log, until_counted
 from .test_consistency import INSTALLED, forget
@@ -30,7 +30,7 @@ BROKEN_HEADER: Header = ("src-owner", b"nonsense")
 async def sent(log: MemoryLog, *headers: Header, at: TopicPartition = INBOX) -> None:
     """Write a message as a worker would: with a producer that has an identity."""
     record = (b"w0", b"x", list(headers))
-    await log.append([Batch(at, await log.new_writer(), [record])], Lane.PUBLISH)
+    await log.append([Batch(at, await log.new_writer(), [record])], Channel.PUBLISH)
 
 
 async def until(log: MemoryLog, worker: Worker) -> None:
@@ -57,7 +57,7 @@ async def test_a_forged_message_is_a_dead_letter_and_real_ones_are_still_taken(
     headers: list[Header], is_known: bool
 ) -> None:
     log, stage = new_log()
-    worker = await Worker(log, stage, hand_over=False).start()
+    worker = await Worker(log, stage, local_delivery=False).start()
     words = TopicPartition("words", OTHER)
     if is_known:
         log.produce(words, b"w0", b"x")
@@ -78,7 +78,7 @@ async def test_a_forged_message_is_a_dead_letter_and_real_ones_are_still_taken(
 
 async def test_a_message_of_a_producer_without_an_identity_is_a_dead_letter() -> None:
     log, stage = new_log()
-    worker = await Worker(log, stage, hand_over=False).start()
+    worker = await Worker(log, stage, local_delivery=False).start()
     [journal] = [j for j in worker.engine.owned.journals() if j.partition == OTHER]
     assert journal.owner is not None
     position: Header = ("src", b"%s/1/0" % SENDER.encode())
@@ -98,9 +98,9 @@ async def test_a_message_of_the_version_before_is_taken_when_its_journal_has_sen
     fields = {"n": 1, "published": 0, "inputs": {}, "sources": {}, "outputs": outputs}
     value = orjson.dumps(fields) + b"\nw0xwords/0/0"
     writer = await log.claim(f"words-{OTHER}", [])
-    await log.append([Batch(at, writer, [(checkpoint_key(1), value, NO_HEADERS)])], Lane.JOURNAL)
+    await log.append([Batch(at, writer, [(checkpoint_key(1), value, NO_HEADERS)])], Channel.JOURNAL)
     await sent(log, ("origin", b"words/0/0"), ("src", b"%s/1/0" % SENDER.encode()))
-    worker = await Worker(log, stage, hand_over=False).start()
+    worker = await Worker(log, stage, local_delivery=False).start()
     await until_counted(log, 1, worker)
     log.produce(TopicPartition("words", OTHER), b"w0", b"x")
     await until_counted(log, 2, worker)
@@ -112,7 +112,7 @@ async def test_a_message_of_the_version_before_is_taken_when_its_journal_has_sen
 
 async def test_a_message_of_a_newer_version_ends_the_worker() -> None:
     log, stage = new_log()
-    worker = await Worker(log, stage, hand_over=False).start()
+    worker = await Worker(log, stage, local_delivery=False).start()
     await sent(log, ("src-owner", b"2/words/x/0/1"), ("src", b"%s/1/0" % SENDER.encode()))
     await until(log, worker)
     assert isinstance(worker.failure, NewerFormat)
@@ -124,7 +124,7 @@ async def test_a_message_of_a_newer_version_ends_the_worker() -> None:
 async def test_a_sender_that_lost_groups_is_noticed_by_its_receivers(
     receiver_is_new: bool,
 ) -> None:
-    """Nothing else tells: what was passed on leaves no visible record of its sender's own."""
+    """Nothing else tells: what was forwarded leaves no public record of its sender's own."""
     log, stage = new_log()
     receiver = await Worker(log, stage).start(range(RIGHT, RIGHT + 1))
     sender = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
@@ -139,22 +139,22 @@ async def test_a_sender_that_lost_groups_is_noticed_by_its_receivers(
     while any(b'"outputs":[[' in (r.value or b"") for r in log.partition(at).records):
         forget(log, at, 1)
     log.partition(at)._producers.clear()
-    # It goes on from where its journal ends now: it would send group 3 and 4 again.
+    # It goes on from where its journal ends now: it would send commit 3 and 4 again.
     heir = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
     if receiver_is_new:
         receiver = await Worker(log, stage).start(range(RIGHT, RIGHT + 1))
     await until(log, receiver)
     assert isinstance(receiver.failure, RecordsLost)
-    assert f"of {SENDER}, but a later owner of {SENDER} began at group" in str(receiver.failure)
+    assert f"of {SENDER}, but a later owner of {SENDER} began at commit" in str(receiver.failure)
     assert counted(log) == {b"w0": [1, 2, 3]}
     await heir.kill()
     await receiver.kill()
 
 
 async def test_a_receiver_that_knows_of_a_loss_is_refused_when_its_sender_has_caught_up() -> None:
-    """The number of the sender's last group says nothing any more: where its owner began does.
+    """The number of the sender's last commit says nothing any more: where its owner began does.
 
-    Nor may the receiver go on by what is handed over in memory, where no owner is named.
+    Nor may the receiver go on by what is delivered locally, where no owner is named.
     """
     log, stage = new_log()
     receiver = await Worker(log, stage).start(range(RIGHT, RIGHT + 1))
@@ -174,9 +174,9 @@ async def test_a_receiver_that_knows_of_a_loss_is_refused_when_its_sender_has_ca
             await log.grown(0.01)
     [journal] = heir.engine.owned.journals()
     taken = int((dict(log.records("inbox")[0].headers)["src"] or b"").split(b"/")[2])
-    assert journal.n >= taken, "it has as many groups as before"
+    assert journal.n >= taken, "it has as many commits as before"
     both = range(min(RIGHT, OTHER), max(RIGHT, OTHER) + 1)
-    with pytest.raises(RecordsLost, match=f"a later owner of {SENDER} began at group"):
+    with pytest.raises(RecordsLost, match=f"a later owner of {SENDER} began at commit"):
         await heir.assign(both)
     assert counted(log) == {b"w0": [1]}
     await heir.kill()
@@ -186,19 +186,19 @@ async def test_a_receiver_that_knows_of_a_loss_is_refused_when_its_sender_has_ca
 
 
 def receiver_of(*taken: tuple[int, Owner]) -> Journal:
-    """Return a journal that has taken messages of these groups of ``count/1`` from these owners."""
+    """Return a journal that has taken messages of these commits of ``count/1``, by owner."""
     journal = Journal(
         stage="count",
         partition=0,
         changelog="changelog",
-        visible=frozenset(),
+        public=frozenset(),
         emits=frozenset(),
         writer=Writer(1, 0),
         limits=Limits(),
     )
     for n, owner in taken:
         journal.meet(source(n), owner)
-        journal.take_over_source(source(n))
+        journal.accept_once(source(n))
     return journal
 
 
@@ -219,7 +219,7 @@ def owner(base: int, epoch: int, producer_id: int = 7) -> Owner:
         # An older owner's message comes late.
         ([(5, owner(0, 0)), (9, owner(5, 1))], 4, owner(0, 0)),
         ([(5, owner(0, 0)), (9, owner(5, 1))], 5, owner(0, 0)),
-        # Two owners that began at the same group: the first has journalled nothing.
+        # Two owners that began at the same commit: the first has journalled nothing.
         ([(5, owner(5, 1))], 6, owner(5, 2)),
         ([(6, owner(5, 2))], 5, owner(5, 1)),
         # The claim has another producer id now.
@@ -238,7 +238,7 @@ def test_messages_of_owners_that_come_one_after_the_other_are_in_order(
     [
         ([(9, owner(0, 0))], 8, owner(7, 1)),
         ([(9, owner(0, 0))], 12, owner(7, 1)),
-        # The first owner's group 8 is lost, the second one makes another.
+        # The first owner's commit 8 is lost, the second one makes another.
         ([(8, owner(7, 1))], 8, owner(7, 2)),
         # A repeat in between, by an owner that sent nothing of its own.
         ([(9, owner(0, 0)), (9, owner(9, 1))], 8, owner(7, 2)),
@@ -250,15 +250,15 @@ def test_an_owner_that_began_before_a_group_that_was_taken_proves_a_loss(
     taken: list[tuple[int, Owner]], n: int, comes: Owner
 ) -> None:
     journal = receiver_of(*taken)
-    with pytest.raises(RecordsLost, match="a later owner of count/1 began at group 7"):
+    with pytest.raises(RecordsLost, match="a later owner of count/1 began at commit 7"):
         journal.meet(source(n), comes)
 
 
 def test_a_late_message_of_an_owner_before_this_worker_proves_a_loss() -> None:
-    """The receiver has never heard of the sender, which this worker owns from group 7 on."""
+    """The receiver has never heard of the sender, which this worker owns from commit 7 on."""
     journal = receiver_of()
     journal._owner_here = lambda _: owner(7, 1)
-    with pytest.raises(RecordsLost, match="a later owner of count/1 began at group 7"):
+    with pytest.raises(RecordsLost, match="a later owner of count/1 began at commit 7"):
         journal.meet(source(8), owner(0, 0))
     journal.meet(source(7), owner(0, 0))
 
@@ -284,7 +284,7 @@ def test_a_receiver_goes_on_with_a_sender_that_this_worker_owns(
 def test_a_worker_that_has_lost_a_sender_keeps_the_newer_owner_in_mind() -> None:
     journal = receiver_of((10, owner(5, 2)))
     journal._owner_here = lambda _: owner(5, 1)
-    journal.cut()
+    journal.seal()
     journal.meet(source(11), owner(5, 2))
     assert journal.owners["count/1"] == owner(5, 2)
 

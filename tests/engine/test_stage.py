@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from payments.engine.stage import Stage
+from exactstage.stage import Stage
 
 from .wordcount import WordCount
 

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from payments.engine.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
-from payments.engine.errors import FailStop, Fenced, JournalBroken, PositionLost
-from payments.engine.limits import MAX_GROUPS_AHEAD, RING, Limits
-from payments.engine.log import NO_HEADERS, Batch, Bounds, Header, Lane, TopicPartition, Writer
-from payments.engine.memory import MemoryLog
-from payments.engine.outputs import Output
-from payments.engine.stage import topics_of
-from payments.engine.tails import NOTHING, Tail, read_tails
+from exactstage.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
+from exactstage.errors import FailStop, Fenced, JournalBroken, PositionLost
+from exactstage.limits import MAX_COMMITS_AHEAD, RING, Limits
+from exactstage.log import NO_HEADERS, Batch, Bounds, Channel, Header, TopicPartition, Writer
+from exactstage.memory import MemoryLog
+from exactstage.outputs import Output
+from exactstage.stage import topics_of
+from exactstage.tails import NOTHING, Tail, read_tails
 
 from .harness import LIMIT_SECONDS, Worker, new_log
 from .wordcount import word_count
@@ -24,13 +24,13 @@ def output(number: int) -> Output:
     return Output("counts", 0, b"w", b"%d" % number, "count", 0)
 
 
-async def journalled(log: MemoryLog, groups: list[tuple[int, int, list[Output]]]) -> Writer:
+async def journalled(log: MemoryLog, commits: list[tuple[int, int, list[Output]]]) -> Writer:
     """Write checkpoints (n, published, outputs) as an earlier owner of partition 0."""
     writer = await log.claim("words-0", [COUNTS, TopicPartition("dead-words", 0)])
-    for n, published, outputs in groups:
+    for n, published, outputs in commits:
         checkpoint = Checkpoint(n, published, {"words": 0, "inbox": 0}, {}, outputs)
         record = (checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS)
-        await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+        await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
     return writer
 
 
@@ -41,7 +41,7 @@ def published(log: MemoryLog) -> list[bytes | None]:
 async def published_as(log: MemoryLog, writer: Writer, position: bytes, value: bytes) -> None:
     headers: list[Header] = [("ce_id", position)]
     record = (b"w", value, headers)
-    await log.append([Batch(COUNTS, writer, [record])], Lane.PUBLISH)
+    await log.append([Batch(COUNTS, writer, [record])], Channel.PUBLISH)
 
 
 async def take_over(log: MemoryLog) -> Worker:
@@ -96,12 +96,12 @@ async def test_an_empty_partition_has_no_tail() -> None:
 
 
 async def test_groups_ahead_fit_into_the_ring() -> None:
-    assert MAX_GROUPS_AHEAD < RING - 1
+    assert MAX_COMMITS_AHEAD < RING - 1
     log, _ = new_log()
-    groups = [(n, 0, [output(n)]) for n in range(1, MAX_GROUPS_AHEAD + 1)]
-    await journalled(log, groups)
+    commits = [(n, 0, [output(n)]) for n in range(1, MAX_COMMITS_AHEAD + 1)]
+    await journalled(log, commits)
     await (await take_over(log)).stop()
-    assert published(log) == [b"%d" % n for n in range(1, MAX_GROUPS_AHEAD + 1)]
+    assert published(log) == [b"%d" % n for n in range(1, MAX_COMMITS_AHEAD + 1)]
 
 
 async def test_a_missing_checkpoint_is_an_error_that_names_it() -> None:
@@ -116,8 +116,8 @@ async def test_the_checkpoints_that_tell_all_sources_have_to_be_there(
     missing: int, is_needed: bool
 ) -> None:
     log, _ = new_log()
-    groups = [(n, 100, list[Output]()) for n in range(101 - RING, 101) if n != missing]
-    await journalled(log, groups)
+    commits = [(n, 100, list[Output]()) for n in range(101 - RING, 101) if n != missing]
+    await journalled(log, commits)
     if is_needed:
         with pytest.raises(JournalBroken, match=rf"lacks the checkpoints \[{missing}\] before 100"):
             await take_over(log)
@@ -146,7 +146,7 @@ async def test_a_position_that_the_log_does_not_have_is_an_error() -> None:
     writer = await log.claim("words-0", [])
     checkpoint = Checkpoint(1, 1, {"words": 7, "inbox": 0}, {}, [])
     record = (checkpoint_key(1), encode_checkpoint(checkpoint), NO_HEADERS)
-    await log.append([Batch(JOURNAL, writer, [record])], Lane.JOURNAL)
+    await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
     with pytest.raises(PositionLost, match="goes on at words/0/7, but the broker has 0 to 0"):
         await take_over(log)
 
@@ -214,7 +214,7 @@ async def test_control_records_at_the_end_of_an_input_are_passed_over_when_idle(
         await log.claim("a-transactional-producer", [words])
     [journal] = worker.engine.owned.journals()
     async with asyncio.timeout(LIMIT_SECONDS):
-        while journal.inputs["words"] < log.end(words) or not journal.is_settled:
+        while journal.inputs["words"] < log.end(words) or not journal.published_on_record:
             await log.grown(0.01)
     assert journal.inputs["words"] == log.end(words) == 3
     await worker.stop()
@@ -249,9 +249,9 @@ async def test_a_claim_that_has_moved_is_not_renewed() -> None:
     [writer] = worker.engine.owned.writers().values()
     await log.claim("words-0", [])
     with pytest.raises(Fenced):
-        await worker.engine.upkeep._renew(0, writer)
+        await worker.engine.timers._renew(0, writer)
     worker.engine._release(0)
-    await worker.engine.upkeep._renew(0, writer)
+    await worker.engine.timers._renew(0, writer)
     assert worker.failure is None
     await worker.kill()
 
@@ -271,10 +271,10 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
     stage = worker.engine.stages["count"]
     stage.logic.tick = tick  # type: ignore[method-assign, assignment]
     await worker.engine.drain()
-    await worker.engine.upkeep.tick_all()
+    await worker.engine.timers.tick_all()
     assert not ticks
     await worker.assign(range(1))
-    waiting = asyncio.create_task(worker.engine.upkeep.tick(journal))
+    waiting = asyncio.create_task(worker.engine.timers.tick(journal))
     async with asyncio.timeout(LIMIT_SECONDS):
         while not ticks:
             await log.grown(0.01)

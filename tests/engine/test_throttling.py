@@ -2,8 +2,8 @@
 
 import asyncio
 
-from payments.engine.kafka.throttling import Throttling
-from payments.engine.readiness import Readiness
+from exactstage.kafka.throttling import Throttling
+from exactstage.readiness import Readiness
 
 
 async def test_a_quota_that_holds_a_worker_back_is_why_it_is_not_ready() -> None:

@@ -1,14 +1,14 @@
-"""A batch that can't be decoded: put aside once where anyone may write, the end everywhere else."""
+"""A batch that can't be decoded: dead-lettered once where anyone may write, else the end."""
 
 import struct
 
 import pytest
 
+from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, FailStop, UnreadableBatch
+from exactstage.limits import Limits
+from exactstage.log import NewRecord, TopicPartition
+from exactstage.partitioner import partition_of
 from payments.dead_letters.letter import read_letter
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, FailStop, UnreadableBatch
-from payments.engine.limits import Limits
-from payments.engine.log import NewRecord, TopicPartition
-from payments.engine.partitioner import partition_of
 
 from .harness import (
     PARTITIONS,
@@ -67,7 +67,7 @@ async def test_it_is_put_aside_once_whatever_append_a_worker_dies_at(mode: Crash
 async def test_its_records_are_refused_once_each_whatever_append_a_worker_dies_at(
     mode: CrashMode,
 ) -> None:
-    """Each in the partition of its key, in order, although their groups are small.
+    """Each in the partition of its key, in order, although their commits are small.
 
     Of the same kind: a batch beyond the limit, and one that breaks off, both on a broker
     (``tests/broker/test_codecs.py``); records that are refused for their own size
@@ -75,7 +75,7 @@ async def test_its_records_are_refused_once_each_whatever_append_a_worker_dies_a
     """
     keys = [b"w%d" % (n % 7) for n in range(40)]
     told: list[NewRecord] = [(key, b"a value", []) for key in keys]
-    limits = Limits(group_bytes=600, yield_every=5, tick_seconds=0.01, idle_seconds=0.02)
+    limits = Limits(commit_bytes=600, yield_every=5, tick_seconds=0.01, idle_seconds=0.02)
     crash_at, crashed = 0, True
     while crashed:
         crash_at += 1
@@ -113,7 +113,7 @@ async def test_a_rebalance_does_not_wait_for_a_whole_batch() -> None:
     log, stage = new_log()
     told: list[NewRecord] = [(b"w0", None, [])] * 3000
     log.produce_unreadable(WORDS, 3000, BATCH_TOO_LARGE, told)
-    limits = Limits(group_bytes=4000, yield_every=10, tick_seconds=0.01, idle_seconds=0.02)
+    limits = Limits(commit_bytes=4000, yield_every=10, tick_seconds=0.01, idle_seconds=0.02)
     worker = await Worker(log, stage, limits).start()
     await until_counted(log, 50, worker)
     await worker.assign(range(PARTITIONS))
@@ -133,9 +133,12 @@ async def test_it_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     produce(log)
     worker = await Worker(log, stage).start()
     await until_counted(log, 2, worker)
-    assert worker.engine.counts().buried == {"count": {UNDECODABLE_BATCH: 1}}
+    assert worker.engine.counts().dead_lettered == {"count": {UNDECODABLE_BATCH: 1}}
     await worker.stop()
-    assert f"words/{RIGHT}/1: the batch of offsets 1 to 3 is put aside on dead-words" in caplog.text
+    assert (
+        f"words/{RIGHT}/1: the batch of offsets 1 to 3 is dead-lettered on dead-words"
+        in caplog.text
+    )
 
 
 async def test_among_messages_between_stages_it_ends_the_process() -> None:

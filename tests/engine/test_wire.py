@@ -12,11 +12,11 @@ from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from payments.engine.kafka.fetched import Batches, Budget, unpack
-from payments.engine.kafka.tolerant import tolerantly_read
-from payments.engine.kafka.wire import Fetch, FetchedBytes, ListOffsets, Offset, Produce, Produced
-from payments.engine.limits import Limits
-from payments.engine.log import Record, TopicPartition
+from exactstage.kafka.fetched import Batches, Budget, unpack
+from exactstage.kafka.invalid_headers import decode_with_invalid_header_names
+from exactstage.kafka.wire import Fetch, FetchedBytes, ListOffsets, Offset, Produce, Produced
+from exactstage.limits import Limits
+from exactstage.log import Record, TopicPartition
 
 AT = TopicPartition("inbox", 1)
 ABORT, COMMIT = b"\0\0\0\0", b"\0\0\0\1"
@@ -198,7 +198,7 @@ def test_a_header_name_that_is_no_text_does_not_hide_the_records(compression: in
         assert list(fetched.records[1].headers) == [("\\xffame", b"v"), ("other", None)]
     # What the tolerant reader reads of a sound batch is what aiokafka reads.
     if not compression:
-        read = tolerantly_read(
+        read = decode_with_invalid_header_names(
             AT,
             memoryview(plain)[61:],
             base_offset=0,

@@ -1,8 +1,8 @@
 """A second application on the engine: it counts words."""
 
-from payments.engine.journal import Journal, Rows
-from payments.engine.log import Record
-from payments.engine.stage import Refused, Stage
+from exactstage.journal import Journal, Rows
+from exactstage.log import Record
+from exactstage.stage import Refused, Stage
 
 
 class WordCount:

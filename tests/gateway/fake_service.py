@@ -7,7 +7,7 @@ from typing import Any
 from payments.client import AccountBalance
 from payments.client.resuming import Mark
 from payments.domain.results import Outcome
-from payments.records.public import LedgerEntry, Result
+from payments.records.record_models import LedgerEntry, Result
 
 TIME = "2026-01-01T00:00:00.000Z"
 

@@ -5,9 +5,9 @@ import sys
 
 import httpx
 
-from dev.ports import connects
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess
+from tools.dev.ports import connects
 
 GATEWAY = (sys.executable, "-m", "payments.cli", "gateway", "--port", "0")
 

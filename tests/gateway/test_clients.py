@@ -17,10 +17,10 @@ import httpx
 import pytest
 import requests
 
-from dev.local_broker import KAFKA_FOLDER
-from dev.ports import connects, free_ports
 from payments.client import PaymentsClient
 from tests.gateway.running import Running, running
+from tools.dev.local_broker import KAFKA_FOLDER
+from tools.dev.ports import connects, free_ports
 
 CLIENTS = Path(__file__).parent / "clients"
 SPRING, SPRING_JARS = CLIENTS / "spring", KAFKA_FOLDER / "spring"

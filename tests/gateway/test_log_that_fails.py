@@ -1,8 +1,8 @@
 """A log that can't be written costs its own lines and no answer: full disk, closed pipe, no reader.
 
 Standard output of the gateway (the access log) and standard error of workers and gateways
-(``payments.logs``) are of one kind. The commands of the CLI say on standard error that their output
-is lost (``tests/cli/test_ending.py``).
+(``payments.process.logs``) are of one kind. The commands of the CLI say on standard error that
+their output is lost (``tests/cli/test_ending.py``).
 """
 
 import logging
@@ -18,13 +18,13 @@ import httpx
 import orjson
 import pytest
 
-from payments import logs
 from payments.client import PaymentsClient
 from payments.gateway import access_log as access_logs
 from payments.gateway.access_log import AccessLog
 from payments.gateway.app import Gateway
 from payments.gateway.exchange import Answer
 from payments.gateway.settings import GatewaySettings
+from payments.process import logs
 from tests.gateway.fake_service import FakeService
 from tests.gateway.running import running
 

@@ -63,7 +63,7 @@ async def test_every_example_is_answered_as_described(
     operation: dict[str, Any],
 ) -> None:
     if operation["operationId"] in ("getEvents", "getCommand"):
-        pytest.skip("needs a stream or a command under way: see test_events, test_operations")
+        pytest.skip("needs a stream or a command in flight: see test_events, test_operations")
     if operation["operationId"] in ("getPayment", "getAccount", "getEntries", "cancel"):
         await http.post("/v1/payments/docs-1", json={"account": "abc", "amount": 100})
     response = await http.send(request_of(http, method, path, operation))

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev.ports import HOST, free_ports
 from payments.settings import Settings
 from tests.gateway.conftest import problem
 from tests.gateway.processes import GATEWAY, GatewayProcess
+from tools.dev.ports import HOST, free_ports
 
 IDLE_CONNECTIONS, SPARE_FILES, BATCH = 10_000, 1000, 500
 

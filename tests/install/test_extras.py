@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-BUILT_FROM = ("payments", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+BUILT_FROM = ("exactstage", "payments", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 EXTRAS = ("", "cli", "worker", "gateway", "testing")
 ASKED_FOR = os.environ.get("PAYMENTS_INSTALL", os.environ.get("CI", ""))
 pytestmark = pytest.mark.skipif(
@@ -164,7 +164,7 @@ def must_work(extra: str, environment: Environment) -> None:
         planned = environment.payments("topics", "plan")
         assert "no Kafka broker answers" in planned.stderr, planned.stderr
     if extra in {"worker", "testing"}:
-        succeed(*python, "from payments.app import app; import payments.metrics")
+        succeed(*python, "from payments.app import app; import payments.worker.metrics")
     if extra == "gateway":
         served = environment.payments("gateway", "--host", "no-such-host.invalid")
         assert "can't listen on no-such-host.invalid" in served.stderr

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dev.ports import HOST, free_ports
 from payments.settings import Settings
-from payments.topics import cluster
+from payments.topics.cluster import cluster
 from tests.broker_fixture import Installations, RunningBroker, process_environment
+from tools.dev.ports import HOST, free_ports
 
 from .reading import PAGES, ROOT, SHELL, Command, blocks, commands, is_as_shown
 from .shell import STILL_RUNNING, Shell
@@ -49,7 +49,7 @@ def gateway_port(installation: Settings, installations: Installations) -> Iterat
     """Run ``make run``; return its gateway's port."""
     port = free_ports(1)[0]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dev.run"],
+        [sys.executable, "-m", "tools.dev.run"],
         cwd=ROOT,
         env=process_environment(installation) | {"PAYMENTS_GATEWAY_PORT": str(port)},
         stdin=subprocess.DEVNULL,

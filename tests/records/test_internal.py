@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from payments.domain.account import Account, CounterAccount, Kind, Settled, Transfer
 from payments.domain.payment import Payment, State
 from payments.domain.results import Reason, Request
-from payments.records.internal import (
+from payments.records.internal_codec import (
     decode_account,
     decode_counter,
     decode_payment,

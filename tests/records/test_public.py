@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from payments.domain.account import Account, Entry, Transfer
 from payments.domain.payment import State
 from payments.domain.results import Answer, Outcome, Reason, Request
-from payments.records.public import LedgerEntry, Result
-from payments.records.written import counter_name, encode_ledger_entry, encode_result, iso_time
+from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_writer import (
+    counter_name,
+    encode_ledger_entry,
+    encode_result,
+    iso_time,
+)
 
 TIME_MS = 1_767_225_600_000
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from payments.domain.payment import State
 from payments.domain.results import Outcome, Reason
-from payments.records.public import Result
+from payments.records.record_models import Result
 from payments.records.wording import sentence_of, worded
 
 PLAIN: dict[str, Any] = {

@@ -116,7 +116,7 @@ def _values(
 def _called(call: ast.Call, file: str) -> str:
     if isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
         # super().__init__(message) of a subclass
-        return "FailStop" if file == "payments/engine/errors.py" else ""
+        return "FailStop" if file == "exactstage/errors.py" else ""
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 

@@ -8,11 +8,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from chaos.operator import Done
 from payments.recovery.offline import members
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import process_environment
+from tools.chaos.operator import Done
 
 FAIL_STOP = 70
 LIMIT_SECONDS = 120.0

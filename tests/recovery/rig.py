@@ -5,15 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from payments.engine.engine import Engine
-from payments.engine.errors import FailStop
-from payments.engine.limits import Limits
-from payments.engine.log import Batch, Lane, TopicPartition
-from payments.engine.memory import MemoryLog
-from payments.engine.memory.partition import MemoryPartition
-from payments.engine.partitioner import partition_of
-from payments.engine.reading import Delivery
-from payments.engine.stage import topics_of
+from exactstage.engine import Engine
+from exactstage.errors import FailStop
+from exactstage.limits import Limits
+from exactstage.log import Batch, Channel, TopicPartition
+from exactstage.memory import MemoryLog
+from exactstage.memory.partition import MemoryPartition
+from exactstage.partitioner import partition_of
+from exactstage.reading import Delivery
+from exactstage.stage import topics_of
 from payments.recovery.gathering import Source
 from payments.recovery.installation import stages_of
 from payments.recovery.rebuilding import Plan
@@ -46,15 +46,17 @@ class Installation(MemoryLog):
         self.crash_at: int | None = None
         self.crash_mode: CrashMode = "before"
 
-    async def append(self, batches: Sequence[Batch], lane: Lane) -> Mapping[TopicPartition, int]:
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
         """Append, or crash on the way."""
         self.appends += 1
         if self.appends != self.crash_at:
-            return await super().append(batches, lane)
+            return await super().append(batches, channel)
         if self.crash_mode == "half":
-            await super().append(batches[: len(batches) // 2], lane)
+            await super().append(batches[: len(batches) // 2], channel)
         elif self.crash_mode == "after":
-            await super().append(batches, lane)
+            await super().append(batches, channel)
         raise Killed
 
     def command(self, payment: str, command: Mapping[str, Any], *, wrong: bool = False) -> None:
@@ -83,7 +85,7 @@ class Installation(MemoryLog):
         """Return a copy on another cluster: the public topics, with other offsets and times."""
         copy = Installation(self.time, **self._given)
         for stage in stages_of(self.settings):
-            for topic in (*stage.public_inputs, *stage.visible):
+            for topic in (*stage.public_inputs, *stage.public):
                 for record in self.records(topic):
                     at = TopicPartition(topic, record.partition)
                     if record.offset % 3 == 0:
@@ -93,9 +95,9 @@ class Installation(MemoryLog):
 
     # --- workers ---------------------------------------------------------------------------------
 
-    async def work(self, *, hand_over: bool = True) -> FailStop | None:
+    async def work(self, *, local_delivery: bool = True) -> FailStop | None:
         """Run one worker until all is handled, and stop it; return why it ended before."""
-        worker = Worker(self, hand_over=hand_over)
+        worker = Worker(self, local_delivery=local_delivery)
         ended = await worker.run()
         self.crash_at = None  # It may have needed fewer appends: nobody else is to be killed.
         return ended
@@ -147,7 +149,7 @@ class Installation(MemoryLog):
 class Worker:
     """One engine with both stages."""
 
-    def __init__(self, log: Installation, *, hand_over: bool = True) -> None:
+    def __init__(self, log: Installation, *, local_delivery: bool = True) -> None:
         self._log = log
         self._failure: FailStop | None = None
         self._ended = asyncio.Event()
@@ -159,7 +161,7 @@ class Worker:
             deliver=self._deliver,
             on_failure=self._fail,
             limits=Limits(tick_seconds=0.01, idle_seconds=0.02),
-            hand_over=hand_over,
+            local_delivery=local_delivery,
         )
 
     async def run(self) -> FailStop | None:
@@ -186,9 +188,9 @@ class Worker:
         return self._failure
 
     async def _work(self) -> None:
-        while self._behind() or not self.engine.is_quiet:
+        while self._behind() or not self.engine.is_idle:
             await self._log.grown(0.001)
-        await self.engine.upkeep.tick_all()
+        await self.engine.timers.tick_all()
         await self.engine.drain()
 
     def _behind(self) -> bool:

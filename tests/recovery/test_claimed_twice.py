@@ -3,9 +3,9 @@
 That at most one of the two ever goes on: ``tests/engine/test_consistency.py``.
 """
 
-from payments.engine.checkpoint import FENCE_KEY
-from payments.engine.errors import NotOurs
-from payments.engine.log import TopicPartition
+from exactstage.checkpoint import FENCE_KEY
+from exactstage.errors import NotOurs
+from exactstage.log import TopicPartition
 from payments.recovery.installation import stages_of
 
 from .rig import Installation
@@ -19,7 +19,7 @@ async def test_the_app_id_that_stays_goes_on_after_a_rebuild() -> None:
     for stage in stages_of(log.settings):
         for partition in range(2):
             log.produce(TopicPartition(stage.changelog, partition), FENCE_KEY, None)
-            for topic in stage.visible:
+            for topic in stage.public:
                 at = log.partition(TopicPartition(topic, partition))
                 at.mark(SOMEBODY_ELSE, 0, commit=False)
     log.command("p1", MAKE)

@@ -2,9 +2,8 @@
 
 import pytest
 
-from bench.rebuild import OLD_MS, Plan, write_ledger
-from payments.engine.kafka import KafkaLog
-from payments.engine.log import Batch, Lane, NewRecord
+from exactstage.kafka import KafkaLog
+from exactstage.log import Batch, Channel, NewRecord
 from payments.recovery import folding
 from payments.recovery.balances import Balances
 from payments.recovery.errors import RecoveryRefused
@@ -12,6 +11,7 @@ from payments.recovery.folding import Ranges, fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.recovery.scanning import partitions_of, quietly
 from payments.settings import Settings
+from tools.bench.rebuild import OLD_MS, Plan, write_ledger
 
 pytestmark = pytest.mark.broker
 PLAN = Plan(entries=60, accounts=12, payments=0, partitions=4)
@@ -54,7 +54,7 @@ async def test_a_fault_in_the_share_of_another_process_is_told_as_ever(
         one, other = shares_of(await ledger_of(log, settings), 2)
         at = next(iter(other))
         entry: NewRecord = (b"nobody", b"{}", [("ce_id", b"accounts/%d/9/1" % at.partition)])
-        await log.append([Batch(at, await log.new_writer(), [entry])], Lane.PUBLISH)
+        await log.append([Batch(at, await log.new_writer(), [entry])], Channel.PUBLISH)
         broken = shares_of(await log.bounds([*one, *other]), 2)
         with pytest.raises(RecoveryRefused, match=f"contradicts itself at {at}"):
             await fold_in_shares(log, settings, broken, 0, quietly)

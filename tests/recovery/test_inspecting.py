@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from payments.engine.errors import UNDECODABLE_BATCH, NewerFormat, NotOurs
-from payments.engine.log import Bounds, Log, TopicPartition
+from exactstage.errors import UNDECODABLE_BATCH, NewerFormat, NotOurs
+from exactstage.log import Bounds, Log, TopicPartition
 from payments.recovery.fitting import misfit
 from payments.recovery.inspecting import inspect
 from payments.recovery.installation import stages_of
@@ -59,7 +59,7 @@ async def test_what_a_worker_would_not_take_over_is_known_without_a_claim() -> N
 
 
 class GoesOn:
-    """A log of which a worker goes on writing between two looks: here before the visible ends."""
+    """A log of which a worker goes on writing between two looks: here before the public ends."""
 
     def __init__(self, payments: PaymentsTestbed) -> None:
         self._payments = payments
@@ -75,7 +75,7 @@ class GoesOn:
 
 
 async def test_a_worker_that_goes_on_meanwhile_has_lost_nothing() -> None:
-    """A journal has each group before its outputs are seen, so it is read again behind its end.
+    """A journal has each commit before its outputs are seen, so it is read again behind its end.
 
     That what is really lost is found beside running workers too: the test below. What else
     ``doctor`` compares is of one moment, or not compared (``misfit``).

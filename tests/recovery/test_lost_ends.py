@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from payments.engine import journal
-from payments.engine.checkpoint import Checkpoint, encode_checkpoint
-from payments.engine.errors import RecordsLost
-from payments.engine.log import TopicPartition
-from payments.engine.partitioner import partition_of
+from exactstage import journal
+from exactstage.checkpoint import Checkpoint, encode_checkpoint
+from exactstage.errors import RecordsLost
+from exactstage.log import TopicPartition
+from exactstage.partitioner import partition_of
 from payments.recovery import skipping
 from payments.recovery.errors import RecoveryRefused
 from payments.recovery.fitting import misfit
@@ -74,12 +74,12 @@ async def test_each_input_is_checked_whatever_length_it_has_grown_to(
 ) -> None:
     log = Installation(partitions=1)
     commands(log, 0, 5)
-    assert await log.work(hand_over=False) is None
+    assert await log.work(local_delivery=False) is None
     end = log.end(at)
     log.partition(at).truncate(end - 3)
     for _ in range(anew):
         log.produce(at, b"p", b'{"type":"get"}')
-    failure = await log.work(hand_over=False)
+    failure = await log.work(local_delivery=False)
     assert isinstance(failure, RecordsLost), failure
     assert f"goes on at {at}/{end}" in str(failure)
     stages = stages_of(log.settings)
@@ -88,7 +88,7 @@ async def test_each_input_is_checked_whatever_length_it_has_grown_to(
         at.topic: end - 3
     }
     await skip_lost(log, at)
-    assert await log.work(hand_over=False) is None
+    assert await log.work(local_delivery=False) is None
     found = await inspect(log, stages, [0])
     assert not [each for one in found for each in one.inputs if each.cut or each.lost]
     assert await misfit(log, log.settings.app_id, stages, 1, found) is None
@@ -97,14 +97,14 @@ async def test_each_input_is_checked_whatever_length_it_has_grown_to(
 async def test_two_inputs_of_one_partition_are_given_back_one_after_the_other() -> None:
     log = Installation(partitions=1)
     commands(log, 0, 5)
-    assert await log.work(hand_over=False) is None
+    assert await log.work(local_delivery=False) is None
     for at in INPUTS:
         log.partition(at).truncate(log.end(at) - 1)
     for at in INPUTS:
-        assert isinstance(await log.work(hand_over=False), RecordsLost)
+        assert isinstance(await log.work(local_delivery=False), RecordsLost)
         await skip_lost(log, at)
     commands(log, 5, 6)
-    assert await log.work(hand_over=False) is None
+    assert await log.work(local_delivery=False) is None
     assert len(log.results()) == 6
 
 
@@ -142,12 +142,12 @@ async def test_a_range_that_is_given_up_begins_where_nothing_was_handled() -> No
     assert (found.first, found.end, found.readable) == (6, 12, 6)
 
 
-@pytest.mark.parametrize("hand_over", [True, False])
-async def test_other_leaders_and_deleted_records_are_no_loss(*, hand_over: bool) -> None:
+@pytest.mark.parametrize("local_delivery", [True, False])
+async def test_other_leaders_and_deleted_records_are_no_loss(*, local_delivery: bool) -> None:
     log = Installation(partitions=2)
     for round_ in range(5):
         commands(log, 10 * round_, 10 * round_ + 10)
-        assert await log.work(hand_over=hand_over) is None
+        assert await log.work(local_delivery=local_delivery) is None
         for topic in ("payments.commands", "payments.transfers", "payments.inbox"):
             for number in range(2):
                 partition = log.partition(TopicPartition(topic, number))
@@ -157,7 +157,7 @@ async def test_other_leaders_and_deleted_records_are_no_loss(*, hand_over: bool)
                     partition.elect()
                 if round_ % 2:
                     partition.mark(99, 0, commit=False)
-    assert await log.work(hand_over=hand_over) is None
+    assert await log.work(local_delivery=local_delivery) is None
     await log.require_clean()
 
 

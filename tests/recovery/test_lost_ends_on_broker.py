@@ -7,10 +7,10 @@ import struct
 
 import pytest
 
-from dev.local_broker import LocalBroker
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
+from tools.dev.local_broker import LocalBroker
 
 from .operator import fails, payments, without_workers
 

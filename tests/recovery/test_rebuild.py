@@ -8,9 +8,9 @@ import json
 
 import pytest
 
+from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
+from exactstage.log import NewRecord, TopicPartition
 from payments.dead_letters.letter import read_letter
-from payments.engine.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
-from payments.engine.log import NewRecord, TopicPartition
 from payments.recovery.errors import RecoveryRefused
 
 from .rig import Installation
@@ -60,19 +60,19 @@ async def test_what_was_settled_is_settled_and_is_not_carried_out_again() -> Non
 
 
 @pytest.mark.parametrize(
-    ("mode", "hand_over"), [("before", True), ("half", True), ("after", False)]
+    ("mode", "local_delivery"), [("before", True), ("half", True), ("after", False)]
 )
 async def test_a_worker_killed_at_any_append_is_rebuilt_exactly(
-    mode: str, *, hand_over: bool
+    mode: str, *, local_delivery: bool
 ) -> None:
     whole = Installation()
     send_some(whole, "a")
-    assert await whole.work(hand_over=hand_over) is None
+    assert await whole.work(local_delivery=local_delivery) is None
     for crash_at in range(1, whole.appends + 1, 2):
         log = Installation()
         log.crash_at, log.crash_mode = crash_at, mode  # type: ignore[assignment] # one of three
         send_some(log, "a")
-        await log.work(hand_over=hand_over)
+        await log.work(local_delivery=local_delivery)
         log.lose_journals()
         await log.rebuild()
         assert await log.work() is None

@@ -9,11 +9,11 @@ import asyncio
 
 from aiokafka import AIOKafkaProducer
 
-from chaos.operator import Done
-from payments.engine.partitioner import partition_of
+from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
+from tools.chaos.operator import Done
 
 from .operator import fails, payments, produce, without_workers
 

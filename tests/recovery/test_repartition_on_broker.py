@@ -9,7 +9,7 @@ commands that were deleted with their topic is no violation; new ones may have t
 import json
 
 from payments.settings import Settings
-from payments.topics import cluster
+from payments.topics.cluster import cluster
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations
 

@@ -6,7 +6,7 @@ past the end (refused here, see ``test_skipping``).
 
 import json
 
-from payments.engine.partitioner import partition_of
+from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
 from tests.broker_fixture import Installations

@@ -3,8 +3,8 @@ r"""How the former build (0.1.0 as of 22 November 2026) reads what is in the top
 Only its rules, as they were then; nothing of this is imported from the package. A journal's record
 is a fence (key ``\0fence``), a checkpoint (``\0`` and its slot of 64), or a row (any other key). A
 checkpoint is one line of JSON, a line feed, and the bytes of its outputs. The last header of a
-message is ``src``, ``<stage>/<partition>/<group>/<index>``; before it, ``origin`` marks a command
-that was passed on. A visible record's first ``ce_id`` is such a position. A row is JSON with the
+message is ``src``, ``<stage>/<partition>/<commit>/<index>``; before it, ``origin`` marks a command
+that was forwarded. A public record's first ``ce_id`` is such a position. A row is JSON with the
 fields listed here.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 RING = 64
 FENCE = b"\0fence"
-SOURCES_TOLD_WITHIN = 62
+SOURCE_ROTATION_CHECKPOINTS = 62
 PAYMENT_FIELDS = {"state", "time_ms"}
 ACCOUNT_FIELDS = {"balance", "sequence", "currency"}
 
@@ -31,7 +31,7 @@ class Position(NamedTuple):
     """Where an output was made."""
 
     sender: str
-    group: int
+    commit: int
     place: int
 
 
@@ -47,8 +47,8 @@ class Outputs(NamedTuple):
 
 def position_of(text: bytes | None) -> Position:
     """Read a position."""
-    stage, partition, group, index = (text or b"").decode().split("/")
-    return Position(f"{stage}/{int(partition)}", int(group), int(index))
+    stage, partition, commit, index = (text or b"").decode().split("/")
+    return Position(f"{stage}/{int(partition)}", int(commit), int(index))
 
 
 def checkpoint_of(value: bytes) -> Outputs:
@@ -98,12 +98,12 @@ def restore(journal: Sequence[Entry]) -> tuple[dict[bytes, dict[str, Any]], list
 
 
 def source_of(message: Entry) -> tuple[Position, bool]:
-    """Return who sent an internal message, and whether it is a command that was passed on."""
+    """Return who sent an internal message, and whether it is a command that was forwarded."""
     *headers, (name, position) = message.headers
     assert name == "src"
     return position_of(position), bool(headers) and headers[-1][0] == "origin"
 
 
 def visible_position(record: Entry) -> Position:
-    """Return where a visible record was made."""
+    """Return where a public record was made."""
     return position_of(next(value for name, value in record.headers if name == "ce_id"))

@@ -21,7 +21,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from payments.settings import Settings
-from payments.topics_file import read_topics
+from payments.topics.file import read_topics
 from tests.broker.client import Client
 from tests.broker_fixture import TOPICS, process_environment
 
@@ -100,7 +100,7 @@ def _read(settings: Settings, at: TopicPartition) -> Iterator[dict[str, Any]]:
     consumer = Consumer(
         {
             "bootstrap.servers": settings.brokers,
-            "group.id": "record",
+            "commit.id": "record",
             "isolation.level": "read_uncommitted",
             "enable.partition.eof": True,
             "enable.auto.commit": False,

@@ -2,7 +2,7 @@
 
 ``former.jsonl`` is what workers of the former build wrote to a broker, in the middle of which they
 were killed (``record.py`` says how). Restored here: rows, checkpoints without identity and format,
-messages without owner, groups that were not published. The other direction: what this build writes
+messages without owner, commits that were not published. The other direction: what this build writes
 is read by the former one's rules, kept in ``former.py``. Newer formats: ``tests/engine``.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from exactstage.engine import Engine
+from exactstage.log import Record, TopicPartition
+from exactstage.reading import Delivery
 from payments.domain.results import Outcome
-from payments.engine.engine import Engine
-from payments.engine.log import Record, TopicPartition
-from payments.engine.reading import Delivery
 from payments.stages import accounts_stage, payments_stage
 from payments.testing import PaymentsTestbed
 from tests.verify.recording import Recording
@@ -129,7 +129,7 @@ async def sending_through_the_log(testbed: PaymentsTestbed) -> AsyncIterator[Eng
         log=testbed.log,
         deliver=deliver,
         on_failure=failures.append,
-        hand_over=False,
+        local_delivery=False,
     )
     try:
         await engine.start()
@@ -144,7 +144,7 @@ async def sending_through_the_log(testbed: PaymentsTestbed) -> AsyncIterator[Eng
 
 
 async def test_the_former_build_can_read_what_this_one_writes(taken_over: PaymentsTestbed) -> None:
-    """Also that its workers, in one group with ours, understand each other's messages."""
+    """Also that its workers, in one commit with ours, understand each other's messages."""
     recorded = {topic: len(taken_over.records(f"{APP}.{topic}")) for topic in MESSAGES}
     async with sending_through_the_log(taken_over):
         for number in range(PAYMENTS):
@@ -160,8 +160,8 @@ async def test_the_former_build_can_read_what_this_one_writes(taken_over: Paymen
             require_restorable(taken_over, stage, partition, balances)
         for topic in ("payments.results", "accounts.ledger"):
             *_, end = entries(taken_over, f"{APP}.{topic}", partition)
-            sender, group, _ = former.visible_position(end)
-            assert (sender, group > 0) == (f"{topic.split('.')[0]}/{partition}", True)
+            sender, commit, _ = former.visible_position(end)
+            assert (sender, commit > 0) == (f"{topic.split('.')[0]}/{partition}", True)
     for topic, count in recorded.items():
         messages = [m for p in range(PARTITIONS) for m in entries(taken_over, f"{APP}.{topic}", p)]
         assert len(messages) > count, "some are new"
@@ -178,7 +178,7 @@ def require_restorable(
     for topic, position in last.inputs.items():
         assert topic in {f"{APP}.payments.{name}" for name in INPUTS[stage]}
         assert position <= testbed.log.partition(TopicPartition(topic, partition)).end
-    recent = checkpoints[-former.SOURCES_TOLD_WITHIN :]
+    recent = checkpoints[-former.SOURCE_ROTATION_CHECKPOINTS :]
     assert {name for each in recent for name in each.sources} <= SENDERS
     for key, row in rows.items():
         if stage == "payments":

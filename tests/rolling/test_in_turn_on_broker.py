@@ -72,7 +72,7 @@ class Load:
 
 
 async def changed(worker: WorkerProcess, to: Variables, *, killed: bool, load: Load) -> None:
-    """Let another build take a worker's place, while commands are under way."""
+    """Let another build take a worker's place, while commands are in flight."""
     await load.send()
     if killed:
         await worker.kill()

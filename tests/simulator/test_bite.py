@@ -7,19 +7,19 @@ from unittest import mock
 
 import pytest
 
-from payments.engine import consistency, journal, tails, takeover
-from payments.engine.checkpoint import Checkpoint
-from payments.engine.clock import BrokerClock
-from payments.engine.committer import Committer
-from payments.engine.handover import Cycle, Handover
-from payments.engine.journal import Journal
-from payments.engine.log import Lane, Log, TopicPartition, Writer
-from payments.engine.takeover import Takeover
-from simulator.chaos import draw_timed_faults
-from simulator.faults import Kind
-from simulator.log import SimulatedLog
-from simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
-from simulator.shrink import shrink, told
+from exactstage import consistency, journal, tails, takeover
+from exactstage.checkpoint import Checkpoint
+from exactstage.clock import BrokerClock
+from exactstage.committer import Committer
+from exactstage.journal import Journal
+from exactstage.local_delivery import CommitRound, LocalDelivery
+from exactstage.log import Channel, Log, TopicPartition, Writer
+from exactstage.takeover import Takeover
+from tools.simulator.chaos import draw_timed_faults
+from tools.simulator.faults import Kind
+from tools.simulator.log import SimulatedLog
+from tools.simulator.run import RUN_COMMANDS, Outcome, Story, draw_story, play
+from tools.simulator.shrink import shrink, told
 
 # Measuring coverage would take far longer than the search.
 pytestmark = pytest.mark.no_cover
@@ -28,8 +28,8 @@ HOURS = 0.1
 MOST_SEEDS = 200
 FIRST_SEEDS = {
     "a claim makes one empty transaction only": 140,
-    "visible outputs are not fenced": 180,
-    "a journal behind its visible topic is gone on from": 62,
+    "public outputs are not fenced": 180,
+    "a journal behind its public topic is gone on from": 62,
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,
     "an owner that lost groups is not noticed": 9,
@@ -44,21 +44,21 @@ async def publish_before_the_journal_has_it(self: Committer) -> None:
     while True:
         await self._wake.wait()
         self._wake.clear()
-        ready = [dirty for dirty in self._dirty if dirty.may_cut]
+        ready = [dirty for dirty in self._dirty if dirty.may_seal]
         for dirty in ready:
             del self._dirty[dirty]
-        if groups := [dirty.cut() for dirty in ready]:
-            self._cycles_under_way += 1
-            cycle = Cycle(groups)
-            self._cycles.append(cycle)
-            for shipment in self._handover.split(cycle):
-                self.ship(shipment)
-            await self._log.append([group.batch for group in groups], Lane.JOURNAL)
+        if groups := [dirty.seal() for dirty in ready]:
+            self._rounds_in_flight += 1
+            commit_round = CommitRound(groups)
+            self._commit_rounds.append(commit_round)
+            for job in self._local_delivery.route(commit_round):
+                self.enqueue(job)
+            await self._log.append([group.batch for group in groups], Channel.JOURNAL)
             for callback in [each for group in groups for each in group.callbacks]:
                 callback()
 
 
-def short_way_is_always_open(self: Handover, at: TopicPartition) -> bool:
+def short_way_is_always_open(self: LocalDelivery, at: TopicPartition) -> bool:
     return at.partition in self._owned.partitions
 
 
@@ -103,15 +103,15 @@ FENCING = {Kind.CRASH: 1.0, Kind.SLOW_MARKERS: 1.0}
 """What it takes to need a fence: a dead owner's request that comes while another takes over."""
 
 NEEDS_FENCING = {
-    "visible outputs are not fenced",
+    "public outputs are not fenced",
     "a claim makes one empty transaction only",
 }
 
 NEEDS_CLOCKS = {"payments expire by the clock of the worker's machine"}
 MANY_JUMPS = 0.5
 NEEDS_LOSS = {
-    "a journal behind its visible topic is gone on from",
-    "a visible topic that lost records is gone on from",
+    "a journal behind its public topic is gone on from",
+    "a public topic that lost records is gone on from",
     "an owner that lost groups is not noticed",
     "an input that lost what was handled is gone on from",
 }
@@ -123,10 +123,10 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "_journal_loop",
         publish_before_the_journal_has_it,
     ),
-    "visible outputs are not fenced": (Takeover, "visible_at", lambda *_: []),
+    "public outputs are not fenced": (Takeover, "public_at", lambda *_: []),
     "a claim makes one empty transaction only": (SimulatedLog, "claim", claim_with_one_transaction),
     "a message handed over may overtake one in the log": (
-        Handover,
+        LocalDelivery,
         "_is_open",
         short_way_is_always_open,
     ),
@@ -143,12 +143,12 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "__call__",
         lambda clock: clock.wall_ms(),
     ),
-    "a journal behind its visible topic is gone on from": (
+    "a journal behind its public topic is gone on from": (
         consistency,
         "_require_own_tail",
         lambda *_: None,
     ),
-    "a visible topic that lost records is gone on from": (
+    "a public topic that lost records is gone on from": (
         consistency,
         "_require_published",
         lambda *_: None,
@@ -166,7 +166,7 @@ FAULTS: dict[str, tuple[object, str, object]] = {
 def losing(story: Story, seed: int) -> Story:
     """Return the story with a few losses of acknowledged records as its only faults."""
     random = Random(f"losing {seed}")
-    shape = story.shape._replace(hand_over=False)
+    shape = story.shape._replace(local_delivery=False)
     rates = {Kind.LOST_TAIL: 0.4}
     timed = draw_timed_faults(random, rates, story.seconds)
     return story._replace(shape=shape, rates=rates, timed=timed)

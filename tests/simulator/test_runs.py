@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.faults import Kind
-from simulator.run import Outcome, draw_story, play, replayed
+from tools.simulator.faults import Kind
+from tools.simulator.run import Outcome, draw_story, play, replayed
 
 # Measuring coverage would take far longer than the runs; the same code has tests of its own.
 pytestmark = pytest.mark.no_cover
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 COMMANDS, HOURS = 200, 0.1
 SEEDS = range(1, 25)
 HASHES = """
-from simulator.run import draw_story, play
+from tools.simulator.run import draw_story, play
 print(*(play(draw_story(seed, 100, 0.05)).hash for seed in range(1, 5)))
 """
 

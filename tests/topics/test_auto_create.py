@@ -14,7 +14,7 @@ import pytest
 
 from payments.client import BrokersUnavailable, PaymentsClient
 from payments.settings import Settings
-from payments.topics import cluster
+from payments.topics.cluster import cluster
 from tests.broker_fixture import RunningBroker, process_environment
 from tests.gateway.processes import GatewayProcess
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from exactstage.kafka.fencing import FencingReport
 from payments.cli.topics import FENCING_ROUNDS
-from payments.engine.kafka.fencing import FencingReport
 from payments.settings import Settings
 from tests import command_line
 from tests.broker_fixture import TOPICS, Installations, process_environment
@@ -194,4 +194,4 @@ def fencing(monkeypatch: pytest.MonkeyPatch, *, refused: int, accepted: int) -> 
         assert rounds == FENCING_ROUNDS
         return FencingReport(refused, accepted)
 
-    module(monkeypatch, "payments.engine.kafka.fencing", prove_fencing=prove_fencing)
+    module(monkeypatch, "exactstage.kafka.fencing", prove_fencing=prove_fencing)

@@ -11,18 +11,18 @@ from typing import Any, cast
 
 import pytest
 
-from payments.engine.errors import EXIT_FAIL_STOP, FailStop
-from payments.engine.kafka.configs import (
+from exactstage.errors import EXIT_FAIL_STOP, FailStop
+from exactstage.kafka.configs import (
     losses,
     read_configs,
     read_retention,
     require,
     shortest_tombstone_seconds,
 )
-from payments.engine.kafka.connection import Connection
+from exactstage.kafka.connection import Connection
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
-from payments.topics_file import read_topics
+from payments.topics.file import read_topics
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import TOPICS, Installations
 

@@ -8,8 +8,8 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import PolicyViolationError, TopicAlreadyExistsError
 
-from payments.topics import Cluster, Plan, TopicsError
-from payments.topics_file import Topic
+from payments.topics.cluster import Cluster, Plan, TopicsError
+from payments.topics.file import Topic
 
 MOST_PARTITIONS = 10_000
 """In one request: Kafka's controller answers ``POLICY_VIOLATION`` to more."""

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-import payments.doctor
-from payments.doctor import judge_broker, judge_clock, judge_ledger
-from payments.engine.log import Bounds, TopicPartition
+import payments.doctor.examination
+from exactstage.log import Bounds, TopicPartition
+from payments.doctor.examination import judge_broker, judge_clock, judge_ledger
 from payments.settings import Settings
 from tests.broker_fixture import process_environment
 from tests.command_line import run
@@ -123,7 +123,7 @@ def test_without_a_broker_it_ends_soon_and_as_every_other_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All commands were tried so; only this one took 20 s, and ended with the code of a problem."""
-    monkeypatch.setattr(payments.doctor, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(payments.doctor.examination, "CONNECT_SECONDS", 0.1)
     failed = run("doctor", environment={"PAYMENTS_BROKERS": "127.0.0.1:1"})
     assert (failed.exit_code, failed.stdout) == (69, "")
     assert "no Kafka broker answers at 127.0.0.1:1" in failed.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from payments import health
+from payments.worker import health
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import Installations
 from tests.command_line import Ended, run
@@ -131,8 +131,8 @@ def test_a_file_that_names_no_process_is_none_of_a_worker(file: Path, process: o
 
 def test_a_forgotten_file_is_not_ready(file: Path) -> None:
     health.show(file, [])
-    health.forget(file)
-    health.forget(file)
+    health.remove(file)
+    health.remove(file)
     answer = ask(file)
     assert answer.exit_code == 1
     assert answer.stderr.startswith(
@@ -152,7 +152,7 @@ def test_a_worker_that_has_ended_is_told_at_once_and_for_ever_with_its_last_line
     assert answer.stderr == (
         "Error: the worker has ended: fail-stop: the journal of p/1 was lost\n"
     )
-    health.forget(file)  # The next worker.
+    health.remove(file)  # The next worker.
     health.show(file, [])
     assert ask(file).exit_code == 0
 
@@ -174,9 +174,9 @@ def test_without_a_file_nothing_is_ready_and_the_setting_is_named() -> None:
 def test_a_file_that_cannot_be_written_is_logged_and_not_raised(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="payments.health"):
+    with caplog.at_level(logging.WARNING, logger="payments.worker.health"):
         health.show(tmp_path / "missing" / "health", [])
-        health.forget(tmp_path)
+        health.remove(tmp_path)
     assert [record.getMessage()[:40] for record in caplog.records] == [
         "PAYMENTS_HEALTH_FILE can't be written: [",
         "PAYMENTS_HEALTH_FILE can't be removed: [",
@@ -189,7 +189,7 @@ def test_a_full_disk_is_logged_once_until_the_file_can_be_written_again(
     """A worker writes every second, and an operator wants one line."""
     folder = tmp_path / "missing"
     file = folder / "health"
-    with caplog.at_level(logging.INFO, logger="payments.health"):
+    with caplog.at_level(logging.INFO, logger="payments.worker.health"):
         for _ in range(2):
             health.show(file, [])
             health.show(file, [])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from payments.topics import ExistingTopic, Plan, TopicsError, compare
-from payments.topics_file import Topic
+from payments.topics.cluster import ExistingTopic, Plan, TopicsError, compare
+from payments.topics.file import Topic
 
 
 def existing(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from payments.settings import Settings
-from payments.topics_file import Topic, TopicsFileError, read_topics
+from payments.topics.file import Topic, TopicsFileError, read_topics
 
 PROJECT_FILE = Path(__file__).parent.parent.parent / "topics.yaml"
 SMALL = """

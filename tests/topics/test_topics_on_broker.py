@@ -7,8 +7,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from payments.settings import Settings
-from payments.topics import TopicsError, cluster
-from payments.topics_file import Topic, read_topics
+from payments.topics.cluster import TopicsError, cluster
+from payments.topics.file import Topic, read_topics
 from tests.broker_fixture import TOPICS, Installations
 
 pytestmark = pytest.mark.kafka39

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from payments.engine.log import Headers, Record, TopicPartition
+from exactstage.log import Headers, Record, TopicPartition
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify.auditor import Auditor
@@ -163,7 +163,7 @@ async def settled(payments: PaymentsTestbed) -> None:
     """Let every journal say that all of it is published."""
     await payments.quiet()
     for _ in range(2):
-        payments.app.engine.upkeep.write_idle_checkpoints()
+        payments.app.engine.timers.write_idle_checkpoints()
         await payments.quiet()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from payments.engine.log import Record
+from exactstage.log import Record
 from payments.verify.findings import Kind, Place
 
 from .recording import COMMANDS, LETTERS, RESULTS, Recording, at, read

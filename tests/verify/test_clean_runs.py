@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payments.engine.log import Bounds, TopicPartition
-from payments.engine.memory import MemoryLog
+from exactstage.log import Bounds, TopicPartition
+from exactstage.memory import MemoryLog
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify.auditor import Auditor

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from payments.verify import command, findings
+from payments.cli import verify as command
+from payments.verify import findings
 from payments.verify.findings import Report
 from tests import command_line
 from tests.command_line import Ended

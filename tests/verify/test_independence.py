@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from payments.engine.log import Record
+from exactstage.log import Record
 from payments.settings import Settings
 from payments.verify.auditor import Auditor
 from tests.domain.test_shape import imports, inside, is_in
@@ -20,18 +20,18 @@ SHARED = (
     "payments.domain.payment.State",
     "payments.domain.results.Outcome",
     "payments.domain.results.Reason",
-    "payments.engine.checkpoint",
-    "payments.engine.dead_letters",
-    "payments.engine.errors",
-    "payments.engine.kafka.KafkaLog",
-    "payments.engine.log",
-    "payments.engine.outputs",
-    "payments.engine.partitioner",
-    "payments.garbage",
+    "exactstage.checkpoint",
+    "exactstage.dead_letters",
+    "exactstage.errors",
+    "exactstage.kafka.KafkaLog",
+    "exactstage.log",
+    "exactstage.outputs",
+    "exactstage.partitioner",
+    "exactstage.gc_tuning",
     "payments.records",
     "payments.settings",
-    "payments.topics",
-    "payments.user_errors",
+    "payments.topics.cluster",
+    "payments.cli.user_errors",
     "payments.verify",
 )
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from payments.engine.errors import UNDECODABLE_BATCH, FailStop
-from payments.engine.log import Bounds, Record, TopicPartition
-from payments.engine.memory import MemoryLog, MemoryReader
+from exactstage.errors import UNDECODABLE_BATCH, FailStop
+from exactstage.log import Bounds, Record, TopicPartition
+from exactstage.memory import MemoryLog, MemoryReader
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify import reading
@@ -118,7 +118,7 @@ async def test_only_the_end_of_the_inbox_is_read() -> None:
 
     inbox: list[Record] = []
     async with PaymentsTestbed(opening_balance=1000) as payments:
-        payments.app.engine._handover._enabled = False  # As between two workers.
+        payments.app.engine._local_delivery._enabled = False  # As between two workers.
         for number in range(20):
             await payments.send(f"p{number}", MAKE)
         await settled(payments)
@@ -211,7 +211,7 @@ async def test_a_batch_that_was_passed_over_in_silence_is_a_violation() -> None:
     async with PaymentsTestbed(opening_balance=1000) as payments:
         await payments.send("p1", MAKE)
         payments.log.produce_unreadable(COMMANDS, 3, UNDECODABLE_BATCH)
-        for _ in range(2):  # The second group's checkpoint says that the first one is published.
+        for _ in range(2):  # The second commit's checkpoint says that the first one is published.
             payments.produce(COMMANDS.topic, b"p2", b'{"type":"get"}', partition=1)
             await payments.quiet()
         letters = TopicPartition("payments.dead-letters", 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payments.engine.log import TopicPartition
+from exactstage.log import TopicPartition
 from payments.testing import PaymentsTestbed
 from payments.verify.findings import Kind
 

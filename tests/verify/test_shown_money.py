@@ -3,7 +3,7 @@
 import pytest
 
 from payments.domain.account import Account, CounterAccount
-from payments.records.public import LedgerEntry
+from payments.records.record_models import LedgerEntry
 from payments.verify.accounts import AccountsPartition
 from payments.verify.findings import Findings
 

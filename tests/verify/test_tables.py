@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from payments.engine.partitioner import partition_of
+from exactstage.partitioner import partition_of
 from payments.verify.findings import Kind
 
 from .recording import ACCOUNTS, LEDGER, PAYMENTS, RESULTS, Recording, at, read

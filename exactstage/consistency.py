@@ -1,0 +1,338 @@
+"""Consistency: whether what a worker takes over fits together, before anything is decided on it.
+
+Journals, topics and cluster must be those of one installation, and nothing that was acknowledged
+may be missing: a journal is never behind what others know of it. Each check refuses with one line,
+which names what was found, where, and the command that comes next (DESIGN 4.5).
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from .checkpoint import Checkpoint
+from .errors import NotOurs, RecordsLost
+from .identity import Identity, differing_settings, require_same
+from .journal import Journal
+from .log import Bounds, Cluster, TopicPartition
+from .outputs import OutputId
+from .stage import Stage, topics_of
+from .tails import NOTHING, Tail
+
+logger = logging.getLogger(__name__)
+
+_TAKEN_OVER = 2
+"""A journal with an identity and so many commits was owned: the first takeover writes one commit to
+each journal, and is complete when all have it; only then come others. A version before wrote none
+to a journal that had nothing to store."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What this worker is, and what its broker has."""
+
+    app: str
+    stages: Sequence[Stage]
+    partitions: int
+    cluster: Cluster
+
+    @cached_property
+    def _topics(self) -> Mapping[str, str]:
+        return {topic: self.cluster.topics[topic] for topic in topics_of(self.stages)}
+
+    @property
+    def new_installation(self) -> str:
+        """Return the name of the installation where no journal tells another."""
+        return f"{self.app}/{self.cluster.topics[self.stages[0].changelog]}"
+
+    def identity(self, stage: str, partition: int, installation: str) -> Identity:
+        """Return the identity of a journal that this worker would write."""
+        [(rows, settings)] = [(s.row_format, s.settings) for s in self.stages if s.name == stage]
+        return Identity(
+            installation=installation,
+            app=self.app,
+            cluster=self.cluster.id,
+            stage=stage,
+            partition=partition,
+            partitions=self.partitions,
+            topics=self._topics,
+            rows=rows,
+            settings=settings,
+        )
+
+
+@dataclass(eq=False)
+class Evidence:
+    """What is known of one journal when it is taken over."""
+
+    journal: Journal
+    checkpoints: Sequence[Checkpoint]
+    held: Bounds
+    """What its partition held."""
+
+    tails: Mapping[str, Tail] = field(default_factory=dict)
+    """Ends of the stage's public partitions, by topic."""
+
+    @property
+    def told(self) -> Identity | None:
+        """What the journal says of itself; None when it is empty, or of a version before."""
+        told = (checkpoint.identity for checkpoint in reversed(self.checkpoints))
+        return next((identity for identity in told if identity is not None), None)
+
+
+def recognise(
+    around: Surroundings,
+    told: Mapping[TopicPartition, Identity | None],
+    tails: Mapping[TopicPartition, Tail],
+) -> None:
+    """Check what one partition tells before anything is claimed. Raises ``NotOurs``.
+
+    ``told`` is what journals say of themselves. Others may be writing meanwhile, so numbers are
+    not compared yet.
+    """
+    changelogs = {stage.changelog: stage.name for stage in around.stages}
+    for at, identity in told.items():
+        if identity is not None:
+            stage = changelogs[at.topic]
+            found = around.identity(stage, at.partition, identity.installation)
+            require_same(str(at), identity, found)
+    for at, tail in tails.items():
+        _require_own_app(at, tail, around.app)
+
+
+def _require_own_app(at: TopicPartition, tail: Tail, app: str) -> None:
+    """Check that no installation with another app id has written to a public partition."""
+    if tail.installation is None:
+        return
+    other = tail.installation.partition("/")[0]
+    if other != app:
+        message = (
+            f"{at}/{tail.offset} was written by installation {tail.installation}, but this worker "
+            f"belongs to that of PAYMENTS_APP_ID {app}: both would carry out every command; set "
+            f"PAYMENTS_APP_ID to {other}, or give this installation topics of its own "
+            f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply)"
+        )
+        raise NotOurs(message)
+
+
+def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable[Journal]) -> None:
+    """Tell each journal what it is written for. Raises ``NotOurs`` where that is something else."""
+    names = {j.identity.installation: str(j.at) for j in owned if j.identity is not None}
+    for each in evidence:
+        if (told := each.told) is not None:
+            journal = each.journal
+            found = around.identity(journal.stage, journal.partition, told.installation)
+            require_same(str(journal.at), told, found)
+            names.setdefault(told.installation, str(journal.at))
+    if len(names) > 1:
+        listing = ", ".join(f"{where} belongs to {name}" for name, where in names.items())
+        message = (
+            f"journals of two installations were mixed: {listing}; look at each with: "
+            f"payments journal inspect"
+        )
+        raise NotOurs(message)
+    installation = next(iter(names), around.new_installation)
+    for each in evidence:
+        journal = each.journal
+        identity = around.identity(journal.stage, journal.partition, installation)
+        if (told := each.told) is not None:
+            rows = max(identity.rows, told.rows)
+            _tell_of_settings(journal, told, identity)
+            identity = replace(identity, rows=rows, copied=told.copied)
+        journal.identify(identity)
+
+
+def _tell_of_settings(journal: Journal, told: Identity, found: Identity) -> None:
+    """Log each setting that the last owner decided by another value of.
+
+    An operator may have changed it on purpose, or this worker's settings are not those of the
+    others: nothing is lost by either, so the takeover goes on.
+    """
+    for name, (before, now) in differing_settings(told, found).items():
+        logger.warning(
+            "%s: the last owner of partition %d decided with %s=%s, this worker does with %s: if "
+            "that was not changed on purpose, give all workers the same value",
+            journal.at,
+            journal.partition,
+            name,
+            before,
+            now,
+        )
+
+
+def missing_messages(
+    evidence: Sequence[Evidence], stages: Sequence[Stage], ends: Mapping[TopicPartition, int]
+) -> list[str]:
+    """Return a line for each receiver that lacks messages which its sender has published.
+
+    ``ends`` are the ends of the inputs. A message that counts as published was journalled by its
+    receiver or acknowledged in the log. So a receiver that has read all that the log holds has
+    taken it, unless the log has lost it, or the receiver's journal has lost a commit.
+    """
+    found: list[str] = []
+    receivers = {
+        (topic, each.journal.partition): each.journal
+        for stage in stages
+        for topic in stage.internal_inputs
+        for each in evidence
+        if each.journal.stage == stage.name
+    }
+    for each in evidence:
+        sender = each.journal
+        for (topic, partition), position in _last_messages(each).items():
+            receiver = receivers.get((topic, partition))
+            if receiver is None or receiver.inputs[topic] < ends[TopicPartition(topic, partition)]:
+                continue
+            taken = receiver.sources.get(repr(sender), NOTHING)
+            if taken < position:
+                found.append(
+                    f"{sender.at} was published up to {_printed(position)} for "
+                    f"{topic}/{partition}, but {receiver.at} has read all of it and taken no more "
+                    f"than {_printed(taken)}: acknowledged messages were lost (an unclean "
+                    f"election, an older backup, deleted or given up by hand), and payments may "
+                    f"wait for them for ever; see which with: payments verify"
+                )
+    return found
+
+
+def _last_messages(each: Evidence) -> dict[tuple[str, int], OutputId]:
+    """Return the last published message to each partition, as far as the checkpoints tell."""
+    journal, last = each.journal, dict[tuple[str, int], OutputId]()
+    for checkpoint in each.checkpoints:
+        if checkpoint.n > journal.published:
+            break
+        for index, output in enumerate(checkpoint.outputs):
+            if output.topic not in journal.public:
+                last[output.topic, output.partition] = (checkpoint.n, index)
+    return last
+
+
+def require_all_there(evidence: Sequence[Evidence], owned: Collection[Journal]) -> None:
+    """Raise ``NotOurs`` or ``RecordsLost`` where journals or public topics lack something.
+
+    The journals have been restored and identified.
+    """
+    for each in evidence:
+        for topic, tail in each.tails.items():
+            _require_own_tail(each, TopicPartition(topic, each.journal.partition), tail)
+        if not each.checkpoints:
+            _require_unused(each, [other for other in evidence if other is not each])
+        _require_published(each)
+    _require_known_senders([*owned, *(each.journal for each in evidence)])
+
+
+def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
+    """Check that the public partition is this installation's, and not ahead of the journal."""
+    journal = each.journal
+    assert journal.identity is not None, "identify() comes first"
+    ours, theirs = journal.identity.installation, tail.installation
+    _require_own_app(at, tail, journal.identity.app)
+    if tail.position[0] > journal.n:
+        message = (
+            f"{at} is at commit {tail.position[0]} (offset {tail.offset}), the journal "
+            f"{journal.at} ends at {journal.n}: acknowledged records of the journal were lost "
+            f"(deleted and made anew, emptied, an unclean election, an older backup), or another "
+            f"program wrote to {at.topic}; restore the journal, or make it anew from the public "
+            f"topics with: payments rebuild"
+        )
+        raise RecordsLost(message)
+    if theirs is not None and theirs != ours:
+        message = (
+            f"{at}/{tail.offset} was written by installation {theirs}, but the journal "
+            f"{journal.at} belongs to {ours}: one of the two topics was deleted and made anew, or "
+            f"comes from a backup; see what differs with: payments journal adopt"
+        )
+        raise NotOurs(message)
+
+
+def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
+    """Check that an empty journal is that of a new partition: that nothing was ever in it."""
+    journal = each.journal
+    if each.held.first > 0:
+        message = (
+            f"{journal.at} holds no checkpoint and begins at offset {each.held.first}: its records "
+            f"were deleted (is its cleanup.policy other than compact? see: payments topics plan); "
+            f"restore it, or make it anew from the public topics with: payments rebuild"
+        )
+        raise RecordsLost(message)
+    for other in others:
+        if other.told is None or other.journal.partition != journal.partition:
+            continue
+        if other.journal.n >= _TAKEN_OVER:
+            message = (
+                f"{journal.at} holds no checkpoint, but {other.journal.at} is at commit "
+                f"{other.journal.n}, and both are always taken over together: its records were "
+                f"lost (deleted and made anew, emptied); restore it, or make it anew from the "
+                f"public topics with: payments rebuild"
+            )
+            raise RecordsLost(message)
+    _require_unclaimed(each)
+
+
+def _require_unclaimed(each: Evidence) -> None:
+    """Check that only this app id has claimed public partitions beside a new journal.
+
+    Of two that start in the same moment each has claimed before it looks: so one sees the other.
+    """
+    journal = each.journal
+    own = journal.writer.producer_id
+    if own < 0:
+        return  # Somebody who only looks has claimed nothing.
+    for topic, tail in each.tails.items():
+        others = tail.claimants - {own}
+        if others and tail.position == NOTHING:
+            assert journal.identity is not None, "identify() comes first"
+            message = (
+                f"{topic}/{journal.partition} was claimed by producer id {min(others)} too, not "
+                f"only by {own}, that of PAYMENTS_APP_ID {journal.identity.app}: another app id "
+                f"starts on the same topics, and both would carry out every command. Find its "
+                f"name with: kafka-transactions.sh list; give it topics of its own "
+                f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply). The one that stays needs, "
+                f"with all workers of both stopped: payments rebuild"
+            )
+            raise NotOurs(message)
+
+
+def _require_published(each: Evidence) -> None:
+    """Check that public records which were acknowledged are there, unless retention took them."""
+    journal = each.journal
+    for topic, position in journal.surely_published.items():
+        tail = each.tails[topic]
+        # Retention removes the beginning of a partition: all of it, or none of its last records.
+        if tail.position < position and not (tail.position == NOTHING and tail.held.first > 0):
+            at = TopicPartition(topic, journal.partition)
+            message = (
+                f"{at} ends with position {_printed(tail.position)} of {journal}, but the journal "
+                f"{journal.at} says that {_printed(position)} was published: acknowledged records "
+                f"of {topic} were lost (an unclean election, an older backup, deleted by hand); "
+                f"restore it, or see what is missing with: payments journal inspect"
+            )
+            raise RecordsLost(message)
+
+
+def _printed(position: OutputId) -> str:
+    return "no record" if position == NOTHING else f"{position[0]}/{position[1]}"
+
+
+def _require_known_senders(journals: Collection[Journal]) -> None:
+    """Check that no journal has heard more of another one than that one remembers.
+
+    Each receiver notes the present owner of each sender, with the commit at which that one began:
+    later commits of the owners before, which may still be on their way, are noticed by that.
+    """
+    by_name = {repr(journal): journal for journal in journals}
+    for receiver in journals:
+        for name, position in receiver.sources.items():
+            sender = by_name.get(name)
+            if sender is None:
+                continue
+            if position[0] > sender.n:
+                message = (
+                    f"{receiver.at} has taken a message of commit {position[0]} of {name}, the "
+                    f"journal {sender.at} ends at {sender.n}: acknowledged records of it were lost "
+                    f"(an unclean election, an older backup, emptied); restore it, or make it anew "
+                    f"from the public topics with: payments rebuild"
+                )
+                raise RecordsLost(message)
+            if sender.owner is not None:
+                receiver.meet_here(name, sender.owner)

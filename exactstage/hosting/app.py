@@ -1,0 +1,508 @@
+"""A Faust app that runs stages on the engine."""
+
+import asyncio
+import logging
+import os
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from faust.types import TP, TransportT
+from faust.types.tuples import ConsumerMessage
+
+from exactstage.engine import Engine
+from exactstage.errors import (
+    EXIT_FAIL_STOP,
+    Defect,
+    FailStop,
+    Fenced,
+    NotOurs,
+    as_fail_stop,
+    usual_apply,
+)
+from exactstage.gc_tuning import freeze_and_relax
+from exactstage.kafka import KafkaLog
+from exactstage.kafka.rights import Right
+from exactstage.limits import Limits
+from exactstage.log import Log, TopicPartition
+from exactstage.pauses import PAUSES
+from exactstage.reading import Delivery
+from exactstage.stage import Stage
+
+from .loop_errors import install
+from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
+from .own_parts import no_page, no_table_route, require_channel, require_stage
+from .tables import JournalTable, JournalTableManager
+
+if TYPE_CHECKING:
+    from faust.transport.conductor import Conductor
+
+logger = logging.getLogger(__name__)
+
+_OFFSET_COMMIT_SECONDS = 5.0
+_LAST_COMMIT_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_TOPICS_SECONDS = 1.0
+_MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
+
+
+class _Boot(BootStrategy):
+    """Everything that is written goes through the engine: Faust's own producer is not started."""
+
+    enable_kafka_producer = False
+
+
+def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
+    """Return what a worker needs of each topic: it reads all of them, also what it writes.
+
+    Of inputs and journals it asks for the configuration too, before it relies on them.
+    """
+    needed: dict[str, set[Right]] = {}
+    for stage in stages:
+        for topic in stage.inputs:
+            needed.setdefault(topic, set()).update({Right.READ, Right.DESCRIBE_CONFIGS})
+        for topic in (*stage.emits, stage.changelog):
+            needed.setdefault(topic, set()).update({Right.READ, Right.WRITE})
+        needed[stage.changelog].add(Right.DESCRIBE_CONFIGS)
+    return needed
+
+
+class EngineApp(faust.App):
+    """Hosts ``stages``. Agents take ``Delivery`` events and give them to ``engine.handle``.
+
+    ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
+    ``log`` replaces the broker, in tests. ``show_readiness`` is told once a second why the worker
+    is not ready, or nothing when it is; ``show_end`` is told the line with which the process ends.
+    ``apply_command`` tells for topics that are missing or wrong which command makes them.
+    """
+
+    BootStrategy = _Boot
+    logger = FAUST_LOGGER
+
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        stages: Sequence[Stage],
+        partitions: int,
+        connection: Mapping[str, Any],
+        log: Log | None = None,
+        delivery_timeout_seconds: float = 60.0,
+        drain_timeout_seconds: float = 8.0,
+        renewal_seconds: float = 3600.0,
+        session_timeout_seconds: float = 10.0,
+        instance_id: str | None = None,
+        limits: Limits | None = None,
+        apply_command: Callable[[Iterable[str]], str] = usual_apply,
+        show_readiness: Callable[[Sequence[str]], None] | None = None,
+        show_end: Callable[[str], None] | None = None,
+        **options: Any,  # noqa: ANN401 - Faust's own settings
+    ) -> None:
+        self.connection = connection
+        self.delivery_timeout_seconds = delivery_timeout_seconds
+        self.partitions = partitions
+        self._drain_timeout_seconds = drain_timeout_seconds
+        self._brokers = KafkaLog(
+            connection,
+            delivery_timeout_seconds=delivery_timeout_seconds,
+            rights=rights_of(stages),
+            apply_command=apply_command,
+            keeps_topics=True,
+        )
+        """Used unless ``log`` replaces it."""
+
+        self.engine = Engine(
+            app_id=app_id,
+            stages=stages,
+            log=log or self._brokers,
+            deliver=self.deliver,
+            on_failure=self.fail_stop,
+            renewal_seconds=renewal_seconds,
+            limits=limits,
+        )
+        self._channels: dict[str, Any] = {}
+        self._test_agents: dict[str, Any] = {}
+        self._lag: asyncio.Future[Any] | None = None
+        self._show_readiness, self._show_end = show_readiness, show_end
+        self._starting: asyncio.Task[None] | None = None
+        self._failing = threading.Lock()
+        self._instance_id = instance_id
+        self._on_embedded_failure: Callable[[FailStop], None] | None = None
+        """Takes a failure in place of the end of the process, where the app runs embedded."""
+
+        self.was_ready = False
+        """Whether it has ever had its partitions: before that nothing is decided."""
+        super().__init__(
+            app_id,
+            broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
+            store="memory://",
+            Table=JournalTable,
+            TableManager=JournalTableManager,
+            topic_partitions=partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            broker_session_timeout=session_timeout_seconds,
+            broker_heartbeat_interval=min(3.0, session_timeout_seconds / 4),
+            broker_request_timeout=connection["request_timeout_ms"] / 1000,
+            broker_max_poll_interval=_MEMBERSHIP_POLL_LIMIT_SECONDS,
+            consumer_group_instance_id=instance_id,
+            # Faust's assignor refuses an assignment that names another URL than the worker's own;
+            # a static member gets its former one back, from whatever host it was on.
+            canonical_url=f"http://{instance_id or uuid.uuid4().hex}",
+            web_enabled=False,
+            stream_recovery_delay=0.0,
+            stream_wait_empty=False,
+            **options,
+        )
+        self.on_partitions_revoked.connect(self._drain_before_rebalance)  # type: ignore[arg-type] # Faust's signals have no types
+
+    def _new_transport(self) -> TransportT:
+        return MembershipTransport(self.conf.broker_consumer, self)
+
+    def inputs(self, stage: Stage) -> Any:  # noqa: ANN401 - Faust's channel type is internal
+        """Return the channel of a stage's agent: its input topics, without Faust's own decoding."""
+        channel = self._channels[stage.name] = self.topic(
+            *stage.inputs,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=self.partitions,
+            acks=False,
+        )
+        return channel
+
+    def rows(self, stage: Stage) -> JournalTable:
+        """Return a table to read a stage's rows: of the partitions that this worker owns."""
+        table = self.Table(
+            stage.name,
+            partitions=self.partitions,
+            key_type=bytes,
+            value_type=bytes,
+            help=f"rows of the {stage.name} stage, written through its journal",
+        )
+        return cast("JournalTable", table)
+
+    # --- what is refused beside the stages --------------------------------------------------------
+
+    def Table(self, name: str, **options: Any) -> Any:  # noqa: ANN401, N802 - Faust's name and types
+        """Define the table of a stage (``rows``). Raises ``FailStop`` for any other."""
+        require_stage(name, self.engine.stages)
+        return super().Table(name, **options)
+
+    def GlobalTable(self, name: str, **_: Any) -> NoReturn:  # noqa: ANN401, N802
+        """Refuse: see ``Table``."""
+        require_stage(name, ())
+        raise AssertionError
+
+    SetTable = SetGlobalTable = GlobalTable
+
+    def table_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+        """Refuse: no worker knows another one's address."""
+        raise no_table_route()
+
+    def stream(self, channel: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Return a stream. Raises ``FailStop`` for topics that only the engine reads."""
+        journals = [table.changelog_topic.schema for table in self.tables.values()]
+        if any(getattr(channel, "schema", None) is schema for schema in journals):
+            require_channel("a stream", channel, ())
+        return super().stream(channel, *arguments, **options)
+
+    def page(self, *arguments: Any, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """Refuse: Faust's web server is not started here. Faust defines its own pages all the same.
+
+        Those are of its blueprints, with names such as ``router:table_list``.
+        """
+        if name is None or ":" not in name:
+            raise no_page()
+        return super().page(*arguments, name=name, **options)
+
+    def topic_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+        """Refuse: see ``page``."""
+        raise no_page()
+
+    @property
+    def channels(self) -> Collection[Any]:
+        """The channels of the stages' agents: the only topics of which records come."""
+        return self._channels.values()
+
+    @property
+    def written(self) -> AbstractSet[str]:
+        """Topics that the stages alone write."""
+        found = {stage.changelog for stage in self.engine.stages.values()}
+        return found.union(*(stage.emits for stage in self.engine.stages.values()))
+
+    def _require_own_agents(self) -> None:
+        for name, agent in self.agents.items():
+            require_channel(f"agent {name!r}", agent.channel, self._channels.values())
+
+    # --- what the engine asks of its host --------------------------------------------------------
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Put one delivery into the channel of its stage's agent, as one event."""
+        if agent := self._test_agents.get(delivery.stage):
+            await agent.put(delivery, wait=False)
+            return
+        first = delivery.runs[0]
+        at = first.at
+        tp = TP(*at)
+        message = ConsumerMessage(
+            topic=at.topic,
+            partition=at.partition,
+            offset=first.offset,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=None,
+            checksum=None,
+            tp=tp,
+            generation_id=self.consumer_generation_id,
+        )
+        # Faust's conductor is the only way to the queues of its agents.
+        for channel in cast("Conductor", self.topics)._tp_index[tp]:  # noqa: SLF001
+            await channel.queue.put(self.create_event(None, delivery, {}, message))
+
+    def fail_stop(self, failure: FailStop) -> None:
+        """End the process at once: what it has in memory may be out of date. Any thread may.
+
+        A worker that was told to end before it had partitions has decided nothing: whatever it
+        meets is no failure.
+        """
+        if self._on_embedded_failure is not None:
+            self._on_embedded_failure(failure)
+            return
+        if not self._failing.acquire(blocking=False):
+            threading.Event().wait()  # Another thread is ending the process, and says why.
+        if self.should_stop and not self.was_ready:
+            line = f"stopped before it was ready, nothing was decided ({failure})"
+            logger.info("%s", line)
+            code = 0
+        else:
+            cause = failure.__cause__ if isinstance(failure, Defect) else None
+            # What a broker or the network said is no defect: its traceback tells nothing.
+            defect = None if isinstance(cause, (KafkaError, OSError)) else cause
+            line = f"fail-stop: {self.in_words(failure)}"
+            logger.critical("%s", line, exc_info=defect)
+            code = EXIT_FAIL_STOP
+        if self._show_end is not None:
+            self._show_end(line)
+        logging.shutdown()
+        os._exit(code)
+
+    def in_words(self, failure: FailStop) -> str:
+        """Return the failure as one line; two workers of one instance id fence each other too."""
+        instance = self._instance_id
+        if not isinstance(failure, Fenced) or instance is None:
+            return str(failure)
+        return (
+            f"{failure}. If this happens again and again, another worker has the same "
+            f"PAYMENTS_INSTANCE_ID, {instance}: give each its own"
+        )
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process with one line, where Faust would end it with tracebacks."""
+        self._crash(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        if isinstance(reason, Exception):
+            self.fail_stop(as_fail_stop("the worker", reason))
+        super()._crash(reason)
+
+    # --- what Faust asks of the engine -----------------------------------------------------------
+
+    async def own(self, assigned: set[TP]) -> None:
+        """Own exactly these partitions; ``engine.resume`` comes next."""
+        report = await self.engine.assign({TopicPartition(*tp) for tp in assigned})
+        if report is not None:
+            logger.info("%s", report)
+            freeze_and_relax()
+
+    async def _drain_before_rebalance(self, _app: Any, revoked: set[TP], **_: Any) -> None:  # noqa: ANN401, ARG002 - Faust's signal
+        await self._drain()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._drain_timeout_seconds):
+                await self.engine.drain()
+        except TimeoutError:
+            message = (
+                f"what was decided could not be published within {self._drain_timeout_seconds} "
+                f"s before partitions were handed over; the next owner does it from the journal"
+            )
+            self.fail_stop(FailStop(message))
+
+    async def on_first_start(self) -> None:
+        """Connect the engine before the worker joins its group. Ends the process on failure.
+
+        Faust would make a data directory here; the engine keeps everything in Kafka.
+        """
+        install(asyncio.get_running_loop())
+        try:
+            self._require_own_agents()
+        except FailStop as failure:
+            self.fail_stop(failure)
+        self.add_future(self._watch_readiness())
+        self._starting = asyncio.create_task(self._start_engine())
+        await asyncio.wait([self._starting])
+        if not self._starting.cancelled():
+            self._starting.result()
+        if not self.should_stop:
+            self._lag = self.add_future(self._show_lag())
+            self.add_future(self._watch_topics())
+
+    async def _watch_topics(self) -> None:
+        """Look once a second whether the topics are still those that this worker began with.
+
+        What it appended to one that was made anew would be in no place where anybody looks for it.
+        """
+        while not self.should_stop:
+            await self.sleep(_TOPICS_SECONDS)
+            try:
+                await self._brokers.require_same_topics()
+            except NotOurs as failure:
+                self.fail_stop(failure)
+            except (FailStop, KafkaError, OSError) as error:
+                logger.debug("the topics could not be looked at: %r", error)  # Appends tell it.
+
+    async def _watch_readiness(self) -> None:
+        """Look once a second why the worker is not ready, from before its start on."""
+        try:
+            while not self.should_stop:
+                PAUSES.tick()
+                reasons = self._reasons()
+                if self._show_readiness is not None:
+                    self._show_readiness(reasons)
+                await self.sleep(_LOOK_SECONDS)
+        finally:
+            PAUSES.stop()
+
+    def _reasons(self) -> Sequence[str]:
+        troubles = self.engine.look()
+        if self.rebalancing or not self.engine.is_reading:
+            what = "its partitions are being taken over" if self._joined else "it joins its group"
+            return [what, *troubles]
+        return troubles
+
+    @property
+    def _joined(self) -> bool:
+        return self._consumer is not None and bool(self.assignor.assigned_actives())
+
+    async def _start_engine(self) -> None:
+        try:
+            await self.engine.start()
+            self._check_partitions()
+        except Exception as error:  # noqa: BLE001 - without the engine there is no worker
+            self.fail_stop(as_fail_stop("the start", error))
+
+    def _check_partitions(self) -> None:
+        if self.engine.partitions != self.partitions:
+            message = (
+                f"the topics have {self.engine.partitions} partitions, but PAYMENTS_PARTITIONS "
+                f"is {self.partitions}; the number can't be changed in place"
+            )
+            raise FailStop(message)
+
+    async def on_stop(self) -> None:
+        """Finish what is decided, then leave. Ends the process when that fails or takes too long.
+
+        Else the membership would live on in its thread, and keep partitions that nobody serves.
+        """
+        try:
+            await self._finish()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the worker must be gone
+            self.fail_stop(as_fail_stop("the end", error))
+        await super().on_stop()
+
+    async def _finish(self) -> None:
+        if self._lag is not None:
+            self._lag.cancel()
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._drain()
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_SECONDS):
+                await self._commit_positions()
+        except TimeoutError:
+            logger.debug("positions were not committed to the group: no broker answered in time")
+        await self.engine.stop()
+
+    async def _show_lag(self) -> None:
+        """Commit positions to the consumer group now and then, for lag tools only."""
+        while not self.should_stop:
+            await self.sleep(_OFFSET_COMMIT_SECONDS)
+            await self._commit_positions()
+
+    async def _commit_positions(self) -> None:
+        positions = {
+            TP(topic, journal.partition): offset
+            for journal in self.engine.owned.journals()
+            for topic, offset in journal.inputs.items()
+        }
+        if positions:
+            await self.membership.commit_positions(positions)
+
+    @asynccontextmanager
+    async def test_context(
+        self, on_failure: Callable[[FailStop], None] | None = None
+    ) -> AsyncIterator[Self]:
+        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory one.
+
+        ``on_failure`` is called with what would end the process of a worker; the block is to be
+        left then. The failure is raised there, in place of what the block raised because of it.
+        """
+        failures: list[FailStop] = []
+
+        def fail(failure: FailStop) -> None:
+            failures.append(failure)
+            if on_failure is not None:
+                on_failure(failure)
+
+        self._on_embedded_failure = fail
+        try:
+            async with self._embedded(failures):
+                yield self
+        finally:
+            if failures:
+                raise failures[0]
+
+    @asynccontextmanager
+    async def _embedded(self, failures: Sequence[FailStop]) -> AsyncIterator[None]:
+        self._require_own_agents()
+        async with AsyncExitStack() as agents:
+            for agent in self.agents.values():
+                for stage, channel in self._channels.items():
+                    if agent.channel is channel:
+                        wrapper = await agents.enter_async_context(agent.test_context())
+                        self._test_agents[stage] = wrapper
+            await self.engine.start()
+            await self.engine.assign(self.all_inputs())
+            self.engine.resume()
+            try:
+                yield
+                if not failures:
+                    await self.engine.drain()
+            finally:
+                await self.engine.stop()
+
+    def all_inputs(self) -> set[TopicPartition]:
+        """Return every input partition of every stage."""
+        return {
+            TopicPartition(topic, partition)
+            for stage in self.engine.stages.values()
+            for topic in stage.inputs
+            for partition in range(self.partitions)
+        }
+
+    @property
+    def membership(self) -> MembershipConsumer:
+        """The consumer that holds the membership."""
+        return cast("MembershipConsumer", self.consumer)

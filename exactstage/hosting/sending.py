@@ -1,0 +1,77 @@
+"""Faust's producer in an app of stages: it starts when something is sent, and creates no topic.
+
+The stages never use it. A user's ``app.topic(...).send()`` and the sinks of his agents do.
+"""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import aiokafka
+from faust.transport.conductor import Conductor
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TopicT
+
+from exactstage.errors import FailStop, NoTopic
+from exactstage.kafka.metadata import NonCreatingClient
+
+from .own_parts import PAGE, require_channel
+
+if TYPE_CHECKING:
+    from .app import EngineApp
+
+
+class StagesConductor(Conductor):
+    """Knows whose topics are read; refuses what would be registered and never get a record."""
+
+    def add(self, topic: TopicT) -> None:
+        """Register a topic. Raises ``FailStop`` for one that no agent of a stage reads."""
+        host = cast("EngineApp", self.app)
+        # What an agent reads is a copy of its channel: it shares only the schema.
+        if not any(topic.schema is known.schema for known in [*host.channels, *self._changelogs()]):
+            require_channel("a stream", topic, ())
+        super().add(topic)
+
+    def _changelogs(self) -> list[TopicT]:
+        """Return the topics of the stages' tables: Faust subscribes to them, and reads none."""
+        return [table.changelog_topic for table in self.app.tables.values()]
+
+
+class NonCreatingProducer(driver.Producer):
+    """Faust's producer over the app's own connection; a topic that is missing is an error."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        host = cast("EngineApp", self.app)
+        producer = aiokafka.AIOKafkaProducer(
+            **host.connection,
+            client_id=self.client_id,
+            acks=self.acks,
+            linger_ms=self.linger_ms,
+            max_batch_size=self.max_batch_size,
+            max_request_size=self.max_request_size,
+            compression_type=self.compression_type,
+            partitioner=self.partitioner,
+            transactional_id=transactional_id,
+        )
+        client = NonCreatingClient(
+            **host.connection, client_id=self.client_id, metadata_max_age_ms=60_000
+        )
+        # It takes no client, and its own would create a topic by asking for it (KIP-204).
+        producer.client = client
+        producer._sender.client = client  # noqa: SLF001 - it was given the other one
+        return producer
+
+    async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Faust's signature
+        """Send a record. Raises ``NoTopic``, or ``FailStop`` for what only stages write."""
+        host = cast("EngineApp", self.app)
+        if topic in host.written:
+            raise FailStop(f"{topic}: only the stages write there, through the journal; {PAGE}")
+        client = self._ensure_producer().client
+        if topic not in client.cluster.topics():
+            # An answer may be of before a topic was made: it is asked for each time.
+            client.add_topic(topic)
+            await client.force_metadata_update()
+            if not client.cluster.partitions_for_topic(topic):
+                raise NoTopic(
+                    f"there is no topic {topic}, and nothing in this app creates one by asking: "
+                    f"make it first; {PAGE}"
+                )
+        return await super().send(topic, *arguments, **options)

@@ -1,0 +1,75 @@
+"""Static membership (KIP-345): a member whose instance id another one has taken must know it.
+
+aiokafka sends heartbeats without the instance id. The broker then answers only that it does not
+know the member, aiokafka joins again under the same id, and so two workers of one id would put each
+other out for ever. So whether the id is still ours is asked here before that.
+"""
+
+from typing import Any
+
+from aiokafka.errors import UnknownMemberIdError
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.group import JoinGroupRequest
+from aiokafka.protocol.types import Int16, Int32, Schema, String
+
+from exactstage.errors import FailStop
+
+_FENCED_INSTANCE_ID = 82
+"""FENCED_INSTANCE_ID of the protocol guide, which aiokafka 0.14 does not know."""
+
+
+class FencedInstance(FailStop):
+    """Another member of the group has taken this one's instance id."""
+
+
+class _HeartbeatResponse(Response):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 12
+    API_VERSION = 3
+    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16))
+
+
+class _HeartbeatRequest3(RequestStruct):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 12
+    API_VERSION = 3
+    RESPONSE_TYPE = _HeartbeatResponse
+    SCHEMA = Schema(
+        ("group", String("utf-8")),
+        ("generation_id", Int32),
+        ("member_id", String("utf-8")),
+        ("group_instance_id", String("utf-8")),
+    )
+
+
+class _Heartbeat(Request[_HeartbeatRequest3]):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 12
+
+    def __init__(self, *values: object) -> None:
+        self._values = values
+
+    def build(self, request_struct_class: type[_HeartbeatRequest3]) -> _HeartbeatRequest3:
+        """Return the request in the form of its version."""
+        return request_struct_class(*self._values)
+
+
+def require_own_instance(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Let each request of aiokafka's group coordinator raise ``FencedInstance`` where it is so."""
+    send = coordinator._send_req  # noqa: SLF001 - its only way out
+    instance = coordinator._group_instance_id  # noqa: SLF001 - given to it by us
+
+    async def send_as_instance(request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+        group = (coordinator.group_id, coordinator.generation, coordinator.member_id)
+        response = await send(request)
+        code = getattr(response, "error_code", 0)
+        if code == UnknownMemberIdError.errno and group[2] != JoinGroupRequest.UNKNOWN_MEMBER_ID:
+            code = (await send(_Heartbeat(*group, instance))).error_code
+        if code == _FENCED_INSTANCE_ID:
+            message = (
+                f"another worker has joined group {group[0]} with the same PAYMENTS_INSTANCE_ID, "
+                f"{instance}, so this one is no member any more. If that one is a restart of this "
+                f"one, nothing needs to be done; else give each worker an instance id of its own "
+                f"before this one is started again: they would put each other out in turn"
+            )
+            raise FencedInstance(message)
+        return response
+
+    coordinator._send_req = send_as_instance  # noqa: SLF001 - see above

@@ -1,0 +1,156 @@
+"""Tables as Faust's users know them, over the rows that the engine keeps; and its recovery hook.
+
+The tables are read-only: rows are written through the journal, by decisions. Only the rows of the
+partitions that this worker owns are there.
+"""
+
+import logging
+from collections import ChainMap
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from faust.stores.base import Store
+from faust.tables import TableManager
+from faust.tables.recovery import Recovery
+from faust.tables.table import Table
+from faust.types import TP
+from mode import Service
+
+from exactstage.errors import as_fail_stop
+
+from .membership import FAUST_LOGGER
+
+if TYPE_CHECKING:
+    from .app import EngineApp
+
+logger = logging.getLogger(__name__)
+
+
+class JournalStore(Store[bytes, bytes]):
+    """The rows of one stage, all owned partitions together."""
+
+    logger = FAUST_LOGGER
+
+    @property
+    def _host(self) -> "EngineApp":
+        return cast("EngineApp", self.app)
+
+    @property
+    def data(self) -> Mapping[bytes, bytes]:  # type: ignore[override] # nobody may write here
+        """The rows of all owned partitions, to read."""
+        journals = self._host.engine.owned.of(self.table_name)
+        return MappingProxyType(ChainMap(*(journal.rows for journal in journals.values())))
+
+    def apply_changelog_batch(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - Faust's signature
+        """Refuse: the engine restores."""
+        message = "rows are restored by the engine"
+        raise TypeError(message)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Say that Faust has nothing of its own to go on from."""
+
+    def reset_state(self) -> None:
+        """Keep everything: the engine drops what is lost."""
+
+    async def backup_partition(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
+        """Nothing to copy: the journal is the backup."""
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
+        """Nothing to copy back: the journal is the backup."""
+
+
+class JournalTable(Table[bytes, bytes]):
+    """A table whose rows are the engine's: to read."""
+
+    logger = FAUST_LOGGER
+
+    def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
+        """Refuse: only decisions write rows."""
+        message = "rows are written through the journal"
+        raise TypeError(message)
+
+    def __delitem__(self, key: bytes) -> NoReturn:
+        """Refuse: only decisions remove rows."""
+        self[key] = b""
+
+    def _new_store(self) -> JournalStore:
+        return JournalStore("memory://", self.app, self, table_name=self.name)
+
+    def _changelog_topic_name(self) -> str:
+        # The membership subscribes to it. By Faust's own name it would ask for a topic that is not
+        # there, which some brokers create.
+        stage = cast("EngineApp", self.app).engine.stages[self.name]
+        return stage.changelog
+
+
+class EngineRecovery(Recovery):
+    """Lets the engine take over where Faust would read changelogs."""
+
+    logger = FAUST_LOGGER
+
+    @property
+    def _host(self) -> "EngineApp":
+        return cast("EngineApp", self.app)
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            self.signal_recovery_end.set()
+            if await self.wait_for_stopped(self.signal_recovery_start):  # type: ignore[arg-type] # mode knows only its own events
+                return
+            self.signal_recovery_start.clear()
+            try:
+                await self._take_over(self._generation_id)
+            except Exception as error:  # noqa: BLE001 - half a takeover must end the process
+                if self._host.should_stop:
+                    # What is left half done, the next owner does: nothing was decided yet.
+                    logger.info("the takeover was broken off, the worker ends: %r", error)
+                    return
+                self._host.fail_stop(as_fail_stop("the takeover", error))
+
+    async def _take_over(self, generation_id: int) -> None:
+        app = self._host
+        drains = app.engine.drains
+        assigned: set[TP] = app.assignor.assigned_actives()
+        await app.own(assigned)
+        await app.on_rebalance_complete.send()
+        await app._fetcher.maybe_start()  # noqa: SLF001 - Faust's own recovery does the same
+        superseded = self.signal_recovery_start.is_set() or app.engine.drains != drains
+        if superseded or generation_id != app.consumer_generation_id or app.should_stop:
+            return
+        # From here on without an await, so that no revocation can come in between.
+        self.completed.set()
+        app.flow_control.resume()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
+        app.engine.resume()
+        app.was_ready = True
+        logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Read nothing: the engine does."""
+
+    @Service.task
+    async def _publish_stats(self) -> None:
+        """Report nothing: the engine does."""
+
+
+class JournalTableManager(TableManager):
+    """Faust's table manager with the recovery above, and without its pause at the start."""
+
+    logger = FAUST_LOGGER
+
+    @property
+    def recovery(self) -> Recovery:
+        """Recovery service of the app."""
+        if self._recovery is None:
+            self._recovery = EngineRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    async def on_start(self) -> None:
+        """Register the tables and start the recovery service."""
+        await self._update_channels()
+        await self.recovery.start()

@@ -1,0 +1,493 @@
+"""A journal: what one stage has decided for one partition, in memory and on its way to the log.
+
+Nothing that a decision changes leaves the process before its commit is journalled (DESIGN 4.1,
+4.2). A decision is whole or not at all: its rows and outputs are staged, and join the open commit
+only when it is made.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
+from .errors import RecordsLost
+from .identity import TOLD_WITHIN, Identity
+from .limits import MAX_COMMITS_AHEAD, SOURCE_ROTATION_CHECKPOINTS, Limits
+from .log import NO_EPOCH, NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
+from .outputs import INSTALLATION, Output, OutputId, Publication, Source, size_of
+from .senders import Owner, owner_header, writer_number
+
+Rows = dict[bytes, bytes]
+
+_new = tuple.__new__
+"""A named tuple's own constructor is one more Python call, and a payment has four outputs."""
+
+_BEFORE_ALL: OutputId = (0, -1)
+
+_ROW_BYTES = 40
+"""What a row weighs in a batch beside key and value: an upper bound."""
+
+
+class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to store a row that the journal can't hold."""
+
+
+MAX_PARTITIONS = 2**31
+"""Kafka's numbers of partitions are below it."""
+
+
+def _no_bytes(call: str, *given: object) -> TypeError:
+    names = ", ".join(type(each).__name__ for each in given)
+    return TypeError(f"journal.{call} takes bytes, and was given {names}: encode it in the stage")
+
+
+class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to publish to a topic that is not among its outputs."""
+
+
+class CommitBatch(NamedTuple):
+    """A closed commit: the batch for the journal, and what is published afterwards."""
+
+    journal: "Journal"
+    batch: Batch
+    publication: Publication
+    callbacks: list[Callable[[], None]]
+    """What is called when it is journalled."""
+
+
+class Journal:
+    """Rows, open commit and positions of one stage and partition."""
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        partition: int,
+        changelog: str,
+        public: frozenset[str],
+        emits: frozenset[str],
+        writer: Writer,
+        limits: Limits,
+        owner_here: Callable[[str], Owner | None] = lambda _: None,
+        partitions: int = MAX_PARTITIONS,
+    ) -> None:
+        self.stage, self.partition = stage, partition
+        self.partitions = partitions
+        """How many each topic has."""
+        self.at = TopicPartition(changelog, partition)
+        self.public, self.emits = public, emits
+        self.writer, self.limits = writer, limits
+        self.rows: Rows = {}
+        self.inputs, self.epochs = dict[str, int](), dict[str, int]()
+        """Next offset by topic; leader epoch of the records before it, or a newer one."""
+        self.sources: OrderedDict[str, OutputId] = OrderedDict()
+        """Last message taken from each sender; the longest not told by a checkpoint comes first."""
+        self.owners: dict[str, Owner] = {}
+        """Newest ownership that is known of a sender."""
+        self._owner_here = owner_here
+        """Tells of a sender whether this worker owns it, and since when."""
+        self._vouched: dict[str, int] = {}
+        """Last commit of senders whose messages of a version before their journals have."""
+        self._sent: dict[str, OutputId] = {}
+        """Last position that went, or will go, to each public topic."""
+        self.surely_published: dict[str, OutputId] = {}
+        """As far as the checkpoints tell that were restored: what each topic held at least."""
+        self._heard: dict[str, None] = {}
+        """Senders of messages in the open commit."""
+        self.n = 0
+        """Number of the last commit that was cut."""
+        self.published = 0
+        """All outputs of commits up to this one are acknowledged."""
+        self.identity: Identity | None = None
+        """What it is written for, once the takeover has established it."""
+        self._tells_identity = False
+        """Whether this ownership has yet to write the identity."""
+        self.owner: Owner | None = None
+        """This ownership, as receivers of messages know it."""
+        self._signature: tuple[Sequence[Header], Sequence[Header]] = ((), ())
+        """Headers that name the installation in public records, and the owner in messages."""
+        self.source: Source | None = None
+        """Who sent the record that is being handled, when another stage did."""
+        self._last_with_outputs = self._published_on_record = 0
+        self._staged_rows: list[tuple[bytes, bytes | None]] = []
+        self._staged_outputs: list[Output] = []
+        self._staged_sizes: list[int] = []
+        self._changed: dict[bytes, bytes | None] = {}
+        self._outputs, self._sizes, self._bytes = list[Output](), list[int](), 0
+        self._callbacks: list[Callable[[], None]] = []
+        self._finishing: list[Callable[[], None]] = []
+        self._open = False
+        self.is_full = False
+        """Whether the open commit has to be cut before it takes another decision."""
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def __repr__(self) -> str:
+        """Name it as it is named in messages."""
+        return f"{self.stage}/{self.partition}"
+
+    # --- what a stage does while it handles one record -------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the row of ``key`` as it was before this record."""
+        return self.rows.get(key)
+
+    def put(self, key: bytes, row: bytes) -> None:
+        """Store a row.
+
+        Raises ``RowRefused`` for a reserved key or a row over the limit, ``TypeError`` for what is
+        no ``bytes``: once it was staged, no broker could take it.
+        """
+        if type(key) is not bytes or type(row) is not bytes:
+            raise _no_bytes("put", key, row)
+        if key[:1] == RESERVED or not key:
+            message = f"the key {key!r} is reserved"
+            raise RowRefused(message)
+        if len(row) > self.limits.row_bytes:
+            message = f"a row of {len(row)} bytes is over the limit of {self.limits.row_bytes}"
+            raise RowRefused(message)
+        self._staged_rows.append((key, row))
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row: a tombstone in the journal. Raises ``TypeError`` as ``put`` does."""
+        if type(key) is not bytes:
+            raise _no_bytes("delete", key)
+        self._staged_rows.append((key, None))
+
+    def emit(  # noqa: PLR0917 - the fields of an ``Output``: by name they would cost more
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        type_: str,
+        time_ms: int,
+        headers: Headers = (),
+    ) -> None:
+        """Publish an ``Output`` of these fields once this decision is journalled.
+
+        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, and for a
+        partition that is not there, or not the journal's own where others see it; ``TypeError`` for
+        a key or value that is neither ``bytes`` nor None. Once such a one was journalled, no worker
+        could go on past it.
+        """
+        if topic not in self.emits:
+            message = (
+                f"{topic} is not among the outputs of the stage {self.stage}, which are "
+                f"{', '.join(sorted(self.emits))}: add it to its Stage"
+            )
+            raise OutputRefused(message)
+        if partition != self.partition and (
+            topic in self.public or not 0 <= partition < self.partitions
+        ):
+            raise self._wrong_partition(topic, partition)
+        if (type(key) is not bytes and key is not None) or (
+            type(value) is not bytes and value is not None
+        ):
+            raise _no_bytes("emit", key, value)
+        output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
+        self._staged_outputs.append(output)
+        self._staged_sizes.append(size_of(key, value, headers))
+
+    def _wrong_partition(self, topic: str, partition: int) -> OutputRefused:
+        if topic in self.public:
+            return OutputRefused(
+                f"{topic}/{partition} can't be written from partition {self.partition}: what "
+                f"others see goes to the stage's own partition, journal.partition, where an older "
+                f"owner is fenced"
+            )
+        return OutputRefused(
+            f"there is no partition {partition} of {topic}: it has {self.partitions}"
+        )
+
+    # --- what the processing does around it ------------------------------------------------------
+
+    def accept_once(self, source: Source) -> bool:
+        """Note a message's sender; False when the message was taken before (a repeat)."""
+        name, position = source
+        if position <= self.sources.get(name, _BEFORE_ALL):
+            return False
+        self.sources[name] = position
+        self._heard[name] = None
+        self.source = source
+        return True
+
+    def meet(self, source: Source, owner: Owner) -> None:
+        """Note who owns the sender of a message that comes now.
+
+        Owners come one after the other, and each begins with all that the ones before have
+        journalled; a message leaves only after its commit is journalled. So no commit of an older
+        owner is later than where a newer one began. Raises ``RecordsLost`` when one is.
+        """
+        name, (n, _) = source
+        # One that was never heard may be owned here: then a late message of an owner before shows.
+        known = self.owners.get(name) or self._owner_here(name)
+        if known is not None and known.writer == owner.writer:
+            self.owners[name] = owner  # Read from a checkpoint, which has no installation.
+        elif known is None or owner.follows(known, n):
+            taken = 0 if known is None else self.sources.get(name, _BEFORE_ALL)[0]
+            if taken > owner.base:
+                raise self._ahead_of(name, taken, owner.base)
+            self.owners[name] = owner
+            self._heard[name] = None
+            self.sources.setdefault(name, _BEFORE_ALL)
+        elif n > known.base:
+            raise self._ahead_of(name, n, known.base)
+
+    def meet_here(self, name: str, owner: Owner) -> None:
+        """Note that this worker owns a sender: its messages may be handed over, without headers.
+
+        Raises ``RecordsLost`` when one of a later commit than this owner began at was taken before.
+        """
+        known, taken = self.owners.get(name), self.sources[name][0]
+        if known is None or known.writer == owner.writer or known.follows(owner, 0):
+            return
+        if taken > owner.base:
+            raise self._ahead_of(name, taken, owner.base)
+        self.owners[name] = owner
+
+    def needs_vouching(self, source: Source) -> bool:
+        """Whether a message without an owner is taken only when its sender's journal has it."""
+        name, position = source
+        if position <= self.sources.get(name, _BEFORE_ALL):
+            return False  # A repeat is not taken anyway.
+        return position[0] > self._vouched.get(name, 0)
+
+    def vouch(self, name: str, last: int) -> None:
+        """Take messages of a sender that name no owner, up to the last commit of its journal."""
+        self._vouched[name] = last
+        self.owners.pop(name, None)
+
+    def _ahead_of(self, name: str, n: int, base: int) -> RecordsLost:
+        stage, _, partition = name.partition("/")
+        message = (
+            f"{self.at} knows a message of commit {n} of {name}, but a later owner of {name} began "
+            f"at commit {base}: the journal of stage {stage}, partition {partition}, has lost "
+            f"acknowledged commits (an unclean election, an older backup); stop all workers and "
+            f"look at it with: payments journal inspect"
+        )
+        return RecordsLost(message)
+
+    def discard(self) -> None:
+        """Forget what the record at hand has staged."""
+        self._staged_rows.clear()
+        self._staged_outputs.clear()
+        self._staged_sizes.clear()
+
+    def accept(self) -> None:
+        """Add what is staged to the open commit: the decision is made."""
+        if not self._staged_rows and not self._staged_outputs:
+            return
+        rows, changed, size = self.rows, self._changed, self._bytes
+        for key, row in self._staged_rows:
+            changed[key] = row
+            if row is None:
+                rows.pop(key, None)
+                size += len(key) + _ROW_BYTES
+            else:
+                rows[key] = row
+                size += len(key) + len(row) + _ROW_BYTES
+        self._staged_rows.clear()
+        if self._staged_outputs:
+            self._outputs += self._staged_outputs
+            self._staged_outputs.clear()
+            sizes = self._staged_sizes
+            self._sizes += sizes
+            size += sum(sizes)
+            sizes.clear()
+        self._bytes = size
+        self._open = True
+        if size >= self.limits.commit_bytes:
+            self.is_full = True
+            self._room.clear()
+
+    def advance(self, topic: str, position: int) -> None:
+        """Note that the records before ``position`` are handled.
+
+        It has to come before the next ``await``: a commit may be cut there.
+        """
+        self.source = None
+        self.inputs[topic] = position
+        self._open = True
+
+    def reads(self, topic: str, epoch: int) -> None:
+        """Note the leader epoch of the records that are handled next.
+
+        A newer one than a position's own does no harm: a leader that has lost that has a newer one.
+        """
+        if epoch == NO_EPOCH:
+            self.epochs.pop(topic, None)
+        else:
+            self.epochs[topic] = epoch
+
+    def before_seal(self, callback: Callable[[], None]) -> None:
+        """Call back when the open commit is cut: for a row that many decisions of it change.
+
+        The callback stores the row as ``handle`` would; nothing may raise between this call, in a
+        decision, and the decision's end.
+        """
+        self._finishing.append(callback)
+
+    def when_journalled(self, callback: Callable[[], None]) -> None:
+        """Call back when all that is decided by now is journalled."""
+        self._callbacks.append(callback)
+        self._open = True
+
+    def release_waiters(self) -> None:
+        """Let go whoever waits for room: nothing will be cut here any more."""
+        self.is_full = False
+        self._room.set()
+
+    async def wait_capacity(self) -> None:
+        """Wait until the open commit may grow."""
+        await self._room.wait()
+
+    # --- what the committer does -----------------------------------------------------------------
+
+    def skip_to(self, topic: str, position: int, epoch: int = NO_EPOCH) -> None:
+        """Note that nothing is left to handle before ``position``: control records, at most.
+
+        Without this, retention could delete them and make the position look lost.
+        """
+        if position > self.inputs[topic]:
+            self.reads(topic, epoch)
+            self.inputs[topic] = position
+            self._open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is decided that is not cut yet."""
+        return self._open
+
+    @property
+    def ahead(self) -> int:
+        """How many commits are cut and not published."""
+        return self.n - self.published
+
+    @property
+    def may_seal(self) -> bool:
+        """Whether the ring has a slot that no crash would need."""
+        return self.ahead < MAX_COMMITS_AHEAD
+
+    @property
+    def published_on_record(self) -> bool:
+        """Whether the journal itself says that every output is published."""
+        return self._published_on_record >= self._last_with_outputs and not self._open
+
+    def seal(self) -> CommitBatch:
+        """Close the open commit: its rows and then its checkpoint, as one batch."""
+        assert self.may_seal, f"{self}: commit {self.n + 1} would overwrite a needed checkpoint"
+        if self._finishing:
+            for finish in self._finishing:
+                finish()
+            self._finishing.clear()
+            self.accept()
+        rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
+        outputs, self._outputs = self._outputs, []
+        sizes, self._sizes = self._sizes, []
+        callbacks, self._callbacks = self._callbacks, []
+        self._changed, self._bytes, self._open = {}, 0, False
+        self.is_full = False
+        self._room.set()
+        self.n += 1
+        if outputs:
+            self._last_with_outputs = self.n
+        self._published_on_record = self.published
+        checkpoint = Checkpoint(
+            self.n,
+            self.published,
+            self.inputs,
+            self._told_sources(),
+            outputs,
+            self._told_identity(),
+            self._sent,
+            self.owners,
+            self.epochs,
+        )
+        if outputs:
+            self._note_sent(outputs)
+        rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
+        batch = Batch(self.at, self.writer, rows)
+        return CommitBatch(self, batch, self.publication(self.n, outputs, sizes), callbacks)
+
+    def _note_sent(self, outputs: Sequence[Output]) -> None:
+        """Note the last output of the commit that was cut for each public topic."""
+        topics = {output[0] for output in outputs} & self.public
+        for topic in topics:
+            index = len(outputs) - 1
+            while outputs[index][0] != topic:
+                index -= 1
+            self._sent[topic] = (self.n, index)
+
+    def _told_identity(self) -> Identity | None:
+        """Return the identity where this checkpoint tells it."""
+        if not self._tells_identity and self.n % TOLD_WITHIN:
+            return None
+        self._tells_identity = False
+        return self.identity
+
+    def _told_sources(self) -> dict[str, OutputId]:
+        """Return the positions that a checkpoint tells: those of the commit, and others in turn.
+
+        There is a sender for each partition of the stage before, so all of them at once could be
+        too much. In turn they come so often that the ring always has each.
+        """
+        turn = islice(self.sources, -(-len(self.sources) // SOURCE_ROTATION_CHECKPOINTS))
+        told = {name: self.sources[name] for name in (*self._heard, *turn)}
+        for name in told:
+            self.sources.move_to_end(name)
+            # Its messages may have been handed over, without headers. But a worker that has lost
+            # the sender without knowing it may have heard of a newer owner through the log.
+            owner, known = self._owner_here(name), self.owners.get(name)
+            if owner is not None and (known is None or owner.follows(known, 0)):
+                self.owners[name] = owner
+        self._heard.clear()
+        return told
+
+    def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
+        """Return the outputs of commit ``n`` as they are published."""
+        return Publication(
+            self.stage,
+            self.partition,
+            n,
+            outputs,
+            sizes,
+            self.public,
+            self.writer,
+            *self._signature,
+        )
+
+    # --- what the takeover does ------------------------------------------------------------------
+
+    def identify(self, identity: Identity) -> None:
+        """Say what is written from now on; the next checkpoint tells it."""
+        self.identity = identity
+        self._tells_identity = True
+        self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
+        installation = (INSTALLATION, identity.installation.encode())
+        self._signature = [installation], [owner_header(self.owner)]
+
+    def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Go on where an earlier owner ended: these are its last checkpoints, in order."""
+        last = checkpoints[-1]
+        self.n = last.n
+        self.published = last.published
+        self._published_on_record = last.published
+        self._last_with_outputs = last.n
+        self.inputs = dict(last.inputs)
+        self.epochs = dict(last.epochs)
+        for checkpoint in checkpoints:
+            self._sent |= checkpoint.sent
+            self._sent |= checkpoint.last_public(self.public)
+            known = {topic: at for topic, at in self._sent.items() if at[0] <= last.published}
+            self.surely_published |= known
+            self.sources.update(checkpoint.sources)
+            for name in checkpoint.sources:
+                self.sources.move_to_end(name)
+                if name in checkpoint.owners:
+                    self.owners[name] = checkpoint.owners[name]
+                else:
+                    # A version before has told it, which knows no owners.
+                    self.owners.pop(name, None)

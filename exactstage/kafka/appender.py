@@ -1,0 +1,207 @@
+"""The appender: one produce request per broker carries the batches of many producers.
+
+A batch is built once, with its sequence number, and sent until the broker has it or refuses it: so
+a retry can't write it twice (KIP-98), and a writer has one batch in flight per partition.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import errors
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from exactstage.clock import BrokerClock
+from exactstage.errors import FailStop
+from exactstage.log import Batch, Channel, TopicPartition
+from exactstage.troubles import Trouble
+
+from .connection import FENCED, RETRIABLE, Connection, RetryPolicy, error_for, fenced
+from .hints import refusal
+from .rights import Right, denied
+from .wire import Produce, Produced
+
+_MAGIC = 2
+_REQUEST_BYTES = 32 * 1024 * 1024
+"""Batches of one request; Kafka's ``socket.request.max.bytes`` is 100 MiB."""
+
+_MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""More than any limit of the engine lets a batch grow to."""
+
+NO_TIME = -1
+"""What a broker tells where the topic has CreateTime."""
+
+Encoded = dict[TopicPartition, bytes]
+
+
+class Sent(NamedTuple):
+    """What became of the batches of one request."""
+
+    offsets: dict[TopicPartition, int]
+    errors: dict[TopicPartition, Exception]
+    time_ms: int = NO_TIME
+    """The latest time that a broker told, if any did."""
+
+
+def encode(batch: Batch, time_ms: int | None = None) -> bytes:
+    """Return the batch in Kafka's record format, version 2, with the writer's next sequence.
+
+    ``time_ms`` is the records' timestamp where the topic has CreateTime; without it, this machine's
+    time. A topic with LogAppendTime ignores it.
+    """
+    builder = DefaultRecordBatchBuilder(
+        magic=_MAGIC,
+        compression_type=0,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=0,
+        batch_size=_MAX_BATCH_BYTES,
+    )
+    for index, (key, value, headers) in enumerate(batch.records):
+        if builder.append(index, time_ms, key, value, headers) is None:
+            message = f"a batch for {batch.at} would be over {_MAX_BATCH_BYTES} bytes"
+            raise FailStop(message)
+    writer = batch.writer
+    sequence = writer.take_sequence(batch.at, len(batch.records))
+    builder.set_producer_state(writer.producer_id, writer.epoch, sequence)
+    return bytes(builder.build())
+
+
+async def _all_the_same() -> None:
+    """Look at nothing."""
+
+
+class Appender:
+    """Appends batches, with retries that can't repeat them; ``clock`` hears what brokers tell.
+
+    ``require_same_topics`` raises where a topic was made anew: it is asked before a batch is sent
+    again, since the new one would take it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        clock: BrokerClock,
+        require_same_topics: Callable[[], Awaitable[None]] = _all_the_same,
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._require_same_topics = require_same_topics
+        self._retried: dict[int, RetryPolicy] = {}
+        """Appends that met an error and are sent again, by a number of their own."""
+
+    def troubles(self) -> list[Trouble]:
+        """Return what keeps this from appending, however short it lasts."""
+        return [patience.trouble for patience in self._retried.values()]
+
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
+        """Append ``batches``, at most one for each partition; return their first offsets.
+
+        1. Build each batch once.
+        2. Send them, one request per broker (or more, where it would be too large).
+        3. Send again what met a retriable error, to the leader of then, up to the time limit.
+
+        Raises ``Fenced`` when a writer is out of date, ``FailStop`` for every other refusal.
+        """
+        # A machine's own clock may be days off, and brokers refuse records of such a time.
+        time_ms = self._clock.stamp_ms()
+        left: Encoded = {batch.at: encode(batch, time_ms) for batch in batches}
+        assert len(left) == len(batches), "one batch for each partition"
+        asked_ms = self._clock.wall_ms()
+        sent = await self._send(left, channel)
+        if sent.time_ms != NO_TIME:
+            self._clock.heard(sent.time_ms, asked_ms)
+        if not sent.errors:
+            return sent.offsets
+        patience = RetryPolicy(
+            f"appending to {', '.join(map(str, sent.errors))}",
+            self._connection.delivery_timeout_seconds,
+        )
+        self._retried[id(patience)] = patience
+        try:
+            return await self._send_again(sent, left, channel, patience)
+        finally:
+            del self._retried[id(patience)]
+
+    async def _send_again(
+        self, sent: Sent, left: Encoded, channel: Channel, patience: RetryPolicy
+    ) -> Mapping[TopicPartition, int]:
+        """Send what met an error until it is done; return all first offsets."""
+        offsets = dict(sent.offsets)
+        while sent.errors:
+            for at, error in sent.errors.items():
+                if isinstance(error, FENCED):
+                    raise fenced(f"an append to {at} was refused", error)
+                if not isinstance(error, RETRIABLE):
+                    message = f"an append to {at} was refused: {refusal(error)}"
+                    arguments = self._connection.arguments
+                    refused = denied(error, arguments, at.topic, Right.WRITE)
+                    raise (refused or FailStop(message)) from error
+            await patience.after(next(iter(sent.errors.values())))
+            await self._connection.refresh()
+            await self._require_same_topics()
+            sent = await self._send({at: left[at] for at in sent.errors}, channel)
+            offsets |= sent.offsets
+            if sent.time_ms != NO_TIME:
+                # It may be of a batch that had arrived before.
+                self._clock.heard(sent.time_ms)
+        return offsets
+
+    async def _send(self, encoded: Encoded, channel: Channel) -> Sent:
+        requests, leaderless = self._by_leader(encoded)
+        if len(requests) == 1 and not leaderless:
+            node, part = requests[0]
+            return await self._send_one(node, part, channel)
+        total, time_ms = Sent({}, leaderless), NO_TIME
+        for sent in await asyncio.gather(
+            *[self._send_one(node, part, channel) for node, part in requests]
+        ):
+            total.offsets.update(sent.offsets)
+            total.errors.update(sent.errors)
+            time_ms = max(time_ms, sent.time_ms)
+        return total._replace(time_ms=time_ms)
+
+    def _by_leader(
+        self, encoded: Encoded
+    ) -> tuple[list[tuple[int, Encoded]], dict[TopicPartition, Exception]]:
+        """Split batches into requests; those without a leader meet a retriable error."""
+        requests: list[tuple[int, Encoded]] = []
+        current: dict[int, tuple[Encoded, int]] = {}
+        leaderless: dict[TopicPartition, Exception] = {}
+        for at, batch in encoded.items():
+            node = self._connection.leader(at)
+            if node is None:
+                leaderless[at] = errors.LeaderNotAvailableError(str(at))
+                continue
+            part, size = current.get(node, ({}, _REQUEST_BYTES))
+            if size + len(batch) > _REQUEST_BYTES:
+                part, size = {}, 0
+                requests.append((node, part))
+            part[at] = batch
+            current[node] = (part, size + len(batch))
+        return requests, leaderless
+
+    async def _send_one(self, node: int, encoded: Encoded, channel: Channel) -> Sent:
+        topics: dict[str, list[tuple[int, bytes]]] = {}
+        for at, batch in encoded.items():
+            topics.setdefault(at.topic, []).append((at.partition, batch))
+        request = Produce(topics, self._connection.request_timeout_ms)
+        try:
+            response: list[Produced] = await self._connection.send(node, request, channel)
+        except RETRIABLE as lost:
+            return Sent({}, dict.fromkeys(encoded, lost))
+        sent, latest_ms = Sent({}, {}), NO_TIME
+        for topic, partition, code, offset, time_ms in response:
+            at = TopicPartition(topic, partition)
+            error = error_for(code)
+            # A duplicate is an append of ours whose acknowledgement was lost.
+            if error is None or error is errors.DuplicateSequenceNumber:
+                sent.offsets[at] = offset
+                latest_ms = max(latest_ms, time_ms)
+            else:
+                refusal = error(str(at))
+                sent.errors[at] = refusal
+        return sent._replace(time_ms=latest_ms)

@@ -1,0 +1,80 @@
+"""Hints: what an error of a broker most likely comes from, in words for whoever runs the worker."""
+
+from collections.abc import Mapping
+
+from aiokafka import errors
+
+from exactstage.errors import OUT_OF_ORDER
+
+Hints = Mapping[type[BaseException], str]
+"""A sentence for an error's class, without a full stop."""
+
+GROUP_COORDINATOR: Hints = {
+    errors.GroupCoordinatorNotAvailableError: (
+        "the brokers have no coordinator for consumer groups, most likely because they can't make "
+        "their internal topic __consumer_offsets: offsets.topic.replication.factor in the brokers' "
+        "configuration must not exceed the number of brokers"
+    )
+}
+
+TRANSACTION_COORDINATOR: Hints = {
+    errors.GroupCoordinatorNotAvailableError: (
+        "the brokers have no coordinator for transactions, most likely because they can't make "
+        "their internal topic __transaction_state: transaction.state.log.replication.factor and "
+        "transaction.state.log.min.isr in the brokers' configuration must not exceed the number "
+        "of brokers"
+    )
+}
+
+_APPLY = "nothing is lost: payments topics apply, then start again"
+
+REFUSALS: Hints = {
+    errors.MessageSizeTooLargeError: f"max.message.bytes of the topic is too small; {_APPLY}",
+    errors.RecordListTooLargeError: f"segment.bytes of the topic is too small; {_APPLY}",
+    errors.InvalidTimestampError: (
+        f"message.timestamp.type of the topic is not LogAppendTime; {_APPLY}"
+    ),
+    errors.TopicAuthorizationFailedError: (
+        "not authorized: grant this user the right (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.ClusterAuthorizationFailedError: (
+        "not authorized: grant this user the right (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.GroupAuthorizationFailedError: (
+        "not authorized: grant this user Read on the group (docs/security.md), then start again; "
+        "nothing is lost"
+    ),
+    errors.OutOfOrderSequenceNumber: OUT_OF_ORDER,
+}
+"""Errors that end the process: what each comes from, and the next step."""
+
+
+def refusal(error: BaseException | type[BaseException]) -> str:
+    """Return an error that ends the process, and in brackets its cause and the next step."""
+    kind = error if isinstance(error, type) else type(error)
+    step = REFUSALS.get(kind, "docs/runbook.md has this line; nothing that was decided is lost")
+    return f"{kind.__name__} ({step})"
+
+
+def cause_in_words(error: BaseException) -> str:
+    """Return an error as one line; of one that no broker answered only why.
+
+    The rest of its words is for a process that ends by it (``RetryPolicy``).
+    """
+    cause = error.__cause__
+    return in_words(cause if isinstance(cause, errors.KafkaConnectionError) else error)
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as one line: its class where its text does not name it."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if not text:
+        return name
+    if isinstance(error, errors.NodeNotReadyError):
+        return "there is no connection to the broker"
+    if isinstance(error, errors.KafkaConnectionError):
+        return text.removeprefix(f"{name}: ")  # That there is no connection, the text says too.
+    return text if name in text else f"{name}: {text}"

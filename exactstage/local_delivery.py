@@ -1,0 +1,248 @@
+"""The hand-over: messages between stages of one worker, given on in memory (DESIGN 4.4).
+
+A message whose receiver this worker owns need not go through the log. It is handed over when its
+sender's commit is journalled, so it can't be lost: after a crash the next owner of the sender
+publishes it. It is done with when the receiver's commit is journalled, so it is taken once: the
+receiver's checkpoint has its position by then.
+
+Two rules make that safe:
+
+- *No overtaking.* A receiver skips what is not newer than the last message of a source. So one is
+  handed over only when no older one may still be in the log: the receiver has read up to where
+  any of them could be, and none is on its way there. The other way round, when messages have to
+  take the log after all, all that wait in memory for the same receiver go there first.
+- *No waiting in circles.* Two journals may wait for each other's commits, and each can run only so
+  far ahead. A journal that is far ahead is handed nothing more: the messages take the log, which
+  waits for nobody.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .journal import CommitBatch
+from .limits import MAX_COMMITS_AHEAD, Limits
+from .log import Batch, Clock, Header, Record, TopicPartition
+from .outputs import Publication, Source
+from .ownership import Ownership
+from .senders import owner_header
+from .stage import Stage
+
+MAX_COMMITS_AHEAD_LOCAL = MAX_COMMITS_AHEAD * 3 // 4
+"""A journal that has this many commits unpublished is handed nothing more."""
+
+_new = tuple.__new__
+
+NO_OFFSET = -1
+"""Offset of a record that was never in the log."""
+
+
+Message = tuple[Record, Source]
+"""A message as its receiver would read it, but without its position's header; and who sent it."""
+
+
+@dataclass(eq=False, slots=True)
+class CommitRound:
+    """Commits that were journalled together; they are published when no part is left."""
+
+    commits: Sequence[CommitBatch]
+    parts_left: int = 1
+
+
+@dataclass(eq=False, slots=True)
+class LocalRun:
+    """Messages of one round for one partition, in order; what is taken is removed."""
+
+    at: TopicPartition
+    commit_round: CommitRound
+    messages: deque[Message] = field(default_factory=deque)
+    size: int = 0
+    """Upper bound of the room that all its messages took in a batch at first, in bytes."""
+
+
+class PublishJob(NamedTuple):
+    """What goes to the log of one round: messages that waited in memory, then outputs."""
+
+    commit_round: CommitRound
+    messages: Sequence[Message]
+    outputs: Sequence[tuple[Publication, Sequence[int]]]
+    """Outputs of each commit, by their indexes."""
+
+
+class LocalQueue:
+    """Messages handed to one stage that it has not taken yet, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self._runs: deque[LocalRun] = deque()
+        self._bytes: Counter[TopicPartition] = Counter()
+        self._come = asyncio.Event()
+
+    def add(self, run: LocalRun) -> None:
+        """Put a run behind the others."""
+        self._runs.append(run)
+        self._bytes[run.at] += run.size
+        self._come.set()
+
+    def size(self, at: TopicPartition) -> int:
+        """Return how many bytes of messages wait for a partition, at most."""
+        return self._bytes[at]
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether a run waits, or is being taken."""
+        return bool(self._runs)
+
+    async def first(self) -> LocalRun:
+        """Wait for a run, and return the first; it stays until it is finished."""
+        await self._come.wait()
+        return self._runs[0]
+
+    def finish(self, run: LocalRun) -> None:
+        """Remove the first run: it has no messages left."""
+        first = self._runs.popleft()
+        assert first is run
+        assert not first.messages
+        self._bytes[first.at] -= first.size
+        if not self._runs:
+            self._come.clear()
+
+    def drain(self, at: TopicPartition) -> Iterator[LocalRun]:
+        """Take all messages that wait for a partition away, run by run, in order."""
+        self._bytes[at] = 0
+        for run in self._runs:
+            if run.at == at:
+                run.size = 0  # Also of one whose last message was just taken.
+                if run.messages:
+                    messages, run.messages = run.messages, deque()
+                    yield LocalRun(at, run.commit_round, messages)
+
+
+class LocalDelivery:
+    """Decides which way each message takes, and keeps those that wait in memory."""
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        owned: Ownership,
+        *,
+        clock: Clock,
+        limits: Limits,
+        enabled: bool,
+    ) -> None:
+        self._stage_of = {
+            topic: stage.name for stage in stages.values() for topic in stage.internal_inputs
+        }
+        self._owned = owned
+        self._clock = clock
+        self._limits = limits
+        self._enabled = enabled
+        self.waiting = {name: LocalQueue() for name in stages}
+        self._ends: dict[TopicPartition, int] = {}
+        """Offset before which any message of the sources that are owned now is in the log."""
+        self._in_flight: Counter[tuple[str, int]] = Counter()
+        """Messages that were given to the log and are not acknowledged."""
+
+    def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
+        """Return the partitions of all topics that carry messages."""
+        return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
+
+    def owner_header(self, name: str) -> Sequence[Header]:
+        """Return the header that names the owner of a sender: this worker."""
+        owner = self._owned.owner(name)
+        return () if owner is None else [owner_header(owner)]
+
+    @property
+    def all_taken(self) -> bool:
+        """Whether no message waits in memory."""
+        return not any(waiting.has_runs for waiting in self.waiting.values())
+
+    def note_log_ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note how far the messages of newly owned sources may be in the log."""
+        for at, end in ends.items():
+            self._ends[at] = max(self._ends.get(at, 0), end)
+
+    def acknowledged(self, batches: Sequence[Batch], offsets: Mapping[TopicPartition, int]) -> None:
+        """Note that batches are in the log, where they are."""
+        for batch in batches:
+            if batch.at.topic in self._stage_of:
+                count = len(batch.records)
+                self._in_flight[batch.at] -= count
+                # A repeat that the broker knows by its sequence alone has no offset: from then on
+                # nobody knows whether all of it was read, until the next assignment.
+                if offsets[batch.at] < 0:
+                    self._ends.pop(batch.at, None)
+                elif batch.at in self._ends:
+                    self._ends[batch.at] = offsets[batch.at] + count
+
+    def route(self, commit_round: CommitRound) -> list[PublishJob]:
+        """Hand over what can be; return what has to go to the log, in order."""
+        jobs: list[PublishJob] = []
+        runs: dict[tuple[str, int], LocalRun | None] = {}
+        outputs: list[tuple[Publication, Sequence[int]]] = []
+        now_ms = self._clock()
+        for commit in commit_round.commits:
+            publication = commit.publication
+            public = publication.public
+            name = f"{publication.stage}/{publication.partition}"
+            n, sizes = publication.commit, publication.sizes
+            rest: list[int] = []
+            for index, output in enumerate(publication.outputs):
+                topic, partition, key, value, _, _, headers = output
+                if topic in public:
+                    rest.append(index)
+                    continue
+                at = topic, partition
+                try:
+                    run = runs[at]
+                except KeyError:
+                    run = runs[at] = self._begin(TopicPartition(*at), commit_round, jobs)
+                if run is None:
+                    self._in_flight[at] += 1
+                    rest.append(index)
+                    continue
+                record = _new(Record, (topic, partition, NO_OFFSET, now_ms, key, value, headers))
+                run.messages.append((record, _new(Source, (name, (n, index)))))
+                run.size += sizes[index]
+            if rest:
+                outputs.append((publication, rest))
+        for run in runs.values():
+            if run is not None:
+                commit_round.parts_left += 1
+                self.waiting[self._stage_of[run.at.topic]].add(run)
+        jobs.append(PublishJob(commit_round, (), outputs))
+        return jobs
+
+    def _begin(
+        self, at: TopicPartition, commit_round: CommitRound, jobs: list[PublishJob]
+    ) -> LocalRun | None:
+        """Return the run for messages of a round to a partition; None: they take the log."""
+        if not self._is_open(at):
+            return None
+        if self.waiting[self._stage_of[at.topic]].size(at) >= self._limits.local_queue_bytes:
+            jobs += self.spill_to_log(at)
+            return None
+        return LocalRun(at, commit_round)
+
+    def _is_open(self, at: TopicPartition) -> bool:
+        """Whether no older message for a partition may be in the log, or on its way there."""
+        stage = self._stage_of.get(at.topic)
+        journal = None if stage is None else self._owned.of(stage).get(at.partition)
+        end = self._ends.get(at)
+        return (
+            self._enabled
+            and journal is not None
+            and end is not None
+            and not self._in_flight[at]
+            and journal.inputs[at.topic] >= end
+        )
+
+    def spill_to_log(self, at: TopicPartition) -> list[PublishJob]:
+        """Send all that wait in memory for a partition through the log instead."""
+        jobs = []
+        for run in self.waiting[self._stage_of[at.topic]].drain(at):
+            self._in_flight[at] += len(run.messages)
+            run.commit_round.parts_left += 1
+            jobs.append(PublishJob(run.commit_round, run.messages, ()))
+        return jobs

@@ -1,0 +1,270 @@
+"""The log as the engine sees it: claim, append, read. Kafka behind one small interface.
+
+Two implementations stand behind it: ``kafka`` (a broker) and ``memory`` (one process, for tests and
+simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4):
+
+- a batch is appended whole or not at all, and once, however often it is retried;
+- a claim raises the epoch of a name, and from its return on no batch of an older epoch is accepted
+  on the partitions that it fenced;
+- a claimed writer that is refused learns so by ``Fenced``.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from .errors import UnreadableBatch
+from .troubles import Trouble
+
+Header = tuple[str, bytes | None]
+Headers = Sequence[Header]
+"""Names and values; a value may be null."""
+
+SEQUENCE_MODULUS = 2**31
+"""Sequence numbers are 32 bits and go on at 0 (``DefaultRecordBatch.incrementSequence``)."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        """Return the form used in every message: ``topic/partition``."""
+        return f"{self.topic}/{self.partition}"
+
+
+class Record(NamedTuple):
+    """A record as read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    """Milliseconds since 1970, UTC: the broker's where the topic says LogAppendTime."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    """In order; a name may come more than once."""
+
+
+NO_EPOCH = -1
+"""Stands for a leader epoch that is not known."""
+
+NO_ENDS: Mapping["TopicPartition", int] = MappingProxyType({})
+"""Of a reader that reads on for ever."""
+
+NO_HEADERS: list[Header] = []
+"""Shared by all records without headers; aiokafka wants a list. Never changed."""
+
+NewRecord = tuple[bytes | None, bytes | None, list[Header]]
+"""A record to append: key, value, headers. A plain tuple, since a payment makes ten of them."""
+
+
+@dataclass(slots=True, eq=False)
+class Writer:
+    """A producer id and epoch, with the next sequence number of each partition."""
+
+    producer_id: int
+    epoch: int
+    sequences: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def take_sequence(self, at: TopicPartition, count: int) -> int:
+        """Return the sequence number of the next batch at ``at``, which has ``count`` records."""
+        first = self.sequences.get(at, 0)
+        self.sequences[at] = (first + count) % SEQUENCE_MODULUS
+        return first
+
+
+class Batch(NamedTuple):
+    """Records that are appended to one partition as one atomic unit."""
+
+    at: TopicPartition
+    writer: Writer
+    records: Sequence[NewRecord]
+
+
+class Channel(IntEnum):
+    """Connection that an append takes: a broker serves the requests of one connection in turn."""
+
+    JOURNAL = 0
+    PUBLISH = 1
+
+
+class Bounds(NamedTuple):
+    """First offset that a partition still has, and the offset after its last."""
+
+    first: int
+    end: int
+
+
+class Cluster(NamedTuple):
+    """What makes a cluster and its topics different from others of the same names."""
+
+    id: str
+    topics: Mapping[str, str]
+    """Topic id by name, as Kafka's tools print it."""
+
+
+class Clock(Protocol):
+    """The time that the log goes by; it never goes back."""
+
+    def __call__(self) -> int:
+        """Return the time, in milliseconds since 1970. It must be known."""
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the log told its time; it has gone by another clock since."""
+
+    @property
+    def difference_seconds(self) -> float:
+        """How far the clock of this machine is ahead of it; negative when it is behind."""
+
+
+Positions = Mapping[TopicPartition, int]
+"""An offset of each partition."""
+
+
+def unread(positions: Positions, ends: Positions) -> list[TopicPartition]:
+    """Return the partitions that are not read up to their ends."""
+    return [at for at, end in ends.items() if positions[at] < end]
+
+
+def is_read(positions: Positions, ends: Positions) -> bool:
+    """Whether every partition of a reader has an end and is read up to it."""
+    return 0 < len(positions) == len(ends) and not unread(positions, ends)
+
+
+class Reader(Protocol):
+    """Reads given partitions from given offsets on; nobody's commit."""
+
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] | None = None,
+        *,
+        ends: Mapping[TopicPartition, int] = NO_ENDS,
+    ) -> None:
+        """Read these partitions, each from its offset; replaces what was assigned before.
+
+        With ``epochs``, the leader epochs of what was read before these offsets as far as they are
+        known, it is checked that the log has not lost what was read (KIP-320).
+
+        A partition with one of the ``ends`` is not asked for any more once it is read up to there.
+        """
+
+    async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
+        """Return what is there, in order for each partition; empty after the timeout.
+
+        It is empty at once when all partitions are read up to their ``ends`` (see ``assign``): so
+        nobody waits behind control records, which are passed and not returned. What was fetched
+        with the last record before an end may come too.
+
+        Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when the
+        log has lost records before it (see ``assign``), and ``UnreadableBatch`` at a batch that
+        can't be decoded: again and again, unless it is passed over.
+        """
+
+    def pass_over(self, batch: UnreadableBatch) -> None:
+        """Go on behind a batch that ``fetch`` has raised."""
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition; control records that were met are passed."""
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was read last of each partition, where it is known."""
+
+    def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
+        """Return the producers whose control records were passed since these were assigned.
+
+        Only a reader of uncommitted records keeps them.
+        """
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what keeps this reader from reading, however short it lasts."""
+
+    async def close(self) -> None:
+        """Give the connections back."""
+
+
+class Log(Protocol):
+    """Partitioned, replicated, append-only: what the engine needs of Kafka."""
+
+    async def start(self, topics: Sequence[str]) -> None:
+        """Connect, and learn where the partitions of ``topics`` are."""
+
+    async def close(self) -> None:
+        """Close all connections. Appends in flight fail."""
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what keeps this from being written and asked, however short it lasts."""
+
+    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+        """Ask whether open transactions hold records back in these partitions, and no others.
+
+        What is found is among the ``troubles`` until another look; a failure changes nothing.
+        """
+
+    def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+
+    async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
+        """Check that the configurations of the topics are what the engine relies on.
+
+        Returns for how many seconds a tombstone surely stays in a journal. Raises ``FailStop``.
+        """
+
+    async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:
+        """Return a sentence for each topic that deletes records sooner than after so many seconds.
+
+        A topic whose configuration this user may not see is left out.
+        """
+
+    @property
+    def clock(self) -> "Clock":
+        """The brokers' time, known from the first append on."""
+
+    async def new_writer(self) -> Writer:
+        """Return a plain idempotent writer that nobody fences."""
+
+    async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
+        """Take over ``name``: older writers of that name are refused on ``fenced`` from now on."""
+
+    async def renew(self, name: str, writer: Writer, fenced: Sequence[TopicPartition]) -> None:
+        """Keep a claim and its fences from being forgotten. Raises ``Fenced`` when it was taken."""
+
+    async def append(
+        self, batches: Sequence[Batch], channel: Channel
+    ) -> Mapping[TopicPartition, int]:
+        """Append batches, at most one for each partition; return the offset of each first record.
+
+        Retriable errors are retried with the same sequence numbers, up to a limit. Raises
+        ``Fenced`` when a writer is out of date and ``FailStop`` for all else.
+        """
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Return what each partition holds."""
+
+    async def epoch_ends(
+        self, epochs: Mapping[TopicPartition, int]
+    ) -> Mapping[TopicPartition, int]:
+        """Return the offset at which each leader epoch ended; the end for the latest one.
+
+        A partition is left out where its leader can't tell. An epoch that ends before what was
+        read of it has lost acknowledged records (KIP-101, KIP-320).
+        """
+
+    async def open_reader(self, *, committed_only: bool, closing: bytes | None = None) -> Reader:
+        """Return a reader; ``committed_only`` hides records of open or aborted transactions.
+
+        With ``closing``, records whose batch surely did not end with a key that begins so come as
+        ``Anonymous``, like those of a producer without an identity.
+        """

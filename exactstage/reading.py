@@ -1,0 +1,141 @@
+"""Reading: records of the owned partitions, from the journals' positions, one fetch at a time.
+
+All records of one fetch that belong to a stage travel as one delivery, so whatever carries them (an
+agent's channel) is paid for once per fetch. A stage has few deliveries in flight; the reader waits
+for it, so what is taken but not yet decided is bounded.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from .errors import UnreadableBatch
+from .limits import Limits
+from .log import NO_EPOCH, Reader, TopicPartition
+from .processing import Run
+
+_FETCH_SECONDS = 60.0
+
+
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """What one fetch brought for one stage. ``done`` is called once, when it is handled."""
+
+    stage: str
+    runs: Sequence[Run]
+    reading: "Reading"
+
+    def done(self) -> None:
+        """Let the next delivery come."""
+        self.reading.done(self.stage)
+
+
+Deliver = Callable[[Delivery], Awaitable[None]]
+
+
+class Reading:
+    """Fetches for one assignment, until it is stopped."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        stage_of: Mapping[str, str],
+        deliver: Deliver,
+        limits: Limits,
+        *,
+        public: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Read for these stages. ``public`` are the topics that anyone may write.
+
+        A batch that can't be decoded is dead-lettered there; on all others it is the process's end.
+        """
+        self._reader = reader
+        self._public = public
+        self._stage_of = stage_of
+        self._deliver = deliver
+        self._slots = {
+            stage: asyncio.Semaphore(limits.deliveries) for stage in set(stage_of.values())
+        }
+        self._taken = dict.fromkeys(self._slots, 0)
+        """Deliveries of each stage that were fetched but are not handled yet."""
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self.waiting_since: float | None = None
+        """Since when a delivery waits for its stage to handle those before it (the loop's time)."""
+        self.stopped = False
+        """Deliveries that were not begun when this was set are left to the next assignment."""
+
+    async def run(
+        self, positions: Mapping[TopicPartition, int], epochs: Mapping[TopicPartition, int]
+    ) -> None:
+        """Read from ``positions`` on, for ever. Raises what the reader raises.
+
+        ``epochs`` are the leader epochs there, as far as they are known.
+        """
+        self._reader.assign(positions, epochs)
+        while True:
+            stages: dict[str, list[Run]] = {}
+            for run in await self._next_runs():
+                stages.setdefault(self._stage_of[run.at.topic], []).append(run)
+            for stage in stages:
+                self._taken[stage] += 1
+            for stage, runs in stages.items():
+                if self._slots[stage].locked():
+                    self.waiting_since = asyncio.get_running_loop().time()
+                await self._slots[stage].acquire()
+                self.waiting_since = None
+                await self._deliver(Delivery(stage, runs, self))
+
+    async def _next_runs(self) -> list[Run]:
+        """Return what the next fetch brings: records, or a batch that has to be dead-lettered."""
+        try:
+            fetched = await self._reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        except UnreadableBatch as batch:
+            if batch.topic not in self._public or not batch.end_is_known:
+                raise
+            self._reader.pass_over(batch)
+            at = TopicPartition(batch.topic, batch.partition)
+            return [Run(at, (), batch, self.epochs().get(at, NO_EPOCH))]
+        epochs = self.epochs()
+        return [Run(at, records, None, epochs.get(at, NO_EPOCH)) for at, records in fetched.items()]
+
+    def epochs(self) -> Mapping[TopicPartition, int]:
+        """Return the leader epoch of what was fetched last of each partition, where known."""
+        return self._reader.epochs()
+
+    def begin(self) -> bool:
+        """Say that a delivery is being handled; False when it must be left alone."""
+        if self.stopped:
+            return False
+        self._under_way += 1
+        self._quiet.clear()
+        return True
+
+    def end(self) -> None:
+        """Say that the handling of a delivery has ended."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
+
+    def done(self, stage: str) -> None:
+        """Free the slot of a delivery."""
+        self._taken[stage] -= 1
+        self._slots[stage].release()
+
+    def handled(self) -> Mapping[TopicPartition, int]:
+        """Return the next offset of each partition of stages that have handled all they were given.
+
+        Control records at the end of a partition are passed, which no handled record tells.
+        """
+        idle = {stage for stage, count in self._taken.items() if not count}
+        return {
+            at: position
+            for at, position in self._reader.positions().items()
+            if self._stage_of[at.topic] in idle
+        }
+
+    async def quiet(self) -> None:
+        """Wait until no delivery is being handled."""
+        await self._quiet.wait()

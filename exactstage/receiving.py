@@ -1,0 +1,61 @@
+"""Receiving: takes what is handed over to one stage into its journals (DESIGN 4.4)."""
+
+import asyncio
+from functools import partial
+
+from .committer import Committer
+from .journal import Journal
+from .limits import Limits
+from .local_delivery import MAX_COMMITS_AHEAD_LOCAL, LocalDelivery, LocalRun
+from .ownership import Ownership
+from .processing import Processing
+
+
+class Receiving:
+    """Takes what is handed to one stage."""
+
+    def __init__(
+        self,
+        processing: Processing,
+        local_delivery: LocalDelivery,
+        owned: Ownership,
+        committer: Committer,
+        limits: Limits,
+    ) -> None:
+        stage = processing.stage.name
+        self._processing = processing
+        self._local_delivery = local_delivery
+        self._waiting = local_delivery.waiting[stage]
+        self._journals = owned.of(stage)
+        self._committer = committer
+        self._yield_every = limits.yield_every
+
+    async def run(self) -> None:
+        """Take messages for ever."""
+        while True:
+            run = await self._waiting.first()
+            # A partition is given up only when nothing is in flight: so it is there.
+            journal = self._journals[run.at.partition]
+            await self._take(run, journal)
+            self._waiting.finish(run)
+            # What was taken is in the open commit or an earlier one.
+            journal.when_journalled(partial(self._committer.part_done, run.commit_round))
+            self._committer.touch(journal)
+
+    async def _take(self, run: LocalRun, journal: Journal) -> None:
+        taken = 0
+        while run.messages:
+            if journal.is_full:
+                self._committer.touch(journal)
+                await journal.wait_capacity()
+            if journal.ahead >= MAX_COMMITS_AHEAD_LOCAL:
+                for job in self._local_delivery.spill_to_log(run.at):
+                    self._committer.enqueue(job)
+            elif run.messages:
+                record, source = run.messages.popleft()
+                self._processing.take_local(record, source, journal)
+                taken += 1
+                if not taken % self._yield_every:
+                    self._committer.touch(journal)
+                    await asyncio.sleep(0)
+        self._processing.handled += taken

@@ -1,0 +1,235 @@
+"""Restoring: what a journal holds, read up to its fence, becomes rows and checkpoints again."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .anonymous import Anonymous
+from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from .errors import FailStop, JournalBroken, NewerFormat, NotOurs
+from .foreign import described, foreign_reason, is_removal
+from .identity import Identity
+from .journal import Journal
+from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
+from .log import Bounds, Log, Positions, Reader, Record, TopicPartition, unread
+
+logger = logging.getLogger(__name__)
+
+_FETCH_SECONDS = 5.0
+_STALLED_FETCHES = 12
+"""Fetches in a row without a record (a minute) after which reading is given up."""
+
+_TELLING_RECORDS = 2048
+"""Offsets at the end of a journal that are looked at before anything is claimed."""
+
+_BRIEF_FETCHES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+_PROGRESS_SECONDS = 3.0
+
+Foreign = dict[bytes, Record]
+"""Foreign records of one journal by key: the last of each."""
+
+Checkpoints = dict[bytes, Record]
+"""Checkpoints of one journal by their key, as read: only the last of each slot counts."""
+
+
+class Restored(NamedTuple):
+    """What journals were found to hold, beside the rows."""
+
+    checkpoints: Mapping[Journal, Sequence[Checkpoint]]
+    """In order."""
+
+    held: Mapping[TopicPartition, Bounds]
+    foreign: Mapping[Journal, Record]
+    """The first record that no worker wrote, where there is one."""
+
+    records_read: int
+    seconds: float
+    """How long reading took, from the first record to the last."""
+
+
+async def read_journals(
+    log: Log, journals: Sequence[Journal], fences: Mapping[TopicPartition, int]
+) -> Restored:
+    """Fill the rows of ``journals``; return what else they hold.
+
+    What is foreign for another reason than its producer (``engine/foreign``) is an error here.
+    ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
+    are missing or out of order, ``FailStop`` when the log stops answering.
+    """
+    by_address = {journal.at: journal for journal in journals}
+    slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
+    foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
+    ends = {at: fence + 1 for at, fence in fences.items()}
+    bounds = await log.bounds(list(by_address))
+    reader = await log.open_reader(committed_only=False, closing=RESERVED)
+    progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
+    count, now = 0, asyncio.get_running_loop().time
+    began = now()
+    try:
+        reader.assign({at: bounds[at].first for at in by_address}, ends=ends)
+        while unread(reader.positions(), ends):
+            for at, fetched in (await _fetch(reader, ends)).items():
+                # What comes behind the fence is a newer owner's, who has claimed meanwhile.
+                records = [record for record in fetched if record.offset <= fences[at]]
+                journal = by_address[at]
+                _fold(records, journal.rows, slots[journal], foreign[journal])
+                count += len(records)
+            progress.show(count)
+        took_seconds = now() - began
+    finally:
+        await reader.close()
+    checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
+    anonymous = {journal: first for journal, by_key in foreign.items() if (first := _first(by_key))}
+    return Restored(checkpoints, bounds, anonymous, count, took_seconds)
+
+
+async def _fetch(reader: Reader, ends: Positions) -> Mapping[TopicPartition, Sequence[Record]]:
+    """Return what came; nothing only when everything up to the ``ends`` is read."""
+    for _ in range(_STALLED_FETCHES):
+        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        if fetched or not unread(reader.positions(), ends):
+            return fetched
+    message = (
+        f"no record came from {', '.join(map(str, unread(reader.positions(), ends)))} for "
+        f"{_FETCH_SECONDS * _STALLED_FETCHES:.0f} s while restoring; is its leader up?"
+    )
+    raise FailStop(message)
+
+
+def _fold(
+    records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints, foreign: Foreign
+) -> None:
+    """Apply records in order: a later one replaces an earlier one, a tombstone removes it.
+
+    ``foreign`` gets what no worker wrote, unless a worker, or a repair, has replaced it since.
+    """
+    for record in records:
+        key, value = record.key, record.value
+        is_foreign = type(record) is Anonymous
+        if not key or key[:1] == RESERVED:
+            if foreign_reason(record, copied=True) is not None:
+                is_foreign = is_foreign or not (key and is_removal(record))
+            elif key not in {FENCE_KEY, NOTE_KEY}:
+                slots[key or b""] = record
+        elif value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+        if is_foreign:
+            foreign[key or b""] = record
+        elif foreign:
+            foreign.pop(key or b"", None)
+
+
+def _first(foreign: Foreign) -> Record | None:
+    """Return the first foreign record that only lacks a producer's identity.
+
+    Raises ``JournalBroken`` for one that can't be a worker's whoever wrote it.
+    """
+    found = sorted(foreign.values(), key=lambda record: record.offset)
+    for record in found:
+        if record.key == MOVED_KEY and record.value is not None:
+            message = (
+                f"{record.topic}/{record.partition}/{record.offset}: this installation was moved "
+                f"by payments repartition; start workers with "
+                f"{record.value.decode(errors='replace')}. To go back to this one, remove the "
+                f"mark with: payments journal repair"
+            )
+            raise NotOurs(message)
+        if (why := foreign_reason(record, copied=True)) is not None:
+            raise JournalBroken(described(record, why))
+    return found[0] if found else None
+
+
+def _decoded(record: Record) -> Checkpoint:
+    try:
+        return decode_checkpoint(record.value or b"")
+    except JournalBroken as error:
+        message = f"{record.topic}/{record.partition}/{record.offset}: {error}"
+        if isinstance(error, NewerFormat):
+            raise NewerFormat(message) from error
+        raise JournalBroken(described(record, message)) from error
+
+
+async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
+    """Return what a journal says of itself near its end; None when it says nothing there."""
+    first, end = (await log.bounds([at]))[at]
+    found: Identity | None = None
+    reader = await log.open_reader(committed_only=False)
+    try:
+        reader.assign({at: max(first, end - _TELLING_RECORDS)}, ends={at: end})
+        for patience in _BRIEF_FETCHES_SECONDS:
+            while fetched := (await reader.fetch(timeout_seconds=patience)).get(at, ()):
+                for record in fetched:
+                    found = _told(record) or found
+            if reader.positions()[at] >= end:
+                break
+    finally:
+        await reader.close()
+    return found
+
+
+def _told(record: Record) -> Identity | None:
+    """Return the identity in a record, if it is a checkpoint that has one and can be read."""
+    key, value = record.key, record.value
+    if not key or key[:1] != RESERVED or value is None or b'"identity":' not in value:
+        return None
+    try:
+        return decode_checkpoint(value).identity
+    except JournalBroken:
+        return None  # The takeover says so, with its place.
+
+
+async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
+    """Return the record of a journal that has this row; None when it is not there any more."""
+    first, end = (await log.bounds([at]))[at]
+    found: Record | None = None
+    reader = await log.open_reader(committed_only=False)
+    try:
+        reader.assign({at: first}, ends={at: end})
+        while unread(reader.positions(), {at: end}):
+            for records in (await _fetch(reader, {at: end})).values():
+                found = next((r for r in records if (r.key, r.value) == (key, row)), found)
+    finally:
+        await reader.close()
+    return found
+
+
+def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
+    """Return the checkpoints by number, the last ``RING`` of them at most."""
+    found = sorted((_decoded(record) for record in slots.values()), key=lambda c: c.n)
+    if not found:
+        if journal.rows:
+            message = f"{journal.at} has rows but no checkpoint; was it written by something else?"
+            raise JournalBroken(message)
+        return []
+    last = found[-1]
+    found = [checkpoint for checkpoint in found if checkpoint.n > last.n - RING]
+    have = {checkpoint.n for checkpoint in found}
+    first = min(last.published, max(0, last.n - SOURCE_ROTATION_CHECKPOINTS)) + 1
+    missing = [n for n in range(first, last.n + 1) if n not in have]
+    if missing:
+        message = (
+            f"{journal.at} lacks the checkpoints {missing} before {last.n}, so it is not known "
+            f"what they published or took; restore the topic from a replica or a backup"
+        )
+        raise JournalBroken(message)
+    return found
+
+
+class _Progress:
+    """Says how far a long restore is."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._now = asyncio.get_running_loop().time
+        self._started = self._shown = self._now()
+
+    def show(self, count: int) -> None:
+        now = self._now()
+        if now - self._shown >= _PROGRESS_SECONDS:
+            self._shown = now
+            rate = count / (now - self._started)
+            logger.info("restoring: %d of about %d records, %d/s", count, self._total, rate)

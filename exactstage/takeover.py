@@ -1,0 +1,429 @@
+"""Taking over partitions: claim, fence, restore, publish what was left (DESIGN 4.3, 4.5)."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .checkpoint import FENCE_KEY, Checkpoint
+from .committer import publish
+from .consistency import (
+    Evidence,
+    Surroundings,
+    identify,
+    missing_messages,
+    recognise,
+    require_all_there,
+)
+from .epochs import cut_after_handling
+from .errors import FailStop, JournalBroken, NotOurs, PositionLost
+from .foreign import described, foreign_reason
+from .journal import Journal
+from .limits import Limits
+from .log import NO_EPOCH, NO_HEADERS, Batch, Bounds, Channel, Cluster, Log, TopicPartition, Writer
+from .outputs import Rounds, size_of
+from .restoring import Restored, last_identity, read_journals
+from .senders import Owner
+from .stage import Stage, topics_of
+from .tails import NOTHING, Tail, read_tails
+
+logger = logging.getLogger(__name__)
+
+_SHARE_OF_TOMBSTONES = 0.75
+"""Share of a tombstone's life for which a restore may take."""
+
+
+class Superseded(Exception):  # noqa: N818 - an outcome, not an error
+    """A newer assignment has come: what was being taken over may be another worker's by now."""
+
+
+@dataclass
+class TakeoverReport:
+    """What a takeover did and how long each part took."""
+
+    partitions: list[int]
+    rows: int = 0
+    records_read: int = 0
+    republished: int = 0
+    missing_messages: Sequence[str] = ()
+    """A line for each receiver that lacks messages which were acknowledged."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return one line for the log."""
+        parts = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
+        return (
+            f"took over partitions {self.partitions}: {self.rows} rows from "
+            f"{self.records_read} records, {self.republished} outputs republished ({parts})"
+        )
+
+
+async def require_own_installation(
+    log: Log, app_id: str, stages: Sequence[Stage], partitions: int
+) -> None:
+    """Look at one partition before anything is claimed, whether a worker belongs here.
+
+    A worker with the settings of another installation would otherwise throw that one's workers
+    out, again and again, before it refuses. Nothing is written. Raises ``NotOurs``.
+    """
+    writers = {
+        TopicPartition(topic, 0): stage.name for stage in stages for topic in sorted(stage.public)
+    }
+    journals = [TopicPartition(stage.changelog, 0) for stage in stages]
+    cluster, tails, identities = await asyncio.gather(
+        log.describe(topics_of(stages)),
+        read_tails(log, writers),
+        asyncio.gather(*(last_identity(log, at) for at in journals)),
+    )
+    around = Surroundings(app_id, stages, partitions, cluster)
+    recognise(around, dict(zip(journals, identities, strict=True)), tails)
+
+
+class Takeover:
+    """Brings partitions of all stages to the point where this worker goes on with them."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        claim_prefix: str,
+        stages: Sequence[Stage],
+        partitions: int,
+        messenger: Writer,
+        limits: Limits,
+        moved: Mapping[TopicPartition, int] = MappingProxyType({}),
+        owner_here: Callable[[str], Owner | None] = lambda _: None,
+        tombstone_seconds: float = math.inf,
+    ) -> None:
+        """Take note; an operator chose the positions ``moved`` instead of the journals' own."""
+        self._moved = moved
+        self._longest_restore_seconds = tombstone_seconds * _SHARE_OF_TOMBSTONES
+        self._log = log
+        self._partitions = partitions
+        self._owner_here = owner_here
+        self._claim_prefix = claim_prefix
+        self._stages = stages
+        self._messenger = messenger
+        self._limits = limits
+
+    def claim_name(self, partition: int) -> str:
+        """Return the transactional id that owns a partition number."""
+        return f"{self._claim_prefix}-{partition}"
+
+    def public_at(self, partition: int) -> list[TopicPartition]:
+        """Return the public outputs that the owner of a partition number writes."""
+        topics = sorted({topic for stage in self._stages for topic in stage.public})
+        return [TopicPartition(topic, partition) for topic in topics]
+
+    async def renew(self, partition: int, writer: Writer) -> None:
+        """Renew the claim of a partition, over its public outputs and its journals."""
+        journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
+        fenced = self.public_at(partition) + journals
+        await self._log.renew(self.claim_name(partition), writer, fenced)
+
+    async def run(
+        self,
+        partitions: Iterable[int],
+        still_wanted: Callable[[], bool] = lambda: True,
+        owned: Collection[Journal] = (),
+    ) -> tuple[list[Journal], TakeoverReport]:
+        """Take over ``partitions``; return their journals, ready to go on.
+
+        0. Mark journals that nothing was ever written to, so that a claim can be told from others'.
+        1. Claim each partition: from here on no older owner writes to its public outputs.
+        2. Fence each journal with a tombstone of the new epoch: from here on it does not grow.
+        3. Read each journal up to its fence: rows, and checkpoints by number. Meanwhile find out
+           how far publishing got.
+        4. Check that all of it fits together, and with the journals that are ``owned`` already.
+        5. Find where the inputs go on, and check that the log still has it.
+        6. Publish again what is later than what was published.
+        7. Let empty journals say what they are written for, so that they never look new again.
+
+        Raises ``Superseded`` when ``still_wanted`` says no before a step that others would feel,
+        ``Fenced`` when another worker claims a partition meanwhile, ``NotOurs``, ``RecordsLost``,
+        ``JournalBroken`` and ``PositionLost`` where going on could lose or repeat something.
+        """
+
+        def require_wanted() -> None:
+            if not still_wanted():
+                raise Superseded
+
+        report = TakeoverReport(sorted(partitions))
+        timer = _Timer(report.seconds)
+        await self._mark_unused(report.partitions)
+        timer.lap("look")
+        writers, cluster = await asyncio.gather(
+            self._claim(report.partitions, require_wanted),
+            self._log.describe(topics_of(self._stages)),
+        )
+        require_wanted()
+        timer.lap("claim")
+        journals = [
+            self._new_journal(stage, partition, writers[partition])
+            for stage in self._stages
+            for partition in report.partitions
+        ]
+        fence = [(FENCE_KEY, None, NO_HEADERS)]
+        fences = await self._log.append(
+            [Batch(journal.at, journal.writer, fence) for journal in journals], Channel.JOURNAL
+        )
+        timer.lap("fence")
+        restored, tails = await asyncio.gather(
+            read_journals(self._log, journals, fences), self._tails(journals)
+        )
+        report.records_read = restored.records_read
+        report.rows = sum(len(journal.rows) for journal in journals)
+        timer.lap("restore")
+        self._require_tombstones(report.partitions, restored.seconds)
+        try:
+            evidence = self._check(cluster, restored, tails, owned)
+        except FailStop:
+            # A worker that has claimed since writes what looks impossible here; or had claimed what
+            # this one believes to own still.
+            held = {journal.partition: journal.writer for journal in owned}
+            for partition, writer in (held | writers).items():
+                await self.renew(partition, writer)
+            raise
+        timer.lap("check")
+        bounds = await self._find_positions(journals)
+        ends = {at: held.end for at, held in bounds.items()}
+        report.missing_messages = missing_messages(evidence, self._stages, ends)
+        for line in report.missing_messages:
+            logger.warning("%s", line)
+        timer.lap("positions")
+        require_wanted()
+        report.republished = await self._republish(restored.checkpoints, tails)
+        timer.lap("republish")
+        await self._introduce([journal for journal in journals if not journal.n])
+        timer.lap("introduce")
+        return journals, report
+
+    def _check(
+        self,
+        cluster: Cluster,
+        restored: Restored,
+        tails: Mapping[TopicPartition, Tail],
+        owned: Collection[Journal],
+    ) -> Sequence[Evidence]:
+        """Let the journals go on from what they hold, if all of it fits together."""
+        evidence: list[Evidence] = []
+        for journal, checkpoints in restored.checkpoints.items():
+            if checkpoints:
+                journal.restore(checkpoints)
+            ends = {
+                topic: tails[TopicPartition(topic, journal.partition)] for topic in journal.public
+            }
+            evidence.append(Evidence(journal, checkpoints, restored.held[journal.at], ends))
+        around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
+        identify(around, evidence, owned)
+        for each in evidence:
+            foreign = restored.foreign.get(each.journal)
+            is_copied = each.told is not None and each.told.copied
+            if foreign is not None and (why := foreign_reason(foreign, copied=is_copied)):
+                raise JournalBroken(described(foreign, why))
+        require_all_there(evidence, owned)
+        return evidence
+
+    async def _mark_unused(self, partitions: Sequence[int]) -> None:
+        """Leave a mark in journals that nothing was ever written to, before they are claimed.
+
+        A claim leaves control records on the public partitions, before there is any record. So
+        where they are, and the journal is not even marked, another app id has claimed the topics,
+        or the journal was made anew. Raises ``NotOurs``.
+        """
+        at = [TopicPartition(stage.changelog, p) for stage in self._stages for p in partitions]
+        if all(held.end for held in (await self._log.bounds(at)).values()):
+            return
+        public = [tp for partition in partitions for tp in self.public_at(partition)]
+        # In this order: whoever has claimed there by now for this app id had marked the journal.
+        claimed = await self._log.bounds(public)
+        held = await self._log.bounds(at)
+        unused = [tp for tp in at if not held[tp].end]
+        await self._require_unclaimed(unused, claimed)
+        mark = [(FENCE_KEY, None, NO_HEADERS)]
+        batches = [Batch(tp, self._messenger, mark) for tp in unused]
+        if batches:
+            await self._log.append(batches, Channel.JOURNAL)
+
+    async def _require_unclaimed(
+        self, unused: Sequence[TopicPartition], claimed: Mapping[TopicPartition, Bounds]
+    ) -> None:
+        """Raise ``NotOurs`` where public partitions beside unused journals have been claimed.
+
+        Where a stage has written records there, they tell more: that comes later, with the claim.
+        """
+        suspects = {
+            at: next(tp for tp in claimed if tp.partition == at.partition and claimed[tp].end)
+            for at in unused
+            if any(tp.partition == at.partition and held.end for tp, held in claimed.items())
+        }
+        if not suspects:
+            return
+        numbers = {at.partition for at in suspects}
+        writers = {
+            TopicPartition(topic, partition): stage.name
+            for stage in self._stages
+            for topic in sorted(stage.public)
+            for partition in numbers
+        }
+        told = {
+            tp.partition
+            for tp, tail in (await read_tails(self._log, writers)).items()
+            if tail.position != NOTHING
+        }
+        for at, public in suspects.items():
+            if at.partition not in told:
+                message = (
+                    f"{at} holds nothing, not even the mark that workers of PAYMENTS_APP_ID "
+                    f"{self._claim_prefix} leave before their first claim, but {public} was "
+                    f"claimed before (it ends at {claimed[public].end}): another app id uses the "
+                    f"same topics, or the journal was made anew; set PAYMENTS_APP_ID to that one, "
+                    f"or give this installation topics of its own (PAYMENTS_TOPIC_PREFIX, then: "
+                    f"payments topics apply)"
+                )
+                raise NotOurs(message)
+
+    async def _introduce(self, journals: Sequence[Journal]) -> None:
+        """Write the first checkpoint of empty journals."""
+        commits = [journal.seal() for journal in journals]
+        if commits:
+            await self._log.append([commit.batch for commit in commits], Channel.JOURNAL)
+        for commit in commits:
+            commit.journal.published = commit.journal.n
+
+    def _require_tombstones(self, partitions: Sequence[int], took_seconds: float) -> None:
+        """Raise ``FailStop`` when the restore took so long that it may have missed a tombstone.
+
+        A row that was read before its tombstone went, and before the tombstone was read, would live
+        again. A tombstone stays for ``delete.retention.ms`` from the compaction on that took the
+        row; the rest of it is for the time that this compaction itself may have taken.
+        """
+        limit_seconds = self._longest_restore_seconds
+        if took_seconds > limit_seconds:
+            message = (
+                f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "
+                f"than the {limit_seconds:.0f} s for which it is sure that no tombstone was "
+                f"compacted away meanwhile: raise delete.retention.ms of the changelogs in "
+                f"topics.yaml (or an own stage's file), run payments topics apply (--file for "
+                f"that), and start the worker again (nothing is lost)"
+            )
+            raise FailStop(message)
+
+    def _new_journal(self, stage: Stage, partition: int, writer: Writer) -> Journal:
+        return Journal(
+            stage=stage.name,
+            partition=partition,
+            changelog=stage.changelog,
+            public=stage.public,
+            emits=stage.emits,
+            writer=writer,
+            limits=self._limits,
+            owner_here=self._owner_here,
+            partitions=self._partitions,
+        )
+
+    async def _claim(
+        self, partitions: Sequence[int], require_wanted: Callable[[], None]
+    ) -> dict[int, Writer]:
+        slots = asyncio.Semaphore(self._limits.concurrent_claims)
+
+        async def claim(partition: int) -> Writer:
+            async with slots:
+                require_wanted()
+                return await self._log.claim(self.claim_name(partition), self.public_at(partition))
+
+        writers = await asyncio.gather(*map(claim, partitions))
+        return dict(zip(partitions, writers, strict=True))
+
+    async def _republish(
+        self,
+        checkpoints: Mapping[Journal, Sequence[Checkpoint]],
+        tails: Mapping[TopicPartition, Tail],
+    ) -> int:
+        """Publish outputs of commits that are not known to be published.
+
+        Public ones only past the last position at the tail of their partition, which is fenced;
+        messages always, since their receiver skips what it has.
+        """
+        rounds = Rounds(self._limits.batch_bytes)
+        for journal, found in checkpoints.items():
+            after = {
+                topic: tails[TopicPartition(topic, journal.partition)].position
+                for topic in journal.public
+            }
+            for checkpoint in found:
+                if checkpoint.n > journal.published and checkpoint.outputs:
+                    sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
+                    publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
+                    publication.add_to(rounds, self._messenger, after=after)
+            journal.published = journal.n
+        await publish(self._log, rounds)
+        return rounds.count
+
+    async def _tails(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Tail]:
+        """Return how far publishing got, for each public partition of these journals."""
+        writers = {
+            TopicPartition(topic, journal.partition): journal.stage
+            for journal in journals
+            for topic in sorted(journal.public)
+        }
+        return await read_tails(self._log, writers)
+
+    async def _find_positions(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Bounds]:
+        """Set where each input goes on; return what the inputs hold.
+
+        Raises ``PositionLost`` when the log does not have a position, ``RecordsLost`` when it has
+        lost what was handled before one.
+        """
+        inputs = {
+            TopicPartition(topic, journal.partition): journal
+            for stage in self._stages
+            for journal in journals
+            if journal.stage == stage.name
+            for topic in stage.inputs
+        }
+        for tp, journal in inputs.items():
+            if tp in self._moved:
+                journal.inputs[tp.topic] = self._moved[tp]
+                journal.reads(tp.topic, NO_EPOCH)
+        epochs = {
+            tp: journal.epochs[tp.topic]
+            for tp, journal in inputs.items()
+            if tp.topic in journal.epochs
+        }
+        bounds, ends = await asyncio.gather(
+            self._log.bounds(list(inputs)), self._log.epoch_ends(epochs)
+        )
+        for tp, journal in inputs.items():
+            held = bounds[tp]
+            position = journal.inputs.setdefault(tp.topic, held.first)
+            if self._moved:
+                continue  # The other inputs may be lost too: each is moved by itself.
+            if (cut := ends.get(tp, position)) < position:
+                raise cut_after_handling(journal.at, tp, position, epochs[tp], cut)
+            if not held.first <= position <= held.end:
+                message = (
+                    f"{journal.at} goes on at {tp}/{position}, but the broker has {held.first} to "
+                    f"{held.end} there: records were deleted before they were handled (retention, "
+                    f"or deleted by hand). Restore the topic, or give the missing records up with: "
+                    f"payments journal skip"
+                )
+                raise PositionLost(message)
+        return bounds
+
+
+class _Timer:
+    """Notes how long each part took."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._now = asyncio.get_running_loop().time  # The simulation's loop has its own time.
+        self._last = self._now()
+
+    def lap(self, name: str) -> None:
+        now = self._now()
+        self._seconds[name] = now - self._last
+        self._last = now

@@ -1,0 +1,108 @@
+"""Timers: what the passing of time asks of a worker (DESIGN 4.2, 4.3, 5).
+
+Timers of the stages, one more checkpoint for journals that have become idle, and the renewal of
+claims.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .committer import Committer
+from .errors import Fenced
+from .idle import IdleJournals
+from .journal import Journal
+from .limits import Limits
+from .log import Clock, Writer
+from .ownership import Ownership
+from .stage import Stage
+from .takeover import Takeover
+
+if TYPE_CHECKING:
+    from .reading import Reading
+
+
+class Timers:
+    """Looks after the journals of one worker."""
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        owned: Ownership,
+        committer: Committer,
+        takeover: Takeover,
+        *,
+        limits: Limits,
+        clock: Clock,
+        renewal_seconds: float,
+    ) -> None:
+        self._stages = stages
+        self._owned = owned
+        self._limits = limits
+        self.reading: Reading | None = None
+        """What reads now; None between two assignments."""
+        self._committer = committer
+        self._takeover = takeover
+        self._clock = clock
+        self._renewal_seconds = renewal_seconds
+        self._idle = IdleJournals(owned, committer, clock=clock, limits=limits)
+
+    async def tick_forever(self) -> None:
+        """Run the stages' timers, and write the last word of journals that are idle."""
+        limits = self._limits
+        ticks_until_idle = max(1, round(limits.idle_seconds / limits.tick_seconds))
+        ticks = 0
+        while True:
+            await asyncio.sleep(limits.tick_seconds)
+            ticks += 1
+            await self.tick_all()
+            if ticks % ticks_until_idle == 0:
+                self.write_idle_checkpoints()
+
+    async def tick_all(self) -> None:
+        """Run the timers of all journals once."""
+        for journal in self._owned.journals():
+            await self.tick(journal)
+
+    async def tick(self, journal: Journal) -> None:
+        """Run the timer of one journal's stage, in pieces, until nothing is due."""
+        limits = self._limits
+        logic = self._stages[journal.stage].logic
+        more = True
+        # Between two assignments nothing is decided, by the clock no more than by records.
+        while more and self.reading is not None and self._owned.holds(journal):
+            if journal.is_full:
+                self._committer.touch(journal)
+                await journal.wait_capacity()
+                continue
+            more = logic.tick(journal, self._clock(), limits.expiry_rows)
+            journal.accept()
+            if journal.is_open:
+                self._committer.touch(journal)
+            await asyncio.sleep(0)
+
+    def write_idle_checkpoints(self) -> None:
+        """Append what idle journals are due; see ``idle``."""
+        if (reading := self.reading) is None:
+            self._idle.write_published({}, {})
+        else:
+            self._idle.write_published(reading.handled(), reading.epochs())
+        self._idle.close_segments()
+        self._idle.ask_for_time()
+
+    async def renew_forever(self) -> None:
+        """Renew the claim of each owned partition, over its public outputs and its journals."""
+        while True:
+            await asyncio.sleep(self._renewal_seconds)
+            for partition, writer in self._owned.writers().items():
+                await self._renew(partition, writer)
+
+    async def _renew(self, partition: int, writer: Writer) -> None:
+        """Renew one claim, unless the partition has moved since the round began."""
+        if self._owned.writers().get(partition) is not writer:
+            return
+        try:
+            await self._takeover.renew(partition, writer)
+        except Fenced:
+            if self._owned.writers().get(partition) is writer:
+                raise

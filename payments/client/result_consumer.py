@@ -1,0 +1,180 @@
+"""The follower: keeps the connection, and reads every result from the end of the topic on.
+
+It never ends by itself: whatever happens to the brokers, it connects again and goes on where it was
+(background work that dies silently would let callers wait for nothing).
+"""
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+
+from exactstage.errors import FailStop, NotAuthorized, NoTopic, PositionLost, UnreadableBatch
+from exactstage.kafka.hints import cause_in_words
+from exactstage.log import Reader, Record, TopicPartition
+from exactstage.outage import OUTAGE
+from payments.client.calls import Calls
+from payments.client.errors import BrokersUnavailable, RightsMissing
+from payments.client.sender import Sender
+from payments.client.transport import Transport, Unavailable
+from payments.client.watching import Watches
+from payments.records.record_models import Result
+from payments.records.wording import worded
+from payments.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FETCH_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+
+# The validator itself: the model's method only wraps it. A newer worker may add fields.
+_parse_result = Result.__pydantic_validator__.validate_json
+
+
+class ResultConsumer:
+    """Reads results for the calls and watches of one client."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Settings,
+        *,
+        calls: Calls,
+        watches: Watches,
+        sender: Sender,
+    ) -> None:
+        self._transport = transport
+        self._brokers = settings.brokers
+        self._commands = settings.topic("payments.commands")
+        self._results = settings.topic("payments.results")
+        self._topics = [self._commands, self._results]
+        self._calls = calls
+        self._watches = watches
+        self._sender = sender
+        self._positions: dict[TopicPartition, int] = {}
+        self.ready = asyncio.Event()
+        """Set when the ends of all results are known, and commands may be sent."""
+        self._settled = asyncio.Event()
+        """Set when it is ready, or this user lacks a right: nobody waits for that."""
+        self._known = asyncio.Event()
+        """Set when it is ready, or known to need more than patience."""
+        self.following = False
+        """Whether results are being read at this moment."""
+        self.partitions = 0
+        """Partitions of the commands, from ``ready`` on."""
+        self.problem: Exception | None = None
+        """Why the last try to connect or read failed."""
+
+    async def until_ready(self, seconds: float, *, patient: bool) -> None:
+        """Wait for the first connection. Raises ``BrokersUnavailable``.
+
+        Who is not ``patient`` does not wait on when the brokers refuse, or have no such topics.
+        """
+        why = ""
+        try:
+            async with asyncio.timeout(seconds):
+                await (self._settled if patient else self._known).wait()
+        except TimeoutError:
+            why = f" within {seconds:g} s"
+        self.require_rights()
+        if not self.ready.is_set():
+            problem = self.problem or self._transport.failure
+            if isinstance(problem, NoTopic):
+                raise BrokersUnavailable(str(problem)) from problem
+            why += f": {cause_in_words(problem)}" if problem is not None else ""
+            message = f"no connection to Kafka at {self._brokers}{why}"
+            raise BrokersUnavailable(message) from problem
+
+    def require_rights(self) -> None:
+        """Raise ``RightsMissing`` where that is why results are not read."""
+        if isinstance(self.problem, NotAuthorized):
+            raise RightsMissing(str(self.problem)) from self.problem
+
+    async def run(self) -> None:
+        """Connect and follow, again and again, until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except PositionLost as error:
+                # Calls whose result was there end by their deadline; they may be sent again.
+                logger.warning("results were removed before they were read: %s", error)
+                self._positions = {}
+                self._watches.break_all("results were removed before they were read")
+                self.problem = error
+            except (FailStop, Unavailable) as error:
+                OUTAGE.say(f"following the results failed, trying again: {error}")
+                self.problem = error
+                if isinstance(error, FailStop):
+                    self._known.set()
+                if isinstance(error, NotAuthorized):
+                    self._settled.set()
+                elif not self.ready.is_set():
+                    self._settled.clear()
+            except Exception as error:
+                logger.exception("following the results failed, trying again")
+                self.problem = error
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _follow(self) -> None:
+        """Connect, and read until something fails, or commands are refused for a right."""
+        await self._transport.open(self._topics)
+        self.partitions = self._transport.partition_count(self._commands)
+        if not self._positions:
+            count = self._transport.partition_count(self._results)
+            at = [TopicPartition(self._results, p) for p in range(count)]
+            self._positions = dict(await self._transport.ends(at))
+        reader = await self._transport.open_reader()
+        try:
+            reader.assign(self._positions)
+            await self._sender.start()
+            self.following, self.problem = True, None
+            self.ready.set()
+            self._settled.set()
+            self._known.set()
+            while not self._sender.unauthorized:
+                await self._read(reader)
+            # The next connection asks for all rights, says what is missing, and waits for it.
+            self._sender.unauthorized = False
+        finally:
+            self.following = False
+            self._positions = dict(reader.positions())
+            await reader.close()
+
+    async def _read(self, reader: Reader) -> None:
+        try:
+            fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
+        except UnreadableBatch as batch:
+            if not batch.end_is_known:
+                raise
+            logger.warning(
+                "%s/%d: offsets %d to %d can't be read (%s); calls that they answer end by their "
+                "deadlines, and may be sent again",
+                batch.topic,
+                batch.partition,
+                batch.offset,
+                batch.last_offset,
+                batch.cause,
+            )
+            self._watches.break_all("results can't be read")
+            reader.pass_over(batch)
+            return
+        for records in fetched.values():
+            for record in records:
+                key = record.key
+                called, watched = self._calls.awaits(key), self._watches.awaits(key)
+                if called or watched:
+                    self._deliver(record, called=called, watched=watched)
+
+    def _deliver(self, record: Record, *, called: bool, watched: bool) -> None:
+        key = record.key or b""
+        try:
+            result = worded(_parse_result(record.value or b"", extra="ignore"))
+        except ValidationError:
+            # Not of this project: its content stays out of the log.
+            where = f"{record.topic}/{record.partition}/{record.offset}"
+            logger.warning("%s is no result; it is passed over", where)
+            return
+        if called:
+            self._calls.answer(key, result)
+        if watched:
+            self._watches.show(key, result)

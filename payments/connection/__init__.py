@@ -1,0 +1,1 @@
+"""What a connection to Kafka needs beside addresses: certificates and tokens."""

@@ -1,0 +1,1 @@
+"""``payments doctor``: what a start would meet, and the rights of each role."""

@@ -1,0 +1,87 @@
+"""The two known example systems' endpoints: their paths and bodies, our checks and guarantees.
+
+What succeeds is answered as there, ``{"success": true, "message": ...}``, with the result's own
+members beside; what does not, with the problem and ``"success": false`` in it.
+"""
+
+from collections.abc import Sequence
+
+from payments.domain.results import Outcome
+from payments.gateway.exchange import Answer, Request
+from payments.gateway.outcomes import answer_of
+from payments.gateway.parsing import invalid, members_of, movement, no_members, payment_id
+from payments.gateway.payments_api import CANCEL, PaymentsApi
+from payments.records.commands import Malformed, Members, parse_payment_id
+from payments.records.record_models import Result
+from payments.records.wording import sentence_of
+
+FIELDS = {"accountId": "account", "amount": "amount", "currency": "currency"}
+EXAMPLE = "e"
+"""The form of the answers."""
+
+NAMES = {field: name for name, field in FIELDS.items()}
+
+
+class RestateExamplesApi:
+    """Handlers under ``/payments``."""
+
+    def __init__(self, api: PaymentsApi) -> None:
+        self._api = api
+
+    async def make(self, request: Request) -> Answer:
+        """``POST /payments/ID/makePayment`` with ``{"accountId": ..., "amount": ...}``."""
+        payment = payment_id(request.parameters[0])
+        return await self._make(request, payment, await members_of(request))
+
+    async def cancel(self, request: Request) -> Answer:
+        """``POST /payments/ID/cancelPayment`` without a body."""
+        payment = payment_id(request.parameters[0])
+        await no_members(request)
+        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
+
+    async def make_by_body(self, request: Request) -> Answer:
+        """``POST /payments/makePayment`` with ``{"key": ..., "request": {...}}``."""
+        fields = _only(await members_of(request), ("key", "request"))
+        payment, inner = _key(fields), fields.get("request")
+        if not isinstance(inner, tuple):
+            raise invalid("request", "must be an object with accountId and amount")
+        return await self._make(request, payment, inner)
+
+    async def cancel_by_body(self, request: Request) -> Answer:
+        """``POST /payments/cancelPayment`` with ``{"key": ...}``."""
+        payment = _key(_only(await members_of(request), ("key",)))
+        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
+
+    async def _make(self, request: Request, payment: str, members: Members) -> Answer:
+        command = movement(members, "make", FIELDS, self._api.default_currency)
+        return await self._api.carry_out(request, payment, command, EXAMPLE)
+
+
+def _only(members: Members, names: Sequence[str]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, value in members:
+        if name not in names:
+            raise invalid(name, "is not a field of this request")
+        if name in fields:
+            raise invalid(name, "is given more than once")
+        fields[name] = value
+    return fields
+
+
+def _key(fields: dict[str, object]) -> str:
+    key = fields.get("key")
+    if not isinstance(key, str):
+        raise invalid("key", "must be given, as text: it is the payment's id")
+    try:
+        return parse_payment_id(key.encode(errors="surrogatepass"))
+    except Malformed as error:
+        raise Malformed(error.reason, error.fault, "key") from None
+
+
+def example_answer(request: Request, result: Result) -> Answer:
+    """Answer with ``success`` and ``message``, and the result beside."""
+    del request
+    done = result.outcome is Outcome.COMPLETED
+    success = done or (result.outcome is Outcome.CANCELLED and result.type == "cancel")
+    names = None if success else NAMES
+    return answer_of(result, names=names, success=success, message=sentence_of(result))

@@ -1,0 +1,152 @@
+"""Public records: what the stages have published, taken by the position that each carries."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from pydantic import TypeAdapter, ValidationError
+
+from exactstage.log import Record, TopicPartition
+from exactstage.outputs import OUTPUT_ID_HEADER, Output, OutputId, parse_source
+from payments.records.record_models import LedgerEntry, Result
+
+from .accounts import AccountsPartition
+from .facts import digest
+from .findings import UNPUBLISHED, Findings, Kind, Place
+from .implied import Implied, terms, terms_of, told
+from .journals import Snapshot
+from .judgement import LATER, NOTICE, RESULT_CUT, EntryDirection
+from .letters import Letters
+from .numbering import Numbering
+from .payments import Payments
+from .retention import Retention
+from .topics import Topics
+
+# The validators themselves: the models' methods only wrap them. Stages write no other fields.
+_read_result = partial(TypeAdapter(Result).validator.validate_json, extra="forbid")
+_read_entry = partial(TypeAdapter(LedgerEntry).validator.validate_json, extra="forbid")
+
+
+class Public:
+    """Hands results, entries and dead letters on, and knows how far publishing had come."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        *,
+        payments: Payments,
+        accounts: Sequence[AccountsPartition],
+        letters: Letters,
+        retention: Retention,
+        findings: Findings,
+        numbering: Numbering,
+    ) -> None:
+        self._topics = topics
+        self._payments, self._accounts, self._letters = payments, accounts, letters
+        self._retention, self._findings = retention, findings
+        self._numbering = numbering
+        self._last: dict[TopicPartition, OutputId] = {}
+        self.was_there: dict[TopicPartition, int] = {}
+        """End of each public partition before the journals were read."""
+
+        self._ahead: set[TopicPartition] = set()
+        """Partitions that are known to be ahead of their journal."""
+
+        self.counts: Counter[str] = Counter()
+
+    def read(self, record: Record, cut: Snapshot) -> None:
+        """Take a record of a public topic; ``cut`` is that of the journal behind it."""
+        self.counts[record.topic] += 1
+        try:
+            found = next(value for name, value in record.headers if name == OUTPUT_ID_HEADER)
+            position = parse_source(found or b"").position
+        except (StopIteration, ValueError):
+            message = f"no stage wrote it: it has no header {OUTPUT_ID_HEADER} with a position"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+            return
+        at = TopicPartition(record.topic, record.partition)
+        self._last[at] = max(position, self._last.get(at, position))
+        if position[0] > cut.n and record.offset < self.was_there.get(at, 0):
+            self._report_ahead(record, at, position[0], cut.n)
+        self._take(record, position[0], by_cut=position[0] <= cut.n)
+
+    def _report_ahead(self, record: Record, at: TopicPartition, commit: int, last: int) -> None:
+        """Report, once for each partition, that its journal lacks commits that were published."""
+        if at not in self._ahead:
+            self._ahead.add(at)
+            message = (
+                f"it is of commit {commit}, its journal ends at {last}: records of it were "
+                f"lost, or PAYMENTS_APP_ID is another one's; see: payments journal inspect"
+            )
+            self._findings.add(Kind.JOURNAL_BROKEN, Place(*record[:3]), message)
+
+    def take_unpublished(self, cuts: Mapping[str, Sequence[Snapshot]]) -> None:
+        """Take what is journalled and not yet in its topic: after a crash it would be published."""
+        for topic in self._topics.public:
+            for partition, cut in enumerate(cuts[topic]):
+                last = self._last.get(TopicPartition(topic, partition), (0, -1))
+                for position, output in cut.unpublished:
+                    if output.topic == topic and position > last:
+                        self._take(as_record(output), position[0], by_cut=True)
+
+    def _take(self, record: Record, commit: int, *, by_cut: bool) -> None:
+        try:
+            if record.topic == self._topics.results:
+                self._take_result(record, commit, by_cut=by_cut)
+            elif record.topic == self._topics.ledger:
+                self._take_entry(record, by_cut=by_cut)
+            else:
+                self._letters.letter(record, self._topics.commands, commit)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+
+    def _take_result(self, record: Record, commit: int, *, by_cut: bool) -> None:
+        result = _read_result(record.value or b"")
+        if result.payment.encode() != record.key:
+            message = f"a result of payment {result.payment!r} has another key"
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+        what = told(result)
+        if what is None:
+            message = f"{result.outcome} with state {result.state} and reason {result.reason}"
+            self._findings.add(Kind.CONTRADICTING_RESULT, Place(*record[:3]), message)
+            what = Implied.NOTHING
+        self._payments.result(
+            digest(record.key),
+            self._known_as(result.command, record.partition, commit),
+            (record.partition, record.offset),
+            what if by_cut else what | LATER,
+            terms_of(result),
+        )
+
+    def _known_as(self, command: str | None, partition: int, commit: int) -> int:
+        if command is None:
+            return NOTICE
+        return digest(self._numbering.answered(command, partition, commit))
+
+    def _take_entry(self, record: Record, *, by_cut: bool) -> None:
+        entry = _read_entry(record.value or b"")
+        is_new = self._accounts[record.partition].entry(entry, record.offset, by_cut=by_cut)
+        if entry.payment is None or not is_new:
+            return
+        key = entry.payment.encode()
+        moved = EntryDirection.BACK if entry.kind == "rollback" else EntryDirection.FORWARD
+        # Where the results that told of it may be gone, the entry may be there without them.
+        result_cut = self._retention.may_lack(self._topics.results, key, record.timestamp)
+        self._payments.entry(
+            digest(key),
+            (record.partition, record.offset),
+            moved | RESULT_CUT if result_cut else moved,
+            terms(
+                entry.account,
+                entry.amount if moved is EntryDirection.FORWARD else -entry.amount,
+                entry.currency,
+            ),
+        )
+
+
+def as_record(output: Output) -> Record:
+    """Return an output as a record that has no offset yet."""
+    topic, partition, key, value, _, time_ms, headers = output
+    return Record(topic, partition, UNPUBLISHED, time_ms, key, value, headers)

@@ -1,0 +1,1 @@
+"""What proves the project, measures it (``bench``), and runs it on this machine (``dev``)."""

@@ -1,0 +1,245 @@
+"""Recovery, measured: from SIGKILL of a worker to the first new result and to half of the rate.
+
+    python -m tools.chaos.recovery --payments 0 100000 --workers 1 3 --repeats 5
+
+A supervisor starts the worker again at once. What is measured are the partitions that the killed
+worker had: those that answer nothing soon after its end.
+"""
+
+import argparse
+import asyncio
+import json
+import shlex
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+from payments.settings import Settings
+from tools.bench.broker import measured_broker
+from tools.bench.errors import BenchError
+from tools.bench.installation import installation
+from tools.bench.options import at_least_one, count
+from tools.bench.restore import store_payments
+from tools.bench.tables import markdown_table, with_figures
+from tools.chaos.errors import ChaosError
+from tools.chaos.fleet import Fleet, Seat
+from tools.chaos.pulse import Beat, Pulse
+from tools.chaos.run import say
+from tools.chaos.scene import Scene
+from tools.dev.errors import BrokerError
+
+RATE = 400.0
+BEFORE_SECONDS = 3.0
+"""The rate before the kill is that of so long."""
+
+SILENT_SECONDS = (0.15, 0.6)
+"""A partition that answers nothing in this time after the kill was the killed worker's."""
+
+WINDOW_SECONDS = 0.25
+"""The rate is back when half of it came within so long."""
+
+LIMIT_SECONDS = 60.0
+MARKER = "recovery"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One kill: seconds until the first result, until half the rate, until all partitions."""
+
+    first: float
+    half: float
+    all: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured, and each of its kills."""
+
+    payments: int
+    workers: int
+    static: bool
+    kills: Sequence[Recovery]
+
+
+def recovery(beats: Sequence[Beat], killed: float) -> Recovery | None:
+    """Return how a kill was recovered from; None while it is not yet."""
+    early, late = (killed + seconds for seconds in SILENT_SECONDS)
+    known = {beat.partition for beat in beats if beat.sent < killed}
+    alive = {
+        beat.partition for beat in beats if beat.sent > killed and early < beat.answered < late
+    }
+    lost = known - alive
+    former = sum(
+        killed - BEFORE_SECONDS < beat.answered <= killed
+        for beat in beats
+        if beat.partition in lost
+    )
+    # A result that was on its way does not count: its command was sent before.
+    new = sorted(
+        (beat for beat in beats if beat.partition in lost and beat.sent > killed),
+        key=lambda beat: beat.answered,
+    )
+    if not new or {beat.partition for beat in new} != lost:
+        return None
+    firsts: dict[int, float] = {}
+    for beat in new:
+        firsts.setdefault(beat.partition, beat.answered - killed)
+    half = former / BEFORE_SECONDS * WINDOW_SECONDS / 2
+    times = [beat.answered for beat in new]
+    for place, answered in enumerate(times):
+        if bisect_left(times, answered + WINDOW_SECONDS) - place >= half:
+            return Recovery(min(firsts.values()), answered - killed, max(firsts.values()))
+    return None
+
+
+def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats: int) -> Case:
+    """Store payments, run workers, and kill one again and again."""
+    with (
+        tempfile.TemporaryDirectory(prefix="payments-recovery-") as folder,
+        installation(brokers, partitions=8, flush=False) as settings,
+    ):
+        asyncio.run(store_payments(settings, payments))
+        kills = asyncio.run(_kill(settings, workers, repeats, Path(folder), static=static))
+    return Case(payments, workers, static, kills)
+
+
+async def _kill(
+    settings: Settings, workers: int, repeats: int, folder: Path, *, static: bool
+) -> list[Recovery]:
+    seats = [
+        Seat(f"worker-{number}", _settings_of(settings, number, static=static), folder)
+        for number in range(workers)
+    ]
+    fleet, pulse = Fleet(seats), Pulse(settings, rate=RATE)
+    scene = Scene(settings, fleet)
+    try:
+        fleet.start()
+        await _whole(scene)
+        pulse.start()
+        kills = [await _kill_once(scene, pulse) for _ in range(repeats)]
+        await fleet.stop()
+    finally:
+        pulse.close()
+        await fleet.abandon()
+    return kills
+
+
+def _settings_of(settings: Settings, number: int, *, static: bool) -> Settings:
+    return settings.model_copy(update={"instance_id": f"worker-{number}"} if static else {})
+
+
+async def _kill_once(scene: Scene, pulse: Pulse) -> Recovery:
+    await _whole(scene)
+    await _answering(pulse)
+    killed = time.monotonic()
+    await scene.fleet.seats[0].end(signal.SIGKILL, "killed")
+    while time.monotonic() < killed + LIMIT_SECONDS:
+        await asyncio.sleep(WINDOW_SECONDS)
+        if pulse.failure is not None:
+            raise ChaosError(f"the results can't be read: {pulse.failure}")
+        beats = [beat for beat in list(pulse.beats) if beat.answered > killed - BEFORE_SECONDS]
+        found = recovery(beats, killed)
+        # The window of the rate must be over, or it would be counted short.
+        if found is not None and time.monotonic() > killed + found.half + WINDOW_SECONDS:
+            say(f"first {found.first:.2f} s, half {found.half:.2f} s, all {found.all:.2f} s")
+            return found
+    raise ChaosError(f"not recovered {LIMIT_SECONDS:.0f} s after the kill")
+
+
+async def _whole(scene: Scene) -> None:
+    """Wait until all workers are ready members."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not scene.fleet.all_ready() or await scene.group() != f"stable with {scene.fleet.size}":
+        if time.monotonic() > deadline:
+            raise ChaosError(f"the workers are not ready after {LIMIT_SECONDS:.0f} s")
+        await asyncio.sleep(0.1)
+
+
+async def _answering(pulse: Pulse) -> None:
+    """Wait until the answers have kept pace for as long as the former rate is taken from."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        since = time.monotonic()
+        await asyncio.sleep(BEFORE_SECONDS)
+        recent = [beat.answered - beat.sent for beat in list(pulse.beats) if beat.answered > since]
+        if len(recent) > RATE * BEFORE_SECONDS / 2 and max(recent) < SILENT_SECONDS[1]:
+            return
+    raise ChaosError(f"the load of {RATE:.0f}/s is not answered in time: is the machine busy?")
+
+
+def table(cases: Sequence[Case]) -> str:
+    """Return the medians as Markdown."""
+    headings = ["payments stored", "workers", "membership", "kills"]
+    headings += ["first result s", "half the rate s", "all partitions s"]
+    return markdown_table(headings, [_row(case) for case in cases])
+
+
+def _row(case: Case) -> list[str]:
+    kind = "static" if case.static else "dynamic"
+    middle = [
+        statistics.median(getattr(kill, name) for kill in case.kills)
+        for name in ("first", "half", "all")
+    ]
+    return [
+        f"{case.payments:,}",
+        str(case.workers),
+        kind,
+        str(len(case.kills)),
+        *(f"{seconds:.2f}" for seconds in middle),
+    ]
+
+
+def main() -> int:
+    """Run as a program; return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = _options()
+    if given.write is not None:
+        with_figures(given.write.read_text(), "", MARKER)
+    cases = list(_cases(given))
+    command = f"python -m tools.chaos.recovery {shlex.join(sys.argv[1:])}".strip()
+    text = f"`{command}`: medians, under {RATE:.0f} payments/s.\n\n{table(cases)}"
+    print(text)
+    if given.json is not None:
+        given.json.write_text(json.dumps([asdict(case) for case in cases], indent=1) + "\n")
+    if given.write is not None:
+        given.write.write_text(with_figures(given.write.read_text(), text, MARKER))
+    return 0
+
+
+def _cases(given: argparse.Namespace) -> Iterator[Case]:
+    kinds = {"static": [True], "dynamic": [False], "both": [True, False]}[given.membership]
+    with measured_broker(None) as broker:
+        for payments, workers, static in product(given.payments, given.workers, kinds):
+            say(f"{payments:,} payments, {workers} workers, {'static' if static else 'dynamic'}")
+            yield measure(broker.bootstrap, payments, workers, static=static, repeats=given.repeats)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.chaos.recovery", description=__doc__, formatter_class=_AsWritten
+    )
+    parser.add_argument("--payments", type=count, nargs="+", default=[0, 100_000, 1_000_000])
+    parser.add_argument("--workers", type=at_least_one, nargs="+", default=[1, 3])
+    parser.add_argument("--membership", choices=["static", "dynamic", "both"], default="both")
+    parser.add_argument("--repeats", type=at_least_one, default=5, help="kills (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single kill too")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
+    return parser.parse_args()
+
+
+_AsWritten = argparse.RawDescriptionHelpFormatter
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ChaosError, BenchError, BrokerError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

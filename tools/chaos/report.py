@@ -1,0 +1,134 @@
+"""The report: what all parts together sent, broke and found, as Markdown and as JSON."""
+
+import json
+import os
+import platform
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tools.bench.tables import markdown_table
+from tools.chaos.faults.table import FAULTS
+from tools.chaos.part import Part, Strike
+from tools.dev.broker import kafka_version
+
+LIMIT_MS = 2_000
+MAX_SHOWN = 20
+
+
+def as_text(parts: Sequence[Part], command: str) -> str:
+    """Return the report as Markdown."""
+    today = datetime.now(UTC).date().isoformat()
+    where = f"{os.cpu_count()} cores, Python {platform.python_version()}, Kafka {kafka_version()}"
+    pieces = [
+        f"`{command}`, {today}, {where}.",
+        _verdict(parts),
+        markdown_table(["what", "count"], _counts(parts)),
+        markdown_table(
+            ["fault", "made", "recovered after, median s", "slowest s", "what it does"],
+            _faults(parts),
+        ),
+        markdown_table(
+            ["how a worker process ended: cause and exit code", "count"],
+            _rows(_sum(part.endings for part in parts)),
+        ),
+    ]
+    return "\n\n".join(pieces)
+
+
+def write_json(parts: Sequence[Part], file: Path) -> None:
+    """Write the same figures for programs."""
+    content = {
+        "ok": all(part.ok for part in parts),
+        "found": _found(parts),
+        "parts": len(parts),
+        "seconds": sum(part.seconds for part in parts),
+        "counts": dict(_counts(parts)),
+        "sent_by_kind": _sum(part.sent_by_kind for part in parts),
+        "sent_by_producer": _sum(part.sent_by_producer for part in parts),
+        "outcomes": _sum(part.outcomes for part in parts),
+        "faults": Counter(strike.name for strike in _strikes(parts)),
+        "endings": _sum(part.endings for part in parts),
+        "last_hundred_ms": [part.last_hundred_ms for part in parts],
+    }
+    file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _verdict(parts: Sequence[Part]) -> str:
+    found = _found(parts)
+    if found:
+        shown = "\n".join(f"- {line}" for line in found[:MAX_SHOWN])
+        return f"**{len(found)} things did not hold:**\n\n{shown}"
+    return (
+        f"All held in {len(parts)} parts: every command has its one result, none was stuck, the "
+        "lag came to zero, `payments verify` found no violation, and no worker ended otherwise "
+        "than it should."
+    )
+
+
+def _found(parts: Iterable[Part]) -> list[str]:
+    return [
+        f"{part.stand}, seed {part.seed}: {line}" for part in parts for line in part.faults_found
+    ]
+
+
+def _counts(parts: Sequence[Part]) -> list[list[str]]:
+    verified = [(part.verified or {}).get("counts", {}) for part in parts]
+    slowest = [part.last_hundred_ms for part in parts if part.last_hundred_ms is not None]
+    in_time = sum(value < LIMIT_MS for value in slowest)
+    by_kind = _sum(part.sent_by_kind for part in parts)
+    return [
+        ["time under load", f"{sum(part.seconds for part in parts) / 60:,.1f} min"],
+        ["faults", f"{len(_strikes(parts)):,}"],
+        ["commands sent", f"{sum(part.sent for part in parts):,}"],
+        *([f"- {kind}", f"{count:,}"] for kind, count in sorted(by_kind.items())),
+        ["given up by their producer", f"{sum(part.given_up for part in parts):,}"],
+        ["in aborted transactions", f"{sum(part.aborted for part in parts):,}"],
+        ["commands in the topic (verify)", _total(verified, "commands")],
+        ["results in the topic (verify)", _total(verified, "results")],
+        ["payments (verify)", _total(verified, "payments")],
+        ["ledger entries (verify)", _total(verified, "entries")],
+        ["expiry notices", f"{sum(part.notices for part in parts):,}"],
+        ["violations", f"{sum(len(part.faults_found) for part in parts):,}"],
+        [
+            f"parts whose last 100 commands took under {LIMIT_MS / 1000:g} s",
+            f"{in_time} of {len(parts)} (slowest {max(slowest, default=0):,.0f} ms)",
+        ],
+    ]
+
+
+def _faults(parts: Sequence[Part]) -> list[list[str]]:
+    strikes = _strikes(parts)
+    rows = []
+    for fault in FAULTS.values():
+        took = [
+            strike.recovered - strike.healed
+            for strike in strikes
+            if strike.name == fault.name and strike.recovered is not None
+        ]
+        count = sum(strike.name == fault.name for strike in strikes)
+        middle = f"{statistics.median(took):.1f}" if took else "-"
+        slowest = f"{max(took):.1f}" if took else "-"
+        rows.append([fault.name, str(count), middle, slowest, fault.text])
+    return rows
+
+
+def _strikes(parts: Iterable[Part]) -> list[Strike]:
+    return [strike for part in parts for strike in part.strikes]
+
+
+def _sum(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for counts in counted:
+        total.update(counts)
+    return dict(sorted(total.items()))
+
+
+def _rows(counts: Mapping[str, int]) -> list[list[str]]:
+    return [[name, f"{count:,}"] for name, count in counts.items()]
+
+
+def _total(verified: Iterable[Mapping[str, int]], name: str) -> str:
+    return f"{sum(counts.get(name, 0) for counts in verified):,}"

@@ -1,0 +1,53 @@
+"""The suites that a fault is tried on: what each runs, and which source it can see at all."""
+
+from typing import NamedTuple
+
+
+class Suite(NamedTuple):
+    """Tests that run together."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """What pytest is given."""
+
+    covers: tuple[str, ...]
+    """Beginnings of the paths that these tests run; faults elsewhere are not tried on them."""
+
+    without: tuple[str, ...] = ()
+    """Beginnings of paths within ``covers`` that they do not run."""
+
+    is_usual: bool = True
+    """Whether it runs unless it is asked for by name."""
+
+    limit_seconds: float = 240.0
+    """A run that takes longer hangs: the fault was noticed."""
+
+    def sees(self, file: str) -> bool:
+        """Return whether the suite can notice a fault in ``file``."""
+        return file.startswith(self.covers) and not file.startswith(self.without or ("\0",))
+
+
+_PURE = ("payments/domain/", "payments/records/", "payments/stages/expiry.py")
+_ALL = ("exactstage/", "payments/")
+_KAFKA = ("exactstage/kafka/",)
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        # The shape of the code is checked by the source's text: that would notice any fault.
+        Suite(
+            "domain",
+            (
+                "tests/domain",
+                "tests/records",
+                "tests/test_expiry.py",
+                "--ignore=tests/domain/test_shape.py",
+            ),
+            _PURE,
+        ),
+        Suite("engine", ("tests/engine",), ("exactstage/",)),
+        Suite("agents", ("tests/agents",), _ALL, without=_KAFKA),
+        Suite("simulator", ("tests/simulator/test_runs.py",), _ALL, without=_KAFKA),
+        Suite("broker", ("tests/broker",), _ALL, is_usual=False, limit_seconds=900.0),
+    )
+}
