@@ -210,9 +210,8 @@ class Committer:
                 jobs.append(self._shipments.get_nowait())
             self._taken.set()
             for batches in self._rounds(jobs):
-                self._local_delivery.acknowledged(
-                    batches, await self._log.append(batches, Channel.PUBLISH)
-                )
+                offsets = await self._log.append(batches, Channel.PUBLISH)
+                self._local_delivery.acknowledged(batches, offsets)
             self._is_publishing = False
             self._all_done(jobs)
 

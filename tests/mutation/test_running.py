@@ -29,7 +29,7 @@ def suite(file: str, name: str = "short", **options: float) -> Suite:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra\n")
-    (tmp_path / "faults").symlink_to(Path(running.__file__).parent)
+    (tmp_path / "tools").symlink_to(Path(running.__file__).parents[1])
     for name, text in TESTS.items():
         (tmp_path / f"test_{name}.py").write_text(text + "\n")
     (tmp_path / "test_it.py").write_text(HEALTHY)
@@ -109,7 +109,8 @@ def test_suites_have_to_pass_without_a_fault(tree: Path) -> None:
 
 def test_the_copy_is_of_the_files_that_git_knows() -> None:
     with copied_tree() as tree:
-        assert (tree / "faults" / "running.py").read_text() == Path(running.__file__).read_text()
+        copied = tree / "tools" / "mutation" / "running.py"
+        assert copied.read_text() == Path(running.__file__).read_text()
         assert not (tree / ".git").exists()
 
 

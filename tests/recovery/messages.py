@@ -7,10 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import exactstage
 import payments
 
-PACKAGE = Path(payments.__file__).parent
-ROOT = PACKAGE.parent
+FOLDERS = [Path(package.__file__ or "").parent for package in (exactstage, payments)]
+ROOT = FOLDERS[0].parent
+FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
 ANYTHING = "…"
 """Stands for what a message gets only when it is raised."""
 
@@ -31,7 +33,7 @@ def _names() -> frozenset[str]:
     found = {"FailStop", "RecoveryRefused", "NoBroker"}
     bases = [
         (node.name, {base.id for base in node.bases if isinstance(base, ast.Name)})
-        for file in PACKAGE.rglob("*.py")
+        for file in FILES
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     ]
@@ -43,8 +45,8 @@ def _names() -> frozenset[str]:
 def messages() -> list[Message]:
     """Return the message of every ``FailStop`` and ``RecoveryRefused`` that the package makes."""
     found: list[Message] = []
-    for file in sorted(PACKAGE.rglob("*.py")):
-        if file.is_relative_to(PACKAGE / "engine" / "memory"):
+    for file in FILES:
+        if file.is_relative_to(ROOT / "exactstage" / "memory"):
             continue  # The log of tests.
         tree = ast.parse(file.read_text(encoding="utf-8"))
         constants = _assigned(tree.body)
