@@ -15,6 +15,9 @@ FIRST_SECONDS = 2.0
 
 BETWEEN_SECONDS = 10.0
 
+SAME_WITHIN_SECONDS = 5.0
+"""What fails again after less than this has not been over meanwhile."""
+
 
 class Outage:
     """What the tasks of a process report; any thread may."""
@@ -22,6 +25,8 @@ class Outage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._said = -BETWEEN_SECONDS
+        self._failing: dict[str, tuple[float, float]] = {}
+        """When each thing that fails began to, and when it failed last."""
 
     def say(self, text: str) -> bool:
         """Log a warning, unless there was one just now; return whether it was logged."""
@@ -34,12 +39,27 @@ class Outage:
         return True
 
     def failed(self, doing: str, why: str, seconds: float, limit_seconds: float) -> None:
-        """Say that ``doing`` fails since so many seconds, unless something was said just now."""
-        if seconds >= FIRST_SECONDS:
-            since = datetime.fromtimestamp(time.time() - seconds, UTC)
+        """Say that ``doing`` fails since so many seconds, unless something was said just now.
+
+        Whoever gives up after ``limit_seconds`` may begin again at once, as a gateway does without
+        end: the line names the beginning of all of it.
+        """
+        now = time.monotonic()
+        with self._lock:
+            ended = [
+                name
+                for name, (_, last) in self._failing.items()
+                if now - last >= SAME_WITHIN_SECONDS
+            ]
+            for name in ended:
+                del self._failing[name]
+            began = min(now - seconds, self._failing.get(doing, (now, now))[0])
+            self._failing[doing] = (began, now)
+        if now - began >= FIRST_SECONDS:
+            since = datetime.fromtimestamp(time.time() - (now - began), UTC)
             self.say(
-                f"{doing}: no success since {since:%H:%M:%S} UTC ({seconds:.0f} s), tried again "
-                f"until {limit_seconds:.0f} s are over: {why}"
+                f"{doing}: no success since {since:%H:%M:%S} UTC ({now - began:.0f} s), tried "
+                f"again for {limit_seconds:.0f} s at a time: {why}"
             )
 
 

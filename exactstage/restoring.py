@@ -27,6 +27,8 @@ _BRIEF_FETCHES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 _PROGRESS_SECONDS = 3.0
 
+_RESERVED_BYTE = RESERVED[0]
+
 Foreign = dict[bytes, Record]
 """Foreign records of one journal by key: the last of each."""
 
@@ -72,7 +74,9 @@ async def read_journals(
         while unread(reader.positions(), ends):
             for at, fetched in (await _fetch(reader, ends)).items():
                 # What comes behind the fence is a newer owner's, who has claimed meanwhile.
-                records = [record for record in fetched if record.offset <= fences[at]]
+                records = fetched
+                if fetched[-1].offset > fences[at]:
+                    records = [record for record in fetched if record.offset <= fences[at]]
                 journal = by_address[at]
                 _fold(records, journal.rows, slots[journal], foreign[journal])
                 count += len(records)
@@ -106,7 +110,14 @@ def _fold(
     ``foreign`` gets what no worker wrote, unless a worker, or a repair, has replaced it since.
     """
     for record in records:
-        key, value = record.key, record.value
+        _, _, _, _, key, value, _ = record
+        if key and key[0] != _RESERVED_BYTE and type(record) is Record and not foreign:
+            # Nearly all records: a row of this stage, with nothing foreign to compare it with.
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+            continue
         is_foreign = type(record) is Anonymous
         if not key or key[:1] == RESERVED:
             if foreign_reason(record, copied=True) is not None:

@@ -23,7 +23,7 @@ from exactstage.kafka.reader import KafkaReader
 from exactstage.kafka.throttling import Throttling
 from exactstage.kafka.wire import FetchedBytes, Offset
 from exactstage.log import Channel, TopicPartition, Writer
-from exactstage.outage import Outage
+from exactstage.outage import SAME_WITHIN_SECONDS, Outage
 
 AT = TopicPartition("inbox", 0)
 NEXT = TopicPartition("inbox", 1)
@@ -381,7 +381,23 @@ async def test_what_fails_for_long_is_said_once_with_its_beginning(
         outage.failed(doing, "no leader", 3.0, 60.0)
     [said] = caplog.records
     assert "reading: no success since " in said.getMessage()
-    assert "tried again until 60 s are over: no leader" in said.getMessage()
+    assert "tried again for 60 s at a time: no leader" in said.getMessage()
+
+
+async def test_whoever_gives_up_and_begins_again_names_the_beginning_of_all(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway waits for its broker for ever, 60 seconds at a time."""
+    now = 1000.0
+    monkeypatch.setattr("exactstage.outage.time.monotonic", lambda: now)
+    outage = Outage()
+    for seconds in (*range(61), *range(61)):
+        outage.failed("reading", "no leader", float(seconds), 60.0)
+        now += 1.0
+    assert "(112 s)" in caplog.records[-1].getMessage()
+    now += SAME_WITHIN_SECONDS
+    outage.failed("reading", "no leader", 3.0, 60.0)
+    assert "(3 s)" in caplog.records[-1].getMessage(), "it was over meanwhile"
 
 
 class NoBroker:
