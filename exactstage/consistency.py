@@ -231,7 +231,7 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
         message = (
             f"{at} is at commit {tail.position[0]} (offset {tail.offset}), the journal "
             f"{journal.at} ends at {journal.n}: acknowledged records of the journal were lost "
-            f"(deleted and made anew, emptied, an unclean election, an older backup), or another "
+            f"(deleted and recreated, emptied, an unclean election, an older backup), or another "
             f"program wrote to {at.topic}; restore the journal, or make it anew from the public "
             f"topics with: payments rebuild"
         )
@@ -239,7 +239,7 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
     if theirs is not None and theirs != ours:
         message = (
             f"{at}/{tail.offset} was written by installation {theirs}, but the journal "
-            f"{journal.at} belongs to {ours}: one of the two topics was deleted and made anew, or "
+            f"{journal.at} belongs to {ours}: one of the two topics was deleted and recreated, or "
             f"comes from a backup; see what differs with: payments journal adopt"
         )
         raise NotOurs(message)
@@ -262,7 +262,7 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
             message = (
                 f"{journal.at} holds no checkpoint, but {other.journal.at} is at commit "
                 f"{other.journal.n}, and both are always taken over together: its records were "
-                f"lost (deleted and made anew, emptied); restore it, or make it anew from the "
+                f"lost (deleted and recreated, emptied); restore it, or make it anew from the "
                 f"public topics with: payments rebuild"
             )
             raise RecordsLost(message)

@@ -359,7 +359,7 @@ class Engine:
         """
         while True:
             await asyncio.sleep(self.limits.stall_seconds / 2)
-            await self.log.look_for_open_transactions(self.owned.written())
+            await self.log.check_open_transactions(self.owned.written())
 
     def counts(self) -> Counts:
         """Return what was done since the start; any thread may ask."""

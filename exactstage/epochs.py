@@ -9,7 +9,7 @@ from .errors import RecordsLost
 from .log import TopicPartition
 
 
-def cut_after_reading(at: TopicPartition, position: int, epoch: int, cut: int) -> RecordsLost:
+def truncated_after_reading(at: TopicPartition, position: int, epoch: int, cut: int) -> RecordsLost:
     """Return the failure of a reader whose partition lost what was read before ``position``."""
     message = (
         f"{at} was read up to {position}, but its leader epoch {epoch} ends at {cut} now: "
@@ -19,7 +19,7 @@ def cut_after_reading(at: TopicPartition, position: int, epoch: int, cut: int) -
     return RecordsLost(message)
 
 
-def cut_after_handling(
+def truncated_after_handling(
     journal: TopicPartition, at: TopicPartition, position: int, epoch: int, cut: int
 ) -> RecordsLost:
     """Return the refusal to go on at a position of an input before which records were lost."""

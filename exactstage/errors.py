@@ -94,7 +94,7 @@ class RecordsLost(FailStop):
 class UnreadableBatch(FailStop):
     """A batch can't be decoded. Who may go on without its records passes over it.
 
-    ``Reader.pass_over`` does that, for topics that anyone may write. Everywhere else it is the end.
+    ``Reader.skip`` does that, for topics that anyone may write. Everywhere else it is the end.
     """
 
     def __init__(

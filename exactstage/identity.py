@@ -1,7 +1,7 @@
 """Identity: which installation a journal belongs to, and which topics its positions are of.
 
 A position in a topic means something only as long as the topic is the same one: a topic that was
-deleted and made anew, or copied to another cluster, has the same name and other offsets. So a
+deleted and recreated, or copied to another cluster, has the same name and other offsets. So a
 journal says, in the first checkpoint of each ownership and in one of ``TOLD_WITHIN`` after it, what
 it was written for, and a takeover compares that with what the broker has (DESIGN 4.5).
 """
@@ -150,7 +150,7 @@ def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
         if (now := found.topics.get(topic, id_)) != id_:
             message = (
                 f"{where} was written for {topic} with the topic id {id_}, but the broker has one "
-                f"with the id {now}: it was deleted and made anew, so positions in it mean "
+                f"with the id {now}: it was deleted and recreated, so positions in it mean "
                 f"nothing; see what differs with: payments journal adopt"
             )
             raise NotOurs(message)

@@ -170,7 +170,7 @@ class Reader(Protocol):
         can't be decoded: again and again, unless it is passed over.
         """
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
 
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -204,7 +204,7 @@ class Log(Protocol):
     def troubles(self) -> Sequence[Trouble]:
         """Return what keeps this from being written and asked, however short it lasts."""
 
-    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+    async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
         """Ask whether open transactions hold records back in these partitions, and no others.
 
         What is found is among the ``troubles`` until another look; a failure changes nothing.

@@ -95,7 +95,7 @@ class Reading:
         except UnreadableBatch as batch:
             if batch.topic not in self._public or not batch.end_is_known:
                 raise
-            self._reader.pass_over(batch)
+            self._reader.skip(batch)
             at = TopicPartition(batch.topic, batch.partition)
             return [Run(at, (), batch, self.epochs().get(at, NO_EPOCH))]
         epochs = self.epochs()

@@ -17,7 +17,7 @@ from .consistency import (
     recognise,
     require_all_there,
 )
-from .epochs import cut_after_handling
+from .epochs import truncated_after_handling
 from .errors import FailStop, JournalBroken, NotOurs, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
@@ -403,7 +403,7 @@ class Takeover:
             if self._moved:
                 continue  # The other inputs may be lost too: each is moved by itself.
             if (cut := ends.get(tp, position)) < position:
-                raise cut_after_handling(journal.at, tp, position, epochs[tp], cut)
+                raise truncated_after_handling(journal.at, tp, position, epochs[tp], cut)
             if not held.first <= position <= held.end:
                 message = (
                     f"{journal.at} goes on at {tp}/{position}, but the broker has {held.first} to "

@@ -1,6 +1,6 @@
 """The cluster: its id and the ids of topics, which names do not have.
 
-A topic that is deleted and made anew has its old name and a new id (KIP-516). The ids come with
+A topic that is deleted and recreated has its old name and a new id (KIP-516). The ids come with
 version 10 of Metadata, which Kafka has since 2.8 and aiokafka does not know.
 """
 

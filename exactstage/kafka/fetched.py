@@ -208,7 +208,7 @@ class Batches:
         self._next, self.position, self.epoch = end, base + count, epoch
         return found
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Go on behind an unreadable batch."""
         assert batch is self.unreadable, "only what was raised is passed over"
         self.unreadable, self.may_be_transient = None, False
@@ -350,7 +350,7 @@ class Fetched(NamedTuple):
     position: int
 
 
-def unpack(
+def decode_batches(
     at: TopicPartition, data: bytes, position: int, aborted: AbortedTransactions | None
 ) -> Fetched:
     """Return all records of one answer at once. Raises ``UnreadableBatch``."""

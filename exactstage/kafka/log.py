@@ -98,7 +98,7 @@ class KafkaLog:
         found += self.connection.throttling.troubles(servers)
         return found + self._held_back.troubles(servers)
 
-    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+    async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
         """Ask whether open transactions hold records back: a trouble until another look."""
         await self._held_back.look(at)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka import errors
 
-from exactstage.epochs import cut_after_reading
+from exactstage.epochs import truncated_after_reading
 from exactstage.errors import FailStop, PositionLost, UnreadableBatch
 from exactstage.limits import Limits
 from exactstage.log import NO_ENDS, NO_EPOCH, Record, TopicPartition, is_read
@@ -141,14 +141,14 @@ class KafkaReader:
         """Whether every partition is read up to its end."""
         return is_read(self._positions, self._ends)
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
         if self._unreadable.pop(at, None) is None:
             return  # The partitions were assigned anew meanwhile.
         for answer in self._answers.values():
             if at in answer:
-                answer[at].pass_over(batch)
+                answer[at].skip(batch)
                 self._moved(at, answer[at])
 
     async def _wait_for_answers(self, seconds: float) -> None:
@@ -273,7 +273,7 @@ class KafkaReader:
         if changed:
             for at, end in (await epoch_ends(self._connection, changed)).items():
                 if end < positions[at]:
-                    raise cut_after_reading(at, positions[at], known[at], end)
+                    raise truncated_after_reading(at, positions[at], known[at], end)
         return found
 
     async def _fetch(self, node: int, positions: Positions) -> Answer:

@@ -1,6 +1,6 @@
 """Same topics: a worker's topics are those that it began with, not others of their names.
 
-A topic that is deleted and made anew under a running worker takes its appends and answers its
+A topic that is deleted and recreated under a running worker takes its appends and answers its
 fetches, as if nothing were: it has the name, and no records, no fences and other positions.
 """
 
@@ -29,7 +29,7 @@ class SameTopics:
             if first != id_:
                 message = (
                     f"{topic} had the topic id {first} when this process began, and has the id "
-                    f"{id_} now: it was deleted and made anew, and what was in it is gone. "
+                    f"{id_} now: it was deleted and recreated, and what was in it is gone. "
                     f"{_NEXT_STEP}"
                 )
                 raise NotOurs(message)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from exactstage.clock import wall_clock_ms
-from exactstage.epochs import cut_after_reading
+from exactstage.epochs import truncated_after_reading
 from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.log import (
     NO_ENDS,
@@ -73,7 +73,7 @@ class MemoryLog:
         """Return nothing: what is in memory answers at once."""
         return ()
 
-    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+    async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
         """Nobody begins a transaction here, but for the claims, which end theirs at once."""
 
     def partition_count(self, topic: str) -> int:
@@ -253,7 +253,7 @@ class MemoryReader:
             if self._checks_epochs and (epoch := self._epochs.get(at)) is not None:
                 end = partition.epoch_end(epoch)
                 if end is not None and end < position <= partition.end:
-                    raise cut_after_reading(at, position, epoch, end)
+                    raise truncated_after_reading(at, position, epoch, end)
             records, next_ = partition.read(position, committed_only=self._committed_only)
             if not self._committed_only:
                 found = partition.claimants(position, next_)
@@ -269,7 +269,7 @@ class MemoryReader:
         if (epoch := self._log.partition(at).epoch_before(position)) > NO_EPOCH:
             self._epochs[at] = epoch
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Go on behind a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
         if batch.offset <= self._positions.get(at, -1) <= batch.last_offset:

@@ -156,7 +156,7 @@ class ResultConsumer:
                 batch.cause,
             )
             self._watches.break_all("results can't be read")
-            reader.pass_over(batch)
+            reader.skip(batch)
             return
         for records in fetched.values():
             for record in records:

@@ -248,7 +248,7 @@ class DeadLetters:
                 except UnreadableBatch as batch:
                     if not batch.end_is_known:
                         raise
-                    reader.pass_over(batch)
+                    reader.skip(batch)
                     at = TopicPartition(batch.topic, batch.partition)
                     if with_unreadable and batch.offset < ends[at]:
                         yield _as_record(batch)

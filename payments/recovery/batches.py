@@ -14,7 +14,7 @@ from exactstage.checkpoint import RESERVED
 from exactstage.errors import FailStop
 from exactstage.kafka import KafkaLog
 from exactstage.kafka.connection import error_for
-from exactstage.kafka.fetched import unpack
+from exactstage.kafka.fetched import decode_batches
 from exactstage.kafka.wire import Fetch
 from exactstage.log import Bounds, Record, TopicPartition
 
@@ -67,7 +67,7 @@ async def journal_batches(
             if error is not None:
                 message = f"reading {at}/{position} was refused: {error.__name__}"
                 raise FailStop(message)
-            found = unpack(at, part.batches, position, None)
+            found = decode_batches(at, part.batches, position, None)
             for batch in _split(part.batches, found.records, position):
                 yield batch
             position = max(position, found.position)

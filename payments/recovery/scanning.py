@@ -113,7 +113,7 @@ async def _fetch(
             raise
         if batch.offset < ranges[TopicPartition(batch.topic, batch.partition)].end:
             pass_over(batch)
-        reader.pass_over(batch)
+        reader.skip(batch)
         return {}
 
 

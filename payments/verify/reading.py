@@ -116,7 +116,7 @@ class _Reading:
         except UnreadableBatch as batch:
             if batch.offset < ends[TopicPartition(batch.topic, batch.partition)]:
                 self._auditor.unreadable(batch)
-            reader.pass_over(batch)
+            reader.skip(batch)
             return
         for at, records in fetched.items():
             self._take(at, records, ends[at])

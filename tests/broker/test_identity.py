@@ -158,13 +158,13 @@ async def test_another_prefix_with_the_same_app_id_is_refused_and_harms_nobody(
 
 
 @pytest.mark.parametrize("stages", [("payments",), ("accounts",), ("payments", "accounts")])
-async def test_a_journal_that_was_deleted_and_made_anew_is_refused(
+async def test_a_journal_that_was_deleted_and_recreated_is_refused(
     installations: Installations, stages: tuple[str, ...]
 ) -> None:
     settings = await installations.make(opening_balance=OPENING)
     await use(settings)
     await make_anew(settings, [settings.changelog(stage) for stage in stages])
-    with pytest.raises((RecordsLost, NotOurs), match=r"lost|deleted and made anew"):
+    with pytest.raises((RecordsLost, NotOurs), match=r"lost|deleted and recreated"):
         await use(settings)
 
 
@@ -195,7 +195,7 @@ async def test_a_journal_that_was_emptied_is_refused(installations: Installation
     "topic",
     ["payments.commands", "payments.transfers", "payments.inbox", "payments.results"],
 )
-async def test_a_topic_that_was_deleted_and_made_anew_is_refused(
+async def test_a_topic_that_was_deleted_and_recreated_is_refused(
     installations: Installations, topic: str
 ) -> None:
     settings = await installations.make(opening_balance=OPENING)

@@ -29,7 +29,7 @@ class FaultyReader:
         self.positions = reader.positions
         self.epochs = reader.epochs
         self.claimants = reader.claimants
-        self.pass_over = reader.pass_over
+        self.skip = reader.skip
         self.close = reader.close
         self.troubles = reader.troubles
 

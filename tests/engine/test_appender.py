@@ -115,14 +115,14 @@ async def test_a_sender_whose_records_were_lost_is_told_what_happened_and_what_c
 
 
 async def test_a_batch_is_sent_again_only_where_the_topic_is_the_same() -> None:
-    """One that was made anew would take it. On a broker: ``test_topics_made_anew.py``."""
+    """One that was made anew would take it. On a broker: ``test_recreated_topics.py``."""
     brokers = Brokers([always(3)])
 
-    async def made_anew() -> None:
-        message = "it was deleted and made anew"
+    async def recreated() -> None:
+        message = "it was deleted and recreated"
         raise NotOurs(message)
 
-    appending = Appender(cast("Connection", brokers), BrokerClock(), made_anew)
+    appending = Appender(cast("Connection", brokers), BrokerClock(), recreated)
     with pytest.raises(NotOurs):
         await appending.append([batch()], Channel.JOURNAL)
     assert len(brokers.sent) == 1

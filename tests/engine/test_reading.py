@@ -51,7 +51,7 @@ class Endless:
         self._positions = {at: n + 1 for at, n in self._positions.items()}
         return found
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Nothing is unreadable."""
 
     def troubles(self) -> Sequence[Trouble]:

@@ -12,7 +12,7 @@ from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from exactstage.kafka.fetched import Batches, Budget, unpack
+from exactstage.kafka.fetched import Batches, Budget, decode_batches
 from exactstage.kafka.invalid_headers import decode_with_invalid_header_names
 from exactstage.kafka.wire import Fetch, FetchedBytes, ListOffsets, Offset, Produce, Produced
 from exactstage.limits import Limits
@@ -136,7 +136,7 @@ def control(first: int, marker: bytes, *, producer: int) -> bytes:
 
 def test_records_are_unpacked_from_the_position_on() -> None:
     data = batch(10, [b"a", b"b", b"c"]) + batch(20, [b"d"])
-    fetched = unpack(AT, data, 11, None)
+    fetched = decode_batches(AT, data, 11, None)
     assert [(r.offset, r.value, r.topic, r.partition) for r in fetched.records] == [
         (11, b"b", "inbox", 1),
         (12, b"c", "inbox", 1),
@@ -149,7 +149,7 @@ def test_control_records_are_passed_but_never_shown() -> None:
     data = batch(0, [b"a"]) + control(1, ABORT, producer=5) + control(2, COMMIT, producer=6)
     nothing: list[tuple[int, int]] = []
     for aborted in (None, nothing):
-        fetched = unpack(AT, data, 0, aborted)
+        fetched = decode_batches(AT, data, 0, aborted)
         assert [r.value for r in fetched.records] == [b"a"]
         assert fetched.position == 3
 
@@ -162,10 +162,14 @@ def test_aborted_records_are_hidden_from_readers_of_committed_ones() -> None:
         + control(3, COMMIT, producer=6)
         + batch(4, [b"later"], producer=5, transactional=1)
     )
-    committed = unpack(AT, data, 0, [(5, 0)])
+    committed = decode_batches(AT, data, 0, [(5, 0)])
     assert [r.value for r in committed.records] == [b"other", b"later"]
     assert committed.position == 5
-    assert [r.value for r in unpack(AT, data, 0, None).records] == [b"aborted", b"other", b"later"]
+    assert [r.value for r in decode_batches(AT, data, 0, None).records] == [
+        b"aborted",
+        b"other",
+        b"later",
+    ]
 
 
 def test_a_batch_with_a_wrong_checksum_is_an_error() -> None:
@@ -183,13 +187,13 @@ def test_a_header_name_that_is_no_text_does_not_hide_the_records(compression: in
     for index, value in enumerate((b"a", None)):
         builder.append(index, 1000 + index, b"k", value, [("name", b"v"), ("other", None)])
     plain = bytes(builder.build())
-    reference = unpack(AT, plain, 0, None)
+    reference = decode_batches(AT, plain, 0, None)
     for place in [plain.index(b"name")] if not compression else []:
         broken = bytearray(plain)
         broken[place] = 0xFF
         broken[17:21] = calc_crc32c(bytes(broken[21:])).to_bytes(4, "big")
         data = batch(0, [b"before"]) + rebased(bytes(broken), 1)
-        fetched = unpack(AT, data, 0, None)
+        fetched = decode_batches(AT, data, 0, None)
         assert [(r.offset, r.value, r.timestamp) for r in fetched.records] == [
             (0, b"before", 1000),
             (1, b"a", 1000),

@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from typing import Any, cast
 
 from exactstage.clock import BrokerClock
-from exactstage.epochs import cut_after_reading
+from exactstage.epochs import truncated_after_reading
 from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.log import (
     NO_ENDS,
@@ -86,7 +86,7 @@ class SimulatedLog:
         """Return nothing: readiness is no part of what is simulated."""
         return ()
 
-    async def look_for_open_transactions(self, at: Sequence[TopicPartition]) -> None:
+    async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
         """Nobody begins a transaction here, but for the claims, which end theirs at once."""
 
     def partition_count(self, topic: str) -> int:
@@ -298,7 +298,7 @@ class SimulatedReader:
         }
         for at, end in (await self._log.epoch_ends(epochs)).items() if epochs else ():
             if end < self._positions[at]:
-                raise cut_after_reading(at, self._positions[at], epochs[at], end)
+                raise truncated_after_reading(at, self._positions[at], epochs[at], end)
 
     async def _ask(self, wait_seconds: float) -> Found:
         positions = [
@@ -324,7 +324,7 @@ class SimulatedReader:
             return {}
         return found
 
-    def pass_over(self, batch: UnreadableBatch) -> None:
+    def skip(self, batch: UnreadableBatch) -> None:
         """Nothing is ever unreadable here."""
         raise batch
 

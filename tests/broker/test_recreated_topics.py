@@ -1,4 +1,4 @@
-"""A topic that is deleted and made anew, or deleted, under a running worker.
+"""A topic that is deleted and recreated, or deleted, under a running worker.
 
 What a start says then is in ``test_identity.py``; what an operator does, in ``tests/recovery``.
 """
@@ -34,7 +34,7 @@ async def restore(settings: Settings, topic: str) -> None:
         await connected.apply(await connected.plan(wanted), wanted)
 
 
-async def test_an_idle_worker_ends_when_one_of_its_topics_is_made_anew_or_deleted(
+async def test_an_idle_worker_ends_when_one_of_its_topics_is_recreated_or_deleted(
     installations: Installations,
 ) -> None:
     """All topics are looked at in one request: these stand for inputs, outputs and journals."""
@@ -68,7 +68,7 @@ async def test_an_idle_worker_ends_when_one_of_its_topics_is_made_anew_or_delete
         group.create_task(lose("{app}-accounts-changelog", made=False))
 
 
-async def test_a_worker_at_work_writes_nothing_to_a_ledger_that_is_made_anew(
+async def test_a_worker_at_work_writes_nothing_to_a_ledger_that_is_recreated(
     installations: Installations,
 ) -> None:
     """What it appended there would make the ledger contradict itself, and a rebuild impossible."""
