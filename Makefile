@@ -37,7 +37,7 @@ CHAOS_ARGS ?=
 SOAK_MINUTES ?= 30
 SOAK_ARGS ?=
 
-.PHONY: remake help run broker test check coverage fuzz lint format types compiled test-compiled bench bench-peers simulate chaos drill soak mutation environment lock clean
+.PHONY: remake help run broker test check coverage fuzz lint format types docs compiled test-compiled bench bench-peers simulate chaos drill soak mutation environment lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -73,6 +73,9 @@ format: $(INSTALLED) ## Format the code
 
 types: $(INSTALLED) ## Check types with mypy --strict
 	$(BIN)/mypy
+
+docs: $(INSTALLED) ## Build the documentation as a site, into .site; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
 
 compiled: $(INSTALLED) ## Build what users install into .compiled: the hot modules as machine code (needs gcc)
 	@$(BIN)/python -m tools.dev.compiled

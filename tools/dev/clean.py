@@ -16,7 +16,7 @@ from tools.dev.process import ProcessRecord
 ROOT = Path(__file__).resolve().parents[2]
 REMOVED = (
     *(".venv", ".compiled", ".kafka", ".mypy_cache", ".ruff_cache", ".pytest_cache"),
-    *(".hypothesis", ".coverage", ".coverage.*", "build", "*.egg-info"),
+    *(".hypothesis", ".coverage", ".coverage.*", ".site", "build", "*.egg-info"),
 )
 
 
