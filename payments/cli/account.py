@@ -78,10 +78,10 @@ async def _balances(
 ) -> "list[AccountBalance] | None":
     """Return the balance of an account, or those of a counter-account, one for each currency."""
     from payments.client import AccountBalance
-    from payments.client.accounts import is_counter
+    from payments.domain.account import is_counter_name
 
     async with connect(settings, deadline_seconds) as client:
-        if not is_counter(account_id):
+        if not is_counter_name(account_id):
             found = await client.account(account_id, deadline_seconds=deadline_seconds)
             return None if found is None else [found]
         counter = await client.counter_account(account_id, deadline_seconds=deadline_seconds)
@@ -110,7 +110,7 @@ async def _entries(
 
 
 def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:
-    from payments.client.accounts import is_counter
+    from payments.domain.account import is_counter_name
     from payments.domain.money import money_text
     from payments.records.record_models import balance_members
 
@@ -121,7 +121,7 @@ def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json
         return
     for held in balances:
         members = balance_members(account_id, held.balance, held.currency, held.sequence)
-        if is_counter(account_id):
+        if is_counter_name(account_id):
             del members["sequence"]
         show_json(members)
 

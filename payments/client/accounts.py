@@ -19,6 +19,7 @@ from payments.client.errors import InvalidCommand
 from payments.client.index import Index, Row
 from payments.client.ledger import places, read_page
 from payments.client.transport import Transport
+from payments.domain.account import is_counter_name
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.records.internal_codec import decode_account, decode_counter
@@ -26,7 +27,6 @@ from payments.records.record_models import LedgerEntry
 from payments.settings import Settings
 
 MAX_PAGE_ENTRIES = 1000
-COUNTERS = ("world/", "sales/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class AccountView:
 
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:
         """Return the balances of a counter-account by currency; None where there is none."""
-        number = name[len(COUNTERS[0]) :]
+        number = name.partition("/")[2]
         if len(number) > len(str(partitions)) or int(number) >= partitions:
             return None
         row = await self._row(name.encode(), int(number))
@@ -138,15 +138,10 @@ def rows(records: Sequence[Record]) -> list[Row]:
     ]
 
 
-def is_counter(name: str) -> bool:
-    """Return whether this is the name of a counter-account."""
-    return name.startswith(COUNTERS) and name.isascii() and name[len(COUNTERS[0]) :].isdecimal()
-
-
 def require_counter(name: str) -> None:
     """Raise ``InvalidCommand`` or ``TypeError`` for what is no name of a counter-account."""
     require_text("name", name, "world/N or sales/N")
-    if not is_counter(name):
+    if not is_counter_name(name):
         message = "must be world/N or sales/N"
         raise InvalidCommand("account", message, Reason.INVALID_ACCOUNT)
 
@@ -157,7 +152,7 @@ def require_account(account: str) -> None:
         raise TypeError(f"an account's id is text (str), not {type(account).__name__}")
     if not is_name(account):
         raise InvalidCommand("account", NAME_RULE, Reason.INVALID_ACCOUNT)
-    if is_counter(account):
+    if is_counter_name(account):
         message = (
             f"{account!r} is a counter-account: its balances are read by: payments account "
             f"{account} (counter_account of the client)"

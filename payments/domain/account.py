@@ -4,6 +4,7 @@ An entry's amount goes to the account and its opposite to a counter-account, so 
 balanced by itself. Amounts and balances are in minor units.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from payments.domain.names import has_outer_space
@@ -12,6 +13,21 @@ from payments.domain.results import Frozen, Reason
 MAX_BALANCE = 10**18
 Kind = Literal["make", "deposit", "rollback", "opening"]
 Counter = Literal["world", "sales"]
+COUNTERS: tuple[Counter, ...] = ("world", "sales")
+COUNTER_OF: Mapping[Kind, Counter] = {"make": "sales", "deposit": "world", "opening": "world"}
+"""The other side of an entry, by its kind. A rollback has that of the payment that it undoes."""
+COUNTER_PREFIXES = tuple(f"{counter}/" for counter in COUNTERS)
+
+
+def counter_name(counter: Counter, partition: int) -> str:
+    """Return the name of a partition's counter-account: ``sales/3``."""
+    return f"{counter}/{partition}"
+
+
+def is_counter_name(name: str) -> bool:
+    """Return whether a name has the form of a counter-account's; no other account may have it."""
+    number = name.partition("/")[2] if name.startswith(COUNTER_PREFIXES) else ""
+    return number.isascii() and number.isdecimal()
 
 
 class Transfer(Frozen, frozen=True):
@@ -47,7 +63,7 @@ class CounterAccount(Frozen, frozen=True):
 
 
 class Opening(NamedTuple):
-    """What a new account is given from ``world``; nothing when the balance is 0."""
+    """The first entry of a new account, from ``world``; none when the balance is 0."""
 
     balance: int
     currency: str
@@ -74,11 +90,12 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
         opens = opening.balance > 0 and opening.currency == transfer.currency
         if transfer.kind == "rollback" or (transfer.kind == "make" and not opens):
             return Reason.UNKNOWN_ACCOUNT
-        if has_outer_space(transfer.account):  # One that was opened before the rule goes on.
+        if has_outer_space(transfer.account):  # An account that was opened before the rule stays.
             return Reason.INVALID_ACCOUNT
         account = Account(0, 0, transfer.currency)
         if opens:
-            steps.insert(0, Transfer("opening", transfer.account, *opening, "world"))
+            counter = COUNTER_OF["opening"]
+            steps.insert(0, Transfer("opening", transfer.account, *opening, counter))
     if transfer.currency != account.currency:
         return Reason.WRONG_CURRENCY
     entries = []
@@ -86,7 +103,7 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
         balance = account.balance + step.amount
         if balance < 0:
             return Reason.INSUFFICIENT_FUNDS
-        if balance > MAX_BALANCE and step.kind == "deposit":  # Money given back always has room.
+        if balance > MAX_BALANCE and step.kind == "deposit":  # A rollback may exceed the limit.
             return Reason.BALANCE_LIMIT
         account = Account(balance, account.sequence + 1, account.currency)
         entries.append(Entry(step, account))

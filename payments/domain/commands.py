@@ -1,10 +1,11 @@
-"""What a client may ask: the commands, and the rules of their fields."""
+"""The commands that a client may send, and the rules of their fields."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from payments.domain.account import COUNTER_PREFIXES, is_counter_name
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Frozen, Reason
@@ -22,8 +23,8 @@ def _account(value: object) -> Fault | None:
     if not isinstance(value, str) or not is_name(value):
         blank = isinstance(value, str) and not value.strip()
         return Reason.EMPTY_ACCOUNT if blank else Reason.INVALID_ACCOUNT, NAME_RULE
-    digits = value[6:] if value.startswith(("world/", "sales/")) else ""
-    if digits.isascii() and digits.isdecimal():
+    # The first test is there for speed: an account's name is checked in every command.
+    if value.startswith(COUNTER_PREFIXES) and is_counter_name(value):
         return Reason.RESERVED_ACCOUNT, "must not be a counter-account's"
     return None
 
@@ -46,7 +47,7 @@ def _currency(value: object) -> Fault | None:
 
 RULES: Mapping[str, Callable[[object], Fault | None]] = {
     "id": _id, "account": _account, "amount": _amount, "currency": _currency,
-}  # fmt: skip  # The rule of each field, in the order in which faults are told.
+}  # fmt: skip  # The rule of each field, in the order in which faults are reported.
 
 
 class _Command(Frozen, frozen=True, tag_field="type", forbid_unknown_fields=True): ...
@@ -58,7 +59,7 @@ class Make(_Command, frozen=True, tag="make"):
     type: ClassVar[Literal["make"]] = "make"
     account: str
     amount: Amount
-    currency: str = ""  # Not given: ``parse_command`` puts the installation's default here.
+    currency: str = ""  # ``parse_command`` replaces the empty text by the installation's default.
     id: str | None = None
 
 

@@ -1,7 +1,7 @@
 """Money as people read and write it: in major units, with the decimals of its currency.
 
-What programs exchange are whole numbers of minor units and the exponent of ``currencies``; this is
-the one place that turns them into text and back.
+Programs exchange whole numbers of minor units, with the exponent of ``currencies``. This module is
+the only place that converts them to text and back.
 """
 
 import re
@@ -16,7 +16,7 @@ _LONGEST = 40
 def money_text(minor: int, currency: str) -> str:
     """Return an amount for a person: ``1,999.00 EUR``, ``1,999 JPY``, ``-1.999 KWD``.
 
-    A currency that ISO 4217 has withdrawn is shown in minor units, and said to be.
+    A currency that ISO 4217 has withdrawn is shown in minor units, with the words "minor units".
     """
     if currency not in EXPONENTS:
         return f"{minor:,} minor units of {currency}"
@@ -38,17 +38,17 @@ def minor_units(text: str, currency: str) -> int:
 
     The text has the digits 0 to 9: a whole number (``20`` is 20.00 EUR), or one with a point before
     exactly as many decimals as the currency has.
-    Raises ``ValueError`` with the rule that it breaks.
+    Raises ``ValueError`` with the rule that the text breaks.
     """
     if currency not in EXPONENTS:
-        raise ValueError(f"currency {_cut(currency)} {CURRENCY_RULE}")
+        raise ValueError(f"currency {_shortened(currency)} {CURRENCY_RULE}")
     exponent = EXPONENTS[currency]
     example = _decimal(1999, exponent, "")
     written = _WRITTEN.fullmatch(text)
     if written is None:
         point = " and a point before the decimals" if exponent else ""
         message = (
-            f"{_cut(text)} is no amount: write the digits 0 to 9{point}, as in {example}; "
+            f"{_shortened(text)} is no amount: write the digits 0 to 9{point}, as in {example}; "
             "no comma, space, sign, underscore or power of ten"
         )
         raise ValueError(message)
@@ -84,5 +84,5 @@ def _decimal(minor: int, exponent: int, separator: str) -> str:
     return f"{'-' if minor < 0 else ''}{text}" + (f".{part:0{exponent}d}" if exponent else "")
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

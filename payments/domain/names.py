@@ -1,10 +1,10 @@
-"""Names: what may be the id of a payment, of an account or of a command.
+"""Names: the rule for the ids of payments, accounts and commands.
 
-A name has 1 to 255 characters. Refused are those without a shape of their own, by Unicode's general
+A name has 1 to 255 characters. Characters without a visible shape are refused, by Unicode's general
 category: controls (Cc), format characters (Cf), surrogates (Cs), private use (Co), and separators
 (Zl, Zp, Zs) other than the plain space. Format characters are refused because they are invisible or
-turn the direction of the text around them: with them two names look alike, or a line of a log reads
-differently from what it says. Characters that Unicode has not assigned yet pass.
+reverse the direction of the text around them: two names look alike, or a line of a log is shown in
+another order than it has. Characters that Unicode has not assigned yet are accepted.
 
 The table is written out, so that no version of Python decides what is valid. Cc, Cs, Co, Zl and Zp
 never change (Unicode Character Encoding Stability Policies, "Property Frozen Stability"); Zs and Cf
@@ -53,13 +53,13 @@ _is_allowed = re.compile(f"[^{refused_class()}]*").fullmatch
 def is_name(value: object) -> bool:
     """Return whether a value can be a name that is stored already.
 
-    Spaces at the ends pass here: names with them were valid once, and what they name can still be
-    read, repeated and cancelled. ``has_outer_space`` refuses them where something new is named.
+    Spaces at the ends are accepted here: such names were valid once, and payments and accounts with
+    them can still be read, repeated and cancelled. ``has_outer_space`` refuses them for new ones.
     """
     text = value if isinstance(value, str) else ""
     if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.strip(" "):
         return False
-    # Of ASCII, what is printable is the same in every version; most names take this path.
+    # Printable ASCII is the same in every version of Unicode; most names take this path.
     return text.isprintable() if text.isascii() else _is_allowed(text) is not None
 
 

@@ -1,18 +1,40 @@
-"""The payment table: what each message does to a payment in each state.
+"""The payment table: for each state and message the next state, the answers and the transfer.
 
-Rule 1: all that decides what becomes of a payment is in this file, and as far as a table can say
-it in ``TABLE``: the diagram in the docs is drawn from that, and the tests enumerate it.
-Rule 2: this file knows nothing of balances, records, partitions and clocks.
+``TABLE[state][event]`` is one cell, a ``Rule``. The row None is that of a payment without a stored
+row. An outcome in a cell answers the command or, when a transfer has settled, every command that
+waits; a command whose cell has no outcome waits. ``transfer`` starts a movement of money, forward
+or back. ``docs/states.md`` is generated from the table, and the tests compare every cell with a
+list that was written by hand.
 
-Theory of operation. A make or a deposit starts a transfer and waits for it to settle. A cancel
-can't stop a transfer that is in flight: the payment is ``cancelling`` until it settles and, if
-money has moved then, ``reversing`` until the transfer back settles too. So in these two states and
-in ``pending`` one transfer is in flight and commands wait; in the others there is neither.
+In pending, cancelling and reversing exactly one transfer is in flight, and commands may wait. In
+the other states none is in flight, and no command waits.
 
-Not in the table: a make or deposit that differs from the stored request is rejected in any state;
-so is a command that would be one waiter too many, and a cancel whose transfer back is declined. A
-make or deposit that finds a request stored repeats an outcome, and so does a cancel that leaves
-the state as it was: their answers say ``replayed``.
+When you change the table:
+
+- Write out every cell. ``IMPOSSIBLE`` and ``NOTHING`` stand for a defect and for no effect; there
+  is no default for a cell that was forgotten.
+- Start no second transfer while one is in flight: a settlement does not say which it belongs to.
+- Keep the names of states: they are stored in rows and written on results.
+- Keep balances, records, partitions and clocks out. The time is an argument, so that tests and
+  simulator decide exactly as a worker does.
+
+Cells that a reader may doubt:
+
+- No row, cancel: stored as cancelled, so that a make that comes later moves no money.
+- Pending, cancel: a transfer that was sent can't be recalled. The payment is cancelling until the
+  transfer settles, then cancelled (it was declined) or reversing (the money goes back).
+- Reversing, declined: the account has spent the money of a deposit. The payment is completed again,
+  and ``_on_settled`` rejects the waiting cancels instead of answering them as completed.
+- Pending, declined: with the decline policy ``retry`` no row is kept, so that the same id may be
+  tried again; with ``pin`` the payment stays declined.
+- Declined, cancel: cancelled as prevented, although no money moved, so that no later make is tried.
+- Pending, cancelling and reversing, window closes: nothing. The payment must be there when its
+  transfer settles, and it is given a new window by that change.
+
+Three rules depend on more than state and event and are in the functions below. A make or deposit
+that differs from the stored request is rejected; so is a command beyond ``max_waiters``. An answer
+is marked ``replayed`` for a make or deposit whose request is stored already, and for a cancel that
+leaves the state as it was.
 """
 
 from enum import StrEnum
@@ -20,7 +42,7 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from payments.domain.account import Counter, Kind, Settled, Transfer
+from payments.domain.account import COUNTER_OF, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
 from payments.domain.money import money_text
 from payments.domain.results import Answer, Frozen, Outcome, Reason, Request
@@ -33,15 +55,15 @@ class Rule(NamedTuple):
     """One cell of the table."""
 
     to: State | None  # The state after the message.
-    outcome: Outcome | None = None  # What the command, or all who wait, are told; None: they wait.
+    outcome: Outcome | None = None  # Of the command, or of all that wait; None: the command waits.
     reason: Reason | None = None  # Why it is cancelled; None: the stored or the transfer's reason.
     transfer: Literal["forward", "back"] | None = None  # The money to move.
-    forgets: bool = False  # With the decline policy retry, no payment is left.
+    forgets: bool = False  # With the decline policy retry, the row is deleted.
 
 
-IMPOSSIBLE, NOTHING = Rule(None), Rule(None)  # Told apart by identity.
+IMPOSSIBLE, NOTHING = Rule(None), Rule(None)  # Distinguished by identity.
 MAKE, CANCEL, GET, OK, DECLINED, CLOSES = Event
-# A state is read at a glance only if it is not spread over eight lines, as the formatter would.
+# The formatter would spread each state over eight lines; a reader compares them in three or four.
 # fmt: off
 TABLE: dict[State | None, dict[Event, Rule]] = {
     None: {
@@ -89,14 +111,14 @@ class Payment(Frozen, frozen=True, omit_defaults=True):
 
 
 class Policy(NamedTuple):
-    """What an installation may choose."""
+    """The choices of an installation."""
 
     decline_policy: Literal["retry", "pin"] = "retry"
     max_waiters: int = 100
 
 
 class Received(Frozen, frozen=True):
-    """A command with its id: its own, or the position of its record."""
+    """A command with its id: its own, or the address of its record."""
 
     command: Command
     id: str
@@ -107,7 +129,7 @@ class WindowCloses:
 
 
 class Decision(Frozen, frozen=True):
-    """The row after a message (the same object if it is unchanged) and what to send."""
+    """The row after a message (the same object if it is unchanged), answers and transfer."""
 
     payment: Payment | None
     answers: tuple[Answer, ...] = ()
@@ -122,7 +144,7 @@ Message = Received | Settled | WindowCloses
 
 
 def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: Policy) -> Decision:
-    """Return what a message does to a payment; raises ``ImpossibleTransition``."""
+    """Return the decision on a message; raises ``ImpossibleTransition``."""
     event = CLOSES
     if isinstance(message, Received):
         event = _EVENTS[message.command.type]
@@ -196,7 +218,8 @@ def _transfer(request: Request | None, direction: str | None) -> Transfer | None
     gives = (request.type == "deposit") == (direction == "forward")
     amount = request.amount if gives else -request.amount
     kind: Kind = request.type if direction == "forward" else "rollback"
-    counter: Counter = "world" if request.type == "deposit" else "sales"
+    # The payment's own kind decides, so that a rollback is booked against the same counter-account.
+    counter = COUNTER_OF[request.type]
     return Transfer(kind, request.account, amount, request.currency, counter)
 
 

@@ -1,4 +1,4 @@
-"""What a command is answered with: outcomes, the closed list of reasons, the result record."""
+"""The answer to a command: outcomes, the closed list of reasons, the payment's request."""
 
 from enum import StrEnum
 from typing import Literal
@@ -9,7 +9,7 @@ Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FO
 
 
 class Reason(StrEnum):
-    """Why a command ended so; results and dead letters share the list."""
+    """Why a command has its outcome; results and dead letters share the list."""
 
     UNKNOWN_ACCOUNT = "unknown_account"  # A make from an account that was never opened.
     INSUFFICIENT_FUNDS = "insufficient_funds"  # The balance would go below zero.
@@ -21,7 +21,7 @@ class Reason(StrEnum):
     DIFFERENT_ACCOUNT = "different_account"  # The id names a payment of another account.
     DIFFERENT_AMOUNT = "different_amount"  # The id names a payment of another amount.
     DIFFERENT_CURRENCY = "different_currency"  # The id names a payment in another currency.
-    TOO_MANY_WAITING = "too_many_waiting"  # As many commands as may wait for the payment do.
+    TOO_MANY_WAITING = "too_many_waiting"  # The limit of commands that wait for the payment.
     NULL_KEY = "null_key"  # The record has no key, so no payment id.
     EMPTY_KEY = "empty_key"  # The key has no bytes.
     KEY_NOT_UTF8 = "key_not_utf8"  # The key is not text.
@@ -31,7 +31,7 @@ class Reason(StrEnum):
     EMPTY_VALUE = "empty_value"  # The value has no bytes.
     TOO_LARGE = "too_large"  # The value has more than 64 KiB.
     BATCH_TOO_LARGE = "batch_too_large"  # Its producer's batch inflates to more than 16 MiB.
-    UNDECODABLE_BATCH = "undecodable_batch"  # Its producer's batch is not what it says.
+    UNDECODABLE_BATCH = "undecodable_batch"  # Its producer's batch contradicts its own header.
     NOT_UTF8 = "not_utf8"  # The value is not text.
     NOT_JSON = "not_json"  # The value is not one JSON document.
     TOO_DEEP = "too_deep"  # The JSON is nested too deeply to be read.
@@ -54,11 +54,11 @@ class Reason(StrEnum):
 
 
 class Frozen(Struct, frozen=True, gc=False):
-    """What the domain computes with: never changed, compared by fields, never in a circle."""
+    """Base of the domain's values: immutable, compared by fields, without reference cycles."""
 
 
 class Request(Frozen, frozen=True):
-    """What a make or deposit asks for; two are compared field by field in this order."""
+    """The request of a make or deposit; two are compared field by field in this order."""
 
     type: Literal["make", "deposit"]
     account: str
@@ -76,4 +76,4 @@ class Answer(Frozen, frozen=True):
     message: str | None = None
     replayed: bool = False
     state: str | None = None
-    request: Request | None = None  # What the payment is, not what the command asked for.
+    request: Request | None = None  # The payment's, not the command's.

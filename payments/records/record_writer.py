@@ -10,7 +10,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.json import Encoder
 
-from payments.domain.account import Counter, Entry
+from payments.domain.account import Entry, counter_name
 from payments.domain.currencies import EXPONENTS
 from payments.domain.results import Answer
 
@@ -50,11 +50,6 @@ class _LedgerEntry(Struct, gc=False):
 def iso_time(time_ms: int) -> str:
     """Return epoch milliseconds as public records write them: ``2026-01-01T00:00:00.000Z``."""
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC).isoformat()[:-6]}.{time_ms % 1000:03d}Z"
-
-
-def counter_name(counter: Counter, partition: int) -> str:
-    """Return the name of a partition's counter-account: ``sales/3``."""
-    return f"{counter}/{partition}"
 
 
 def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:

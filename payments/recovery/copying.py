@@ -16,6 +16,7 @@ from exactstage.limits import Limits
 from exactstage.log import Log, Record, Writer
 from exactstage.outputs import INSTALLATION, OUTPUT_ID_HEADER, Rounds, size_of
 from exactstage.partitioner import partition_of
+from payments.domain.account import counter_name
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -119,5 +120,6 @@ def _moved(value: bytes | None, partition: int) -> bytes | None:
     if value is None:
         return None
     entry = orjson.loads(value)
-    entry["counter_account"] = f"{entry['counter_account'].partition('/')[0]}/{partition}"
+    counter = entry["counter_account"].partition("/")[0]
+    entry["counter_account"] = counter_name(counter, partition)
     return orjson.dumps(entry)

@@ -24,12 +24,19 @@ from exactstage.partitioner import partition_of
 from exactstage.processing import Processing, Run
 from exactstage.stage import Stage, by_name, senders_of
 from exactstage.vouching import Vouching
-from payments.domain.account import CounterAccount, Opening, Transfer, post, post_counter
+from payments.domain.account import (
+    CounterAccount,
+    Opening,
+    Transfer,
+    counter_name,
+    post,
+    post_counter,
+)
 from payments.domain.payment import Policy
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.records.internal_codec import encode_account, encode_counter, encode_payment
-from payments.records.record_writer import counter_name, encode_ledger_entry, encode_result
+from payments.records.record_writer import encode_ledger_entry, encode_result
 from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
 from payments.stages.payments import RESULT_TYPE, position_of

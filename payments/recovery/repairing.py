@@ -26,6 +26,7 @@ from exactstage.log import (
 )
 from exactstage.partitioner import partition_of
 from exactstage.stage import Stage
+from payments.domain.account import COUNTERS, counter_name
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
 from .batches import JournalBatch, journal_batches
@@ -76,7 +77,7 @@ def payments_row(key: bytes, value: bytes, partition: int, partitions: int) -> b
 
 def accounts_row(key: bytes, value: bytes, partition: int, partitions: int) -> bool:
     """Return whether this can be a row of the accounts stage."""
-    if key in {b"world/%d" % partition, b"sales/%d" % partition}:
+    if key.decode(errors="replace") in {counter_name(each, partition) for each in COUNTERS}:
         return _decodes(decode_counter, value)
     return partition_of(key, partitions) == partition and _decodes(decode_account, value)
 

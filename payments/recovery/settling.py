@@ -13,7 +13,7 @@ that are unanswered are decided again.
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from payments.domain.account import Counter, Kind, Settled, Transfer
+from payments.domain.account import COUNTER_OF, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
 from payments.domain.payment import Decision, Payment, Policy, Received, State, decide
 from payments.domain.results import Answer, Reason, Request
@@ -205,5 +205,5 @@ def _transfer(request: Request, payment: str, *, back: bool) -> Transfer:
     gives = (request.type == "deposit") != back
     amount = request.amount if gives else -request.amount
     kind: Kind = "rollback" if back else request.type
-    counter: Counter = "world" if request.type == "deposit" else "sales"
+    counter = COUNTER_OF[request.type]
     return Transfer(kind, request.account, amount, request.currency, counter, payment)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from exactstage.dead_letters import FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION, TYPE
+from payments.domain.account import COUNTERS
 from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
@@ -37,7 +38,7 @@ NAME_SCHEMA: Schema = {
 }
 _FIELD_SCHEMAS: Mapping[str, Schema] = {
     "id": {"anyOf": [NAME_SCHEMA, {"type": "null"}]},
-    "account": {**NAME_SCHEMA, "not": {"pattern": "^ | $|^(world|sales)/[0-9]+$"}},
+    "account": {**NAME_SCHEMA, "not": {"pattern": f"^ | $|^({'|'.join(COUNTERS)})/[0-9]+$"}},
     "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
     "currency": {"enum": [*sorted(CURRENCIES), None]},
 }

@@ -15,6 +15,7 @@ from payments.domain.account import (
     Entry,
     Opening,
     Settled,
+    counter_name,
     post,
     post_counter,
 )
@@ -27,7 +28,7 @@ from payments.records.internal_codec import (
     encode_counter,
     encode_settled,
 )
-from payments.records.record_writer import counter_name, encode_ledger_entry
+from payments.records.record_writer import encode_ledger_entry
 from payments.records.row_cache import RowCache
 from payments.settings import Settings
 

@@ -1,12 +1,12 @@
 """Rows: the live tables, as the journals restore them, in the auditor's own terms."""
 
-import re
 from collections.abc import Sequence
 
 from msgspec import DecodeError
 
 from exactstage.log import Record
 from exactstage.partitioner import partition_of
+from payments.domain.account import is_counter_name
 from payments.domain.payment import Payment, State
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
@@ -17,7 +17,6 @@ from .implied import CANCELLED_FOR, Implied, terms
 from .numbering import Numbering
 from .payments import Payments
 
-_COUNTER = re.compile(r"(?:world|sales)/([0-9]+)")
 _STATES = {
     State.PENDING: Implied.IN_FLIGHT,
     State.CANCELLING: Implied.IN_FLIGHT,
@@ -73,15 +72,15 @@ class Rows:
         self._undo(record)
         name = (record.key or b"").decode(errors="replace")
         accounts, value = self._accounts[record.partition], record.value
-        counter_name = _COUNTER.fullmatch(name)
-        if counter_name is None:
-            right = partition_of(record.key or b"", len(self._accounts))
+        is_counter = is_counter_name(name)
+        if is_counter:
+            right = int(name.partition("/")[2])
         else:
-            right = int(counter_name.group(1))
+            right = partition_of(record.key or b"", len(self._accounts))
         if self._is_misplaced(record, right):
             return
         try:
-            if counter_name is not None:
+            if is_counter:
                 counter = None if value is None else decode_counter(value)
                 accounts.counter_row(name, record.offset, counter)
             else:

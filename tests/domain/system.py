@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 
-from payments.domain.account import Opening, Settled, post, post_counter
+from payments.domain.account import Opening, Settled, counter_name, post, post_counter
 from payments.domain.payment import Message, Policy, Received, WindowCloses, decide
 from payments.domain.results import Reason
 from payments.records.commands import parse_command
@@ -19,7 +19,7 @@ from payments.records.internal_codec import (
     encode_transfer,
 )
 from payments.records.record_models import LedgerEntry, Result
-from payments.records.record_writer import counter_name, encode_ledger_entry, encode_result
+from payments.records.record_writer import encode_ledger_entry, encode_result
 from payments.stages.expiry import Windows, window_of
 
 WIDTH_MS, RETENTION_MS, MAX_WAITERS = 10, 50, 3

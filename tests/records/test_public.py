@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.domain.account import Account, Entry, Transfer
+from payments.domain.account import Account, Entry, Transfer, counter_name
 from payments.domain.payment import State
 from payments.domain.results import Answer, Outcome, Reason, Request
 from payments.records.record_models import LedgerEntry, Result
 from payments.records.record_writer import (
-    counter_name,
     encode_ledger_entry,
     encode_result,
     iso_time,
