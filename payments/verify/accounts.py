@@ -1,7 +1,7 @@
 """Accounts: the ledger replayed, entry by entry, and compared with the live tables.
 
-Entries after the cut of a partition's journal are replayed too; the table is compared with the last
-entry before it. An account costs memory for as long as the audit lasts, an entry does not.
+Entries after the snapshot of a partition's journal are replayed too; the table is compared with the
+last entry before it. Memory grows with the number of accounts, not with that of entries.
 """
 
 from collections import Counter as Sums
@@ -15,7 +15,7 @@ from payments.records.record_models import LedgerEntry
 
 from .findings import Findings, Kind, Place
 
-# Written a second time on purpose: the audit checks the domain's COUNTER_OF, so it can't use it.
+# Not the domain's COUNTER_OF: an audit that used it could not find a fault in it.
 EXPECTED_COUNTER: Mapping[str, Counter] = {"make": "sales", "deposit": "world", "opening": "world"}
 
 
@@ -25,15 +25,15 @@ class Replayed:
 
     sequence: int = 0
     balance: int = 0
-    """As the last entry says."""
+    """The balance in the last entry."""
 
     summed: int = 0
-    """As the amounts lead to."""
+    """The sum of the amounts."""
 
     currency: str = ""
     offset: int = 0
-    at_cut: tuple[int, int, str] | None = None
-    """Balance, sequence and currency by the journal's cut."""
+    at_snapshot: tuple[int, int, str] | None = None
+    """Balance, sequence and currency at the journal's snapshot."""
 
     row: tuple[int, int, str] | None = None
     row_offset: int = 0
@@ -41,7 +41,7 @@ class Replayed:
 
 @dataclass(slots=True)
 class CounterReplayed:
-    """A counter-account as the ledger has it at the cut, and its row; by currency."""
+    """A counter-account in the ledger at the journal's snapshot, and its row; by currency."""
 
     summed: Sums[str] = field(default_factory=Sums)
     row: dict[str, int] = field(default_factory=dict)
@@ -84,8 +84,8 @@ class AccountsPartition:
         counter.row = {} if row is None else row.balances
         counter.row_offset = self._journal_end = offset
 
-    def entry(self, entry: LedgerEntry, offset: int, *, by_cut: bool) -> bool:
-        """Replay one entry; False when its number was there before, so it is no new entry."""
+    def entry(self, entry: LedgerEntry, offset: int, *, by_snapshot: bool) -> bool:
+        """Replay one entry; False when an earlier entry has its number."""
         account = self._accounts.get(entry.account)
         if account is None:
             account = self._accounts[entry.account] = Replayed()
@@ -110,14 +110,14 @@ class AccountsPartition:
         self._check_form(account, entry, offset)
         account.sequence, account.balance, account.summed = entry.sequence, entry.balance, summed
         account.currency, account.offset = entry.currency, offset
-        if by_cut:
-            account.at_cut = entry.balance, entry.sequence, entry.currency
+        if by_snapshot:
+            account.at_snapshot = entry.balance, entry.sequence, entry.currency
             counter = self._counters.setdefault(entry.counter_account, CounterReplayed())
             counter.summed[entry.currency] -= entry.amount
         return True
 
     def _skip(self, account: Replayed, entry: LedgerEntry, offset: int, *, begins: bool) -> None:
-        """Go on from an entry whose predecessor is not there."""
+        """Continue at an entry whose predecessor is missing."""
         if begins and self._lacks_entries:
             self._findings.unchecked["accounts whose first entries were deleted"] += 1
         else:
@@ -128,7 +128,7 @@ class AccountsPartition:
         account.balance = account.summed = entry.balance - entry.amount
 
     def _check_form(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
-        """Check what an entry is for against its sign, its counter-account and its currency."""
+        """Check an entry's kind against its sign, counter-account, payment and currency."""
         kind, amount = entry.kind, entry.amount
         counter = EXPECTED_COUNTER.get(kind) or ("sales" if amount > 0 else "world")
         wrong = None
@@ -163,7 +163,7 @@ class AccountsPartition:
                 self._find_row(Kind.NOT_ZERO, self._journal_end, message)
 
     def _compare(self, name: str, account: Replayed) -> None:
-        row, ledger = account.row, account.at_cut
+        row, ledger = account.row, account.at_snapshot
         if ledger is None and row is not None and self._lacks_entries:
             self._findings.unchecked["accounts whose entries were all deleted"] += 1
             if row[0] < 0:

@@ -1,7 +1,7 @@
-"""The auditor: takes the records of each topic, and says at the end what does not hold.
+"""The auditor: takes the records of each topic, and reports violations at the end.
 
-No I/O, and no order but this: the topics of a phase come after those of the phases before it (see
-``Topics.phases``), and each partition in the order of its offsets.
+It does no I/O. The topics of a phase must come after those of the phases before it (see
+``Topics.phases``), and the records of a partition in the order of their offsets.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,8 +58,8 @@ class Auditor:
             topics.payments_journal: Checkpoints(findings, self._numbering),
             topics.accounts_journal: Checkpoints(findings, Numbering(topics.commands)),
         }
-        self._passed_on: set[str] = set()
-        """Commands on their way to their right partition: their places."""
+        self._forwarded: set[str] = set()
+        """Addresses of commands that were forwarded and not yet handled."""
         self._commands = 0
         self._phase = 0
         self._handlers: dict[str, Callable[[Record], None]] = {
@@ -67,7 +67,7 @@ class Auditor:
             topics.accounts_journal: self._read_accounts_journal,
             topics.inbox: self._read_inbox,
             topics.commands: self._read_command,
-            **dict.fromkeys(topics.public, self._read_visible),
+            **dict.fromkeys(topics.public, self._read_public),
         }
 
     # --- what is read -----------------------------------------------------------------------------
@@ -101,15 +101,15 @@ class Auditor:
     def shows(self, at: TopicPartition, end: int) -> None:
         """Note where a public partition ended before the journals were read.
 
-        What was there by then had been journalled before: the journal has its group.
+        The records before that end were journalled first, so the journal has their commits.
         """
         self._public.was_there[at] = end
 
     def start_of(self, at: TopicPartition, first: int) -> int:
-        """Return where reading a partition has to begin: of the inbox, only its end is needed."""
+        """Return where to start reading a partition: the inbox from its first unhandled record."""
         if at.topic != self.topics.inbox:
             return first
-        return max(first, self._cuts[at.topic][at.partition].inputs.get(at.topic, 0))
+        return max(first, self._snapshots[at.topic][at.partition].inputs.get(at.topic, 0))
 
     def unread(self, at: TopicPartition, position: int, end: int) -> None:
         """Note that nothing came from ``position`` on: a transaction was left open there."""
@@ -124,11 +124,11 @@ class Auditor:
             place = Place(batch.topic, batch.partition, batch.offset)
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
             return
-        cut = self._cuts[batch.topic][batch.partition]
+        snapshot = self._snapshots[batch.topic][batch.partition]
         self._letters.unreadable(
             batch,
-            in_flight=not cut.handled(batch.topic, batch.last_offset),
-            letter_cut=self._retention.lacks(topics.payments_letters),
+            in_flight=not snapshot.handled(batch.topic, batch.last_offset),
+            letter_expired=self._retention.lacks(topics.payments_letters),
         )
         for head in batch.heads:
             letter = self._letters.batch_of(head.partition, head.offset)
@@ -161,15 +161,15 @@ class Auditor:
             self._rows.account(record)
 
     @cached_property
-    def _cuts(self) -> dict[str, Sequence[Snapshot]]:
-        """The cuts of each topic's partitions: of the stage that reads commands, or writes it."""
+    def _snapshots(self) -> dict[str, Sequence[Snapshot]]:
+        """The snapshots of each topic's partitions: of the stage that reads or publishes it."""
         topics = self.topics
         payments, accounts = (
-            [self._checkpoints[journal].cut(partition) for partition in range(self.partitions)]
+            [self._checkpoints[journal].snapshot(partition) for partition in range(self.partitions)]
             for journal in topics.journals
         )
-        for cut in payments:
-            for _, output in cut.unpublished:
+        for snapshot in payments:
+            for _, output in snapshot.unpublished:
                 if output.topic == topics.payments_letters:
                     self._letters.expect_skip(as_record(output))
                 elif output.topic == topics.inbox:
@@ -179,20 +179,20 @@ class Auditor:
         return {**dict.fromkeys(of_payments, payments), **dict.fromkeys(of_accounts, accounts)}
 
     def _read_inbox(self, record: Record) -> None:
-        """Note what was not handled at the cut: commands forwarded, and ends of transfers."""
-        if not self._cuts[record.topic][record.partition].handled(record.topic, record.offset):
+        """Note forwarded commands and settlements that were not handled at the snapshot."""
+        if not self._snapshots[record.topic][record.partition].handled(record.topic, record.offset):
             self._on_its_way(record.key, record.headers[-2:-1])
 
     def _on_its_way(self, key: bytes | None, header: Iterable[tuple[str, bytes | None]]) -> None:
         self._payments.moving(digest(key))
         for name, content in header:
             if name == ORIGIN and content is not None:
-                place, _, _ = content.partition(b" ")  # Behind it is why the record was refused.
-                self._passed_on.add(place.decode(errors="replace"))
+                place, _, _ = content.partition(b" ")  # The rest is why the record was refused.
+                self._forwarded.add(place.decode(errors="replace"))
 
-    def _read_visible(self, record: Record) -> None:
+    def _read_public(self, record: Record) -> None:
         self._retention.read(TopicPartition(record.topic, record.partition), record.timestamp)
-        self._public.read(record, self._cuts[record.topic][record.partition])
+        self._public.read(record, self._snapshots[record.topic][record.partition])
 
     def _read_command(self, record: Record) -> None:
         self._commands += 1
@@ -202,7 +202,7 @@ class Auditor:
             return
         if self._letters.batches:
             letter = self._letters.batch_of(partition, offset)
-            if letter is not None:  # It was dead-lettered whole, whoever can read it now.
+            if letter is not None:  # Its batch was dead-lettered whole, even if it can be read now.
                 self._commands -= 1
                 if offset < letter.unanswered_from:
                     self._read_refused(record)
@@ -211,13 +211,13 @@ class Auditor:
         try:
             parse_payment_id(key)
         except Malformed:
-            self._dead_letter_batch(record, in_flight=in_flight)
+            self._expect_letter(record, in_flight=in_flight)
             return
         try:
             own = parse_command(value, default_currency=self._currency).id
         except Malformed as error:
             own = error.command
-            self._dead_letter_batch(record, in_flight=in_flight)
+            self._expect_letter(record, in_flight=in_flight)
         self._expect_result(record, own, in_flight=in_flight)
 
     def _read_refused(self, head: Record) -> None:
@@ -232,23 +232,23 @@ class Auditor:
 
     def _is_in_flight(self, record: Record) -> bool:
         topic, partition, offset = record[:3]
-        if not self._cuts[topic][partition].handled(topic, offset):
+        if not self._snapshots[topic][partition].handled(topic, offset):
             return True
-        return f"{topic}/{partition}/{offset}" in self._passed_on
+        return f"{topic}/{partition}/{offset}" in self._forwarded
 
     def _expect_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
         _, partition, offset, time_ms, key, _, _ = record
         asked = CommandFlags.IN_FLIGHT if in_flight else 0
         if self._retention.may_lack(self.topics.results, key, time_ms):
-            asked |= CommandFlags.RESULT_CUT
+            asked |= CommandFlags.RESULT_EXPIRED
         known_as = self._numbering.command(own, partition, offset)
         self._payments.command(digest(key), digest(known_as), (partition, offset), asked)
 
-    def _dead_letter_batch(self, record: Record, *, in_flight: bool) -> None:
+    def _expect_letter(self, record: Record, *, in_flight: bool) -> None:
         """Expect a dead letter for a command."""
         topic = self.topics.payments_letters
-        cut = self._retention.may_lack(topic, record.key, record.timestamp)
-        self._letters.malformed(record, in_flight=in_flight, letter_cut=cut)
+        expired = self._retention.may_lack(topic, record.key, record.timestamp)
+        self._letters.malformed(record, in_flight=in_flight, letter_expired=expired)
 
     # --- what follows -----------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Auditor:
         self._rows.judge()
         for checkpoints in self._checkpoints.values():
             checkpoints.judge()
-        self._public.take_unpublished(self._cuts)
+        self._public.take_unpublished(self._snapshots)
         lacks_commands = self._retention.lacks(topics.commands) or self._numbering.lacks_commands
         self._letters.judge(topics, lacks_commands=lacks_commands)
         known = RetentionGaps(

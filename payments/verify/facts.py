@@ -1,9 +1,9 @@
 """Facts: what an audit keeps of each record, a few 64-bit words in buckets of arrays.
 
-Ids are kept as 64-bit hashes (keyed anew in each process), so two ids count as one with a
-probability of about n^2 / 2^65: 3 in 10^8 for a million. A place and a code share one word. The
-facts of one payment are in one bucket of each kind, so that only one bucket at a time is made into
-objects.
+Ids are kept as 64-bit hashes (with a new key in each process), so two ids count as one with a
+probability of about n^2 / 2^65: 3 in 10^8 for a million. A word has a code of 8 bits and a record's
+partition and offset. The facts of one payment are in one bucket of each kind, so that only one
+bucket at a time is made into objects.
 """
 
 from array import array
@@ -26,7 +26,7 @@ def digest(value: object) -> int:
 
 
 def pack(code: int, partition: int, offset: int) -> int:
-    """Return a code of 8 bits and a place in one word."""
+    """Return a code of 8 bits, a partition and an offset in one word."""
     return code << _CODE_AT | partition << _OFFSET_BITS | offset
 
 

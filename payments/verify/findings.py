@@ -15,7 +15,7 @@ UNPUBLISHED = 2**44 - 1
 
 
 class Kind(StrEnum):
-    """What a violation is of; the values are stable."""
+    """The guarantee that is violated; the values are stable."""
 
     MISSING_RESULT = "missing_result"  # A command was handled, and has no result.
     SURPLUS_RESULT = "surplus_result"  # More results than commands, or a result of no command.
@@ -24,27 +24,27 @@ class Kind(StrEnum):
     SURPLUS_DEAD_LETTER = "surplus_dead_letter"  # Dead-lettered twice, or well-formed.
     MONEY_TWICE = "money_twice"  # A payment moved its money, or moved it back, twice.
     MISSING_ENTRY = "missing_entry"  # The results say that money moved, the ledger does not.
-    UNEXPECTED_ENTRY = "unexpected_entry"  # The ledger has money that no result tells of.
-    WRONG_ENTRY = "wrong_entry"  # An entry differs from what the payment asked for.
-    SEQUENCE_GAP = "sequence_gap"  # An account's numbers leave one out.
+    UNEXPECTED_ENTRY = "unexpected_entry"  # The ledger has a movement that is in no result.
+    WRONG_ENTRY = "wrong_entry"  # An entry differs from the payment's request.
+    SEQUENCE_GAP = "sequence_gap"  # A number is missing between an account's entries.
     SEQUENCE_REPEATED = "sequence_repeated"  # An account's numbers go back.
     WRONG_BALANCE = "wrong_balance"  # A balance does not follow from the amounts.
     NEGATIVE_BALANCE = "negative_balance"  # An account is below zero.
     NOT_ZERO = "not_zero"  # The balances of accounts and counter-accounts do not add up to zero.
-    ROW_DIFFERS = "row_differs"  # A table's row is not what the public records lead to.
+    ROW_DIFFERS = "row_differs"  # A table's row is not the one that the public records imply.
     JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.
     MALFORMED_RECORD = "malformed_record"  # A record that only a stage writes cannot be read.
 
 
 class Place(NamedTuple):
-    """Where a record stands."""
+    """Address of a record; ``offset`` may be ``UNPUBLISHED``."""
 
     topic: str
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """Return ``topic/partition/offset``."""
+        """Return ``topic/partition/offset``, as ``RecordAddress`` does."""
         offset = "unpublished" if self.offset == UNPUBLISHED else self.offset
         return f"{self.topic}/{self.partition}/{offset}"
 
@@ -92,10 +92,10 @@ class Report:
     """All violations counted, also those beyond ``MAX_KEPT``."""
 
     unchecked: Mapping[str, int]
-    """What could not be checked and why, with how many of it."""
+    """Counts of what could not be checked, by kind and cause."""
 
     in_flight: int
-    """Commands that have no result yet, and why is known: not read, on their way, or waiting."""
+    """Commands without a result for a known cause: not yet read, forwarded, or waiting."""
 
     pending: int
     """Payments whose transfer is in flight."""

@@ -1,8 +1,8 @@
-"""What results tell of a payment: each as a code, and all of a payment replayed in their order.
+"""What each result implies about its payment's money, and the history that all of them imply.
 
-A payment's id may be used again after it was declined (policy ``retry``) and after it expired: so
-its results tell of one life after the other. In each life the money moves at most once, and back at
-most once. The results of a payment are in one partition, so their order is that of the decisions.
+A payment's id may be used again after a decline (policy ``retry``) and after expiry, so its results
+describe one life after another. In each life the money moves at most once, and back at most once.
+The results of a payment are in one partition, so their order is that of the decisions.
 """
 
 from collections.abc import Iterable
@@ -16,18 +16,18 @@ from .facts import digest
 
 
 class Implied(IntEnum):
-    """What one result says of its payment at that moment."""
+    """What one result implies about its payment at that moment."""
 
     NOTHING = 0  # A rejection that depends on no payment.
-    MOVED_NOW = 1  # The money has moved: the first answer that says so.
+    MOVED_NOW = 1  # The money has moved: the first result that says so.
     MOVED = 2
     MOVED_BACK = 3
     PREVENTED = 4
     DECLINED = 5
-    NO_PAYMENT = 6  # There is none, or it was declined and is forgotten.
+    NO_PAYMENT = 6  # There is none, or it was declined and its row deleted.
     EXPIRED = 7
     IN_FLIGHT = 8
-    CANCELLED = 9  # Prevented or moved back: the answer is about something else.
+    CANCELLED = 9  # Prevented or moved back: the result does not say which.
 
 
 BY_STATE = {
@@ -39,7 +39,7 @@ BY_STATE = {
     "cancelled": Implied.CANCELLED,
 }
 CANCELLED_FOR = {Reason.PREVENTED: Implied.PREVENTED, Reason.ROLLED_BACK: Implied.MOVED_BACK}
-_TOLD: dict[tuple[Outcome, str | None], Implied] = {
+_IMPLIED: dict[tuple[Outcome, str | None], Implied] = {
     (Outcome.COMPLETED, "completed"): Implied.MOVED,
     (Outcome.CANCELLED, "cancelled"): Implied.CANCELLED,
     (Outcome.DECLINED, "declined"): Implied.DECLINED,
@@ -52,9 +52,9 @@ _TOLD: dict[tuple[Outcome, str | None], Implied] = {
 }
 
 
-def told(result: Result) -> Implied | None:
-    """Return what a result says; None when its fields contradict each other."""
-    what = _TOLD.get((result.outcome, result.state))
+def implied_by(result: Result) -> Implied | None:
+    """Return what a result implies; None when its fields contradict each other."""
+    what = _IMPLIED.get((result.outcome, result.state))
     if (result.command is None) != (result.outcome is Outcome.EXPIRED):
         return None
     if what is Implied.CANCELLED and result.outcome is not Outcome.REJECTED:
@@ -65,7 +65,7 @@ def told(result: Result) -> Implied | None:
 
 
 def terms(account: str, amount: int, currency: str) -> int:
-    """Return the hash of what moves: an amount to an account, or from it when it is negative."""
+    """Return the hash of a movement: an amount to an account, or from it when negative."""
     return digest((account, amount, currency))
 
 
@@ -84,34 +84,34 @@ class Life:
     """One use of an id, from its first command to its decline or expiry."""
 
     money: Implied
-    """MOVED, MOVED_BACK, or PREVENTED or DECLINED, when none moves any more."""
+    """MOVED or MOVED_BACK; PREVENTED or DECLINED where no money moves any more."""
 
     terms: int
-    """0 where no result said it."""
+    """0 where no result has them."""
 
     word: int
-    """Place of the result that told it last."""
+    """Code and address of the result that changed ``money`` last."""
 
 
 @dataclass(slots=True)
-class Replay:
-    """All that a payment's results tell."""
+class PaymentHistory:
+    """The history that the results of one payment imply."""
 
     lacks_first: bool = False
     """Whether retention may have deleted the payment's first results."""
 
     lives: list[Life] = field(default_factory=list)
-    """Those in which money moved, or was kept from it."""
+    """Lives in which money moved, or was prevented from moving."""
 
     last: Implied | None = None
-    """What the last result said of the payment; None when there is none that did."""
+    """What the last result implies; None when no result implies anything."""
 
     last_word: int = 0
     contradictions: list[tuple[int, str]] = field(default_factory=list)
     _alive: Life | None = None
 
-    def read(self, results: Iterable[tuple[Implied, int, int]]) -> "Replay":
-        """Replay results: what each tells, its terms, and its place."""
+    def read(self, results: Iterable[tuple[Implied, int, int]]) -> "PaymentHistory":
+        """Replay results: what each implies, its terms, its code and address."""
         for what, its_terms, word in results:
             if what is Implied.NOTHING:
                 continue
@@ -135,9 +135,9 @@ class Replay:
             self._alive = Life(money, its_terms, word)
             self.lives.append(self._alive)
         else:
-            self._go_on(life, what, its_terms, word)
+            self._continue_life(life, what, its_terms, word)
 
-    def _go_on(self, life: Life, what: Implied, its_terms: int, word: int) -> None:
+    def _continue_life(self, life: Life, what: Implied, its_terms: int, word: int) -> None:
         if its_terms and life.terms and its_terms != life.terms:
             self._contradict(word, "another account, amount or currency than before")
         life.terms = life.terms or its_terms
@@ -156,7 +156,7 @@ class Replay:
             life.money, life.word = now, word
 
     def _is_nothing(self) -> bool:
-        """Whether there is no payment, as far as the results before this one tell."""
+        """Whether there is no payment, according to the results before this one."""
         if self.last is None:
             return not self.lacks_first
         return self.last in (Implied.EXPIRED, Implied.NO_PAYMENT)

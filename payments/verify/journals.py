@@ -1,9 +1,9 @@
-"""Journals: how far each had come at the end that is looked at, from its checkpoints.
+"""Journals: the consistent snapshot that each journal's checkpoints define.
 
-A journal's end is the cut of its partition: what was decided by then is in its rows, and its
-outputs are those published with a position up to its last commit, together with those that its last
-checkpoints hold and that are not published yet. So tables and public topics can be compared exactly
-while workers run.
+The snapshot of a partition is the end of its journal. Everything decided by then is in its rows.
+Its outputs are those that were published with an output id up to the last commit, and those that
+the last checkpoints hold and that are not published yet. So tables and public topics can be
+compared exactly while workers run.
 """
 
 import re
@@ -41,12 +41,12 @@ class Snapshot:
     """Outputs that may not be in their topics yet."""
 
     def handled(self, topic: str, offset: int) -> bool:
-        """Whether the record at ``offset`` was decided, or forwarded, by then."""
+        """Whether the record at ``offset`` was decided or forwarded before the snapshot."""
         return offset < self.inputs.get(topic, 0)
 
 
 class Checkpoints:
-    """Follows the checkpoints of one stage's journals."""
+    """Keeps the last checkpoints of one stage's journals."""
 
     def __init__(self, findings: Findings, numbering: Numbering) -> None:
         self._findings, self._numbering = findings, numbering
@@ -79,7 +79,7 @@ class Checkpoints:
         return True
 
     def judge(self) -> None:
-        """Report what no later record has undone; all journals have been read."""
+        """Report malformed records that no later record replaced; all journals have been read."""
         for place in self._malformed.values():
             self._findings.add(Kind.MALFORMED_RECORD, place, "no checkpoint's value")
 
@@ -90,8 +90,8 @@ class Checkpoints:
             message = f"the note of a rebuild can't be read: {error}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
-    def cut(self, partition: int) -> Snapshot:
-        """Return where the journal of a partition stands; all of it has been read."""
+    def snapshot(self, partition: int) -> Snapshot:
+        """Return the snapshot of a partition, whose journal has been read to its end."""
         kept = self._kept.get(partition)
         if not kept:
             return Snapshot()
@@ -99,18 +99,20 @@ class Checkpoints:
         last = checkpoints[max(kept)]
         if last is None:
             return Snapshot(max(kept))
-        cut = Snapshot(last.n, last.inputs)
+        snapshot = Snapshot(last.n, last.inputs)
         for n in range(last.published + 1, last.n + 1):
             checkpoint = checkpoints.get(n)
             if checkpoint is not None:
-                cut.unpublished += [((n, i), output) for i, output in enumerate(checkpoint.outputs)]
+                snapshot.unpublished += [
+                    ((n, i), output) for i, output in enumerate(checkpoint.outputs)
+                ]
             elif n not in kept:
                 place = Place(*kept[last.n][:3])
                 message = (
                     f"checkpoint {n} is not in the journal, and its outputs may be unpublished"
                 )
                 self._findings.add(Kind.JOURNAL_BROKEN, place, message)
-        return cut
+        return snapshot
 
     def _decode(self, record: Record) -> Checkpoint | None:
         try:

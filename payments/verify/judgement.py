@@ -6,33 +6,33 @@ from enum import IntEnum
 
 from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
-from .implied import Implied, Life, Replay
+from .implied import Implied, Life, PaymentHistory
 from .numbering import COPIED
 from .topics import Topics
 
 NOTICE = 0
-"""Stands for a command's id in a result that answers none."""
+"""Stands for a command's id in a result that answers no command."""
 
 
 class CommandFlags(IntEnum):
-    """What is known of a command when it is read: bits, which may be added."""
+    """What is known of a command when it is read: bits that may be combined."""
 
-    IN_FLIGHT = 1  # Not handled at the cut, or on its way to its right partition.
-    RESULT_CUT = 2  # So old that retention may have deleted its result.
+    IN_FLIGHT = 1  # Not handled at the snapshot, or forwarded and not yet handled there.
+    RESULT_EXPIRED = 2  # Retention may have deleted its result.
 
 
 class EntryDirection(IntEnum):
-    """What a ledger entry does for its payment."""
+    """Whether a ledger entry moves its payment's money, or moves it back."""
 
     FORWARD = 1
     BACK = 2
 
 
 LATER = 0x80
-"""Of a result: decided after its journal's cut."""
+"""Bit of a result: decided after its journal's snapshot."""
 
-RESULT_CUT = 0x80
-"""Of an entry: so old that retention may have deleted the result that tells of it."""
+RESULT_EXPIRED = 0x80
+"""Bit of an entry: retention may have deleted the result that belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,15 @@ class PaymentFacts:
     """Hash of the command's id, place with ``Implied`` and ``LATER``, terms."""
 
     entries: list[tuple[int, int]] = field(default_factory=list)
-    """Place with ``EntryDirection`` and ``RESULT_CUT``, terms of the movement forward."""
+    """Place with ``EntryDirection`` and ``RESULT_EXPIRED``, terms of the movement forward."""
 
     row: tuple[int, int] | None = None
     """Place with ``Implied``, terms."""
 
 
-_NOTHING = Replay()
+_NOTHING = PaymentHistory()
 _COPIED = digest(COPIED)
-_TOLD = tuple(Implied)
+_BY_CODE = tuple(Implied)
 _AS_ROW = {Implied.MOVED_NOW: Implied.MOVED, Implied.EXPIRED: Implied.NO_PAYMENT}
 
 
@@ -80,16 +80,16 @@ class Judgement:
         )
         self.is_pending = self._state is Implied.IN_FLIGHT
         self._has_later = any(code_of(word) & LATER for _, word, _ in payment.results)
-        self._all = self._by_cut = _NOTHING
+        self._all = self._by_snapshot = _NOTHING
         self._unanswered = 0
         self._missing = 0
-        """Results that should be there and are not: what they told is not known."""
+        """Number of missing results: what they implied is not known."""
 
     def _find(self, kind: Kind, topic: str, word: int, message: str) -> None:
         self._findings.add(kind, Place(topic, *place_of(word)), message)
 
     def judge(self, waiting: Sequence[int], *, moving: bool) -> int:
-        """Judge all of it; return how many commands are in flight."""
+        """Judge the payment; return how many commands are in flight."""
         in_flight = self._answers(waiting)
         self._money(moving=moving)
         self._table()
@@ -113,21 +113,21 @@ class Judgement:
         for own, words in answered.items():
             extra = len(words) - len(asked.get(own, ()))
             if extra > 0:
-                # Which command is which in a copy is not known, so neither is which has gone.
+                # Copied commands can't be distinguished, so neither can those that were deleted.
                 known = own in asked and not (own == _COPIED and self._known.lacks_commands)
                 self._surplus(words, extra, known=known)
         self._unanswered = in_flight
         return in_flight
 
     def _unmatched(self, words: Sequence[int], left: int, waiting: int) -> int:
-        """Say which of the commands with one id lack a result; return how many are in flight."""
+        """Report commands with one id that lack a result; return how many are in flight."""
         codes = [code_of(word) for word in words]
         excused = min(left, waiting + sum(bool(code & CommandFlags.IN_FLIGHT) for code in codes))
         lacking = left - excused
         if not lacking:
             return excused
         self._missing += lacking
-        if any(code & CommandFlags.RESULT_CUT for code in codes):
+        if any(code & CommandFlags.RESULT_EXPIRED for code in codes):
             reason = "commands whose results may have been deleted by retention"
             self._findings.unchecked[reason] += lacking
             return excused
@@ -151,71 +151,71 @@ class Judgement:
         self._payment.results = [r for r in self._payment.results if r[1] not in dropped]
 
     def _replay(self) -> None:
-        """Replay the results: all of them, and those that were decided by the journal's cut."""
+        """Replay all results, and those that were decided before the journal's snapshot."""
         results = [
-            (_TOLD[code_of(word) & ~LATER], its_terms, word)
+            (_BY_CODE[code_of(word) & ~LATER], its_terms, word)
             for _, word, its_terms in self._payment.results
         ]
         lacks_first = bool(results) and place_of(results[0][2])[0] in self._known.lacks_results
-        self._all = self._by_cut = Replay(lacks_first).read(results)
+        self._all = self._by_snapshot = PaymentHistory(lacks_first).read(results)
         if self._has_later:
-            by_cut = [result for result in results if not code_of(result[2]) & LATER]
-            self._by_cut = Replay(lacks_first).read(by_cut)
+            by_snapshot = [result for result in results if not code_of(result[2]) & LATER]
+            self._by_snapshot = PaymentHistory(lacks_first).read(by_snapshot)
 
     def _money(self, *, moving: bool) -> None:
-        """Compare what the results tell of the money with the ledger."""
+        """Compare the movements that the results imply with the ledger."""
         self._replay()
         if not self._missing:
             for word, message in self._all.contradictions:
                 self._find(Kind.CONTRADICTING_RESULT, self._topics.results, word, message)
-        # What is in flight may have moved money once more than the results tell.
+        # A transfer in flight may have moved money once more than the results imply.
         in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
         hidden = self._missing + in_flight
         forward, back = self._all.forward, self._all.back
-        self._compare(EntryDirection.FORWARD, forward, self._by_cut.forward, hidden)
-        self._compare(EntryDirection.BACK, back, self._by_cut.back, hidden)
+        self._compare(EntryDirection.FORWARD, forward, self._by_snapshot.forward, hidden)
+        self._compare(EntryDirection.BACK, back, self._by_snapshot.back, hidden)
         if self._payment.entries:
             self._compare_terms(forward)
 
     def _compare(
-        self, moved: EntryDirection, told: Sequence[Life], told_by_cut: Sequence[Life], hidden: int
+        self, moved: EntryDirection, lives: Sequence[Life], by_snapshot: Sequence[Life], hidden: int
     ) -> None:
         """Compare the number of entries in one direction with the lives that have them."""
-        entries = [e for e in self._payment.entries if code_of(e[0]) & ~RESULT_CUT == moved]
+        entries = [e for e in self._payment.entries if code_of(e[0]) & ~RESULT_EXPIRED == moved]
         what = "moved" if moved is EntryDirection.FORWARD else "moved back"
-        if len(entries) < len(told_by_cut):
+        if len(entries) < len(by_snapshot):
             if self._known.lacks_entries:
                 self._findings.unchecked["payments whose entries may have been deleted"] += 1
                 return
             message = f"the money was {what}, but the ledger has {len(entries)} such entries"
-            word = told_by_cut[len(entries)].word
+            word = by_snapshot[len(entries)].word
             self._find(Kind.MISSING_ENTRY, self._topics.results, word, message)
-        extra = len(entries) - len(told) - hidden
+        extra = len(entries) - len(lives) - hidden
         if extra <= 0:
             return
-        old = sum(bool(code_of(word) & RESULT_CUT) for word, _ in entries)
+        old = sum(bool(code_of(word) & RESULT_EXPIRED) for word, _ in entries)
         if extra > old:
-            self._too_many(entries[-1][0], what, len(entries), len(told))
+            self._too_many(entries[-1][0], what, len(entries), len(lives))
         else:
             self._findings.unchecked["entries whose results may have been deleted"] += extra
 
-    def _too_many(self, word: int, what: str, found: int, told: int) -> None:
+    def _too_many(self, word: int, what: str, found: int, expected: int) -> None:
         kind = Kind.MONEY_TWICE if found > 1 else Kind.UNEXPECTED_ENTRY
-        message = f"the payment's money was {what} {found} times, the results tell of {told}"
+        message = f"the payment's money was {what} {found} times, its results say {expected}"
         self._find(kind, self._topics.ledger, word, message)
 
     def _compare_terms(self, lives: Sequence[Life]) -> None:
         """Compare account, amount and currency of the entries with those in the results."""
-        told = [life.terms for life in lives if life.terms]
+        expected = [life.terms for life in lives if life.terms]
         forward = [
             its_terms
             for word, its_terms in self._payment.entries
-            if code_of(word) & ~RESULT_CUT == EntryDirection.FORWARD
+            if code_of(word) & ~RESULT_EXPIRED == EntryDirection.FORWARD
         ]
-        known = len(lives) == len(told) == len(forward)
+        known = len(lives) == len(expected) == len(forward)
         for word, its_terms in self._payment.entries:
-            moved = code_of(word) & ~RESULT_CUT
-            if moved == EntryDirection.FORWARD and known and its_terms not in told:
+            moved = code_of(word) & ~RESULT_EXPIRED
+            if moved == EntryDirection.FORWARD and known and its_terms not in expected:
                 message = "account, amount or currency is not what the payment's results say"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
             elif moved == EntryDirection.BACK and forward and its_terms not in forward:
@@ -223,13 +223,13 @@ class Judgement:
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
 
     def _table(self) -> None:
-        """Compare the row with what the results told by the journal's cut."""
+        """Compare the row with the last result before the journal's snapshot."""
         if self.is_pending or self._missing:
             return
-        replay, row, state = self._by_cut, self._payment.row, self._state
+        replay, row, state = self._by_snapshot, self._payment.row, self._state
         if replay.last is None:
             if row is not None and state is not Implied.NO_PAYMENT:
-                self._untold(row)
+                self._without_result(row)
             return
         last = _AS_ROW.get(replay.last, replay.last)
         said = replay.lives[-1].terms if replay.lives and state is not Implied.NO_PAYMENT else 0
@@ -241,11 +241,11 @@ class Judgement:
             message = "the row has another account, amount or currency than the results"
             self._find_row(row, replay.last_word, message)
 
-    def _untold(self, row: tuple[int, int]) -> None:
+    def _without_result(self, row: tuple[int, int]) -> None:
         if place_of(row[0])[0] in self._known.lacks_results:
             self._findings.unchecked["rows whose results may have been deleted"] += 1
             return
-        message = f"the payment is {_named(self._state)}, but no result told of it"
+        message = f"the payment is {_named(self._state)}, but there is no result of it"
         self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
 
     def _find_row(self, row: tuple[int, int] | None, word: int, message: str) -> None:
@@ -255,5 +255,5 @@ class Judgement:
             self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
 
 
-def _named(told: Implied) -> str:
-    return told.name.lower().replace("_", " ")
+def _named(implied: Implied) -> str:
+    return implied.name.lower().replace("_", " ")

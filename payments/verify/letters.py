@@ -14,7 +14,7 @@ from .findings import Findings, Kind, Place
 from .numbering import Numbering
 from .topics import Topics
 
-_IN_FLIGHT, _LETTER_CUT = 1, 2
+_IN_FLIGHT, _LETTER_EXPIRED = 1, 2
 SKIPPED = "skipped"
 """Reason code of a notice of ``payments journal skip``: no record was dead-lettered."""
 
@@ -37,7 +37,7 @@ class _Unreadable(NamedTuple):
 
     place: Place
     in_flight: bool
-    letter_cut: bool
+    letter_expired: bool
 
 
 class Letters:
@@ -48,20 +48,20 @@ class Letters:
         self._malformed, self._letters = Facts(2), Facts(2)
         self.by_reason: Counter[str] = Counter()
         self._skipped: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        """Ranges that an operator gave up (``payments journal skip``), by topic and partition."""
+        """Ranges that an operator skipped (``payments journal skip``), by topic and partition."""
 
         self.batches: dict[tuple[int, int], BatchLetter] = {}
         """Batches of commands that were dead-lettered whole, by partition and first offset."""
         self._unreadable: list[_Unreadable] = []
 
     def is_skipped(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether a record was given up unread."""
+        """Whether an operator skipped a record."""
         ranges = self._skipped.get((topic, partition))
         return ranges is not None and any(first <= offset < end for first, end in ranges)
 
-    def malformed(self, record: Record, *, in_flight: bool, letter_cut: bool) -> None:
-        """Note a command that must be dead-lettered; ``letter_cut``: it may be deleted since."""
-        code = _IN_FLIGHT * in_flight | _LETTER_CUT * letter_cut
+    def malformed(self, record: Record, *, in_flight: bool, letter_expired: bool) -> None:
+        """Note a command that must be dead-lettered; with ``letter_expired`` it may be deleted."""
+        code = _IN_FLIGHT * in_flight | _LETTER_EXPIRED * letter_expired
         word = pack(code, record.partition, record.offset)
         copied = self._numbering.is_copy(record.partition, record.offset)
         known_as = digest(_content(record)) if copied else digest(_place(*record[:3]))
@@ -108,10 +108,10 @@ class Letters:
         letter = self.batches.setdefault(at, new)
         letter.places.append(Place(*record[:3]))
 
-    def unreadable(self, batch: UnreadableBatch, *, in_flight: bool, letter_cut: bool) -> None:
+    def unreadable(self, batch: UnreadableBatch, *, in_flight: bool, letter_expired: bool) -> None:
         """Note a batch of commands that can't be read, so must be dead-lettered whole."""
         place = Place(batch.topic, batch.partition, batch.offset)
-        self._unreadable.append(_Unreadable(place, in_flight, letter_cut))
+        self._unreadable.append(_Unreadable(place, in_flight, letter_expired))
 
     def batch_of(self, partition: int, offset: int) -> BatchLetter | None:
         """Return the letter of a command's batch, where that was dead-lettered whole."""
@@ -123,14 +123,14 @@ class Letters:
     def _judge_batches(self, *, lacks_commands: bool) -> None:
         """Compare the batches that can't be read with those that were dead-lettered."""
         letters = {at: list(letter.places) for at, letter in self.batches.items()}
-        for place, in_flight, letter_cut in self._unreadable:
+        for place, in_flight, letter_expired in self._unreadable:
             found = letters.pop((place.partition, place.offset), [])
             for second in found[1:]:
                 message = "a second dead letter of one batch"
                 self._findings.add(Kind.SURPLUS_DEAD_LETTER, second, message)
             if found or in_flight:
                 continue
-            if letter_cut:
+            if letter_expired:
                 self._findings.unchecked["batches whose dead letters may be deleted"] += 1
             else:
                 message = "the batch can't be read, but is not among the dead letters"
@@ -140,7 +140,7 @@ class Letters:
             self._findings.unchecked[f"dead letters {gone}"] += 1
 
     def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
-        """Compare what had to be dead-lettered with what was."""
+        """Compare the commands that had to be dead-lettered with those that were."""
         self._judge_batches(lacks_commands=lacks_commands)
         for bucket in range(BUCKETS):
             found: dict[int, list[int]] = {}
@@ -158,7 +158,7 @@ class Letters:
 
     def _missing(self, commands: str, word: int) -> None:
         code = code_of(word)
-        if code & _LETTER_CUT:
+        if code & _LETTER_EXPIRED:
             self._findings.unchecked["malformed commands whose dead letters may be deleted"] += 1
         elif not code & _IN_FLIGHT:
             message = "the command is malformed, but is not among the dead letters"

@@ -1,10 +1,10 @@
-"""Numbering: by what name a command without an id of its own is known, also in copied topics.
+"""Numbering: the name of a command without an id of its own, also in copied topics.
 
-Such a command is known by its position. Where the topics were copied and the journals rebuilt from
-them (``payments rebuild --copied``), earlier results name positions of the former topic: commands
-of that time are known by their payment alone. The rebuilt journals have a note of it. Where the
-commands topic was made anew (``payments journal adopt``), the commands of earlier results are gone,
-and the journals have a note of that: what the earlier results answer is not known any more.
+Such a command is named by its record address. Where the topics were copied and the journals rebuilt
+from them (``payments rebuild --copied``), earlier results name addresses of the former topic:
+commands of that time are matched by their payment only. The rebuilt journals have a note of it.
+Where the commands topic was recreated (``payments journal adopt``), the commands of earlier results
+are gone, and the journals have a note of that: earlier results can't be matched with commands.
 """
 
 import json
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 COPIED = "\0copied"
-"""Stands for the id of every command of a copy that has none of its own; no id begins so."""
+"""Name of every copied command without an id of its own; no id begins with a zero byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
     base: int
-    """Group from which the journal counts since."""
+    """Commit number from which the rebuilt journal counts."""
 
     before: int
     """Commands before this offset are copies."""
@@ -61,16 +61,16 @@ class Numbering:
         return note is not None and offset < note.before
 
     def command(self, own: str | None, partition: int, offset: int) -> str:
-        """Return by what a command is known that has this id of its own, or none."""
+        """Return the name of a command with this id of its own, or with none."""
         note = self._notes.get(partition)
         if note is not None and offset < note.before and (own is None or note.commands_are_gone):
             return COPIED
         return own or f"{self._commands}/{partition}/{offset}"
 
     def answered(self, own: str, journal: int, commit: int | None) -> str:
-        """Return by what the command is known that a result of a commit answers.
+        """Return the name of the command that a result of a commit answers.
 
-        ``journal`` is the partition of the result, ``group`` None for one that is not yet decided.
+        ``journal`` is the partition of the result; ``commit`` is None for a command that waits.
         """
         if not self._notes:
             return own

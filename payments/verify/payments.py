@@ -1,4 +1,4 @@
-"""Payments: keeps the facts of all payments, and has them judged one payment after the other."""
+"""Payments: keeps the facts of all payments, and judges one payment after another."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ class Payments:
     # --- what is read -----------------------------------------------------------------------------
 
     def command(self, payment: int, own: int, at: tuple[int, int], asked: int) -> None:
-        """Note a command that names a payment; ``at`` is partition and offset, ``asked`` bits."""
+        """Note a command; ``at`` is partition and offset, ``asked`` are ``CommandFlags``."""
         self._commands.add(payment, own, pack(asked, *at))
 
     def result(
-        self, payment: int, own: int, at: tuple[int, int], told: int, its_terms: int
+        self, payment: int, own: int, at: tuple[int, int], implied: int, its_terms: int
     ) -> None:
-        """Note a result; ``told`` with ``LATER``."""
-        self._results.add(payment, own, pack(told, *at), its_terms)
+        """Note a result; ``implied`` is an ``Implied``, with ``LATER`` where that applies."""
+        self._results.add(payment, own, pack(implied, *at), its_terms)
 
     def entry(self, payment: int, at: tuple[int, int], moved: int, its_terms: int) -> None:
-        """Note an entry of the ledger; ``moved`` with ``RESULT_CUT``."""
+        """Note an entry; ``moved`` is its direction, with ``RESULT_EXPIRED`` where that applies."""
         self._entries.add(payment, pack(moved, *at), its_terms)
 
     def row(
@@ -44,7 +44,7 @@ class Payments:
         its_terms: int,
         waiting: Sequence[int] = (),
     ) -> None:
-        """Note a row, which replaces an earlier one; ``waiting`` commands are to be answered."""
+        """Note a row, which replaces an earlier one; ``waiting`` are its unanswered commands."""
         self._rows.add(payment, pack(state, *at), its_terms)
         if waiting:
             self._waiting[payment] = tuple(waiting)

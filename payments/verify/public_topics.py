@@ -1,4 +1,4 @@
-"""Public records: what the stages have published, taken by the position that each carries."""
+"""Public records: what the stages have published, each with the output id in its header."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from payments.records.record_models import LedgerEntry, Result
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import UNPUBLISHED, Findings, Kind, Place
-from .implied import Implied, terms, terms_of, told
+from .implied import Implied, implied_by, terms, terms_of
 from .journals import Snapshot
-from .judgement import LATER, NOTICE, RESULT_CUT, EntryDirection
+from .judgement import LATER, NOTICE, RESULT_EXPIRED, EntryDirection
 from .letters import Letters
 from .numbering import Numbering
 from .payments import Payments
@@ -28,7 +28,7 @@ _read_entry = partial(TypeAdapter(LedgerEntry).validator.validate_json, extra="f
 
 
 class Public:
-    """Hands results, entries and dead letters on, and knows how far publishing had come."""
+    """Gives each public record to its checker, and keeps the last output id of each partition."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Public:
 
         self.counts: Counter[str] = Counter()
 
-    def read(self, record: Record, cut: Snapshot) -> None:
-        """Take a record of a public topic; ``cut`` is that of the journal behind it."""
+    def read(self, record: Record, snapshot: Snapshot) -> None:
+        """Take a record of a public topic; ``snapshot`` is that of its journal."""
         self.counts[record.topic] += 1
         try:
             found = next(value for name, value in record.headers if name == OUTPUT_ID_HEADER)
@@ -66,9 +66,9 @@ class Public:
             return
         at = TopicPartition(record.topic, record.partition)
         self._last[at] = max(position, self._last.get(at, position))
-        if position[0] > cut.n and record.offset < self.was_there.get(at, 0):
-            self._report_ahead(record, at, position[0], cut.n)
-        self._take(record, position[0], by_cut=position[0] <= cut.n)
+        if position[0] > snapshot.n and record.offset < self.was_there.get(at, 0):
+            self._report_ahead(record, at, position[0], snapshot.n)
+        self._take(record, position[0], by_snapshot=position[0] <= snapshot.n)
 
     def _report_ahead(self, record: Record, at: TopicPartition, commit: int, last: int) -> None:
         """Report, once for each partition, that its journal lacks commits that were published."""
@@ -80,21 +80,21 @@ class Public:
             )
             self._findings.add(Kind.JOURNAL_BROKEN, Place(*record[:3]), message)
 
-    def take_unpublished(self, cuts: Mapping[str, Sequence[Snapshot]]) -> None:
-        """Take what is journalled and not yet in its topic: after a crash it would be published."""
+    def take_unpublished(self, snapshots: Mapping[str, Sequence[Snapshot]]) -> None:
+        """Take outputs that are journalled and not yet published: a takeover would publish them."""
         for topic in self._topics.public:
-            for partition, cut in enumerate(cuts[topic]):
+            for partition, snapshot in enumerate(snapshots[topic]):
                 last = self._last.get(TopicPartition(topic, partition), (0, -1))
-                for position, output in cut.unpublished:
+                for position, output in snapshot.unpublished:
                     if output.topic == topic and position > last:
-                        self._take(as_record(output), position[0], by_cut=True)
+                        self._take(as_record(output), position[0], by_snapshot=True)
 
-    def _take(self, record: Record, commit: int, *, by_cut: bool) -> None:
+    def _take(self, record: Record, commit: int, *, by_snapshot: bool) -> None:
         try:
             if record.topic == self._topics.results:
-                self._take_result(record, commit, by_cut=by_cut)
+                self._take_result(record, commit, by_snapshot=by_snapshot)
             elif record.topic == self._topics.ledger:
-                self._take_entry(record, by_cut=by_cut)
+                self._take_entry(record, by_snapshot=by_snapshot)
             else:
                 self._letters.letter(record, self._topics.commands, commit)
         except ValidationError as error:
@@ -102,12 +102,12 @@ class Public:
             message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
-    def _take_result(self, record: Record, commit: int, *, by_cut: bool) -> None:
+    def _take_result(self, record: Record, commit: int, *, by_snapshot: bool) -> None:
         result = _read_result(record.value or b"")
         if result.payment.encode() != record.key:
             message = f"a result of payment {result.payment!r} has another key"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
-        what = told(result)
+        what = implied_by(result)
         if what is None:
             message = f"{result.outcome} with state {result.state} and reason {result.reason}"
             self._findings.add(Kind.CONTRADICTING_RESULT, Place(*record[:3]), message)
@@ -116,7 +116,7 @@ class Public:
             digest(record.key),
             self._known_as(result.command, record.partition, commit),
             (record.partition, record.offset),
-            what if by_cut else what | LATER,
+            what if by_snapshot else what | LATER,
             terms_of(result),
         )
 
@@ -125,19 +125,21 @@ class Public:
             return NOTICE
         return digest(self._numbering.answered(command, partition, commit))
 
-    def _take_entry(self, record: Record, *, by_cut: bool) -> None:
+    def _take_entry(self, record: Record, *, by_snapshot: bool) -> None:
         entry = _read_entry(record.value or b"")
-        is_new = self._accounts[record.partition].entry(entry, record.offset, by_cut=by_cut)
+        is_new = self._accounts[record.partition].entry(
+            entry, record.offset, by_snapshot=by_snapshot
+        )
         if entry.payment is None or not is_new:
             return
         key = entry.payment.encode()
         moved = EntryDirection.BACK if entry.kind == "rollback" else EntryDirection.FORWARD
-        # Where the results that told of it may be gone, the entry may be there without them.
-        result_cut = self._retention.may_lack(self._topics.results, key, record.timestamp)
+        # The entry may be there although retention has deleted the results that name it.
+        result_expired = self._retention.may_lack(self._topics.results, key, record.timestamp)
         self._payments.entry(
             digest(key),
             (record.partition, record.offset),
-            moved | RESULT_CUT if result_cut else moved,
+            moved | RESULT_EXPIRED if result_expired else moved,
             terms(
                 entry.account,
                 entry.amount if moved is EntryDirection.FORWARD else -entry.amount,
@@ -147,6 +149,6 @@ class Public:
 
 
 def as_record(output: Output) -> Record:
-    """Return an output as a record that has no offset yet."""
+    """Return an output as a record without an offset."""
     topic, partition, key, value, _, time_ms, headers = output
     return Record(topic, partition, UNPUBLISHED, time_ms, key, value, headers)

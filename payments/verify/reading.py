@@ -1,7 +1,7 @@
-"""Reading: hands what the log holds to an auditor: first the journals, then what they tell of.
+"""Reading: feeds an auditor from the log, first the journals, then the topics around them.
 
-All records are read by the engine's reader, committed ones only. Workers may go on meanwhile: the
-auditor compares all with where the journals ended, so those of the other topics come after them.
+The engine's reader reads all committed records. Workers may run during the audit: the auditor
+compares everything with the ends of the journals, so the other topics are read after them.
 """
 
 import math
@@ -16,7 +16,7 @@ from .findings import Report
 
 FETCH_SECONDS = 5.0
 STALLED_FETCHES = 4
-"""Fetches in a row without progress after which a partition's rest is given up."""
+"""Consecutive fetches without progress after which the rest of a partition is reported unread."""
 
 PROGRESS_SECONDS = 2.0
 CATCH_UP_SECONDS = 20.0
@@ -28,14 +28,14 @@ Show = Callable[[str], None]
 async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
     """Read everything that the auditor needs, and return its report.
 
-    ``show`` is told how far it is, every two seconds. Raises what the log raises.
+    ``show`` gets the progress every two seconds. Raises what the log raises.
     """
     counts = {t: log.partition_count(t) for topics in auditor.topics.phases for t in topics}
     for topic, partitions in auditor.added_partitions(counts).items():
         bounds = await log.bounds([TopicPartition(topic, p) for p in partitions])
         auditor.leave_out(topic, sum(end - first for first, end in bounds.values()))
     reading = _Reading(log, auditor, show)
-    await reading.ends_of_visible()
+    await reading.note_public_ends()
     for journal in auditor.topics.journals:
         await reading.journal(journal)
     await reading.records()
@@ -44,23 +44,23 @@ async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
 
 
 class _Reading:
-    """Reads one phase after the other, each partition up to an end that is known before."""
+    """Reads one phase after another, each partition up to an end that was noted before."""
 
     def __init__(self, log: Log, auditor: Auditor, show: Show) -> None:
         self._log, self._auditor, self._show = log, auditor, show
         self._count = self._total = 0
         self._started = self._shown = time.monotonic()
 
-    async def ends_of_visible(self) -> None:
-        """Note what is public before the journals are read."""
+    async def note_public_ends(self) -> None:
+        """Note the ends of the public topics before the journals are read."""
         for at, (_, end) in (await self._bounds(self._auditor.topics.public)).items():
             self._auditor.shows(at, end)
 
     async def journal(self, topic: str) -> None:
-        """Read a journal up to an end that is still near when it is reached.
+        """Read a journal up to an end that is recent when it is reached.
 
         Compaction may remove a row as soon as a later one is older than ``min.compaction.lag.ms``.
-        So where reading took long, what has come meanwhile is read too: it replaces what is gone.
+        So where reading took long, it continues to the new end: a removed row's successor is there.
         """
         starts = {at: first for at, (first, _) in (await self._bounds([topic])).items()}
         took = math.inf
@@ -71,7 +71,7 @@ class _Reading:
             starts, took = ends, time.monotonic() - began
 
     async def records(self) -> None:
-        """Read what the journals tell of; all ends are taken before the first record is read."""
+        """Read the other topics; all ends are noted before the first record is read."""
         phases = [
             t for t in self._auditor.topics.phases if t[0] not in self._auditor.topics.journals
         ]

@@ -10,7 +10,7 @@ CLOCKS_DIFFER_MS = 60_000
 
 
 class Retention:
-    """Knows since when each partition that lacks its first records has them."""
+    """Keeps, for each partition that lacks its first records, the time of its oldest record."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -18,7 +18,7 @@ class Retention:
         self._topics: set[str] = set()
 
     def begins(self, at: TopicPartition) -> None:
-        """Note that a partition does not begin with its first record."""
+        """Note that a partition's first records were deleted."""
         self._since_ms[at] = inf
         self._topics.add(at.topic)
 
@@ -36,7 +36,7 @@ class Retention:
         return frozenset(at.partition for at in self._since_ms if at.topic == topic)
 
     def may_lack(self, topic: str, key: bytes | None, time_ms: int) -> bool:
-        """Whether what a topic told of a key at some time, or soon after it, may be deleted."""
+        """Whether retention may have deleted the topic's records of a key from about this time."""
         if topic not in self._topics:
             return False
         at = TopicPartition(topic, partition_of(key or b"", self._partitions))

@@ -1,4 +1,4 @@
-"""Rows: the live tables, as the journals restore them, in the auditor's own terms."""
+"""Rows: the live tables as the journals restore them, converted to the auditor's facts."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _STATES = {
 
 
 class Rows:
-    """Hands rows on as they come; a later one replaces an earlier one."""
+    """Adds each row to the facts; a later row of a key replaces an earlier one."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Rows:
             self._note_malformed(record, error)
 
     def judge(self) -> None:
-        """Report what is no row and that no later record has replaced; all journals are read."""
+        """Report malformed rows that no later record replaced; all journals have been read."""
         for place, error in self._malformed.values():
             message = f"not a row: {error}; another program wrote it? see: payments journal inspect"
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
@@ -98,8 +98,8 @@ class Rows:
     def _is_misplaced(self, record: Record, right: int) -> bool:
         """Whether the rows of this key are those of the partition ``right``, not of this one.
 
-        No stage writes such a record. A tombstone removes one, as a repair does: then nothing is
-        left to be said of it, and least of all that the payment has no row.
+        No stage writes such a record. A tombstone, as a repair appends it, removes the finding; it
+        does not mean that the payment has no row.
         """
         if right == record.partition:
             return False

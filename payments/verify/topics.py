@@ -8,7 +8,7 @@ from payments.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of the topics that are audited. Transfers are not read: the ledger has what they do."""
+    """Names of the audited topics. Transfers are not read: the ledger has their effects."""
 
     commands: str
     inbox: str
@@ -47,8 +47,8 @@ class Topics:
     def phases(self) -> tuple[tuple[str, ...], ...]:
         """All topics: those of a phase are read after those of the phases before it.
 
-        A result that is read must find its command, and a decision that a journal holds its
-        outputs: so the ends of topics are to be taken in this order too.
+        A result must find its command, and a journalled decision its outputs, so the ends of the
+        topics must be noted in this order too.
         """
         return (
             (self.payments_journal,),

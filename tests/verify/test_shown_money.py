@@ -31,7 +31,7 @@ def test_amounts_and_balances_are_shown_with_the_decimals_of_the_currency(
         counter_account="world/0",
         time="2026-01-01T00:00:00.000Z",
     )
-    partition.entry(entry, 0, by_cut=True)
+    partition.entry(entry, 0, by_snapshot=True)
     partition.row("abc", 1, Account(-1999, 1, currency))
     partition.counter_row("world/0", 2, CounterAccount({currency: 1}))
     partition.judge()
