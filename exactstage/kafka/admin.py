@@ -1,4 +1,4 @@
-"""An admin client that says why it has no connection, as all does that connects (``diagnosis``)."""
+"""An admin client whose connection errors state their cause (``diagnosis``)."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,10 +13,10 @@ from .diagnosis import diagnosis
 
 @asynccontextmanager
 async def open_admin(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Connect for as long as the block lasts; ``arguments`` are those of every aiokafka client.
+    """Open an admin client for the block; ``arguments`` are those of every aiokafka client.
 
-    Raises ``Refusal`` where a broker refuses this process, and ``KafkaConnectionError`` with the
-    cause in its text where none answers.
+    Raises ``Refusal`` when a broker refuses this process, and ``KafkaConnectionError`` with the
+    cause in its text when no broker answers.
     """
     admin = AIOKafkaAdminClient(**arguments)
     try:
@@ -26,7 +26,8 @@ async def open_admin(arguments: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdmi
             raise KafkaConnectionError(str(error)) from error
         yield admin
     except (KafkaConnectionError, NodeNotReadyError) as error:
-        # A listener that wants a login, or another token, takes the connection and closes it later.
+        # A listener that requires a login, or another token, accepts the connection and closes it
+        # after the first request.
         hosts = [(host, port) for host, port, _ in collect_hosts(arguments["bootstrap_servers"])]
         raise KafkaConnectionError(await diagnosis(hosts, arguments)) from error
     finally:

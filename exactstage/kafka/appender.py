@@ -1,7 +1,7 @@
 """The appender: one produce request per broker carries the batches of many producers.
 
-A batch is built once, with its sequence number, and sent until the broker has it or refuses it: so
-a retry can't write it twice (KIP-98), and a writer has one batch in flight per partition.
+A batch is built once, with its sequence number, and sent until the broker acknowledges or refuses
+it: a retry can't write it twice (KIP-98), and a writer has one batch in flight per partition.
 """
 
 import asyncio
@@ -26,27 +26,27 @@ _REQUEST_BYTES = 32 * 1024 * 1024
 """Batches of one request; Kafka's ``socket.request.max.bytes`` is 100 MiB."""
 
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""More than any limit of the engine lets a batch grow to."""
+"""Larger than any batch that the engine's limits allow."""
 
 NO_TIME = -1
-"""What a broker tells where the topic has CreateTime."""
+"""Append time in a broker's answer for a topic with CreateTime."""
 
 Encoded = dict[TopicPartition, bytes]
 
 
 class Sent(NamedTuple):
-    """What became of the batches of one request."""
+    """Answers to the batches of one request."""
 
     offsets: dict[TopicPartition, int]
     errors: dict[TopicPartition, Exception]
     time_ms: int = NO_TIME
-    """The latest time that a broker told, if any did."""
+    """The latest append time in the brokers' answers; ``NO_TIME`` without one."""
 
 
 def encode(batch: Batch, time_ms: int | None = None) -> bytes:
     """Return the batch in Kafka's record format, version 2, with the writer's next sequence.
 
-    ``time_ms`` is the records' timestamp where the topic has CreateTime; without it, this machine's
+    ``time_ms`` is the records' timestamp in a topic with CreateTime; by default this machine's
     time. A topic with LogAppendTime ignores it.
     """
     builder = DefaultRecordBatchBuilder(
@@ -68,32 +68,32 @@ def encode(batch: Batch, time_ms: int | None = None) -> bytes:
     return bytes(builder.build())
 
 
-async def _all_the_same() -> None:
-    """Look at nothing."""
+async def _no_check() -> None:
+    """Check nothing."""
 
 
 class Appender:
-    """Appends batches, with retries that can't repeat them; ``clock`` hears what brokers tell.
+    """Appends batches, with idempotent retries; ``clock`` learns the brokers' append times.
 
-    ``require_same_topics`` raises where a topic was made anew: it is asked before a batch is sent
-    again, since the new one would take it.
+    ``require_same_topics`` raises when a topic was recreated. It runs before a batch is sent again,
+    since the recreated topic would accept it.
     """
 
     def __init__(
         self,
         connection: Connection,
         clock: BrokerClock,
-        require_same_topics: Callable[[], Awaitable[None]] = _all_the_same,
+        require_same_topics: Callable[[], Awaitable[None]] = _no_check,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._require_same_topics = require_same_topics
         self._retried: dict[int, RetryPolicy] = {}
-        """Appends that met an error and are sent again, by a number of their own."""
+        """Appends that are being retried, by the ``id`` of their retry policy."""
 
     def troubles(self) -> list[Trouble]:
-        """Return what keeps this from appending, however short it lasts."""
-        return [patience.trouble for patience in self._retried.values()]
+        """Return what prevents appends now, even if only for a moment."""
+        return [retry.trouble for retry in self._retried.values()]
 
     async def append(
         self, batches: Sequence[Batch], channel: Channel
@@ -101,12 +101,12 @@ class Appender:
         """Append ``batches``, at most one for each partition; return their first offsets.
 
         1. Build each batch once.
-        2. Send them, one request per broker (or more, where it would be too large).
-        3. Send again what met a retriable error, to the leader of then, up to the time limit.
+        2. Send them, one request per broker (more when one would be too large).
+        3. Retry batches with retriable errors, at their current leader, up to the time limit.
 
-        Raises ``Fenced`` when a writer is out of date, ``FailStop`` for every other refusal.
+        Raises ``Fenced`` when a writer's epoch is out of date, ``FailStop`` for all other refusals.
         """
-        # A machine's own clock may be days off, and brokers refuse records of such a time.
+        # This machine's clock may be days off, and brokers refuse records with such timestamps.
         time_ms = self._clock.stamp_ms()
         left: Encoded = {batch.at: encode(batch, time_ms) for batch in batches}
         assert len(left) == len(batches), "one batch for each partition"
@@ -116,20 +116,20 @@ class Appender:
             self._clock.heard(sent.time_ms, asked_ms)
         if not sent.errors:
             return sent.offsets
-        patience = RetryPolicy(
+        retry = RetryPolicy(
             f"appending to {', '.join(map(str, sent.errors))}",
             self._connection.delivery_timeout_seconds,
         )
-        self._retried[id(patience)] = patience
+        self._retried[id(retry)] = retry
         try:
-            return await self._send_again(sent, left, channel, patience)
+            return await self._send_again(sent, left, channel, retry)
         finally:
-            del self._retried[id(patience)]
+            del self._retried[id(retry)]
 
     async def _send_again(
-        self, sent: Sent, left: Encoded, channel: Channel, patience: RetryPolicy
+        self, sent: Sent, left: Encoded, channel: Channel, retry: RetryPolicy
     ) -> Mapping[TopicPartition, int]:
-        """Send what met an error until it is done; return all first offsets."""
+        """Send the failed batches until all are acknowledged; return all first offsets."""
         offsets = dict(sent.offsets)
         while sent.errors:
             for at, error in sent.errors.items():
@@ -140,13 +140,13 @@ class Appender:
                     arguments = self._connection.arguments
                     refused = denied(error, arguments, at.topic, Right.WRITE)
                     raise (refused or FailStop(message)) from error
-            await patience.after(next(iter(sent.errors.values())))
+            await retry.after(next(iter(sent.errors.values())))
             await self._connection.refresh()
             await self._require_same_topics()
             sent = await self._send({at: left[at] for at in sent.errors}, channel)
             offsets |= sent.offsets
             if sent.time_ms != NO_TIME:
-                # It may be of a batch that had arrived before.
+                # The time may be that of the first try, whose acknowledgement was lost.
                 self._clock.heard(sent.time_ms)
         return offsets
 
@@ -167,7 +167,7 @@ class Appender:
     def _by_leader(
         self, encoded: Encoded
     ) -> tuple[list[tuple[int, Encoded]], dict[TopicPartition, Exception]]:
-        """Split batches into requests; those without a leader meet a retriable error."""
+        """Split batches into requests; batches without a leader get a retriable error."""
         requests: list[tuple[int, Encoded]] = []
         current: dict[int, tuple[Encoded, int]] = {}
         leaderless: dict[TopicPartition, Exception] = {}
@@ -197,7 +197,7 @@ class Appender:
         for topic, partition, code, offset, time_ms in response:
             at = TopicPartition(topic, partition)
             error = error_for(code)
-            # A duplicate is an append of ours whose acknowledgement was lost.
+            # A duplicate is an earlier append of this batch whose acknowledgement was lost.
             if error is None or error is errors.DuplicateSequenceNumber:
                 sent.offsets[at] = offset
                 latest_ms = max(latest_ms, time_ms)

@@ -1,6 +1,6 @@
-"""Bare records: key, value, offset and time of the records of a batch, and no headers.
+"""Bare records: key, value, offset and time of the records of a batch, without headers.
 
-Most of the time of decoding goes into headers, where a record has seven of them.
+With seven headers a record, headers take most of the decoding time.
 """
 
 from exactstage.log import NO_HEADERS, Record, TopicPartition
@@ -21,8 +21,8 @@ def bare_records(
 ) -> list[Record]:
     """Return the records in a part (from, to) of the data. Raises ``ValueError`` for a fault.
 
-    ``first`` is the offset and the time of the first record, and how many there are; ``newest_ms``
-    the time of all of them, where the broker gave it. Faults of headers are not looked for.
+    ``first`` is the offset and time of the first record, and the number of records; ``newest_ms``
+    the time of all records when the broker set it. Headers are not checked.
     """
     topic, partition = at
     position, end = part
@@ -32,7 +32,7 @@ def bare_records(
         for index in range(count):
             size, position = _varint(data, position)
             stop = position + size
-            # A byte of attributes, which mean nothing yet, is passed.
+            # Skip the byte of attributes, which is unused.
             delta_ms, position = _varint(data, position + 1)
             delta, position = _varint(data, position)
             size, position = _varint(data, position)
@@ -42,7 +42,7 @@ def bare_records(
             value = None if value_size == -1 else data[position : position + value_size]
             position += max(value_size, 0)
             if delta != index or min(size, value_size) < -1 or not position < stop <= end:
-                raise ValueError(f"record {index} is not what it should be")
+                raise ValueError(f"record {index} is malformed")
             time_ms = first_ms + delta_ms if newest_ms is None else newest_ms
             found.append(
                 _new(kind, (topic, partition, base + index, time_ms, key, value, NO_HEADERS))
@@ -56,7 +56,7 @@ def bare_records(
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a signed number of variable length (zigzag), and the place behind it."""
+    """Return a signed number of variable length (zigzag), and the index after it."""
     number = data[at]
     if number & _CONTINUED:
         number &= _BITS

@@ -1,8 +1,8 @@
-"""Claims: who may write to a partition, by transactional id and producer epoch (DESIGN 4.3).
+"""Claims: fencing tokens for partitions, by transactional id and producer epoch.
 
-No data is ever written in a transaction here. An empty, aborted one leaves a control record with
-the new epoch in each partition that was added to it, and from then on the broker refuses older
-epochs.
+See docs/design.md 4.3. No data is written in a transaction. An empty, aborted transaction leaves a
+control record with the new epoch in each of its partitions; from then on the broker refuses older
+epochs there.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,24 +23,24 @@ from .hints import TRANSACTION_COORDINATOR, refusal
 from .rights import Right, denied, grant_command
 
 _TRANSACTION_TIMEOUT_MS = 60_000
-"""After this the coordinator aborts a transaction whose worker died in the middle of a claim."""
+"""The coordinator aborts a transaction after this time if its worker died during a claim."""
 
 _ABORT = False
 
 
 class Claims:
-    """Takes and keeps transactional ids."""
+    """Claims transactional ids and renews the claims."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._coordinators: dict[str, int] = {}
-        """Nodes that coordinated transactional ids when they were last asked for one. Another one
-        answers NOT_COORDINATOR; so each request need not be preceded by a question."""
+        """Coordinator of each transactional id, as last looked up. A former coordinator answers
+        NOT_COORDINATOR, so a look-up before each request is not needed."""
 
     async def new_writer(self) -> Writer:
         """Return a plain idempotent writer."""
         connection = self._connection
-        patience = RetryPolicy("asking for a producer id", connection.delivery_timeout_seconds)
+        retry = RetryPolicy("asking for a producer id", connection.delivery_timeout_seconds)
         while True:
             try:
                 node = connection.client.get_random_node()
@@ -51,7 +51,7 @@ class Claims:
                 )
                 _raise_error(response.error_code)
             except RETRIABLE as error:
-                await patience.after(error)
+                await retry.after(error)
                 await connection.refresh()
             except errors.KafkaError as error:
                 raise FailStop(f"a producer id was refused: {refusal(error)}") from error
@@ -59,10 +59,11 @@ class Claims:
                 return Writer(response.producer_id, response.producer_epoch)
 
     async def claim(self, name: str, fenced_at: Sequence[TopicPartition]) -> Writer:
-        """Raise the epoch of ``name`` and fence older ones at these partitions.
+        """Raise the epoch of ``name`` and fence older epochs at these partitions.
 
-        The end of a transaction is answered before its control records are written; but a second
-        one is let in only when they are (CONCURRENT_TRANSACTIONS until then). So two are made.
+        The coordinator answers the end of a transaction before its control records are written, but
+        accepts the next transaction only after (CONCURRENT_TRANSACTIONS until then). So a claim
+        makes two transactions.
         """
         response = await self._ask(
             name, lambda: InitProducerIdRequest(name, _TRANSACTION_TIMEOUT_MS)
@@ -82,8 +83,8 @@ class Claims:
         await self._ask(name, lambda: EndTxnRequest(*identity, _ABORT))
 
     async def _ask(self, name: str, make_request: Callable[[], Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
-        """Send a request to the coordinator of ``name`` until it is done or refused."""
-        patience = RetryPolicy(
+        """Send a request to the coordinator of ``name`` until it is accepted or refused."""
+        retry = RetryPolicy(
             f"claiming {name}", self._connection.delivery_timeout_seconds, TRANSACTION_COORDINATOR
         )
         while True:
@@ -93,7 +94,7 @@ class Claims:
                 )
                 _raise_errors(response)
             except RETRIABLE as error:
-                await patience.after(error)
+                await retry.after(error)
                 if not isinstance(error, errors.ConcurrentTransactions):
                     self._coordinators.pop(name, None)
                     await self._connection.refresh()
@@ -105,7 +106,7 @@ class Claims:
                 )
                 message = (
                     f"not authorized: this user lacks Write on the transactional id {name}. Grant "
-                    f"it (better for all names that begin so: --resource-pattern-type prefixed), "
+                    f"it (better for all names with its prefix: --resource-pattern-type prefixed), "
                     f"then start again: {command}"
                 )
                 raise NotAuthorized(message) from error
@@ -118,7 +119,7 @@ class Claims:
                 return response
 
     async def _coordinator(self, name: str) -> int:
-        """Return the node that coordinates a transactional id; asked for once."""
+        """Return the coordinator of a transactional id; looked up once."""
         node = self._coordinators.get(name)
         if node is None:
             node = self._coordinators[name] = await self._connection.coordinator(name)

@@ -1,7 +1,7 @@
-"""The cluster: its id and the ids of topics, which names do not have.
+"""The cluster: its id and the ids of topics.
 
-A topic that is deleted and recreated has its old name and a new id (KIP-516). The ids come with
-version 10 of Metadata, which Kafka has since 2.8 and aiokafka does not know.
+A topic that is deleted and recreated keeps its name and gets a new id (KIP-516). Version 10 of
+Metadata returns the ids; Kafka has it since 2.8, aiokafka does not.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _NO_ID = bytes(16)
 _DENIED = errors.TopicAuthorizationFailedError.errno
 _UNKNOWN = errors.UnknownTopicOrPartitionError
 _KNOWN_WITHIN_SECONDS = 2.0
-"""A broker that has just started, or a topic that was just made, may need so long."""
+"""Time in which a broker that has just started learns of topics, or of a topic just created."""
 
 
 async def describe(
@@ -31,9 +31,9 @@ async def describe(
 ) -> Cluster:
     """Return the ids of the cluster and of these topics.
 
-    Raises ``NoTopic`` when a topic is missing, ``FailStop`` when the broker has no ids.
+    Raises ``NoTopic`` when a topic is missing, ``FailStop`` when the broker reports no ids.
     """
-    patience = RetryPolicy("asking for topics", connection.delivery_timeout_seconds)
+    retry = RetryPolicy("asking for topics", connection.delivery_timeout_seconds)
     time = asyncio.get_running_loop().time
     known_by = time() + _KNOWN_WITHIN_SECONDS
     while True:
@@ -47,7 +47,7 @@ async def describe(
                 raise no_topic(missing, apply_command)
             _require_no_errors(connection, found)
         except RETRIABLE as error:
-            await patience.after(error)
+            await retry.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
             message = f"the broker does not say which topics it has: {error!r}"

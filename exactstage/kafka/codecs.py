@@ -1,4 +1,4 @@
-"""Codecs: what a batch holds compressed, inflated in memory of a limited size.
+"""Codecs: inflates the compressed records of a batch in memory of a limited size.
 
 The codecs and their numbers are those of Kafka's record format: gzip, snappy (raw, as librdkafka
 writes it, and in the blocks of the Java client), lz4 frames, zstd.
@@ -14,7 +14,7 @@ NAMES = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 """Codecs by their number in a batch's attributes."""
 
 _FIRST_GUESS = 8
-"""A buffer is made for so many times the compressed size at first."""
+"""Size of the first buffer, as a multiple of the compressed size."""
 
 _GROWTH = 8
 _LEAST_BYTES = 4096
@@ -22,13 +22,13 @@ GZIP_WINDOW = 31
 """zlib's ``wbits`` for data with a gzip header."""
 
 PIECE_BYTES = 256 * 1024
-"""The most that is inflated at once where a batch is inflated piece by piece."""
+"""Maximum size of a piece when a batch is inflated piece by piece."""
 
 _INPUT_BYTES = 16 * 1024
 _GZIP = b"\x1f\x8b"
 _XERIAL = b"\x82SNAPPY\0"
-"""Begins a stream of snappy blocks as the Java client writes it (xerial's snappy-java); after it
-come two numbers of 4 bytes, its version and the oldest one that reads it."""
+"""Begins a stream of snappy blocks as the Java client writes it (xerial's snappy-java), followed by
+two numbers of 4 bytes: its version and the oldest version that can read it."""
 
 _XERIAL_BYTES, _LENGTH_BYTES = 16, 4
 _BUFFER_IS_FULL = "failed to write whole buffer"
@@ -36,28 +36,28 @@ _BUFFER_IS_FULL = "failed to write whole buffer"
 Inflated = bytes | bytearray | memoryview
 
 
-class Undecodable(ValueError):  # noqa: N818 - it describes a batch, not a failure of ours
+class Undecodable(ValueError):  # noqa: N818 - it describes a batch, not a failure of the engine
     """These bytes can't be decoded; the message says why."""
 
 
 class TooLarge(Undecodable):
-    """They would be larger than the limit once they are inflated."""
+    """The inflated bytes would be larger than the limit."""
 
 
 def inflate(codec: int, data: memoryview, limit: int) -> Inflated:
-    """Return what ``data`` holds, in memory of about ``limit`` bytes at most.
+    """Return ``data`` inflated, in memory of about ``limit`` bytes at most.
 
-    Raises ``TooLarge`` when it is more, ``Undecodable`` for data that is no data of this codec.
+    Raises ``TooLarge`` when it is larger, ``Undecodable`` for data of another format.
     """
-    unpack = _CODECS.get(codec)
-    if unpack is None:
+    decompress = _CODECS.get(codec)
+    if decompress is None:
         message = f"no codec has the number {codec}"
         raise Undecodable(message)
-    return unpack(data, limit)
+    return decompress(data, limit)
 
 
 def _gunzip(data: memoryview, limit: int) -> Inflated:
-    """Inflate all gzip members (cramjam's gzip knows no limit); a client writes one."""
+    """Inflate all gzip members (cramjam's gzip has no limit); clients write one."""
     first = zlib.decompressobj(GZIP_WINDOW)
     try:
         piece = first.decompress(data, limit + 1)
@@ -79,14 +79,14 @@ def _gunzip(data: memoryview, limit: int) -> Inflated:
 
 
 def gzip_pieces(data: memoryview) -> Iterator[bytes]:
-    """Inflate one gzip member after the other in pieces; at least one begins ``data``.
+    """Inflate one gzip member after the other in pieces; ``data`` begins with a member.
 
-    What follows the last one is not looked at, as by Java's reader, and so by a broker.
+    Bytes after the last member are ignored, as Java's reader, and so a broker, does.
     """
     while True:
         member = zlib.decompressobj(GZIP_WINDOW)
         at = 0
-        # Input is given in small parts: what a member leaves over is copied.
+        # The input is passed in small parts, since zlib copies what follows a member.
         while at < len(data) and not member.eof:
             rest: Inflated = data[at : at + _INPUT_BYTES]
             at += len(rest)
@@ -124,7 +124,7 @@ def _unsnap(data: memoryview, limit: int) -> Inflated:
 
 
 def snappy_blocks(data: memoryview) -> Iterator[memoryview]:
-    """Yield the blocks of snappy, each packed by itself: one, unless the Java client wrote them."""
+    """Yield the compressed snappy blocks: several from the Java client, else one."""
     if data[: len(_XERIAL)] != _XERIAL:
         yield data
         return
@@ -141,11 +141,14 @@ def snappy_blocks(data: memoryview) -> Iterator[memoryview]:
         at = end
 
 
-def unsnap_block(data: memoryview, room: int, limit: int) -> Inflated:
-    """Inflate a snappy block. It begins with its size; nothing is allocated beyond ``room``."""
+def unsnap_block(data: memoryview, bytes_left: int, limit: int) -> Inflated:
+    """Inflate a snappy block, which begins with its size; at most ``bytes_left`` are allocated.
+
+    ``limit`` is that of the whole batch, for the message of ``TooLarge``.
+    """
     try:
         size = cramjam.snappy.decompress_raw_len(data)
-        if size > room:
+        if size > bytes_left:
             raise _too_large(limit)
         block = bytearray(size)
         written = cramjam.snappy.decompress_raw_into(data, block)
@@ -158,7 +161,7 @@ def unsnap_block(data: memoryview, room: int, limit: int) -> Inflated:
 def _into_buffer(
     name: str, decompress_into: Callable[[memoryview, bytearray], int]
 ) -> Callable[[memoryview, int], Inflated]:
-    """Return an ``inflate`` that fills a buffer: a small one at first, at last one of the limit."""
+    """Return an ``inflate`` that fills a buffer, which grows from a small one to the limit."""
 
     def inflate_into(data: memoryview, limit: int) -> Inflated:
         size = min(limit, max(_LEAST_BYTES, len(data) * _FIRST_GUESS))

@@ -1,4 +1,4 @@
-"""Configurations of topics: what the engine relies on, asked of the brokers before it starts."""
+"""Topic configurations that the engine relies on, read from the brokers before it starts."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,13 +20,13 @@ _RELIED_ON = (CLEANUP, TIME, TOMBSTONES)
 _TOPIC_RESOURCE = 2
 
 Configs = Mapping[str, Mapping[str, str]]
-"""Values by topic and name; what a topic does not set is the broker's default."""
+"""Values by topic and name; a value that the topic does not set is the broker's default."""
 
 
 async def read_configs(connection: Connection, topics: Collection[str]) -> Configs:
-    """Return what each topic has of the configurations above.
+    """Return the configurations above of each topic.
 
-    Raises ``FailStop`` when the brokers refuse: a worker needs the right DescribeConfigs.
+    Raises ``NotAuthorized`` without the right DescribeConfigs, ``FailStop`` for other refusals.
     """
     return {
         name: _values(name, code, entries, connection.arguments)
@@ -35,7 +35,7 @@ async def read_configs(connection: Connection, topics: Collection[str]) -> Confi
 
 
 async def read_retention(connection: Connection, topics: Collection[str]) -> Configs:
-    """Return what each topic has of what deletes records; without those that may not be seen."""
+    """Return each topic's retention settings; without the topics that this user may not see."""
     found = await _described(connection, topics, (CLEANUP, RETENTION_TIME, RETENTION_SIZE))
     return {
         name: _values(name, code, entries, connection.arguments)
@@ -47,9 +47,7 @@ async def read_retention(connection: Connection, topics: Collection[str]) -> Con
 async def _described(
     connection: Connection, topics: Collection[str], names: Collection[str]
 ) -> Sequence[tuple[int, str, int, str, Sequence[tuple[str, str]]]]:
-    patience = RetryPolicy(
-        "reading the configuration of topics", connection.delivery_timeout_seconds
-    )
+    retry = RetryPolicy("reading the configuration of topics", connection.delivery_timeout_seconds)
     resources = [(_TOPIC_RESOURCE, topic, list(names)) for topic in topics]
     while True:
         try:
@@ -62,9 +60,9 @@ async def _described(
                 error = error_for(code)
                 if error is not None and issubclass(error, RETRIABLE):
                     raise error(name)
-            return found  # noqa: TRY300 - what fails above is tried again
+            return found  # noqa: TRY300 - a failure above is retried
         except RETRIABLE as failure:
-            await patience.after(failure)
+            await retry.after(failure)
             await connection.refresh()
 
 
@@ -87,11 +85,11 @@ def require(
     journals: Collection[str],
     apply_command: Callable[[Iterable[str]], str] = usual_apply,
 ) -> None:
-    """Raise ``FailStop`` where a topic is not as the engine needs it.
+    """Raise ``FailStop`` for a topic that is not configured as the engine needs it.
 
-    A journal is compacted and nothing else: what is deleted there is forgotten money. An input is
-    not compacted, or a command would go for a later one of the same payment. All of them have
-    LogAppendTime: payments expire by these times.
+    A journal is only compacted: retention would delete rows. An input is not compacted: a later
+    record with the same key would delete an unread one. All of them have LogAppendTime: expiry
+    relies on these times.
     """
     problems = [
         (topic, f"{topic} has {name}={configs[topic][name]}, needed is {needed}")
@@ -104,13 +102,13 @@ def require(
     ]
     if problems:
         command = apply_command(dict.fromkeys(topic for topic, _ in problems))
-        told = "; ".join(problem for _, problem in problems)
-        message = f"{told}; bring the topics back with: {command}"
+        listed = "; ".join(problem for _, problem in problems)
+        message = f"{listed}; bring the topics back with: {command}"
         raise FailStop(message)
 
 
 def shortest_tombstone_seconds(configs: Configs, journals: Collection[str]) -> float:
-    """Return how long a tombstone surely stays in all of these journals."""
+    """Return for how many seconds all of these journals are sure to keep a tombstone."""
     return min(int(configs[topic][TOMBSTONES]) for topic in journals) / 1000
 
 
@@ -119,7 +117,10 @@ def losses(
     keeps: Mapping[str, float],
     apply_command: Callable[[Iterable[str]], str] = usual_apply,
 ) -> list[str]:
-    """Return a sentence for each topic that deletes records sooner than ``keeps`` says."""
+    """Return a sentence for each topic that deletes records sooner than ``keeps`` allows.
+
+    ``keeps`` has the seconds for which each topic has to keep its records.
+    """
     found: list[str] = []
     for topic, values in configs.items():
         seconds = keeps[topic]

@@ -1,4 +1,4 @@
-"""Connections to the brokers: metadata, leaders, coordinators, and patience with their errors."""
+"""Connections to the brokers: metadata, leaders, coordinators, and the policy of retries."""
 
 import asyncio
 import itertools
@@ -47,7 +47,7 @@ RETRIABLE: tuple[type[Exception], ...] = (
     asyncio.TimeoutError,
     OSError,
 )
-"""Errors after which the same request may succeed; all else ends the process.
+"""Errors after which the same request may succeed; all others end the process.
 
 Coordinator errors have their consumer-group names in aiokafka: the codes 14 to 16 are the same.
 """
@@ -65,7 +65,7 @@ _KIP_890_RETRIABLE_CODES = {
 
 
 def error_for(code: int) -> type[errors.KafkaError] | None:
-    """Return the error of a response's code; None for success."""
+    """Return the error class of a response's code; None for success."""
     if code == 0:
         return None
     if code == _PRODUCER_FENCED_CODE:
@@ -76,7 +76,7 @@ def error_for(code: int) -> type[errors.KafkaError] | None:
 
 
 class RetryPolicy:
-    """How long one thing is retried: pauses between tries, and an end."""
+    """Back-off between attempts, and a deadline, for one operation."""
 
     def __init__(self, doing: str, limit_seconds: float, hints: Hints | None = None) -> None:
         self._doing = doing
@@ -87,25 +87,25 @@ class RetryPolicy:
 
     @property
     def trouble(self) -> Trouble:
-        """What is retried, as what keeps the worker from being ready."""
+        """The operation that is retried, as the reason why the worker is not ready."""
         return Trouble("no success yet", self._doing, self._started)
 
     @property
     def _waited(self) -> float:
-        """How many seconds it is retried; time in which the process did not run does not count."""
+        """Seconds since the first attempt, without time in which the process did not run."""
         now = asyncio.get_running_loop().time()
         return now - self._started - PAUSES.within(self._started)
 
     async def after(self, error: BaseException) -> None:
-        """Pause before the next try. Raises ``FailStop`` when the limit is over."""
+        """Pause before the next attempt. Raises ``FailStop`` after the deadline."""
         if self._waited > self._limit_seconds:
-            await asyncio.sleep(0.01)  # After a pause of the process, its watch ticks first.
+            await asyncio.sleep(0.01)  # Lets the watch record a pause of the process first.
         self.require(error)
         await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
         self._tries += 1
 
     def require(self, error: BaseException) -> None:
-        """Raise ``FailStop`` when the limit is over; else say now and then that it fails."""
+        """Raise ``FailStop`` after the deadline; before it, log the failure at intervals."""
         waited = self._waited
         hint = self._hints.get(type(error))
         why = in_words(error) + (f" ({hint})" if hint else "")
@@ -119,46 +119,46 @@ class RetryPolicy:
 
 
 class Connection:
-    """One client for all that the engine writes, and asks, outside of reading."""
+    """One client for all requests of the engine except fetches."""
 
     def __init__(self, arguments: Mapping[str, Any], *, delivery_timeout_seconds: float) -> None:
         self.arguments = arguments
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.request_timeout_ms: int = arguments.get("request_timeout_ms", 20_000)
         self.failure: errors.KafkaConnectionError | None = None
-        """Why the last try to connect failed; None before it, and once there is a connection."""
+        """Why the last attempt to connect failed; None before it, and once connected."""
         self.throttling = Throttling()
         self._client: NonCreatingClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
         self._sent_at: dict[int, float] = {}
-        """When each request in flight was sent, by its number; the oldest is the first."""
+        """Send time of each request in flight, by its number; the oldest comes first."""
         self._requests = itertools.count()
 
     @property
     def client(self) -> NonCreatingClient:
-        """The client. It exists from ``start`` on."""
+        """The client; ``start`` creates it."""
         assert self._client is not None, "start() comes first"
         return self._client
 
     async def start(self, topics: Sequence[str]) -> None:
-        """Connect and learn the leaders of ``topics``. Raises ``FailStop`` when that can't be."""
+        """Connect and learn the leaders of ``topics``. Raises ``FailStop`` when that fails."""
         servers = self.arguments["bootstrap_servers"]
-        patience = RetryPolicy(
+        retry = RetryPolicy(
             f"connecting to Kafka at {servers} (PAYMENTS_BROKERS)", self.delivery_timeout_seconds
         )
         while True:
             self._client = NonCreatingClient(**self.arguments, metadata_max_age_ms=60_000)
             try:
                 await self._client.bootstrap()
-                # Not awaited: its answer would come from the task that ``refresh`` does without.
+                # Not awaited: its answer would come from aiokafka's task, see ``refresh``.
                 self._client.set_topics(topics)
                 self._topics = list(topics)
                 await self._require_metadata()
             except RETRIABLE:
                 await self.close()
                 self.failure = errors.KafkaConnectionError(await self._diagnosis())
-                await patience.after(self.failure)
+                await retry.after(self.failure)
             except BaseException:
                 await self.close()
                 raise
@@ -166,10 +166,10 @@ class Connection:
                 self.failure = None
                 return
 
-    def beside(self) -> "Connection":
-        """Return connections of its own to the same cluster, for requests that a broker holds.
+    def separate(self) -> "Connection":
+        """Return a second connection to the same cluster, for requests that a broker holds.
 
-        It asks for nothing to begin: it goes by the same metadata, which both refresh.
+        It needs no request to start: both use, and refresh, the same metadata.
         """
         made = Connection(self.arguments, delivery_timeout_seconds=self.delivery_timeout_seconds)
         client = made._client = NonCreatingClient(**self.arguments)
@@ -178,7 +178,7 @@ class Connection:
         return made
 
     async def add_topics(self, topics: Sequence[str]) -> None:
-        """Learn the leaders of further topics too; their errors are for whoever asks them."""
+        """Learn the leaders of further topics; requests to these topics meet their errors."""
         new = [topic for topic in topics if topic not in self._topics]
         if new:
             self._topics += new
@@ -186,12 +186,12 @@ class Connection:
             await self.refresh()
 
     async def _require_metadata(self) -> None:
-        """Learn the leaders; without any, topics would look as if they were not there."""
+        """Learn the leaders; without an answer, all topics would seem to be missing."""
         if not await self.refresh():
             raise errors.NodeNotReadyError
 
     async def _diagnosis(self) -> str:
-        """Return why there is no connection. Raises ``Refusal`` where it will never be one."""
+        """Return why there is no connection. Raises ``Refusal`` when a retry can't help."""
         hosts = [(host, port) for host, port, _ in self.client.hosts]
         return await diagnosis(hosts, self.arguments)
 
@@ -200,8 +200,8 @@ class Connection:
         if self._refreshing is not None:
             self._refreshing.cancel()
         if self._client is not None:
-            # aiokafka waits for its own task first. It may have died in a broker's restart, which
-            # ``refresh`` does without; its error would leave the connections open.
+            # aiokafka waits for its own metadata task first, which may have died in a broker's
+            # restart (see ``refresh``); its error would leave the connections open.
             task = self._client._sync_task  # noqa: SLF001 - aiokafka shows it nowhere else
             if task is not None and task.done() and not task.cancelled():
                 logger.debug("the metadata task of aiokafka had ended: %r", task.exception())
@@ -209,7 +209,7 @@ class Connection:
             await self._client.close()
 
     def leader(self, at: TopicPartition) -> int | None:
-        """Return the node that leads a partition; None while there is none."""
+        """Return the leader of a partition; None while it has none."""
         node: int | None = self.client.cluster.leader_for_partition(at)
         return None if node is None or node < 0 else node
 
@@ -217,8 +217,9 @@ class Connection:
         """Ask for the leaders again, one broker after the other; return whether one answered.
 
         aiokafka has a task for this, but waiting for it is not safe: after a broker's restart that
-        task was seen to have died, and who waited for its next answer waited for ever. When no
-        broker answers, the metadata stays as it is; the caller's patience has an end.
+        task was seen to have died, and a caller that waited for its next answer never returned.
+        When no broker answers, the metadata stays as it is; the caller's retry policy has a
+        deadline.
         """
         client = self.client
         nodes = [broker.nodeId for broker in client.cluster.brokers()]
@@ -245,11 +246,11 @@ class Connection:
         )
         response = await self._sent(self.client.send(node, request, group=group))
         if throttle_ms := getattr(request, "throttle_ms", 0):
-            self.throttling.heard(throttle_ms)
+            self.throttling.note(throttle_ms)
         return response
 
     def oldest_request(self) -> float | None:
-        """Return when the oldest request in flight was sent, by the event loop's time."""
+        """Return the send time of the oldest request in flight, in the event loop's time."""
         return next(iter(self._sent_at.values()), None)
 
     async def _sent(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
@@ -273,7 +274,7 @@ class Connection:
         node: int = await self.client.coordinator_lookup(
             CoordinationType.TRANSACTION, transactional_id
         )
-        # The coordinator may be a node that the metadata did not name yet.
+        # The coordinator may be a node that is not in the metadata yet.
         if self.client.cluster.broker_metadata(node) is None:
             await self.refresh()
         return node

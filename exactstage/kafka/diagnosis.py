@@ -1,6 +1,6 @@
-"""Diagnosis: why there is no connection to a broker, where aiokafka says only that there is none.
+"""Diagnosis: why there is no connection to a broker, since aiokafka reports no cause.
 
-A connection of our own is tried, step by step: name, port, TLS, login, and what answers there.
+It connects by itself and checks step by step: name, port, protocol, TLS, login.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from .hints import in_words
 from .metadata import metadata_request
 
 PROBE_SECONDS = 3.0
-"""How long each step may take; longer than any broker at work needs."""
+"""Time limit of each step; longer than a working broker needs."""
 
 _API_VERSIONS = bytes.fromhex("0000000a00120000000000000000")
 """A whole request: length, api key 18, version 0, correlation id 0, and no client id."""
@@ -27,7 +27,7 @@ _API_VERSIONS = bytes.fromhex("0000000a00120000000000000000")
 _HTTP = b"HTTP"
 _TLS_ALERT = b"\x15\x03"
 _CERTIFICATE_ALERTS = ("certificate", "unknown ca", "access denied")
-"""What is in the name of each alert by which a broker refuses a client's certificate."""
+"""Parts of the names of the alerts by which a broker refuses a client's certificate."""
 _ANSWER_BYTES = 8
 _STATUS_CHARACTERS = 200
 _REFUSED: tuple[type[Exception], ...] = (
@@ -44,10 +44,10 @@ class Refusal(FailStop):
 
 
 async def diagnosis(hosts: Iterable[tuple[str, int]], arguments: Mapping[str, Any]) -> str:
-    """Return why none of these addresses can be talked to, in one line.
+    """Return in one line why there is no connection to any of these addresses.
 
-    ``arguments`` are those of every aiokafka client. Raises ``Refusal`` where a broker refuses our
-    credentials or we do not trust its certificate.
+    ``arguments`` are those of every aiokafka client. Raises ``Refusal`` when a broker refuses the
+    credentials, or when its certificate is not trusted.
     """
     found = [f"{address(host, port)}: {await _at(host, port, arguments)}" for host, port in hosts]
     return "; ".join(found)
@@ -62,13 +62,13 @@ async def _at(host: str, port: int, arguments: Mapping[str, Any]) -> str:
     if (why := await _unreachable(host, port)) is not None:
         return why
     plain = not str(arguments.get("security_protocol", "PLAINTEXT")).endswith("SSL")
-    if plain and (stranger := await _stranger(host, port)) is not None:
-        return stranger
+    if plain and (other := await _other_protocol(host, port)) is not None:
+        return other
     return await _login(host, port, arguments)
 
 
-async def _stranger(host: str, port: int) -> str | None:
-    """Return what answers there instead of Kafka; None for Kafka."""
+async def _other_protocol(host: str, port: int) -> str | None:
+    """Return which protocol the listener has instead of plain Kafka; None for Kafka."""
     answer = b""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
@@ -79,7 +79,7 @@ async def _stranger(host: str, port: int) -> str | None:
     except TimeoutError:
         return f"it takes connections and does not answer within {PROBE_SECONDS:.0f} s"
     except OSError:
-        pass  # It was closed: see below.
+        pass  # The connection was closed: see below.
     if answer.startswith(_HTTP):
         return "that is an HTTP server, not a Kafka broker"
     if answer.startswith(_TLS_ALERT):
@@ -95,7 +95,7 @@ async def _stranger(host: str, port: int) -> str | None:
 
 
 async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
-    """Connect as aiokafka does; return what it meets. Raises ``Refusal``."""
+    """Connect as aiokafka does; return the result. Raises ``Refusal``."""
     options = {k: v for k, v in arguments.items() if k != "bootstrap_servers"}
     where = address(host, port)
     try:
@@ -119,7 +119,7 @@ async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
 
 
 def _tls_failure(where: str, error: ssl.SSLError) -> str:
-    """Return what a failure of TLS means. Raises ``Refusal`` where a certificate is refused."""
+    """Return what a failure of TLS means. Raises ``Refusal`` when a certificate is refused."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"the certificate of {where} is not trusted: {error.verify_message}"
         raise Refusal(f"{reason}; see PAYMENTS_SSL_CAFILE, PAYMENTS_SSL_CHECK_HOSTNAME") from error
@@ -132,7 +132,7 @@ def _tls_failure(where: str, error: ssl.SSLError) -> str:
             f"PAYMENTS_SSL_CERTFILE, PAYMENTS_SSL_KEYFILE, and the broker's log"
         )
         raise Refusal(message) from error
-    if alert:  # With TLS 1.2, OpenSSL says no more of a certificate that did not come.
+    if alert:  # With TLS 1.2, OpenSSL reports no more than this of a missing certificate.
         return (
             f"TLS fails ({reason}): the listener wants a client's certificate "
             f"(PAYMENTS_SSL_CERTFILE), or another version or cipher of TLS"
@@ -168,7 +168,7 @@ async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
 async def _ask_without_login(
     host: str, port: int, options: Mapping[str, Any], *requests: object
 ) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
-    """Return the answer to the last of these requests of one who has not logged in."""
+    """Send these requests without a login; return the answer to the last one."""
     context = options.get("ssl_context")
     plain = {"ssl_context": context, "security_protocol": "SSL" if context else "PLAINTEXT"}
     answer = None
@@ -183,10 +183,10 @@ async def _ask_without_login(
 
 
 async def _require_taken_token(host: str, port: int, options: Mapping[str, Any]) -> None:
-    """Raise ``Refusal`` where the broker refuses the token itself.
+    """Raise ``Refusal`` when the broker refuses the token itself.
 
-    It says so in an answer without an error code (RFC 7628, section 3.2.2), which aiokafka takes
-    for success; the connection is closed after the next request.
+    The broker reports it in an answer without an error code (RFC 7628, section 3.2.2), which
+    aiokafka takes for success; the connection is closed after the next request.
     """
     authenticator = OAuthAuthenticator(
         sasl_oauth_token_provider=options["sasl_oauth_token_provider"]
@@ -196,7 +196,7 @@ async def _require_taken_token(host: str, port: int, options: Mapping[str, Any])
     try:
         answer = await _ask_without_login(host, port, options, *requests)
     except (OSError, errors.KafkaError):
-        return  # The login itself was taken just now, so this says nothing.
+        return  # ``_login`` succeeded just now, so this failure proves nothing.
     if answer.sasl_auth_bytes:
         status = answer.sasl_auth_bytes.decode(errors="replace")[:_STATUS_CHARACTERS]
         message = (
@@ -211,18 +211,18 @@ async def _require_taken_token(host: str, port: int, options: Mapping[str, Any])
 async def _without_login(host: str, port: int, options: Mapping[str, Any]) -> str:
     """Return whether a listener serves a client that does not log in."""
     try:
-        told = await _ask_without_login(host, port, options, metadata_request([]))
+        metadata = await _ask_without_login(host, port, options, metadata_request([]))
     except (OSError, errors.KafkaConnectionError):
         secured = "SASL_SSL" if options.get("ssl_context") else "SASL_PLAINTEXT"
         return (
             "it answers the greeting and no request after it, as a listener does that wants a "
             f"login: set PAYMENTS_SECURITY_PROTOCOL to {secured}"
         )
-    return await _advertised((host, port), told.brokers)
+    return await _advertised((host, port), metadata.brokers)
 
 
 async def _advertised(asked: tuple[str, int], brokers: Sequence[Sequence[Any]]) -> str:
-    """Return whether the addresses that a broker gives its clients lead anywhere.
+    """Return whether the addresses that a broker advertises can be reached.
 
     ``brokers`` are those of a metadata answer: node, host, port and rack.
     """
@@ -236,7 +236,7 @@ async def _advertised(asked: tuple[str, int], brokers: Sequence[Sequence[Any]]) 
 
 
 async def _unreachable(host: str, port: int) -> str | None:
-    """Return why no connection can be made; None where one can."""
+    """Return why no connection can be opened; None when one can."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
@@ -253,7 +253,7 @@ async def _unreachable(host: str, port: int) -> str | None:
 
 
 async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: Exception) -> str:
-    """Return why a login failed, and the setting that decides it."""
+    """Return why a login failed, and which setting to change."""
     if isinstance(error, errors.IllegalSaslStateError):
         plain = "SSL" if options.get("ssl_context") else "PLAINTEXT"
         return f"the listener has no login: set PAYMENTS_SECURITY_PROTOCOL to {plain}"

@@ -1,4 +1,4 @@
-"""Epochs: where leader epochs end, asked of the leaders of partitions (KIP-320)."""
+"""Epochs: the offsets at which leader epochs end, by request to the leaders (KIP-320)."""
 
 import asyncio
 import logging
@@ -23,11 +23,11 @@ async def epoch_ends(
 ) -> dict[TopicPartition, int]:
     """Return the offset at which each epoch ended, or the partition's end for its latest one.
 
-    One request for each leader. A partition is left out, with a line in the log, where its leader
-    knows nothing of the epoch, or its broker does not know the request (Kafka does since 2.3).
+    One request for each leader. A partition is left out, with a line in the log, when its leader
+    does not know the epoch, or its broker does not know the request (Kafka has it since 2.3).
     Raises ``FailStop`` when the brokers refuse or can't be reached.
     """
-    patience = RetryPolicy("asking for leader epochs", connection.delivery_timeout_seconds)
+    retry = RetryPolicy("asking for leader epochs", connection.delivery_timeout_seconds)
     found: dict[TopicPartition, int] = {}
     while left := {tp: epoch for tp, epoch in epochs.items() if tp not in found}:
         try:
@@ -36,7 +36,7 @@ async def epoch_ends(
             logger.warning("whether inputs lost records that were handled is not known: %s", error)
             break
         except RETRIABLE as error:
-            await patience.after(error)
+            await retry.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
             topic = str(error.args[0]).rpartition("/")[0] if error.args else ""
@@ -61,7 +61,7 @@ async def _ask_once(
     epochs: Mapping[TopicPartition, int],
     found: dict[TopicPartition, int],
 ) -> None:
-    """Ask each leader once. Raises the first error; what was answered is in ``found``."""
+    """Ask each leader once. Raises the first error; ``found`` has the answers before it."""
     nodes: dict[int, dict[str, list[tuple[int, int]]]] = {}
     for tp, epoch in epochs.items():
         node = connection.leader(tp)

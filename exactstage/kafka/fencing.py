@@ -1,7 +1,7 @@
-"""Proof that a broker fences: a stale append right after a claim must be refused (DESIGN 4.7).
+"""Proof that a broker fences: it must refuse a stale append right after a claim.
 
-The engine fences plain idempotent batches by a control record of the same producer id and a higher
-epoch. Brokers do that, but nothing but a trial shows that this one does.
+See docs/design.md 4.7. The engine fences plain idempotent batches by a control record of the same
+producer id and a higher epoch. Whether a broker enforces this is seen only by trying.
 """
 
 import uuid
@@ -15,25 +15,25 @@ from .log import KafkaLog
 
 
 class FencingReport(NamedTuple):
-    """How many stale appends were refused and how many accepted (must be none)."""
+    """Numbers of stale appends that were refused, and accepted (must be 0)."""
 
     refused: int
     accepted: int
     ahead_seconds: float = 0.0
-    """How far this machine's clock is ahead of the broker's; negative when it is behind."""
+    """Seconds by which this machine's clock is ahead of the broker's; negative when behind."""
 
 
 async def prove_fencing(
     connection: Mapping[str, Any], topic: str, rounds: int = 20, partitions: int = 1
 ) -> FencingReport:
-    """Claim a name ``rounds`` times; after each claim let its former owner try to append.
+    """Claim a name ``rounds`` times; after each claim, append with the former owner's epoch.
 
-    Writes to ``topic``, which should be made for this. Raises ``FailStop`` when the broker refuses
-    something else.
+    Writes to ``topic``, which should exist only for this. Raises ``FailStop`` for any other
+    refusal.
     """
     log = KafkaLog(connection)
     await log.start([topic])
-    log.partition_count(topic)  # A claim would wait for a topic that is not there.
+    log.partition_count(topic)  # A claim would wait for a topic that does not exist.
     name = f"fencing-{uuid.uuid4().hex}"
     at = [TopicPartition(topic, partition) for partition in range(partitions)]
     refused = accepted = 0

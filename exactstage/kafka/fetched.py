@@ -1,7 +1,7 @@
-"""What a fetch brought: record batches become records, piece by piece, as a reader may see them.
+"""Fetched batches: decodes the record batches of a fetch, step by step, as the reader needs them.
 
-Batches are decoded when their turn comes, each in memory of a limited size. So what a client has
-compressed costs no more memory than what another has not.
+Each batch is decoded only when its records are next, in memory of a limited size: a compressed
+batch takes no more memory than one that is not compressed.
 """
 
 import struct
@@ -35,24 +35,24 @@ _ATTRIBUTES_AT, _ATTRIBUTES = 21, Struct(">h")
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _NOT_PLAIN = _CODEC | _CONTROL
 _LARGE_BATCH_BYTES = 1024 * 1024
-"""A batch that is larger, by its compression, is given out by and by."""
+"""The records of a batch that is larger once inflated are returned in several steps."""
 
 _LARGE_RECORD_BYTES = 1024
-"""Where the records of a batch are larger, their headers count like records."""
+"""If the records of a batch are larger on average, their headers count like records."""
 
 _YEAR_10_000_MS = 253_402_300_800_000
 
 _MISREAD = (CorruptRecordException, ValueError, OverflowError, MemoryError)
-"""What aiokafka raises of records that it can't read; ``MemoryError`` for an absurd length."""
+"""What aiokafka raises for records that it can't read; ``MemoryError`` for an absurd length."""
 
 _new = tuple.__new__
 
 AbortedTransactions = Sequence[tuple[int, int]]
-"""Producer id and first offset of each transaction in the fetch that was aborted."""
+"""Producer id and first offset of each aborted transaction in the fetch."""
 
 
 class Header(NamedTuple):
-    """What a batch says of itself, and where it lies in what was fetched."""
+    """Header of a batch, and where the batch begins and ends in the fetched data."""
 
     start: int
     end: int
@@ -63,14 +63,14 @@ class Header(NamedTuple):
     max_timestamp: int
     producer_id: int
     records: int
-    """How many records it has."""
+    """Number of records."""
 
     epoch: int
     """Leader epoch under which it was appended (KIP-101)."""
 
 
 class Budget:
-    """What may be decoded at once. When it is used up, the rest stays as it was fetched."""
+    """Limit of what is decoded at once; beyond it, batches stay as they were fetched."""
 
     def __init__(self, size_bytes: int, records: int) -> None:
         self.bytes_left = size_bytes
@@ -78,12 +78,15 @@ class Budget:
 
     @property
     def is_left(self) -> bool:
-        """Whether another batch may be begun."""
+        """Whether another batch may be decoded."""
         return self.bytes_left > 0 and self.records_left > 0
 
 
 class Batches:
-    """The batches of one partition in one answer, and how far they are decoded."""
+    """The batches of one partition in one answer, and how far they are decoded.
+
+    An unreadable batch stops the decoding until it is skipped.
+    """
 
     def __init__(
         self,
@@ -98,38 +101,38 @@ class Batches:
     ) -> None:
         """Begin at ``position``, which may be within the first batch.
 
-        ``aborted`` is None for a reader that takes uncommitted records too. Control records are
-        never shown, but the position passes them. For ``closing`` see ``Log.open_reader``. Without
-        ``headers`` most records have none: who does not look at them saves most of the time.
+        ``aborted`` is None for a reader of uncommitted records too. Control records are never
+        returned; the position moves past them. For ``closing`` see ``Log.open_reader``. Without
+        ``headers``, the records of most batches have none, which saves most of the decoding time.
         """
         self.at = at
         self.position = position
-        """Next offset to give out."""
+        """Next offset to return."""
         self.epoch = NO_EPOCH
-        """Leader epoch of the last batch that was met."""
+        """Leader epoch of the last decoded batch."""
         self.claimants: set[int] = set()
-        """Producers of control records that were met, where uncommitted records are taken too."""
+        """Producers of the control records, for a reader of uncommitted records."""
         self.is_done = False
-        """Whether everything is given out."""
+        """Whether all records are returned."""
         self.unreadable: UnreadableBatch | None = None
-        """The batch that nothing is given out behind, unless it is passed over."""
+        """The batch at which decoding stopped."""
         self.may_be_transient = False
-        """Whether another fetch might bring that batch in order: its checksum is wrong."""
+        """Whether another fetch might return that batch intact: its checksum is wrong."""
         self._data = data
         self._view = memoryview(data)
         self._next = 0
-        self._public = None if aborted is None else _Visible(aborted)
+        self._committed = None if aborted is None else _CommittedOnly(aborted)
         self._shows_all = not aborted
         self._limits = limits
         self._closing = closing
         self._headers = headers
         self._rest: Iterator[Record] | None = None
-        """The records that are still to come of a batch with very many."""
+        """The remaining records of a large batch."""
         self._rest_last_offset = 0
 
     @property
     def first_epoch(self) -> int:
-        """Leader epoch of the first batch; ``NO_EPOCH`` where it has none."""
+        """Leader epoch of the first batch; ``NO_EPOCH`` when it has none."""
         data = self._data
         if len(data) <= _MAGIC_AT or data[_MAGIC_AT] != _MAGIC:
             return NO_EPOCH
@@ -137,7 +140,7 @@ class Batches:
         return int(epoch)
 
     def take(self, budget: Budget) -> list[Record]:
-        """Return the next records, up to the budget or to a batch that is unreadable."""
+        """Return the next records, up to the budget or to an unreadable batch."""
         found: list[Record] = []
         while self.unreadable is None and not self.is_done and budget.is_left:
             if self._rest is not None:
@@ -153,14 +156,14 @@ class Batches:
                 else:
                     found += self._decode(header, budget)
             except Undecodable as fault:
-                self._give_up(fault)
+                self._stop_at(fault)
         return found
 
     def _take_plain(self, budget: Budget) -> list[Record] | None:
-        """Return the records of the next batch if it is as nearly all are; else None, untouched.
+        """Return the records of the next batch if it is a plain one; else None, nothing changed.
 
-        Such a batch is whole, small, not compressed, without gaps, and to be seen. All that is
-        said of others, ``_decode`` finds out: it takes twice as long for a batch of one record.
+        A plain batch is complete, small, not compressed, without gaps and not a control batch, as
+        nearly all are. ``_decode`` handles all batches, but takes twice as long for one record.
         """
         data, start, position = self._data, self._next, self.position
         if len(data) - start < _HEADER.size or not self._shows_all:
@@ -209,22 +212,22 @@ class Batches:
         return found
 
     def skip(self, batch: UnreadableBatch) -> None:
-        """Go on behind an unreadable batch."""
-        assert batch is self.unreadable, "only what was raised is passed over"
+        """Continue after an unreadable batch."""
+        assert batch is self.unreadable, "only the batch that was raised is skipped"
         self.unreadable, self.may_be_transient = None, False
-        self._go_behind(self._end_of_batch(), batch.last_offset)
+        self._move_past(self._end_of_batch(), batch.last_offset)
 
-    def _go_behind(self, end: int, last_offset: int) -> None:
+    def _move_past(self, end: int, last_offset: int) -> None:
         self._next = end
         self.position = max(self.position, last_offset + 1)
 
     def _end_of_batch(self) -> int:
-        """Return where the next batch ends by its length; beyond the data where that is cut."""
+        """Return where the next batch ends by its length; beyond the data if it is truncated."""
         (length,) = _LENGTH.unpack_from(self._data, self._next + _LENGTH_AT)
         return self._next + _LENGTH_END + max(int(length), 0)
 
     def _header(self) -> Header | None:
-        """Return the header of the next batch; None where no whole one follows."""
+        """Return the header of the next batch; None when no complete batch follows."""
         data, start = self._data, self._next
         if start + _LENGTH_END > len(data):
             return None
@@ -232,9 +235,9 @@ class Batches:
         if end > len(data):
             if start:
                 return None
-            # A broker's answer has one whole batch at least (KIP-74).
+            # A broker's answer has at least one complete batch (KIP-74).
             self.may_be_transient = True
-            message = f"it is said to have {end} bytes, and the broker has {len(data)} of it"
+            message = f"its length is {end} bytes, and the broker returned {len(data)} of it"
             raise Undecodable(message)
         header = _header_at(data, start, end)
         if header is None:
@@ -245,7 +248,7 @@ class Batches:
         return header
 
     def _decode(self, header: Header, budget: Budget) -> list[Record]:
-        """Return the records of a batch that are to be seen, and go on behind it."""
+        """Return the records of a batch that this reader may see, and move past it."""
         self.epoch = header.epoch
         plain: Inflated = self._view[header.start : header.end]
         batch = DefaultRecordBatch(plain)
@@ -254,10 +257,10 @@ class Batches:
             message = "its checksum is wrong"
             raise Undecodable(message)
         if header.records < 0 or header.last_offset < header.base_offset:
-            message = f"it is said to have {header.records} records up to {header.last_offset}"
+            message = f"its header has {header.records} records up to {header.last_offset}"
             raise Undecodable(message)
         if not self._shows(header, batch) or header.last_offset < self.position:
-            self._go_behind(header.end, header.last_offset)
+            self._move_past(header.end, header.last_offset)
             return []
         if header.attributes & _CODEC:
             plain = _inflated(header, self._view, self._limits.inflated_bytes)
@@ -265,7 +268,7 @@ class Batches:
         records = _Records(self.at, header, plain)
         budget.bytes_left -= len(plain)
         if len(plain) > _LARGE_BATCH_BYTES or header.records > self._limits.fetch_records:
-            # Its faults are looked for first: it is given out whole or not at all.
+            # It is checked first, so that all of its records are returned or none.
             self._rest = _from(self.position, records.checked(self._limits.fetch_records))
             self._rest_last_offset = header.last_offset
             return []
@@ -277,12 +280,12 @@ class Batches:
         budget.records_left -= len(found)
         if len(plain) > _LARGE_RECORD_BYTES * header.records:
             budget.records_left -= sum(len(record.headers) for record in found)
-        # The end of the batch, not of its last record: compaction may have removed that one.
-        self._go_behind(header.end, header.last_offset)
+        # The end of the batch, not of its last record: compaction may have removed that record.
+        self._move_past(header.end, header.last_offset)
         return found
 
     def _shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
-        if self._public is not None and not self._public.shows(header, batch):
+        if self._committed is not None and not self._committed.shows(header, batch):
             return False
         if header.attributes & _CONTROL:
             self.claimants.add(header.producer_id)
@@ -290,7 +293,7 @@ class Batches:
         return header.records > 0
 
     def _take_rest(self, budget: Budget) -> list[Record]:
-        """Return the next records of a batch with very many."""
+        """Return the next records of a large batch."""
         assert self._rest is not None
         some: list[Record] = []
         for record in self._rest:
@@ -300,21 +303,21 @@ class Batches:
                 self.position = record.offset + 1
                 return some
         self._rest = None
-        self._go_behind(self._end_of_batch(), self._rest_last_offset)
+        self._move_past(self._end_of_batch(), self._rest_last_offset)
         return some
 
-    def _give_up(self, fault: Undecodable) -> None:
-        """Let nothing be given out behind the next batch."""
+    def _stop_at(self, fault: Undecodable) -> None:
+        """Stop at the next batch, which is unreadable."""
         data, start = self._data, self._next
         end = min(self._end_of_batch(), len(data))
         (base_offset,) = _BASE_OFFSET.unpack_from(data, start)
         header = _header_at(data, start, end)
-        # No checksum is over it, so it is not believed where one is wrong.
+        # The checksum does not cover the epoch, so a damaged batch's epoch is not used.
         self.epoch = NO_EPOCH if header is None or self.may_be_transient else header.epoch
         bare = data[start:end]
         heads: Iterable[Record] = ()
         if header is None:
-            # A message of the old formats has its own offset there, a compressed set its last one.
+            # In the old formats this is the message's offset, or that of a set's last message.
             last_offset, timestamp = base_offset, 0
             magic = data[start + _MAGIC_AT] if end - start > _MAGIC_AT else None
             end_is_known = magic in _OLD_MAGICS and not self.may_be_transient
@@ -323,7 +326,7 @@ class Batches:
             end_is_known = last_offset >= base_offset
             heads = Heads(self.at, bare, self._limits)
             if self.may_be_transient:
-                # Whatever is damaged, the header agrees with itself and with what follows.
+                # The end is known if the header is consistent and agrees with the next batch.
                 heads = ()
                 following = last_offset + 1
                 end_is_known = header.records == following - base_offset and (
@@ -344,7 +347,7 @@ class Batches:
 
 
 class Fetched(NamedTuple):
-    """The records of one partition, and the offset at which its reader goes on."""
+    """The records of one partition, and the next offset to read."""
 
     records: list[Record]
     position: int
@@ -365,9 +368,9 @@ def decode_batches(
 
 
 def _as_closed(found: list[Record], *, offset_of_last: int, closing: bytes) -> list[Record]:
-    """Return the records of a batch as ``Anonymous`` ones if its last record does not close it.
+    """Return the records of a batch as ``Anonymous`` if its last record does not close it.
 
-    Compaction may have removed that one: then nothing is known.
+    If compaction has removed the last record, the records stay as they are.
     """
     if not found or found[-1].offset != offset_of_last:
         return found
@@ -377,14 +380,14 @@ def _as_closed(found: list[Record], *, offset_of_last: int, closing: bytes) -> l
 
 
 def _from(position: int, records: Iterator[Record]) -> Iterator[Record]:
-    """Leave out what comes before a position."""
-    for record in records:  # A function: mypyc would make a list of a generator expression.
+    """Yield the records from a position on."""
+    for record in records:  # mypyc would make a list of a generator expression.
         if record.offset >= position:
             yield record
 
 
 def _header_at(data: bytes, start: int, end: int) -> Header | None:
-    """Return the header of a batch; None where it is none of the present format."""
+    """Return the header of a batch; None when it is not in format 2."""
     if end - start < _HEADER.size or data[start + _MAGIC_AT] != _MAGIC:
         return None
     base, _, epoch, _, _, attributes, delta, first, newest, producer, _, _, count = (
@@ -395,7 +398,7 @@ def _header_at(data: bytes, start: int, end: int) -> Header | None:
 
 
 def _inflated(header: Header, data: memoryview, limit: int) -> Inflated:
-    """Return a batch as it would be without compression; its length and checksum stay."""
+    """Return a batch without its compression; its length and checksum stay those it had."""
     first_record = header.start + _HEADER.size
     head = bytearray(data[header.start : first_record])
     _ATTRIBUTES.pack_into(head, _ATTRIBUTES_AT, header.attributes & ~_CODEC)
@@ -404,7 +407,7 @@ def _inflated(header: Header, data: memoryview, limit: int) -> Inflated:
 
 
 class _Records:
-    """The records of one batch that is not compressed any more."""
+    """The records of one inflated batch."""
 
     def __init__(self, at: TopicPartition, header: Header, plain: Inflated) -> None:
         self._at = at
@@ -413,10 +416,10 @@ class _Records:
         self._kind = Record if header.producer_id >= 0 else Anonymous
 
     def read(self, batch: Any) -> list[Record]:  # noqa: ANN401 - a compiled class without types
-        """Return all of them; ``batch`` is aiokafka's reader of them. Raises ``Undecodable``."""
+        """Return all records; ``batch`` is aiokafka's reader of them. Raises ``Undecodable``."""
         at, kind = self._at, self._kind
         try:
-            # ``_new`` because a named tuple's constructor is one more Python call for each record.
+            # ``_new`` saves a Python call for each record: a named tuple's own constructor.
             found: list[Record] = [
                 _new(kind, (*at, r.offset, r.timestamp, r.key, r.value, r.headers)) for r in batch
             ]
@@ -434,7 +437,7 @@ class _Records:
             _require_order(self._header, found)
 
     def checked(self, max_headers: int) -> Iterator[Record]:
-        """Return an iterator over them, once all were read for their faults."""
+        """Return an iterator over the records, after all were checked."""
         bare = memoryview(self._plain)[_HEADER.size :]
         require_few_headers(bare, self._header.records, max_headers)
         try:
@@ -464,21 +467,21 @@ class _Records:
 
 
 def _require_order(header: Header, records: Iterable[Record]) -> None:
-    """Raise ``Undecodable`` where offsets do not rise, or leave the batch.
+    """Raise ``Undecodable`` when offsets do not rise, or are outside of the batch.
 
-    A broker does not look at them where a batch is not compressed, and whoever reads goes on behind
-    the last one. Compaction leaves gaps.
+    Brokers do not check the offsets in a batch that is not compressed, and readers continue after
+    the last one. Gaps are allowed: compaction leaves them.
     """
     previous = header.base_offset - 1
     for record in records:
         offset = record[2]
         if not previous < offset <= header.last_offset:
-            message = f"a record says that its offset is {offset}, after {previous}"
+            message = f"a record has offset {offset}, after offset {previous}"
             raise Undecodable(message)
         previous = offset
 
 
-class _Visible:
+class _CommittedOnly:
     """Follows aborted transactions through the batches of one partition."""
 
     def __init__(self, aborted: AbortedTransactions) -> None:
@@ -486,7 +489,7 @@ class _Visible:
         self._producers: set[int] = set()
 
     def shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
-        """Whether the next batch holds records for a reader of committed ones."""
+        """Whether the next batch has committed records."""
         while self._to_come and self._to_come[-1][1] <= header.base_offset:
             self._producers.add(self._to_come.pop()[0])
         if header.attributes & _CONTROL:

@@ -1,8 +1,7 @@
-"""Heads: what can be told of the records of a batch that is not decoded.
+"""Heads: key, offset, time and small values of the records of a batch that is not decoded.
 
-A batch that is too large is inflated piece by piece, and of each record no more is kept than tells
-who is to be answered: key, offset, time, and the value where it is small. So it takes little memory
-and, by two limits, a bounded time. The records before a fault are told too.
+They are enough to answer the clients. A batch that is too large is inflated piece by piece, within
+two limits, in little memory and bounded time. A batch with a fault has the heads before the fault.
 """
 
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ _VARINT_BITS = 64
 
 
 class Heads:
-    """The records of one batch, as far as they can be told; each time from the first one on."""
+    """The heads of one batch; each iteration begins at the first record."""
 
     def __init__(self, at: TopicPartition, data: bytes, limits: Limits) -> None:
-        """Take a whole batch of the present format whose checksum is right."""
+        """Take a complete batch of format 2 whose checksum is right."""
         self._at = at
         self._data = data
         self._limits = limits
@@ -35,7 +34,7 @@ class Heads:
         try:
             yield from self._records()
         except Undecodable:
-            return  # What comes behind a fault can't be told.
+            return  # Records after a fault can't be read.
 
     def _records(self) -> Iterator[Record]:
         base, _, _, _, _, attributes, delta, first_ms, newest_ms, _, _, _, count = (
@@ -47,7 +46,7 @@ class Heads:
         for index in range(min(count, delta + 1, limits.heads_records)):
             size = stream.varint()
             end = stream.position + size
-            stream.skip(1)  # A byte of attributes, which mean nothing yet.
+            stream.skip(1)  # A byte of attributes, which is unused.
             time_ms = first_ms + stream.varint()
             if attributes & _LOG_APPEND_TIME:
                 time_ms = newest_ms
@@ -60,7 +59,7 @@ class Heads:
 
 
 class _Stream:
-    """Reads numbers and byte strings from pieces. Raises ``Undecodable`` where nothing follows."""
+    """Reads numbers and byte strings from pieces. Raises ``Undecodable`` at the end of the data."""
 
     def __init__(self, inflated: Iterator[Inflated], limit_bytes: int) -> None:
         self._pieces = inflated
@@ -72,7 +71,7 @@ class _Stream:
 
     @property
     def position(self) -> int:
-        """How many bytes were read."""
+        """Number of bytes read."""
         return self._before + self._at
 
     def _next_piece(self) -> None:
@@ -103,7 +102,7 @@ class _Stream:
         raise Undecodable(message)
 
     def take(self, limit_bytes: int) -> bytes | None:
-        """Read a byte string with its length; None for a null, and for one over the limit."""
+        """Read a byte string with its length; None for a null, and for one above the limit."""
         size = self.varint()
         if size > limit_bytes:
             self.skip(size)
@@ -123,7 +122,7 @@ class _Stream:
         return taken
 
     def skip(self, size: int) -> None:
-        """Pass so many bytes."""
+        """Skip ``size`` bytes."""
         if size < 0:
             message = f"a length of {size} at byte {self.position} of its records"
             raise Undecodable(message)

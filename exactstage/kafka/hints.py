@@ -1,4 +1,4 @@
-"""Hints: what an error of a broker most likely comes from, in words for whoever runs the worker."""
+"""Hints: the likely cause of a broker's error and the next step, in words for an operator."""
 
 from collections.abc import Mapping
 
@@ -48,27 +48,27 @@ REFUSALS: Hints = {
     ),
     errors.OutOfOrderSequenceNumber: OUT_OF_ORDER,
 }
-"""Errors that end the process: what each comes from, and the next step."""
+"""Errors that end the process: the likely cause of each, and the next step."""
 
 
 def refusal(error: BaseException | type[BaseException]) -> str:
-    """Return an error that ends the process, and in brackets its cause and the next step."""
+    """Return an error that ends the process, with its cause and the next step in brackets."""
     kind = error if isinstance(error, type) else type(error)
     step = REFUSALS.get(kind, "docs/runbook.md has this line; nothing that was decided is lost")
     return f"{kind.__name__} ({step})"
 
 
 def cause_in_words(error: BaseException) -> str:
-    """Return an error as one line; of one that no broker answered only why.
+    """Return an error as one line; for a failed connection, only its cause.
 
-    The rest of its words is for a process that ends by it (``RetryPolicy``).
+    The advice in its text is for a process that ends with it (``RetryPolicy``).
     """
     cause = error.__cause__
     return in_words(cause if isinstance(cause, errors.KafkaConnectionError) else error)
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error as one line: its class where its text does not name it."""
+    """Return an error as one line, with its class unless the text names it."""
     text = " ".join(str(error).split())
     name = type(error).__name__
     if not text:
@@ -76,5 +76,5 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, errors.NodeNotReadyError):
         return "there is no connection to the broker"
     if isinstance(error, errors.KafkaConnectionError):
-        return text.removeprefix(f"{name}: ")  # That there is no connection, the text says too.
+        return text.removeprefix(f"{name}: ")  # The text says already that there is no connection.
     return text if name in text else f"{name}: {text}"

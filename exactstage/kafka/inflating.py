@@ -1,8 +1,8 @@
-"""Inflating piece by piece: what a batch holds compressed, in little memory however much it is.
+"""Inflating piece by piece: the records of a compressed batch in little memory, whatever its size.
 
 The codecs are those of ``codecs``, which inflates a whole batch at once. gzip and zstd are streams,
 lz4 frames and the Java client's snappy are blocks of a few megabytes at most. Snappy as librdkafka
-writes it is one block, whose size stands before it.
+writes it is one block that begins with its size.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,11 +20,11 @@ from .codecs import (
 )
 
 _ZSTD_WINDOW_BYTES = 32 * 1024 * 1024
-"""The most that a zstd frame may refer back to. The levels up to 19 need 8 MiB."""
+"""Maximum window of a zstd frame. Levels up to 19 need 8 MiB."""
 
 _SNAPPY_BLOCK_BYTES = 32 * 1024 * 1024
-"""The largest block of snappy: a batch of 1 MiB, which is what a broker takes by default, holds at
-most 21 times as much."""
+"""Maximum size of a snappy block: snappy compresses to 1/21 at best, and brokers accept batches of
+1 MiB by default."""
 
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
 _LZ4_FLAGS_AT, _LZ4_HEADER_BYTES = 4, 7
@@ -34,7 +34,7 @@ _LZ4_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 def pieces(codec: int, data: memoryview) -> Iterator[Inflated]:
-    """Yield what ``data`` holds. Raises ``Undecodable`` where it is no data of this codec."""
+    """Yield ``data`` inflated. Raises ``Undecodable`` for data of another format."""
     inflating = _CODECS.get(codec)
     if inflating is None:
         message = f"no codec has the number {codec}"
@@ -57,7 +57,7 @@ def _unsnap(data: memoryview) -> Iterator[Inflated]:
 
 
 def _unlz4(data: memoryview) -> Iterator[Inflated]:
-    """Inflate the blocks of the first frame, each for itself: a broker takes no others.
+    """Inflate the independent blocks of the first frame: brokers accept no other blocks.
 
     The layout is that of the LZ4 frame format 1.6.
     """
@@ -67,8 +67,8 @@ def _unlz4(data: memoryview) -> Iterator[Inflated]:
     flags = data[_LZ4_FLAGS_AT]
     at = _LZ4_HEADER_BYTES + 8 * bool(flags & _LZ4_SIZE) + 4 * bool(flags & _LZ4_DICTIONARY)
     block = bytearray(_LZ4_BLOCK_BYTES)
-    while (told := int.from_bytes(data[at : at + 4], "little")) != 0:
-        stored, size = bool(told & _LZ4_STORED), told & ~_LZ4_STORED
+    while (length := int.from_bytes(data[at : at + 4], "little")) != 0:
+        stored, size = bool(length & _LZ4_STORED), length & ~_LZ4_STORED
         at += 4
         packed = data[at : at + size]
         if len(packed) < size or size > _LZ4_BLOCK_BYTES:
@@ -82,7 +82,7 @@ def _unlz4(data: memoryview) -> Iterator[Inflated]:
 
 
 def _unzstd(data: memoryview) -> Iterator[Inflated]:
-    import zstandard  # noqa: PLC0415 - the client alone is installed without it, and never comes here
+    import zstandard  # noqa: PLC0415 - the client is installed without it, and never calls this
 
     reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(
         data, read_across_frames=True

@@ -1,9 +1,8 @@
-r"""Records read byte by byte, where aiokafka's reader gives up: it says what is wrong, or reads on.
+r"""Records with invalid header names: decodes records that aiokafka can't, or reports the fault.
 
-What it reads on after is a header whose name is not UTF-8: a broker takes it, aiokafka can't read
-it. The name is Kafka's only text in a record, and no client may stop a worker by it: the bytes that
-are no text are written as ``\xff``. The layout is that of the record format (KIP-82, and the
-protocol guide's "Record"). Every length is checked against what there is.
+Brokers accept a header name that is not UTF-8, aiokafka raises an error for it. No client may stop
+a worker with such a name, so its invalid bytes are decoded as ``\xff``. The layout is that of the
+record format (KIP-82, and the protocol guide's "Record"). Every length is checked against the data.
 """
 
 from collections.abc import Iterator
@@ -29,16 +28,16 @@ def decode_with_invalid_header_names(
 ) -> Iterator[Record]:
     """Yield the ``count`` records that ``data`` begins with. Raises ``Undecodable``.
 
-    ``append_time`` is the time of every record, where the topic says LogAppendTime.
+    ``append_time`` is the time of every record when the topic has LogAppendTime.
     """
     cursor = _Cursor(data)
     for index in range(count):
         size = cursor.varint()
         end = cursor.at + size
         if not 0 < size <= cursor.left:
-            message = f"record {index} of {count} is said to have {size} bytes"
+            message = f"the length of record {index} of {count} is {size} bytes"
             raise Undecodable(message)
-        cursor.at += 1  # A byte of attributes, which mean nothing yet.
+        cursor.at += 1  # A byte of attributes, which is unused.
         delta = cursor.varint()
         timestamp = first_timestamp + delta if append_time is None else append_time
         offset = base_offset + cursor.varint()
@@ -54,16 +53,16 @@ def decode_with_invalid_header_names(
 
 
 def require_few_headers(data: memoryview, count: int, limit: int) -> None:
-    """Raise ``TooLarge`` where one of ``count`` records has more headers than the limit.
+    """Raise ``TooLarge`` when one of ``count`` records has more headers than the limit.
 
-    A header of two bytes is an object of seventy, so this is to be known before they are read.
+    A header of two bytes becomes an object of seventy, so this is checked before decoding.
     """
     cursor = _Cursor(data)
     for _ in range(count):
         size = cursor.varint()
         end = cursor.at + size
         if not 0 < size <= cursor.left:
-            return  # It is for whoever reads the records to say what is wrong.
+            return  # Decoding the records reports this fault.
         if size > limit * _HEADER_BYTES:
             cursor.at += 1
             cursor.varint()
@@ -86,7 +85,7 @@ class _Cursor:
 
     @property
     def left(self) -> int:
-        """Bytes that are not read yet."""
+        """Number of bytes not read yet."""
         return len(self._data) - self.at
 
     def varint(self) -> int:
@@ -109,14 +108,14 @@ class _Cursor:
         if size < 0:
             return None
         if size > self.left:
-            message = f"{size} bytes are announced at byte {self.at} of the records, not there"
+            message = f"a field of {size} bytes at byte {self.at} of the records is truncated"
             raise Undecodable(message)
         piece = bytes(self._data[self.at : self.at + size])
         self.at += size
         return piece
 
     def skip(self) -> None:
-        """Pass a byte string."""
+        """Skip a byte string."""
         size = self.varint()
         self.at += max(size, 0)
 
@@ -124,7 +123,7 @@ class _Cursor:
         """Read headers."""
         count = self.varint()
         if not 0 <= count <= self.left:
-            message = f"a record is said to have {count} headers"
+            message = f"a record's number of headers is {count}"
             raise Undecodable(message)
         for _ in range(count):
             name = self.take()

@@ -1,4 +1,4 @@
-"""The log on Kafka: puts connection, appender, claims and reader behind the engine's interface."""
+"""The log on Kafka: connection, appender, claims and reader behind the engine's interface."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,8 +21,8 @@ from .configs import (
 )
 from .connection import Connection
 from .epochs import epoch_ends
-from .held_back import HeldBack
 from .offsets import bounds, ends, offsets_since
+from .open_transactions import OpenTransactions
 from .reader import KafkaReader
 from .rights import Needed, Right, refusal, require_rights
 from .same_topics import SameTopics
@@ -31,9 +31,9 @@ from .same_topics import SameTopics
 class KafkaLog:
     """See ``exactstage.log.Log``. ``arguments`` are those of every aiokafka client.
 
-    ``start`` raises ``FailStop`` when one of the ``rights`` is missing. ``apply_command`` tells for
-    topics that are missing or wrong which command makes them. With ``keeps_topics`` a topic that is
-    described has to be the same one ever after; else whatever meets another one raises ``NotOurs``.
+    ``start`` raises ``FailStop`` when one of the ``rights`` is missing. ``apply_command`` returns
+    the command that creates or corrects the given topics. With ``keeps_topics``, a topic must keep
+    the id that ``describe`` first returned for it; another id raises ``NotOurs``.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class KafkaLog:
         self._arguments = arguments
         self._limits = limits or Limits()
         self._rights = rights
-        self._read_too: set[str] = set()
+        self._further_topics: set[str] = set()
         self._apply_command = apply_command
         self.connection = Connection(arguments, delivery_timeout_seconds=delivery_timeout_seconds)
         self._claims = Claims(self.connection)
-        self._held_back = HeldBack(self.connection)
+        self._open_transactions = OpenTransactions(self.connection)
         self.clock = BrokerClock()
         self._same_topics = SameTopics(self._describe)
         self._keeps_topics = keeps_topics
@@ -64,46 +64,46 @@ class KafkaLog:
         self.new_writer = self._claims.new_writer
 
     async def start(self, topics: Sequence[str]) -> None:
-        """Connect, and learn where the partitions of ``topics`` are."""
+        """Connect, and learn the leaders of ``topics``."""
         self._topics = topics
         if self._rights is None:
             await self.connection.start(topics)
             return
-        # First, since aiokafka has lines of its own about topics that a user may not see.
+        # Rights come first: aiokafka logs lines of its own about topics that a user may not see.
         await self.connection.start([])
         await require_rights(self.connection, self._rights)
         await self.connection.add_topics(topics)
 
     async def read_topics_too(self, topics: Sequence[str]) -> None:
-        """Learn where the partitions of further topics are, once for each of them.
+        """Learn the leaders of further topics, once for each topic.
 
-        Raises ``NotAuthorized`` where this user may not read one.
+        Raises ``NotAuthorized`` when this user may not read one.
         """
-        new = [topic for topic in topics if topic not in self._read_too]
+        new = [topic for topic in topics if topic not in self._further_topics]
         if new:
             await require_rights(self.connection, {topic: [Right.READ] for topic in new})
             await self.connection.add_topics(new)
-            self._read_too.update(new)
+            self._further_topics.update(new)
 
     async def close(self) -> None:
         """Close all connections."""
         await self.connection.close()
 
     def troubles(self) -> list[Trouble]:
-        """Return what keeps this from being written and asked, however short it lasts."""
+        """Return what prevents appends and requests now, even if only for a moment."""
         found = self._appender.troubles()
         if (since := self.connection.oldest_request()) is not None:
-            found.append(Trouble("Kafka does not answer", "an append or a question", since))
+            found.append(Trouble("Kafka does not answer", "an append or a request", since))
         servers = self._arguments.get("bootstrap_servers", "")
         found += self.connection.throttling.troubles(servers)
-        return found + self._held_back.troubles(servers)
+        return found + self._open_transactions.troubles(servers)
 
     async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
-        """Ask whether open transactions hold records back: a trouble until another look."""
-        await self._held_back.look(at)
+        """Check for open transactions; ``troubles`` has those found until the next check."""
+        await self._open_transactions.check(at)
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has. Raises ``NoTopic`` when there is none."""
+        """Return a topic's number of partitions. Raises ``NoTopic`` when it does not exist."""
         partitions = self.connection.client.cluster.partitions_for_topic(topic)
         if not partitions and topic in self.connection.client.cluster.unauthorized_topics:
             raise NotAuthorized(refusal({topic: [Right.DESCRIBE]}, self._arguments))
@@ -116,7 +116,7 @@ class KafkaLog:
         return [topic for topic in self._topics if not cluster.partitions_for_topic(topic)]
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without ids."""
         if self._keeps_topics:
             return await self._same_topics.describe(topics)
         return await self._describe(topics)
@@ -125,13 +125,14 @@ class KafkaLog:
         return await describe(self.connection, topics, self._apply_command)
 
     async def require_same_topics(self) -> None:
-        """Raise ``NotOurs`` where a topic that was described is gone, or another one now."""
+        """Raise ``NotOurs`` when a described topic was deleted or recreated."""
         await self._same_topics.require()
 
     async def require_configs(self, *, inputs: Collection[str], journals: Collection[str]) -> float:
-        """Check what the engine relies on; return for how many seconds a tombstone stays.
+        """Check the topics' configurations; return for how many seconds a tombstone stays.
 
-        Also the rights: one that was taken away since the start may be met by the next one alone.
+        Checks the rights again too: a right revoked since the start would otherwise be met only by
+        the next owner.
         """
         if self._rights is not None:
             await require_rights(self.connection, self._rights)
@@ -140,35 +141,35 @@ class KafkaLog:
         return shortest_tombstone_seconds(configs, journals)
 
     async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:
-        """Return a sentence for each topic that deletes what has to be kept."""
+        """Return a sentence for each topic that deletes records it has to keep."""
         return losses(await read_retention(self.connection, keeps), keeps, self._apply_command)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Return what each partition holds."""
+        """Return the first offset and the end of each partition."""
         return await bounds(self.connection, at)
 
     async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the end of each partition alone."""
+        """Return the end of each partition."""
         return await ends(self.connection, at)
 
     async def epoch_ends(
         self, epochs: Mapping[TopicPartition, int]
     ) -> Mapping[TopicPartition, int]:
-        """Return where each of these leader epochs ends, as far as the leaders know it."""
+        """Return the offset where each of these leader epochs ends, if its leader knows it."""
         return await epoch_ends(self.connection, epochs)
 
     async def offsets_since(
         self, at: Sequence[TopicPartition], time_ms: int
     ) -> Mapping[TopicPartition, int]:
-        """Return the offset of the first record of that time or later; else the end."""
+        """Return the offset of the first record at or after that time; else the end."""
         return await offsets_since(self.connection, at, time_ms)
 
     async def open_reader(
         self, *, committed_only: bool, closing: bytes | None = None
     ) -> KafkaReader:
-        """Return a reader with connections of its own: a fetch may be held by its broker."""
+        """Return a reader with connections of its own, since brokers hold fetches."""
         return KafkaReader(
-            self.connection.beside(),
+            self.connection.separate(),
             committed_only=committed_only,
             limits=self._limits,
             closing=closing,

@@ -1,8 +1,8 @@
-"""Metadata: which topics there are and who leads them, asked so that asking creates nothing.
+"""Metadata: topics and leaders, by requests that create no topic.
 
 A broker with Kafka's default ``auto.create.topics.enable=true`` creates a topic that a client asks
-for by name, with the broker's defaults: a journal that deletes after a week, say. A request of
-version 4 or later may forbid that (KIP-204); aiokafka's own requests do not.
+for by name, with the broker's defaults: for example, a journal that deletes after a week. A request
+of version 4 or later may forbid that (KIP-204); aiokafka's own requests do not.
 """
 
 import logging
@@ -27,27 +27,27 @@ _BOOTSTRAP = "bootstrap"
 
 
 def metadata_request(topics: Collection[str] | None) -> MetadataRequest:
-    """Return a request for these topics, or for all; none is created by it."""
+    """Return a request for these topics, or for all topics; it creates none."""
     return MetadataRequest(
         None if topics is None else list(topics), allow_auto_topic_creation=False
     )
 
 
 def require_same_cluster(before: str | None, found: str | None, where: str) -> None:
-    """Raise ``FailStop`` where a broker is of another cluster than the process began on."""
+    """Raise ``FailStop`` when a broker is of another cluster than the process began on."""
     if before is not None and found != before:
         message = (
             f"{where} is a broker of cluster {found} now, this process began on cluster {before}; "
-            f"nothing was sent there. See where PAYMENTS_BROKERS leads (names, forwarded ports) "
+            f"nothing was sent there. Check where PAYMENTS_BROKERS leads (names, forwarded ports) "
             f"before the next start"
         )
         raise FailStop(message)
 
 
 class Rarely(logging.Filter):
-    """Lets one of aiokafka's lines about a broker that is away through in ten seconds.
+    """Passes one of aiokafka's lines about an absent broker in ten seconds.
 
-    It logs several with each try, into the log of whatever service uses the client library.
+    aiokafka logs several for each attempt, also in services that use the client library.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,7 +56,7 @@ class Rarely(logging.Filter):
         self._said = -BETWEEN_SECONDS
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line may go on."""
+        """Return whether to log a line."""
         if not str(record.msg).startswith("Unable "):
             return True
         now = self._clock()
@@ -70,31 +70,31 @@ _RARELY = Rarely()
 
 
 class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
-    """aiokafka's client, but for its metadata requests."""
+    """aiokafka's client with metadata requests that create no topics, for one cluster only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         super().__init__(*args, **kwargs)
         logging.getLogger("aiokafka").addFilter(_RARELY)
         self.cluster_id: str | None = None
-        """The cluster of the first connection; None before it, and where brokers do not say."""
-        self._looked_at: WeakSet[AIOKafkaConnection] = WeakSet()
+        """The cluster of the first connection; None before it, and if brokers report none."""
+        self._checked: WeakSet[AIOKafkaConnection] = WeakSet()
 
     async def _get_conn(
         self, node_id: int | str, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> AIOKafkaConnection | None:
-        """Return a connection to a node of the same cluster as before; None where there is none.
+        """Return a connection to a node of the same cluster as before; None without one.
 
-        Raises ``FailStop`` where an address leads to another cluster now (a name that was given to
-        another broker, a port that was forwarded elsewhere). Positions, producer epochs and all
-        that is in memory mean nothing there, and its broker would take an append all the same.
+        Raises ``FailStop`` when an address leads to another cluster now (a host name of another
+        broker, a forwarded port). Positions, producer epochs and the state in memory are not valid
+        there, and its broker would accept appends.
         """
         connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
-        if connection is None or connection in self._looked_at:
+        if connection is None or connection in self._checked:
             return connection
         try:
             found = (await connection.send(metadata_request([]))).cluster_id
         except (TimeoutError, errors.KafkaError) as error:
-            logger.debug("node %s does not say its cluster: %r", node_id, error)
+            logger.debug("node %s does not report its cluster: %r", node_id, error)
             connection.close()
             return None
         try:
@@ -103,7 +103,7 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
             connection.close()
             raise
         self.cluster_id = found
-        self._looked_at.add(connection)
+        self._checked.add(connection)
         return connection
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:  # noqa: ANN401 - aiokafka has no types
@@ -129,6 +129,6 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
             if first_connection in self._conns and self.cluster.brokers():
                 self._conns.pop(first_connection).close()
             return True
-        logger.debug("no broker gives metadata")  # Who waits for it says so, once in a while.
+        logger.debug("no broker gives metadata")  # The retry policy logs it at intervals.
         cluster_metadata.failed_update(None)
         return False

@@ -1,4 +1,4 @@
-"""Offsets: what a partition holds, asked of its leader."""
+"""Offsets: first offset, end and offsets by time of partitions, by request to their leaders."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ _NONE: Final = -1
 async def bounds(
     connection: Connection, at: Sequence[TopicPartition]
 ) -> dict[TopicPartition, Bounds]:
-    """Return first and end offset of each partition; the end counts open transactions too."""
+    """Return first offset and end of each partition; the end includes open transactions."""
     first, end = await asyncio.gather(_ask(connection, at, _FIRST), _ask(connection, at, _END))
     return {tp: Bounds(first[tp], end[tp]) for tp in at}
 
 
 async def ends(connection: Connection, at: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """Return the end of each partition: one request to each leader, where ``bounds`` takes two.
+    """Return the end of each partition, by one request to each leader (``bounds`` needs two).
 
-    A fetch tells an end too, but a new leader's may be behind what was acknowledged; only this
-    request is refused until it has caught up (KIP-207).
+    The end in a new leader's fetch answer may be before acknowledged records; this request is
+    refused until the leader has caught up (KIP-207).
     """
     return await _ask(connection, at, _END)
 
 
-async def look_at_ends(
+async def ends_now(
     connection: Connection, at: Sequence[TopicPartition], *, stable: bool
 ) -> dict[TopicPartition, int]:
-    """Ask once for the end of each partition, or for its last ``stable`` offset.
+    """Return the end of each partition, or its last ``stable`` offset, without retries.
 
-    Raises aiokafka's errors, the first one that comes.
+    Raises aiokafka's errors: the first one that occurs.
     """
     found: dict[TopicPartition, int] = {}
     await _ask_once(connection, at, _END, found, stable=stable)
@@ -51,7 +51,7 @@ async def look_at_ends(
 async def offsets_since(
     connection: Connection, at: Sequence[TopicPartition], time_ms: int
 ) -> dict[TopicPartition, int]:
-    """Return the offset of the first record of that time or later; where there is none, the end."""
+    """Return the offset of the first record at or after that time; the end if there is none."""
     since, end = await asyncio.gather(_ask(connection, at, time_ms), _ask(connection, at, _END))
     return {tp: since[tp] if since[tp] != _NONE else end[tp] for tp in at}
 
@@ -59,13 +59,13 @@ async def offsets_since(
 async def _ask(
     connection: Connection, at: Sequence[TopicPartition], which: int
 ) -> dict[TopicPartition, int]:
-    patience = RetryPolicy("asking for offsets", connection.delivery_timeout_seconds)
+    retry = RetryPolicy("asking for offsets", connection.delivery_timeout_seconds)
     found: dict[TopicPartition, int] = {}
     while left := [tp for tp in at if tp not in found]:
         try:
             await _ask_once(connection, left, which, found)
         except RETRIABLE as error:
-            await patience.after(error)
+            await retry.after(error)
             await connection.refresh()
         except errors.KafkaError as error:
             topic = str(error.args[0]).rpartition("/")[0] if error.args else ""
@@ -86,7 +86,7 @@ async def _ask_once(
     *,
     stable: bool = False,
 ) -> None:
-    """Ask each leader once. Raises the first error; what was answered is in ``found``."""
+    """Ask each leader once. Raises the first error; ``found`` has the answers before it."""
     nodes: dict[int, dict[str, list[tuple[int, int]]]] = {}
     for tp in at:
         node = connection.leader(tp)

@@ -1,8 +1,8 @@
 """The reader: fetches partitions from given offsets on, in the engine's own event loop.
 
-aiokafka's consumer does this too, with an object of twelve fields for each record. This one makes a
-tuple of each, asks each leader for all its partitions at once, and asks for what comes next while
-the last answer is being handled.
+aiokafka's consumer makes an object of twelve fields for each record; this reader makes a tuple. It
+fetches all partitions of a leader with one request, and the next records while the last ones are
+handled.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from .wire import Fetch
 logger = logging.getLogger(__name__)
 
 _FETCH_WAIT_MS = 250
-"""How long a broker may hold a fetch when it has nothing; also what a new assignment may wait."""
+"""How long a broker may hold a fetch without records; a new assignment may wait as long."""
 
 _MIN_BYTES = 1
 _MAX_BYTES = 8 * 1024 * 1024
 _PARTITION_BYTES = 1024 * 1024
 _FETCHES_OF_A_DAMAGED_BATCH = 4
-"""A batch with a wrong checksum is judged when it was fetched so often: the network, or the memory
-of a broker, may be at fault, and another replica may lead the partition by then."""
+"""Fetches after which a batch with a wrong checksum counts as unreadable: before, the network or a
+broker's memory may be the cause, and another replica may become the leader."""
 
 Positions = dict[TopicPartition, int]
 Answer = dict[TopicPartition, Batches]
 
 
-async def _all_the_same() -> None:
-    """Look at nothing."""
+async def _no_check() -> None:
+    """Check nothing."""
 
 
 class KafkaReader:
@@ -58,7 +58,7 @@ class KafkaReader:
         committed_only: bool,
         limits: Limits | None = None,
         closing: bytes | None = None,
-        require_same_topics: Callable[[], Awaitable[None]] = _all_the_same,
+        require_same_topics: Callable[[], Awaitable[None]] = _no_check,
     ) -> None:
         self._connection = connection
         self._require_same_topics = require_same_topics
@@ -73,21 +73,21 @@ class KafkaReader:
         self._claimants: dict[TopicPartition, set[int]] = {}
         self._fetches: dict[int, asyncio.Task[Answer]] = {}
         self._answers: dict[int, Answer] = {}
-        """What was fetched from each node and is not decoded yet: it is asked again after that."""
+        """Fetched data of each node that is not decoded yet; the next fetch comes after it."""
         self._unreadable: dict[TopicPartition, UnreadableBatch] = {}
-        """Batches in the answers that can't be decoded: nothing goes on until they are passed."""
+        """Unreadable batches in the answers; ``fetch`` raises them until they are skipped."""
         self._damaged: dict[TopicPartition, tuple[int, int]] = {}
-        """Batches with a wrong checksum: their offset, and how often they were fetched."""
-        self._turn = 0
+        """Batches with a wrong checksum: offset, and number of fetches."""
+        self._rotation = 0
         self._leaders = 0
-        """Nodes that led something when the partitions were last grouped by them."""
-        self._patience: RetryPolicy | None = None
+        """Number of leaders of the assigned partitions at the last fetch."""
+        self._retry: RetryPolicy | None = None
         self._unread: dict[TopicPartition, tuple[float, Exception]] = {}
-        """Partitions whose last fetch failed, with the first failure in a row and its time."""
+        """Partitions whose last fetch failed: time and error of the first failure in a row."""
         self._failing_since: dict[TopicPartition, float] = {}
-        """When the first of these fetches was sent: its failure may have come long after that."""
+        """Send time of the first of these fetches; the failure may have come long after."""
         self._standing: dict[TopicPartition, Standing] = {}
-        """Partitions whose last fetch brought nothing although they have more records."""
+        """Partitions whose last fetch returned nothing although they have more records."""
 
     def assign(
         self,
@@ -104,11 +104,11 @@ class KafkaReader:
         self._unread, self._standing, self._damaged = {}, {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Return what is there, or nothing when all is read. Retries errors up to the time limit.
+        """Return the next records; nothing when all are read. Retries errors up to the time limit.
 
-        Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when what
-        was read is not (see ``assign``), ``UnreadableBatch`` at a batch that can't be decoded,
-        ``FailStop`` when the brokers refuse or can't be reached.
+        Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when
+        records that were read are not (see ``assign``), ``UnreadableBatch`` at a batch that can't
+        be decoded, ``FailStop`` when the brokers refuse or can't be reached.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_seconds
@@ -124,15 +124,15 @@ class KafkaReader:
                     await self._wait_for_answers(left)
                 found = self._decode()
                 if not self._answers and not self._is_read:
-                    # The next fetch travels while these records are handled.
+                    # The next fetch is in flight while these records are handled.
                     self._ask()
             except RETRIABLE as error:
                 if found:
-                    break  # Their positions have moved on: they go out before anything waits.
-                self._patience = self._patience or RetryPolicy(
+                    break  # Their positions have advanced, so they must be returned first.
+                self._retry = self._retry or RetryPolicy(
                     "reading", self._connection.delivery_timeout_seconds
                 )
-                await self._patience.after(error)
+                await self._retry.after(error)
                 await self._connection.refresh()
         return found
 
@@ -142,17 +142,17 @@ class KafkaReader:
         return is_read(self._positions, self._ends)
 
     def skip(self, batch: UnreadableBatch) -> None:
-        """Go on behind a batch that ``fetch`` has raised."""
+        """Continue after a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
         if self._unreadable.pop(at, None) is None:
-            return  # The partitions were assigned anew meanwhile.
+            return  # The partitions were reassigned since.
         for answer in self._answers.values():
             if at in answer:
                 answer[at].skip(batch)
                 self._moved(at, answer[at])
 
     async def _wait_for_answers(self, seconds: float) -> None:
-        """Ask, and take the answers that have come. Raises a node's error when none has."""
+        """Send fetches and collect answers. Raises a node's error when there is no answer."""
         self._ask()
         done, _ = await asyncio.wait(
             self._fetches.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -166,10 +166,10 @@ class KafkaReader:
         if failure is not None and not self._answers:
             raise failure
         if done:
-            self._patience = None
+            self._retry = None
 
     def _decode(self) -> dict[TopicPartition, Sequence[Record]]:
-        """Decode what was fetched, as much as may be at once; move the positions on."""
+        """Decode fetched data, within the budget; advance the positions."""
         budget = Budget(_MAX_BYTES, self._limits.fetch_records)
         found: dict[TopicPartition, Sequence[Record]] = {}
         for answer in self._answers.values():
@@ -184,7 +184,7 @@ class KafkaReader:
         return found
 
     def _take(self, at: TopicPartition, batches: Batches, budget: Budget) -> list[Record]:
-        """Decode what was fetched of one partition; move its position on."""
+        """Decode fetched data of one partition; advance its position."""
         if batches.position != self._positions.get(at):
             batches.is_done = True  # Its leader has changed, and the new one answered first.
             return []
@@ -192,7 +192,7 @@ class KafkaReader:
         self._moved(at, batches)
         batch = batches.unreadable
         if batch is not None:
-            if batches.may_be_transient and not self._is_judged(at, batch):
+            if batches.may_be_transient and not self._is_final(at, batch):
                 batches.is_done = True
                 cause = errors.CorruptRecordException(f"{at}/{batch.offset}: {batch.cause}")
                 self._failed([at], cause)
@@ -201,7 +201,7 @@ class KafkaReader:
         return records
 
     def _moved(self, at: TopicPartition, batches: Batches) -> None:
-        """Note how far a partition is read."""
+        """Record how far a partition is read."""
         if batches.claimants and not self._committed_only:
             self._claimants.setdefault(at, set()).update(batches.claimants)
         self._positions[at] = batches.position
@@ -210,8 +210,8 @@ class KafkaReader:
         else:
             self._epochs.pop(at, None)
 
-    def _is_judged(self, at: TopicPartition, batch: UnreadableBatch) -> bool:
-        """Whether a damaged batch was fetched often enough: another leader may have it sound."""
+    def _is_final(self, at: TopicPartition, batch: UnreadableBatch) -> bool:
+        """Whether a damaged batch was fetched often enough; another leader's may be intact."""
         offset, times = self._damaged.get(at, (batch.offset, 0))
         times = times + 1 if offset == batch.offset else 1
         self._damaged[at] = batch.offset, times
@@ -220,12 +220,12 @@ class KafkaReader:
     def _ask(self) -> None:
         """Send a fetch to each leader that has none in flight.
 
-        Partitions without a leader are left out until they have one: the others go on.
+        Partitions without a leader are left out until they have one; the others are read.
         """
         if self._fetches and len(self._fetches) == self._leaders:
             return
         nodes: dict[int, Positions] = {}
-        for at, position in self._in_turn():
+        for at, position in self._rotated():
             node = self._connection.leader(at)
             if node is None:
                 self._failed([at], errors.LeaderNotAvailableError(str(at)))
@@ -238,23 +238,23 @@ class KafkaReader:
         for node, positions in nodes.items():
             if node not in self._fetches:
                 task = asyncio.create_task(self._fetch_on(node, positions))
-                task.add_done_callback(_look_at_error)
+                task.add_done_callback(_retrieve_error)
                 self._fetches[node] = task
 
-    def _in_turn(self) -> list[tuple[TopicPartition, int]]:
+    def _rotated(self) -> list[tuple[TopicPartition, int]]:
         """Return the positions, each time with another partition first.
 
-        A broker fills its answer in the order of the request: always the same one would let a
-        backlog of the first partitions starve the last.
+        A broker fills its answer in the order of the request: with a fixed order, a backlog of the
+        first partitions would starve the last.
         """
         items = list(self._positions.items())
         if ends := self._ends:
             items = [each for each in items if each[0] not in ends or each[1] < ends[each[0]]]
-        self._turn = (self._turn + 1) % max(len(items), 1)
-        return items[self._turn :] + items[: self._turn]
+        self._rotation = (self._rotation + 1) % max(len(items), 1)
+        return items[self._rotation :] + items[: self._rotation]
 
     def _fetch_on(self, node: int, positions: Positions) -> Coroutine[None, None, Answer]:
-        """Return a fetch, and a check of what is read so far where that is asked for."""
+        """Return a fetch, with a check of the leader epochs if ``assign`` got epochs."""
         if not self._checks_epochs:
             return self._fetch(node, positions)
         known = self._epochs
@@ -263,7 +263,7 @@ class KafkaReader:
     async def _checked(
         self, node: int, positions: Positions, known: Mapping[TopicPartition, int]
     ) -> Answer:
-        """Fetch; check that epochs which others follow now did not end before what was read."""
+        """Fetch; where a newer epoch follows, check that the last one ends after the position."""
         found = await self._fetch(node, positions)
         changed = {
             at: known[at]
@@ -319,7 +319,7 @@ class KafkaReader:
                 retriable = error(str(at))
                 self._failed([at], retriable, asked)
             else:
-                # In a topic that was made anew, positions mean nothing.
+                # In a recreated topic, positions are not valid.
                 await self._require_same_topics()
                 raise _refusal(at, positions[at], error, self._connection.arguments)
         if retriable is not None and not found:
@@ -329,7 +329,7 @@ class KafkaReader:
     def _failed(
         self, at: Iterable[TopicPartition], failure: Exception, asked: float | None = None
     ) -> None:
-        """Note partitions that could not be read, and ask for their leaders again."""
+        """Record partitions that could not be read, and ask for their leaders again."""
         now = asyncio.get_running_loop().time()
         for tp in at:
             if tp not in self._unread:
@@ -338,7 +338,7 @@ class KafkaReader:
         self._connection.request_refresh()
 
     def _require_readable(self, now: float) -> None:
-        """Raise ``FailStop`` for a partition that fails for long while others are read."""
+        """Raise ``FailStop`` for a partition that fails for too long while others are read."""
         limit = self._connection.delivery_timeout_seconds
         for at, (since, failure) in self._unread.items():
             seconds = now - since - PAUSES.within(since)
@@ -352,12 +352,12 @@ class KafkaReader:
     @property
     def is_answered(self) -> bool:
         """Whether the last fetch of every partition was answered."""
-        return self._patience is None and not self._unread
+        return self._retry is None and not self._unread
 
     def _note(
         self, at: TopicPartition, position: int, stable: int, end: int, *, moved: bool
     ) -> None:
-        """Note whether a partition has records of which none came."""
+        """Record whether a partition has records of which the fetch returned none."""
         if moved or end <= position:
             self._standing.pop(at, None)
             return
@@ -368,7 +368,7 @@ class KafkaReader:
         self._standing[at] = Standing(position, stable, end, since)
 
     def troubles(self) -> list[Trouble]:
-        """Return what keeps this reader from reading, however short it lasts."""
+        """Return what prevents reading now, even if only for a moment."""
         servers = self._connection.arguments.get("bootstrap_servers", "")
         found = [held.trouble(at, servers) for at, held in self._standing.items()]
         found += [
@@ -384,8 +384,8 @@ class KafkaReader:
         found += self._connection.throttling.troubles(servers)
         if (since := self._connection.oldest_request()) is not None:
             found.append(Trouble("Kafka does not answer", "a fetch", since))
-        if self._patience is not None:
-            found.append(self._patience.trouble)
+        if self._retry is not None:
+            found.append(self._retry.trouble)
         return found
 
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -393,11 +393,11 @@ class KafkaReader:
         return self._positions
 
     def epochs(self) -> Mapping[TopicPartition, int]:
-        """Return the leader epoch of what was read last of each partition."""
+        """Return the leader epoch of the last batch read of each partition."""
         return self._epochs
 
     def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
-        """Return the producers whose control records were passed."""
+        """Return the producers of the control records that were read."""
         return self._claimants
 
     def _drop_fetches(self) -> None:
@@ -406,15 +406,18 @@ class KafkaReader:
         self._fetches, self._answers, self._unreadable = {}, {}, {}
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Cancel the fetches and close the connections."""
         fetches = list(self._fetches.values())
         self._drop_fetches()
         await asyncio.gather(*fetches, return_exceptions=True)
         await self._connection.close()
 
 
-def _look_at_error(task: asyncio.Task[Answer]) -> None:
-    """Take the error: that of a fetch that was dropped by a new assignment concerns nobody."""
+def _retrieve_error(task: asyncio.Task[Answer]) -> None:
+    """Retrieve the exception so that asyncio does not report it.
+
+    A fetch that a new assignment dropped may fail; that is no error.
+    """
     if not task.cancelled():
         task.exception()
 

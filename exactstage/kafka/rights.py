@@ -1,7 +1,7 @@
-"""Rights: what the brokers let this process do with topics, asked before it does anything.
+"""Rights: which operations on topics the brokers allow this process, checked before its work.
 
-A right that is missing is often met late: a worker that may write the results and not read them
-goes well until the first takeover. Metadata tells all rights at once (KIP-430), without a trial.
+A missing right is often met late: a worker that may write the results but not read them works until
+the first takeover. A metadata answer has all rights (KIP-430), so no trial is needed.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,22 +29,22 @@ class Right(IntEnum):
 
     @property
     def word(self) -> str:
-        """Its name as ``kafka-acls.sh`` has it, such as ``DescribeConfigs``."""
+        """The name in ``kafka-acls.sh``, such as ``DescribeConfigs``."""
         return "".join(part.capitalize() for part in self.name.split("_"))
 
 
 Needed = Mapping[str, Collection[Right]]
 """The rights that are needed, by topic."""
 
-_NOT_TOLD = -(2**31)
+_NOT_REPORTED = -(2**31)
 
 
 async def missing_rights(connection: Connection, needed: Needed) -> dict[str, frozenset[Right]]:
-    """Return what is missing, by topic. A topic that does not exist is left out.
+    """Return the missing rights, by topic. A topic that does not exist is left out.
 
-    A user who may not even describe a topic is told that all is missing, whether it exists or not.
+    Without Describe on a topic, all rights are missing, whether the topic exists or not.
     """
-    patience = RetryPolicy("asking for rights", connection.delivery_timeout_seconds)
+    retry = RetryPolicy("asking for rights", connection.delivery_timeout_seconds)
     while True:
         try:
             node = connection.client.get_random_node()
@@ -52,7 +52,7 @@ async def missing_rights(connection: Connection, needed: Needed) -> dict[str, fr
                 raise errors.NodeNotReadyError
             _, found = await connection.send(node, Metadata(list(needed), rights=True))
         except RETRIABLE as error:
-            await patience.after(error)
+            await retry.after(error)
             await connection.refresh()
         else:
             break
@@ -60,13 +60,13 @@ async def missing_rights(connection: Connection, needed: Needed) -> dict[str, fr
     for topic, code, _, rights in found:
         if error_for(code) is errors.TopicAuthorizationFailedError:
             missing[topic] = frozenset(needed[topic])
-        elif code == 0 and rights != _NOT_TOLD:
+        elif code == 0 and rights != _NOT_REPORTED:
             missing[topic] = frozenset(right for right in needed[topic] if not rights >> right & 1)
     return {topic: rights for topic, rights in missing.items() if rights}
 
 
 async def require_rights(connection: Connection, needed: Needed) -> None:
-    """Raise ``NotAuthorized`` with what is missing and the command that grants it."""
+    """Raise ``NotAuthorized`` with the missing rights and the command that grants them."""
     missing = await missing_rights(connection, needed)
     if missing:
         raise NotAuthorized(refusal(missing, connection.arguments))
@@ -91,7 +91,7 @@ def refusal(missing: Needed, arguments: Mapping[str, Any]) -> str:
 def denied(
     error: BaseException, arguments: Mapping[str, Any], topic: str, right: Right
 ) -> NotAuthorized | None:
-    """Return the failure of what needs a right on a topic; None for other errors."""
+    """Return ``NotAuthorized`` for a refusal by a missing right; None for other errors."""
     if isinstance(error, errors.TopicAuthorizationFailedError):
         return NotAuthorized(refusal({topic: [right]}, arguments))
     return None

@@ -1,7 +1,7 @@
-"""Same topics: a worker's topics are those that it began with, not others of their names.
+"""Same topics: a worker's topics keep the topic ids that they had when the worker started.
 
-A topic that is deleted and recreated under a running worker takes its appends and answers its
-fetches, as if nothing were: it has the name, and no records, no fences and other positions.
+A topic that is deleted and recreated under a running worker accepts its appends and answers its
+fetches without an error, but it has no records, no fences and other positions.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,20 +9,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from exactstage.errors import NoTopic, NotOurs
 from exactstage.log import Cluster
 
-_NEXT_STEP = "Stop all workers; docs/runbook.md says for each topic how to go on"
+_NEXT_STEP = "Stop all workers; docs/runbook.md has the next step for each topic"
 
 Describe = Callable[[Sequence[str]], Awaitable[Cluster]]
 
 
 class SameTopics:
-    """The ids that topics had when they were first described."""
+    """The topic ids at the first description of each topic."""
 
     def __init__(self, describe: Describe) -> None:
         self._describe = describe
         self._ids: dict[str, str] = {}
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Return the ids of these topics. Raises ``NotOurs`` where one is another than before."""
+        """Return the ids of these topics. Raises ``NotOurs`` when one has changed."""
         found = await self._describe(topics)
         for topic, id_ in found.topics.items():
             first = self._ids.setdefault(topic, id_)
@@ -36,7 +36,7 @@ class SameTopics:
         return found
 
     async def require(self) -> None:
-        """Look again at what was described so far. Raises ``NotOurs`` where one is not the same."""
+        """Describe all topics described so far again. Raises ``NotOurs`` when an id has changed."""
         if not self._ids:
             return
         try:

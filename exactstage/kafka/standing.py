@@ -1,4 +1,4 @@
-"""Standing: a partition that has records of which a fetch brings none."""
+"""Standing: a partition that has records but whose fetches return none."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from exactstage.troubles import Trouble
 
 
 class Standing(NamedTuple):
-    """Where the reader is, what the partition has, and since when it is so (the loop's time)."""
+    """Position of the reader, offsets of the partition, and since when (the loop's time)."""
 
     position: int
     stable: int
@@ -19,7 +19,7 @@ class Standing(NamedTuple):
     since: float
 
     def trouble(self, at: TopicPartition, servers: str) -> Trouble:
-        """Return this as a trouble; ``servers`` are for the commands that it names."""
+        """Return this as a trouble; ``servers`` is for the commands in its advice."""
         if self.position < self.stable:
             return Trouble(
                 "records are there and don't come",
@@ -30,7 +30,7 @@ class Standing(NamedTuple):
                 partition=True,
             )
         tool = f"kafka-transactions.sh --bootstrap-server {servers}"
-        # The same for all partitions, so that a line says it once.
+        # The same text for all partitions, so that a line has it once.
         advice = (
             f"a producer has not ended its transaction there, and what comes after it waits until "
             f"that ends (at most its transaction.timeout.ms). Find it with: {tool} "

@@ -1,8 +1,8 @@
-"""Trials: whether this user may use a group, a transactional id or the cluster, found by asking.
+"""Trials: whether this user may use a group, a transactional id or the cluster, by trial requests.
 
-The brokers list rights on topics (``rights``). Of the rest nothing is listed to a user who may not
-describe the cluster, so each is tried with a request that can't succeed and that changes nothing:
-an authorizer refuses it before anything else is looked at.
+Brokers list the rights on topics (``rights``), but no others to a user without Describe on the
+cluster. Each trial is a request that can't succeed and changes nothing: the authorizer refuses it
+before any other check.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from .connection import RETRIABLE, Connection, RetryPolicy, error_for
 from .hints import GROUP_COORDINATOR, TRANSACTION_COORDINATOR, Hints
 
 _NO_PRODUCER = 2**63 - 1
-"""A producer id that no broker has given away: they count from 0."""
+"""A producer id that no broker has assigned: they count from 0."""
 
 _NO_MEMBER, _NO_GENERATION = "payments-doctor", 0
 _BROKER_RESOURCE = 4
@@ -32,7 +32,7 @@ _REFUSED: tuple[type[Exception], ...] = (
 
 
 async def may_join_group(connection: Connection, group: str) -> bool:
-    """Whether this user has Read on a group: a member that is none sends a heartbeat."""
+    """Whether this user has Read on a group: sends a heartbeat of an unknown member."""
 
     async def ask() -> int:
         node = await _coordinator(connection, CoordinationType.GROUP, group)
@@ -56,7 +56,7 @@ async def may_describe_group(connection: Connection, group: str) -> bool:
 
 
 async def may_claim(connection: Connection, name: str) -> bool:
-    """Whether this user has Write on a transactional id: the end of a transaction that is none."""
+    """Whether this user has Write on a transactional id: ends a transaction that never began."""
 
     async def ask() -> int:
         node = await _coordinator(connection, CoordinationType.TRANSACTION, name)
@@ -92,10 +92,8 @@ async def _coordinator(connection: Connection, kind: Any, name: str) -> int:  # 
 async def _is_allowed(
     connection: Connection, what: str, ask: Callable[[], Awaitable[int]], hints: Hints
 ) -> bool:
-    """Return whether a request is refused for another reason than a missing right."""
-    patience = RetryPolicy(
-        f"asking for rights on {what}", connection.delivery_timeout_seconds, hints
-    )
+    """Return whether a request is not refused by a missing right."""
+    retry = RetryPolicy(f"asking for rights on {what}", connection.delivery_timeout_seconds, hints)
     while True:
         try:
             error = error_for(await ask())
@@ -104,7 +102,7 @@ async def _is_allowed(
         except _REFUSED:
             return False
         except RETRIABLE as failure:
-            await patience.after(failure)
+            await retry.after(failure)
             await connection.refresh()
         else:
             return error is None or not issubclass(error, _REFUSED)

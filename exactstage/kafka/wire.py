@@ -1,11 +1,10 @@
-"""Produce and Fetch laid out by hand: the two requests that every payment pays for; and others.
+"""Wire formats of requests: packed and parsed by hand, for speed or because aiokafka lacks them.
 
-ListOffsets is asked for every partition several times in a takeover; the rest aiokafka lacks.
-
-aiokafka describes requests by schemas and walks them field by field; here each is packed and read
-in a few steps. The layouts are Kafka's own (protocol guide: Produce version 7, Fetch version 11,
-ListOffsets version 3, Metadata version 10, OffsetForLeaderEpoch version 3), and aiokafka's
-connections carry them like its own requests.
+Every payment needs Produce and Fetch, every takeover several ListOffsets for each partition; the
+others are missing in aiokafka, which walks schemas field by field where this takes a few steps. The
+layouts are Kafka's (protocol guide: Produce version 7, Fetch version 11, ListOffsets version 3,
+Metadata version 10, OffsetForLeaderEpoch version 3); aiokafka's connections send them like its own
+requests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +27,13 @@ _FETCHED = Struct(">ihqqqi")  # partition, error, high watermark, stable, log st
 _ABORTED = Struct(">qq")  # producer id, first offset
 _FETCHED_END = Struct(">ii")  # preferred replica, length of the records
 _new = tuple.__new__
-"""A named tuple's own constructor is one more Python call for each partition."""
+"""Saves a Python call for each partition: a named tuple's own constructor."""
 
 _LIST_OFFSETS = Struct(">ibi")  # replica, isolation, number of topics
-_ASKED_OFFSET = Struct(">iq")  # partition, time
+_REQUESTED_OFFSET = Struct(">iq")  # partition, time
 _LISTED_HEAD = Struct(">ii")  # throttle, number of topics
 _OFFSET = Struct(">ihqq")  # partition, error, time, offset
-_ASKED_EPOCH = Struct(">iii")  # partition, no current leader epoch, the epoch that is asked for
+_REQUESTED_EPOCH = Struct(">iii")  # partition, no current leader epoch, the requested epoch
 _EPOCH_END = Struct(">hiiq")  # error, partition, epoch, its end
 _NONE = -1
 _ACKS_ALL = -1
@@ -42,18 +41,18 @@ _NO_SESSION, _NO_SESSION_EPOCH = 0, -1
 
 
 class Produced(NamedTuple):
-    """What became of one batch: an error code, or the offset of its first record."""
+    """Result of one batch: an error code, or the offset of its first record."""
 
     topic: str
     partition: int
     code: int
     offset: int
     time_ms: int
-    """The broker's time where the topic has LogAppendTime, else -1."""
+    """The broker's append time when the topic has LogAppendTime, else -1."""
 
 
 class FetchedBytes(NamedTuple):
-    """What a fetch brought for one partition: an error code, or batches."""
+    """Result of a fetch for one partition: an error code, or batches."""
 
     topic: str
     partition: int
@@ -63,10 +62,10 @@ class FetchedBytes(NamedTuple):
 
     batches: bytes
     stable: int = -1
-    """Last stable offset: what comes after it may belong to an open transaction (KIP-98)."""
+    """Last stable offset: records after it may belong to an open transaction (KIP-98)."""
 
     end: int = -1
-    """High watermark: the offset after the last record that is on all replicas in sync."""
+    """High watermark: the offset after the last record that all in-sync replicas have."""
 
 
 class _Request:
@@ -75,16 +74,16 @@ class _Request:
     API_KEY = 0
     API_VERSION = 0
     throttle_ms = 0
-    """For how long the broker holds this client back, as the response says (KIP-219)."""
+    """Pause that the broker imposes on this client, from the response (KIP-219)."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self._parts = parts
-        """The first one is for the header. They are joined once: a request may have megabytes."""
+        """The first part is the header. They are joined once: a request may have megabytes."""
 
     @property
     def RESPONSE_TYPE(self) -> "_Request":  # noqa: N802 - aiokafka's name
-        """What the connection calls ``decode`` of."""
-        # An attribute would make a circle, and keep megabytes until the next garbage collection.
+        """The object whose ``decode`` the connection calls."""
+        # An attribute would be a reference cycle that keeps megabytes until a garbage collection.
         return self
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
@@ -125,7 +124,7 @@ class _ResponseHeader(NamedTuple):
 
 
 class Produce(_Request):
-    """Batches for partitions of one leader; acknowledged by all replicas in sync."""
+    """Batches for partitions of one leader; acknowledged by all in-sync replicas."""
 
     API_KEY = 0
     API_VERSION = 7
@@ -140,7 +139,7 @@ class Produce(_Request):
         self.batches = batches
 
     def decode(self, buffer: BytesIO) -> list[Produced]:
-        """Return what became of each batch."""
+        """Return the result of each batch."""
         data, at = buffer.getvalue(), buffer.tell()
         (topics,) = _INT32.unpack_from(data, at)
         at += 4
@@ -183,7 +182,7 @@ class Fetch(_Request):
         super().__init__(parts)
 
     def decode(self, buffer: BytesIO) -> tuple[int, list[FetchedBytes]]:
-        """Return the error code of the whole, and what came for each partition."""
+        """Return the error code of the whole fetch, and the result of each partition."""
         data, at = buffer.getvalue(), buffer.tell()
         self.throttle_ms, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
         at += _FETCHED_HEAD.size
@@ -206,7 +205,7 @@ class Fetch(_Request):
 
 
 class Offset(NamedTuple):
-    """Where a time is in a partition: an error code, or an offset; -1 where there is none."""
+    """Offset of a time in a partition: an error code, or an offset; -1 when there is none."""
 
     topic: str
     partition: int
@@ -215,9 +214,9 @@ class Offset(NamedTuple):
 
 
 class ListOffsets(_Request):
-    """Offsets of times in partitions of one leader: -2 is the first one, -1 the end.
+    """Offsets of times in partitions of one leader: -2 is the first offset, -1 the end.
 
-    ``committed_only``: the last stable offset in place of the end.
+    ``committed_only``: the last stable offset instead of the end.
     """
 
     API_KEY = 2
@@ -229,7 +228,7 @@ class ListOffsets(_Request):
         parts = [b"", _LIST_OFFSETS.pack(_NONE, committed_only, len(times))]
         for topic, partitions in times.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
-            parts += [_ASKED_OFFSET.pack(partition, time) for partition, time in partitions]
+            parts += [_REQUESTED_OFFSET.pack(partition, time) for partition, time in partitions]
         super().__init__(parts)
 
     def decode(self, buffer: BytesIO) -> list[Offset]:
@@ -248,7 +247,7 @@ class ListOffsets(_Request):
 
 
 class EpochEnd(NamedTuple):
-    """Where a leader epoch ends: an error code, or an offset; -1 where the leader does not know."""
+    """End of a leader epoch: an error code, or an offset; -1 when the leader does not know it."""
 
     topic: str
     partition: int
@@ -257,9 +256,9 @@ class EpochEnd(NamedTuple):
 
 
 class OffsetForLeaderEpoch(_Request):
-    """Where leader epochs end in partitions of one leader (KIP-101, KIP-320).
+    """Ends of leader epochs in partitions of one leader (KIP-101, KIP-320).
 
-    From version 3 on it asks for the right Describe of the topic alone.
+    From version 3 on it needs only the right Describe on the topic.
     """
 
     API_KEY = 23
@@ -269,7 +268,9 @@ class OffsetForLeaderEpoch(_Request):
         parts = [b"", _INT32.pack(_NONE), _INT32.pack(len(epochs))]
         for topic, partitions in epochs.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
-            parts += [_ASKED_EPOCH.pack(partition, _NONE, epoch) for partition, epoch in partitions]
+            parts += [
+                _REQUESTED_EPOCH.pack(partition, _NONE, epoch) for partition, epoch in partitions
+            ]
         super().__init__(parts)
 
     def decode(self, buffer: BytesIO) -> list[EpochEnd]:
@@ -288,19 +289,19 @@ class OffsetForLeaderEpoch(_Request):
 
 
 class DescribedTopic(NamedTuple):
-    """What a broker says of one topic: an error code, or its id, and what we may do with it."""
+    """Metadata of one topic: an error code, or its id and this user's rights on it."""
 
     topic: str
     code: int
     id: bytes
     rights: int
-    """A bit for each operation of ACLs (KIP-430); -2^31 where they were not asked for."""
+    """A bit for each operation of ACLs (KIP-430); -2^31 when they were not requested."""
 
 
 class Metadata(_Request):
-    """The ids of the cluster and of topics, none of which is made by asking (KIP-516).
+    """The ids of the cluster and of topics (KIP-516); creates no topic.
 
-    ``rights``: what this user may do with each topic, too (KIP-430).
+    ``rights``: also this user's rights on each topic (KIP-430).
     """
 
     API_KEY = 3
@@ -311,7 +312,7 @@ class Metadata(_Request):
         for topic in topics:
             name = topic.encode()
             parts += (bytes(16), _uvarint(len(name) + 1), name, _NO_TAGS)
-        # Make no topics, say nothing of rights on the cluster.
+        # Create no topics, leave out rights on the cluster.
         parts += (bytes(2), bytes([rights]), _NO_TAGS)
         super().__init__(parts)
 
@@ -330,7 +331,7 @@ class Metadata(_Request):
         return header
 
     def decode(self, buffer: BytesIO) -> tuple[str | None, list[DescribedTopic]]:
-        """Return the cluster's id, and what came for each topic."""
+        """Return the cluster's id, and the metadata of each topic."""
         data = _Flexible(buffer.getvalue(), buffer.tell())
         data.at += 4  # throttle
         for _ in range(data.length()):
@@ -363,7 +364,7 @@ _NO_TAGS = b"\0"
 
 
 def _uvarint(number: int) -> bytes:
-    """Return a number of variable length, as KIP-482 has lengths."""
+    """Return a number of variable length, the encoding of lengths in KIP-482."""
     found = bytearray()
     while number > 0x7F:  # noqa: PLR2004 - seven bits in each byte
         found.append(number & 0x7F | 0x80)
@@ -372,7 +373,7 @@ def _uvarint(number: int) -> bytes:
 
 
 class _Flexible:
-    """Reads what a flexible version is made of (KIP-482): compact lengths and tagged fields."""
+    """Reads the fields of flexible versions (KIP-482): compact lengths and tagged fields."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data
@@ -396,7 +397,7 @@ class _Flexible:
             shift += 7
 
     def length(self) -> int:
-        """Read the length of an array; none at all has none."""
+        """Read the length of an array; 0 for a null."""
         return max(self.number() - 1, 0)
 
     def take(self) -> bytes | None:
@@ -411,7 +412,7 @@ class _Flexible:
 
 
 def _aborted(data: bytes, at: int, count: int) -> Iterator[tuple[int, int]]:
-    for index in range(count):  # -1 for none at all
+    for index in range(count):  # The count is -1 for a null.
         producer_id, first_offset = _ABORTED.unpack_from(data, at + index * _ABORTED.size)
         yield producer_id, first_offset
 

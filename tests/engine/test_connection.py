@@ -71,7 +71,7 @@ async def test_no_request_goes_to_another_cluster_that_took_an_address_over(
     assert other.asked == 1
 
 
-async def test_connections_beside_others_go_by_their_metadata_and_lead_to_their_cluster(
+async def test_a_separate_connection_uses_the_same_metadata_and_leads_to_the_same_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So a reader begins with a fetch, and reads no other cluster than its log writes to."""
@@ -79,10 +79,10 @@ async def test_connections_beside_others_go_by_their_metadata_and_lead_to_their_
     connection = Connection({}, delivery_timeout_seconds=1.0)
     connection._client = client_of(monkeypatch, link, other)
     assert await connection.client._get_conn(1) is link
-    beside = connection.beside()
-    assert beside.client.cluster is connection.client.cluster
+    separate = connection.separate()
+    assert separate.client.cluster is connection.client.cluster
     with pytest.raises(FailStop, match=r"kafka:9092 is a broker of cluster two .* cluster one"):
-        await beside.client._get_conn(1)
+        await separate.client._get_conn(1)
     assert link.open
 
 

@@ -95,7 +95,7 @@ def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailS
     [
         (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
         (InconsistentGroupProtocolError(), "group words (PAYMENTS_APP_ID) has members of another"),
-        (GroupAuthorizationFailedError("words"), "lacks Read on the commit"),
+        (GroupAuthorizationFailedError("words"), "lacks Read on the group"),
         (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
     ],
 )
@@ -249,7 +249,7 @@ async def test_positions_that_can_not_be_committed_are_only_logged(
     with caplog.at_level("DEBUG"):
         await thread._commit_positions({TP("words", 0): 7, TP("words", 1): 7})
     assert [offset.offset for offset in committed[0].values()] == [7]
-    assert "positions were not committed to the commit" in caplog.text
+    assert "positions were not committed to the group" in caplog.text
 
 
 async def test_a_worker_that_can_not_start_its_engine_ends(monkeypatch: pytest.MonkeyPatch) -> None:

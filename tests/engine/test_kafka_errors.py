@@ -17,8 +17,8 @@ from exactstage.kafka import connection as connection_module
 from exactstage.kafka.claims import Claims
 from exactstage.kafka.connection import Connection, RetryPolicy
 from exactstage.kafka.diagnosis import Refusal
-from exactstage.kafka.held_back import HeldBack
 from exactstage.kafka.offsets import bounds
+from exactstage.kafka.open_transactions import OpenTransactions
 from exactstage.kafka.reader import KafkaReader
 from exactstage.kafka.throttling import Throttling
 from exactstage.kafka.wire import FetchedBytes, Offset
@@ -135,7 +135,7 @@ async def test_records_that_were_taken_go_out_before_an_error_is_waited_for() ->
     found = await reading.fetch(timeout_seconds=5)
     assert [record.value for records in found.values() for record in records] == [b"a"]
     assert reading.positions()[AT] == 1
-    assert reading._patience is None
+    assert reading._retry is None
     await reading.close()
 
 
@@ -214,8 +214,8 @@ async def test_a_fetch_that_failed_late_counts_from_when_it_was_sent() -> None:
 
 async def test_each_partition_comes_first_in_its_turn() -> None:
     reading = reader(Brokers([]), AT, NEXT)
-    assert {reading._in_turn()[0][0] for _ in range(2)} == {AT, NEXT}
-    assert sorted(reading._in_turn()) == [(AT, 0), (NEXT, 0)]
+    assert {reading._rotated()[0][0] for _ in range(2)} == {AT, NEXT}
+    assert sorted(reading._rotated()) == [(AT, 0), (NEXT, 0)]
 
 
 async def test_a_position_that_was_deleted_is_never_reset() -> None:
@@ -334,14 +334,15 @@ async def test_offsets_are_asked_for_again_after_a_retriable_error(code: int) ->
 
 async def test_what_only_readers_wait_for_is_a_trouble_until_the_transaction_ends() -> None:
     """On a broker: ``tests/broker/test_standstill.py``."""
-    held = HeldBack(Brokers([offsets(0), offsets(0, 40), offsets(0), offsets(29), offsets(0)]))  # type: ignore[arg-type]
-    await held.look([AT])
+    brokers = Brokers([offsets(0), offsets(0, 40), offsets(0), offsets(29), offsets(0)])
+    held = OpenTransactions(brokers)  # type: ignore[arg-type]
+    await held.check([AT])
     [trouble] = held.troubles("kafka:9092")
     assert (trouble.where, trouble.detail) == ("inbox/0", "last stable offset 40, end 42")
-    await held.look([AT])
+    await held.check([AT])
     assert held.troubles("kafka:9092") == [trouble], "without an answer nothing changes"
-    held = HeldBack(Brokers([offsets(0), offsets(0)]))  # type: ignore[arg-type]
-    await held.look([AT])
+    held = OpenTransactions(Brokers([offsets(0), offsets(0)]))  # type: ignore[arg-type]
+    await held.check([AT])
     assert held.troubles("kafka:9092") == []
 
 
@@ -355,12 +356,12 @@ async def test_refused_offsets_are_the_end() -> None:
         await bounds(Brokers([offsets(29)]), [AT])  # type: ignore[arg-type]
 
 
-async def test_patience_ends_with_what_was_tried(caplog: pytest.LogCaptureFixture) -> None:
-    patience = RetryPolicy("trying", 0.4)
+async def test_a_retry_policy_ends_with_what_was_tried(caplog: pytest.LogCaptureFixture) -> None:
+    retry = RetryPolicy("trying", 0.4)
 
     async def try_for_ever() -> None:
         while True:
-            await patience.after(OSError("no"))
+            await retry.after(OSError("no"))
 
     with pytest.raises(
         FailStop, match=r"trying: no success after .* s: OSError: no; look at the brokers"

@@ -57,16 +57,16 @@ async def test_a_broker_is_not_blamed_for_a_pause(monkeypatch: pytest.MonkeyPatc
     pauses = Pauses(clock)
     monkeypatch.setattr(connection, "PAUSES", pauses)
     pauses.tick()
-    patience = RetryPolicy("appending", 60.0)
+    retry = RetryPolicy("appending", 60.0)
     error = errors.KafkaConnectionError("closed")
     clock.now += 3600
     pauses.tick()
-    patience.require(error)
+    retry.require(error)
     for _ in range(61):
         clock.now += 1
         pauses.tick()
     with pytest.raises(FailStop, match="no success after 62 s"):
-        patience.require(error)
+        retry.require(error)
 
 
 def test_a_paused_worker_is_ready_again_at_once() -> None:
@@ -95,10 +95,10 @@ async def test_what_an_ended_watch_left_lets_nobody_retry_for_ever(
     monkeypatch.setattr(connection, "PAUSES", pauses)
     pauses.tick()
     clock.now += 3600
-    patience = RetryPolicy("appending", 60.0)
+    retry = RetryPolicy("appending", 60.0)
     clock.now += 61
     with pytest.raises(FailStop, match="no success after 61 s"):
-        patience.require(errors.KafkaConnectionError("closed"))
+        retry.require(errors.KafkaConnectionError("closed"))
     pauses.stop()
     pauses.tick()
     assert pauses.within(0.0) == 0.0

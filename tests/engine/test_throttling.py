@@ -11,11 +11,11 @@ async def test_a_quota_that_holds_a_worker_back_is_why_it_is_not_ready() -> None
     throttling = Throttling()
     readiness = Readiness(stall_seconds=0.0)
     now = asyncio.get_running_loop().time
-    throttling.heard(200)
+    throttling.note(200)
     assert readiness.look(throttling.troubles("kafka:9092"), now()) == []
-    throttling.heard(3000)
-    throttling.heard(11_000)
-    throttling.heard(2000)
+    throttling.note(3000)
+    throttling.note(11_000)
+    throttling.note(2000)
     [reason] = readiness.look(throttling.troubles("kafka:9092"), now())
     assert reason.startswith(
         "Kafka throttles this process: a client quota (pauses of up to 11.0 s): it is lower than "
