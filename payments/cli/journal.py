@@ -138,10 +138,10 @@ def _input(found: "Input") -> str:
     held = f"the broker has {found.first} to {found.end}"
     if found.position is None:
         return f"{found.topic}: no position yet, {held}"
-    if found.cut is not None:
+    if found.truncated_at is not None:
         return (
             f"{found.topic}: next {found.position}, {held}  CUT: what was handled from "
-            f"{found.cut} on is lost"
+            f"{found.truncated_at} on is lost"
         )
     lost = f"  LOST: {found.lost} offsets are not there" if found.lost else ""
     return f"{found.topic}: next {found.position}, {found.behind} behind, {held}{lost}"

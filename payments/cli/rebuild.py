@@ -108,9 +108,9 @@ async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -
     from payments.recovery.run import rebuild as run
     from payments.topics.cluster import cluster
 
-    async def make_anew(topics: "Sequence[str]") -> None:
+    async def recreate(topics: "Sequence[str]") -> None:
         async with cluster(settings) as connected:
-            await connected.make_anew(topics)
+            await connected.recreate(topics)
 
     freeze_and_relax()
     await require_role("recovery", [settings], dry_run=dry_run)
@@ -121,7 +121,7 @@ async def _rebuild(settings: "Settings", options: "Options", *, dry_run: bool) -
             options,
             dry_run=dry_run,
             require_offline=lambda: require_no_workers(settings),
-            make_anew=make_anew,
+            recreate=recreate,
             now_ms=await broker_time_ms(settings),
             show=lambda progress: click.echo(progress, err=True),
         )

@@ -267,10 +267,10 @@ def _journal(journal: Inspected) -> Iterator[Finding]:
 def _inputs(journal: Inspected) -> Iterator[Finding]:
     where = str(journal.held.at)
     for source in journal.inputs:
-        if source.cut is not None:
+        if source.truncated_at is not None:
             value = (
                 f"goes on at {source.topic} {source.position}, but what was handled from "
-                f"{source.cut} on is lost there"
+                f"{source.truncated_at} on is lost there"
             )
             yield Finding("problem", "journal", where, value, "payments journal skip --lost")
         elif source.lost:

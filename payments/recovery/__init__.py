@@ -1,5 +1,5 @@
-"""Ways back: what an operator does when a worker refuses to go on.
+"""Recovery: the operator's commands for journals that a worker refuses to take over.
 
-``inspecting`` shows what a journal knows; ``skipping`` gives up records that are gone. Everything
-but ``inspecting`` needs all workers stopped (``offline``).
+``inspecting`` shows the contents of a journal; ``skipping`` skips records that are gone. All but
+``inspecting`` need all workers stopped (``offline``).
 """

@@ -1,8 +1,8 @@
-"""Adopting: lets journals go on although topics around them were made anew (other topic ids).
+"""Adopting: lets workers take over journals whose topics were recreated (other topic ids).
 
-Only what loses nothing silently: inputs that were deleted and made anew go on at their first
-record, and dead letters may have a gap. A new ledger or new results need a rebuild, so do copies
-and another cluster. The journal gets a whole ring of checkpoints, so that none speaks of what was.
+Only where nothing is lost silently: recreated inputs are read from their first record, and dead
+letters may have a gap. A new ledger or new results need a rebuild, and so do copies and another
+cluster. The journal gets a whole ring of checkpoints, so that none with the old ids remains.
 """
 
 import json
@@ -30,19 +30,19 @@ from .inspecting import Held, read_held
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What one journal would go on with."""
+    """The new identity and input offsets of one journal."""
 
     stage: Stage
     held: Held
     identity: Identity
     differences: dict[str, tuple[str, str]]
-    """Topics whose id is another one: the journal's and the broker's."""
+    """Topics whose id has changed: the journal's and the broker's."""
 
     inputs: dict[str, int]
-    """Where each input goes on."""
+    """Next offset of each input."""
 
     lost_commands: bool = False
-    """Whether the commands that it has answered were deleted with their topic."""
+    """Whether the commands that the journal has answered were deleted with their topic."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of ``--json``."""
@@ -58,7 +58,7 @@ class Adoption:
 
 
 async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Adoption]:
-    """Return what each journal would go on with. Raises ``RecoveryRefused``."""
+    """Return the adoption of each journal. Raises ``RecoveryRefused``."""
     cluster = await log.describe(topics_of(stages))
     around = Surroundings(settings.app_id, stages, settings.partitions, cluster)
     found: list[Adoption] = []
@@ -68,15 +68,15 @@ async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Ad
             [TopicPartition(topic, tp.partition) for topic in stage.inputs for tp in at]
         )
         for tp, held in (await read_held(log, at)).items():
-            told, last = held.identity, held.last
-            if told is None or last is None:
-                message = f"{tp} says nothing of what it was written for: payments rebuild"
+            written, last = held.identity, held.last
+            if written is None or last is None:
+                message = f"{tp} has no identity: make the journals again with: payments rebuild"
                 raise RecoveryRefused(message)
-            now = around.identity(stage.name, tp.partition, told.installation)
-            _require_adoptable(held, told, now, settings)
+            now = around.identity(stage.name, tp.partition, written.installation)
+            _require_adoptable(held, written, now, settings)
             differences = {
                 topic: (id_, now.topics[topic])
-                for topic, id_ in told.topics.items()
+                for topic, id_ in written.topics.items()
                 if now.topics[topic] != id_
             }
             inputs = {
@@ -92,29 +92,29 @@ async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Ad
     return found
 
 
-def _require_adoptable(held: Held, told: Identity, now: Identity, settings: Settings) -> None:
+def _require_adoptable(held: Held, written: Identity, now: Identity, settings: Settings) -> None:
     wrong: str | None = None
-    if told.cluster != now.cluster:
-        wrong = f"it was written on cluster {told.cluster}, this is {now.cluster}"
-    elif told.app != now.app or told.topics.keys() != now.topics.keys():
-        wrong = f"it belongs to installation {told.installation} with other names"
+    if written.cluster != now.cluster:
+        wrong = f"it was written on cluster {written.cluster}, this is {now.cluster}"
+    elif written.app != now.app or written.topics.keys() != now.topics.keys():
+        wrong = f"it belongs to installation {written.installation} with other names"
     elif held.unpublished or held.missing:
         wrong = "it has outputs that were not published yet"
     else:
         for name in ("payments.results", "accounts.ledger"):
             topic = settings.topic(name)
-            if told.topics[topic] != now.topics[topic]:
-                wrong = f"{topic} was made anew, and balances and answers are read from it"
+            if written.topics[topic] != now.topics[topic]:
+                wrong = f"{topic} was recreated, and balances and answers are read from it"
     if wrong is not None:
         message = (
-            f"{held.at} can't be adopted: {wrong}; make the journals anew from the public topics "
+            f"{held.at} can't be adopted: {wrong}; rebuild the journals from the public topics "
             f"with: payments rebuild --replace (and --copied where topics were copied)"
         )
         raise RecoveryRefused(message)
 
 
 async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Adoption) -> None:
-    """Claim the partition, and let its journal go on; a worker that starts now fences this."""
+    """Claim the partition, and append the adoption; a worker that starts now fences this."""
     held, last = adoption.held, adoption.held.last
     assert last is not None, "plan() requires a checkpoint"
     partition = held.at.partition
@@ -123,7 +123,7 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
     writer = await log.claim(f"{app_id}-{partition}", fenced)
     now = (await read_held(log, [held.at]))[held.at].last
     if now is None or now.n != last.n:
-        message = f"a worker has written to {held.at} meanwhile; look again"
+        message = f"a worker has written to {held.at} in between; run the command again"
         raise RecoveryRefused(message)
     sources = {
         name: position
@@ -148,7 +148,7 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
 
 
 def _note(base: int) -> bytes:
-    """Return what ``payments verify`` has to know: earlier results answer commands that are gone.
+    """Return the note for ``payments verify``: earlier results answer commands that are gone.
 
     It replaces the note of a rebuild, whose results are all earlier too.
     """

@@ -1,4 +1,4 @@
-"""Balances: the ledger folded into the rows of the accounts, and the movements of each payment."""
+"""Balances: folds the ledger into the rows of the accounts and the movements of each payment."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _decode = Decoder(_Entry).decode
 
 
 class Movement(NamedTuple):
-    """Money that moved for a payment: on the account, so below zero where it was taken."""
+    """A movement of a payment's money on its account; negative where money was taken."""
 
     kind: Kind
     account: str
@@ -42,7 +42,7 @@ class Movement(NamedTuple):
 
 
 class Balances:
-    """The accounts of one partition, as the ledger has them."""
+    """The accounts of one partition according to the ledger."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Balances:
         self.entries = 0
         self.repeats = 0
         self.foreign = 0
-        """Records that no stage wrote for this partition; they are passed over."""
+        """Records that no stage wrote for this partition; they are skipped."""
         self._movements, self._only = movements, only
         self._since = iso_time(max(0, since_ms)).decode()
         self._mark = b"accounts/%d/" % partition
@@ -65,7 +65,7 @@ class Balances:
     def read(self, records: Sequence[Record]) -> None:
         """Take the next entries. Raises ``RecoveryRefused`` at one that does not follow.
 
-        Ten millions of them are read: the loop calls as little as it can.
+        There may be tens of millions: the loop makes as few calls as possible.
         """
         accounts, counters, since = self.accounts, self.counters, self._since
         for record in records:
@@ -92,7 +92,7 @@ class Balances:
             if counter is None:
                 counter = counters[entry.counter_account] = Counter()
             counter[entry.currency] -= entry.amount
-            # Times of this one form are in the order of their text.
+            # Times in this form sort as text.
             if entry.payment is not None and entry.time >= since:
                 self._note(entry, entry.payment)
 

@@ -1,9 +1,9 @@
-"""Batches: a journal as the broker has it, batch by batch, so that foreign ones are known.
+"""Batches: reads a journal batch by batch, to recognise those of other programs.
 
 A stage appends whole commits, each a batch that ends with its checkpoint; a takeover appends a
-fence. So a batch whose last record is there and is neither was written by another program, whatever
-its keys and values look like. (Compaction keeps the last offset of a batch, but may remove its
-record: then nothing can be said, and a stage's rows may stand there alone.)
+fence. So a batch whose last record is neither was written by another program, whatever its keys and
+values are. (Compaction keeps the last offset of a batch, but may remove its record: then the batch
+can't be judged, since a stage's rows may remain without their checkpoint.)
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -83,7 +83,7 @@ def _split(data: bytes, records: Sequence[Record], position: int) -> list[Journa
         base, length = _HEAD.unpack_from(data, start)
         end = start + _HEAD.size + length
         if end > len(data):
-            break  # The broker cuts the last one off; it comes whole with the next fetch.
+            break  # The broker truncates the last batch; the next fetch has all of it.
         (delta,) = _LAST_DELTA.unpack_from(data, start + _LAST_DELTA_AT)
         is_control = data[start + _ATTRIBUTES_AT + 1] & _CONTROL
         start, last = end, base + delta

@@ -1,9 +1,9 @@
 """Copying: the public topics of one installation into those of another, with other partitions.
 
-Keys go where the new count puts them; what happened to one key stays in its order. An entry's
-second leg is booked on the counter-account of the partition where its account is now: so the
+The new number of partitions decides the partition of a key; the records of one key keep their
+order. An entry's second leg is booked on the counter-account of its account's new partition, so the
 counter-accounts of each kind keep their sum, and each entry is balanced by itself as before.
-Numbers and balances stay as they are. Positions (``ce_id``) are those of the new installation.
+Sequence numbers and balances are unchanged. Output ids (``ce_id``) are the new installation's.
 """
 
 from collections import Counter
@@ -29,8 +29,8 @@ COPIED: Mapping[str, str | None] = {
     "accounts.ledger": "accounts",
     "accounts.dead-letters": "accounts",
 }
-"""What is copied, and the stage that writes it. Messages between the stages are not: the rebuild
-finds what was in flight."""
+"""The topics that are copied, and the stage that writes each. Internal topics are not copied: the
+rebuild decides again what was in flight."""
 
 CE_SOURCE = "ce_source"
 
@@ -44,7 +44,7 @@ class Copying:
         self._from, self._old = source
         self._to, self._new = target
         self._installation = installation.encode()
-        self._groups: Counter[tuple[str, int]] = Counter()
+        self._commits: Counter[tuple[str, int]] = Counter()
         self.counts: Counter[str] = Counter()
 
     async def require_empty(self) -> None:
@@ -97,10 +97,10 @@ class Copying:
     def _headers(
         self, headers: Sequence[tuple[str, bytes | None]], stage: str, partition: int
     ) -> list[tuple[str, bytes | None]]:
-        """Replace the engine's own headers, which come first; a client's of that name stay."""
-        self._groups[stage, partition] += 1
+        """Replace the engine's own headers, which come first; a client's of the same name stay."""
+        self._commits[stage, partition] += 1
         own = {
-            OUTPUT_ID_HEADER: f"{stage}/{partition}/{self._groups[stage, partition]}/0".encode(),
+            OUTPUT_ID_HEADER: f"{stage}/{partition}/{self._commits[stage, partition]}/0".encode(),
             CE_SOURCE: f"/{stage}/{partition}".encode(),
             INSTALLATION: self._installation,
         }

@@ -1,4 +1,4 @@
-"""What a recovery command refuses to do."""
+"""The refusal of a recovery command."""
 
 
 class RecoveryRefused(Exception):  # noqa: N818 - an outcome, not an error

@@ -1,6 +1,6 @@
-"""Fitting: whether a worker could go on from the journals as they were inspected.
+"""Fitting: whether a worker could take over the journals as they were inspected.
 
-The checks are those of a takeover (``engine/consistency``), over what was read without a claim.
+The checks are those of a takeover (``exactstage.consistency``), without a claim.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,16 +15,16 @@ from exactstage.stage import Stage, topics_of
 
 from .inspecting import Inspected
 
-_NOBODY = Writer(-1, -1)
+_NO_WRITER = Writer(-1, -1)
 
 
 async def misfit(
     log: Log, app_id: str, stages: Sequence[Stage], partitions: int, found: Sequence[Inspected]
 ) -> FailStop | None:
-    """Return with what a worker would refuse to take over these journals; None if with nothing.
+    """Return the failure with which a worker would refuse these journals; None for no failure.
 
-    Also None where they have grown since they were inspected: workers are at work, and what was
-    read is not of one moment.
+    Also None where they have grown since they were inspected: workers run, and the journals were
+    not read at one moment.
     """
     inspected = {each.held.at: each.held.bounds for each in found}
     cluster = await log.describe(topics_of(stages))
@@ -42,14 +42,14 @@ async def misfit(
 
 
 def _evidence(stage: Stage, each: Inspected) -> Evidence:
-    """Return what a takeover would know of a journal."""
+    """Return the evidence of a journal, as a takeover collects it."""
     journal = Journal(
         stage=stage.name,
         partition=each.held.at.partition,
         changelog=stage.changelog,
         public=stage.public,
         emits=stage.emits,
-        writer=_NOBODY,
+        writer=_NO_WRITER,
         limits=Limits(),
     )
     checkpoints = _in_order(each.held.checkpoints.values())

@@ -1,7 +1,7 @@
-"""Folding: the ledger read into the balances of its partitions, by several processes if it is long.
+"""Folding: reads the ledger into the balances of its partitions, with several processes if long.
 
-Reading entries is work for a processor, not for the brokers, and partitions have nothing to do with
-each other: so each process takes a share of them.
+Reading entries is bound by the processor, not by the brokers, and partitions are independent, so
+each process takes a share of them.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from payments.settings import Settings
 
 from .balances import Balances, Movement
 from .installation import open_log
-from .scanning import Show, quietly, scan
+from .scanning import Show, scan, show_nothing
 
 LONG = 500_000
-"""Entries from which on it is faster to start another process first."""
+"""Number of entries from which several processes are faster, with the time to start them."""
 
 MAX_PROCESSES = 8
 
@@ -30,7 +30,7 @@ Ranges = Mapping[TopicPartition, Bounds]
 
 
 class Folded(NamedTuple):
-    """The balances of some partitions, and what moved for each payment in them."""
+    """The balances of some partitions, and the movements of each payment in them."""
 
     balances: list[Balances]
     movements: dict[str, list[Movement]]
@@ -43,7 +43,7 @@ def processors() -> int:
 
 
 def shares_of(ranges: Ranges, processes: int) -> list[Ranges]:
-    """Return which process reads what; the first share is that of the process that asks."""
+    """Return the partitions of each process; the first share is that of this process."""
     entries = sum(end - first for first, end in ranges.values())
     count = min(processes, MAX_PROCESSES, len(ranges)) if entries >= LONG else 1
     return [dict(list(ranges.items())[index::count]) for index in range(count)]
@@ -58,11 +58,11 @@ async def fold_in_shares(
     read.
     """
     own, *others = shares
-    tasks = [asyncio.create_task(_fold_beside(settings, share, since_ms)) for share in others]
+    tasks = [asyncio.create_task(_fold_elsewhere(settings, share, since_ms)) for share in others]
     try:
         folded = [await fold(log, own, since_ms, show)]
         for share, task in zip(others, tasks, strict=True):
-            # What another process met is met again here, where it can be shown.
+            # Where another process failed, this one reads the share, and shows the failure.
             folded.append(await task or await fold(log, share, since_ms, show))
     finally:
         for task in tasks:
@@ -85,8 +85,8 @@ async def fold(log: Log, ranges: Ranges, since_ms: int, show: Show) -> Folded:
     return Folded(list(balances.values()), movements)
 
 
-async def _fold_beside(settings: Settings, share: Ranges, since_ms: int) -> Folded | None:
-    """Return what another process has read; None where it has failed."""
+async def _fold_elsewhere(settings: Settings, share: Ranges, since_ms: int) -> Folded | None:
+    """Return the share that another process has read; None where it has failed."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     arguments = (sender, settings, share, since_ms)
@@ -110,16 +110,16 @@ def _receive(receiver: Connection) -> Folded | None:
 
 
 def _send_share(sender: Connection, settings: Settings, share: Ranges, since_ms: int) -> None:
-    """Read a share, and send it: what a process of its own does."""
+    """Read a share, and send it: the work of another process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that asks ends this one.
     freeze_and_relax()
     with suppress(BrokenPipeError):
         try:
             sender.send(asyncio.run(_fold_alone(settings, share, since_ms)))
-        except Exception:  # noqa: BLE001 - whatever it is: the process that asks meets it again
+        except Exception:  # noqa: BLE001 - the process that asks reads the share itself
             sender.send(None)
 
 
 async def _fold_alone(settings: Settings, share: Ranges, since_ms: int) -> Folded:
     async with open_log(settings) as log:
-        return await fold(log, share, since_ms, quietly)
+        return await fold(log, share, since_ms, show_nothing)

@@ -1,11 +1,11 @@
-"""Forgetting: refuses a rebuild that would forget money which the ledger does not tell of any more.
+"""Forgetting: refuses a rebuild from a ledger that has lost entries.
 
-The ledger is the only record of all balances. Where it was emptied, cut or restored too old, the
-rebuilt balances would be too low or too high, and nothing would show it afterwards. Two things do
-so before:
+The ledger is the only record of all balances. Where it was emptied, truncated or restored too old,
+the rebuilt balances would be wrong, and nothing would show it afterwards. Two things show it before
+the rebuild:
 
-- the journals that are about to be deleted know later entries of an account than the ledger;
-- results tell of money that the ledger lacks, while older results were deleted: it may lack more.
+- The journals that would be deleted have later entries of an account than the ledger.
+- Results show movements that the ledger lacks, while older results were deleted: it may lack more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ from .scanning import partitions_of, scan_readable
 
 _WAY_ON = (
     "restore the ledger from a replica or a backup. Only where the commands topic still has all "
-    "that is lacking, or these entries are given up, go on with --accept-lost-entries"
+    "that is lacking, or these entries may be lost, continue with --accept-lost-entries"
 )
 _NAMED = 3
 """Accounts that a refusal names."""
 
 
 class _Numbered(msgspec.Struct, gc=False):
-    """What is needed of a ledger entry."""
+    """The fields of a ledger entry that are read here."""
 
     account: str
     sequence: int
@@ -43,7 +43,7 @@ _decode_entry = msgspec.json.Decoder(_Numbered).decode
 async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
     """Return by account the last entry that the present journals know to be in the ledger.
 
-    What they can't tell, being broken, they don't.
+    Damaged records of the journals are left out.
     """
     ledger = settings.topic("accounts.ledger")
     found: dict[bytes, int] = {}
@@ -64,7 +64,7 @@ async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
 async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes]:
     """Return the last value of each key in the accounts journals, by partition and key.
 
-    What a damaged batch had is not known; the other batches still tell of most accounts.
+    Damaged batches are skipped; the others still have most accounts.
     """
     journals = partitions_of(settings.changelog("accounts"), settings.partitions)
     held: dict[tuple[int, bytes], bytes] = {}
@@ -83,7 +83,7 @@ def _checkpoint(value: bytes) -> Checkpoint | None:
     try:
         return decode_checkpoint(value)
     except JournalBroken:
-        return None  # A note, or damage: what else is there still tells.
+        return None  # A note, or a damaged checkpoint: the others are used.
 
 
 def _account(row: bytes) -> Account | None:
@@ -124,23 +124,23 @@ def refuse_fewer_entries(published: Mapping[bytes, int], rebuilt: Mapping[bytes,
 def refuse_unknown_losses(
     missing_ms: Sequence[tuple[int, int]],
     *,
-    cut: bool,
+    results_expired: bool,
     empty: frozenset[int],
-    under_way_ms: int,
+    in_flight_since_ms: int,
 ) -> None:
-    """Raise ``RecoveryRefused`` where results tell that the ledger lacks more than is known.
+    """Raise ``RecoveryRefused`` where the ledger may lack more than the results show.
 
-    ``missing_ms`` are the accounts' partition and the time of each movement that results tell of
-    and the ledger lacks; ``cut`` says whether older results were deleted, ``empty`` which
-    partitions of the ledger have no entry. What is later than ``under_way_ms`` was on its way.
+    ``missing_ms`` has the account's partition and the time of each movement that results show and
+    the ledger lacks. ``results_expired``: older results were deleted. ``empty`` are the partitions
+    of the ledger without entries. Movements after ``in_flight_since_ms`` were in flight.
     """
-    if not cut:
+    if not results_expired:
         return  # All results are there: what the ledger lacks is known, and posted.
-    lost = [ms for partition, ms in missing_ms if partition in empty or ms < under_way_ms]
+    lost = [ms for partition, ms in missing_ms if partition in empty or ms < in_flight_since_ms]
     if lost:
         message = (
-            f"results tell of {len(lost):,} movements that the ledger lacks, and older results "
-            f"were deleted: the ledger may have lost more than they tell; {_WAY_ON}"
+            f"results show {len(lost):,} movements that the ledger lacks, and older results "
+            f"were deleted: the ledger may have lost more than they show; {_WAY_ON}"
         )
         raise RecoveryRefused(message)
 

@@ -1,4 +1,4 @@
-"""Gathering: what the public topics tell of payments and accounts, read once from end to end."""
+"""Gathering: the facts of payments and accounts, from one reading of the public topics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from payments.settings import Settings
 from .balances import Balances, Movement
 from .errors import RecoveryRefused
 from .folding import fold_in_shares, shares_of
-from .lives import Life, decode_told, epoch_ms
-from .scanning import PassOver, Show, partitions_of, scan
+from .lives import Life, decode_result, epoch_ms
+from .scanning import OnUnreadable, Show, partitions_of, scan
 from .unanswered import Unanswered
 
 CLOCKS_DIFFER_MS = 60_000
@@ -26,7 +26,7 @@ CLOCKS_DIFFER_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the topics that are read come from."""
+    """The origin of the topics that are read."""
 
     copied: bool = False
     """Whether they are a copy, in which records have other offsets than results name."""
@@ -37,28 +37,28 @@ class Source:
 
 @dataclass(slots=True)
 class Facts:
-    """All that the topics tell."""
+    """All facts from the topics."""
 
     unanswered: Unanswered
     lives: dict[str, Life] = field(default_factory=dict)
     movements: dict[str, list[Movement]] = field(default_factory=dict)
     balances: list[Balances] = field(default_factory=list)
-    untold_before_ms: list[float] = field(default_factory=list)
-    """By partition: results from before this may have been deleted; -inf where all are there."""
+    results_expired_before_ms: list[float] = field(default_factory=list)
+    """By partition: retention may have deleted older results; -inf where all are there."""
 
-    letters_before_ms: list[float] = field(default_factory=list)
+    letters_expired_before_ms: list[float] = field(default_factory=list)
     """The same of the payments stage's dead letters."""
 
     bounds: Mapping[TopicPartition, Bounds] = field(default_factory=dict)
-    last_group: int = 0
-    """Highest commit that any public record tells of."""
+    last_commit: int = 0
+    """Highest commit number of any public record."""
 
     installation: str | None = None
-    """Who wrote the public records; None where they do not say."""
+    """The installation that wrote the public records; None where they do not name one."""
 
     results: int = 0
     foreign: int = 0
-    """Public records that no stage wrote; they are passed over."""
+    """Public records that no stage wrote; they are skipped."""
 
 
 class Gathering:
@@ -67,7 +67,7 @@ class Gathering:
     def __init__(
         self, log: Log, settings: Settings, source: Source, show: Show, *, processes: int = 1
     ) -> None:
-        """Read with ``log``; a long ledger with up to as many processes as are said here."""
+        """Read with ``log``; a long ledger with up to ``processes`` processes."""
         self.log, self.settings, self.show = log, settings, show
         self._processes = processes
         self._partitions = settings.partitions
@@ -88,10 +88,10 @@ class Gathering:
         """Time of the first record of a partition that still has some."""
         self._newest_ms = 0
         """Time of the last result or movement of a copy."""
-        self._told_up_to: dict[int, OutputId] = {}
+        self._last_ids: dict[int, OutputId] = {}
 
     async def run(self, now_ms: int) -> Facts:
-        """Read all that is there now. Raises ``RecoveryRefused`` when the ledger is not whole."""
+        """Read up to the present ends. Raises ``RecoveryRefused`` when the ledger is not whole."""
         facts = self._facts
         topics = (self.commands, self.results, self.letters, self.ledger)
         at = [tp for topic in topics for tp in partitions_of(topic, self._partitions)]
@@ -105,26 +105,26 @@ class Gathering:
                     f"and set retention.ms to -1 (payments topics apply)"
                 )
                 raise RecoveryRefused(message)
-        await self._read(self.commands, self._command, pass_over=facts.unanswered.batch)
+        await self._read(self.commands, self._command, on_unreadable=facts.unanswered.batch)
         await self._read(self.results, self._result)
         await self._read(self.letters, self._letter)
         self._require_own_positions()
         await self._read_ledger(now_ms)
         await self._read_tails()
         for partition in range(self._partitions):
-            facts.untold_before_ms.append(self._since(self.results, partition))
-            facts.letters_before_ms.append(self._since(self.letters, partition))
+            facts.results_expired_before_ms.append(self._since(self.results, partition))
+            facts.letters_expired_before_ms.append(self._since(self.letters, partition))
         return facts
 
     async def _read(
         self,
         topic: str,
         take: Callable[[Sequence[Record]], None],
-        pass_over: PassOver | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> None:
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)}
         show: Show = lambda progress: self.show(f"{topic}: {progress}")  # noqa: E731 - one line
-        async for records in scan(self.log, ranges, show=show, pass_over=pass_over):
+        async for records in scan(self.log, ranges, show=show, on_unreadable=on_unreadable):
             at = TopicPartition(topic, records[0].partition)
             self._first_ms.setdefault(at, records[0].timestamp)
             take(records)
@@ -141,23 +141,23 @@ class Gathering:
             if position is None or record.key is None:
                 facts.foreign += 1
                 continue
-            if position <= self._told_up_to.get(record.partition, (0, -1)):
+            if position <= self._last_ids.get(record.partition, (0, -1)):
                 continue  # A copy of a topic may have a record twice.
-            self._told_up_to[record.partition] = position
+            self._last_ids[record.partition] = position
             try:
-                told = decode_told(record.value or b"")
+                result = decode_result(record.value or b"")
             except (DecodeError, UnicodeDecodeError):
                 facts.foreign += 1
                 continue
             facts.results += 1
-            life = lives.get(told.payment)
+            life = lives.get(result.payment)
             if life is None:
-                life = lives[told.payment] = Life()
-            life.read(told)
-            unanswered.result(record.key, told)
+                life = lives[result.payment] = Life()
+            life.read(result)
+            unanswered.result(record.key, result)
             if self.source.copied:
                 at = TopicPartition(record.topic, record.partition)
-                time_ms = epoch_ms(told.time)
+                time_ms = epoch_ms(result.time)
                 self._first_ms[at] = min(time_ms, self._first_ms[at])
                 self._newest_ms = max(time_ms, self._newest_ms)
 
@@ -179,7 +179,7 @@ class Gathering:
         since_ms = 0 if self.source.copied else oldest - min_retention_ms - CLOCKS_DIFFER_MS
         ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         shares = shares_of(ranges, self._processes)
-        part = f" (part 1 of {len(shares)}, the others beside it)" if len(shares) > 1 else ""
+        part = f" (part 1 of {len(shares)}, all at once)" if len(shares) > 1 else ""
         show: Show = lambda progress: self.show(f"{self.ledger}{part}: {progress}")  # noqa: E731 - one line
         facts.balances, facts.movements = await fold_in_shares(
             self.log, settings, shares, since_ms, show
@@ -205,21 +205,21 @@ class Gathering:
             ),
         }
         tails = await read_tails(self.log, writers)
-        self._facts.last_group = max(tail.position[0] for tail in tails.values())
+        self._facts.last_commit = max(tail.position[0] for tail in tails.values())
         self._facts.installation = _installation(tails, self.settings.app_id)
 
     def _since(self, topic: str, partition: int) -> float:
-        """Return before when records of a partition may be missing."""
+        """Return the time before which records of a partition may be missing."""
         at = TopicPartition(topic, partition)
-        if not (self._facts.bounds[at].first or self._is_cut(at)):
+        if not (self._facts.bounds[at].first or self._copy_lacks_results(at)):
             return -inf
         return self._first_ms.get(at, inf) + CLOCKS_DIFFER_MS
 
-    def _is_cut(self, at: TopicPartition) -> bool:
-        """Whether the copy of a topic lacks what its original had lost before it was copied."""
+    def _copy_lacks_results(self, at: TopicPartition) -> bool:
+        """Whether results were missing from the original already when it was copied."""
         if not self.source.copied or at.topic != self.results:
             return False
-        # What came last of all is untold because it was in flight, not because its result is gone.
+        # The last movements have no result because they were in flight, not by retention.
         oldest_ms = self._oldest_movements.get(at.partition, inf)
         first_ms = min(self._first_ms.get(at, inf), self._newest_ms)
         return oldest_ms + CLOCKS_DIFFER_MS < first_ms
@@ -253,7 +253,7 @@ def _all(topics: Sequence[str], partitions: int) -> list[TopicPartition]:
 
 
 def _position(record: Record, stage: str) -> OutputId | None:
-    """Return the position of a record, when this stage wrote it for its partition."""
+    """Return the output id of a record, when this stage wrote it for its partition."""
     for name, value in record.headers:
         if name == OUTPUT_ID_HEADER:
             try:

@@ -1,4 +1,4 @@
-"""Inspecting: what a partition's journal knows. Read-only; works while workers run."""
+"""Inspecting: the contents of a partition's journal. Read-only; works while workers run."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,11 +33,11 @@ class Foreign:
     key: bytes | None
     why: str
     undone: bool = False
-    """Whether a later record of its key, a repair's or a worker's, has undone what it did."""
+    """Whether a later record of its key, a repair's or a worker's, has undone its effect."""
 
 
 def undo(foreign: Iterable[Foreign], key: bytes) -> None:
-    """Note that a later record has undone what foreign ones of its key did."""
+    """Note that a later record has undone the foreign ones of its key."""
     for each in foreign:
         if each.key == key:
             each.undone = True
@@ -54,7 +54,7 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Held:
-    """What is in one journal."""
+    """The contents of one journal."""
 
     at: TopicPartition
     bounds: Bounds
@@ -76,7 +76,7 @@ class Held:
 
     @property
     def identity(self) -> Identity | None:
-        """What the journal says that it was written for."""
+        """The identity that the journal's last checkpoint with one has."""
         found = [c for c in self.checkpoints.values() if c.identity is not None]
         return max(found, key=lambda c: c.n).identity if found else None
 
@@ -168,7 +168,7 @@ def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> Non
 
 
 async def read_readable(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
-    """Read journals as ``read_held`` does, and pass over batches that can't be read."""
+    """Read journals as ``read_held`` does, and skip batches that can't be read."""
     bounds = await log.bounds(at)
     held = {tp: Held(tp, bounds[tp]) for tp in at}
 
@@ -188,18 +188,18 @@ ForeignRecords = Callable[[str, TopicPartition], Awaitable[list[Foreign]]]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where a journal goes on in one input, and what the broker has there."""
+    """The next offset of a journal in one input, and the broker's bounds of that partition."""
 
     topic: str
     position: int | None
     first: int
     end: int
-    cut: int | None = None
-    """Where it lost records that were handled; None where it has lost none, as far as is known."""
+    truncated_at: int | None = None
+    """First offset of lost records that had been handled; None where no such loss is known."""
 
     @property
     def lost(self) -> int:
-        """Records that were deleted, or never were, before they were handled."""
+        """Records before or behind the broker's bounds that were not handled."""
         if self.position is None:
             return 0
         return max(0, self.first - self.position) + max(0, self.position - self.end)
@@ -218,13 +218,13 @@ class Input:
             "end": self.end,
             "behind": self.behind,
             "lost": self.lost,
-            "cut": self.cut,
+            "cut": self.truncated_at,  # The name is part of the printed format.
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What one journal knows, beside what the topics around it hold."""
+    """The contents of one journal, and the bounds and tails of the topics around it."""
 
     stage: str
     held: Held
@@ -282,8 +282,8 @@ def _sources(held: Held) -> dict[str, list[int]]:
     return {name: list(position) for name, position in sorted(found.items())}
 
 
-async def _cuts(log: Log, journal: Held) -> dict[str, int]:
-    """Return by topic where inputs have lost records that were handled (``engine/epochs``)."""
+async def _truncated(log: Log, journal: Held) -> dict[str, int]:
+    """Return by topic the offset from which handled records were lost (``exactstage.kafka``)."""
     if (last := journal.last) is None:
         return {}
     partition = journal.at.partition
@@ -300,10 +300,10 @@ def _ahead(held: Held, tails: Mapping[str, Tail]) -> list[str]:
 async def _still_ahead(
     log: Log, journals: Iterable[Held], tails: Mapping[TopicPartition, Mapping[str, Tail]]
 ) -> dict[TopicPartition, list[str]]:
-    """Return by journal what is ahead of it, once it is read again behind where it ended.
+    """Return by journal the topics ahead of it, after reading what was appended to it since.
 
-    The tails were read after the journals, and a worker may have gone on in between: its journal
-    has each commit before anybody can see its outputs, so what is written by now must have it.
+    The tails were read after the journals, and a worker may have worked in between. A commit is
+    in the journal before its outputs are published, so the appended part must have it.
     """
     behind = {held.at: held for held in journals if _ahead(held, tails[held.at])}
     if not behind:
@@ -333,7 +333,7 @@ async def inspect(
         if foreign_records is not None:
             for at, journal in held.items():
                 if journal.unreadable or (journal.identity is not None and journal.identity.copied):
-                    continue  # Its batches can't be told: what is foreign by its key is known.
+                    continue  # Its batches say nothing: only foreign keys are known.
                 journal.foreign = await foreign_records(stage.name, at)
                 journal.foreign_count = len(journal.foreign)
         public = [TopicPartition(topic, p) for topic in sorted(stage.public) for p in numbers]
@@ -347,13 +347,13 @@ async def inspect(
         for partition in numbers:
             journal = held[TopicPartition(stage.changelog, partition)]
             positions = {} if journal.last is None else journal.last.inputs
-            cuts = await _cuts(log, journal)
+            truncated = await _truncated(log, journal)
             inputs = [
                 Input(
                     topic,
                     positions.get(topic),
                     *bounds[TopicPartition(topic, partition)],
-                    cuts.get(topic),
+                    truncated.get(topic),
                 )
                 for topic in stage.inputs
             ]

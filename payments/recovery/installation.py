@@ -11,7 +11,7 @@ from payments.stages import accounts_stage, payments_stage
 from .errors import RecoveryRefused
 
 PATIENCE_SECONDS = 15.0
-"""How long a request is retried: somebody waits for the answer."""
+"""How long a request is retried; short, since an operator waits for the answer."""
 
 
 def stages_of(settings: Settings) -> list[Stage]:

@@ -1,7 +1,7 @@
-"""Lives: what the results tell of each payment, folded in their order.
+"""Lives: the state of each payment according to its results, folded in their order.
 
-An id may be used again once it was declined (policy ``retry``) or has expired: so its results tell
-of one life after the other, and only the last one may still have a row.
+An id may be used again after a decline (policy ``retry``) or after expiry. So its results describe
+one life after another, and only the last one may still have a row.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ _SETTLED = {State.COMPLETED.value, State.DECLINED.value, State.CANCELLED.value}
 _MOVES: dict[str | None, Literal["make", "deposit"]] = {"make": "make", "deposit": "deposit"}
 
 
-class Told(Struct, gc=False):
+class ResultFields(Struct, gc=False):
     """The fields of a result that matter here (``payments.records.record_models.Result``)."""
 
     payment: str
@@ -34,7 +34,7 @@ class Told(Struct, gc=False):
     time: str
 
 
-decode_told = Decoder(Told).decode
+decode_result = Decoder(ResultFields).decode
 
 
 @lru_cache(maxsize=4096)
@@ -48,7 +48,7 @@ def epoch_ms(text: str) -> int:
 
 
 class Life:
-    """One payment, as its results tell it so far."""
+    """One payment according to its results so far."""
 
     __slots__ = (
         "account",
@@ -58,8 +58,8 @@ class Life:
         "forward",
         "has_back",
         "has_forward",
+        "has_result",
         "reason",
-        "spoken",
         "state",
         "time_ms",
         "type",
@@ -68,8 +68,8 @@ class Life:
     def __init__(self) -> None:
         self.forward = self.back = 0
         """In how many lives money moved, and moved back."""
-        self.spoken = False
-        """Whether any result said something of the payment."""
+        self.has_result = False
+        """Whether any result describes the payment."""
         self._begin()
 
     def _begin(self) -> None:
@@ -83,47 +83,51 @@ class Life:
         self.currency = ""
         self.has_forward = self.has_back = False
 
-    def read(self, told: Told) -> None:
+    def read(self, result: ResultFields) -> None:
         """Take the next result."""
-        outcome, state = told.outcome, told.state
+        outcome, state = result.outcome, result.state
         if state is None:
             if outcome != Outcome.REJECTED:  # Declined and forgotten, expired, or never there.
-                self.spoken = True
+                self.has_result = True
                 self._begin()
             return
-        self.spoken = True
-        if told.account is not None and told.amount is not None and told.currency is not None:
-            self.account, self.amount, self.currency = told.account, told.amount, told.currency
-            if outcome != Outcome.REJECTED and told.type in _MOVES:
-                self.type = _MOVES[told.type]
+        self.has_result = True
+        if result.account is not None and result.amount is not None and result.currency is not None:
+            self.account, self.amount, self.currency = (
+                result.account,
+                result.amount,
+                result.currency,
+            )
+            if outcome != Outcome.REJECTED and result.type in _MOVES:
+                self.type = _MOVES[result.type]
         if state not in _SETTLED:
             return
-        rolled_back = outcome != Outcome.REJECTED and told.reason == Reason.ROLLED_BACK
+        rolled_back = outcome != Outcome.REJECTED and result.reason == Reason.ROLLED_BACK
         if (state == State.COMPLETED or rolled_back) and not self.has_forward:
             self.has_forward = True
             self.forward += 1
         if rolled_back and not self.has_back:
             self.has_back = True
             self.back += 1
-        self._settle(told, state)
+        self._settle(result, state)
 
-    def _settle(self, told: Told, state: str) -> None:
-        rejected = told.outcome == Outcome.REJECTED
+    def _settle(self, result: ResultFields, state: str) -> None:
+        rejected = result.outcome == Outcome.REJECTED
         if state != self.state:
-            self.state, self.time_ms = state, epoch_ms(told.time)
-            self.reason = None if rejected else told.reason
-        elif rejected and told.type == "cancel" and told.reason != Reason.TOO_MANY_WAITING:
-            self.time_ms = epoch_ms(told.time)  # The transfer back was declined just now.
+            self.state, self.time_ms = state, epoch_ms(result.time)
+            self.reason = None if rejected else result.reason
+        elif rejected and result.type == "cancel" and result.reason != Reason.TOO_MANY_WAITING:
+            self.time_ms = epoch_ms(result.time)  # The transfer back was declined just now.
 
     @property
     def request(self) -> Request | None:
-        """What the payment is; None where no result says all of it."""
+        """The payment's request; None where no result has all of it."""
         if self.type is None or self.account is None:
             return None
         return Request(self.type, self.account, self.amount, self.currency)
 
     def row(self, request: Request | None) -> Payment | None:
-        """Return the row of a payment whose last word is a settled state."""
+        """Return the row of a payment whose last result has a settled state."""
         if self.state is None:
             return None
         reason = None if self.reason is None else Reason(self.reason)

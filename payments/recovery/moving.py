@@ -1,4 +1,4 @@
-"""Moving: an installation goes on in other topics, and its former journals say so."""
+"""Moving: copies an installation to other topics, and marks its former journals as moved."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from .writing import Claimed
 
 
 async def preview(settings: Settings, new: Settings) -> dict[str, Any]:
-    """Return what would be copied, without changing anything."""
+    """Return the counts of offsets that would be copied, without changing anything."""
     found: dict[str, Any] = {}
     async with open_log(settings, grown=True) as log:
         for topic in COPIED:
@@ -56,7 +56,7 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
             await require_no_workers(settings)
             await require_no_workers(new)
 
-        async def anew(topics: object) -> None:
+        async def keep(topics: object) -> None:
             del topics
 
         source = Source(copied=True, former_topic=settings.topic("payments.commands"))
@@ -66,7 +66,7 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
             Options(source=source),
             dry_run=False,
             require_offline=offline,
-            make_anew=anew,
+            recreate=keep,
             now_ms=now_ms,
             show=show,
         )

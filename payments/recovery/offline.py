@@ -1,7 +1,7 @@
-"""Offline: proof that no worker runs, before anything is changed behind its back.
+"""Offline: proof that no worker runs, before a command changes anything.
 
-The consumer group is looked at first, because a claim would end a worker that lives. Then every
-partition is claimed: so a worker that starts later ends this command, or is ended by it, and never
+The consumer group is checked first, because a claim would end a running worker. Then every
+partition is claimed: a worker that starts later ends this command or is ended by it, and never do
 both write.
 """
 
@@ -73,7 +73,7 @@ async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: AN
         try:
             try:
                 [response] = await admin.describe_consumer_groups([group])
-            except GroupAuthorizationFailedError as error:  # Its coordinator is not told either.
+            except GroupAuthorizationFailedError as error:  # Nor does it name the coordinator.
                 return _Denied([(error.errno, group, "", "", "", [])])
             for code, *_ in response.groups:
                 if code in {error.errno for error in NO_COORDINATOR_YET}:

@@ -1,8 +1,8 @@
-"""Rebuilding: journals made anew from the ledger, the results and the commands (DESIGN 8).
+"""Rebuilding: plans new journals from the ledger, the results and the commands.
 
-Nothing is written but journals. What has to become public (answers, missing entries, transfers of
-commands that are decided again) is in their last commits as outputs that are not published yet: the
-worker that takes over publishes them, exactly once, as after any crash.
+``docs/design.md`` has the reasons. Only journals are written. Answers, missing entries and the
+transfers of commands that are decided again are outputs of their last commits, not yet published:
+the worker that takes over publishes them, exactly once, as after any crash.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ from .settling import Settlement, Waiting, settle
 from .unanswered import Left
 
 MAX_COMMITS = MAX_COMMITS_AHEAD - 2
-"""Commits with outputs in one journal; the rest of the ring is filled by empty ones."""
+"""Most commits with outputs in one journal; empty ones fill the rest of the ring."""
 
 OldCommands = Literal["answered", "unanswered"]
 
@@ -62,21 +62,21 @@ class Rebuilt:
 
     journal: Journal
     rows: dict[bytes, bytes]
-    """Rows as the topics tell; those that the commits change come with the commits."""
+    """Rows according to the topics; the commits have the rows that they change."""
 
     commits: list[CommitBatch] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Plan:
-    """What a rebuild writes, and what was found."""
+    """The journals that a rebuild writes, and counts of what it read."""
 
     base: int
-    """CommitBatch from which the new journals count on: later than any that was ever published."""
+    """Commit number from which the new journals count: later than any that was ever published."""
 
     journals: list[Rebuilt]
     installation: str | None
-    """Who wrote the public records, where they say so."""
+    """The installation that wrote the public records, where they name one."""
 
     source: Source
     commands_before: list[int]
@@ -107,7 +107,7 @@ async def plan_rebuild(
     published: Mapping[bytes, int] | None = None,
     processes: int = 1,
 ) -> Plan:
-    """Read the topics and return the journals that they lead to. Raises ``RecoveryRefused``.
+    """Read the topics and return the plan. Raises ``RecoveryRefused``.
 
     ``published`` is the last entry of each account that the present journals know; None where lost
     entries are accepted. A long ledger is read by up to ``processes``.
@@ -118,7 +118,7 @@ async def plan_rebuild(
 
 
 class _Planning:
-    """Leads from facts to journals."""
+    """Makes journals from facts."""
 
     def __init__(self, gathering: Gathering, facts: Facts, now_ms: int) -> None:
         self._log, self._settings = gathering.log, gathering.settings
@@ -130,7 +130,7 @@ class _Planning:
         self._stages = stages_of(settings)
         self._limits = Limits()
         # The clock as a commit number is later than any that was counted up to, one by one.
-        self.base = max(facts.last_group + MAX_COMMITS_AHEAD, now_ms)
+        self.base = max(facts.last_commit + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
         payments, accounts = self._stages
         self._payments = [self._new(payments, p, {}) for p in range(self._partitions)]
@@ -159,7 +159,7 @@ class _Planning:
 
         1. Settle every payment: its row, and what was in flight.
         2. Find how far the commands were handled, and which of those are unanswered.
-        3. Decide these as a worker would, and set the positions from which workers go on.
+        3. Decide these as a worker would, and set the offsets at which workers start.
         """
         waiting = await self._waiting()
         settlements = await self._settle_all(waiting)
@@ -185,14 +185,14 @@ class _Planning:
             self._facts.installation,
             self._gathering.source,
             [self._facts.bounds[tp].end for tp in at],
-            self._facts.unanswered.strangers > 0,
+            self._facts.unanswered.unmatched_results > 0,
             self.counts,
         )
 
     # --- payments --------------------------------------------------------------------------------
 
     async def _waiting(self) -> dict[str, list[Waiting]]:
-        """Return the unanswered commands of payments that moved money which no result tells of."""
+        """Return the unanswered commands of payments with a movement that no result shows."""
         facts = self._facts
         keys = {
             payment.encode()
@@ -231,7 +231,7 @@ class _Planning:
             found.extend(r for r in records if (r.partition, r.offset) in places)
 
         async for records in scan(
-            self._log, ranges, show=self._show, pass_over=lambda batch: take(batch.heads)
+            self._log, ranges, show=self._show, on_unreadable=lambda batch: take(batch.heads)
         ):
             take(records)
         return sorted(found, key=lambda record: (record.partition, record.offset))
@@ -260,7 +260,7 @@ class _Planning:
             movements.get(name, ()),
             waiting.get(name, ()),
             policy=self._policy,
-            untold_before_ms=self._facts.untold_before_ms[partition],
+            results_expired_before_ms=self._facts.results_expired_before_ms[partition],
             is_due=self._is_due,
         )
 
@@ -270,7 +270,7 @@ class _Planning:
         return window_end_ms + int(self._settings.retention_seconds * 1000) <= self._now_ms
 
     def _take(self, payment: str, settlement: Settlement) -> None:
-        """Put a payment's row into its journal, and answer who waited for it."""
+        """Put a payment's row into its journal, and answer the commands that waited for it."""
         key = payment.encode()
         rebuilt = self._payments[partition_of(key, self._partitions)]
         journal = rebuilt.journal
@@ -289,9 +289,9 @@ class _Planning:
     def _accept(self, rebuilt: Rebuilt) -> None:
         rebuilt.journal.accept()
         if rebuilt.journal.is_full:
-            self._cut(rebuilt)
+            self._seal(rebuilt)
 
-    def _cut(self, rebuilt: Rebuilt) -> None:
+    def _seal(self, rebuilt: Rebuilt) -> None:
         if len(rebuilt.commits) >= MAX_COMMITS:
             message = (
                 f"{rebuilt.journal}: more than {MAX_COMMITS} commits of outputs would have to be "
@@ -303,7 +303,7 @@ class _Planning:
     # --- accounts --------------------------------------------------------------------------------
 
     def _refuse_unknown_losses(self, settlements: Mapping[str, Settlement]) -> None:
-        """Raise ``RecoveryRefused`` where the ledger may lack more than results tell of."""
+        """Raise ``RecoveryRefused`` where the ledger may lack more than the results show."""
         bounds, partitions = self._facts.bounds, self._partitions
         of_results = partitions_of(self._gathering.results, partitions)
         newest_ms = max((life.time_ms for life in self._facts.lives.values()), default=0)
@@ -313,17 +313,17 @@ class _Planning:
                 for settlement in settlements.values()
                 for transfer in settlement.missing
             ],
-            cut=any(bounds[at].first > 0 for at in of_results),
+            results_expired=any(bounds[at].first > 0 for at in of_results),
             empty=frozenset(
                 partition
                 for partition, balances in enumerate(self._facts.balances)
                 if not balances.entries
             ),
-            under_way_ms=newest_ms - CLOCKS_DIFFER_MS,
+            in_flight_since_ms=newest_ms - CLOCKS_DIFFER_MS,
         )
 
     def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
-        """Post what results tell of and the ledger lacks: first what gives, then what takes."""
+        """Post the movements that the ledger lacks: first those that give, then those that take."""
         missing = [
             (transfer, settlement.time_ms)
             for settlement in settlements.values()
@@ -340,7 +340,7 @@ class _Planning:
         posting = post(accounts.accounts.get(transfer.account), transfer, opening=opening)
         if isinstance(posting, Reason):
             message = (
-                f"results tell that payment {transfer.payment!r} moved {transfer.amount} "
+                f"results say that payment {transfer.payment!r} moved {transfer.amount} "
                 f"{transfer.currency} on account {transfer.account!r}, the ledger lacks it, and it "
                 f"can't be posted ({posting}): the ledger lacks more; restore it from a backup"
             )
@@ -357,13 +357,13 @@ class _Planning:
             value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
             ledger = self._gathering.ledger
             journal.emit(ledger, journal.partition, key, value, ENTRY_TYPE, time_ms)
-            self.counts["entries posted that results tell of"] += 1
+            self.counts["missing entries posted, known from results"] += 1
         self._accept(rebuilt)
 
     # --- commands --------------------------------------------------------------------------------
 
     async def _to_redo(self, old_commands: OldCommands | None) -> list[_Redo]:
-        """Return the unanswered commands before the positions from which workers will go on."""
+        """Return the unanswered commands before the offsets at which workers will start."""
         unanswered = self._facts.unanswered
         left = unanswered.left()
         handled = unanswered.handled
@@ -393,12 +393,12 @@ class _Planning:
         """Whether the answer to a command may have been given, and deleted by retention."""
         facts, place = self._facts, left.place
         if left.key is None:
-            before_ms = facts.letters_before_ms[place.partition]
+            before_ms = facts.letters_expired_before_ms[place.partition]
         else:
-            before_ms = facts.untold_before_ms[partition_of(left.key, self._partitions)]
+            before_ms = facts.results_expired_before_ms[partition_of(left.key, self._partitions)]
         if not self._gathering.source.copied:
             return place.time_ms <= before_ms
-        # The times of copied commands are those of the copy: here their order has to do.
+        # Copied commands have the times of the copy, so their order decides.
         first = facts.unanswered.first_answered.get(place.partition, inf)
         return before_ms != -inf and place.offset < first
 
@@ -413,36 +413,36 @@ class _Planning:
             stage.logic.restored(journal.partition, journal.rows)
         for record, left in redo:
             key = record.key
-            # Where it would be forwarded to: so nothing has to travel.
+            # The partition that it would be forwarded to, so that it need not be forwarded.
             right = partition_of(key, self._partitions) if key else record.partition
             rebuilt = self._payments[right]
             if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
                 stage.logic.on_error(record, refusal_of(batch), rebuilt.journal)
                 rebuilt.journal.accept()
             elif self._is_malformed(record):
-                await self._dead_letter_batch(processing, record, left, rebuilt)
+                await self._dead_letter(processing, record, left, rebuilt)
             else:
                 rebuilt.journal.inputs[topic] = 0
                 run = Run(TopicPartition(topic, right), [record])
                 await processing.handle([run], {right: rebuilt.journal})
             self.counts["unanswered commands decided now"] += 1
             if rebuilt.journal.is_full:
-                self._cut(rebuilt)
+                self._seal(rebuilt)
         self._write_lost_letters(stage)
 
     def _write_lost_letters(self, stage: Stage) -> None:
         """Publish the dead letters of batches that were dead-lettered, where they are missing."""
         for batch in self._facts.unanswered.lost_letters():
-            if batch.timestamp <= self._facts.letters_before_ms[batch.partition]:
+            if batch.timestamp <= self._facts.letters_expired_before_ms[batch.partition]:
                 continue  # Retention has deleted it.
             rebuilt = self._payments[batch.partition]
-            told = sum(1 for _ in batch.heads)
+            answered = sum(1 for _ in batch.heads)
             letter = batch_letter(
                 stage,
                 batch.partition,
                 batch,
                 self._limits,
-                unanswered=batch.last_offset + 1 - batch.offset - told,
+                unanswered=batch.last_offset + 1 - batch.offset - answered,
             )
             rebuilt.journal.emit(*letter)
             self._accept(rebuilt)
@@ -456,10 +456,10 @@ class _Planning:
             return True
         return False
 
-    async def _dead_letter_batch(
+    async def _dead_letter(
         self, processing: Processing, record: Record, left: Left, rebuilt: Rebuilt
     ) -> None:
-        """Decide a malformed command, and publish what of its result and dead letter is missing."""
+        """Decide a malformed command, and publish its result or dead letter where missing."""
         stage, partition = self._stages[0], rebuilt.journal.partition
         scratch = self._new(stage, partition, {}).journal
         scratch.inputs = {self._gathering.commands: 0}
@@ -472,7 +472,7 @@ class _Planning:
         rebuilt.journal.accept()
 
     async def _processing(self, stage: Stage) -> Processing:
-        """Return what hands records to a stage; its committer never runs."""
+        """Return a processing that calls a stage; its committer never runs."""
         local_delivery = LocalDelivery(
             by_name(self._stages),
             Ownership([each.name for each in self._stages]),
@@ -492,7 +492,7 @@ class _Planning:
         )
 
     async def _set_positions(self) -> None:
-        """Let the journals go on after what is handled, and take no message of the old ones."""
+        """Start the journals after the handled records, and accept no message of the old ones."""
         handled, commands = self._facts.unanswered.handled, self._gathering.commands
         payments, accounts = self._stages
         internal = [*payments.internal_inputs, *accounts.internal_inputs]
@@ -514,7 +514,7 @@ class _Planning:
                     for partition in range(self._partitions):
                         journal.sources[f"{sender.name}/{partition}"] = (self.base, 0)
                 if journal.is_open:
-                    self._cut(rebuilt)
+                    self._seal(rebuilt)
 
     def _count(self) -> None:
         facts = self._facts
@@ -524,7 +524,7 @@ class _Planning:
         self.counts["accounts"] = sum(len(each.accounts) for each in facts.balances)
         self.counts["payments"] = sum(len(rebuilt.journal.rows) for rebuilt in self._payments)
         if facts.foreign:
-            self.counts["public records that no stage wrote, passed over"] = facts.foreign
+            self.counts["public records that no stage wrote, skipped"] = facts.foreign
 
 
 def _raise(failure: Exception) -> None:

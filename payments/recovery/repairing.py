@@ -1,8 +1,8 @@
-"""Repairing: removes the harm that other programs' records do on a journal.
+"""Repairing: undoes the effect of other programs' records on a journal.
 
-A foreign record stays in the log; what a restart makes of it is undone by later records: a
-tombstone where its key is nobody's, the last good row where it replaced one, the last good
-checkpoint where it stands in a slot of the ring. All of that is one batch with a fence at its end.
+A foreign record stays in the log. Later records undo its effect on a restart: a tombstone where no
+stage has its key, the last good row where it replaced one, the last good checkpoint where it is in
+a slot of the ring. All of them are one batch with a fence at its end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ from .inspecting import Foreign, ForeignRecords, foreign_reason, undo
 
 @dataclass(slots=True)
 class Repair:
-    """What is to be appended to one journal."""
+    """The records to append to one journal."""
 
     at: TopicPartition
     foreign: list[Foreign] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Repair:
 
     @property
     def can_be_repaired(self) -> bool:
-        """Whether nothing is left to a rebuild."""
+        """Whether the repair is complete without a rebuild."""
         return not self.unclear and not self.keyless
 
     def as_json(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ ROWS: Mapping[str, Callable[[bytes, bytes, int, int], bool]] = {
 
 
 class Repairing:
-    """Follows one journal, and knows what it would be without foreign records."""
+    """Reads one journal, and finds the records that undo its foreign ones."""
 
     def __init__(self, stage: str, at: TopicPartition, partitions: int) -> None:
         self._is_row, self._partitions = ROWS[stage], partitions
@@ -108,7 +108,7 @@ class Repairing:
         self._spoilt: dict[bytes, bool] = {}
         """Keys whose last record is foreign, and whether compaction may have reached it."""
         self._uncleaned = False
-        """Whether two records of one key were met: compaction has not come as far as the second."""
+        """Whether two records of one key were read: compaction has not reached the second."""
 
     def take(self, batch: JournalBatch) -> None:
         """Take the next batch."""
@@ -139,7 +139,7 @@ class Repairing:
         return "it is no row of this stage, or one of another partition"
 
     def finish(self) -> Repair:
-        """Return what is to be appended."""
+        """Return the repair."""
         repair = self._repair
         for key in self._spoilt:
             if key in self._good:
@@ -162,7 +162,7 @@ class Repairing:
 
 
 async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -> Repair:
-    """Return what would repair a journal."""
+    """Return the repair of a journal."""
     repairing = Repairing(stage, at, partitions)
     held = (await log.bounds([at]))[at]
     async for batch in journal_batches(log, at, held):
@@ -171,7 +171,7 @@ async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -
 
 
 def foreign_records(log: KafkaLog, partitions: int) -> ForeignRecords:
-    """Return what finds the foreign records of a journal by its batches."""
+    """Return a function that finds the foreign records of a journal by its batches."""
 
     async def find(stage: str, at: TopicPartition) -> list[Foreign]:
         return (await plan(log, stage, at, partitions)).foreign
@@ -180,7 +180,7 @@ def foreign_records(log: KafkaLog, partitions: int) -> ForeignRecords:
 
 
 async def carry_out(log: KafkaLog, app_id: str, stages: Sequence[Stage], repair: Repair) -> None:
-    """Claim the partition, and append what repairs its journal, as one batch."""
+    """Claim the partition, and append the repair of its journal as one batch."""
     partition = repair.at.partition
     topics = sorted({topic for stage in stages for topic in stage.public})
     fenced = [TopicPartition(topic, partition) for topic in topics]

@@ -1,4 +1,4 @@
-"""The whole of a rebuild, step by step; what needs a broker's administration is handed in."""
+"""The steps of a rebuild; what needs a broker's administration is an argument."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from .writing import Claimed, journals_in_use, refuse_used, write
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an operator may say."""
+    """The operator's choices."""
 
     replace: bool = False
     """Delete journals that are not empty."""
@@ -24,10 +24,10 @@ class Options:
     source: Source = field(default_factory=Source)
     old_commands: OldCommands | None = None
     accept_lost_entries: bool = False
-    """Go on although the ledger has lost entries."""
+    """Rebuild although the ledger has lost entries."""
 
     processes: int = 1
-    """How many may read a long ledger; the log has to be one of brokers where it is not 1."""
+    """How many processes may read a long ledger; more than 1 needs a broker's log."""
 
 
 async def rebuild(
@@ -37,21 +37,20 @@ async def rebuild(
     *,
     dry_run: bool,
     require_offline: Callable[[], Awaitable[None]],
-    make_anew: Callable[[Sequence[str]], Awaitable[None]],
+    recreate: Callable[[Sequence[str]], Awaitable[None]],
     now_ms: int,
     show: Show,
 ) -> Plan:
-    """Make the journals of an installation anew; with ``dry_run`` only say what they would be.
+    """Rebuild the journals of an installation; with ``dry_run`` only return the plan.
 
     1. Require that no worker runs, and that the journals are empty or may be replaced.
     2. Claim every partition: no older owner publishes anything from now on.
     3. Read the public topics, and plan.
-    4. Require again that no worker has started; make used journals anew (``make_anew`` gets their
-       topics).
+    4. Require again that no worker has started; ``recreate`` the topics of used journals.
     5. Write the journals, so that a half-built one is refused.
 
     Raises ``RecoveryRefused`` before anything was changed, ``Fenced`` when a worker starts
-    meanwhile: run it again then.
+    during the rebuild: run it again then.
     """
     stages = stages_of(settings)
     await require_offline()
@@ -77,6 +76,6 @@ async def rebuild(
     await require_offline()
     await claimed.require()
     if used:
-        await make_anew([stage.changelog for stage in stages])
+        await recreate([stage.changelog for stage in stages])
     await write(log, plan, claimed, show)
     return plan

@@ -1,4 +1,4 @@
-"""Scanning: all records of given ranges of offsets, partition by partition in order."""
+"""Scanning: reads all records of given ranges of offsets, each partition in order."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ STALLED_FETCHES = 4
 PROGRESS_SECONDS = 2.0
 
 Show = Callable[[str], None]
-PassOver = Callable[[UnreadableBatch], None]
+OnUnreadable = Callable[[UnreadableBatch], None]
 
 
-def quietly(progress: str) -> None:
+def show_nothing(progress: str) -> None:
     """Show nothing."""
     del progress
 
@@ -27,14 +27,14 @@ async def scan(
     ranges: Mapping[TopicPartition, Bounds],
     *,
     committed_only: bool = True,
-    show: Show = quietly,
-    pass_over: PassOver | None = None,
+    show: Show = show_nothing,
+    on_unreadable: OnUnreadable | None = None,
 ) -> AsyncIterator[Sequence[Record]]:
     """Yield the records of these ranges, some of one partition at a time.
 
-    ``show`` is told every two seconds how far it is; ``pass_over`` is told of each batch that can't
-    be read, behind which it goes on: without it, that is raised. Raises ``FailStop`` when the log
-    gives no more although there is more: a transaction was left open there, or the leader is down.
+    ``show`` gets the progress every two seconds. ``on_unreadable`` gets each batch that can't be
+    read, which is then skipped; without it, the batch is raised. Raises ``FailStop`` when no more
+    records come although there are some: a transaction is open there, or the leader is down.
     """
     left = {at: end for at, (first, end) in ranges.items() if first < end}
     if not left:
@@ -48,7 +48,7 @@ async def scan(
         while left:
             before = dict(reader.positions())
             patience = FETCH_SECONDS if stalled else FIRST_FETCH_SECONDS
-            for at, fetched in (await _fetch(reader, patience, ranges, pass_over)).items():
+            for at, fetched in (await _fetch(reader, patience, ranges, on_unreadable)).items():
                 end = ranges[at].end
                 records = fetched
                 if records[-1].offset >= end:
@@ -81,8 +81,8 @@ async def scan_readable(
 ) -> AsyncIterator[Sequence[Record]]:
     """Yield all records that can be read, uncommitted ones too.
 
-    ``unreadable`` is told of each batch that can't be, and of the last offset that is passed over:
-    that of the range where nobody knows the batch's end.
+    ``unreadable`` gets each batch that can't be read, and the last offset that is skipped: that of
+    the range where the batch's end is not known.
     """
     left = dict(ranges)
     while True:
@@ -104,15 +104,15 @@ async def _fetch(
     reader: Reader,
     patience: float,
     ranges: Mapping[TopicPartition, Bounds],
-    pass_over: PassOver | None,
+    on_unreadable: OnUnreadable | None,
 ) -> Mapping[TopicPartition, Sequence[Record]]:
     try:
         return await reader.fetch(timeout_seconds=patience)
     except UnreadableBatch as batch:
-        if pass_over is None:
+        if on_unreadable is None:
             raise
         if batch.offset < ranges[TopicPartition(batch.topic, batch.partition)].end:
-            pass_over(batch)
+            on_unreadable(batch)
         reader.skip(batch)
         return {}
 

@@ -1,13 +1,13 @@
-"""Settling: what a payment is, from what its results tell and what the ledger moved for it.
+"""Settling: the row of a payment, derived from its results and from its movements in the ledger.
 
 Results and ledger are written by two journals, so at any moment one may be ahead of the other:
 
-- the ledger has a movement that no result tells of: the transfer was posted, and the payment was
-  still waiting. It is settled here by the payment table itself, and who waited is answered;
-- a result tells of a movement that the ledger lacks: it is posted now, since a client was told so.
+- The ledger has a movement that no result shows: the transfer was posted, and the payment was still
+  waiting. The payment table settles it here, and the waiting commands are answered.
+- A result shows a movement that the ledger lacks: it is posted now, since a client has the result.
 
-Everything else that was in flight had no effect that anybody saw: it is forgotten, and the commands
-that are unanswered are decided again.
+Everything else that was in flight had no visible effect. It is dropped, and the unanswered commands
+are decided again.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,17 +30,17 @@ class Waiting(NamedTuple):
     """An unanswered command of a payment."""
 
     id: str
-    """As it is answered."""
+    """The id in its answer."""
 
     own: str
-    """As ``Unanswered`` knows it."""
+    """Its name in ``Unanswered``."""
 
     place: Place
     command: Command
 
 
 class Settlement(NamedTuple):
-    """What a payment is, and what is done about what was in flight."""
+    """The row of a payment, and the answers and transfers for what was in flight."""
 
     row: Payment | None
     answers: tuple[Answer, ...] = ()
@@ -51,7 +51,7 @@ class Settlement(NamedTuple):
     """Time of the answers."""
 
     missing: tuple[Transfer, ...] = ()
-    """Transfers that results tell of and the ledger lacks."""
+    """Transfers that results show and the ledger lacks."""
 
 
 def settle(
@@ -61,37 +61,37 @@ def settle(
     waiting: Sequence[Waiting],
     *,
     policy: Policy,
-    untold_before_ms: float,
+    results_expired_before_ms: float,
     is_due: Callable[[int], bool],
 ) -> Settlement:
-    """Return what a payment is.
+    """Return the settlement of a payment.
 
-    ``waiting`` are its unanswered commands in their order. Results from before ``untold_before_ms``
-    may have been deleted: movements of that time count as told. ``is_due`` says whether a payment
-    that changed at a time has expired by now. Raises ``RecoveryRefused`` where ledger and results
-    contradict each other.
+    ``waiting`` are its unanswered commands in their order. Retention may have deleted results from
+    before ``results_expired_before_ms``: movements of that time count as answered. ``is_due(ms)``
+    is true when a payment that last changed at that time has expired by now. Raises
+    ``RecoveryRefused`` where ledger and results contradict each other.
     """
     life = Life() if life is None else life
     forward = sorted((m for m in movements if m.kind != "rollback"), key=_time)
     back = sorted((m for m in movements if m.kind == "rollback"), key=_time)
-    moved = _extra(forward, life.forward, untold_before_ms)
-    moved_back = _extra(back, life.back, untold_before_ms)
+    moved = _extra(forward, life.forward, results_expired_before_ms)
+    moved_back = _extra(back, life.back, results_expired_before_ms)
     alive = life.state is not None and not is_due(life.time_ms)
     if moved > 1 or moved_back > 1 or (moved > 0 and alive) or moved * moved_back < 0:
         message = (
             f"payment {payment!r} moved its money {len(forward)} times and back {len(back)} times, "
-            f"its results tell of {life.forward} and {life.back}: payments verify shows it"
+            f"its results say {life.forward} and {life.back}: payments verify shows it"
         )
         raise RecoveryRefused(message)
     if moved < 0 or moved_back < 0:
         return _lacking(payment, life, forward, moved, moved_back)
     if moved or moved_back:
         both, undone = (forward, back), moved_back > 0
-        return _under_way(
+        return _in_flight(
             payment, life, both, waiting, policy=policy, moved=moved > 0, undone=undone
         )
-    if forward and not life.spoken:
-        row = _untold(forward, back)
+    if forward and not life.has_result:
+        row = _from_ledger(forward, back)
         return Settlement(None if is_due(row.time_ms) else row)
     return Settlement(life.row(_request(forward, life)))
 
@@ -100,16 +100,16 @@ def _time(movement: Movement) -> int:
     return movement.time_ms
 
 
-def _extra(found: Sequence[Movement], told: int, untold_before_ms: float) -> int:
-    """Return how many movements no result tells of, or how many are missing (below zero)."""
-    extra = len(found) - told
+def _extra(found: Sequence[Movement], in_results: int, results_expired_before_ms: float) -> int:
+    """Return how many movements no result shows, or how many are missing (below zero)."""
+    extra = len(found) - in_results
     if extra <= 0:
         return extra
-    return max(0, extra - sum(movement.time_ms <= untold_before_ms for movement in found))
+    return max(0, extra - sum(movement.time_ms <= results_expired_before_ms for movement in found))
 
 
 def _request(forward: Sequence[Movement], life: Life) -> Request | None:
-    """Return what a payment is; from the ledger, where no result says whether it is a make."""
+    """Return a payment's request; from the ledger where no result says if it is a make."""
     if life.request is not None or not forward or not life.has_forward:
         return life.request
     return _request_of(forward[-1])
@@ -120,7 +120,7 @@ def _request_of(movement: Movement) -> Request:
     return Request(type_, movement.account, abs(movement.amount), movement.currency)
 
 
-def _untold(forward: Sequence[Movement], back: Sequence[Movement]) -> Payment:
+def _from_ledger(forward: Sequence[Movement], back: Sequence[Movement]) -> Payment:
     """Return the row of a payment whose results were all deleted by retention."""
     request, time_ms = _request_of(forward[-1]), max(m.time_ms for m in (*forward, *back))
     if len(back) == len(forward):
@@ -128,7 +128,7 @@ def _untold(forward: Sequence[Movement], back: Sequence[Movement]) -> Payment:
     return Payment(State.COMPLETED, time_ms, request)
 
 
-def _under_way(
+def _in_flight(
     payment: str,
     life: Life,
     movements: tuple[Sequence[Movement], Sequence[Movement]],
@@ -138,9 +138,9 @@ def _under_way(
     moved: bool,
     undone: bool,
 ) -> Settlement:
-    """Settle a payment whose last movement no result tells of, with whoever waits for it.
+    """Settle a payment whose last movement no result shows, and its waiting commands.
 
-    The payment table does it: from pending on, or from completed on where that was told.
+    The payment table does it: from pending on, or from completed on where a result shows that.
     """
     forward, back = movements
     answered: list[Waiting] = []
@@ -168,7 +168,7 @@ def _under_way(
 
 
 def _after(decision: Decision, payment: str) -> Payment:
-    assert decision.payment is not None, f"{payment!r} has moved its money: it is not forgotten"
+    assert decision.payment is not None, f"{payment!r} has moved its money: its row must remain"
     return decision.payment
 
 
@@ -185,7 +185,7 @@ def _waiter(waiting: Waiting) -> tuple[str, str, bool]:
 def _lacking(
     payment: str, life: Life, forward: Sequence[Movement], moved: int, moved_back: int
 ) -> Settlement:
-    """Post what a result tells of and the ledger lacks; at most the present life's."""
+    """Post the movements that a result shows and the ledger lacks, of the present life only."""
     request = _request(forward, life)
     missing: list[Transfer] = []
     if request is not None and moved == -1 and life.has_forward:
@@ -194,7 +194,7 @@ def _lacking(
         missing.append(_transfer(request, payment, back=True))
     if len(missing) != -moved - moved_back:
         message = (
-            f"results tell that payment {payment!r} moved its money, and the ledger lacks it: "
+            f"results say that payment {payment!r} moved its money, and the ledger lacks it: "
             f"restore the ledger from a replica or a backup"
         )
         raise RecoveryRefused(message)

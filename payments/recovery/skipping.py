@@ -1,12 +1,12 @@
-"""Skipping: gives up a range of an input that can't be read any more, or must not be.
+"""Skipping: moves a journal past a range of an input that can't be read any more, or must not be.
 
-The partition is taken over as a worker would do it, up to the point where its inputs go on; then
-one more commit moves the position and puts a notice on the dead letters, which says what was given
-up. ``payments verify`` knows the notice. What the range held is never carried out.
+The partition is taken over as a worker would do it. One more commit moves the journal's offset and
+publishes a notice on the dead letters, which names the range; ``payments verify`` reads the notice.
+The records of the range are never carried out.
 
-Where the input has lost its end with records that were handled, and has grown again, nothing is
-given up: the journal goes back to where it was cut, since all that stands there now is new. For
-``payments verify`` the journal gets a note that the commands of earlier results may be gone.
+Where the input was truncated, so that it lost handled records, and has grown again, nothing is
+skipped: the journal goes back to the truncation, since all records after it are new. The journal
+gets a note for ``payments verify`` that the commands of earlier results may be gone.
 """
 
 import json
@@ -27,14 +27,14 @@ from .errors import RecoveryRefused
 from .inspecting import read_held
 
 INTERNAL_WARNING = (
-    "Warning: this topic carries messages between the stages. A payment whose message is given up "
+    "Warning: this topic carries messages between the stages. A payment whose message is skipped "
     "waits for ever, and so do its commands; payments rebuild finds such payments and carries them "
     "out, so prefer it where the ledger and the results are whole."
 )
 
 
 class Skip(NamedTuple):
-    """A range of an input that is given up: ``first`` to before ``end``; it may be empty."""
+    """A range of an input that is skipped: ``first`` to before ``end``; it may be empty."""
 
     stage: Stage
     at: TopicPartition
@@ -44,11 +44,11 @@ class Skip(NamedTuple):
     """What the broker has of the partition."""
 
     position: int
-    """Where the journal goes on so far."""
+    """The journal's next offset before the skip."""
 
     @property
     def goes_back(self) -> bool:
-        """Whether records that were handled are lost, and others stand in their place."""
+        """Whether handled records are lost, and others have their offsets."""
         return self.end < self.position
 
     @property
@@ -60,8 +60,8 @@ class Skip(NamedTuple):
         """Return one line."""
         if self.first == self.end:
             return (
-                f"{self.at} goes on at {self.end}, not at {self.position}: what was handled from "
-                f"there on is lost, what stands there now is new; nothing is given up"
+                f"{self.at} continues at {self.end}, not at {self.position}: the records that were "
+                f"handled from there on are lost, those there now are new; nothing is skipped"
             )
         there = f"{self.readable} of them could still be read" if self.readable else "all are gone"
         return f"offsets {self.first} to {self.end - 1} of {self.at} ({there})"
@@ -80,7 +80,7 @@ class Skip(NamedTuple):
 
 
 async def plan(log: Log, stages: list[Stage], at: TopicPartition, to: int | None) -> Skip:
-    """Return what a skip gives up; ``to`` None means just what is lost.
+    """Return the skip up to ``to``; None means just the lost records.
 
     Raises ``RecoveryRefused`` where nothing is to be skipped, or it would repeat what was handled.
     """
@@ -99,16 +99,16 @@ async def plan(log: Log, stages: list[Stage], at: TopicPartition, to: int | None
     if last is None:
         message = f"{journal} has no checkpoint, so nothing was handled yet: start a worker"
         raise RecoveryRefused(message)
-    position, cut = _position(last, at), await _cut(log, last, at)
-    return _checked(stage, at, position, to, held, cut)
+    position, truncated = _position(last, at), await _truncated_at(log, last, at)
+    return _checked(stage, at, position, to, held, truncated)
 
 
 def _position(last: Checkpoint, at: TopicPartition) -> int:
     return last.inputs.get(at.topic, 0)
 
 
-async def _cut(log: Log, last: Checkpoint, at: TopicPartition) -> int | None:
-    """Return where the epoch of the last handled records ends now; None where nobody knows."""
+async def _truncated_at(log: Log, last: Checkpoint, at: TopicPartition) -> int | None:
+    """Return where the epoch of the last handled records ends now; None where not known."""
     if (epoch := last.epochs.get(at.topic)) is None:
         return None
     return (await log.epoch_ends({at: epoch})).get(at)
@@ -120,25 +120,25 @@ def _checked(  # noqa: PLR0917 - each is of another kind
     position: int,
     to: int | None,
     held: Bounds,
-    cut: int | None,
+    truncated: int | None,
 ) -> Skip:
     before = position
-    if cut is not None and cut < position:
-        position = max(cut, held.first)
+    if truncated is not None and truncated < position:
+        position = max(truncated, held.first)
         if to is None:
             return Skip(stage, at, position, position, held, before)
     if to is None:
         if position > held.end:
             message = (
                 f"{at} ends at {held.end}, and the journal has handled everything before "
-                f"{position}: the topic was made anew or lost its end. Its records would be taken "
+                f"{position}: the topic was recreated or lost its end. Its records would be taken "
                 f"for handled ones; see: payments journal adopt"
             )
             raise RecoveryRefused(message)
         to = max(position, held.first)
         if to == position:
             message = (
-                f"nothing is lost: {stage.name}/{at.partition} goes on at {at}/{position}, and the "
+                f"nothing is lost: {stage.name}/{at.partition} continues at {at}/{position}, the "
                 f"broker has {held.first} to {held.end}"
             )
             raise RecoveryRefused(message)
@@ -149,10 +149,10 @@ def _checked(  # noqa: PLR0917 - each is of another kind
         )
         raise RecoveryRefused(message)
     if to > held.end:
-        message = f"{at} ends at {held.end}: what is not there yet can't be given up"
+        message = f"{at} ends at {held.end}: records that are not there yet can't be skipped"
         raise RecoveryRefused(message)
     if to < held.first:
-        message = f"{at} begins at {held.first}: give that up too, with --to {held.first} or --lost"
+        message = f"{at} begins at {held.first}: skip up to there, with --to {held.first} or --lost"
         raise RecoveryRefused(message)
     return Skip(stage, at, position, to, held, before)
 
@@ -160,7 +160,7 @@ def _checked(  # noqa: PLR0917 - each is of another kind
 async def carry_out(
     log: Log, app_id: str, stages: list[Stage], skip: Skip, *, time_ms: int
 ) -> None:
-    """Give the range up; all workers must be stopped. One that starts now ends this, or is ended.
+    """Skip the range; all workers must be stopped. One that starts now ends this, or is ended.
 
     1. Take the partition over as a worker does, but with the new position.
     2. Journal the position together with a notice, then publish the notice.
@@ -211,7 +211,7 @@ def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
 
 
 def _note(base: int, end: int) -> bytes:
-    """Return what ``payments verify`` has to know: results before answer commands that are gone.
+    """Return the note for ``payments verify``: earlier results answer commands that are gone.
 
     It replaces the note of a rebuild, whose results are all earlier too.
     """

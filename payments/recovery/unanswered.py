@@ -1,8 +1,8 @@
-"""Unanswered: which commands have no result yet, matched by payment and command id.
+"""Unanswered: the commands without a result, matched by payment and command id.
 
-A command without an id of its own is known by its position, ``<topic>/<partition>/<offset>``. In a
-copy of the topics positions differ: there it is known by its payment and its type alone, and the
-last ones of these are taken for the unanswered ones.
+A command without an id of its own has its record address as id. In a copy of the topics addresses
+differ: there it is matched by its payment and type only, and the last ones of these count as
+unanswered.
 """
 
 import re
@@ -15,7 +15,7 @@ from exactstage.log import Bounds, Record
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 
 from .errors import RecoveryRefused
-from .lives import Told
+from .lives import ResultFields
 
 
 class Place(NamedTuple):
@@ -27,11 +27,11 @@ class Place(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A command that is not answered, or a malformed one that is not dead-lettered."""
+    """A command without a result, or a malformed one without a dead letter."""
 
     place: Place
     key: bytes | None
-    """The payment's; None where it names none, or its result is there."""
+    """The payment's key; None where the command names no payment, or its result is there."""
 
     lacks_result: bool
     lacks_letter: bool
@@ -41,11 +41,11 @@ _Question = tuple[bytes, str]
 """A payment's key and a command's id."""
 
 _Letter = tuple[int, int] | tuple[bytes | None, bytes | None]
-"""Where a malformed command is; in a copy: its key and value."""
+"""Partition and offset of a malformed command; in a copy: its key and value."""
 
 
 class Unanswered:
-    """Follows the commands of one topic, and then what answers them."""
+    """Collects the commands of one topic, and removes those with a result or dead letter."""
 
     def __init__(
         self, topic: str, currency: str, *, copied: bool, former_topic: str | None
@@ -59,14 +59,14 @@ class Unanswered:
         """By partition: the offset after the last command that is known to be handled."""
         self.first_answered: dict[int, int] = {}
         self.commands = 0
-        self.strangers = 0
+        self.unmatched_results = 0
         """In a copy: results whose command is not there."""
         self.batches: list[UnreadableBatch] = []
-        """Batches of commands that can't be read: workers put them aside."""
+        """Batches of commands that can't be read: workers dead-letter them."""
         self._batch_letters: set[tuple[int, int]] = set()
-        """Where batches are that have their dead letter: partition and first offset."""
-        self._strange: dict[int, str] = {}
-        """By partition: the last position that results answer and that has no command here."""
+        """Partition and first offset of each batch whose dead letter is there."""
+        self._unmatched: dict[int, str] = {}
+        """By partition: the last record address that a result answers and that has no command."""
 
     # --- what is read ----------------------------------------------------------------------------
 
@@ -91,9 +91,9 @@ class Unanswered:
         self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
 
     def batch(self, batch: UnreadableBatch) -> None:
-        """Take a batch that can't be read: what can be told of its records is refused.
+        """Take a batch that can't be read: workers reject those of its records that show an id.
 
-        Raises it where nobody knows its end: no worker goes on behind it either.
+        Raises it where its end is not known: no worker continues after it either.
         """
         if not batch.end_is_known:
             raise batch
@@ -117,7 +117,7 @@ class Unanswered:
         return None
 
     def lost_letters(self) -> list[UnreadableBatch]:
-        """Return the batches that were dead-lettered, and whose dead letter is not there."""
+        """Return the batches that were dead-lettered and whose dead letter is missing."""
         return [
             batch
             for batch in self.batches
@@ -136,22 +136,22 @@ class Unanswered:
         letter = (record.key, record.value) if self._copied else (place.partition, place.offset)
         self._letters.setdefault(letter, []).append(place)
 
-    def result(self, key: bytes, told: Told) -> None:
+    def result(self, key: bytes, result: ResultFields) -> None:
         """Take a result: its command is answered."""
-        own = told.command
+        own = result.command
         if own is None:
             return
         if self._copied and self._position(own):
-            own = f"\0{told.type}"
+            own = f"\0{result.type}"
         places = self._open.get((key, own))
         if places:
             self._handled(places.pop(0))
             if not places:
                 del self._open[key, own]
         elif self._copied:
-            self.strangers += 1
+            self.unmatched_results += 1
         elif self._position(own):
-            self._strange[int(own.rsplit("/", 2)[1])] = own
+            self._unmatched[int(own.rsplit("/", 2)[1])] = own
 
     def letter(self, record: Record) -> None:
         """Take a dead letter of the payments stage."""
@@ -174,9 +174,9 @@ class Unanswered:
                 del self._letters[letter]
 
     def _batch_letter(self, partition: int, first: int, facts: Mapping[str, str]) -> None:
-        """Take the dead letter of a whole batch: no record of it is carried out.
+        """Take the dead letter of a whole batch: none of its records is carried out.
 
-        That holds also where this version can read it, or another replica leads the partition.
+        That holds even where this version, or another replica, can read the batch.
         """
         last = int(facts[LAST_OFFSET])
         self._batch_letters.add((partition, first))
@@ -202,23 +202,23 @@ class Unanswered:
     # --- what follows ----------------------------------------------------------------------------
 
     def require_own_positions(self, bounds: Sequence[Bounds]) -> None:
-        """Raise ``RecoveryRefused`` when a result answers a position that this topic never had.
+        """Raise ``RecoveryRefused`` when a result answers an address that this topic never had.
 
         ``bounds`` are those of the topic's partitions.
         """
-        for strange in self._strange.values():
+        for strange in self._unmatched.values():
             _, partition, offset = strange.rsplit("/", 2)
             held = bounds[int(partition)] if int(partition) < len(bounds) else Bounds(0, 0)
             if int(offset) >= held.first:
                 message = (
                     f"a result answers the command at {strange}, and no such command is there: the "
-                    f"topic was made anew, or is a copy with other offsets (a mirror, a restored "
+                    f"topic was recreated, or is a copy with other offsets (a mirror, a restored "
                     f"backup; it has {held.first} to {held.end}): say so with --copied"
                 )
                 raise RecoveryRefused(message)
 
     def consume(self, key: bytes, own: str, place: Place) -> None:
-        """Note that a command is answered by what is rebuilt."""
+        """Note that the rebuild answers a command."""
         places = self._open[key, own]
         places.remove(place)
         if not places:
@@ -233,7 +233,7 @@ class Unanswered:
                     yield key, own, place
 
     def left(self) -> dict[tuple[int, int], "Left"]:
-        """Return what is unanswered, by partition and offset."""
+        """Return the commands without a result or dead letter, by partition and offset."""
         found: dict[tuple[int, int], Left] = {}
         for (key, _), places in self._open.items():
             for place in places:

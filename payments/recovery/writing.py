@@ -2,7 +2,7 @@
 
 Rows go first, without any checkpoint; then the commits with outputs; and last, in one batch for
 each journal, the empty checkpoints before them, without which no worker takes a journal over. All
-of it is written by the claimed writer of its partition: a worker that starts meanwhile fences it.
+of it is written by the claimed writer of its partition: a worker that starts in between fences it.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Claimed:
         self.writers: dict[int, Writer] = {}
 
     async def claim(self) -> None:
-        """Claim every partition: what an older owner appends from now on is refused."""
+        """Claim every partition: the broker refuses later appends of older owners."""
         slots = asyncio.Semaphore(Limits().concurrent_claims)
 
         async def one(partition: int) -> None:
@@ -61,13 +61,13 @@ class Claimed:
             await self._log.renew(self._name(partition), writer, self._public(partition))
 
     async def fence_journals(self) -> None:
-        """Let no older owner append to a journal, be it made anew."""
+        """Fence older owners of the journals, which may have been recreated."""
         for partition, writer in self.writers.items():
             journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
             await self._log.renew(self._name(partition), writer, journals)
 
     async def identify(self, plan: Plan) -> None:
-        """Tell each journal what it is written for: the installation of the public records."""
+        """Give each journal its identity: the installation of the public records."""
         cluster = await self._log.describe(topics_of(self._stages))
         around = Surroundings(self._app_id, self._stages, self._partitions, cluster)
         installation = plan.installation or around.new_installation
@@ -84,7 +84,7 @@ class Claimed:
 
 
 async def journals_in_use(log: Log, stages: Sequence[Stage], partitions: int) -> list[Held]:
-    """Return the journals that have rows, checkpoints, or what no stage can read."""
+    """Return the journals that have rows, checkpoints, foreign records or unreadable batches."""
     found: list[Held] = []
     for stage in stages:
         at = [TopicPartition(stage.changelog, partition) for partition in range(partitions)]
@@ -101,13 +101,13 @@ def refuse_used(used: Sequence[Held]) -> None:
     if used:
         message = (
             f"{len(used)} journals are not empty, {used[0].at} for one: where they are broken "
-            f"beyond repair, --replace deletes them and makes them anew"
+            f"beyond repair, --replace deletes and recreates them"
         )
         raise RecoveryRefused(message)
 
 
 async def write(log: Log, plan: Plan, claimed: Claimed, show: Show) -> None:
-    """Write all journals of a plan. Raises ``Fenced`` when a worker has started meanwhile."""
+    """Write all journals of a plan. Raises ``Fenced`` when a worker has started since the claim."""
     await claimed.fence_journals()
     await claimed.identify(plan)
     total = sum(len(rebuilt.rows) for rebuilt in plan.journals)
@@ -127,7 +127,7 @@ async def write(log: Log, plan: Plan, claimed: Claimed, show: Show) -> None:
 
 
 def _row_batches(rebuilt: Rebuilt, claimed: Claimed) -> Iterator[Batch]:
-    """Yield the rows in batches; each ends with a fence, so that it is known as the engine's."""
+    """Yield the rows in batches; each ends with a fence, which marks it as the engine's."""
     journal = rebuilt.journal
     writer, limit = claimed.writers[journal.partition], journal.limits.commit_bytes
     records: list[NewRecord] = []
@@ -143,7 +143,7 @@ def _row_batches(rebuilt: Rebuilt, claimed: Claimed) -> Iterator[Batch]:
 
 
 def _commit_batches(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Iterator[Batch]:
-    """Yield the commits; the last one tells every source and who it is written for."""
+    """Yield the commits; the last one has every source position and the identity."""
     journal, commits = rebuilt.journal, rebuilt.commits
     for index, commit in enumerate(commits):
         *rows, (key, value, headers) = commit.batch.records
@@ -158,7 +158,7 @@ def _commit_batches(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Iterator[
 
 
 def _ring(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Batch:
-    """Return the empty checkpoints that a takeover asks for before the commits."""
+    """Return the empty checkpoints that a takeover requires before the commits."""
     journal = rebuilt.journal
     last = plan.base + len(rebuilt.commits)
     records: list[NewRecord] = []
@@ -175,7 +175,7 @@ def _ring(rebuilt: Rebuilt, plan: Plan, claimed: Claimed) -> Batch:
 
 
 def _note(rebuilt: Rebuilt, plan: Plan) -> bytes:
-    """Return what is kept of this rebuild for ever; ``payments verify`` reads it."""
+    """Return the permanent note of this rebuild, which ``payments verify`` reads."""
     note = {
         "base": plan.base,
         "copied": plan.source.copied,

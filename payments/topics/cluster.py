@@ -185,20 +185,20 @@ class Cluster:
         for name, code in response.topic_error_codes:
             _raise_for(code, f"topic {name} cannot be deleted")
 
-    async def make_anew(self, names: Sequence[str]) -> None:
+    async def recreate(self, names: Sequence[str]) -> None:
         """Delete topics with all they hold, and make them again with the same configuration.
 
         ``payments rebuild --replace`` does it to journals. Ctrl-C waits until they are there again:
         a next run would not find them, nor their configuration. Raises TopicsError.
         """
-        making = asyncio.create_task(self._make_anew(names))
+        making = asyncio.create_task(self._recreate(names))
         try:
             await asyncio.shield(making)
         except asyncio.CancelledError:
             await making
             raise
 
-    async def _make_anew(self, names: Sequence[str]) -> None:
+    async def _recreate(self, names: Sequence[str]) -> None:
         wanted = [Topic(name, 0, 0, {}) for name in names]
         found = await self._existing(wanted)
         topics = tuple(

@@ -3,7 +3,7 @@
 from exactstage.log import TopicPartition
 from payments.recovery.gathering import Source
 from payments.recovery.rebuilding import plan_rebuild
-from payments.recovery.scanning import quietly
+from payments.recovery.scanning import show_nothing
 from tests.recovery.rig import Installation
 from tools.bench.rebuild import OLD_MS, Plan, write_ledger
 
@@ -18,7 +18,7 @@ async def test_every_entry_is_rebuilt_into_its_account() -> None:
     assert sum(bounds.end for bounds in (await rig.bounds(at)).values()) == plan.entries
 
     rebuilt = await plan_rebuild(
-        rig, rig.settings, source=Source(), old_commands=None, now_ms=rig.clock(), show=quietly
+        rig, rig.settings, source=Source(), old_commands=None, now_ms=rig.clock(), show=show_nothing
     )
     assert (rebuilt.counts["accounts"], rebuilt.counts["payments"]) == (plan.accounts, 0)
     assert rebuilt.counts["ledger entries read"] == plan.entries

@@ -18,7 +18,7 @@ from payments.recovery.gathering import Source
 from payments.recovery.installation import stages_of
 from payments.recovery.rebuilding import Plan
 from payments.recovery.run import Options, rebuild
-from payments.recovery.scanning import quietly
+from payments.recovery.scanning import show_nothing
 from payments.settings import Settings
 from payments.testing import Clock
 from payments.verify.auditor import Auditor
@@ -118,14 +118,14 @@ class Installation(MemoryLog):
             Options(source=source, **options),
             dry_run=False,
             require_offline=offline,
-            make_anew=anew,
+            recreate=anew,
             now_ms=self.time(),
-            show=quietly,
+            show=show_nothing,
         )
 
     async def audit(self) -> Report:
         """Audit it."""
-        return await audit(self, Auditor(self.settings), show=quietly)
+        return await audit(self, Auditor(self.settings), show=show_nothing)
 
     async def require_clean(self) -> Report:
         """Audit it; nothing is violated, and nothing is in flight."""

@@ -84,13 +84,13 @@ async def test_each_input_is_checked_whatever_length_it_has_grown_to(
     assert f"goes on at {at}/{end}" in str(failure)
     stages = stages_of(log.settings)
     found = await inspect(log, stages, [0])
-    assert {each.topic: each.cut for one in found for each in one.inputs if each.cut} == {
-        at.topic: end - 3
-    }
+    assert {
+        each.topic: each.truncated_at for one in found for each in one.inputs if each.truncated_at
+    } == {at.topic: end - 3}
     await skip_lost(log, at)
     assert await log.work(local_delivery=False) is None
     found = await inspect(log, stages, [0])
-    assert not [each for one in found for each in one.inputs if each.cut or each.lost]
+    assert not [each for one in found for each in one.inputs if each.truncated_at or each.lost]
     assert await misfit(log, log.settings.app_id, stages, 1, found) is None
 
 

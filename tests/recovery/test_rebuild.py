@@ -196,7 +196,7 @@ async def test_a_lost_ledger_is_never_taken_for_all_that_was(*, journals_are_los
     with pytest.raises(RecoveryRefused, match="restore the ledger"):
         await log.rebuild(replace=True, old_commands="answered")
     plan = await log.rebuild(replace=True, old_commands="answered", accept_lost_entries=True)
-    assert plan.counts["entries posted that results tell of"] == 20
+    assert plan.counts["missing entries posted, known from results"] == 20
 
 
 async def test_a_ledger_that_lost_its_last_entries_is_compared_with_the_journals() -> None:

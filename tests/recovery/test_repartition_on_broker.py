@@ -58,7 +58,7 @@ async def goes_on(settings: Settings) -> None:
             assert await worker.stop() == 0
             topics = [settings.topic("payments.inbox"), settings.topic("payments.commands")]
             async with cluster(settings) as connected:
-                await connected.make_anew(topics)
+                await connected.recreate(topics)
             assert "payments journal adopt" in await fails(worker)
             await without_workers(settings)
             done = await payments(settings, "journal", "adopt", "--yes")

@@ -103,7 +103,7 @@ async def test_journals_are_there_again_although_their_renewal_was_interrupted(
     journals = [settings.changelog(stage) for stage in ("payments", "accounts")]
     wanted = read_topics(TOPICS, settings)
     async with cluster(settings) as connected, cluster(settings) as looking:
-        making = asyncio.create_task(connected.make_anew(journals))
+        making = asyncio.create_task(connected.recreate(journals))
         async with asyncio.timeout(60):
             while set(journals) <= await looking.names():
                 assert not making.done(), "it was over before it was interrupted"

@@ -69,7 +69,7 @@ class Load:
         self._client = client
         self._rate = rate
         self._run = uuid.uuid4().hex[:8]
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
         self.sent = self.failed = 0
 
     async def run(self, seconds: float) -> None:
@@ -79,11 +79,11 @@ class Load:
         while (passed := now() - began) < seconds:
             while self.sent < passed * self._rate:
                 task = asyncio.create_task(self._make(self.sent))
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
+                self._in_flight.add(task)
+                task.add_done_callback(self._in_flight.discard)
                 self.sent += 1
             await asyncio.sleep(STEP_SECONDS)
-        await asyncio.gather(*self._under_way)
+        await asyncio.gather(*self._in_flight)
 
     async def _make(self, number: int) -> None:
         account = f"acct-{random.randrange(ACCOUNTS)}"  # noqa: S311 - a load, no secret

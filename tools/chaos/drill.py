@@ -199,7 +199,7 @@ async def _restore_older(settings: Settings) -> None:
                 end = held.first + int((held.end - held.first) * share)
                 kept += await _older(log, at, Bounds(held.first, end))
         async with cluster(settings) as connected:
-            await connected.make_anew(topics)
+            await connected.recreate(topics)
     finally:
         await log.close()
     log = KafkaLog(settings.connection())
