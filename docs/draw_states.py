@@ -18,7 +18,7 @@ COLUMNS = {
 }
 SETTLEMENTS = (Event.SETTLED_OK, Event.SETTLED_DECLINED)
 DOCUMENT = """\
-# The states of a payment
+# Payment states
 
 <!-- Made by docs/draw_states.py from TABLE in payments/domain/payment.py; do not edit. -->
 
@@ -30,9 +30,9 @@ Only messages that change the state are drawn. The table has all:
 
 {table}
 
-- `waits`: the command is answered when the payment settles. `answers`: it is answered at once.
+- `waits`: the command is answered when the payment settles. `answers`: it is answered immediately.
 - `all`: the answer of every command that waits. A cancel that waits is rejected when the payment
-  completes after all. `all wait on`: nobody is answered yet.
+  completes after all. `all wait on`: no answer yet.
 - `transfer`: money is moved. `transfer back`: the same money is moved back.
 - `if pinned`: with `decline_policy` pin; with retry the payment is forgotten.
 - `!`: can't happen. `-`: nothing happens.
