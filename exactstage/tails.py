@@ -83,7 +83,7 @@ async def _read_tails(
             spans = {
                 tp: Bounds(max(bounds[tp].first, end - step), end) for tp, end in open_ends.items()
             }
-            for tp, record in (await _scan(reader, writers, spans)).items():
+            for tp, record in (await _scan(log, reader, writers, spans)).items():
                 position, installation = _written(record, writers[tp]) or (NOTHING, None)
                 found[tp] = Tail(bounds[tp], position, record.offset, installation)
             for tp, producers in reader.claimants().items():
@@ -99,9 +99,15 @@ async def _read_tails(
 
 
 async def _scan(
-    reader: Reader, writers: Mapping[TopicPartition, str], spans: Mapping[TopicPartition, Bounds]
+    log: Log,
+    reader: Reader,
+    writers: Mapping[TopicPartition, str],
+    spans: Mapping[TopicPartition, Bounds],
 ) -> dict[TopicPartition, Record]:
-    """Read these spans; return the last record of the stage in each that has one."""
+    """Read these spans; return the last record of the stage in each that has one.
+
+    Raises ``PositionLost`` where an end is lost meanwhile, ``FailStop`` when no record comes.
+    """
     found: dict[TopicPartition, Record] = {}
     left = set(spans)
     ends = {tp: span.end for tp, span in spans.items()}
@@ -118,10 +124,19 @@ async def _scan(
         done = {tp for tp in left if positions[tp] >= ends[tp]}
         left -= done
         stalled = 0 if fetched or done else stalled + 1
+        if stalled:
+            await _require_ends(log, {tp: ends[tp] for tp in left})
         if stalled > _STALLED_FETCHES:
             message = f"the end of {', '.join(map(str, left))} can't be read; is its leader up?"
             raise FailStop(message)
     return found
+
+
+async def _require_ends(log: Log, ends: Mapping[TopicPartition, int]) -> None:
+    """Raise ``PositionLost`` where a partition has become shorter: its end would never come."""
+    for tp, held in (await log.bounds(list(ends))).items():
+        if held.end < ends[tp]:
+            raise PositionLost(f"{tp} ended at {ends[tp]} before, and ends at {held.end} now")
 
 
 def _written(record: Record, stage: str) -> tuple[OutputId, str | None] | None:
