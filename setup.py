@@ -14,6 +14,7 @@ COMPILED = (
     "payments/stages/payments.py",
     "exactstage/checkpoint.py",
     "exactstage/committer.py",
+    "exactstage/context.py",
     "exactstage/local_delivery.py",
     "exactstage/journal.py",
     "exactstage/kafka/appender.py",

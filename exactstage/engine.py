@@ -203,7 +203,7 @@ class Engine:
 
     async def _restore_stage(self, journal: Journal) -> None:
         """Let the stage build what it keeps beside the rows; name the row that it can't read."""
-        logic = self.stages[journal.stage].logic
+        logic = self.stages[journal.stage].callbacks
         try:
             logic.restored(journal.partition, journal.rows)
         except Exception as error:
@@ -271,7 +271,7 @@ class Engine:
     def _release(self, partition: int) -> None:
         for journal in self.owned.remove(partition):
             self._committer.forget(journal)
-            self.stages[journal.stage].logic.released(partition)
+            self.stages[journal.stage].callbacks.released(partition)
 
     # --- records ---------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
 """A journal: what one stage has decided for one partition, in memory and on its way to the log.
 
 Nothing that a decision changes leaves the process before its commit is journalled (DESIGN 4.1,
-4.2). A decision is whole or not at all: its rows and outputs are staged, and join the open commit
-only when it is made.
+4.2). What a stage does with it while it decides is its ``Context``.
 """
 
 import asyncio
@@ -11,40 +10,19 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from .checkpoint import RESERVED, Checkpoint, checkpoint_key, encode_checkpoint
+from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
+from .context import MAX_PARTITIONS, Context
 from .errors import RecordsLost
 from .identity import TOLD_WITHIN, Identity
 from .limits import MAX_COMMITS_AHEAD, SOURCE_ROTATION_CHECKPOINTS, Limits
-from .log import NO_EPOCH, NO_HEADERS, Batch, Header, Headers, TopicPartition, Writer
-from .outputs import INSTALLATION, Output, OutputId, Publication, Source, size_of
+from .log import NO_EPOCH, NO_HEADERS, Batch, Header, TopicPartition, Writer
+from .outputs import INSTALLATION, Output, OutputId, Publication, Source
 from .senders import Owner, owner_header, writer_number
-
-Rows = dict[bytes, bytes]
-
-_new = tuple.__new__
-"""A named tuple's own constructor is one more Python call, and a payment has four outputs."""
 
 _BEFORE_ALL: OutputId = (0, -1)
 
 _ROW_BYTES = 40
 """What a row weighs in a batch beside key and value: an upper bound."""
-
-
-class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
-    """A stage tried to store a row that the journal can't hold."""
-
-
-MAX_PARTITIONS = 2**31
-"""Kafka's numbers of partitions are below it."""
-
-
-def _no_bytes(call: str, *given: object) -> TypeError:
-    names = ", ".join(type(each).__name__ for each in given)
-    return TypeError(f"journal.{call} takes bytes, and was given {names}: encode it in the stage")
-
-
-class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
-    """A stage tried to publish to a topic that is not among its outputs."""
 
 
 class CommitBatch(NamedTuple):
@@ -57,7 +35,7 @@ class CommitBatch(NamedTuple):
     """What is called when it is journalled."""
 
 
-class Journal:
+class Journal(Context):
     """Rows, open commit and positions of one stage and partition."""
 
     def __init__(
@@ -73,13 +51,16 @@ class Journal:
         owner_here: Callable[[str], Owner | None] = lambda _: None,
         partitions: int = MAX_PARTITIONS,
     ) -> None:
-        self.stage, self.partition = stage, partition
-        self.partitions = partitions
-        """How many each topic has."""
+        super().__init__(
+            stage=stage,
+            partition=partition,
+            public=public,
+            emits=emits,
+            limits=limits,
+            partitions=partitions,
+        )
         self.at = TopicPartition(changelog, partition)
-        self.public, self.emits = public, emits
-        self.writer, self.limits = writer, limits
-        self.rows: Rows = {}
+        self.writer = writer
         self.inputs, self.epochs = dict[str, int](), dict[str, int]()
         """Next offset by topic; leader epoch of the records before it, or a newer one."""
         self.sources: OrderedDict[str, OutputId] = OrderedDict()
@@ -108,17 +89,9 @@ class Journal:
         """This ownership, as receivers of messages know it."""
         self._signature: tuple[Sequence[Header], Sequence[Header]] = ((), ())
         """Headers that name the installation in public records, and the owner in messages."""
-        self.source: Source | None = None
-        """Who sent the record that is being handled, when another stage did."""
         self._last_with_outputs = self._published_on_record = 0
-        self._staged_rows: list[tuple[bytes, bytes | None]] = []
-        self._staged_outputs: list[Output] = []
-        self._staged_sizes: list[int] = []
         self._changed: dict[bytes, bytes | None] = {}
         self._outputs, self._sizes, self._bytes = list[Output](), list[int](), 0
-        self._callbacks: list[Callable[[], None]] = []
-        self._finishing: list[Callable[[], None]] = []
-        self._open = False
         self.is_full = False
         """Whether the open commit has to be cut before it takes another decision."""
         self._room = asyncio.Event()
@@ -127,80 +100,6 @@ class Journal:
     def __repr__(self) -> str:
         """Name it as it is named in messages."""
         return f"{self.stage}/{self.partition}"
-
-    # --- what a stage does while it handles one record -------------------------------------------
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the row of ``key`` as it was before this record."""
-        return self.rows.get(key)
-
-    def put(self, key: bytes, row: bytes) -> None:
-        """Store a row.
-
-        Raises ``RowRefused`` for a reserved key or a row over the limit, ``TypeError`` for what is
-        no ``bytes``: once it was staged, no broker could take it.
-        """
-        if type(key) is not bytes or type(row) is not bytes:
-            raise _no_bytes("put", key, row)
-        if key[:1] == RESERVED or not key:
-            message = f"the key {key!r} is reserved"
-            raise RowRefused(message)
-        if len(row) > self.limits.row_bytes:
-            message = f"a row of {len(row)} bytes is over the limit of {self.limits.row_bytes}"
-            raise RowRefused(message)
-        self._staged_rows.append((key, row))
-
-    def delete(self, key: bytes) -> None:
-        """Remove a row: a tombstone in the journal. Raises ``TypeError`` as ``put`` does."""
-        if type(key) is not bytes:
-            raise _no_bytes("delete", key)
-        self._staged_rows.append((key, None))
-
-    def emit(  # noqa: PLR0917 - the fields of an ``Output``: by name they would cost more
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        type_: str,
-        time_ms: int,
-        headers: Headers = (),
-    ) -> None:
-        """Publish an ``Output`` of these fields once this decision is journalled.
-
-        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, and for a
-        partition that is not there, or not the journal's own where others see it; ``TypeError`` for
-        a key or value that is neither ``bytes`` nor None. Once such a one was journalled, no worker
-        could go on past it.
-        """
-        if topic not in self.emits:
-            message = (
-                f"{topic} is not among the outputs of the stage {self.stage}, which are "
-                f"{', '.join(sorted(self.emits))}: add it to its Stage"
-            )
-            raise OutputRefused(message)
-        if partition != self.partition and (
-            topic in self.public or not 0 <= partition < self.partitions
-        ):
-            raise self._wrong_partition(topic, partition)
-        if (type(key) is not bytes and key is not None) or (
-            type(value) is not bytes and value is not None
-        ):
-            raise _no_bytes("emit", key, value)
-        output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
-        self._staged_outputs.append(output)
-        self._staged_sizes.append(size_of(key, value, headers))
-
-    def _wrong_partition(self, topic: str, partition: int) -> OutputRefused:
-        if topic in self.public:
-            return OutputRefused(
-                f"{topic}/{partition} can't be written from partition {self.partition}: what "
-                f"others see goes to the stage's own partition, journal.partition, where an older "
-                f"owner is fenced"
-            )
-        return OutputRefused(
-            f"there is no partition {partition} of {topic}: it has {self.partitions}"
-        )
 
     # --- what the processing does around it ------------------------------------------------------
 
@@ -270,12 +169,6 @@ class Journal:
         )
         return RecordsLost(message)
 
-    def discard(self) -> None:
-        """Forget what the record at hand has staged."""
-        self._staged_rows.clear()
-        self._staged_outputs.clear()
-        self._staged_sizes.clear()
-
     def accept(self) -> None:
         """Add what is staged to the open commit: the decision is made."""
         if not self._staged_rows and not self._staged_outputs:
@@ -321,19 +214,6 @@ class Journal:
             self.epochs.pop(topic, None)
         else:
             self.epochs[topic] = epoch
-
-    def before_seal(self, callback: Callable[[], None]) -> None:
-        """Call back when the open commit is cut: for a row that many decisions of it change.
-
-        The callback stores the row as ``handle`` would; nothing may raise between this call, in a
-        decision, and the decision's end.
-        """
-        self._finishing.append(callback)
-
-    def when_journalled(self, callback: Callable[[], None]) -> None:
-        """Call back when all that is decided by now is journalled."""
-        self._callbacks.append(callback)
-        self._open = True
 
     def release_waiters(self) -> None:
         """Let go whoever waits for room: nothing will be cut here any more."""

@@ -99,7 +99,7 @@ class Processing:
         self._senders = senders
         """Who may send messages, by topic."""
         self._vouching = vouching
-        self._handle = stage.logic.handle
+        self._handle = stage.callbacks.handle
         self.handled = 0
         """Records that were new, since the start."""
         self._told_foreign = -_FOREIGN_SECONDS
@@ -190,7 +190,7 @@ class Processing:
             await journal.wait_capacity()
         unanswered = batch.last_offset + 1 - batch.offset - told
         limits, partition = self._limits, journal.partition
-        journal.emit(*batch_letter(self.stage, partition, batch, limits, unanswered=unanswered))
+        journal.publish(*batch_letter(self.stage, partition, batch, limits, unanswered=unanswered))
         journal.accept()
         journal.advance(topic, batch.last_offset + 1)
         self.dead_lettered[batch.reason] += 1
@@ -220,7 +220,7 @@ class Processing:
             return
         origin = _origin(head) + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
         headers = [(_REASON, refusal.reason.encode()), (ORIGIN, origin)]
-        journal.emit(forward_to, right, key, head.value, "", head.timestamp, headers)
+        journal.publish(forward_to, right, key, head.value, "", head.timestamp, headers)
         journal.accept()
 
     def _take_public(self, record: Record, journal: Journal) -> None:
@@ -245,7 +245,9 @@ class Processing:
         # Headers take no part in a decision: where they are what makes a record large, they stay.
         large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
         headers = [*(() if large else record.headers), (ORIGIN, _origin(record))]
-        journal.emit(self.stage.forward_to, right, key, record.value, "", record.timestamp, headers)
+        journal.publish(
+            self.stage.forward_to, right, key, record.value, "", record.timestamp, headers
+        )
         journal.accept()
 
     def _refuse(self, record: Record, key: bytes, size: int, right: int, journal: Journal) -> None:
@@ -260,7 +262,7 @@ class Processing:
         if len(key) <= limit and self.stage.forward_to is not None:
             origin = _origin(record) + _REFUSAL + f"{refusal.reason} {refusal}".encode()
             headers = [(ORIGIN, origin)]
-            journal.emit(self.stage.forward_to, right, key, None, "", record.timestamp, headers)
+            journal.publish(self.stage.forward_to, right, key, None, "", record.timestamp, headers)
             journal.accept()
 
     def _take_message(self, record: Record, journal: Journal) -> None:
@@ -338,6 +340,7 @@ class Processing:
                 self._decide(_as_received(record) if forwarded else record, journal)
 
     def _decide(self, record: Record, journal: Journal) -> None:
+        journal.time_ms = record.timestamp
         try:
             self._handle(record, journal)
         except FailStop:
@@ -378,7 +381,7 @@ class Processing:
 
     def _dead_letter(self, record: Record, error: Exception, journal: Journal) -> None:
         """Write the dead letter, together with what was staged."""
-        journal.emit(*dead_letter(self.stage, journal.partition, record, error, self._limits))
+        journal.publish(*dead_letter(self.stage, journal.partition, record, error, self._limits))
         journal.accept()
         self.dead_lettered[reason_of(error)] += 1
 
@@ -404,7 +407,7 @@ class Processing:
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
         """Let the stage answer a record that it failed on."""
         try:
-            self.stage.logic.on_error(record, error, journal)
+            self.stage.callbacks.on_error(record, error, journal)
         except Exception:
             journal.discard()
             logger.exception("%s can't answer %r either", self.stage.name, record.key)

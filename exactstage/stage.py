@@ -5,41 +5,109 @@ nothing but the journal that it is run: so a decision is whole or not at all, an
 run it on a broker, in a test, or in a simulation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from typing import Protocol
+from typing import Protocol, cast
 
-from .journal import Journal, Rows
+from .context import Context, Rows
 from .log import Record
 
 
 class StageLogic(Protocol):
-    """The application's part of a stage."""
+    """The application's part of a stage: ``handle``, and what it wants of the rest.
 
-    def handle(self, record: Record, journal: Journal) -> None:
-        """Decide what ``record`` changes: ``journal.put``, ``delete`` and ``emit``.
+    ``Stage`` takes an object with ``handle`` and any of the others, or a function in its place.
+    """
 
-        A record sees the rows as they were before it. ``journal.source`` names the sender of a
-        message from another stage. Raise ``Refused`` to put the record on the dead letters together
-        with what was staged; any other exception discards what was staged.
+    def handle(self, record: Record, context: Context) -> None:
+        """Decide what ``record`` changes: ``context.put``, ``delete`` and ``emit``.
+
+        A record sees the rows as they were before it. ``context.source`` names the sender of a
+        message from another stage. Raise ``Refused`` to dead-letter the record together with what
+        was staged; any other exception discards what was staged.
         """
 
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+    def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Answer a record whose ``handle`` raised ``error``; its dead letter is written already.
 
-        Or one that the engine has ``Refused`` before, for its size or its batch's: its value is not
-        there then, or no more than told who is to be answered.
+        Or one that the engine has ``Refused`` before, for its size or its batch's: its value is
+        absent then, or only as much of it as names who is to be answered. Default: no answer.
         """
 
     def restored(self, partition: int, rows: Rows) -> None:
-        """Build what is kept beside the rows: they were restored from the journal."""
+        """Build what is kept beside the rows, from the restored rows. Default: nothing."""
 
     def released(self, partition: int) -> None:
-        """Drop what is kept for a partition that another worker owns now."""
+        """Drop what is kept for a partition that another worker owns now. Default: nothing."""
 
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
-        """Do what time asks for, at most ``limit`` rows of it; True when there is more."""
+    def tick(self, context: Context, now_ms: int, limit: int) -> bool:
+        """Run due timer work, changing at most ``limit`` rows; return whether more is due now.
+
+        ``now_ms`` is the brokers' time, in milliseconds since 1970, UTC. Default: no work.
+        """
+
+
+class Handles(Protocol):
+    """The least that an object must have to be the logic of a stage."""
+
+    def handle(self, record: Record, context: Context) -> None:
+        """As that of ``StageLogic``."""
+
+
+Logic = StageLogic | Handles | Callable[[Record, Context], None]
+"""What a stage may be given."""
+
+_CALLBACKS = ("handle", "on_error", "restored", "released", "tick")
+
+
+class _Completed:
+    """A stage's logic, with the defaults of what it leaves out."""
+
+    def __init__(self, logic: Logic) -> None:
+        for name in _CALLBACKS:
+            if (given := getattr(logic, name, None)) is not None:
+                setattr(self, name, given)
+        if not hasattr(logic, "handle"):
+            self.handle = logic  # type: ignore[method-assign, assignment]
+
+    def handle(self, record: Record, context: Context) -> None:
+        """Give way to the logic's own."""
+        raise NotImplementedError
+
+    def on_error(self, record: Record, error: Exception, context: Context) -> None:
+        """Do no more: the record is dead-lettered already."""
+
+    def restored(self, partition: int, rows: Rows) -> None:
+        """Keep nothing beside the rows."""
+
+    def released(self, partition: int) -> None:
+        """Nothing is kept beside the rows."""
+
+    def tick(self, context: Context, now_ms: int, limit: int) -> bool:  # noqa: ARG002
+        """Nothing depends on time."""
+        return False
+
+
+def _completed(stage: str, logic: Logic) -> StageLogic:
+    """Return the logic with all callbacks.
+
+    Raises ``TypeError`` for what is no logic, ``ValueError`` for one that is a coroutine.
+    """
+    if not callable(getattr(logic, "handle", logic)):
+        message = f"{stage}: its logic is neither a function nor an object with a method handle"
+        raise TypeError(message)
+    for name in _CALLBACKS:
+        call = getattr(logic, name, logic if name == "handle" else None)
+        if iscoroutinefunction(call):
+            message = (
+                f"{stage}: {name} of its logic is async, it must be a plain function: a decision "
+                f"is whole or not at all, so nothing may be awaited in it"
+            )
+            raise ValueError(message)
+    if all(hasattr(logic, name) for name in _CALLBACKS):
+        return cast("StageLogic", logic)
+    return _Completed(logic)
 
 
 class Refused(Exception):  # noqa: N818 - an outcome, not an error
@@ -55,9 +123,15 @@ class Stage:
     """A stage of an application and its topics, which all have equally many partitions."""
 
     name: str
-    logic: StageLogic
+    logic: Logic
+    """A function from a record and a ``Context`` to its decision, or an object with ``handle``."""
+
     changelog: str
+    """Compacted topic that has the journals."""
+
     dead_letters: str
+    """Topic of records that can't be handled."""
+
     public_inputs: tuple[str, ...] = ()
     """Anyone may write there, with any partitioner."""
 
@@ -85,19 +159,16 @@ class Stage:
     """For how many seconds a record has to stay in topics, by their names; ``math.inf`` is for
     ever. A worker warns where a configuration deletes them sooner."""
 
+    callbacks: StageLogic = field(init=False, repr=False, compare=False)
+    """The logic, with defaults for what it leaves out."""
+
     public: frozenset[str] = field(init=False)
     emits: frozenset[str] = field(init=False)
     """Every topic that the stage may publish to."""
 
     def __post_init__(self) -> None:
         """Check what the engine relies on."""
-        for call in ("handle", "on_error", "restored", "released", "tick"):
-            if iscoroutinefunction(getattr(self.logic, call, None)):
-                message = (
-                    f"{self.name}: {call} of its logic is async, it must be a plain function: a "
-                    f"decision is whole or not at all, so nothing may be awaited in it"
-                )
-                raise ValueError(message)
+        object.__setattr__(self, "callbacks", _completed(self.name, self.logic))
         object.__setattr__(self, "public", frozenset({*self.outputs, self.dead_letters}))
         sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}
         object.__setattr__(self, "emits", self.public | sent_to)

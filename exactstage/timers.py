@@ -67,7 +67,7 @@ class Timers:
     async def tick(self, journal: Journal) -> None:
         """Run the timer of one journal's stage, in pieces, until nothing is due."""
         limits = self._limits
-        logic = self._stages[journal.stage].logic
+        logic = self._stages[journal.stage].callbacks
         more = True
         # Between two assignments nothing is decided, by the clock no more than by records.
         while more and self.reading is not None and self._owned.holds(journal):
@@ -75,7 +75,8 @@ class Timers:
                 self._committer.touch(journal)
                 await journal.wait_capacity()
                 continue
-            more = logic.tick(journal, self._clock(), limits.expiry_rows)
+            journal.time_ms = self._clock()
+            more = logic.tick(journal, journal.time_ms, limits.expiry_rows)
             journal.accept()
             if journal.is_open:
                 self._committer.touch(journal)

@@ -12,8 +12,8 @@ from pathlib import Path
 from faust.types import StreamT
 from pydantic import ValidationError
 
+from exactstage.context import Context
 from exactstage.hosting import EngineApp
-from exactstage.journal import Journal, Rows
 from exactstage.log import Log, Record
 from exactstage.reading import Delivery
 from exactstage.stage import Refused, Stage
@@ -30,7 +30,7 @@ class Points:
     def __init__(self, output: str) -> None:
         self._output = output
 
-    def handle(self, record: Record, journal: Journal) -> None:
+    def handle(self, record: Record, context: Context) -> None:
         """Take one entry of the ledger: change a row of the journal, and emit an event."""
         try:
             entry = LedgerEntry.model_validate_json(record.value or b"")
@@ -40,23 +40,10 @@ class Points:
             return
         earned = abs(entry.amount) // 100 * (1 if entry.amount < 0 else -1)
         key = entry.account.encode()
-        total = int(journal.get(key) or b"0") + earned
-        journal.put(key, b"%d" % total)
+        total = int(context.get(key) or b"0") + earned
+        context.put(key, b"%d" % total)
         value = json.dumps({"account": entry.account, "points": total}).encode()
-        journal.emit(self._output, journal.partition, key, value, "points", record.timestamp)
-
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
-        """Do no more: the record is on the dead letters already."""
-
-    def restored(self, partition: int, rows: Rows) -> None:
-        """Nothing is kept beside the rows."""
-
-    def released(self, partition: int) -> None:
-        """Nothing is kept beside the rows."""
-
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:  # noqa: ARG002
-        """Nothing depends on time."""
-        return False
+        context.emit(self._output, key, value, type="points")
 
 
 def points_stage(settings: Settings) -> Stage:

@@ -82,7 +82,11 @@ def silence_client_logs() -> None:
     What is tried again is no news, and what is given up on is told once.
     """
     context = click.get_current_context()
-    for name, level in (("aiokafka", logging.CRITICAL), ("payments", logging.ERROR)):
+    for name, level in (
+        ("aiokafka", logging.CRITICAL),
+        ("payments", logging.ERROR),
+        ("exactstage", logging.ERROR),
+    ):
         log = logging.getLogger(name)
         context.call_on_close(partial(log.setLevel, log.level))
         log.setLevel(level)

@@ -282,7 +282,7 @@ class _Planning:
         for answer in settlement.answers:
             value = encode_result(payment, answer, settlement.time_ms)
             topic, at, time_ms = self._gathering.results, journal.partition, settlement.time_ms
-            journal.emit(topic, at, key, value, RESULT_TYPE, time_ms)
+            journal.publish(topic, at, key, value, RESULT_TYPE, time_ms)
             self._accept(rebuilt)
             self.counts["commands answered from the ledger"] += 1
 
@@ -356,7 +356,7 @@ class _Planning:
             journal.put(name.encode(), encode_counter(changed))
             value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
             ledger = self._gathering.ledger
-            journal.emit(ledger, journal.partition, key, value, ENTRY_TYPE, time_ms)
+            journal.publish(ledger, journal.partition, key, value, ENTRY_TYPE, time_ms)
             self.counts["missing entries posted, known from results"] += 1
         self._accept(rebuilt)
 
@@ -410,14 +410,14 @@ class _Planning:
         for rebuilt in self._payments:
             journal = rebuilt.journal
             journal.inputs = {topic: 0}
-            stage.logic.restored(journal.partition, journal.rows)
+            stage.callbacks.restored(journal.partition, journal.rows)
         for record, left in redo:
             key = record.key
             # The partition that it would be forwarded to, so that it need not be forwarded.
             right = partition_of(key, self._partitions) if key else record.partition
             rebuilt = self._payments[right]
             if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
-                stage.logic.on_error(record, refusal_of(batch), rebuilt.journal)
+                stage.callbacks.on_error(record, refusal_of(batch), rebuilt.journal)
                 rebuilt.journal.accept()
             elif self._is_malformed(record):
                 await self._dead_letter(processing, record, left, rebuilt)
@@ -444,7 +444,7 @@ class _Planning:
                 self._limits,
                 unanswered=batch.last_offset + 1 - batch.offset - answered,
             )
-            rebuilt.journal.emit(*letter)
+            rebuilt.journal.publish(*letter)
             self._accept(rebuilt)
             self.counts["dead letters of batches that were missing"] += 1
 
@@ -468,7 +468,7 @@ class _Planning:
         for output in scratch.seal().publication.outputs:
             is_letter = output.topic == stage.dead_letters
             if left.lacks_letter if is_letter else left.lacks_result:
-                rebuilt.journal.emit(*output)
+                rebuilt.journal.publish(*output)
         rebuilt.journal.accept()
 
     async def _processing(self, stage: Stage) -> Processing:

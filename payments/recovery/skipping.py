@@ -206,7 +206,9 @@ def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
     value = b'{"skipped": {"from": %d, "to": %d}}' % (skip.first, skip.end)
     assert size_of(None, value, headers) < journal.limits.dead_letter_bytes
     type_ = f"{skip.stage.name}.{TYPE}"
-    journal.emit(skip.stage.dead_letters, journal.partition, None, value, type_, time_ms, headers)
+    journal.publish(
+        skip.stage.dead_letters, journal.partition, None, value, type_, time_ms, headers
+    )
     journal.accept()
 
 

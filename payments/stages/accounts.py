@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec import DecodeError
 
-from exactstage.journal import Journal, Rows
+from exactstage.context import Context, Rows
 from exactstage.log import Record
 from exactstage.stage import Stage
 from payments.domain.account import (
@@ -67,56 +67,62 @@ class AccountsLogic:
         self._second_legs: dict[int, dict[bytes, CounterAccount]] = {}
         """Counter-accounts after the open commit of each partition, by name."""
 
-    def handle(self, record: Record, journal: Journal) -> None:
+    def handle(self, record: Record, context: Context) -> None:
         """Post one transfer, or decline it."""
         transfer = decode_transfer(record.value or b"")
         key = transfer.account.encode()
-        account = self._rows.get(key, journal.get(key))
+        account = self._rows.get(key, context.get(key))
         posting = post(account, transfer, opening=self._opening)
         if isinstance(posting, Reason):
             reply = encode_settled(Settled(ok=False, reason=posting))
-            self._reply(transfer.payment, reply, record, journal)
+            self._reply(transfer.payment, reply, record, context)
             return
         row = encode_account(posting.account)
-        journal.put(key, row)
+        context.put(key, row)
         self._rows.put(key, row, posting.account)
-        partition, time_ms = journal.partition, record.timestamp
+        partition, time_ms = context.partition, record.timestamp
         for entry in posting.entries:
             value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
-            journal.emit(self._ledger, partition, key, value, ENTRY_TYPE, time_ms)
-        self._reply(transfer.payment, _POSTED, record, journal)
-        self._post_second_legs(posting.entries, journal)  # Last: it can't be discarded.
+            context.emit(self._ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
+        self._reply(transfer.payment, _POSTED, record, context)
+        self._post_second_legs(posting.entries, context)  # Last: it can't be discarded.
 
-    def _post_second_legs(self, entries: Iterable[Entry], journal: Journal) -> None:
+    def _post_second_legs(self, entries: Iterable[Entry], context: Context) -> None:
         """Change counter-accounts; every payment does, so their rows are written once a commit."""
-        counters = self._second_legs.get(journal.partition)
+        counters = self._second_legs.get(context.partition)
         if counters is None:
-            counters = self._second_legs[journal.partition] = {}
-            journal.before_seal(partial(self._write_counters, journal))
+            counters = self._second_legs[context.partition] = {}
+            context.before_seal(partial(self._write_counters, context))
         for entry in entries:
-            name = counter_name(entry.transfer.counter, journal.partition).encode()
-            counter = counters.get(name) or self._counters.get(name, journal.get(name))
+            name = counter_name(entry.transfer.counter, context.partition).encode()
+            counter = counters.get(name) or self._counters.get(name, context.get(name))
             counters[name] = post_counter(counter, entry)
 
-    def _write_counters(self, journal: Journal) -> None:
-        for name, counter in self._second_legs.pop(journal.partition).items():
+    def _write_counters(self, context: Context) -> None:
+        for name, counter in self._second_legs.pop(context.partition).items():
             row = encode_counter(counter)
-            journal.put(name, row)
+            context.put(name, row)
             self._counters.put(name, row, counter)
 
-    def _reply(self, payment: str | None, settled: bytes, record: Record, journal: Journal) -> None:
+    def _reply(self, payment: str | None, settled: bytes, record: Record, context: Context) -> None:
         """Answer to the partition of the payments stage that sent the transfer."""
-        assert journal.source is not None, "transfers come from the payments stage alone"
+        assert context.source is not None, "transfers come from the payments stage alone"
         assert payment is not None, "a transfer between the stages names its payment"
-        partition = journal.source.partition
-        journal.emit(self._inbox, partition, payment.encode(), settled, "", record.timestamp)
+        partition = context.source.partition
+        context.emit(
+            self._inbox,
+            payment.encode(),
+            settled,
+            partition=partition,
+            time_ms=record.timestamp,
+        )
 
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+    def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Decline a transfer that met a bug, so that its payment does not wait for ever."""
         del error
         payment = decode_transfer(record.value or b"").payment
         reply = encode_settled(Settled(ok=False, reason=Reason.INTERNAL_ERROR))
-        self._reply(payment, reply, record, journal)
+        self._reply(payment, reply, record, context)
 
     def restored(self, partition: int, rows: Rows) -> None:
         """Check that each row is one; nothing is kept beside them, but for the open commit."""
@@ -131,7 +137,7 @@ class AccountsLogic:
         """Drop what no commit of this worker will hold."""
         self._second_legs.pop(partition, None)
 
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+    def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Time changes nothing."""
-        del journal, now_ms, limit
+        del context, now_ms, limit
         return False

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from functools import lru_cache, partial
 
-from exactstage.journal import Journal, Rows
+from exactstage.context import Context, Rows
 from exactstage.log import Record
 from exactstage.partitioner import partition_of
 from exactstage.stage import Refused, Stage
@@ -93,14 +93,14 @@ class PaymentsLogic:
         self._windows: dict[int, Windows] = {}
         self._rows = RowCache[Payment](decode_payment)
 
-    def handle(self, record: Record, journal: Journal) -> None:
+    def handle(self, record: Record, context: Context) -> None:
         """Decide a command, or how a transfer ended."""
         if record.topic == self._inbox:
-            self._settle(record, journal)
+            self._settle(record, context)
         else:
-            self._command(record, journal)
+            self._command(record, context)
 
-    def _command(self, record: Record, journal: Journal) -> None:
+    def _command(self, record: Record, context: Context) -> None:
         try:
             payment_id = parse_payment_id(record.key)
         except Malformed as error:
@@ -115,23 +115,23 @@ class PaymentsLogic:
                 reason=error.reason,
                 message=error.message,
             )
-            self._answer(payment_id, [answer], record.timestamp, journal)
+            self._answer(payment_id, [answer], record.timestamp, context)
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
-        payment = self._rows.get(key, journal.get(key))
+        payment = self._rows.get(key, context.get(key))
         own = command.id or position_of(record)
         if payment is None and (fault := fault_of_new_payment(payment_id, command)) is not None:
             answer = Answer(own, command.type, Outcome.REJECTED, *fault)
-            self._answer(payment_id, [answer], record.timestamp, journal)
+            self._answer(payment_id, [answer], record.timestamp, context)
             return
         received = Received(command, own)
         decision = decide(payment, received, time_ms=record.timestamp, policy=self._policy)
-        self._apply(key, payment_id, payment, decision, record.timestamp, journal)
+        self._apply(key, payment_id, payment, decision, record.timestamp, context)
 
-    def _settle(self, record: Record, journal: Journal) -> None:
+    def _settle(self, record: Record, context: Context) -> None:
         payment_id = parse_payment_id(record.key)
         key = payment_id.encode()
-        payment = self._rows.get(key, journal.get(key))
+        payment = self._rows.get(key, context.get(key))
         settled = decode_settled(record.value or b"")
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
@@ -140,9 +140,9 @@ class PaymentsLogic:
             # since looks impossible too, until its append is refused.
             message = "payment %r met what can't be, %s in state %s; its record is dead-lettered"
             state, event = error.args
-            journal.when_journalled(partial(logger.error, message, payment_id, event, state))
+            context.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
-        self._apply(key, payment_id, payment, decision, record.timestamp, journal)
+        self._apply(key, payment_id, payment, decision, record.timestamp, context)
 
     def _apply(  # noqa: PLR0917 - a payment takes this path twice: by name they would cost more
         self,
@@ -151,16 +151,16 @@ class PaymentsLogic:
         before: Payment | None,
         decision: Decision,
         time_ms: int,
-        journal: Journal,
+        context: Context,
     ) -> None:
         """Turn a decision into rows and outputs."""
         after, answers, transfer = decision.payment, decision.answers, decision.transfer
         if after is None:
             if before is not None:
-                journal.delete(key)
+                context.delete(key)
         elif after is not before:
             row = encode_payment(after)
-            journal.put(key, row)
+            context.put(key, row)
             if after.waiters:  # Its next message is on the way; one that has settled may rest.
                 self._rows.put(key, row, after)
             else:
@@ -169,22 +169,22 @@ class PaymentsLogic:
             account = transfer.account.encode()
             partition = _partition_of_account(account, self._partitions)
             value = encode_transfer(transfer, payment_id)
-            journal.emit(self._transfers, partition, account, value, "", time_ms)
+            context.emit(self._transfers, account, value, partition=partition, time_ms=time_ms)
         if answers:
-            self._answer(payment_id, answers, time_ms, journal)
+            self._answer(payment_id, answers, time_ms, context)
         if after is not None and after is not before:
             previous_ms = None if before is None else before.time_ms
-            self._windows[journal.partition].add(key, after.time_ms, previous_ms)
+            self._windows[context.partition].add(key, after.time_ms, previous_ms)
 
     def _answer(
-        self, payment_id: str, answers: Iterable[Answer], time_ms: int, journal: Journal
+        self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
     ) -> None:
         key = payment_id.encode()
         for answer in answers:
             value = encode_result(payment_id, answer, time_ms)
-            journal.emit(self._results, journal.partition, key, value, RESULT_TYPE, time_ms)
+            context.emit(self._results, key, value, type=RESULT_TYPE, time_ms=time_ms)
 
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+    def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Reject a command that met a bug, or is too large for the engine.
 
         A settlement that met one leaves its payment waiting.
@@ -192,7 +192,7 @@ class PaymentsLogic:
         if record.topic == self._inbox:
             return
         if isinstance(error, Refused):
-            self._reject_refused(record, error, journal)
+            self._reject_refused(record, error, context)
             return
         payment_id = parse_payment_id(record.key)
         command = parse_command(record.value, default_currency=self._currency)
@@ -203,9 +203,9 @@ class PaymentsLogic:
             reason=Reason.INTERNAL_ERROR,
             message=f"{type(error).__name__}; nothing was changed, see the dead letters",
         )
-        self._answer(payment_id, [answer], record.timestamp, journal)
+        self._answer(payment_id, [answer], record.timestamp, context)
 
-    def _reject_refused(self, record: Record, refusal: Refused, journal: Journal) -> None:
+    def _reject_refused(self, record: Record, refusal: Refused, context: Context) -> None:
         try:
             payment_id = parse_payment_id(record.key)
         except Malformed:
@@ -218,7 +218,7 @@ class PaymentsLogic:
             reason=Reason(refusal.reason),
             message=str(refusal),
         )
-        self._answer(payment_id, [answer], record.timestamp, journal)
+        self._answer(payment_id, [answer], record.timestamp, context)
 
     def restored(self, partition: int, rows: Rows) -> None:
         """Build the windows again: a restored payment expires like any other."""
@@ -231,11 +231,11 @@ class PaymentsLogic:
         """Drop the windows of a partition."""
         self._windows.pop(partition, None)
 
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
+    def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Forget payments whose window has closed, and give notice of each."""
-        keys = self._windows[journal.partition].take(now_ms, limit)
+        keys = self._windows[context.partition].take(now_ms, limit)
         for key in dict.fromkeys(keys):
-            row = journal.get(key)
+            row = context.get(key)
             if row is None:
                 continue
             payment = decode_payment(row)
@@ -243,5 +243,5 @@ class PaymentsLogic:
             if window_end_ms + self._retention_ms > now_ms:
                 continue  # It has changed since, and is in a later window too.
             decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
-            self._apply(key, key.decode(), payment, decision, now_ms, journal)
+            self._apply(key, key.decode(), payment, decision, now_ms, context)
         return len(keys) == limit

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from exactstage.context import Context
 from exactstage.errors import FailStop
 from exactstage.hosting import EngineApp
-from exactstage.journal import Journal, Rows
 from exactstage.log import Record
 from exactstage.stage import Stage
 from payments.app import create_app
@@ -36,21 +36,8 @@ def anyio_backend():
 class Quiet:
     """Logic that does nothing."""
 
-    def handle(self, record: Record, journal: Journal) -> None:
+    def handle(self, record: Record, context: Context) -> None:
         """Take a record."""
-
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
-        """Answer nothing."""
-
-    def restored(self, partition: int, rows: Rows) -> None:
-        """Keep nothing."""
-
-    def released(self, partition: int) -> None:
-        """Keep nothing."""
-
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
-        """Have nothing to do."""
-        return False
 
 
 async def test_an_agent_of_another_topic_is_refused_at_the_start() -> None:

@@ -22,7 +22,9 @@ from tools.dev.local_broker import LocalBroker
 
 from .client import WorkerProcess
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|CRITICAL) +payments\.")
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|CRITICAL) +(payments|exactstage)\."
+)
 WAITS_SECONDS = 1.0
 Start = Callable[[Settings], WorkerProcess]
 

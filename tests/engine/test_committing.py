@@ -363,7 +363,7 @@ async def test_a_timer_waits_for_room_like_a_record(monkeypatch: pytest.MonkeyPa
         journal.put(ticks[-1], b"row")
         return len(ticks) < 10
 
-    monkeypatch.setattr(worker.engine.stages["count"].logic, "tick", tick)
+    monkeypatch.setattr(worker.engine.stages["count"].callbacks, "tick", tick)
     log.held = Channel.JOURNAL
     ticking = asyncio.create_task(worker.engine.timers.tick(journal))
     await turns()

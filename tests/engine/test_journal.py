@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exactstage.checkpoint import RESERVED, Checkpoint, decode_checkpoint
-from exactstage.journal import Journal, OutputRefused, RowRefused
+from exactstage.context import OutputRefused, RowRefused
+from exactstage.journal import Journal
 from exactstage.limits import RING, SOURCE_ROTATION_CHECKPOINTS, Limits
 from exactstage.log import Writer
 from exactstage.outputs import OutputId, Source
@@ -26,7 +27,7 @@ def new_journal(**limits: int) -> Journal:
 
 
 def emit(journal: Journal, value: bytes) -> None:
-    journal.emit("counts", 0, b"w", value, "count", 0)
+    journal.publish("counts", 0, b"w", value, "count", 0)
 
 
 def cut(journal: Journal) -> list[tuple[bytes | None, bytes | None]]:
@@ -186,8 +187,8 @@ def test_what_no_broker_could_take_is_refused_before_it_is_staged() -> None:
         lambda: journal.put(b"w", text),
         lambda: journal.put(b"w", nothing),
         lambda: journal.delete(text),
-        lambda: journal.emit("counts", 0, text, b"1", "count", 0),
-        lambda: journal.emit("counts", 0, b"w", text, "count", 0),
+        lambda: journal.publish("counts", 0, text, b"1", "count", 0),
+        lambda: journal.publish("counts", 0, b"w", text, "count", 0),
     )
     for call in calls:
         with pytest.raises(TypeError, match="bytes"):  # A compiled build has its own words.
@@ -208,10 +209,10 @@ def test_an_output_goes_to_a_partition_that_is_there_and_where_it_is_fenced() ->
         partitions=4,
     )
     for partition in (0, 3):
-        journal.emit("asked", partition, b"w", b"1", "", 0)
-    journal.emit("counts", 1, b"w", b"1", "count", 0)
+        journal.publish("asked", partition, b"w", b"1", "", 0)
+    journal.publish("counts", 1, b"w", b"1", "count", 0)
     for partition in (4, -1):
         with pytest.raises(OutputRefused, match="there is no partition"):
-            journal.emit("asked", partition, b"w", b"1", "", 0)
+            journal.publish("asked", partition, b"w", b"1", "", 0)
     with pytest.raises(OutputRefused, match="goes to the stage's own partition"):
-        journal.emit("counts", 0, b"w", b"1", "count", 0)
+        journal.publish("counts", 0, b"w", b"1", "count", 0)

@@ -166,9 +166,9 @@ async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
     def send_and_refuse(record: Record, journal: Journal) -> None:
         if record.topic == "inbox":
             raise Refused("unwanted", "no message is wanted")
-        journal.emit("inbox", RIGHT, record.key, b"message", "", record.timestamp)
+        journal.publish("inbox", RIGHT, record.key, b"message", "", record.timestamp)
 
-    monkeypatch.setattr(stage.logic, "handle", send_and_refuse)
+    monkeypatch.setattr(stage.callbacks, "handle", send_and_refuse)
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     worker = await Worker(log, stage, local_delivery=local_delivery).start()
     async with asyncio.timeout(60):
@@ -204,7 +204,7 @@ async def test_a_bug_in_the_answer_too_still_leaves_a_dead_letter(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(stage.logic, "on_error", fail, raising=True)
+    monkeypatch.setattr(stage.callbacks, "on_error", fail, raising=True)
     log.produce(TopicPartition("words", RIGHT), b"w0", b"bug")
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     await run(log, Worker(log, stage), 1)

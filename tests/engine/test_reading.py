@@ -146,7 +146,7 @@ async def test_a_delivery_that_can_not_be_handled_ends_the_worker(
         raise FailStop("the log is gone")
 
     log, stage = new_log()
-    monkeypatch.setattr(stage.logic, "handle", refuse)
+    monkeypatch.setattr(stage.callbacks, "handle", refuse)
     worker = await Worker(log, stage).start()
     log.produce(TopicPartition("words", partition_of(b"w0", PARTITIONS)), b"w0", b"x")
     async with asyncio.timeout(LIMIT_SECONDS):

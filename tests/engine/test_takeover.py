@@ -269,7 +269,7 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
         return True
 
     stage = worker.engine.stages["count"]
-    stage.logic.tick = tick  # type: ignore[method-assign, assignment]
+    stage.callbacks.tick = tick  # type: ignore[method-assign, assignment]
     await worker.engine.drain()
     await worker.engine.timers.tick_all()
     assert not ticks

@@ -1,6 +1,6 @@
 """A second application on the engine: it counts words."""
 
-from exactstage.journal import Journal, Rows
+from exactstage.context import Context
 from exactstage.log import Record
 from exactstage.stage import Refused, Stage
 
@@ -11,32 +11,20 @@ class WordCount:
     def __init__(self, counts: str) -> None:
         self._counts = counts
 
-    def handle(self, record: Record, journal: Journal) -> None:
+    def handle(self, record: Record, context: Context) -> None:
         """Count one more; the text ``bad`` is refused, and ``bug`` is a bug."""
         if record.value == b"bad" or record.key is None:
             raise Refused("bad_word", "this word is refused")
         if record.value == b"bug":
-            journal.put(record.key, b"half a decision")
+            context.put(record.key, b"half a decision")
             raise ZeroDivisionError
-        count = b"%d" % (int(journal.get(record.key) or b"0") + 1)
-        journal.put(record.key, count)
-        journal.emit(self._counts, journal.partition, record.key, count, "count", record.timestamp)
+        count = b"%d" % (int(context.get(record.key) or b"0") + 1)
+        context.put(record.key, count)
+        context.emit(self._counts, record.key, count, type="count")
 
-    def on_error(self, record: Record, error: Exception, journal: Journal) -> None:
+    def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Answer that it could not be counted."""
-        journal.emit(
-            self._counts, journal.partition, record.key, b"error", "count", record.timestamp
-        )
-
-    def restored(self, partition: int, rows: Rows) -> None:
-        """Nothing is kept beside the rows."""
-
-    def released(self, partition: int) -> None:
-        """Nothing is kept beside the rows."""
-
-    def tick(self, journal: Journal, now_ms: int, limit: int) -> bool:
-        """Time changes nothing."""
-        return False
+        context.emit(self._counts, record.key, b"error", type="count")
 
 
 def word_count(app_id: str = "words", prefix: str = "") -> Stage:

@@ -42,7 +42,7 @@ class History:
         ]
 
     def _journal(self, stage: Stage, partition: int) -> Journal:
-        stage.logic.restored(partition, {})
+        stage.callbacks.restored(partition, {})
         return Journal(
             stage=stage.name,
             partition=partition,
@@ -94,7 +94,7 @@ class History:
             journal = journals[record.partition]
             if record.topic != self._commands:
                 journal.accept_once(parse_source(record.headers[-1][1] or b""))
-            stage.logic.handle(record, journal)
+            stage.callbacks.handle(record, journal)
             journal.accept()
             journal.advance(record.topic, record.offset)
         commits = [journal.seal() for journal in journals if journal.is_open]

@@ -1,0 +1,194 @@
+"""What a stage sees while it decides: rows to read, and what it wants to change or publish.
+
+A decision is whole or not at all: its rows and outputs are staged here, and join the open commit of
+the journal (``exactstage.journal``) only when it is made.
+"""
+
+from collections.abc import Callable
+
+from .checkpoint import RESERVED
+from .limits import Limits
+from .log import Headers
+from .outputs import Output, Source, size_of
+
+Rows = dict[bytes, bytes]
+
+_new = tuple.__new__
+"""A named tuple's own constructor is one more Python call, and a payment has four outputs."""
+
+MAX_PARTITIONS = 2**31
+"""Kafka's numbers of partitions are below it."""
+
+OWN_PARTITION = -1
+"""Of an output: the partition of the stage's journal."""
+
+TIME_OF_RECORD = -1
+"""Of an output: the timestamp of the record that is handled."""
+
+
+class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to store a row that the journal can't hold."""
+
+
+class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+    """A stage tried to publish to a topic that is not among its outputs."""
+
+
+def _no_bytes(call: str, *given: object) -> TypeError:
+    names = ", ".join(type(each).__name__ for each in given)
+    return TypeError(f"{call} takes bytes, and was given {names}: encode it in the stage")
+
+
+class Context:
+    """Rows of one stage and partition, and what the decision at hand changes.
+
+    A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``,
+    ``when_journalled``, ``partition``, ``time_ms`` and ``source``; all else belongs to the engine.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        partition: int,
+        public: frozenset[str],
+        emits: frozenset[str],
+        limits: Limits,
+        partitions: int = MAX_PARTITIONS,
+    ) -> None:
+        self.stage, self.partition = stage, partition
+        self.partitions = partitions
+        """How many each topic has."""
+        self.public, self.emits = public, emits
+        self.limits = limits
+        self.rows: Rows = {}
+        self.time_ms = 0
+        """Timestamp of the record that is handled, in milliseconds since 1970, UTC; in ``tick``,
+        the brokers' time."""
+        self.source: Source | None = None
+        """Who sent the record that is being handled, when another stage did."""
+        self._staged_rows: list[tuple[bytes, bytes | None]] = []
+        self._staged_outputs: list[Output] = []
+        self._staged_sizes: list[int] = []
+        self._finishing: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
+        self._open = False
+        """Whether something is decided that is not sealed yet."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the row of ``key`` as it was before this record."""
+        return self.rows.get(key)
+
+    def put(self, key: bytes, row: bytes) -> None:
+        """Store a row.
+
+        Raises ``RowRefused`` for a reserved key or a row over the limit, ``TypeError`` for what is
+        no ``bytes``: once it was staged, no broker could take it.
+        """
+        if type(key) is not bytes or type(row) is not bytes:
+            raise _no_bytes("put", key, row)
+        if key[:1] == RESERVED or not key:
+            message = f"the key {key!r} is reserved"
+            raise RowRefused(message)
+        if len(row) > self.limits.row_bytes:
+            message = f"a row of {len(row)} bytes is over the limit of {self.limits.row_bytes}"
+            raise RowRefused(message)
+        self._staged_rows.append((key, row))
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row: a tombstone in the journal. Raises ``TypeError`` as ``put`` does."""
+        if type(key) is not bytes:
+            raise _no_bytes("delete", key)
+        self._staged_rows.append((key, None))
+
+    def emit(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        type: str = "",  # noqa: A002 - what CloudEvents calls it
+        partition: int = OWN_PARTITION,
+        time_ms: int = TIME_OF_RECORD,
+        headers: Headers = (),
+    ) -> None:
+        """Publish a record once this decision is journalled.
+
+        ``type`` is its CloudEvents type (``ce_type``), "" on internal topics. A public record goes
+        to the stage's own partition, a message to any.
+
+        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, and for a
+        partition that does not exist, or is not the journal's own on a public topic; ``TypeError``
+        for a key or value that is neither ``bytes`` nor None. Once such an output was journalled,
+        no worker could publish it.
+        """
+        self.publish(
+            topic,
+            self.partition if partition == OWN_PARTITION else partition,
+            key,
+            value,
+            type,
+            self.time_ms if time_ms == TIME_OF_RECORD else time_ms,
+            headers,
+        )
+
+    def publish(  # noqa: PLR0917 - the fields of an ``Output``, in its order
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        type_: str,
+        time_ms: int,
+        headers: Headers = (),
+    ) -> None:
+        """Publish an ``Output`` of these fields; raises what ``emit`` raises."""
+        if topic not in self.emits:
+            message = (
+                f"{topic} is not among the outputs of the stage {self.stage}, which are "
+                f"{', '.join(sorted(self.emits))}: add it to its Stage"
+            )
+            raise OutputRefused(message)
+        if partition != self.partition and (
+            topic in self.public or not 0 <= partition < self.partitions
+        ):
+            raise self._wrong_partition(topic, partition)
+        if (type(key) is not bytes and key is not None) or (
+            type(value) is not bytes and value is not None
+        ):
+            raise _no_bytes("emit", key, value)
+        output = _new(Output, (topic, partition, key, value, type_, time_ms, headers))
+        self._staged_outputs.append(output)
+        self._staged_sizes.append(size_of(key, value, headers))
+
+    def _wrong_partition(self, topic: str, partition: int) -> OutputRefused:
+        if topic in self.public:
+            return OutputRefused(
+                f"{topic}/{partition} can't be written from partition {self.partition}: what "
+                f"others see goes to the stage's own partition, journal.partition, where an older "
+                f"owner is fenced"
+            )
+        return OutputRefused(
+            f"there is no partition {partition} of {topic}: it has {self.partitions}"
+        )
+
+    def before_seal(self, callback: Callable[[], None]) -> None:
+        """Call back when the open commit is cut: for a row that many decisions of it change.
+
+        The callback stores the row as ``handle`` would; nothing may raise between this call, in a
+        decision, and the decision's end.
+        """
+        self._finishing.append(callback)
+
+    def when_journalled(self, callback: Callable[[], None]) -> None:
+        """Call back when all that is decided by now is journalled."""
+        self._callbacks.append(callback)
+        self._open = True
+
+    # --- what the engine does around it ----------------------------------------------------------
+
+    def discard(self) -> None:
+        """Forget what the record at hand has staged."""
+        self._staged_rows.clear()
+        self._staged_outputs.clear()
+        self._staged_sizes.clear()
