@@ -1,8 +1,8 @@
 """The engine inside a Faust worker.
 
-Faust hosts: app, worker, group membership and co-partitioned assignment, agents, channels, tables
-to read, command line, web. What must be exact and fast is the engine's: what is read, what is
-written, in which order, and what is restored (DESIGN section 3).
+Faust provides app, worker, group membership and co-partitioned assignment, agents, channels,
+read-only tables, command line, web. The engine does what must be exact and fast: reading, writing,
+their order, and restoring (docs/design.md 3).
 """
 
 from .app import EngineApp

@@ -37,8 +37,8 @@ from exactstage.stage import Stage
 
 from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
-from .own_parts import no_page, no_table_route, require_channel, require_stage
 from .tables import JournalTable, JournalTableManager
+from .unsupported import no_page, no_table_route, require_channel, require_stage
 
 if TYPE_CHECKING:
     from faust.transport.conductor import Conductor
@@ -47,21 +47,21 @@ logger = logging.getLogger(__name__)
 
 _OFFSET_COMMIT_SECONDS = 5.0
 _LAST_COMMIT_SECONDS = 2.0
-_LOOK_SECONDS = 1.0
+_READINESS_SECONDS = 1.0
 _TOPICS_SECONDS = 1.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
 
 
 class _Boot(BootStrategy):
-    """Everything that is written goes through the engine: Faust's own producer is not started."""
+    """Does not start Faust's own producer: all writes go through the engine."""
 
     enable_kafka_producer = False
 
 
 def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
-    """Return what a worker needs of each topic: it reads all of them, also what it writes.
+    """Return a worker's rights on each topic: it reads all of them, also those it writes.
 
-    Of inputs and journals it asks for the configuration too, before it relies on them.
+    It also reads the configurations of inputs and journals, before it relies on them.
     """
     needed: dict[str, set[Right]] = {}
     for stage in stages:
@@ -74,12 +74,12 @@ def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
 
 
 class EngineApp(faust.App):
-    """Hosts ``stages``. Agents take ``Delivery`` events and give them to ``engine.handle``.
+    """Hosts ``stages``. Agents pass ``Delivery`` events to ``engine.handle``.
 
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
-    ``log`` replaces the broker, in tests. ``show_readiness`` is told once a second why the worker
-    is not ready, or nothing when it is; ``show_end`` is told the line with which the process ends.
-    ``apply_command`` tells for topics that are missing or wrong which command makes them.
+    ``log`` replaces the broker, in tests. ``show_readiness`` is called once a second with the
+    reasons why the worker is not ready, none when it is; ``show_end`` with the line with which the
+    process ends. ``apply_command`` returns the command that creates or corrects the given topics.
     """
 
     BootStrategy = _Boot
@@ -134,10 +134,10 @@ class EngineApp(faust.App):
         self._failing = threading.Lock()
         self._instance_id = instance_id
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
-        """Takes a failure in place of the end of the process, where the app runs embedded."""
+        """Called with a failure instead of ending the process, when the app runs embedded."""
 
         self.was_ready = False
-        """Whether it has ever had its partitions: before that nothing is decided."""
+        """Whether it has ever owned its partitions; before that it makes no decision."""
         super().__init__(
             app_id,
             broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
@@ -153,8 +153,8 @@ class EngineApp(faust.App):
             broker_request_timeout=connection["request_timeout_ms"] / 1000,
             broker_max_poll_interval=_MEMBERSHIP_POLL_LIMIT_SECONDS,
             consumer_group_instance_id=instance_id,
-            # Faust's assignor refuses an assignment that names another URL than the worker's own;
-            # a static member gets its former one back, from whatever host it was on.
+            # Faust's assignor refuses an assignment with another URL than the worker's own; a
+            # static member gets its former assignment back, even when it restarts on another host.
             canonical_url=f"http://{instance_id or uuid.uuid4().hex}",
             web_enabled=False,
             stream_recovery_delay=0.0,
@@ -180,7 +180,7 @@ class EngineApp(faust.App):
         return channel
 
     def rows(self, stage: Stage) -> JournalTable:
-        """Return a table to read a stage's rows: of the partitions that this worker owns."""
+        """Return a read-only table of a stage's rows, of the partitions that this worker owns."""
         table = self.Table(
             stage.name,
             partitions=self.partitions,
@@ -190,7 +190,7 @@ class EngineApp(faust.App):
         )
         return cast("JournalTable", table)
 
-    # --- what is refused beside the stages --------------------------------------------------------
+    # --- Faust's features that are refused --------------------------------------------------------
 
     def Table(self, name: str, **options: Any) -> Any:  # noqa: ANN401, N802 - Faust's name and types
         """Define the table of a stage (``rows``). Raises ``FailStop`` for any other."""
@@ -205,7 +205,7 @@ class EngineApp(faust.App):
     SetTable = SetGlobalTable = GlobalTable
 
     def table_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
-        """Refuse: no worker knows another one's address."""
+        """Refuse: workers do not know each other's addresses."""
         raise no_table_route()
 
     def stream(self, channel: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -216,9 +216,9 @@ class EngineApp(faust.App):
         return super().stream(channel, *arguments, **options)
 
     def page(self, *arguments: Any, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """Refuse: Faust's web server is not started here. Faust defines its own pages all the same.
+        """Refuse: Faust's web server is not started here.
 
-        Those are of its blueprints, with names such as ``router:table_list``.
+        Faust's own pages are allowed: those of its blueprints, such as ``router:table_list``.
         """
         if name is None or ":" not in name:
             raise no_page()
@@ -230,7 +230,7 @@ class EngineApp(faust.App):
 
     @property
     def channels(self) -> Collection[Any]:
-        """The channels of the stages' agents: the only topics of which records come."""
+        """The channels of the stages' agents, which alone receive records."""
         return self._channels.values()
 
     @property
@@ -243,7 +243,7 @@ class EngineApp(faust.App):
         for name, agent in self.agents.items():
             require_channel(f"agent {name!r}", agent.channel, self._channels.values())
 
-    # --- what the engine asks of its host --------------------------------------------------------
+    # --- called by the engine --------------------------------------------------------------------
 
     async def deliver(self, delivery: Delivery) -> None:
         """Put one delivery into the channel of its stage's agent, as one event."""
@@ -271,23 +271,23 @@ class EngineApp(faust.App):
             await channel.queue.put(self.create_event(None, delivery, {}, message))
 
     def fail_stop(self, failure: FailStop) -> None:
-        """End the process at once: what it has in memory may be out of date. Any thread may.
+        """End the process at once, since its state in memory may be out of date.
 
-        A worker that was told to end before it had partitions has decided nothing: whatever it
-        meets is no failure.
+        Any thread may call it. A worker that was asked to stop before it owned partitions has
+        decided nothing, so for it an error is no failure.
         """
         if self._on_embedded_failure is not None:
             self._on_embedded_failure(failure)
             return
         if not self._failing.acquire(blocking=False):
-            threading.Event().wait()  # Another thread is ending the process, and says why.
+            threading.Event().wait()  # Another thread ends the process, and logs the cause.
         if self.should_stop and not self.was_ready:
             line = f"stopped before it was ready, nothing was decided ({failure})"
             logger.info("%s", line)
             code = 0
         else:
             cause = failure.__cause__ if isinstance(failure, Defect) else None
-            # What a broker or the network said is no defect: its traceback tells nothing.
+            # An error of a broker or the network is no defect: its traceback has no information.
             defect = None if isinstance(cause, (KafkaError, OSError)) else cause
             line = f"fail-stop: {self.in_words(failure)}"
             logger.critical("%s", line, exc_info=defect)
@@ -298,7 +298,7 @@ class EngineApp(faust.App):
         os._exit(code)
 
     def in_words(self, failure: FailStop) -> str:
-        """Return the failure as one line; two workers of one instance id fence each other too."""
+        """Return the failure as one line; two workers with one instance id fence each other too."""
         instance = self._instance_id
         if not isinstance(failure, Fenced) or instance is None:
             return str(failure)
@@ -308,7 +308,7 @@ class EngineApp(faust.App):
         )
 
     async def crash(self, reason: BaseException) -> None:
-        """End the process with one line, where Faust would end it with tracebacks."""
+        """End the process with one line, instead of Faust's tracebacks."""
         self._crash(reason)
 
     def _crash(self, reason: BaseException) -> None:
@@ -316,7 +316,7 @@ class EngineApp(faust.App):
             self.fail_stop(as_fail_stop("the worker", reason))
         super()._crash(reason)
 
-    # --- what Faust asks of the engine -----------------------------------------------------------
+    # --- called by Faust -------------------------------------------------------------------------
 
     async def own(self, assigned: set[TP]) -> None:
         """Own exactly these partitions; ``engine.resume`` comes next."""
@@ -335,7 +335,7 @@ class EngineApp(faust.App):
         except TimeoutError:
             message = (
                 f"what was decided could not be published within {self._drain_timeout_seconds} "
-                f"s before partitions were handed over; the next owner does it from the journal"
+                f"s before a rebalance; the next owner publishes it from the journal"
             )
             self.fail_stop(FailStop(message))
 
@@ -355,13 +355,13 @@ class EngineApp(faust.App):
         if not self._starting.cancelled():
             self._starting.result()
         if not self.should_stop:
-            self._lag = self.add_future(self._show_lag())
+            self._lag = self.add_future(self._commit_for_lag_tools())
             self.add_future(self._watch_topics())
 
     async def _watch_topics(self) -> None:
-        """Look once a second whether the topics are still those that this worker began with.
+        """Check once a second that the topics still have the ids that they had at the start.
 
-        What it appended to one that was made anew would be in no place where anybody looks for it.
+        Appends to a recreated topic would be lost: its readers start elsewhere.
         """
         while not self.should_stop:
             await self.sleep(_TOPICS_SECONDS)
@@ -370,17 +370,18 @@ class EngineApp(faust.App):
             except NotOurs as failure:
                 self.fail_stop(failure)
             except (FailStop, KafkaError, OSError) as error:
-                logger.debug("the topics could not be looked at: %r", error)  # Appends tell it.
+                # Appends meet the same error, and report it.
+                logger.debug("the topics could not be checked: %r", error)
 
     async def _watch_readiness(self) -> None:
-        """Look once a second why the worker is not ready, from before its start on."""
+        """Report once a second why the worker is not ready, from before its start on."""
         try:
             while not self.should_stop:
                 PAUSES.tick()
                 reasons = self._reasons()
                 if self._show_readiness is not None:
                     self._show_readiness(reasons)
-                await self.sleep(_LOOK_SECONDS)
+                await self.sleep(_READINESS_SECONDS)
         finally:
             PAUSES.stop()
 
@@ -411,13 +412,13 @@ class EngineApp(faust.App):
             raise FailStop(message)
 
     async def on_stop(self) -> None:
-        """Finish what is decided, then leave. Ends the process when that fails or takes too long.
+        """Publish all decisions, then leave. Ends the process if that fails or takes too long.
 
-        Else the membership would live on in its thread, and keep partitions that nobody serves.
+        Otherwise the membership would continue in its thread, and keep partitions unserved.
         """
         try:
             await self._finish()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the worker must be gone
+        except Exception as error:  # noqa: BLE001 - after any error the worker must end
             self.fail_stop(as_fail_stop("the end", error))
         await super().on_stop()
 
@@ -435,8 +436,8 @@ class EngineApp(faust.App):
             logger.debug("positions were not committed to the group: no broker answered in time")
         await self.engine.stop()
 
-    async def _show_lag(self) -> None:
-        """Commit positions to the consumer group now and then, for lag tools only."""
+    async def _commit_for_lag_tools(self) -> None:
+        """Commit positions to the consumer group at intervals, for lag tools only."""
         while not self.should_stop:
             await self.sleep(_OFFSET_COMMIT_SECONDS)
             await self._commit_positions()
@@ -454,10 +455,10 @@ class EngineApp(faust.App):
     async def test_context(
         self, on_failure: Callable[[FailStop], None] | None = None
     ) -> AsyncIterator[Self]:
-        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory one.
+        """Run all stages' agents embedded, without a broker; ``log`` must be an in-memory log.
 
-        ``on_failure`` is called with what would end the process of a worker; the block is to be
-        left then. The failure is raised there, in place of what the block raised because of it.
+        ``on_failure`` is called with the failure that would end a worker's process; the block must
+        then end. The failure is raised instead of the block's own error.
         """
         failures: list[FailStop] = []
 

@@ -1,7 +1,7 @@
-"""What tasks of the Kafka client met that nobody waits for any more.
+"""Loop errors: errors of the Kafka client's abandoned tasks go to the debug log.
 
-aiokafka leaves such tasks behind when a connection ends; asyncio would print a traceback for each.
-What matters of it comes another way: the next request meets the same.
+aiokafka abandons tasks when a connection ends; asyncio would print a traceback for each. Nothing is
+missed: the next request meets the same error.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 def install(loop: asyncio.AbstractEventLoop) -> None:
-    """Let ``loop`` pass over such errors; all others are shown as before."""
+    """Log such errors of ``loop`` at level debug; all others are shown as before."""
     loop.set_exception_handler(_handle)
 
 
 def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if isinstance(error := context.get("exception"), RETRIABLE):
-        logger.debug("a task that nobody waits for: %s: %r", context.get("message"), error)
+        logger.debug("error of an abandoned task: %s: %r", context.get("message"), error)
     else:
         loop.default_exception_handler(context)

@@ -1,13 +1,12 @@
 """Group membership: Faust's consumer, which holds the assignment and reads nothing.
 
 Its partitions are paused as soon as they are assigned. It must still be polled, or aiokafka leaves
-the group, and its coordinator asked for errors, which Faust never does: a member whose SyncGroup
-met an error after a broker's restart would hang for ever, silently. Dead membership ends the
-process, unless it can be brought back to life.
+the group, and its coordinator must be asked for errors, which Faust never does: a member whose
+SyncGroup failed after a broker's restart would hang for ever without a line in the log. A dead
+membership ends the process, unless it can be restarted.
 
-What Faust does for a consumer that fetches (it commits what agents have acknowledged, and reports
-every partition of which nothing was fetched for long) makes no sense for one that never does, so it
-is not started.
+Faust's tasks for a consumer that fetches (committing acknowledged offsets, reporting partitions
+without fetches) are not started.
 """
 
 import asyncio
@@ -41,24 +40,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAUST_LOGGER = logging.getLogger("faust")
-"""Where Faust's services say that they start and stop, instead of in this package's name."""
+"""Logger of Faust's services for start and stop, instead of one with this package's name."""
 
-_NO_NEWS = (
-    # A rebalance took as long as the session timeout. A drain may; it has a limit of its own, after
+_EXPECTED_WARNINGS = (
+    # A rebalance took as long as the session timeout. A drain may: it has its own limit, after
     # which the worker ends with a line.
     "Warning: Task timed out!",
     "Please make sure it's hanging before restart.",
-    # A rebalance began before the one before it was through: statistics that nobody reads.
+    # A rebalance began before the last one was complete: only Faust's statistics, which are unused.
     "Missing sensor state for rebalance",
 )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for what Faust warns of in rebalances that are as they should be."""
-    return not any(text in str(record.msg) for text in _NO_NEWS)
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Return False for warnings that Faust logs in regular rebalances."""
+    return not any(text in str(record.msg) for text in _EXPECTED_WARNINGS)
 
 
-FAUST_LOGGER.addFilter(_is_news)
+FAUST_LOGGER.addFilter(_is_unexpected)
 
 _POLL_SECONDS = 0.5
 _METADATA_AGE_MS = 60_000
@@ -66,11 +65,11 @@ _METADATA_AGE_MS = 60_000
 _LEAVE_SECONDS = 3.0
 
 _MAX_METADATA_DEATHS = 10
-"""How many polls in a row may find the client's metadata task ended."""
+"""Maximum number of polls in a row that find the client's metadata task ended."""
 
 
 class MembershipThread(driver.AIOKafkaConsumerThread):
-    """Runs the consumer in Faust's second thread, where heartbeats can't be held up."""
+    """Runs the consumer in Faust's second thread, where the engine can't delay heartbeats."""
 
     logger = FAUST_LOGGER
     _metadata_deaths = 0
@@ -97,8 +96,8 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             metadata_max_age_ms=_METADATA_AGE_MS,
         )
-        # The consumer's own client would create a topic that was deleted, by asking for it.
-        consumer._client = NonCreatingClient(  # noqa: SLF001 - it takes no other
+        # The consumer's own client would create a deleted topic by requesting its metadata.
+        consumer._client = NonCreatingClient(  # noqa: SLF001 - it has no parameter for a client
             **self._host.connection,
             client_id=conf.broker_client_id,
             metadata_max_age_ms=_METADATA_AGE_MS,
@@ -106,49 +105,49 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        """Connect and find the group's coordinator, or end the process after a while."""
-        self.time_started = time.monotonic()  # Faust asks for it.
+        """Connect and find the group's coordinator, or end the process after the deadline."""
+        self.time_started = time.monotonic()  # Faust reads it.
         install(asyncio.get_running_loop())
         await self.wait(self._connect())
 
     async def _connect(self) -> None:
         try:
-            patience = self._patience(f"connecting to Kafka to join group {self._group}")
-            while not await self._started_consumer(patience):
+            retry = self._retry_policy(f"connecting to Kafka to join group {self._group}")
+            while not await self._started_consumer(retry):
                 pass
             await self._find_coordinator()
         except errors.GroupAuthorizationFailedError:
             self._host.fail_stop(not_allowed_in_group(self._group, self._host.connection))
-        except Exception as error:  # noqa: BLE001 - whatever it is, this worker can't be a member
+        except Exception as error:  # noqa: BLE001 - after any error this worker can't be a member
             self._host.fail_stop(as_fail_stop(f"joining group {self._group}", error))
 
-    async def _started_consumer(self, patience: RetryPolicy) -> bool:
+    async def _started_consumer(self, retry: RetryPolicy) -> bool:
         """Try once to start aiokafka's consumer."""
         consumer = self._consumer = self._create_consumer(loop=self.thread_loop)
         try:
             await consumer.start()
         except RETRIABLE as error:
             await consumer.stop()
-            await patience.after(error)
+            await retry.after(error)
             return False
-        if consumer._group_instance_id is not None:  # noqa: SLF001 - what the coordinator was given
-            require_own_instance(consumer._coordinator)  # noqa: SLF001 - aiokafka does not look
+        if consumer._group_instance_id is not None:  # noqa: SLF001 - the coordinator's id
+            require_own_instance(consumer._coordinator)  # noqa: SLF001 - aiokafka does not check
         return True
 
     async def _find_coordinator(self) -> None:
-        """Wait for the coordinator: aiokafka would ask ten times a second for ever."""
-        patience = self._patience(f"finding the coordinator of group {self._group}")
+        """Wait for the coordinator: aiokafka would ask ten times a second, without a limit."""
+        retry = self._retry_policy(f"finding the coordinator of group {self._group}")
         client = self._ensure_consumer()._client  # noqa: SLF001 - as its coordinator does
         while True:
             try:
                 await client.coordinator_lookup(CoordinationType.GROUP, self._group)
             except RETRIABLE as error:
-                await patience.after(error)
+                await retry.after(error)
                 await client.force_metadata_update()
             else:
                 return
 
-    def _patience(self, doing: str) -> RetryPolicy:
+    def _retry_policy(self, doing: str) -> RetryPolicy:
         return RetryPolicy(doing, self._host.delivery_timeout_seconds, GROUP_COORDINATOR)
 
     @property
@@ -156,19 +155,19 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         return str(self.app.conf.id)
 
     async def crash(self, exc: BaseException) -> None:
-        """End the process with a line that says why, where Faust would end it with tracebacks."""
+        """End the process with one line that has the cause, instead of Faust's tracebacks."""
         await self._host.crash(exc)
 
     def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:  # noqa: ANN401 - mode's signature
-        """Leave it to ``crash``; mode would print a traceback."""
+        """Do nothing: ``crash`` logs the error, mode would print a traceback."""
 
     async def _keepalive2(self) -> None:
-        """Start no second timer beside that of the thread: it logs an error after each pause."""
+        """Start no second timer next to the thread's: it logs an error after each pause."""
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Let aiokafka neither look up positions, with a request for each, nor fetch.
+        """Prevent that aiokafka looks up positions, with a request for each, or fetches.
 
-        That comes first: its fetcher begins when this waits for something.
+        This comes before any await, since aiokafka's fetcher starts at the first one.
         """
         consumer = self._ensure_consumer()
         partitions = consumer.assignment()
@@ -178,15 +177,15 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_thread_stop(self) -> None:
-        """Leave the group, for a while: a broker that is away must not keep the worker."""
+        """Leave the group, with a time limit: an absent broker must not delay the worker's end."""
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await super().on_thread_stop()
         except (TimeoutError, errors.KafkaError, OSError) as error:
-            logger.info("the group was not left in order, it notices by itself: %r", error)
+            logger.info("the worker did not leave its group, which notices by itself: %r", error)
 
     async def poll(self) -> None:
-        """Poll once, and raise what the membership met."""
+        """Poll once, and raise the membership's errors."""
         await self.call_thread(self._poll)
 
     async def _poll(self) -> None:
@@ -194,30 +193,30 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it is not started yet
             return
         consumer._coordinator.check_errors()  # noqa: SLF001 - aiokafka shows these nowhere else
-        self._require_coordinator(consumer._coordinator)  # noqa: SLF001 - it is looked for for ever
-        self._keep_metadata_coming(consumer._client)  # noqa: SLF001 - nor the end of its task
-        with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - what counts as a poll
+        self._require_coordinator(consumer._coordinator)  # noqa: SLF001 - aiokafka has no limit
+        self._restart_metadata_task(consumer._client)  # noqa: SLF001 - aiokafka does not restart it
+        with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - this counts as a poll
             return
 
     def _require_coordinator(self, coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-        """Raise ``FailStop`` when the group has had no coordinator for long."""
+        """Raise ``FailStop`` when the group has had no coordinator for too long."""
         if coordinator.coordinator_id is not None:
             self._without_coordinator = None
             return
         if self._without_coordinator is None:
-            self._without_coordinator = self._patience(f"membership in group {self._group}")
+            self._without_coordinator = self._retry_policy(f"membership in group {self._group}")
         self._without_coordinator.require(
             errors.NotCoordinatorForGroupError("no broker that coordinates the group answers")
         )
 
-    def _keep_metadata_coming(self, client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-        """Start the client's metadata task again where it has ended.
+    def _restart_metadata_task(self, client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        """Start the client's metadata task again if it has ended.
 
         A broker's restart may end it: over uvloop, writing to a connection that has just closed
-        raises ``RuntimeError``, which aiokafka does not expect. Who waits for the task's next
-        answer would wait for ever.
+        raises ``RuntimeError``, which aiokafka does not expect. Callers that wait for the task's
+        next answer would never return.
         """
-        task = client._sync_task  # noqa: SLF001 - aiokafka never looks at it either
+        task = client._sync_task  # noqa: SLF001 - aiokafka does not check it
         if task is None or not task.done():
             self._metadata_deaths = 0
             return
@@ -225,9 +224,9 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         if self._metadata_deaths > _MAX_METADATA_DEATHS:
             message = f"its metadata task ends again and again: {task!r}"
             raise errors.KafkaError(message)
-        # What it met is told here, or asyncio would complain that nobody asked.
-        met = None if task.cancelled() else task.exception()
-        logger.warning("the membership's metadata task has ended and is started again: %r", met)
+        # The error is retrieved and logged here, or asyncio would report it as never retrieved.
+        cause = None if task.cancelled() else task.exception()
+        logger.warning("the membership's metadata task has ended and is started again: %r", cause)
         client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001 - as ``bootstrap`` does
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
@@ -247,13 +246,12 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         try:
             await consumer.commit(offsets)
         except (errors.KafkaError, errors.IllegalStateError) as error:
-            # Only lag tools read these offsets; a rebalance or a broken coordinator that matters
-            # is found by the poll.
+            # Only lag tools read these offsets; the poll finds rebalances and coordinator errors.
             logger.debug("positions were not committed to the group: %r", error)
 
 
 class MembershipConsumer(driver.Consumer):
-    """Takes part in the group; the engine's reader does the reading."""
+    """Is a member of the group; the engine's reader does the reading."""
 
     logger = FAUST_LOGGER
     _thread: MembershipThread
@@ -266,7 +264,7 @@ class MembershipConsumer(driver.Consumer):
         return MembershipThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
-        """Positions come from the journals, not from the group."""
+        """Do nothing: positions come from the journals, not from the group."""
 
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
         """Commit positions to the group, for lag tools; failures are only logged."""
@@ -280,10 +278,10 @@ class MembershipConsumer(driver.Consumer):
                 await self._thread.poll()
             except self.consumer_stopped_errors:
                 if not self.app.should_stop:
-                    message = "the membership has ended although the worker goes on"
+                    message = "the membership has ended although the worker still runs"
                     self._host.fail_stop(FailStop(message))
                 return
-            except Exception as error:  # noqa: BLE001 - whatever killed it, this is no member now
+            except Exception as error:  # noqa: BLE001 - after any error this is no member any more
                 await self._die(error)
             await self.sleep(_POLL_SECONDS)
 
@@ -294,7 +292,7 @@ class MembershipConsumer(driver.Consumer):
         )
 
     async def crash(self, reason: BaseException) -> None:
-        """End the process with a line that says why, where Faust would end it with tracebacks."""
+        """End the process with one line that has the cause, instead of Faust's tracebacks."""
         await self._host.crash(reason)
 
     @Service.task
@@ -303,20 +301,20 @@ class MembershipConsumer(driver.Consumer):
 
     @Service.task
     async def _commit_livelock_detector(self) -> None:
-        """Look for no partition of which nothing is fetched: that is so of all of them here."""
+        """Check nothing: this consumer fetches from no partition."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Have no event path: the engine's reader looks after its own."""
+        """Check nothing: the engine's reader checks its own partitions."""
 
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
-        """Have no event path in recovery either."""
+        """Check nothing in recovery either."""
 
     async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature
         """Read nothing: the engine does."""
 
 
 class MembershipTransport(driver.Transport):
-    """Faust's Kafka transport with the consumer above; see ``sending`` for the others."""
+    """Faust's Kafka transport with this consumer; see ``sending`` for the other classes."""
 
     Consumer: ClassVar[type[ConsumerT]] = MembershipConsumer
     Producer: ClassVar[type[ProducerT]] = NonCreatingProducer

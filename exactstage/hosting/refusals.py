@@ -1,4 +1,4 @@
-"""Refusals: what a broker says to a worker that can't be a member of its group, and what to do."""
+"""Refusals: why a worker can't be a member of its group, and the next step."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _LIMITS = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
 async def dead_membership(
     error: Exception, group: str, session_timeout_seconds: float, connection: Mapping[str, Any]
 ) -> FailStop:
-    """Return the failure of a worker whose membership met ``error``."""
+    """Return the failure of a worker whose membership ended with ``error``."""
     if isinstance(error, FailStop):
         return error
     if isinstance(error, errors.InconsistentGroupProtocolError):
@@ -53,7 +53,7 @@ def not_allowed_in_group(group: str, connection: Mapping[str, Any]) -> NotAuthor
 
 
 async def _session_limits(connection: Mapping[str, Any]) -> str:
-    """Return the brokers' limits in words; their names where they can't be read."""
+    """Return the brokers' limits in words; only their names if they can't be read."""
     try:
         async with asyncio.timeout(_ASK_SECONDS):
             values = await _broker_configuration(connection)
@@ -63,7 +63,7 @@ async def _session_limits(connection: Mapping[str, Any]) -> str:
 
 
 async def _broker_configuration(connection: Mapping[str, Any]) -> dict[str, str]:
-    """Return the configuration of one broker: all of them should have the same."""
+    """Return the configuration of one broker; all brokers should have the same."""
     async with open_admin(connection) as admin:
         cluster = await admin.describe_cluster()
         node = str(cluster["brokers"][0]["node_id"])

@@ -1,6 +1,6 @@
-"""Faust's producer in an app of stages: it starts when something is sent, and creates no topic.
+"""Faust's producer in an app of stages: it starts at the first send, and creates no topic.
 
-The stages never use it. A user's ``app.topic(...).send()`` and the sinks of his agents do.
+The stages never use it; ``app.topic(...).send()`` and the sinks of agents do.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -13,25 +13,25 @@ from faust.types import TopicT
 from exactstage.errors import FailStop, NoTopic
 from exactstage.kafka.metadata import NonCreatingClient
 
-from .own_parts import PAGE, require_channel
+from .unsupported import PAGE, require_channel
 
 if TYPE_CHECKING:
     from .app import EngineApp
 
 
 class StagesConductor(Conductor):
-    """Knows whose topics are read; refuses what would be registered and never get a record."""
+    """Refuses to register topics that would never get a record."""
 
     def add(self, topic: TopicT) -> None:
         """Register a topic. Raises ``FailStop`` for one that no agent of a stage reads."""
         host = cast("EngineApp", self.app)
-        # What an agent reads is a copy of its channel: it shares only the schema.
+        # An agent reads a copy of its channel, which shares only the schema.
         if not any(topic.schema is known.schema for known in [*host.channels, *self._changelogs()]):
             require_channel("a stream", topic, ())
         super().add(topic)
 
     def _changelogs(self) -> list[TopicT]:
-        """Return the topics of the stages' tables: Faust subscribes to them, and reads none."""
+        """Return the topics of the stages' tables: Faust subscribes to them without reading."""
         return [table.changelog_topic for table in self.app.tables.values()]
 
 
@@ -54,24 +54,25 @@ class NonCreatingProducer(driver.Producer):
         client = NonCreatingClient(
             **host.connection, client_id=self.client_id, metadata_max_age_ms=60_000
         )
-        # It takes no client, and its own would create a topic by asking for it (KIP-204).
+        # It has no parameter for a client, and its own would create a topic by requesting its
+        # metadata (KIP-204).
         producer.client = client
-        producer._sender.client = client  # noqa: SLF001 - it was given the other one
+        producer._sender.client = client  # noqa: SLF001 - it holds the other client
         return producer
 
     async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Faust's signature
-        """Send a record. Raises ``NoTopic``, or ``FailStop`` for what only stages write."""
+        """Send a record. Raises ``NoTopic``, or ``FailStop`` for a topic that only stages write."""
         host = cast("EngineApp", self.app)
         if topic in host.written:
             raise FailStop(f"{topic}: only the stages write there, through the journal; {PAGE}")
         client = self._ensure_producer().client
         if topic not in client.cluster.topics():
-            # An answer may be of before a topic was made: it is asked for each time.
+            # The last answer may be from before the topic was created, so it is requested again.
             client.add_topic(topic)
             await client.force_metadata_update()
             if not client.cluster.partitions_for_topic(topic):
                 raise NoTopic(
-                    f"there is no topic {topic}, and nothing in this app creates one by asking: "
-                    f"make it first; {PAGE}"
+                    f"there is no topic {topic}, and this app creates none by sending to it: "
+                    f"create it first; {PAGE}"
                 )
         return await super().send(topic, *arguments, **options)

@@ -1,8 +1,8 @@
-"""Static membership (KIP-345): a member whose instance id another one has taken must know it.
+"""Static membership (KIP-345): notices that another member has taken this member's instance id.
 
 aiokafka sends heartbeats without the instance id. The broker then answers only that it does not
-know the member, aiokafka joins again under the same id, and so two workers of one id would put each
-other out for ever. So whether the id is still ours is asked here before that.
+know the member, aiokafka joins again with the same id, and two workers with one id would replace
+each other for ever. So a heartbeat with the instance id is sent before aiokafka joins again.
 """
 
 from typing import Any
@@ -47,14 +47,14 @@ class _Heartbeat(Request[_HeartbeatRequest3]):  # type: ignore[misc] # aiokafka 
         self._values = values
 
     def build(self, request_struct_class: type[_HeartbeatRequest3]) -> _HeartbeatRequest3:
-        """Return the request in the form of its version."""
+        """Return the request in the format of its version."""
         return request_struct_class(*self._values)
 
 
 def require_own_instance(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-    """Let each request of aiokafka's group coordinator raise ``FencedInstance`` where it is so."""
-    send = coordinator._send_req  # noqa: SLF001 - its only way out
-    instance = coordinator._group_instance_id  # noqa: SLF001 - given to it by us
+    """Let requests of aiokafka's group coordinator raise ``FencedInstance`` if the id was taken."""
+    send = coordinator._send_req  # noqa: SLF001 - all of its requests go through it
+    instance = coordinator._group_instance_id  # noqa: SLF001 - set by ``MembershipThread``
 
     async def send_as_instance(request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
         group = (coordinator.group_id, coordinator.generation, coordinator.member_id)
@@ -67,7 +67,7 @@ def require_own_instance(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka h
                 f"another worker has joined group {group[0]} with the same PAYMENTS_INSTANCE_ID, "
                 f"{instance}, so this one is no member any more. If that one is a restart of this "
                 f"one, nothing needs to be done; else give each worker an instance id of its own "
-                f"before this one is started again: they would put each other out in turn"
+                f"before this one is started again: they would replace each other for ever"
             )
             raise FencedInstance(message)
         return response

@@ -1,7 +1,7 @@
-"""Tables as Faust's users know them, over the rows that the engine keeps; and its recovery hook.
+"""Faust tables over the engine's rows, and the recovery hook in which the engine takes over.
 
-The tables are read-only: rows are written through the journal, by decisions. Only the rows of the
-partitions that this worker owns are there.
+The tables are read-only: only decisions write rows, through the journal. They have the rows of the
+partitions that this worker owns.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class JournalStore(Store[bytes, bytes]):
-    """The rows of one stage, all owned partitions together."""
+    """The rows of one stage, of all owned partitions."""
 
     logger = FAUST_LOGGER
 
@@ -37,8 +37,8 @@ class JournalStore(Store[bytes, bytes]):
         return cast("EngineApp", self.app)
 
     @property
-    def data(self) -> Mapping[bytes, bytes]:  # type: ignore[override] # nobody may write here
-        """The rows of all owned partitions, to read."""
+    def data(self) -> Mapping[bytes, bytes]:  # type: ignore[override] # this is read-only
+        """The rows of all owned partitions, read-only."""
         journals = self._host.engine.owned.of(self.table_name)
         return MappingProxyType(ChainMap(*(journal.rows for journal in journals.values())))
 
@@ -48,20 +48,20 @@ class JournalStore(Store[bytes, bytes]):
         raise TypeError(message)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Say that Faust has nothing of its own to go on from."""
+        """Return None: Faust has no offset of its own."""
 
     def reset_state(self) -> None:
-        """Keep everything: the engine drops what is lost."""
+        """Keep everything: the engine drops the rows of revoked partitions."""
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
-        """Nothing to copy: the journal is the backup."""
+        """Do nothing: the journal is the backup."""
 
     def restore_backup(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
-        """Nothing to copy back: the journal is the backup."""
+        """Do nothing: the journal is the backup."""
 
 
 class JournalTable(Table[bytes, bytes]):
-    """A table whose rows are the engine's: to read."""
+    """A read-only table of the engine's rows."""
 
     logger = FAUST_LOGGER
 
@@ -78,14 +78,14 @@ class JournalTable(Table[bytes, bytes]):
         return JournalStore("memory://", self.app, self, table_name=self.name)
 
     def _changelog_topic_name(self) -> str:
-        # The membership subscribes to it. By Faust's own name it would ask for a topic that is not
-        # there, which some brokers create.
+        # The membership subscribes to this topic. With Faust's own name it would request a topic
+        # that does not exist, which some brokers create.
         stage = cast("EngineApp", self.app).engine.stages[self.name]
         return stage.changelog
 
 
 class EngineRecovery(Recovery):
-    """Lets the engine take over where Faust would read changelogs."""
+    """Runs the engine's takeover instead of Faust's reading of changelogs."""
 
     logger = FAUST_LOGGER
 
@@ -104,8 +104,8 @@ class EngineRecovery(Recovery):
                 await self._take_over(self._generation_id)
             except Exception as error:  # noqa: BLE001 - half a takeover must end the process
                 if self._host.should_stop:
-                    # What is left half done, the next owner does: nothing was decided yet.
-                    logger.info("the takeover was broken off, the worker ends: %r", error)
+                    # The next owner repeats the takeover: nothing was decided yet.
+                    logger.info("the takeover was interrupted, the worker ends: %r", error)
                     return
                 self._host.fail_stop(as_fail_stop("the takeover", error))
 
@@ -119,7 +119,7 @@ class EngineRecovery(Recovery):
         superseded = self.signal_recovery_start.is_set() or app.engine.drains != drains
         if superseded or generation_id != app.consumer_generation_id or app.should_stop:
             return
-        # From here on without an await, so that no revocation can come in between.
+        # No await from here on, so that no revocation can happen in between.
         self.completed.set()
         app.flow_control.resume()
         self.tables.on_actives_ready()

@@ -1,7 +1,7 @@
 """The log in memory: a broker's rules (``partition``, ``coordinator``), and the engine's interface.
 
-``MemoryLog`` carries out every request at once: for tests. The simulator (``tools/simulator/``)
-puts a network with faults between the same partitions and the engine.
+``MemoryLog`` is for tests: it answers every request at once. The simulator (``tools/simulator/``)
+simulates a network with faults between the engine and the same partitions.
 """
 
 from .coordinator import Concurrent, Coordinator

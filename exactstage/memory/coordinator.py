@@ -1,7 +1,8 @@
-"""Transactional ids in memory: epochs, and transactions as a coordinator ends them (DESIGN 4.3).
+"""Transactional ids in memory: epochs and transactions, by a coordinator's rules.
 
-The end of a transaction is decided and answered at once. Its control records are written later, one
-partition after the other, and until the last one is in place nothing else of that name is let in.
+See docs/design.md 4.3. The end of a transaction is decided and answered at once. Its control
+records are written later, one partition after the other; until the last one is written, further
+requests for that transactional id are refused.
 """
 
 from collections.abc import Sequence
@@ -14,36 +15,39 @@ from .partition import MemoryPartition
 
 
 class Concurrent(Exception):  # noqa: N818 - an answer, not a failure
-    """The last transaction of this name is not finished yet: ask again later."""
+    """The last transaction of this name is not complete yet: retry later."""
 
 
 @dataclass(slots=True)
 class _Claim:
-    """A transactional id: who has it, and what has become of its last transaction."""
+    """A transactional id: its owner's epoch, and its last transaction."""
 
     producer_id: int
     epoch: int
     added: dict[TopicPartition, None] = field(default_factory=dict)
     """Partitions of a transaction in flight."""
     unmarked: dict[TopicPartition, None] = field(default_factory=dict)
-    """Partitions whose control record is not written yet, after the end."""
+    """Partitions of an ended transaction whose control record is not written yet."""
     commit: bool = False
 
 
 class Coordinator:
-    """Names (transactional ids), their owners, and what has become of their transactions."""
+    """Names (transactional ids), their owners and their transactions."""
 
     def __init__(self) -> None:
         self._next_producer_id = 0
         self._claims: dict[str, _Claim] = {}
 
     def new_writer(self) -> Writer:
-        """Return a plain writer."""
+        """Return a plain idempotent writer."""
         self._next_producer_id += 1
         return Writer(self._next_producer_id, 0)
 
     def initialise(self, name: str) -> Writer:
-        """Raise the epoch of ``name``. A transaction in flight is ended first: ``Concurrent``."""
+        """Raise the epoch of ``name``.
+
+        Raises ``Concurrent`` while a transaction in flight is being ended.
+        """
         claim = self._claims.get(name)
         if claim is None:
             writer = self.new_writer()
@@ -55,7 +59,7 @@ class Coordinator:
         return Writer(claim.producer_id, claim.epoch)
 
     def abort_open(self, name: str) -> None:
-        """End a transaction whose owner is gone: its epoch is raised, so that it stays out."""
+        """Abort a transaction in flight and raise the epoch, which fences its owner."""
         claim = self._claims[name]
         if claim.added:
             claim.epoch += 1
@@ -63,13 +67,13 @@ class Coordinator:
 
     def add(self, name: str, writer: Writer, at: Sequence[TopicPartition]) -> None:
         """Add partitions to the transaction of ``name``. Raises ``Fenced``, ``Concurrent``."""
-        claim = self._held(name, writer)
+        claim = self._owned(name, writer)
         self._require_finished(claim)
         claim.added |= dict.fromkeys(at)
 
     def end(self, name: str, writer: Writer, *, commit: bool) -> None:
-        """Decide how the transaction ends; ``unmarked`` says where that is to be written."""
-        claim = self._held(name, writer)
+        """Decide how the transaction ends; ``unmarked`` has the partitions to write it to."""
+        claim = self._owned(name, writer)
         self._require_finished(claim)
         self._finish(claim, commit=commit)
 
@@ -79,7 +83,7 @@ class Coordinator:
         return bool(claim.added) and claim.epoch == epoch
 
     def unmarked(self, name: str) -> Sequence[TopicPartition]:
-        """Return where control records of the ended transaction are still to be written."""
+        """Return the partitions without a control record of the ended transaction."""
         return list(self._claims[name].unmarked)
 
     def mark(self, name: str, partition: MemoryPartition) -> None:
@@ -92,7 +96,7 @@ class Coordinator:
     def _finish(self, claim: _Claim, *, commit: bool) -> None:
         claim.unmarked, claim.added, claim.commit = claim.added, {}, commit
 
-    def _held(self, name: str, writer: Writer) -> _Claim:
+    def _owned(self, name: str, writer: Writer) -> _Claim:
         claim = self._claims[name]
         if (writer.producer_id, writer.epoch) != (claim.producer_id, claim.epoch):
             message = f"{name} was claimed by another worker"

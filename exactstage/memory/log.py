@@ -1,4 +1,4 @@
-"""The engine's interface to the partitions in memory: every request is carried out at once."""
+"""The log in memory: the engine's interface to partitions that answer every request at once."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ from .partition import MemoryPartition
 
 
 class MemoryClock:
-    """See ``exactstage.log.Clock``: there is one clock here, which is always known."""
+    """See ``exactstage.log.Clock``: broker and worker share one clock here."""
 
     age_seconds = difference_seconds = 0.0
 
@@ -42,7 +42,7 @@ class MemoryClock:
 
 
 class MemoryLog:
-    """See ``exactstage.log.Log``. Several engines may share one, like workers a broker."""
+    """See ``exactstage.log.Log``. Several engines may share one, as workers share a broker."""
 
     def __init__(
         self,
@@ -64,27 +64,27 @@ class MemoryLog:
         self._grown = asyncio.Event()
 
     async def start(self, topics: Sequence[str]) -> None:
-        """Nothing to connect to."""
+        """Do nothing: there is no connection."""
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no connection."""
 
     def troubles(self) -> Sequence[Trouble]:
-        """Return nothing: what is in memory answers at once."""
+        """Return nothing: partitions in memory answer at once."""
         return ()
 
     async def check_open_transactions(self, at: Sequence[TopicPartition]) -> None:
-        """Nobody begins a transaction here, but for the claims, which end theirs at once."""
+        """Do nothing: only claims begin transactions here, and end them at once."""
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        """Return a topic's number of partitions. Raises ``FailStop`` when it does not exist."""
         if topic not in self._counts:
             message = f"there is no topic {topic}"
             raise FailStop(message)
         return self._counts[topic]
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without them."""
+        """Return the ids of the cluster and of these topics. Raises ``FailStop`` without ids."""
         for topic in topics:
             self.partition_count(topic)
         return Cluster("memory", {topic: self.topic_ids[topic] for topic in topics})
@@ -95,25 +95,25 @@ class MemoryLog:
         inputs: Collection[str],  # noqa: ARG002 - nothing is configured here
         journals: Collection[str],  # noqa: ARG002 - nothing is configured here
     ) -> float:
-        """All is as it must be; nothing is ever removed."""
+        """Accept: nothing is configured, and tombstones stay for ever."""
         return math.inf
 
     async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:  # noqa: ARG002 - see above
-        """Nothing is ever deleted."""
+        """Return nothing: no topic deletes records."""
         return ()
 
     async def new_writer(self) -> Writer:
-        """Return a plain writer."""
+        """Return a plain idempotent writer."""
         return self._coordinator.new_writer()
 
     async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
-        """Raise the epoch of ``name`` and leave it in each of these partitions."""
+        """Raise the epoch of ``name`` and write it to each of these partitions."""
         writer = self._coordinator.initialise(name)
         await self.renew(name, writer, fenced)
         return writer
 
     async def renew(self, name: str, writer: Writer, fenced: Sequence[TopicPartition]) -> None:
-        """Leave the epoch in these partitions once more."""
+        """Write the epoch to these partitions again."""
         self._coordinator.add(name, writer, fenced)
         self._coordinator.end(name, writer, commit=False)
         for tp in fenced:
@@ -122,9 +122,9 @@ class MemoryLog:
     async def append(
         self,
         batches: Sequence[Batch],
-        channel: Channel,  # noqa: ARG002 - one is as good as another here
+        channel: Channel,  # noqa: ARG002 - there are no connections here
     ) -> Mapping[TopicPartition, int]:
-        """Append each batch whole; return the offset of each first record."""
+        """Append each batch as a whole; return the offsets of the first records."""
         offsets = {batch.at: self._append(batch) for batch in batches}
         self._grown.set()
         await asyncio.sleep(0)
@@ -144,13 +144,13 @@ class MemoryLog:
         return offset
 
     def produce_unreadable(
-        self, at: TopicPartition, records: int, reason: str, told: Sequence[NewRecord] = ()
+        self, at: TopicPartition, records: int, reason: str, heads: Sequence[NewRecord] = ()
     ) -> UnreadableBatch:
-        """Append a batch that a broker takes and no reader can decode; return it.
+        """Append a batch that brokers accept but readers can't decode; return it.
 
-        ``told`` are those of its records, the first ones, of which key and value can be told.
+        ``heads`` are its first records, of which key and value can be read.
         """
-        batch = self._partitions[at].store_unreadable(records, reason, told)
+        batch = self._partitions[at].store_unreadable(records, reason, heads)
         self._grown.set()
         return batch
 
@@ -164,26 +164,26 @@ class MemoryLog:
         ]
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Return what each partition holds."""
+        """Return the first offset and the end of each partition."""
         return {tp: self._partitions[tp].bounds for tp in at}
 
     async def epoch_ends(
         self, epochs: Mapping[TopicPartition, int]
     ) -> Mapping[TopicPartition, int]:
-        """Return where each of these leader epochs ends."""
+        """Return the offset where each of these leader epochs ends."""
         ends = {at: self._partitions[at].epoch_end(epoch) for at, epoch in epochs.items()}
         return {at: end for at, end in ends.items() if end is not None}
 
     async def offsets_since(
         self, at: Sequence[TopicPartition], time_ms: int
     ) -> Mapping[TopicPartition, int]:
-        """Return the offset of the first record of that time or later; else the end."""
+        """Return the offset of the first record at or after that time; else the end."""
         return {tp: self._partitions[tp].offset_since(time_ms) for tp in at}
 
     async def open_reader(
         self, *, committed_only: bool, closing: bytes | None = None
     ) -> "MemoryReader":
-        """Return a reader; which records were appended together is not kept here."""
+        """Return a reader; ``closing`` is ignored, since batches are not kept."""
         del closing
         return MemoryReader(self, committed_only=committed_only)
 
@@ -196,7 +196,7 @@ class MemoryLog:
         return self._partitions[at].end
 
     async def grown(self, timeout_seconds: float) -> None:
-        """Wait until something is appended, or the time is over."""
+        """Wait until a record is appended, at most for the timeout."""
         self._grown.clear()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -230,7 +230,7 @@ class MemoryReader:
         self._ends, self._claimants = ends, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
-        """Return what is there, or what comes before the timeout; nothing when all is read."""
+        """Return the next records, or those appended before the timeout; nothing at the ends."""
         fetched = self._take()
         if not fetched and not self._is_read:
             await self._log.grown(timeout_seconds)
@@ -270,13 +270,13 @@ class MemoryReader:
             self._epochs[at] = epoch
 
     def skip(self, batch: UnreadableBatch) -> None:
-        """Go on behind a batch that ``fetch`` has raised."""
+        """Continue after a batch that ``fetch`` has raised."""
         at = TopicPartition(batch.topic, batch.partition)
         if batch.offset <= self._positions.get(at, -1) <= batch.last_offset:
             self._moved(at, batch.last_offset + 1)
 
     def troubles(self) -> Sequence[Trouble]:
-        """Return nothing: what is in memory answers at once."""
+        """Return nothing: partitions in memory answer at once."""
         return ()
 
     def positions(self) -> Mapping[TopicPartition, int]:
@@ -284,12 +284,12 @@ class MemoryReader:
         return self._positions
 
     def epochs(self) -> Mapping[TopicPartition, int]:
-        """Return the leader epoch of what was read last of each partition."""
+        """Return the leader epoch of the last record read of each partition."""
         return self._epochs
 
     def claimants(self) -> Mapping[TopicPartition, AbstractSet[int]]:
-        """Return the producers whose control records were passed."""
+        """Return the producers of the control records that were read."""
         return self._claimants
 
     async def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no connection."""

@@ -1,13 +1,14 @@
-"""A partition in memory: what a broker holds of it, and the rules by which it takes a batch.
+"""A partition in memory: its records, and a broker's rules for accepting batches.
 
 The rules are those of Kafka's producer state (``ProducerAppendInfo``; KIP-98, KIP-360) and of its
 log cleaner:
 
-- a batch of an older epoch than the partition has seen is refused, whatever brought the epoch;
-- one of a producer's last five batches is recognised by its sequence when it comes again, and a
+- a batch of an older epoch than the partition has seen is refused, whether a batch or a control
+  record brought the newer epoch;
+- each of a producer's last five batches is recognised by its sequence when it is sent again, and a
   batch that does not follow the last one is refused;
-- a producer that was silent for long is forgotten, and with it the fence against its older epochs;
-- a reader of committed records sees nothing past the first record of an open transaction.
+- a producer that has been idle for long is forgotten, and so is the fence against its older epochs;
+- a reader of committed records sees nothing after the first record of an open transaction.
 """
 
 from bisect import bisect_left
@@ -28,10 +29,10 @@ from exactstage.log import (
 )
 
 REMEMBERED_BATCHES = 5
-"""Batches of a producer that a partition recognises when they come again."""
+"""Number of a producer's last batches that a partition recognises when they are sent again."""
 
 _ANY_SEQUENCE = -1
-"""What follows when so many batches were lost that nothing is known of their producer."""
+"""Next sequence of a producer of which all remembered batches were lost."""
 
 PRODUCER_EXPIRY_MS = 86_400_000
 """Kafka's ``producer.id.expiration.ms``."""
@@ -39,7 +40,7 @@ PRODUCER_EXPIRY_MS = 86_400_000
 
 @dataclass(slots=True)
 class _Producer:
-    """What a partition knows of one producer id."""
+    """State of one producer id in a partition."""
 
     epoch: int
     last_ms: int
@@ -51,7 +52,7 @@ class _Producer:
 
 
 class MemoryPartition:
-    """One partition: its records, and what it knows of those who write them."""
+    """One partition: its records, and the state of their producers."""
 
     def __init__(self, at: TopicPartition, clock_ms: Callable[[], int]) -> None:
         self.at = at
@@ -73,7 +74,7 @@ class MemoryPartition:
         """Batches that no reader can decode, by their first offset."""
 
     def offset_since(self, time_ms: int) -> int:
-        """Return the offset of the first record of that time or later; else the end."""
+        """Return the offset of the first record at or after that time; else the end."""
         return next((r.offset for r in self.records if r.timestamp >= time_ms), self.end)
 
     # --- writing ---------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class MemoryPartition:
     def append(
         self, writer: Writer, sequence: int, records: Sequence[NewRecord], *, in_transaction: bool
     ) -> int:
-        """Append a batch, or recognise it; return its first offset.
+        """Append a batch, unless it is recognised; return its first offset.
 
         Raises ``Fenced`` for an older epoch, ``FailStop`` for a sequence that does not follow.
         """
@@ -93,7 +94,7 @@ class MemoryPartition:
             )
             raise Fenced(message)
         if known is None:
-            # Nothing is known of this producer, so nothing can be held against its sequence.
+            # The producer is unknown, so any sequence is accepted.
             known = self._producers[writer.producer_id] = _Producer(writer.epoch, now_ms, sequence)
         expected = known.next_sequence if writer.epoch == known.epoch else 0
         if writer.epoch == known.epoch:
@@ -116,7 +117,7 @@ class MemoryPartition:
         return self.store(records, Record)
 
     def store(self, records: Sequence[NewRecord], kind: type[Record] = Anonymous) -> int:
-        """Append records, of a client without an identity; return the offset of the first."""
+        """Append records of a client without a producer id; return the first offset."""
         first, now_ms = self.end, self._clock_ms()
         self.records += [
             kind(*self.at, first + index, now_ms, key, value, tuple(headers))
@@ -127,9 +128,9 @@ class MemoryPartition:
         return first
 
     def store_unreadable(
-        self, count: int, reason: str, told: Sequence[NewRecord] = ()
+        self, count: int, reason: str, heads: Sequence[NewRecord] = ()
     ) -> UnreadableBatch:
-        """Append a batch that no reader can decode; of its first records key and value are told."""
+        """Append a batch that no reader can decode, with the heads of its first records."""
         now_ms = self._clock_ms()
         batch = self.unreadable[self.end] = UnreadableBatch(
             *self.at,
@@ -142,21 +143,21 @@ class MemoryPartition:
             data=b"the batch's bytes",
             heads=[
                 Record(*self.at, self.end + index, now_ms, key, value, ())
-                for index, (key, value, _) in enumerate(told)
+                for index, (key, value, _) in enumerate(heads)
             ],
         )
         self.end += count
         return batch
 
     def unreadable_at(self, position: int) -> UnreadableBatch | None:
-        """Return the batch that can't be decoded which a position is in, if it is in one."""
+        """Return the unreadable batch at a position; None when there is none."""
         for batch in self.unreadable.values():
             if batch.offset <= position <= batch.last_offset:
                 return batch
         return None
 
     def mark(self, producer_id: int, epoch: int, *, commit: bool) -> None:
-        """Write the control record that ends a transaction; a mark of an older epoch is dropped."""
+        """Write the control record that ends a transaction, unless its epoch is out of date."""
         now_ms = self._clock_ms()
         known = self._known(producer_id, now_ms)
         if known is None:
@@ -186,26 +187,26 @@ class MemoryPartition:
 
     @property
     def bounds(self) -> Bounds:
-        """First offset, and the offset after the last record, of open transactions too."""
+        """First offset, and the offset after the last record; includes open transactions."""
         return Bounds(self.first, self.end)
 
     def claimants(self, first: int, end: int) -> set[int]:
-        """Return the producers of the control records from an offset on, before another one."""
+        """Return the producers of the control records from offset ``first`` up to ``end``."""
         return {producer_id for offset, producer_id in self._marks if first <= offset < end}
 
     def epoch_before(self, position: int) -> int:
-        """Return the leader epoch of what stands before a position; ``NO_EPOCH`` for nothing."""
+        """Return the leader epoch before a position; ``NO_EPOCH`` at the start of the log."""
         return max((e for e, start in self._epochs if start < position), default=NO_EPOCH)
 
     def epoch_end(self, epoch: int) -> int | None:
-        """Return where a leader epoch ended, the end for the latest; None for one that is newer."""
+        """Return where a leader epoch ended (the log's end for the latest); None if it is newer."""
         if epoch == self._leader_epoch:
             return self.end
         return next((start for newer, start in self._epochs if newer > epoch), None)
 
     @property
     def stable_end(self) -> int:
-        """Last stable offset: what comes after it may belong to an open transaction."""
+        """Last stable offset: records after it may belong to an open transaction."""
         return min((offsets[0] for offsets in self._open.values()), default=self.end)
 
     def read(
@@ -213,7 +214,7 @@ class MemoryPartition:
     ) -> tuple[Sequence[Record], int]:
         """Return at most ``limit`` records from ``position`` on, and the next position.
 
-        Raises ``PositionLost`` when the partition does not reach there.
+        Raises ``PositionLost`` when the position is outside of the partition.
         """
         if not self.first <= position <= self.end:
             message = f"{self.at} has {self.first} to {self.end}, not {position}"
@@ -231,22 +232,22 @@ class MemoryPartition:
         return found, end
 
     def is_aborted(self, offset: int) -> bool:
-        """Whether the record at an offset was written in a transaction that was aborted."""
+        """Whether the record at an offset belongs to an aborted transaction."""
         return offset in self._aborted
 
     # --- leaders ---------------------------------------------------------------------------------
 
     def elect(self) -> None:
-        """Go on under another leader epoch."""
+        """Begin another leader epoch."""
         self._leader_epoch += 1
         self._epochs.append((self._leader_epoch, self.end))
 
     # --- cleaning --------------------------------------------------------------------------------
 
     def compact(self, before: int, tombstones_before_ms: int) -> int:
-        """Keep the last record of each key among those before an offset; return how many went.
+        """Delete all but the last record of each key before an offset; return how many.
 
-        Tombstones go too when they are older than the time given. Offsets stay as they are.
+        Tombstones older than the given time are deleted too. Offsets do not change.
         """
         stop = bisect_left(self._offsets, before)
         last = {record.key: record.offset for record in self.records[:stop]}
@@ -261,9 +262,9 @@ class MemoryPartition:
         return stop - len(kept)
 
     def truncate(self, offset: int) -> int:
-        """Lose everything from an offset on, acknowledged or not; return how many records.
+        """Lose all records from an offset on, acknowledged or not; return how many.
 
-        A producer goes on where what is left of its batches ends, under another leader epoch.
+        Begins another leader epoch. A producer continues after the last of its remaining batches.
         """
         stop = bisect_left(self._offsets, offset)
         lost = len(self._offsets) - stop
@@ -285,7 +286,7 @@ class MemoryPartition:
         return lost
 
     def delete_before(self, offset: int) -> None:
-        """Forget all records before an offset, as retention does."""
+        """Delete all records before an offset, as retention does."""
         self.first = max(self.first, min(offset, self.end))
         stop = bisect_left(self._offsets, self.first)
         del self.records[:stop]

@@ -193,13 +193,13 @@ async def own():
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ("await missing.send(value=1)", "there is no topic .*missing, and nothing in this app "),
+        ("await missing.send(value=1)", "there is no topic .*missing, and this app creates none "),
         ("await forwarded.ask(1)", "docs/extend.md"),
         ('await app.topic(settings.topic("payments.results")).send(value=1)', "only the stages "),
         ("async for _ in missing.stream(): pass", "a stream would never get a record of .*missing"),
     ],
 )
-async def test_own_parts_in_the_app_of_the_workers_work_or_end_it_with_one_line(
+async def test_unsupported_in_the_app_of_the_workers_work_or_end_it_with_one_line(
     installations: Installations, tmp_path: Path, call: str, told: str
 ) -> None:
     """The broker creates topics that are asked for (``QUICK``): none of these calls asks.

@@ -56,7 +56,7 @@ async def test_an_idle_worker_ends_when_one_of_its_topics_is_recreated_or_delete
             assert f"fail-stop: {lost} was deleted while this process ran. " in line or (
                 made and f"fail-stop: {lost} had the topic id " in line
             ), line
-            assert "Stop all workers; docs/runbook.md says for each topic" in line
+            assert "Stop all workers; docs/runbook.md has the next step for each topic" in line
             assert "Traceback" not in worker.log.read_text()
         finally:
             await worker.kill()

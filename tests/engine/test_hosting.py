@@ -96,7 +96,7 @@ def embedded_app(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineApp, list[FailS
         (KafkaError("no coordinator"), "the membership in group words is dead: KafkaError"),
         (InconsistentGroupProtocolError(), "group words (PAYMENTS_APP_ID) has members of another"),
         (GroupAuthorizationFailedError("words"), "lacks Read on the group"),
-        (ConsumerStoppedError(), "the membership has ended although the worker goes on"),
+        (ConsumerStoppedError(), "the membership has ended although the worker still runs"),
     ],
 )
 async def test_a_worker_whose_membership_has_died_ends(

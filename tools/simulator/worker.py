@@ -37,7 +37,7 @@ _RETRY_SECONDS = 0.2
 
 
 class TooSlow(FailStop):
-    """What was decided could not be published before partitions were handed over."""
+    """What was decided could not be published before a rebalance."""
 
 
 EXPECTED_FAILURES = (Fenced, Unreachable, TooSlow)
