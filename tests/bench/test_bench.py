@@ -1,7 +1,7 @@
 """The benchmark: its arithmetic and tables, what it writes, and one short run on a broker."""
 
-import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +16,15 @@ from payments.domain.payment import State
 from payments.records.internal_codec import decode_payment
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
-from tools.bench.errors import BenchError
-from tools.bench.figures import OURS, Cell, RestoreFigures, Run, faults, medians
-from tools.bench.latencies import Figures
-from tools.bench.measuring import System, parse_system
-from tools.bench.options import parse_options
-from tools.bench.process import cpu_seconds, resident_bytes
-from tools.bench.restore import read_takeover, write_journals
-from tools.bench.tables import faults_text, load_table, restore_table, with_figures
+from tools.bench.__main__ import COMMAND
+from tools.bench.failures import BenchError
+from tools.bench.latencies import Figures, Stopwatch
+from tools.bench.load import Cell, faults, faults_text, load_table
+from tools.bench.loading import MEASURES, UNIQUE, Load, median, median_cpu_us
+from tools.bench.markdown import with_figures
+from tools.bench.measured_process import Child, cpu_seconds, output_of, resident_bytes
+from tools.bench.restore import RestoreFigures, restore_table, write_journals
+from tools.bench.takeover_log import Takeover, takeovers
 from tools.dev import compiled
 
 ROOT = Path(__file__).parents[2]
@@ -31,42 +32,43 @@ LIMIT_SECONDS = 120
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 
-def run_of(
+def load_of(
     rate: float, *, worker_us: float | None = 300.0, missing: int = 0, not_completed: int = 0
-) -> Run:
-    load = Figures(
+) -> Load:
+    figures = Figures(
         payments=100,
         seconds=1.0,
         rate=rate,
         p50_ms=rate / 100,
         p95_ms=rate / 50,
         p99_ms=rate / 25,
-        max_ms=rate,
         not_completed=not_completed,
         missing=missing,
     )
-    return Run(load, worker_us, None)
+    return Load(UNIQUE, 1000, figures, {"worker": worker_us, "broker": None}, {})
 
 
 def cell_of(*rates: float) -> Cell:
-    cell = Cell(partitions=8, flush=False, concurrency=1000)
-    for rate in rates:
-        cell.add(OURS, run_of(rate))
-    return cell
+    return Cell(8, flush=False, concurrency=1000, loads=[load_of(rate) for rate in rates])
+
+
+def test_a_stopwatch_gives_rate_and_percentiles() -> None:
+    watch = Stopwatch()
+    now = watch._started
+    for n in range(100):
+        watch.note(now - 0.001 * (n + 1), now)
+    found = watch.figures(missing=3)
+    assert (found.payments, found.missing) == (100, 3)
+    assert (found.p50_ms, found.p95_ms, found.p99_ms) == (51.0, 96.0, 100.0)
 
 
 def test_each_value_is_the_median_of_its_own() -> None:
-    found = medians([run_of(900, worker_us=None), run_of(100), run_of(200, worker_us=500.0)])
-    assert (found.rate, found.p50_ms, found.p95_ms, found.p99_ms) == (200, 2, 4, 8)
-    assert found.worker_us == 400, "a run whose CPU is not known does not count"
-    assert found.broker_us is None
-
-
-def test_the_ratio_is_the_median_over_pairs() -> None:
-    cell = cell_of(100, 900, 300)
-    for rate in (100, 450, 100):
-        cell.add("other", run_of(rate))
-    assert cell.ratio("other") == 2.0, "the pairs give 1, 2 and 3; the two medians would give 3"
+    loads = [load_of(900, worker_us=None), load_of(100), load_of(200, worker_us=500.0)]
+    found = [median(loads, MEASURES[name]) for name in ("payments/s", "p50", "p95", "p99")]
+    assert found == [200, 2, 4, 8]
+    assert median_cpu_us(loads, "worker") == 400, "a load whose CPU is not known does not count"
+    assert median_cpu_us(loads, "broker") is None
+    assert loads[1].total_cpu_us is None, "the broker's is not known"
 
 
 def test_the_table_of_the_load_has_a_row_for_each_cell() -> None:
@@ -80,27 +82,18 @@ def test_the_table_of_the_load_has_a_row_for_each_cell() -> None:
     ]
 
 
-def test_the_table_shows_a_system_that_ran_beside() -> None:
+def test_missing_payments_are_named_beside_the_table() -> None:
     cell = cell_of(200)
-    cell.add("other", run_of(400))
-    heading, _, row = load_table([cell], "other").splitlines()
-    assert heading.endswith("| other payments/s | other p50 ms | other worker µs | ratio |")
-    assert row.endswith("| 400 | 4.0 | 300 | 0.50 |")
-
-
-def test_missing_payments_are_told_beside_the_table() -> None:
-    cell = cell_of(200)
-    cell.add(OURS, run_of(100, missing=2, not_completed=3))
-    assert faults([cell]) == {OURS: (200, 2, 3)}
-    assert faults_text([cell]) == ("payments: 200 payments answered, 2 missing, 3 not completed.")
+    cell.loads.append(load_of(100, missing=2, not_completed=3))
+    assert faults([cell]) == (200, 2, 3)
+    assert faults_text([cell]) == "payments: 200 payments answered, 2 missing, 3 not completed."
 
 
 def restore_of(*, empty_bytes: int | None) -> RestoreFigures:
     return RestoreFigures(
         payments=1000,
         partitions=2,
-        records=1500,
-        restore_seconds=0.5,
+        takeover=Takeover(1000, 1500, {"claim": 0.1, "restore": 0.5}),
         ready_seconds=2.0,
         empty_bytes=empty_bytes,
         full_bytes=80_500_000,
@@ -118,7 +111,7 @@ def test_memory_per_payment_is_what_the_payments_add() -> None:
 
 
 def test_memory_that_is_not_known_is_a_dash() -> None:
-    assert "| memory per stored payment | - bytes |" in restore_table(restore_of(empty_bytes=None))
+    assert "| memory per stored payment | - |" in restore_table(restore_of(empty_bytes=None))
 
 
 def test_figures_replace_only_what_is_between_the_markers() -> None:
@@ -139,53 +132,74 @@ def test_the_document_of_this_project_takes_figures() -> None:
     assert "\n\nthe figures\n\n" in with_figures(document, "the figures")
 
 
-def test_a_system_beside_is_named_on_the_command_line() -> None:
-    text = 'other=p.commands,p.results,{"s":"DONE","x":1},4711'
-    wanted = System("other", "p.commands", "p.results", '{"s":"DONE","x":1}', 4711)
-    assert parse_system(text) == wanted
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["other", "other=a,b,c", "other=a,b,c,d", "=a,b,c,1", "other=a,b,,1", "payments=a,b,c,1"],
-)
-def test_a_system_beside_that_is_not_complete_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse_system(text)
-
-
 def test_quick_gives_way_to_what_is_named() -> None:
-    given = parse_options(["--quick", "--concurrency", "7", "9"])
+    given = COMMAND.parse(["--quick", "--concurrency", "7", "9"])
     assert given.concurrency == [7, 9]
     assert (given.seconds, given.repeats, given.restore) == (1.0, 1, 0)
+    assert COMMAND.parse([]).restore == 1_000_000
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--write", "x.md", "--quick"],
-        ["--repeats", "0", "--restore", "0"],
         ["--partitions", "0"],
+        ["--repeats", "-1"],
         ["--seconds", "nan"],
+        ["--flush", "maybe"],
     ],
 )
 def test_options_that_make_no_sense_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        parse_options(arguments)
+        COMMAND.parse(arguments)
     assert end.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
-def test_the_last_takeover_in_the_log_counts() -> None:
+def test_figures_of_a_part_are_not_written_over_all(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("<!-- figures -->\n<!-- /figures -->\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.bench", "--restore", "0", "--write", str(document)],
+        cwd=ROOT, check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Error: --write replaces all figures" in done.stderr
+
+
+def test_takeovers_are_read_from_the_log_in_their_order() -> None:
     line = (
         "took over partitions [0, 1]: {} rows from {} records, 0 outputs republished "
         "(claim 0.026 s, fence 0.005 s, restore 0.512 s, republish 0.000 s, positions 0.001 s)\n"
     )
-    assert read_takeover(line.format(0, 16) + line.format(7, 20)) == (7, 20, 0.512)
+    last = takeovers(line.format(0, 16) + line.format(7, 20))[-1]
+    assert (last.rows, last.records, last.restore_seconds) == (7, 20, 0.512)
     with pytest.raises(BenchError, match="names no takeover"):
-        read_takeover("worker ready")
+        takeovers("worker ready")
+
+
+def test_a_process_that_ends_by_itself_is_one_error_with_its_last_words(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "print('out of luck'); raise SystemExit(3)"]
+    with (
+        Child("the worker", words, tmp_path / "log", ready="ready") as child,
+        pytest.raises(BenchError, match=r"the worker has ended with exit code 3:\nout of luck"),
+    ):
+        child.wait_until_ready()
+    with pytest.raises(BenchError, match=r"the load failed: .*exit status 3"):
+        output_of("the load", words)
+
+
+def test_a_process_that_is_started_again_has_a_log_of_its_own(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
+    with Child("the worker", words, tmp_path / "worker.log", ready="ready") as child:
+        child.wait_until_ready()
+        first, log = child.pid, child.log
+        child.restart()
+        child.wait_until_ready()
+        assert child.pid != first
+        assert child.log != log
 
 
 @LINUX
@@ -219,10 +233,9 @@ async def test_journals_hold_each_payment_once_and_end_with_a_checkpoint() -> No
     assert len(keys) == 8000
 
 
-def test_a_quick_run_completes_all_payments(broker: RunningBroker, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
+def test_a_quick_run_completes_all_payments(broker: RunningBroker) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tools.bench", "--quick", "--json", str(file)],
+        [sys.executable, "-m", "tools.bench", "--quick"],
         cwd=ROOT,
         env=os.environ | {"PAYMENTS_BROKERS": broker.bootstrap},
         check=False,
@@ -231,11 +244,10 @@ def test_a_quick_run_completes_all_payments(broker: RunningBroker, tmp_path: Pat
         timeout=LIMIT_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    [cell] = json.loads(file.read_text())["load"]
-    [run] = cell["runs"][OURS]
-    assert cell["concurrency"] == 4
-    assert run["load"]["payments"] > 0
-    assert (run["load"]["missing"], run["load"]["not_completed"]) == (0, 0)
+    [answered] = re.findall(
+        r"payments: ([\d,]+) payments answered, 0 missing, 0 not completed", done.stdout
+    )
+    assert answered != "0"
     assert "| 2 | off | 4 |" in done.stdout
     build = "compiled" if compiled.is_current() else "pure Python"
     assert f"payments {__version__} ({build})" in done.stdout

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tools.bench import build
-from tools.bench.errors import BenchError
-from tools.bench.options import parse_options
+from tools.bench.__main__ import COMMAND
+from tools.bench.failures import BenchError
 from tools.dev import compiled
 
 
@@ -20,7 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_checkout_is_measured_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "is_current", lambda: True)
-    build.choose_build(pure=parse_options(["--pure"]).pure)
+    build.choose_build(pure=COMMAND.parse(["--pure"]).pure)
     assert build.version().endswith("(pure Python)")
 
 
@@ -28,7 +28,7 @@ def test_a_build_that_is_out_of_date_is_not_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(compiled, "is_current", lambda: False)
-    build.choose_build(pure=parse_options([]).pure)
+    build.choose_build(pure=COMMAND.parse([]).pure)
     assert "out of date (make compiled): pure Python" in capsys.readouterr().err
     assert build.version().endswith("(pure Python)")
 

@@ -18,23 +18,29 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from payments.settings import Settings
-from tools.bench.errors import BenchError
-from tools.bench.latencies import SHARES, Figures, Stopwatch
+from tools.bench.failures import BenchError
+from tools.bench.http_load import DIALECTS, is_whole
+from tools.bench.installations import OPENING_BALANCE
+from tools.bench.latencies import Figures
+from tools.bench.loading import Load
+from tools.bench.peers.__main__ import COMMAND, loads_of, plan
 from tools.bench.peers.audit import Entry, audit
-from tools.bench.peers.conformance import STEPS, Step, check_talk
-from tools.bench.peers.connection import is_whole
-from tools.bench.peers.dialects import DIALECTS
-from tools.bench.peers.goals import reached
+from tools.bench.peers.conformance import STEPS, Step, check
 from tools.bench.peers.install import SOURCES, installed
-from tools.bench.peers.kills import KillFigures
-from tools.bench.peers.options import parse_options
-from tools.bench.peers.parts import Load, Part, Plan, done, read_parts, write_part
-from tools.bench.peers.pictures import pictures
-from tools.bench.peers.reading import read_whole, writer
-from tools.bench.peers.report import report
-from tools.bench.peers.run import chosen
-from tools.bench.peers.summary import cells, ratio
-from tools.bench.peers.targets import FSYNC, OPENING_BALANCE
+from tools.bench.peers.peer_system import FSYNC, System
+from tools.bench.peers.peers_report import report
+from tools.bench.peers.pictures import charts
+from tools.bench.peers.results import (
+    KillFigures,
+    Result,
+    cells,
+    is_there,
+    ratio,
+    reached,
+    read_results,
+    write_result,
+)
+from tools.bench.topics_client import read_whole, writer
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -48,15 +54,12 @@ def figures_of(rate: float, p50_ms: float = 5.0) -> Figures:
         p50_ms=p50_ms,
         p95_ms=2 * p50_ms,
         p99_ms=3 * p50_ms,
-        max_ms=4 * p50_ms,
         not_completed=0,
         missing=0,
-        quantiles_ms=[p50_ms] * len(SHARES),
-        timeline=[10] * 20,
     )
 
 
-def part_of(system: str, repeat: int, rate: float, *, concurrency: int = 64) -> Part:
+def result_of(system: str, repeat: int, rate: float, *, concurrency: int = 64) -> Result:
     load = Load(
         "unique",
         concurrency,
@@ -64,7 +67,8 @@ def part_of(system: str, repeat: int, rate: float, *, concurrency: int = 64) -> 
         {"server": 200.0, "service": 100.0},
         {"server": 5_000_000, "service": None},
     )
-    return Part("http", system, system.title(), "x", FSYNC, repeat, 1.0, "today", [load])
+    names = system, system.title(), "x", FSYNC
+    return Result("http", *names, repeat, "1 s", 1.0, "today", [load])
 
 
 # --- what is counted -----------------------------------------------------------------------------
@@ -88,7 +92,6 @@ def test_an_audit_counts_payments_that_are_missing_or_double() -> None:
     assert found.not_taken == 2, "not moved and lost have no entry"
     assert found.taken_twice == 1
     assert found.wrong_accounts == 1, "b has two entries, and its balance knows of one"
-    assert not found.clean
 
 
 def test_an_audit_of_payments_that_are_all_right_is_clean() -> None:
@@ -96,19 +99,7 @@ def test_an_audit_of_payments_that_are_all_right_is_clean() -> None:
         Entry("a", "p", -1, OPENING_BALANCE - 1),
         Entry("z", "other", 3, OPENING_BALANCE + 3),
     ]
-    assert audit(["p"], {"p": 1}, entries).clean
-
-
-def test_a_stopwatch_gives_rate_quantiles_and_a_timeline() -> None:
-    watch = Stopwatch()
-    now = watch._started
-    for n in range(100):
-        watch.note(now - 0.001 * (n + 1), now)
-    found = watch.figures(missing=3)
-    assert (found.payments, found.missing) == (100, 3)
-    assert (found.p50_ms, found.p99_ms, found.max_ms) == (51.0, 100.0, 100.0)
-    assert found.quantiles_ms[0] == 1.0
-    assert sum(found.timeline) == 100
+    assert audit(["p"], {"p": 1}, entries) == (1, 0, 0, 0, 0, 0)
 
 
 # --- what is checked -----------------------------------------------------------------------------
@@ -149,17 +140,17 @@ class Fake:
 
 
 def test_a_system_that_does_the_job_passes() -> None:
-    check_talk("fake", Fake())
+    check("fake", Fake())
 
 
 def test_a_system_that_charges_a_repeat_is_refused() -> None:
     with pytest.raises(BenchError, match=r"fake, step 2 .*the balance is"):
-        check_talk("fake", Fake(charges_twice=True))
+        check("fake", Fake(charges_twice=True))
 
 
 def test_a_system_that_makes_what_was_cancelled_is_refused() -> None:
     with pytest.raises(BenchError, match=r"fake, step \d+ .*"):
-        check_talk("fake", Fake(forgets_cancel=True))
+        check("fake", Fake(forgets_cancel=True))
 
 
 def test_the_steps_try_repeats_other_requests_cancels_and_declines() -> None:
@@ -227,7 +218,7 @@ def http_server(answers: dict[bytes, bytes]) -> Iterator[int]:
 
 def http_load(port: int, workload: str) -> Figures:
     done_ = subprocess.run(
-        [sys.executable, "-m", "tools.bench.peers.http_load", f"--port={port}",
+        [sys.executable, "-m", "tools.bench.http_load", f"--port={port}",
          "--dialect=payments",
          f"--workload={workload}", "--seconds=0.2", "--concurrency=4"],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=LIMIT_SECONDS,
@@ -277,23 +268,29 @@ async def test_a_topic_that_keeps_growing_is_read_to_the_end_it_had(settings: Se
 # --- what is kept --------------------------------------------------------------------------------
 
 
-def test_a_part_that_is_there_is_not_measured_again_unless_the_plan_differs(tmp_path: Path) -> None:
-    systems = {s.transport: s for s in chosen(parse_options(["--systems", "payments-8"]))}
-    system = systems["http"]
-    write_part(tmp_path, part_of("payments-8", 1, 100))
-    plan = Plan(["unique"], [64], 1.0, 1.0)
-    assert done(tmp_path, system, plan, 1)
-    assert not done(tmp_path, system, plan, 2)
-    assert not done(tmp_path, system, Plan(["unique"], [64], 2.0, 1.0), 1)
-    assert not done(tmp_path, system, Plan(["unique", "hot"], [64], 1.0, 1.0), 1)
-    assert not done(tmp_path, systems["topics"], plan, 1)
-    assert read_parts(tmp_path) == [part_of("payments-8", 1, 100)]
+def planned(*arguments: str) -> list[tuple[Result, System]]:
+    return list(plan(COMMAND.parse(arguments), "today"))
+
+
+def test_a_result_that_is_there_is_not_measured_again_unless_other_loads_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    few = ("--systems", "payments-8", "--repeats", "1", "--concurrency", "64")
+    [(over_http, _), (over_topics, _), (killed, _)] = planned(*few)
+    assert [each.part for each in (over_http, over_topics, killed)] == ["http", "topics", "kills"]
+    over_http.loads = result_of("payments-8", 1, 100).loads
+    write_result(tmp_path, over_http)
+    assert read_results(tmp_path) == [over_http]
+    assert [is_there(tmp_path, each) for each, _ in planned(*few)] == [True, False, False]
+    for more in (["--seconds", "2"], ["--workloads", "unique"], ["--concurrency", "1"]):
+        assert not is_there(tmp_path, planned(*few, *more)[0][0])
 
 
 def test_a_system_is_not_asked_for_more_at_once_than_it_stands() -> None:
-    (system,) = chosen(parse_options(["--systems", "restate-1"]))
-    loads = Plan(["unique", "hot"], [1, 256, 1000], 1.0, 1.0).loads(system)
-    assert loads == [("unique", 1), ("unique", 256), ("hot", 1), ("hot", 256)]
+    arguments = ("--systems", "restate-1", "--workloads", "unique,hot", "--repeats", "1")
+    [(_, system)] = planned(*arguments)
+    given = COMMAND.parse([*arguments, "--concurrency", "1", "256", "1000"])
+    assert loads_of(system, given) == [("unique", 1), ("unique", 256), ("hot", 1), ("hot", 256)]
 
 
 def test_a_peer_is_installed_once_from_the_same_sources(tmp_path: Path) -> None:
@@ -317,7 +314,7 @@ def test_the_lock_of_the_peer_names_versions_and_sums_but_no_registry() -> None:
 
 
 def test_ours_is_always_among_the_systems() -> None:
-    peers = {system.peer for system in chosen(parse_options(["--only", "restate"]))}
+    peers = {system.peer for _, system in planned("--only", "restate")}
     assert peers == {"payments", "restate"}
 
 
@@ -329,7 +326,7 @@ def test_options_that_make_no_sense_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        parse_options(arguments)
+        COMMAND.parse(arguments)
     assert end.value.code == 2
     assert "error:" in capsys.readouterr().err
 
@@ -338,8 +335,8 @@ def test_options_that_make_no_sense_are_refused(
 
 
 def test_a_ratio_is_the_median_over_the_repeats_in_which_both_ran() -> None:
-    parts = [part_of("ours", n, rate) for n, rate in enumerate((100, 900, 300, 50), start=1)]
-    parts += [part_of("theirs", n, rate) for n, rate in enumerate((100, 450, 100), start=1)]
+    parts = [result_of("ours", n, rate) for n, rate in enumerate((100, 900, 300, 50), start=1)]
+    parts += [result_of("theirs", n, rate) for n, rate in enumerate((100, 450, 100), start=1)]
     ours, theirs = cells(parts)
     assert ratio(ours, theirs, "payments/s") == 2.0, "the pairs give 1, 2 and 3"
     assert ratio(ours, theirs, "CPU per payment") == 1.0
@@ -347,16 +344,16 @@ def test_a_ratio_is_the_median_over_the_repeats_in_which_both_ran() -> None:
 
 def test_a_goal_is_held_against_the_best_of_the_peers_settings() -> None:
     parts = [
-        part_of("payments-2-flush", 1, 1000),
-        part_of("restate-1", 1, 300),
-        part_of("restate-2", 1, 500),
+        result_of("payments-2-flush", 1, 1000),
+        result_of("restate-1", 1, 300),
+        result_of("restate-2", 1, 500),
     ]
     [goal] = reached(cells(parts))
     assert (goal.theirs.system, goal.ratio, goal.met) == ("restate-2", 2.0, False)
 
 
 def test_the_report_says_rate_durability_cpu_and_memory_of_each_process() -> None:
-    text = report([part_of("payments-8-flush", 1, 1000), part_of("restate", 1, 250)], [])
+    text = report([result_of("payments-8-flush", 1, 1000), result_of("restate", 1, 250)])
     assert (
         "| 64 | Restate | fsync of every append | 250 | 5.0 | 10.0 | 15.0 "
         "| 300 (server 200, service 100) | server 5, service - | 0 |"
@@ -366,30 +363,23 @@ def test_the_report_says_rate_durability_cpu_and_memory_of_each_process() -> Non
 
 
 def test_a_system_that_was_refused_is_named_with_the_reason() -> None:
-    refused = part_of("theirs", 1, 100)
+    refused = result_of("theirs", 1, 100)
     refused.loads.clear()
     refused.refused = "it charged twice"
-    assert f"Not measured: Theirs, {FSYNC}. it charged twice" in report([refused], [])
+    assert f"Not measured: Theirs, {FSYNC}. it charged twice" in report([refused])
 
 
 def test_pictures_are_well_formed_and_show_each_system() -> None:
-    kills = KillFigures(
-        "payments-8", "Ours", "payments", FSYNC, "today", 1, audit([], {}, []), [2], [1], [3] * 30
-    )
-    made = {
-        picture.name: picture.chart.render()
-        for picture in pictures(
-            [
-                part_of("ours", 1, 1000),
-                part_of("ours", 1, 2000, concurrency=256),
-                part_of("theirs", 1, 250),
-            ],
-            [kills],
-        )
-    }
-    assert set(made) == {
-        "http-latency.svg", "http-distribution.svg", "http-timeline.svg", "kills-timeline.svg",
-    }  # fmt: skip
+    killed = Result("kills", "payments-8", "payments, 8", "payments", FSYNC, 1, "", 1.0, "today")
+    killed.kills = KillFigures(1, audit([], {}, []), [2], [1], [3] * 30)
+    results = [
+        result_of("ours", 1, 1000),
+        result_of("ours", 1, 2000, concurrency=256),
+        result_of("theirs", 1, 250),
+        killed,
+    ]
+    made = {name: chart.render() for name, chart in charts(results)}
+    assert set(made) == {"http-latency.svg", "kills-timeline.svg"}
     for text in made.values():
         ET.fromstring(text)  # noqa: S314 - our own text
     # Letters are drawn as paths; what they say stands beside them as a comment.
@@ -398,22 +388,28 @@ def test_pictures_are_well_formed_and_show_each_system() -> None:
     assert "stroke-dasharray: 4,4" in made["kills-timeline.svg"], "where it was killed"
 
 
+def test_the_report_counts_what_kills_have_left() -> None:
+    killed = Result("kills", "ours", "Ours", "payments", FSYNC, 1, "", 1.0, "today")
+    killed.kills = KillFigures(3, audit(["p"], {}, []), [2.04, None], [5.0], [])
+    text = report([killed])
+    assert "is killed (SIGKILL) 3 times" in text
+    assert f"| Ours | {FSYNC} | 1 | 1 | 0 | 1 | 0 | 0 | 2.0, never |" in text
+
+
 def test_the_document_of_this_project_takes_the_report(tmp_path: Path) -> None:
     document = tmp_path / "peers.md"
     document.write_text((ROOT / "docs" / "peers.md").read_text())
     results = tmp_path / "results"
     results.mkdir()
-    write_part(results, part_of("restate", 1, 250))
+    write_result(results, result_of("restate", 1, 250))
     done_ = subprocess.run(
         [sys.executable, "-m", "tools.bench.peers", "--report", "--results", str(results),
-         "--write", str(document), "--json", str(tmp_path / "all.json")],
+         "--write", str(document)],
         cwd=ROOT, check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
     assert done_.returncode == 0, done_.stderr
     assert "(pictures/http-latency.svg)" in document.read_text()
     assert (tmp_path / "pictures" / "http-latency.svg").exists()
-    [part] = json.loads((tmp_path / "all.json").read_text())["parts"]
-    assert part["system"] == "restate"
 
 
 @pytest.mark.skipif(

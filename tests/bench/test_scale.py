@@ -13,31 +13,30 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from exactstage.kafka import KafkaLog
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
-from tools.bench.figures import Run
+from tools.bench.broker_records import appended_since, last_checkpoints, log_sizes
+from tools.bench.comparing import comparisons, comparisons_table
+from tools.bench.counting import PRODUCE, make_file, read_counts
+from tools.bench.failures import BenchError
 from tools.bench.latencies import Figures
+from tools.bench.loading import UNIQUE, Load
+from tools.bench.markdown import with_figures
 from tools.bench.restore import write_journals
-from tools.bench.scale.arithmetic import CORES, lines
-from tools.bench.scale.batches import appended_since, log_sizes
-from tools.bench.scale.checkpoints import last_checkpoints
-from tools.bench.scale.comparing import comparisons
-from tools.bench.scale.counting import PRODUCE, make_file, read_counts
-from tools.bench.scale.figures import (
+from tools.bench.scale import report
+from tools.bench.scale_figures import (
     Checkpoints,
+    IdleFigures,
     Loaded,
     Requests,
     ScaleFigures,
-    Takeover,
     batches_for,
-    shares,
-)
-from tools.bench.scale.tables import (
-    arithmetic_table,
     batches_table,
-    comparisons_table,
     idle_table,
     measured_table,
+    request_shares,
+    shares,
 )
-from tools.bench.tables import with_figures
+from tools.bench.takeover_log import Takeover
+from tools.bench.worker_cores import CORES, computed, cores_table
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -47,14 +46,17 @@ METADATA = 3
 def figures_of(
     *, worker_us: float | None = 100.0, broker_us: float = 50.0, batches_each: float = 1.0
 ) -> ScaleFigures:
-    takeover = Takeover(10, 20, {"claim": 0.5, "restore": 0.3}, 2.0)
+    takeover = Takeover(10, 20, {"claim": 0.5, "restore": 0.3})
     return ScaleFigures(
-        partitions=8,
-        create_seconds=1.0,
-        first=takeover,
+        at_rest=IdleFigures(
+            partitions=8,
+            create_seconds=1.0,
+            first=takeover,
+            idle=Requests(0.5, 4.0, 0.5),
+            idle_percent=0.4,
+        ),
         again=takeover,
-        idle=Requests(0.5, 4.0, 0.5),
-        idle_percent=0.4,
+        ready_seconds=2.0,
         lone=Loaded(
             rate=200.0,
             p50_ms=5.0,
@@ -82,43 +84,42 @@ def figures_of(
 
 
 def test_cpu_is_split_into_payments_and_requests() -> None:
-    found = figures_of().worker_shares
+    found = request_shares(figures_of())[0]
     assert found == pytest.approx((90, 200)), "90 + 10 * 200 = 2090, and 90 + 0.05 * 200 = 100"
-    assert figures_of(worker_us=None).worker_shares is None
+    assert request_shares(figures_of(worker_us=None))[0] is None
 
 
 def test_as_many_requests_for_each_payment_split_nothing() -> None:
     assert shares(100.0, 90.0, (2.0, 2.0)) is None
 
 
-@pytest.mark.parametrize(("partitions", "told"), [(8, 1), (62, 1), (63, 2), (4096, 67)])
+@pytest.mark.parametrize(("partitions", "named"), [(8, 1), (62, 1), (63, 2), (4096, 67)])
 def test_a_checkpoint_without_messages_tells_a_share_of_the_senders(
-    partitions: int, told: int
+    partitions: int, named: int
 ) -> None:
-    figures = replace(figures_of(), partitions=partitions)
-    assert figures.quiet_checkpoint_bytes == 200 - 4 * 20 + told * 20
+    figures = figures_of()
+    figures = replace(figures, at_rest=replace(figures.at_rest, partitions=partitions))
+    assert figures.quiet_checkpoint_bytes == 200 - 4 * 20 + named * 20
 
 
 def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:
-    values = {line.what: line.values for line in lines(figures_of())}
-    assert values["payments"] == [10_000, 100_000, 1_000_000]
+    values = {what: list(map(at, CORES)) for what, (at, _) in computed(figures_of()).items()}
+    assert values["payments, 1/s"] == [10_000, 100_000, 1_000_000]
     assert values["partitions"] == [8, 80, 800]
     assert values["broker cores"] == pytest.approx([1.5, 15, 150]), "three copies of 0.5 cores"
-    assert values["records written"] == pytest.approx([60, 600, 6000])
-    assert values["takeover of all partitions by one worker, without restore"] == pytest.approx(
-        [0.5, 5, 50]
-    )
+    assert values["records written, MB/s"] == pytest.approx([60, 600, 6000])
+    takeover = "takeover of all partitions by one worker, without restore, s"
+    assert values[takeover] == pytest.approx([0.5, 5, 50])
 
 
 def test_each_computed_number_says_what_it_rests_on() -> None:
-    for line in lines(figures_of()):
-        assert len(line.values) == len(CORES)
-        assert line.basis.startswith(("measured:", "assumed:", "computed from"))
+    for _, basis in computed(figures_of()).values():
+        assert basis.startswith(("measured:", "assumed:", "computed from"))
 
 
 def test_without_the_workers_cpu_nothing_is_computed() -> None:
-    with pytest.raises(ValueError, match="not known"):
-        lines(figures_of(worker_us=None))
+    with pytest.raises(BenchError, match="not known"):
+        computed(figures_of(worker_us=None))
 
 
 def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> None:
@@ -128,7 +129,7 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
     assert "| busy: worker µs per payment | 100 | - |" in measured
     assert "| worker µs: a payment itself, a request | 90, 200 | - |" in measured
     assert "| busy: batches for each, records in one | 1.00, 2.5 | 1.00, 2.5 |" in measured
-    assert idle_table([figures_of()]).splitlines() == [
+    assert idle_table([figures_of().at_rest]).splitlines() == [
         "| partitions | 8 |",
         "| --- | --- |",
         "| topics made, s | 1.0 |",
@@ -137,8 +138,8 @@ def test_the_tables_have_a_column_for_each_measurement_and_number_of_cores() -> 
         "| idle: produce, fetch, other | 0.5, 4.0, 0.5 |",
         "| idle: share of a core, % | 0.4 |",
     ]
-    computed = arithmetic_table(lines(figures_of()))
-    assert "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs" in computed
+    wanted = "| payments, 1/s | 10,000 | 100,000 | 1,000,000 | measured: 100 µs"
+    assert wanted in cores_table(figures_of())
 
 
 def test_two_numbers_of_partitions_tell_what_a_batch_costs() -> None:
@@ -171,14 +172,15 @@ def batch(*values: bytes) -> bytes:
     return bytes(builder.build())
 
 
-def run_at(rate: float) -> Run:
-    return Run(Figures(100, 1.0, rate, 1.0, 2.0, 3.0, 4.0, 0, 0), 50.0, 30.0)
+def load_at(rate: float) -> Load:
+    figures = Figures(100, 1.0, rate, 1.0, 2.0, 3.0, not_completed=0, missing=0)
+    return Load(UNIQUE, 256, figures, {"worker": 50.0, "broker": 30.0}, {})
 
 
 def test_a_comparison_is_the_median_of_pairs_that_ran_one_after_the_other() -> None:
     stored, partitions, as_full, workers = comparisons(1_000_000, 256)
     rates = [(100.0, 90.0), (200.0, 100.0), (50.0, 40.0)]
-    stored.pairs = [(run_at(base), run_at(other)) for base, other in rates]
+    stored.pairs = [(load_at(base), load_at(other)) for base, other in rates]
     partitions.pairs = as_full.pairs = workers.pairs = stored.pairs[:1]
     assert stored.ratio == pytest.approx(0.8)
     assert comparisons_table([stored, partitions, as_full, workers]).splitlines()[2:] == [
@@ -191,14 +193,16 @@ def test_a_comparison_is_the_median_of_pairs_that_ran_one_after_the_other() -> N
 
 def test_the_document_of_this_project_takes_the_tables() -> None:
     document = (ROOT / "docs" / "scale.md").read_text()
-    assert "\n\nthe tables\n\n" in with_figures(document, "the tables")
+    text = report([figures_of(), figures_of(batches_each=4.0)], {512: "no room"}, [])
+    assert "512 partitions: not measured, no room" in text
+    assert text in with_figures(document, text)
 
 
 def test_requests_of_a_process_are_counted_by_kind(broker: RunningBroker, tmp_path: Path) -> None:
     file = tmp_path / "counts"
     make_file(file)
     done = subprocess.run(
-        [sys.executable, "-m", "tools.bench.scale.counting", str(file), "topics", "plan"],
+        [sys.executable, "-m", "tools.bench.counting", str(file), "topics", "plan"],
         cwd=ROOT,
         env=os.environ | {"PAYMENTS_BROKERS": broker.bootstrap},
         check=False,

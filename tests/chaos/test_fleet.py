@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from payments.settings import Settings
-from tools.bench.worker import READY
+from tools.bench.measured_process import READY
 from tools.chaos import fleet as module
 from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Fleet, Seat, first_traceback

@@ -1,7 +1,7 @@
 """The index of accounts on disk: what it keeps over restarts, and when it is read anew.
 
-Of the same kind: ``test_accounts`` (what is read through it), ``bench.accounts`` (its size, the
-memory it needs and its speed).
+Of the same kind: ``test_accounts`` (what is read through it), ``tools.bench.accounts_index`` (its
+size, the memory it needs and its speed).
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from payments.recovery.folding import Ranges, fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.recovery.scanning import partitions_of, show_nothing
 from payments.settings import Settings
-from tools.bench.rebuild import OLD_MS, Plan, write_ledger
+from tools.bench.rebuild_time import OLD_MS, Plan, write_ledger
 
 pytestmark = pytest.mark.broker
 PLAN = Plan(entries=60, accounts=12, payments=0, partitions=4)

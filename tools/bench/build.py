@@ -1,11 +1,10 @@
 """The build that is measured: what users install, if ``make compiled`` made it, or the checkout."""
 
 import os
-import subprocess
+import sys
 
-from tools.bench.errors import BenchError
-from tools.bench.measuring import say
-from tools.bench.worker import PAYMENTS
+from tools.bench.failures import BenchError
+from tools.bench.measured_process import PAYMENTS, output_of
 from tools.dev import compiled
 
 VERSION_LIMIT_SECONDS = 30.0
@@ -20,7 +19,8 @@ def choose_build(*, pure: bool) -> None:
     if pure:
         return
     if not compiled.is_current():
-        say(f"{compiled.FOLDER.name} is not there or out of date (make compiled): pure Python")
+        missing = f"{compiled.FOLDER.name} is not there or out of date (make compiled): pure Python"
+        print(missing, file=sys.stderr, flush=True)
         return
     os.environ.update(compiled.environment())
     if not (found := version()).endswith("(compiled)"):
@@ -32,14 +32,5 @@ def version() -> str:
 
     It is asked of a process started like them.
     """
-    try:
-        done = subprocess.run(
-            [*PAYMENTS, "--version"],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=VERSION_LIMIT_SECONDS,
-        )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise BenchError(f"the version can't be had: {error}") from error
-    return done.stdout.strip().replace(", version", "")
+    said = output_of("payments --version", [*PAYMENTS, "--version"], VERSION_LIMIT_SECONDS)
+    return said.strip().replace(", version", "")

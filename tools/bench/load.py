@@ -1,146 +1,118 @@
-"""The load: a closed loop over the topics, with librdkafka, in a process of its own.
+"""The load of one worker, over topics or over HTTP: installations, settings, repeats and the table.
 
-``concurrency`` payments are in flight at any time, with unique ids, on 1,000 accounts; the next one
-is sent when a result comes. Prints one line of JSON: payments/s and latencies in milliseconds.
+For each number of partitions, without and with a flush, there is a fresh installation with one
+worker and a warm-up of two seconds at the highest concurrency. Then each concurrency is loaded
+once, and all of that is repeated: what else the machine does falls on all of them alike.
 """
 
 import argparse
-import json
-import random
-import sys
-import time
-import uuid
-from dataclasses import asdict
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from tools.bench.command_line import PURE, Option, say
+from tools.bench.failures import BenchError
+from tools.bench.installations import MeasuredBroker
+from tools.bench.loading import MEASURES, Load, median, median_cpu_us, run_load
+from tools.bench.markdown import figure, markdown_table
+from tools.bench.ours import OURS, running_ours
 
-from tools.bench.latencies import Figures, Stopwatch
-
-STALLED_SECONDS = 10.0
-COMPLETED = b'"outcome":"completed"'
-
-
-class ClosedLoop:
-    """Keeps a number of payments in flight, and notes how long each took."""
-
-    def __init__(
-        self, brokers: str, commands: str, results: str, *, accounts: int, completed: bytes
-    ) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": brokers,
-                "linger.ms": 0,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "socket.nagle.disable": True,
-            }
-        )
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": brokers,
-                "group.id": f"bench-{uuid.uuid4().hex}",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 100,
-                "fetch.error.backoff.ms": 0,
-            }
-        )
-        self._commands = commands
-        self._completed = completed
-        self._assign_at_end(results)
-        self._accounts = accounts
-        self._run = uuid.uuid4().hex[:8]
-        self._sent = 0
-        self._waiting: dict[bytes, float] = {}
-        self._watch = Stopwatch()
-
-    def _assign_at_end(self, topic: str) -> None:
-        metadata = self._consumer.list_topics(topic, timeout=10).topics[topic]
-        ends = []
-        for partition in metadata.partitions:
-            at = TopicPartition(topic, partition)
-            at.offset = self._consumer.get_watermark_offsets(at, timeout=10)[1]
-            ends.append(at)
-        self._consumer.assign(ends)
-        self._consumer.poll(0.5)
-
-    def _send(self) -> None:
-        payment = f"{self._run}-{self._sent}".encode()
-        account = f"acct-{random.randrange(self._accounts)}"  # noqa: S311 - a load, no secret
-        self._sent += 1
-        self._waiting[payment] = time.perf_counter()
-        value = json.dumps(
-            {
-                "type": "make",
-                "id": payment.decode(),
-                "account": account,
-                "amount": 1,
-                "currency": "EUR",
-            }
-        )
-        self._producer.produce(self._commands, key=payment, value=value)
-        self._producer.poll(0)
-
-    def _take(self, message: Message, now: float, stop_at: float) -> None:
-        if message.error() is not None:
-            sys.exit(f"reading results: {message.error()}")
-        sent_at = self._waiting.pop(message.key() or b"", None)
-        if sent_at is None:
-            return
-        self._watch.note(sent_at, now)
-        if self._completed not in (message.value() or b""):
-            self._watch.not_completed += 1
-        if now < stop_at:
-            self._send()
-
-    def run(
-        self, seconds: float, concurrency: int, stalled_seconds: float = STALLED_SECONDS
-    ) -> Figures:
-        """Run for ``seconds``, then wait for what is in flight; end when nothing comes any more."""
-        self._watch = Stopwatch()
-        started = time.perf_counter()
-        stop_at = started + seconds
-        for _ in range(concurrency):
-            self._send()
-        last = started
-        few = concurrency <= 8  # noqa: PLR2004 - where waiting for a batch would cost latency
-        while self._waiting and time.perf_counter() - last < stalled_seconds:
-            if few:
-                message = self._consumer.poll(0.05)
-                messages = [] if message is None else [message]
-            else:
-                messages = self._consumer.consume(500, 0.002)
-            now = time.perf_counter()
-            for message in messages:
-                self._take(message, now, stop_at)
-                last = now
-            self._producer.poll(0)
-        figures = self._watch.figures(len(self._waiting))
-        self._consumer.close()
-        return figures
+WARM_UP_SECONDS = 2.0
+FLUSH = {"off": [False], "on": [True], "both": [False, True]}
+OPTIONS = {
+    "partitions": Option([8, 2], quick=[2]),
+    "concurrency": Option([1, 16, 64, 256, 1000], "payments in flight at a time", quick=[4]),
+    "seconds": Option(5.0, "of each load", quick=1.0),
+    "repeats": Option(3, "of each load", quick=1),
+    "flush": Option("both", "flush.messages=1 on all topics", "off", choices=tuple(FLUSH)),
+    "pure": PURE,
+}
 
 
-def main() -> None:
-    """Run as a program."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--brokers", default="localhost:9092")
-    parser.add_argument("--commands", default="payments.commands")
-    parser.add_argument("--results", default="payments.results")
-    parser.add_argument("--completed", default=COMPLETED.decode())
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--accounts", type=int, default=1000)
-    parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
-    given = parser.parse_args()
-    loop = ClosedLoop(
-        given.brokers,
-        given.commands,
-        given.results,
-        accounts=given.accounts,
-        completed=given.completed.encode(),
+@dataclass(slots=True)
+class Cell:
+    """One row of the table: all loads at one setting."""
+
+    partitions: int
+    flush: bool
+    concurrency: int
+    loads: list[Load] = field(default_factory=list)
+
+
+def measure_load(
+    broker: MeasuredBroker, given: argparse.Namespace, folder: Path, *, http: bool = False
+) -> Iterator[Cell]:
+    """Measure each installation in turn; its cells come when it is done."""
+    for partitions, flush in itertools.product(given.partitions, FLUSH[given.flush]):
+        cells = [Cell(partitions, flush, concurrency) for concurrency in given.concurrency]
+        where = f"{partitions} partitions, flush {'on' if flush else 'off'}"
+        say(f"{where}: starting a fresh installation")
+        with running_ours(broker, folder, partitions=partitions, flush=flush, http=http) as ours:
+            warm_up = run_load(ours, WARM_UP_SECONDS, max(given.concurrency)).figures
+            if warm_up.missing:
+                raise BenchError(f"{warm_up.missing} payments were not answered in the warm-up")
+            for repeat, cell in itertools.product(range(1, given.repeats + 1), cells):
+                load = run_load(ours, given.seconds, cell.concurrency)
+                cell.loads.append(load)
+                say(
+                    f"{where}, concurrency {cell.concurrency}, {repeat} of {given.repeats}: "
+                    f"{described(load)}"
+                )
+        yield from cells
+
+
+def described(load: Load) -> str:
+    """Return one load in a line of progress."""
+    found = load.figures
+    return (
+        f"{found.rate:,.0f}/s, p50 {found.p50_ms} ms, p99 {found.p99_ms} ms, "
+        f"{found.missing} missing, {found.not_completed} not completed"
     )
-    figures = loop.run(given.seconds, given.concurrency, given.stalled_seconds)
-    sys.stdout.write(json.dumps(asdict(figures)) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def load_report(cells: Sequence[Cell], seconds: float) -> str:
+    """Return how it was measured, the table, and what was not answered as it should be."""
+    count = len(cells[0].loads)
+    runs = "one run" if count == 1 else f"{count} runs"
+    how = f"Each figure is the median of {runs} of {seconds:g} s."
+    return f"{how}\n\n{load_table(cells)}\n\n{faults_text(cells)}"
+
+
+def load_table(cells: Sequence[Cell]) -> str:
+    """Return one row for each cell: medians of its loads, and the CPU of each process."""
+    processes = list(cells[0].loads[0].cpu_us)
+    headings = ["partitions", "flush", "concurrency", "payments/s", "p50 ms", "p95 ms", "p99 ms"]
+    return markdown_table(
+        [*headings, *(f"{name} µs" for name in processes)],
+        [
+            [
+                str(cell.partitions),
+                "on" if cell.flush else "off",
+                f"{cell.concurrency:,}",
+                figure(median(cell.loads, MEASURES["payments/s"])),
+                *(figure(median(cell.loads, MEASURES[name]), 1) for name in ("p50", "p95", "p99")),
+                *(figure(median_cpu_us(cell.loads, name)) for name in processes),
+            ]
+            for cell in cells
+        ],
+    )
+
+
+def faults(cells: Sequence[Cell]) -> tuple[int, int, int]:
+    """Return payments answered, missing, and answered but not completed."""
+    figures = [load.figures for cell in cells for load in cell.loads]
+    return (
+        sum(each.payments for each in figures),
+        sum(each.missing for each in figures),
+        sum(each.not_completed for each in figures),
+    )
+
+
+def faults_text(cells: Sequence[Cell]) -> str:
+    """Return one sentence: what was answered, and what was not."""
+    answered, missing, not_completed = faults(cells)
+    return (
+        f"{OURS}: {answered:,} payments answered, {missing:,} missing, "
+        f"{not_completed:,} not completed."
+    )

@@ -6,10 +6,10 @@ compaction, and not a second time as it was while pending.
 """
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from exactstage.journal import Journal
@@ -21,13 +21,17 @@ from payments.domain.payment import Payment, State
 from payments.domain.results import Request
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
-from tools.bench.broker import MeasuredBroker
-from tools.bench.errors import BenchError
-from tools.bench.figures import RestoreFigures
-from tools.bench.installation import installation
-from tools.bench.measuring import say
-from tools.bench.process import cpu_share, resident_bytes
-from tools.bench.worker import READY_LIMIT_SECONDS, WorkerProcess, running_worker
+from tools.bench.command_line import say
+from tools.bench.failures import BenchError
+from tools.bench.installations import MeasuredBroker, installation
+from tools.bench.markdown import figure, figures_table, megabytes
+from tools.bench.measured_process import (
+    READY_LIMIT_SECONDS,
+    WorkerProcess,
+    cpu_percent,
+    resident_bytes,
+)
+from tools.bench.takeover_log import Takeover, takeovers
 
 IDLE_SECONDS = 10.0
 SETTLE_SECONDS = 3.0
@@ -41,14 +45,49 @@ PROGRESS_EVERY = 100_000
 SLOWEST_RATE = 5_000
 """Rows restored in a second below which waiting is given up."""
 
-TAKEOVER = re.compile(
-    r"took over partitions .*?: (?P<rows>\d+) rows from (?P<records>\d+) records"
-    r".*?restore (?P<seconds>[\d.]+) s"
-)
+
+@dataclass(frozen=True, slots=True)
+class RestoreFigures:
+    """What a worker needs to take over stored payments, and to keep them."""
+
+    payments: int
+    partitions: int
+    takeover: Takeover
+    ready_seconds: float
+    """From the start of the process to its readiness, everything included."""
+
+    empty_bytes: int | None
+    full_bytes: int | None
+    idle_percent: float | None
+
+    @property
+    def bytes_per_payment(self) -> float | None:
+        """Resident memory that one stored payment adds."""
+        if self.empty_bytes is None or self.full_bytes is None:
+            return None
+        return (self.full_bytes - self.empty_bytes) / self.payments
+
+
+def restore_table(figures: RestoreFigures) -> str:
+    """Return the table of restore and memory."""
+    of, takeover = f"{figures.payments:,} payments", figures.takeover
+    rate = takeover.records / takeover.restore_seconds
+    return figures_table(
+        [
+            ("stored payments", f"{figures.payments:,} in {figures.partitions} partitions"),
+            ("restore", f"{takeover.records:,} records in {takeover.restore_seconds:.1f} s"),
+            ("restore rate", f"{rate:,.0f} records/s"),
+            ("from start to ready", f"{figures.ready_seconds:.1f} s"),
+            ("memory (RSS), empty", megabytes(figures.empty_bytes)),
+            (f"memory (RSS), {of}", megabytes(figures.full_bytes)),
+            ("memory per stored payment", figure(figures.bytes_per_payment, unit=" bytes")),
+            (f"idle worker, {of}", figure(figures.idle_percent, 1, " % of a core")),
+        ]
+    )
 
 
 def measure_restore(
-    broker: MeasuredBroker, payments: int, partitions: int, log: Path
+    broker: MeasuredBroker, payments: int, partitions: int, folder: Path
 ) -> RestoreFigures:
     """Measure a worker without payments, then one that takes over ``payments`` of them.
 
@@ -57,48 +96,27 @@ def measure_restore(
     say(f"restore: an empty worker, {partitions} partitions")
     with (
         installation(broker.bootstrap, partitions=partitions, flush=False) as settings,
-        running_worker(settings, log) as worker,
+        WorkerProcess(settings, folder / "empty.log") as worker,
     ):
-        worker.wait_until_ready(READY_LIMIT_SECONDS)
-        cpu_share(worker.pid, SETTLE_SECONDS + IDLE_SECONDS)
+        worker.wait_until_ready()
+        cpu_percent(worker.pid, SETTLE_SECONDS + IDLE_SECONDS)
         worker.must_run()
         empty_bytes = resident_bytes(worker.pid)
     with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
         asyncio.run(store_payments(settings, payments))
         say("restore: a worker that takes them over")
-        with running_worker(settings, log) as worker:
+        with WorkerProcess(settings, folder / "full.log") as worker:
             ready_seconds = worker.wait_until_ready(READY_LIMIT_SECONDS + payments / SLOWEST_RATE)
-            records, restore_seconds = _takeover(worker, payments)
-            cpu_share(worker.pid, SETTLE_SECONDS)
-            idle_percent = cpu_share(worker.pid, IDLE_SECONDS)
+            cpu_percent(worker.pid, SETTLE_SECONDS)
+            idle_percent = cpu_percent(worker.pid, IDLE_SECONDS)
             worker.must_run()
             full_bytes = resident_bytes(worker.pid)
+            takeover = takeovers(worker.log.read_text())[-1]
+    if takeover.rows != payments:
+        raise BenchError(f"{takeover.rows} rows were restored, but {payments} were written")
     return RestoreFigures(
-        payments=payments,
-        partitions=partitions,
-        records=records,
-        restore_seconds=restore_seconds,
-        ready_seconds=ready_seconds,
-        empty_bytes=empty_bytes,
-        full_bytes=full_bytes,
-        idle_percent=idle_percent,
+        payments, partitions, takeover, ready_seconds, empty_bytes, full_bytes, idle_percent
     )
-
-
-def read_takeover(log: str) -> tuple[int, int, float]:
-    """Return rows, records and seconds of the last takeover in a worker's log."""
-    found = list(TAKEOVER.finditer(log))
-    if not found:
-        raise BenchError(f"the worker's log names no takeover:\n{log[-1000:]}")
-    last = found[-1]
-    return int(last["rows"]), int(last["records"]), float(last["seconds"])
-
-
-def _takeover(worker: WorkerProcess, payments: int) -> tuple[int, float]:
-    rows, records, seconds = read_takeover(worker.log.read_text())
-    if rows != payments:
-        raise BenchError(f"{rows} rows were restored, but {payments} were written")
-    return records, seconds
 
 
 async def store_payments(settings: Settings, payments: int) -> None:
@@ -131,15 +149,15 @@ async def write_journals(log: Log, settings: Settings, payments: int) -> None:
         journal.put(key, row)
         journal.accept()
         if journal.is_full:
-            await _append_group(log, journal)
+            await _append(log, journal)
         if number % PROGRESS_EVERY == 0:
             say(f"restore: {number:,} of {payments:,} payments are written")
     for journal in journals:
         if journal.is_open:
-            await _append_group(log, journal)
+            await _append(log, journal)
 
 
-async def _append_group(log: Log, journal: Journal) -> None:
+async def _append(log: Log, journal: Journal) -> None:
     commit = journal.seal()
     await log.append([commit.batch], Channel.JOURNAL)
     journal.published = journal.n  # There are no outputs, so nothing is left to publish.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from tools.bench.errors import BenchError
-from tools.bench.tables import with_figures
+from tools.bench.failures import BenchError
+from tools.bench.markdown import with_figures
 from tools.chaos import report
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.table import Fault, Stand

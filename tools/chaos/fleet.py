@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exactstage.errors import EXIT_FAIL_STOP
 from payments.settings import Settings
-from tools.bench.worker import READY, WORKER, WorkerProcess
+from tools.bench.measured_process import READY, WORKER, WorkerProcess
 from tools.chaos.errors import ChaosError
 
 LOOK_SECONDS = 0.02

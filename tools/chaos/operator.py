@@ -6,7 +6,7 @@ import sys
 from typing import Any, NamedTuple
 
 from payments.settings import Settings
-from tools.bench.worker import environment
+from tools.bench.measured_process import environment
 from tools.chaos.errors import ChaosError
 from tools.chaos.scene import BETWEEN_SECONDS, Scene
 

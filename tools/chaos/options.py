@@ -5,7 +5,7 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.bench.options import at_least_one, positive
+from tools.bench.command_line import positive, whole
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.table import FAULTS, choose
 from tools.chaos.run import MEMBERSHIPS
@@ -34,7 +34,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--commands",
-        type=at_least_one,
+        type=whole(1),
         default=math.inf,
         metavar="N",
         help="end when so many were sent; a fault that has begun is ended",
@@ -49,7 +49,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--count-each",
-        type=at_least_one,
+        type=whole(1),
         metavar="N",
         help="go on until each fault was made so often, those of --into counted, or time is over",
     )

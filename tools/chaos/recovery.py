@@ -22,12 +22,11 @@ from itertools import product
 from pathlib import Path
 
 from payments.settings import Settings
-from tools.bench.broker import measured_broker
-from tools.bench.errors import BenchError
-from tools.bench.installation import installation
-from tools.bench.options import at_least_one, count
+from tools.bench.command_line import whole
+from tools.bench.failures import BenchError
+from tools.bench.installations import installation, measured_broker
+from tools.bench.markdown import markdown_table, with_figures
 from tools.bench.restore import store_payments
-from tools.bench.tables import markdown_table, with_figures
 from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Fleet, Seat
 from tools.chaos.pulse import Beat, Pulse
@@ -215,7 +214,7 @@ def main() -> int:
 
 def _cases(given: argparse.Namespace) -> Iterator[Case]:
     kinds = {"static": [True], "dynamic": [False], "both": [True, False]}[given.membership]
-    with measured_broker(None) as broker:
+    with measured_broker() as broker:
         for payments, workers, static in product(given.payments, given.workers, kinds):
             say(f"{payments:,} payments, {workers} workers, {'static' if static else 'dynamic'}")
             yield measure(broker.bootstrap, payments, workers, static=static, repeats=given.repeats)
@@ -225,10 +224,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.chaos.recovery", description=__doc__, formatter_class=_AsWritten
     )
-    parser.add_argument("--payments", type=count, nargs="+", default=[0, 100_000, 1_000_000])
-    parser.add_argument("--workers", type=at_least_one, nargs="+", default=[1, 3])
+    parser.add_argument("--payments", type=whole(0), nargs="+", default=[0, 100_000, 1_000_000])
+    parser.add_argument("--workers", type=whole(1), nargs="+", default=[1, 3])
     parser.add_argument("--membership", choices=["static", "dynamic", "both"], default="both")
-    parser.add_argument("--repeats", type=at_least_one, default=5, help="kills (%(default)s)")
+    parser.add_argument("--repeats", type=whole(1), default=5, help="kills (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single kill too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
     return parser.parse_args()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.bench.tables import markdown_table
+from tools.bench.markdown import markdown_table
 from tools.chaos.faults.table import FAULTS
 from tools.chaos.part import Part, Strike
 from tools.dev.broker import kafka_version

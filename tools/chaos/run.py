@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import indent
 
 from payments.settings import Settings
-from tools.bench.installation import installation
+from tools.bench.installations import installation
 from tools.chaos import verdict
 from tools.chaos.brokers import Brokers, single_broker, three_brokers
 from tools.chaos.commands import OPENING_BALANCE

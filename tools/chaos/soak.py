@@ -29,10 +29,10 @@ from pathlib import Path
 import httpx
 
 from payments.settings import Settings
-from tools.bench.errors import BenchError
-from tools.bench.installation import installation
-from tools.bench.tables import markdown_table
-from tools.bench.worker import PAYMENTS, WorkerProcess
+from tools.bench.failures import BenchError
+from tools.bench.installations import installation
+from tools.bench.markdown import markdown_table
+from tools.bench.measured_process import PAYMENTS, WorkerProcess
 from tools.chaos import verdict
 from tools.chaos.allowed_lines import Reading, read_logs
 from tools.chaos.brokers import Brokers, single_broker

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tools.bench.errors import BenchError
-from tools.bench.tables import with_figures
+from tools.bench.failures import BenchError
+from tools.bench.markdown import with_figures
 from tools.mutation.catalogue import Fault, chosen, load
 from tools.mutation.errors import FaultsError
 from tools.mutation.report import Finding, as_json, noticed_before, report

@@ -1,66 +1,155 @@
-"""``make bench-peers``: installs the peers, measures all in turn, prints and writes the report."""
+"""``make bench-peers``: the same job on other systems, measured in turn with ours.
 
-import json
-import signal
-import subprocess
-import sys
+The peers are installed into .peers first. Each result (one system, once through all loads, or
+killed) is a file in the results folder; what is there is not measured again. The repeats are the
+outer loop, so all systems take turns.
+"""
 
-from aiokafka.errors import KafkaError
-from confluent_kafka import KafkaException
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
-from payments.topics.cluster import TopicsError
-from tools.bench.__main__ import INTERRUPTED
-from tools.bench.errors import BenchError
-from tools.bench.peers.kills import read_kills
-from tools.bench.peers.options import parse_options
-from tools.bench.peers.parts import read_parts
-from tools.bench.peers.pictures import pictures, write_pictures
-from tools.bench.peers.report import as_json, refusals, report
-from tools.bench.peers.run import OURS, chosen, measure
-from tools.bench.tables import with_figures
-from tools.dev.errors import BrokerError
+from tools.bench.command_line import PURE, Command, Option, Report, environment, say
+from tools.bench.failures import BenchError
+from tools.bench.http_load import WORKLOADS
+from tools.bench.load import described
+from tools.bench.loading import UNIQUE, Target, light_load, run_load
+from tools.bench.ours import OURS
+from tools.bench.peers import on_faust, on_kafka_streams, on_payments, on_restate
+from tools.bench.peers.conformance import check, talk_with
+from tools.bench.peers.install import PEERS
+from tools.bench.peers.kills import kill_under_load
+from tools.bench.peers.peer_system import HTTP, PAGE_CACHE, TOPICS, System
+from tools.bench.peers.peers_report import refused, report
+from tools.bench.peers.pictures import write_pictures
+from tools.bench.peers.results import KILLS, Result, is_there, read_results, write_result
+from tools.dev.broker import kafka_version
+
+MODULES = {module.PEER: module for module in (on_restate, on_kafka_streams, on_faust)}
+SYSTEMS = [
+    *on_payments.systems(),
+    *(system for module in MODULES.values() for system in module.systems()),
+]
+KEYS = list(dict.fromkeys(system.key for system in SYSTEMS))
+KILLS_WARM_UP = 2.0, 64
+"""Seconds and concurrency."""
+
+COMMAND = Command(
+    "tools.bench.peers",
+    __doc__,
+    {
+        "only": Option(list(MODULES), choices=list(MODULES)),
+        "parts": Option([HTTP, TOPICS, KILLS], choices=[HTTP, TOPICS, KILLS]),
+        "workloads": Option(list(WORKLOADS), choices=list(WORKLOADS)),
+        "systems": Option(KEYS, choices=KEYS),
+        "concurrency": Option([1, 16, 64, 256, 1000], "requests in flight at a time", quick=[8]),
+        "seconds": Option(5.0, "of each load", quick=1.0),
+        "warm-up": Option(10.0, "seconds before the loads", quick=1.0),
+        "repeats": Option(3, "of each load", quick=1, least=0),
+        "kills": Option(3, "of each system in the part kills", quick=1, least=0),
+        "pure": PURE,
+        "report": Option(default=False, help="measure nothing: report what the folder holds"),
+        "fresh": Option(default=False, help="measure again what is there"),
+        "results": Option(PEERS / "results", "folder of the results", PEERS / "results-quick"),
+    },
+    marker="figures",
+    pictures=lambda given, folder: write_pictures(read_results(given.results), folder),
+)
 
 
-def main() -> int:
-    """Measure what the command line asks for; return the exit code."""
-    # SIGTERM ends it like Ctrl-C: what was started is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = parse_options(sys.argv[1:])
-    if given.list:
-        for system in chosen(given):
-            print(f"{system.transport}  {system.key:28} {system.name}, {system.durability}")
-        return 0
-    if given.write is not None:
-        with_figures(given.write.read_text(), "")
+def main(given: argparse.Namespace) -> Report:
+    """Measure what is not there, and report all that is."""
     given.results.mkdir(parents=True, exist_ok=True)
     if not given.report:
         measure(given)
-    parts, kills = read_parts(given.results), read_kills(given.results)
-    text = report(parts, kills)
-    if given.json is not None:
-        given.json.write_text(json.dumps(as_json(parts, kills), indent=1) + "\n")
-    made = list(pictures(parts, kills))
-    if given.write is not None:
-        folder = given.write.parent / "pictures"
-        write_pictures(made, folder)
-        shown = [f"![{p.chart.title}]({folder.name}/{p.name})" for p in made]
-        given.write.write_text(with_figures(given.write.read_text(), "\n\n".join([text, *shown])))
-    print(text)
-    return 1 if OURS in {peer for peer, _ in refusals(parts, kills)} else 0
+    results = read_results(given.results)
+    return Report(report(results), ok=OURS not in {result.peer for result in refused(results)})
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Install the peers and measure every result that is not there."""
+    for peer in given.only:
+        MODULES[peer].install()
+    where = environment(f"Kafka {kafka_version()}, all processes and the load on the same cores")
+    for wanted, system in plan(given, where):
+        if not given.fresh and is_there(given.results, wanted):
+            continue
+        what = f"{wanted.part}, {system.name} ({system.durability}), repeat {wanted.repeat}"
+        say(f"{what}: starting")
+        try:
+            _measure(given, wanted, system, what)
+        except BenchError as error:
+            # It would mean nothing: the report says why, and the run goes on.
+            say(f"{what}: {error}")
+            wanted.loads.clear()
+            wanted.refused = str(error).partition("\n")[0]
+        write_result(given.results, wanted)
+
+
+def plan(given: argparse.Namespace, where: str) -> Iterator[tuple[Result, System]]:
+    """Yield what is asked for, still empty, in the order in which it is measured."""
+    systems = [s for s in SYSTEMS if s.peer in {OURS, *given.only} and s.key in given.systems]
+    for repeat in range(1, given.repeats + 1):
+        for system in systems:
+            if system.transport in given.parts:
+                asked = f"{given.seconds:g} s each: {loads_of(system, given)}"
+                yield _empty(system, system.transport, repeat, asked, given.seconds, where), system
+    if KILLS in given.parts and given.kills:
+        for system in systems:
+            # A process that is killed leaves what it wrote to the system: a flush changes nothing.
+            if (system.transport, system.durability) == (TOPICS, PAGE_CACHE):
+                asked = f"{given.kills} kills"
+                yield _empty(system, KILLS, 1, asked, given.seconds, where), system
+
+
+def loads_of(system: System, given: argparse.Namespace) -> list[tuple[str, int]]:
+    """Return workload and concurrency of each load of a system."""
+    workloads = given.workloads if system.transport == HTTP else [UNIQUE]
+    concurrency = [each for each in given.concurrency if each <= system.most_at_once]
+    return [(workload, each) for workload in workloads for each in concurrency]
+
+
+def _empty(  # noqa: PLR0917 - private, and called from two lines
+    system: System, part: str, repeat: int, asked: str, seconds: float, where: str
+) -> Result:
+    names = system.key, system.name, system.peer, system.durability
+    return Result(part, *names, repeat, asked, seconds, where)
+
+
+def _measure(given: argparse.Namespace, result: Result, system: System, what: str) -> None:
+    """Start a system, check that it does the job, warm it up, then load or kill it."""
+    # On the disk of the project: the system's temporary folder is often in memory.
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", dir=PEERS) as folder,
+        system.start(Path(folder)) as target,
+    ):
+        if result.part == KILLS:
+            warm_up(system, target, *KILLS_WARM_UP)
+            result.kills = kill_under_load(target, given.kills)
+            say(f"{what}: {result.kills.audit}")
+            return
+        loads = loads_of(system, given)
+        most = max((concurrency for _, concurrency in loads), default=1)
+        result.missing_in_warm_up = warm_up(system, target, given.warm_up, most)
+        for workload, concurrency in loads:
+            load = run_load(target, given.seconds, concurrency, workload)
+            target.must_run()
+            result.loads.append(load)
+            say(f"{what}, {workload}, concurrency {concurrency}: {described(load)}")
+
+
+def warm_up(system: System, target: Target, seconds: float, concurrency: int) -> int:
+    """Load a system, then check that it does the job; return what it has left unanswered.
+
+    In this order, since a system may lose the first records of partitions never used before; and
+    over topics under a light load, since one may answer only when the next command comes.
+    """
+    load = run_load(target, seconds, concurrency)
+    with light_load(target):
+        check(system.name, talk_with(target))
+    return load.figures.missing
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (
-        BenchError,
-        BrokerError,
-        KafkaError,
-        KafkaException,
-        OSError,
-        TopicsError,
-        subprocess.CalledProcessError,
-    ) as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    COMMAND.run(main)

@@ -1,11 +1,10 @@
-"""What became of payments that were sent once while the system was killed: counted, not judged."""
+"""Payments that were sent once while the system was killed: counts of what is missing or double."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from tools.bench.peers.targets import OPENING_BALANCE
+from tools.bench.installations import OPENING_BALANCE
 
 
 class Entry(NamedTuple):
@@ -17,8 +16,7 @@ class Entry(NamedTuple):
     balance: int
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(NamedTuple):
     """Counts of payments, of accounts at the end."""
 
     sent: int
@@ -36,12 +34,6 @@ class Audit:
 
     wrong_accounts: int
     """Accounts whose last balance is not the opening balance and all entries added up."""
-
-    @property
-    def clean(self) -> bool:
-        """Whether each payment was answered once and its money moved once."""
-        wrong = self.unanswered, self.answered_twice, self.not_taken, self.taken_twice
-        return not any((*wrong, self.wrong_accounts))
 
 
 def audit(sent: Iterable[str], results: Mapping[str, int], entries: Iterable[Entry]) -> Audit:

@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from tools.bench.errors import BenchError
-from tools.bench.peers.connection import Connection
-from tools.bench.peers.dialects import DIALECTS
-from tools.bench.peers.reading import read_whole, reader, writer
-from tools.bench.peers.targets import OPENING_BALANCE, HttpEndpoint, Target, TopicsEndpoint
+from tools.bench.failures import BenchError
+from tools.bench.http_load import DIALECTS, Connection
+from tools.bench.installations import OPENING_BALANCE
+from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
+from tools.bench.topics_client import read_whole, reader, writer
 
 ANSWER_SECONDS = 60.0
 """Faust with exactly_once took over 20 for a payment while little else was sent."""
@@ -54,18 +54,14 @@ class Talk(Protocol):
         """Return the account's balance."""
 
 
-def check(name: str, target: Target) -> None:
+def talk_with(target: Target) -> Talk:
+    """Begin a conversation with a system that runs."""
+    endpoint = target.endpoint
+    return HttpTalk(endpoint) if isinstance(endpoint, HttpEndpoint) else TopicsTalk(endpoint)
+
+
+def check(name: str, talk: Talk) -> None:
     """Go through all steps; raise ``BenchError`` at the first answer that is wrong."""
-    talk: Talk
-    if isinstance(target.endpoint, HttpEndpoint):
-        talk = HttpTalk(target.endpoint)
-    else:
-        talk = TopicsTalk(target.endpoint)
-    check_talk(name, talk)
-
-
-def check_talk(name: str, talk: Talk) -> None:
-    """Go through all steps on one conversation."""
     run = uuid.uuid4().hex[:8]
     account = f"account-{run}"
     for number, step in enumerate(STEPS, start=1):

@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench.errors import BenchError
+from tools.bench.failures import BenchError
 
 SOURCES = Path(__file__).parent
-PEERS = SOURCES.parent.parent / ".peers"
+ROOT = SOURCES.parents[2]
+PEERS = ROOT / ".peers"
 """Ignored by git: installations, data while a system runs, results."""
 
 _STAMP = "installed"

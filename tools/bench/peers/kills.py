@@ -5,21 +5,17 @@ waited until results stop coming, and all results and ledger entries are counted
 """
 
 import json
-import tempfile
 import time
 import uuid
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 
-from tools.bench.errors import BenchError
-from tools.bench.latencies import SLICE_SECONDS
-from tools.bench.measuring import say
-from tools.bench.peers.audit import Audit, audit
-from tools.bench.peers.install import PEERS
-from tools.bench.peers.measuring import warm_up
-from tools.bench.peers.reading import read_ledger, reader, writer
-from tools.bench.peers.targets import System, Target, TopicsEndpoint
+from tools.bench.failures import BenchError
+from tools.bench.loading import Target, TopicsEndpoint
+from tools.bench.measured_process import Child
+from tools.bench.peers.audit import Entry, audit
+from tools.bench.peers.results import KillFigures
+from tools.bench.topics_client import read_whole, reader, writer
 
 RATE = 200
 ACCOUNTS = 100
@@ -29,52 +25,33 @@ QUIET_SECONDS = 60.0
 """Without a result for so long, no more is waited for: six times the session timeout of all."""
 
 SEND_LIMIT_SECONDS = 60.0
-WARM_UP_SECONDS, WARM_UP_CONCURRENCY = 2.0, 64
+SLICE_SECONDS = 0.1
+"""Width of one step of the timeline."""
 
 
-@dataclass(slots=True)
-class KillFigures:
-    """What one run with kills ended in; ``timeline`` holds results per ``SLICE_SECONDS``."""
-
-    system: str
-    name: str
-    peer: str
-    durability: str
-    environment: str
-    kills: int
-    audit: Audit | None = None
-    back_seconds: list[float | None] = field(default_factory=list)
-    """From each kill to the first result of a payment that was sent after it."""
-
-    kill_seconds: list[float] = field(default_factory=list)
-    timeline: list[int] = field(default_factory=list)
-    refused: str | None = None
-    """Why it was not measured."""
+def kill_under_load(target: Target, kills: int) -> KillFigures:
+    """Kill a system's handler under load so many times, and count."""
+    if target.handler is None or not isinstance(target.endpoint, TopicsEndpoint):
+        raise BenchError(f"{target.name} can't be killed here")
+    run = KilledRun(target.handler, target.endpoint)
+    run.load(kills)
+    counts = audit(run.sent_at, run.results, _ledger(target.endpoint))
+    at = [round(each, 2) for each in run.kills]
+    return KillFigures(kills, counts, run.back_seconds(), at, run.timeline())
 
 
-def measure_kills(system: System, figures: KillFigures) -> None:
-    """Start a system, check it, kill it under load so many times, and count."""
-    with (
-        tempfile.TemporaryDirectory(prefix="run-", dir=PEERS) as folder,
-        system.start(Path(folder)) as target,
-    ):
-        if target.handler is None or not isinstance(target.endpoint, TopicsEndpoint):
-            raise BenchError(f"{system.name} can't be killed over {system.transport}")
-        warm_up(system, target, WARM_UP_SECONDS, WARM_UP_CONCURRENCY)
-        run = _Run(target, target.endpoint)
-        run.load(figures.kills)
-        figures.audit = audit(run.sent_at, run.results, read_ledger(target.endpoint))
-    say(f"kills, {system.name} ({system.durability}): {figures.audit}")
-    figures.back_seconds = run.back_seconds()
-    figures.kill_seconds = [round(at, 2) for at in run.kills]
-    figures.timeline = run.timeline()
+def _ledger(endpoint: TopicsEndpoint) -> Iterator[Entry]:
+    """Yield all committed ledger entries there are."""
+    for message in read_whole(endpoint.brokers, endpoint.ledger):
+        entry = json.loads(message.value() or b"{}")
+        yield Entry(entry["account"], entry["payment"], entry["amount"], entry["balance"])
 
 
-class _Run:
+class KilledRun:
     """One load with kills; all times are seconds since its start."""
 
-    def __init__(self, target: Target, endpoint: TopicsEndpoint) -> None:
-        self._target = target
+    def __init__(self, handler: Child, endpoint: TopicsEndpoint) -> None:
+        self._handler = handler
         self._commands = endpoint.commands
         self._producer = writer(endpoint.brokers)
         self._results = reader(endpoint.brokers, endpoint.results)
@@ -94,7 +71,7 @@ class _Run:
             if kill_at and now >= kill_at[0]:
                 kill_at.pop(0)
                 self.kills.append(self._now())
-                self._restart()
+                self._handler.restart()
             while len(self.sent_at) < RATE * self._now():
                 self._send()
             self._take()
@@ -110,8 +87,12 @@ class _Run:
         self._results.close()
 
     def back_seconds(self) -> list[float | None]:
-        """Return how long each kill was felt."""
-        return [self._back(at) for at in self.kills]
+        """Return the seconds from each kill to the first result of a payment sent after it."""
+        return [self._back(kill) for kill in self.kills]
+
+    def _back(self, kill: float) -> float | None:
+        back = (at for at, payment in self._arrivals if self.sent_at[payment] > kill)
+        return next((round(at - kill, 2) for at in back), None)
 
     def timeline(self) -> list[int]:
         """Return how many results came in each step."""
@@ -121,18 +102,8 @@ class _Run:
             steps[int(at / SLICE_SECONDS)] += 1
         return steps
 
-    def _back(self, killed_at: float) -> float | None:
-        for at, payment in self._arrivals:
-            if self.sent_at[payment] > killed_at:
-                return round(at - killed_at, 2)
-        return None
-
     def _now(self) -> float:
         return time.monotonic() - self._started
-
-    def _restart(self) -> None:
-        if self._target.handler is not None:
-            self._target.handler.restart()
 
     def _send(self) -> None:
         number = len(self.sent_at)
@@ -157,29 +128,3 @@ class _Run:
                 self._arrivals.append((self._now(), payment))
                 taken += 1
         return taken
-
-
-def kills_done(folder: Path, system: System, kills: int) -> bool:
-    """Tell whether a system's run with so many kills is there."""
-    file = _file(folder, system.key)
-    return file.exists() and (found := _read(file)).refused is None and found.kills == kills
-
-
-def write_kills(folder: Path, figures: KillFigures) -> None:
-    """Write the figures of one run, beside the parts."""
-    _file(folder, figures.system).write_text(json.dumps(asdict(figures)) + "\n")
-
-
-def read_kills(folder: Path) -> list[KillFigures]:
-    """Return all runs with kills that are there."""
-    return [_read(file) for file in sorted(folder.glob("kills-*.json"))]
-
-
-def _file(folder: Path, system: str) -> Path:
-    return folder / f"kills-{system}.json"
-
-
-def _read(file: Path) -> KillFigures:
-    fields = json.loads(file.read_text())
-    counted = fields.pop("audit")
-    return KillFigures(**fields, audit=None if counted is None else Audit(**counted))

@@ -5,27 +5,15 @@ Nothing is installed: it is the very release that hosts our engine, from the sam
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tools.bench.child import Child
-from tools.bench.peers.install import SOURCES
-from tools.bench.peers.on_payments import broker_with
-from tools.bench.peers.targets import (
-    FSYNC,
-    OPENING_BALANCE,
-    PAGE_CACHE,
-    TOPICS,
-    Restartable,
-    System,
-    Target,
-    TopicsEndpoint,
-)
-from tools.bench.peers.topics import PARTITIONS, make_topics
+from tools.bench.installations import OPENING_BALANCE
+from tools.bench.measured_process import Child
+from tools.bench.peers.install import ROOT
+from tools.bench.peers.peer_system import PARTITIONS, System, both_durabilities
 
-READY = "Ready"
-START_LIMIT_SECONDS = 120.0
+PEER, READY = "faust", "Ready"
 GUARANTEES = {"faust-exactly-once": "exactly_once", "faust-at-least-once": "at_least_once"}
 
 
@@ -33,50 +21,27 @@ def install() -> None:
     """Do nothing: it is part of our own environment."""
 
 
-def systems() -> list[System]:
-    """Return it with both guarantees, without and with a flush of every append."""
-    return [
-        System(
-            f"{key}-flush" if flush else key,
-            f"Faust, {guarantee}",
-            "faust",
-            TOPICS,
-            FSYNC if flush else PAGE_CACHE,
-            partial(_running, guarantee, flush),
-        )
-        for key, guarantee in GUARANTEES.items()
-        for flush in (True, False)
-    ]
+def systems() -> Iterator[System]:
+    """Yield it with both guarantees."""
+    for key, guarantee in GUARANTEES.items():
+        yield from both_durabilities(key, f"Faust, {guarantee}", PEER, partial(_app, guarantee))
 
 
-@contextmanager
-def _running(guarantee: str, flush: bool, folder: Path) -> Iterator[Target]:  # noqa: FBT001 - bound by partial
-    with broker_with(flush=flush) as broker:
-        prefix = make_topics(broker.bootstrap)
-        variables = {
-            "PEER_BROKERS": broker.bootstrap,
-            "PEER_PREFIX": prefix,
-            "PEER_GUARANTEE": guarantee,
-            "PEER_PARTITIONS": str(PARTITIONS),
-            "PEER_OPENING_BALANCE": str(OPENING_BALANCE),
-            "PEER_DATA": str(folder / "faust-data"),
-        }
-        app = Restartable(partial(_app, variables), folder, "faust")
-        try:
-            app.wait_for(READY, START_LIMIT_SECONDS)
-            yield Target(
-                TopicsEndpoint(
-                    broker.bootstrap, f"{prefix}commands", f"{prefix}results", f"{prefix}ledger"
-                ),
-                {"app": app},
-                broker.pid,
-                app,
-            )
-        finally:
-            app.stop()
-
-
-def _app(variables: dict[str, str], log: Path) -> Child:
-    options = ["-A", "tools.bench.peers.faust.app", "-L", "uvloop", "worker", "-l", "info"]
-    command = [sys.executable, "-m", "faust", *options, "--without-web"]
-    return Child("the worker on Faust", command, log, env=variables, folder=SOURCES.parent.parent)
+def _app(guarantee: str, brokers: str, prefix: str, folder: Path) -> Child:
+    variables = {
+        "PEER_BROKERS": brokers,
+        "PEER_PREFIX": prefix,
+        "PEER_GUARANTEE": guarantee,
+        "PEER_PARTITIONS": str(PARTITIONS),
+        "PEER_OPENING_BALANCE": str(OPENING_BALANCE),
+        "PEER_DATA": str(folder / "faust-data"),
+    }
+    options = ["-A", "tools.bench.peers.payments_on_faust", "-L", "uvloop", "worker", "-l", "info"]
+    return Child(
+        "the worker on Faust",
+        [sys.executable, "-m", "faust", *options, "--without-web"],
+        folder / "faust.log",
+        ready=READY,
+        env=variables,
+        folder=ROOT,
+    )

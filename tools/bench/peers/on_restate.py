@@ -3,7 +3,6 @@
 import json
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,21 +11,16 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tools.bench.child import Child
-from tools.bench.errors import BenchError
+from tools.bench.failures import BenchError
+from tools.bench.installations import OPENING_BALANCE
+from tools.bench.loading import HttpEndpoint, Target
+from tools.bench.measured_process import Child, output_of
 from tools.bench.peers.install import PEERS, SOURCES, installed, required
-from tools.bench.peers.targets import (
-    FSYNC,
-    HTTP,
-    OPENING_BALANCE,
-    PAGE_CACHE,
-    HttpEndpoint,
-    System,
-    Target,
-)
+from tools.bench.peers.peer_system import FSYNC, HTTP, PAGE_CACHE, System
 from tools.dev.ports import HOST, connects, free_ports
 
-FOLDER = PEERS / "restate"
+PEER = "restate"
+FOLDER = PEERS / PEER
 LOCKED = ("package.json", "package-lock.json", ".npmrc")
 SERVICE = "service.js"
 START_LIMIT_SECONDS = 60.0
@@ -43,12 +37,12 @@ def install() -> None:
     if installed(FOLDER, sources):
         return
     command = [required("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    subprocess.run(command, cwd=FOLDER, check=True, stdout=sys.stderr)
+    output_of("installing Restate", command, folder=FOLDER)
     installed(FOLDER, sources, mark=True)
 
 
-def systems() -> list[System]:
-    """Return Restate at its defaults and tuned: what differs are variables of its server."""
+def systems() -> Iterator[System]:
+    """Yield Restate at its defaults and tuned: what differs are variables of its server."""
     no_fsync = {"RESTATE_LOG_SERVER__ROCKSDB_DISABLE_WAL_FSYNC": "true"}
     settings: dict[str, tuple[str, str, dict[str, str]]] = {
         "restate": ("Restate, defaults (24 partitions)", FSYNC, {}),
@@ -56,19 +50,11 @@ def systems() -> list[System]:
         "restate-2": ("Restate, 2 partitions", FSYNC, _partitions(2)),
         "restate-no-fsync": ("Restate, defaults (24 partitions)", PAGE_CACHE, no_fsync),
     }
-    return [
-        System(
-            key,
-            name,
-            "restate",
-            HTTP,
-            durability,
-            partial(_running, variables),
-            # With one partition none of 1,000 requests at once was answered within 15 seconds.
-            most_at_once=256 if key == "restate-1" else 1000,
-        )
-        for key, (name, durability, variables) in settings.items()
-    ]
+    for key, (name, durability, variables) in settings.items():
+        # With one partition none of 1,000 requests at once was answered within 15 seconds.
+        most = 256 if key == "restate-1" else 1000
+        start = partial(_running, variables, name)
+        yield System(key, name, PEER, HTTP, durability, start, most)
 
 
 def _partitions(count: int) -> dict[str, str]:
@@ -76,32 +62,22 @@ def _partitions(count: int) -> dict[str, str]:
 
 
 @contextmanager
-def _running(variables: Mapping[str, str], folder: Path) -> Iterator[Target]:
+def _running(variables: Mapping[str, str], name: str, folder: Path) -> Iterator[Target]:
     ingress, admin, node, service_port = free_ports(4)
-    service = Child(
-        "the service on Restate",
-        [required("node"), SERVICE],
-        folder / "service.log",
-        env={"PORT": str(service_port), "OPENING_BALANCE": str(OPENING_BALANCE)},
-        folder=FOLDER,
-    )
-    try:
-        server = _server(variables, folder, ingress=ingress, admin=admin, node=node)
-        try:
-            service.wait_until(lambda: connects(service_port), START_LIMIT_SECONDS)
-            server.wait_until(
-                lambda: _healthy(admin, "/health") and _healthy(ingress, "/restate/health"),
-                START_LIMIT_SECONDS,
-            )
-            _register(admin, service_port)
-            yield Target(
-                HttpEndpoint(ingress, "restate"),
-                {"server": server, "service": service},
-            )
-        finally:
-            server.stop()
-    finally:
-        service.stop()
+    service_env = {"PORT": str(service_port), "OPENING_BALANCE": str(OPENING_BALANCE)}
+    command = [required("node"), SERVICE]
+    log = folder / "service.log"
+    with (
+        Child("the service on Restate", command, log, env=service_env, folder=FOLDER) as service,
+        _server(variables, folder, ingress=ingress, admin=admin, node=node) as server,
+    ):
+        service.wait_until(lambda: connects(service_port), START_LIMIT_SECONDS)
+        server.wait_until(
+            lambda: _healthy(admin, "/health") and _healthy(ingress, "/restate/health"),
+            START_LIMIT_SECONDS,
+        )
+        _register(admin, service_port)
+        yield Target(name, HttpEndpoint(ingress, PEER), {"server": server, "service": service})
 
 
 def _server(

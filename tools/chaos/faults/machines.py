@@ -6,7 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from tools.bench.worker import WORKER
+from tools.bench.measured_process import WORKER
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.workers import any_seat
 from tools.chaos.fleet import Seat

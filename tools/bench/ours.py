@@ -1,0 +1,73 @@
+"""Our own system as a target of a load: a fresh installation, its workers, over HTTP a gateway."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from payments.settings import Settings
+from tools.bench.installations import MeasuredBroker, installation
+from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
+from tools.bench.measured_process import (
+    READY_LIMIT_SECONDS,
+    Child,
+    WorkerProcess,
+    gateway_process,
+)
+from tools.bench.restore import SLOWEST_RATE, store_payments
+from tools.dev.ports import free_ports
+
+OURS = "payments"
+
+
+@contextmanager
+def running_ours(
+    broker: MeasuredBroker,
+    folder: Path,
+    *,
+    partitions: int,
+    flush: bool = False,
+    http: bool = False,
+    workers: int = 1,
+    stored: int = 0,
+    instance_id: str | None = None,
+) -> Iterator[Target]:
+    """Make an installation and start its processes, with logs in ``folder``; all end with it.
+
+    ``flush``: the broker calls fsync for each append to its topics. ``stored``: completed payments
+    that the workers restore first. ``instance_id``: static membership, of a single worker. The
+    target has the first worker's CPU alone.
+    """
+    static: dict[str, Any] = {} if instance_id is None else {"instance_id": instance_id}
+    limit = READY_LIMIT_SECONDS + stored / SLOWEST_RATE
+    with (
+        installation(broker.bootstrap, partitions=partitions, flush=flush, **static) as settings,
+        ExitStack() as stack,
+    ):
+        if stored:
+            asyncio.run(store_payments(settings, stored))
+        started: list[Child] = []
+        for number in range(workers):
+            log = folder / f"{settings.app_id}-worker-{number}.log"
+            worker = stack.enter_context(WorkerProcess(settings, log))
+            worker.wait_until_ready(limit)
+            started.append(worker)
+        if http:
+            [port] = free_ports(1)
+            gateway = stack.enter_context(gateway_process(settings, folder / "gateway.log", port))
+            gateway.wait_until_ready()
+            started.append(gateway)
+            children = {"gateway": gateway, "worker": started[0]}
+            yield Target(OURS, HttpEndpoint(port, OURS), children, broker)
+        else:
+            children = {"worker": started[0]}
+            yield Target(OURS, topics_of(settings), children, broker, started[0])
+        for each in started:
+            each.must_run()
+
+
+def topics_of(settings: Settings) -> TopicsEndpoint:
+    """Return where an installation takes commands and answers."""
+    names = ("payments.commands", "payments.results", "accounts.ledger")
+    return TopicsEndpoint(settings.brokers, *map(settings.topic, names))

@@ -1,1 +1,0 @@
-"""The payment processor on Faust as it ships, for the comparison."""
