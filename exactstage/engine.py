@@ -163,6 +163,32 @@ class Engine:
 
     # --- partitions ------------------------------------------------------------------------------
 
+    async def rebalance(
+        self,
+        assigned: AbstractSet[TopicPartition],
+        *,
+        is_superseded: Callable[[], bool] = lambda: False,
+        settle: Callable[[TakeoverReport | None], Awaitable[None]] | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Own exactly these input partitions, then read on: the protocol of every host.
+
+        A host calls ``drain`` when partitions are revoked, and this when its assignment comes; one
+        call after the other. ``settle`` is awaited with what was taken over. Where a newer
+        assignment has come by then (``is_superseded``), or another drain, nothing is read: the next
+        call does that. Else ``on_ready`` is called and records are read, without an await in
+        between, so that no revocation can come there. Raises ``FailStop``, after which the process
+        has to end.
+        """
+        drains = self.drains
+        report = await self.assign(assigned)
+        if settle is not None:
+            await settle(report)
+        if is_superseded() or self.drains != drains:
+            return
+        on_ready()
+        self.resume()
+
     async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
         """Own exactly these input partitions: drop what is lost, take over what is new.
 

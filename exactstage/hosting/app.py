@@ -34,6 +34,7 @@ from exactstage.log import Log, TopicPartition
 from exactstage.pauses import PAUSES
 from exactstage.reading import Delivery
 from exactstage.stage import Stage
+from exactstage.takeover import TakeoverReport
 
 from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
@@ -318,9 +319,8 @@ class EngineApp(faust.App):
 
     # --- called by Faust -------------------------------------------------------------------------
 
-    async def own(self, assigned: set[TP]) -> None:
-        """Own exactly these partitions; ``engine.resume`` comes next."""
-        report = await self.engine.assign({TopicPartition(*tp) for tp in assigned})
+    async def note_takeover(self, report: TakeoverReport | None) -> None:
+        """Log what was taken over, if anything was."""
         if report is not None:
             logger.info("%s", report)
             freeze_and_relax()
@@ -485,8 +485,7 @@ class EngineApp(faust.App):
                         wrapper = await agents.enter_async_context(agent.test_context())
                         self._test_agents[stage] = wrapper
             await self.engine.start()
-            await self.engine.assign(self.all_inputs())
-            self.engine.resume()
+            await self.engine.rebalance(self.all_inputs())
             try:
                 yield
                 if not failures:

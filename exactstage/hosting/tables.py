@@ -18,6 +18,8 @@ from faust.types import TP
 from mode import Service
 
 from exactstage.errors import as_fail_stop
+from exactstage.log import TopicPartition
+from exactstage.takeover import TakeoverReport
 
 from .membership import FAUST_LOGGER
 
@@ -111,23 +113,29 @@ class EngineRecovery(Recovery):
 
     async def _take_over(self, generation_id: int) -> None:
         app = self._host
-        drains = app.engine.drains
-        assigned: set[TP] = app.assignor.assigned_actives()
-        await app.own(assigned)
-        await app.on_rebalance_complete.send()
-        await app._fetcher.maybe_start()  # noqa: SLF001 - Faust's own recovery does the same
-        superseded = self.signal_recovery_start.is_set() or app.engine.drains != drains
-        if superseded or generation_id != app.consumer_generation_id or app.should_stop:
-            return
-        # No await from here on, so that no revocation can happen in between.
-        self.completed.set()
-        app.flow_control.resume()
-        self.tables.on_actives_ready()
-        self.tables.on_standbys_ready()
-        app.on_rebalance_end()
-        app.engine.resume()
-        app.was_ready = True
-        logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
+
+        async def settle(report: TakeoverReport | None) -> None:
+            await app.note_takeover(report)
+            await app.on_rebalance_complete.send()
+            await app._fetcher.maybe_start()  # noqa: SLF001 - Faust's own recovery does the same
+
+        def is_superseded() -> bool:
+            is_older = generation_id != app.consumer_generation_id
+            return self.signal_recovery_start.is_set() or is_older or app.should_stop
+
+        def on_ready() -> None:
+            self.completed.set()
+            app.flow_control.resume()
+            self.tables.on_actives_ready()
+            self.tables.on_standbys_ready()
+            app.on_rebalance_end()
+            app.was_ready = True
+            logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
+
+        assigned = {TopicPartition(*tp) for tp in app.assignor.assigned_actives()}
+        await app.engine.rebalance(
+            assigned, is_superseded=is_superseded, settle=settle, on_ready=on_ready
+        )
 
     @Service.task
     async def _slurp_changelogs(self) -> None:

@@ -84,10 +84,9 @@ class Worker:
 
     async def assign(self, partitions: range) -> None:
         """Own exactly these partitions."""
-        await self.engine.assign(
+        await self.engine.rebalance(
             {TopicPartition(topic, p) for topic in self.stage.inputs for p in partitions}
         )
-        self.engine.resume()
 
     async def stop(self) -> None:
         """End cleanly."""

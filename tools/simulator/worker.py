@@ -8,6 +8,7 @@ any failure.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from exactstage.clock import BrokerClock
 from exactstage.engine import Engine
@@ -24,6 +25,7 @@ from exactstage.limits import Limits
 from exactstage.log import TopicPartition
 from exactstage.reading import Delivery
 from exactstage.stage import Stage
+from exactstage.takeover import TakeoverReport
 
 from .brokers import Brokers
 from .faults import Fault
@@ -175,22 +177,26 @@ class Worker:
             await self._assignment_came.wait()
             self._assignment_came.clear()
             generation, partitions = self._assigned
-            drains = self.engine.drains
             inputs = {TopicPartition(topic, p) for topic in self._inputs for p in partitions}
+            superseded = partial(self._is_superseded, generation)
             try:
-                report = await self.engine.assign(inputs)
+                await self.engine.rebalance(
+                    inputs, is_superseded=superseded, settle=self._note_takeover
+                )
             except Exception as error:  # noqa: BLE001 - half a takeover must end the process
                 self._fail(as_fail_stop("the takeover", error))
                 return
-            if report is not None:
-                self.takeovers += len(report.partitions)
-                if report.missing_messages:
-                    # A real worker warns and goes on; here it is how a loss was noticed.
-                    self._fail(RecordsLost("; ".join(report.missing_messages)))
-                    return
-            superseded = self._assignment_came.is_set() or self.engine.drains != drains
-            if not superseded and generation == self._assigned[0] and not self._is_stopping:
-                self.engine.resume()
+
+    async def _note_takeover(self, report: TakeoverReport | None) -> None:
+        if report is not None:
+            self.takeovers += len(report.partitions)
+            if report.missing_messages:
+                # A real worker warns and goes on; here it is how a loss was noticed.
+                raise RecordsLost("; ".join(report.missing_messages))
+
+    def _is_superseded(self, generation: int) -> bool:
+        is_older = self._assignment_came.is_set() or generation != self._assigned[0]
+        return is_older or self._is_stopping
 
     async def _drain(self) -> None:
         try:
