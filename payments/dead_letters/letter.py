@@ -1,7 +1,7 @@
-"""A dead letter as an operator sees it, and the command that a replay of it would send.
+"""A dead letter as an operator sees it, and the command that a replay of it sends.
 
-The id of that command names the dead letter's position, so a second replay can be told from the
-first one whoever sends it; and the payment's id makes the money exact even then.
+The id of that command is the dead letter's record address, so a second replay is recognised,
+whichever client sends it. The payment's id keeps the money exact even then.
 """
 
 import json
@@ -19,15 +19,15 @@ UNKNOWN = "unknown"
 """Reason of a record that no stage wrote."""
 
 SKIPPED = "skipped"
-"""Reason of the notice of a range that ``payments journal skip`` gave up."""
+"""Reason of the notice of a range that ``payments journal skip`` skipped."""
 
 
-class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a failure of ours
+class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a failure
     """A dead letter can't be sent again as it is; the message says why."""
 
 
-class NoDeadLetter(LookupError):  # noqa: N818 - named for what is so
-    """There is no dead letter at a position (any more)."""
+class NoDeadLetter(LookupError):  # noqa: N818 - it is named for the fact
+    """There is no dead letter at an address (any more)."""
 
 
 class RecordAddress(NamedTuple):
@@ -63,11 +63,11 @@ class DeadLetter:
     """When its record came in, by the broker's clock; never later than a replay of it."""
 
     source: str
-    """Where its record came in; nothing where no stage wrote the letter."""
+    """Address of the record as it was received; empty where no stage wrote the letter."""
 
     reason: str
     facts: Mapping[str, str]
-    """What the engine says of it, stack trace included."""
+    """The engine's headers, stack trace included."""
 
     key: bytes | None
     value: bytes | None
@@ -86,28 +86,28 @@ class DeadLetter:
 
     @property
     def unanswered(self) -> int | None:
-        """How many records of such a batch, the last ones, got no answer; None where not told."""
+        """How many records of such a batch, the last ones, have no answer; None if not recorded."""
         text = self.facts.get("unanswered")
         return None if text is None else int(text)
 
     @property
     def is_notice(self) -> bool:
-        """Whether it holds no single record: it names a range of offsets, and can't be replayed."""
+        """Whether it names a range of offsets instead of one record: it can't be replayed."""
         return self.reason == SKIPPED or self.last_offset is not None
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether the value was too large to be kept whole."""
         return "value.bytes" in self.facts
 
 
 def command_id_of(position: RecordAddress) -> str:
-    """Return the id of the command that a replay of the letter at this position sends."""
+    """Return the id of the command that a replay of the letter at this address sends."""
     return f"replay/{position}"
 
 
 def read_letter(record: Record) -> DeadLetter:
-    """Return the dead letter in a record of a dead-letter topic, whoever wrote it."""
+    """Return the dead letter in a record of a dead-letter topic, also of another program's."""
     position = RecordAddress(record.topic, record.partition, record.offset)
     try:
         headers, facts = unpack(record)
@@ -131,13 +131,13 @@ def read_letter(record: Record) -> DeadLetter:
 
 
 def _time_ms(record: Record) -> int:
-    # The first one is the engine's; the client's own headers come behind it.
+    # The first one is the engine's; the client's own headers come after it.
     text = next((value for name, value in record.headers if name == "ce_time"), None) or b""
     return int(datetime.fromisoformat(text.decode()).timestamp() * 1000)
 
 
 class Replay(NamedTuple):
-    """What a replay sends: the payment's id, and the command."""
+    """The payment's id and the command that a replay sends."""
 
     payment: str
     command: dict[str, object]
@@ -146,31 +146,31 @@ class Replay(NamedTuple):
 def replay_of(
     letter: DeadLetter, settings: Settings, *, key: bytes | None = None, value: bytes | None = None
 ) -> Replay:
-    """Return what a replay of a letter sends; ``key`` and ``value`` stand for the letter's own.
+    """Return the replay of a letter; ``key`` and ``value`` replace the letter's own.
 
-    It is read as the engine will read it, so only what is well-formed now is sent. Its own id gives
-    way to the replay's: whoever waited for it has been answered. Raises ``NotReplayable``.
+    It is parsed as the engine parses it, so only a well-formed command is sent. The replay's id
+    replaces the command's own id, which has been answered. Raises ``NotReplayable``.
     """
     if not letter.source.startswith(settings.topic("payments.commands") + "/"):
         message = (
-            f"it is no command but came in at {letter.source or 'no topic of ours'}; what the "
-            f"stages tell each other can't be sent again: send the payment's command again"
+            f"it is no command but came in at {letter.source or 'an unknown topic'}; messages "
+            f"between the stages can't be sent again: send the payment's command again"
         )
         raise NotReplayable(message)
     if letter.last_offset is not None:
         message = (
             f"it is a whole batch that can't be read, {letter.source} up to offset "
-            f"{letter.last_offset}: nothing of it was carried out, so whoever wrote it may send "
-            f"its commands again"
+            f"{letter.last_offset}: nothing of it was carried out, so its producer may send the "
+            f"commands again"
         )
         raise NotReplayable(message)
     if letter.reason == SKIPPED:
         message = (
             f"it is the notice of payments journal skip: {letter.facts.get('message', '')}; "
-            f"whoever sent the commands of that range may send them again"
+            f"the clients that sent the commands of that range may send them again"
         )
         raise NotReplayable(message)
-    if letter.is_cut and (value is None or (key is None and letter.key is not None)):
+    if letter.is_truncated and (value is None or (key is None and letter.key is not None)):
         message = f"it was too large to be kept whole ({letter.facts['value.bytes']} bytes): "
         raise NotReplayable(message + "give its key and value")
     key, value = letter.key if key is None else key, letter.value if value is None else value

@@ -1,4 +1,4 @@
-"""Finding dead letters, and earlier replays of them, on the topics."""
+"""Reading: finds dead letters, and earlier replays of them, on the topics."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ _REPLAY = b"replay/"
 _FETCH_SECONDS = 0.3
 _MAX_EMPTY_FETCHES = 60
 _CLOCKS_MS = 60_000
-"""How far the clocks of two brokers or workers may be apart."""
+"""How much the clocks of two brokers or workers may differ."""
 
 
 class SearchableLog(Log, Protocol):
@@ -49,19 +49,19 @@ class SearchableLog(Log, Protocol):
 
 
 class Sent(NamedTuple):
-    """What is known of earlier replays."""
+    """The earlier replays that were found."""
 
     commands: frozenset[str]
     """Ids of replays that were sent."""
 
     results: Mapping[str, Result]
-    """Their results, by id, as far as there are any."""
+    """Their results, by id, where there are any."""
 
 
 class DeadLetters:
     """The dead letters of one installation.
 
-    ``min_retention_ms`` is how long the topic of the commands surely keeps a record.
+    ``min_retention_ms``: the commands topic keeps each record at least that long.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class DeadLetters:
             yield read_letter(record)
 
     async def get(self, position: RecordAddress) -> DeadLetter:
-        """Return the dead letter at a position, of an own stage too. Raises ``NoDeadLetter``."""
+        """Return the dead letter at an address, of an own stage too. Raises ``NoDeadLetter``."""
         at = TopicPartition(position.topic, position.partition)
         is_ours = at.topic in self.own_topics
         try:
             exists = at in self._partitions(at.topic)
-        except FailStop:  # There is no such topic; what the brokers refuse, they refuse below too.
+        except FailStop:  # There is no such topic; other refusals of the brokers recur below.
             if is_ours:
                 raise
             exists = False
@@ -125,7 +125,7 @@ class DeadLetters:
         return self._log.partition_count(topic)
 
     async def marked(self, topic: str, mark: Header, since_ms: int) -> RecordAddress | None:
-        """Return the first record from a time on that has this header, if there is one."""
+        """Return the address of the first record from a time on that has this header."""
         async for record in self._records(await self._since(topic, since_ms)):
             if mark in record.headers:
                 return RecordAddress(record.topic, record.partition, record.offset)
@@ -158,7 +158,7 @@ class DeadLetters:
         ranges = await self._since(self._settings.topic("payments.results"), since_ms)
         async for record in self._records(ranges):
             value = record.value or b""
-            # Looked for before it is parsed: there may be very many results.
+            # A search of the bytes comes first: there may be very many results.
             if _REPLAY in value:
                 result = Result.model_validate_json(value)
                 if result.command is not None and result.command in ids:
@@ -168,10 +168,10 @@ class DeadLetters:
     async def replayed(
         self, received_ms: Mapping[RecordAddress, int]
     ) -> Mapping[RecordAddress, bool | None]:
-        """Return of letters whether each was replayed; None where nobody can tell any more.
+        """Return whether each letter was replayed; None where that can't be known any more.
 
-        ``received_ms`` says when the record of each came in. Reads the commands and results since
-        the first of them.
+        ``received_ms`` is the time at which the record of each came in. Reads the commands and
+        results since the first of them.
         """
         if not received_ms:
             return {}
@@ -180,7 +180,7 @@ class DeadLetters:
         ids = {position: command_id_of(position) for position in by_age}
         sent = await self.sent(frozenset(ids.values()), since_ms=times[0])
         unknown, known = 0, 0 if await self.reach_back_to(times[0]) else len(times)
-        while unknown < known:  # Up to the first one since which no command was deleted.
+        while unknown < known:  # Find the first letter since which no command was deleted.
             middle = (unknown + known) // 2
             if await self.reach_back_to(times[middle]):
                 known = middle
@@ -193,18 +193,18 @@ class DeadLetters:
         return marks
 
     async def reach_back_to(self, time_ms: int) -> bool:
-        """Return whether no command of that time or later can have been deleted by now."""
+        """Return whether all commands of that time or later must still be there."""
         at = self._partitions(self._settings.topic("payments.commands"))
         now_ms = self._clock_ms()
         if now_ms - time_ms + _CLOCKS_MS < self._kept_ms and not await self._is_behind(at, now_ms):
             return True
         bounds = await self._log.bounds(at)
         starts = await self._log.offsets_since(at, time_ms - _CLOCKS_MS)
-        # Where the first record that is left is late enough, earlier ones may have been deleted.
+        # Where the first record that is left is that late, earlier ones may have been deleted.
         return all(not bounds[tp].first or starts[tp] > bounds[tp].first for tp in at)
 
     async def _is_behind(self, at: Sequence[TopicPartition], now_ms: int) -> bool:
-        """Whether a broker has stamped a command later than this machine's clock shows."""
+        """Whether a broker's timestamp of a command is ahead of this machine's clock."""
         bounds = await self._log.bounds(at)
         later = await self._log.offsets_since(at, now_ms + _CLOCKS_MS)
         return any(later[tp] < bounds[tp].end for tp in at)
@@ -219,7 +219,7 @@ class DeadLetters:
         return command.id if command.id in ids else None
 
     async def _since(self, topic: str, time_ms: int) -> Mapping[TopicPartition, Bounds]:
-        """Return what to read of a topic to see all records from a time on."""
+        """Return the ranges of a topic that have all records from a time on."""
         at = self._partitions(topic)
         starts = await self._log.offsets_since(at, time_ms - _CLOCKS_MS)
         bounds = await self._log.bounds(at)
@@ -231,7 +231,7 @@ class DeadLetters:
     async def _records(
         self, ranges: Mapping[TopicPartition, Bounds], *, with_unreadable: bool = False
     ) -> AsyncIterator[Record]:
-        """Yield what these ranges of offsets hold; what is appended meanwhile is left out.
+        """Yield the records of these ranges of offsets.
 
         A batch that can't be decoded is one record ``with_unreadable``, else it is left out.
         """
@@ -267,7 +267,7 @@ class DeadLetters:
 
 
 def _as_record(batch: UnreadableBatch) -> Record:
-    """Return a batch that can't be decoded as one record, which no stage wrote."""
+    """Return a batch that can't be decoded as one record, with the cause as a header."""
     return Record(
         batch.topic,
         batch.partition,
@@ -285,7 +285,7 @@ async def open_dead_letters(
 ) -> AsyncIterator[DeadLetters]:
     """Connect to the brokers of these settings for as long as the block lasts.
 
-    With ``others``, topics of an own stage, it is about these, and needs no topic of the payments.
+    With ``others``, the topics of an own stage, no topic of the payments is needed.
     """
     log = KafkaLog(
         settings.connection(),

@@ -1,7 +1,7 @@
-"""Which dead letters may be replayed: well-formed by now, and not replayed before.
+"""Replaying: decides which dead letters may be replayed: well-formed now, not replayed before.
 
-What is guaranteed: a letter that was replayed is recognised by the id of its command for as long
-as the topic of the commands keeps that; where it may have lost it, the replay is refused too. Two
+The guarantee: the id of its command shows an earlier replay of a letter for as long as the commands
+topic keeps that command; where the command may have been deleted, the replay is refused too. Two
 replays at the same moment may both send. Then the payment's id decides, as for any command that is
 sent twice: the money moves once within the retention of payments.
 """
@@ -15,14 +15,14 @@ from payments.settings import Settings
 
 
 class Correction(NamedTuple):
-    """What stands for a letter's own key and value; None leaves them."""
+    """The key and value that replace a letter's own; None keeps them."""
 
     key: bytes | None = None
     value: bytes | None = None
 
 
 class Verdict(NamedTuple):
-    """What is to be done with a letter: it has either a replay or a refusal."""
+    """The decision on a letter: either a replay or a refusal."""
 
     letter: DeadLetter
     replay: Replay | None
@@ -37,7 +37,7 @@ async def judge(
     *,
     again: bool,
 ) -> list[Verdict]:
-    """Return a verdict on each letter; ``again`` leaves out the look for earlier replays."""
+    """Return a verdict on each letter; ``again`` leaves out the search for earlier replays."""
     verdicts = [_well_formed(letter, settings, correction) for letter in chosen]
     sendable = [verdict.letter for verdict in verdicts if verdict.replay is not None]
     if again or not sendable:
@@ -74,8 +74,8 @@ def _first_time(verdict: Verdict, sent: Sent, *, known: bool) -> Verdict:
         refusal = "it was replayed before; its command has no result yet"
     elif not known:
         refusal = (
-            "it is older than what the topic of the commands keeps, so nobody can tell whether it "
-            "was replayed before"
+            "it is older than the commands that are still in their topic, so an earlier replay "
+            "can't be excluded"
         )
     else:
         return verdict

@@ -1,8 +1,8 @@
-"""Replays of an own stage's dead letters: the record is produced again, to an input of the stage.
+"""Resending: replays an own stage's dead letters, by producing the record to an input of the stage.
 
-The payments' letters are replayed as commands (``replaying``). What an own stage reads is its own
-affair, so here a record is sent as it was received: key, value and headers, with one header more
-that names the letter. By that header a second replay is recognised.
+The payments' letters are replayed as commands (``replaying``). The records of an own stage have a
+format of their own, so here the record is sent as it was received: key, value and headers, with one
+more header that names the letter. That header identifies a second replay.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,14 +16,14 @@ from payments.dead_letters.replaying import Correction
 from payments.settings import Settings
 
 REPLAY_OF = "replay-of"
-"""Header of a record that was sent again: the position of its dead letter."""
+"""Header of a record that was sent again: the address of its dead letter."""
 
 _MESSAGE_HEADERS = {"src", "src-owner", "origin"}
-"""Where the engine says who sent a message between stages; on a public input they mean nothing."""
+"""The engine's headers of a message between stages; on a public input they mean nothing."""
 
 
 class Resend(NamedTuple):
-    """What is to be done with a letter: it has either a record and where it goes, or a refusal."""
+    """The decision on a letter: either a record with its target, or a refusal."""
 
     letter: DeadLetter
     at: TopicPartition | None
@@ -34,9 +34,9 @@ class Resend(NamedTuple):
 async def judge(
     letters: DeadLetters, letter: DeadLetter, correction: Correction, *, to: str | None, again: bool
 ) -> Resend:
-    """Return what is to be done with a letter; ``again`` leaves out the look for a replay.
+    """Return the decision on a letter; ``again`` leaves out the search for an earlier replay.
 
-    Raises ``NoTopic`` when the topic where it goes is not there.
+    Raises ``NoTopic`` when the target topic is not there.
     """
     try:
         at, record = resend_of(letter, letters.not_for_replays, correction, to=to)
@@ -57,20 +57,20 @@ async def judge(
 def resend_of(
     letter: DeadLetter, taken: frozenset[str], correction: Correction, *, to: str | None
 ) -> tuple[TopicPartition, NewRecord]:
-    """Return where a replay of a letter goes, and what it sends. Raises ``NotReplayable``.
+    """Return the target and the record of a replay. Raises ``NotReplayable``.
 
-    ``taken`` are the topics that only workers of the payments may write, or whose records are
-    commands: nothing is sent there.
+    ``taken`` are the topics to which nothing is sent: only workers of the payments write there, or
+    their records are commands.
     """
     if not letter.source:
-        raise NotReplayable("no stage wrote it, so nobody knows where it came in")
+        raise NotReplayable("no stage wrote it, so the topic where it came in is not known")
     if letter.is_notice:
         message = (
             f"it is a whole batch or range, {letter.source} up to offset {letter.last_offset}: "
-            f"whoever wrote it may send its records again"
+            f"its producer may send the records again"
         )
         raise NotReplayable(message)
-    if letter.is_cut and correction.value is None:
+    if letter.is_truncated and correction.value is None:
         size = letter.facts["value.bytes"]
         raise NotReplayable(f"it was too large to be kept whole ({size} bytes): give its value")
     topic = to or letter.facts["topic"]
@@ -99,9 +99,9 @@ def resend_of(
 async def replayed(
     settings: Settings, received_ms: Mapping[RecordAddress, int], places: Collection[str]
 ) -> frozenset[RecordAddress]:
-    """Return the letters of which a replay is on one of these topics, as far as it is kept.
+    """Return the letters of which a replay is still on one of these topics.
 
-    ``received_ms`` says when the record of each came in.
+    ``received_ms`` is the time at which the record of each came in.
     """
     if not received_ms or not places:
         return frozenset()

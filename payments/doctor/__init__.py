@@ -1,1 +1,1 @@
-"""``payments doctor``: what a start would meet, and the rights of each role."""
+"""``payments doctor``: the obstacles that a worker's start would meet, and the rights of roles."""

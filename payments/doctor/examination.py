@@ -1,7 +1,7 @@
-"""The examination behind ``payments doctor``: what a start would meet, without its side effects.
+"""The examination behind ``payments doctor``: the checks of a start, without its side effects.
 
-Each finding says what was looked at, where, what was found and the next step. Nothing of an
-installation is written, claimed or created: clock and fencing are tried on a topic made for that.
+Each finding has its subject, place, value and next step. Nothing of an installation is written,
+claimed or created: clock and fencing are tried on a topic of their own.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ _NOT_AUTHORIZED = (
     TopicAuthorizationFailedError,
 )
 CONNECT_SECONDS = 5.0
-"""Whether a broker answers at all is found out as fast as by the other commands."""
+"""Time to reach a broker, as in the other commands."""
 
 SESSION_LIMIT = "group.max.session.timeout.ms"
 
@@ -81,8 +81,8 @@ async def examine(
 ) -> AsyncIterator[Finding]:
     """Yield findings: connection, rights, topics, journals, brokers, codecs, fencing, clock.
 
-    ``role`` is the one whose rights this user must have; without it, one of them all will do. A
-    client needs to see no more than its own topics, so the rest is not looked at for it.
+    This user must have the rights of ``role``, or without it those of any one role. A client has
+    rights on its own topics only, so the rest is not examined for it.
 
     Raises ``FailStop`` when no broker answers: then there is nothing more to examine.
     """
@@ -95,7 +95,7 @@ async def examine(
     connection.delivery_timeout_seconds = patience_seconds
     try:
         yield Finding("ok", "connection", settings.brokers, settings.security_protocol)
-        async for finding in _told("rights", _rights(connection, settings, role)):
+        async for finding in _reported("rights", _rights(connection, settings, role)):
             yield finding
     finally:
         await connection.close()
@@ -109,19 +109,19 @@ async def examine(
         ("brokers", _brokers(arguments, settings)),
         ("fencing", _fencing(arguments, settings) if fencing else _clock(settings)),
     ):
-        async for finding in _told(what, findings):
+        async for finding in _reported(what, findings):
             yield finding
 
 
-async def _told(what: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
-    """Pass findings on; what ends the examination of ``what`` is a finding too."""
+async def _reported(what: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """Yield findings; an error that ends the examination of ``what`` is a finding too."""
     try:
         async for finding in findings:
             yield finding
     except (FailStop, KafkaError, TopicsError, RecoveryRefused) as error:
         text = str(error) or type(error).__name__
         if text.startswith("not authorized") or isinstance(error, _NOT_AUTHORIZED):
-            # A worker may do without what the operator has: it is not to be granted that.
+            # A worker does not need the operator's rights, so no grant is advised.
             text = text.partition("Grant it")[0].rstrip(" .(")
             yield Finding("warning", what, "not examined", text, AS_OPERATOR)
         else:
@@ -132,7 +132,7 @@ async def _told(what: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Fi
 async def _rights(
     connection: Connection, settings: Settings, role: Role | None
 ) -> AsyncIterator[Finding]:
-    """Examine every right of a role, or say for which roles this user's rights are enough."""
+    """Examine every right of a role, or name the roles for which this user has enough rights."""
     if role is not None:
         lacks = await lacking(connection, rules(role, settings), settings.partitions)
         for rule, operations in by_resource(lacks):
@@ -158,9 +158,9 @@ async def _rights(
         value = f"enough for: {', '.join(enough)}"
         yield Finding("ok", "rights", "this user", value)
         return
-    told = "; ".join(f"a {name} needs {what}" for name, what in short.items())
+    needs = "; ".join(f"a {name} needs {what}" for name, what in short.items())
     step = "payments doctor --role ROLE names all that one role lacks, and the grants"
-    yield Finding("problem", "rights", "this user", f"not enough for any role: {told}", step)
+    yield Finding("problem", "rights", "this user", f"not enough for any role: {needs}", step)
 
 
 async def _topics(settings: Settings, wanted: tuple[Topic, ...]) -> AsyncIterator[Finding]:
@@ -211,7 +211,7 @@ async def _installation(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def judge_ledger(bounds: Mapping[TopicPartition, Bounds]) -> Iterator[Finding]:
-    """Yield where the ledger lacks its first entries: a worker goes on without, no rebuild does."""
+    """Yield partitions of the ledger without first entries: a worker runs, a rebuild can't."""
     for at, (first, _) in bounds.items():
         if first > 0:
             value = f"begins at offset {first}: earlier entries are gone, so no rebuild is possible"
@@ -220,17 +220,17 @@ def judge_ledger(bounds: Mapping[TopicPartition, Bounds]) -> Iterator[Finding]:
 
 
 def _settings(journals: Sequence[Inspected], stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Yield the settings that owners of partitions decided by other values of than these here."""
+    """Yield the settings whose values here differ from those of earlier owners of partitions."""
     here = {stage.name: stage.settings for stage in stages}
     differing: dict[tuple[str, str, str], list[int]] = {}
     for journal in journals:
-        told = journal.held.identity
-        if told is None:
+        written = journal.held.identity
+        if written is None:
             continue
-        now = replace(told, settings=here[journal.stage])
-        for name, (before, value) in differing_settings(told, now).items():
+        now = replace(written, settings=here[journal.stage])
+        for name, (before, value) in differing_settings(written, now).items():
             partitions = differing.setdefault((name, before, value), [])
-            partitions.append(told.partition)
+            partitions.append(written.partition)
     for (name, before, value), partitions in differing.items():
         where = f"partitions {', '.join(map(str, sorted(set(partitions))))}"
         message = f"workers decided with {before} there, here it is {value}"
@@ -269,14 +269,12 @@ def _inputs(journal: Inspected) -> Iterator[Finding]:
     for source in journal.inputs:
         if source.truncated_at is not None:
             value = (
-                f"goes on at {source.topic} {source.position}, but what was handled from "
-                f"{source.truncated_at} on is lost there"
+                f"continues at {source.topic} {source.position}, but the records that were handled "
+                f"from {source.truncated_at} on are lost there"
             )
             yield Finding("problem", "journal", where, value, "payments journal skip --lost")
         elif source.lost:
-            value = (
-                f"goes on at {source.topic} {source.position}, {source.lost} records there are gone"
-            )
+            value = f"continues at {source.topic} {source.position}, {source.lost} records are gone"
             yield Finding("problem", "journal", where, value, "payments journal skip")
 
 
@@ -299,7 +297,7 @@ async def _brokers(arguments: Mapping[str, Any], settings: Settings) -> AsyncIte
 def judge_broker(
     node: int, values: Mapping[str, str], brokers: int, settings: Settings
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the configuration of one broker, or that nothing is."""
+    """Yield the faults in the configuration of one broker, or that there are none."""
     found = [*_judge_safety(values, settings), *_judge_limits(values, brokers, settings)]
     for level, name, next_step in found:
         yield Finding(level, "broker", str(node), f"{name}={values[name]}", next_step)
@@ -356,12 +354,12 @@ def _codecs() -> Iterator[Finding]:
 
 
 async def _clock(settings: Settings) -> AsyncIterator[Finding]:
-    """Compare the clocks: one record tells the broker's time, which nothing else does."""
+    """Compare the clocks; only the timestamp of an appended record has the broker's time."""
     yield judge_clock(await ahead_seconds(settings))
 
 
 async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:
-    """Prove fencing; its appends tell the broker's time too."""
+    """Prove fencing; its appends have the broker's time too."""
     topic = settings.topic(FENCING_TOPIC)
     report = await prove_fencing(arguments, topic, FENCING_ROUNDS)
     tried = report.refused + report.accepted
@@ -375,7 +373,7 @@ async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> AsyncIte
 
 
 def judge_clock(ahead_seconds: float) -> Finding:
-    """Return what a difference between this machine's clock and the broker's means."""
+    """Return the finding for a difference between this machine's clock and the broker's."""
     if abs(ahead_seconds) < WORTH_TELLING_SECONDS:
         return Finding("ok", "clock", "this machine", "agrees with the broker's")
     side = "ahead of" if ahead_seconds > 0 else "behind"

@@ -14,10 +14,10 @@ Role = Literal["worker", "client", "operator", "recovery"]
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
 
 FENCING_IDS = "fencing-"
-"""Names of the check of the fencing begin so."""
+"""Prefix of the transactional ids of the fencing check."""
 
 PREFIXED = "*"
-"""At the end of a name: the grant is for every name that begins so."""
+"""At the end of a name: the grant is for every name with this prefix."""
 
 
 class Grant(NamedTuple):
@@ -28,18 +28,18 @@ class Grant(NamedTuple):
     operations: tuple[str, ...]
     why: str
     optional: bool = False
-    """Whether some of this role work without."""
+    """Whether some users of this role need no such right."""
 
 
 JOURNALS = ("{app}-payments-changelog", "{app}-accounts-changelog")
 INTERNAL = ("payments.transfers", "payments.inbox")
-VISIBLE = (
+PUBLIC = (
     "payments.results",
     "accounts.ledger",
     "payments.dead-letters",
     "accounts.dead-letters",
 )
-ALL = ("payments.commands", *INTERNAL, *VISIBLE, *JOURNALS, "payments.fencing-check")
+ALL = ("payments.commands", *INTERNAL, *PUBLIC, *JOURNALS, "payments.fencing-check")
 
 GRANTS: dict[Role, tuple[Grant, ...]] = {
     "worker": (
@@ -52,7 +52,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         ),
         Grant(
             "topic",
-            VISIBLE,
+            PUBLIC,
             ("Read", "Write"),
             "what is published; a takeover reads what was written last",
         ),
@@ -87,7 +87,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         Grant("topic", ALL, ("Read", "DescribeConfigs"), "what each of its commands reads"),
         Grant(
             "topic",
-            (*JOURNALS, *VISIBLE),
+            (*JOURNALS, *PUBLIC),
             ("Write",),
             "it claims partitions as a worker does, and writes journals and notices",
         ),
@@ -113,12 +113,12 @@ class Rule(NamedTuple):
 
     @property
     def changes(self) -> bool:
-        """Whether what only reads does without it."""
+        """Whether a command that only reads needs no such right."""
         return self.operation not in {"Read", "Describe", "DescribeConfigs"}
 
     @property
     def of_partitions(self) -> bool:
-        """Whether it is for one name for each partition, as workers have."""
+        """Whether it is for one transactional id of each partition, as workers have."""
         return self.prefixed and self.resource == "transactional-id" and self.name != FENCING_IDS
 
     def words(self) -> str:

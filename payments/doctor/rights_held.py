@@ -1,4 +1,4 @@
-"""Which of a role's rights this user lacks, on every kind of resource, asked of the brokers."""
+"""Asks the brokers which of a role's rights this user lacks, on every kind of resource."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ _WORDS = {right.word: right for right in Right}
 
 
 async def lacking(connection: Connection, needed: Iterable[Rule], partitions: int) -> list[Rule]:
-    """Return the rules that this user lacks. Of a topic that is not there nothing is known.
+    """Return the rules that this user lacks. Rights on a missing topic can't be checked.
 
     A prefix of transactional ids is tried with the names of all partitions.
     """
@@ -88,9 +88,9 @@ def grant(arguments: Mapping[str, Any], rule: Rule, operations: Sequence[str]) -
 
 
 async def require_role(role: Role, installations: Sequence[Settings], *, dry_run: bool) -> None:
-    """Raise ``NotAuthorized`` with all that is lacking of a role, before anything is changed.
+    """Raise ``NotAuthorized`` with all rights of a role that are lacking, before any change.
 
-    A dry run needs no more than what reads.
+    A dry run needs only the rights to read.
     """
     settings = installations[0]
     connection = Connection(

@@ -1,6 +1,6 @@
-"""How commands' answers, ledger entries, messages between the stages and rows are written and read.
+"""The formats of commands, results, ledger entries, messages between the stages, and rows.
 
-``commands`` reads what clients send, ``public`` describes what anyone may read and ``written``
-writes it, ``wording`` says it to a person; ``internal`` is for the stages alone; ``decoded`` keeps
-rows that would soon be read again.
+``commands`` parses what clients send. ``record_models`` describes the public records,
+``record_writer`` writes them, ``wording`` puts them into sentences. ``internal_codec`` has messages
+and rows; ``row_cache`` keeps decoded rows.
 """

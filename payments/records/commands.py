@@ -1,6 +1,6 @@
-"""Commands as a client sends them, read from bytes that nobody has checked.
+"""Commands as a client sends them, parsed from unchecked bytes.
 
-A usual value takes the fast path: one strict validation and a count of quotes. Any other is read
+A usual value takes the fast path: one strict validation and a count of quotes. Any other is parsed
 again for its first fault, in this order: null, empty, too large, not UTF-8, not JSON, too deep, not
 an object; a field that is given twice or that no command has; the type; a field that this command
 does not have; a missing field; then the values of id, account, amount, currency.
@@ -28,10 +28,10 @@ MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
 Members = Sequence[tuple[str, Any]]
 
 
-class Malformed(ValueError):  # noqa: N818  # it describes a record, not a failure of ours
+class Malformed(ValueError):  # noqa: N818  # it describes a record, not a failure
     """The record is no command; ``command`` and ``type`` are its own where they can be read.
 
-    ``fault`` is what is wrong, and ``field`` where, if it is in one field: the message has both.
+    ``fault`` is the rule that it breaks, ``field`` the field, if it is one; the message has both.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ _DECODER = json.JSONDecoder(
     parse_constant=str.encode,
 )
 _MAX_DEPTH = 500
-"""Nested arrays and objects. Python's own limit differs from version to version, or is none."""
+"""Nested arrays and objects. Python's own limit depends on its version, or is none."""
 
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{}]', re.DOTALL)
 _FIELDS = frozenset({"type", *RULES})
 _account_fault = lru_cache(maxsize=8192)(RULES["account"])
-"""Accounts come again and again; those that are too long are not even kept to be found wrong."""
+"""Accounts recur, so the check of each is cached; names that are too long are not cached."""
 
 _TYPES: dict[str, type[Make | Deposit | Cancel | Get]] = {
     "make": Make,
@@ -86,7 +86,7 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
 
 
 def own_of(value: bytes | None) -> tuple[str | None, str | None]:
-    """Return a command's own id and type, where its value is there and tells them."""
+    """Return a command's own id and type, where its value has them."""
     if not value or len(value) > MAX_VALUE_BYTES:
         return None, None
     try:
@@ -105,20 +105,20 @@ def parse_payment_id(key: bytes | None) -> str:
     try:
         payment = key.decode()
     except UnicodeDecodeError as error:
-        told = text_mark(key) or f"is not UTF-8: {error}"
-        raise Malformed(Reason.KEY_NOT_UTF8, f"the key {told}") from None
+        fault = text_mark(key) or f"is not UTF-8: {error}"
+        raise Malformed(Reason.KEY_NOT_UTF8, f"the key {fault}") from None
     if not is_name(payment):
         long = len(payment) > MAX_NAME_CHARACTERS
         reason = Reason.KEY_TOO_LONG if long else Reason.KEY_NOT_PRINTABLE
-        told = text_mark(key) or NAME_RULE
-        raise Malformed(reason, f"the key {told}, received {_shown(payment)}")
+        fault = text_mark(key) or NAME_RULE
+        raise Malformed(reason, f"the key {fault}, received {_shown(payment)}")
     return payment
 
 
 def fault_of_new_payment(payment: str, command: Command) -> tuple[Reason, str] | None:
     """Return why a command may not begin a payment under these names, and the rule in words.
 
-    A name that begins or ends with a space was valid once: what is stored under it is served still.
+    Names that begin or end with a space were valid once: stored payments with them are served.
     """
     if isinstance(command, Get):
         return None
@@ -138,11 +138,11 @@ def decode_members(value: bytes) -> Members:
             raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply")
         members = _DECODER.decode(text)
     except UnicodeDecodeError as error:
-        told = misread(value) or f"is not UTF-8: {error}"
-        raise Malformed(Reason.NOT_UTF8, f"the value {told}") from None
+        fault = misread(value) or f"is not UTF-8: {error}"
+        raise Malformed(Reason.NOT_UTF8, f"the value {fault}") from None
     except json.JSONDecodeError as error:
-        told = misread(value) or f"is not JSON: {error}"
-        raise Malformed(Reason.NOT_JSON, f"the value {told}") from None
+        fault = misread(value) or f"is not JSON: {error}"
+        raise Malformed(Reason.NOT_JSON, f"the value {fault}") from None
     except RecursionError:
         raise Malformed(Reason.TOO_DEEP, "the value is nested too deeply") from None
     if not isinstance(members, tuple):
@@ -151,7 +151,7 @@ def decode_members(value: bytes) -> Members:
 
 
 def _is_too_deep(text: str) -> bool:
-    """Tell whether arrays and objects are nested deeper than ``_MAX_DEPTH``."""
+    """Return whether arrays and objects are nested deeper than ``_MAX_DEPTH``."""
     if text.count("[") + text.count("{") <= _MAX_DEPTH:
         return False
     depth = 0
@@ -181,7 +181,7 @@ def command_of(members: Members, *, default_currency: str) -> Command:
 
 
 def _parse_quickly(value: bytes, default_currency: str) -> Command | None:
-    """Return the command if it is one, and written as usual; None if it needs a closer look."""
+    """Return the command if it is well-formed and written as usual; None if that is not sure."""
     try:
         command = _decode(value)
     except (DecodeError, UnicodeDecodeError, RecursionError):
@@ -246,7 +246,7 @@ def _first_fault(fields: dict[str, Any]) -> tuple[Reason, str, str] | None:
 
 
 def _what(value: object) -> str:
-    """Return what a value is that is no object, and why, where that is plain."""
+    """Describe a value that is no object, with the likely cause where it is obvious."""
     shown = _shown(value)
     twice = isinstance(value, str) and value.lstrip()[:1] == "{"
     return f"{shown}: a string that holds JSON, so it was encoded twice" if twice else shown

@@ -1,4 +1,4 @@
-"""What only the stages read: their messages to each other, and their rows in the journals."""
+"""The formats that only the stages read: messages between them, and rows in the journals."""
 
 from functools import lru_cache
 
@@ -12,15 +12,15 @@ _encode = Encoder().encode
 
 
 def encode_payment(payment: Payment) -> bytes:
-    """Return the row of a payment; what it does not have is left out."""
+    """Return the row of a payment; fields with their default value are left out."""
     return _encode(payment)
 
 
 def payment_time_ms(row: bytes) -> int:
-    """Return the ``time_ms`` of a payment's row, without reading the rest of it.
+    """Return the ``time_ms`` of a payment's row, without decoding the rest of it.
 
-    It follows the state, which is a word of ours: so the first such field is the row's own. Raises
-    ``ValueError`` for what is no row.
+    ``time_ms`` follows ``state``, whose value is one of our names, so the first match can't come
+    from a client's text. Raises ``ValueError`` where there is no such field.
     """
     start = row.find(_TIME) + len(_TIME)
     if start < len(_TIME):
@@ -46,7 +46,7 @@ def encode_counter(row: CounterAccount) -> bytes:
 
 
 def encode_settled(settled: Settled) -> bytes:
-    """Return the message that tells a payment how its transfer ended."""
+    """Return the message that reports the end of a transfer to its payment."""
     return _encode(settled)
 
 
@@ -54,5 +54,5 @@ decode_payment = Decoder(Payment).decode
 decode_transfer = Decoder(Transfer).decode
 decode_account = Decoder(Account).decode
 decode_counter = Decoder(CounterAccount).decode
-# There are few different settlements, and each is a value.
+# There are few different settlements, and each is immutable.
 decode_settled = lru_cache(maxsize=64)(Decoder(Settled).decode)

@@ -1,7 +1,7 @@
-"""What bytes are that were meant to be JSON in UTF-8, said to whoever produced them.
+"""Recognises bytes that were meant to be JSON in UTF-8 and are not, and names the correction.
 
-Asked only of what was refused: a parser's "column 1" says where it stopped, not that a file began
-with a byte order mark, or that a serializer put a schema's number in front.
+Called only for refused records: a parser's "column 1" does not show that a file begins with a byte
+order mark, or that a serializer put a schema's number in front.
 """
 
 import codecs
@@ -33,23 +33,23 @@ _SCHEMA_BYTES = 5
 """A zero byte and the number of a schema, as Confluent's serializers write them before a value."""
 
 _LOOKED_AT = 16
-"""Bytes at the start that tell a wide encoding."""
+"""Bytes at the start that are examined for a wide encoding."""
 
 
 def misread(data: bytes) -> str | None:
-    """Return what these bytes are instead, and what to do; None where that is not known."""
-    told = text_mark(data)
-    if told is not None:
-        return told
+    """Return what these bytes are instead, and the correction; None where that is not known."""
+    found = text_mark(data)
+    if found is not None:
+        return found
     start = data.lstrip()
-    return next((told for mark, told in _STARTS.items() if start.startswith(mark)), None)
+    return next((advice for mark, advice in _STARTS.items() if start.startswith(mark)), None)
 
 
 def text_mark(data: bytes) -> str | None:
-    """Return what an encoding or a serializer has added to a text, and what to do; else None."""
-    for mark, told in _MARKS.items():
+    """Return what an encoding or a serializer added to a text, and the correction; else None."""
+    for mark, advice in _MARKS.items():
         if data.startswith(mark):
-            return told
+            return advice
     if data[:1] == b"\0" and data[_SCHEMA_BYTES : _SCHEMA_BYTES + 1] in {b"{", b'"'}:
         return (
             "starts with a zero byte and a schema's number, as a schema registry's serializer "

@@ -1,6 +1,6 @@
-"""The records that anyone may read, results and ledger entries, as models: the published interface.
+"""Models of the public records, results and ledger entries: the published interface.
 
-``written`` writes them.
+``record_writer`` writes them.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,18 +14,18 @@ from payments.domain.payment import State
 from payments.domain.results import Outcome, Reason
 
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-"""As ``iso_time`` writes it."""
+"""The format of ``iso_time``."""
 
 StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": [s.value for s in State]})]
 
 
 def _exponent(fields: dict[str, Any]) -> int | None:
-    """Return the exponent for a record of a version that did not write it yet."""
+    """Return the exponent for a record of an earlier version, which did not write it."""
     return EXPONENTS.get(fields.get("currency") or "")
 
 
 class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True):
-    """What a later version adds to a record is passed over: fields are added, never removed."""
+    """Fields that a later version adds to a record are ignored; none is ever removed."""
 
 
 class Result(_Public):
@@ -107,7 +107,7 @@ class LedgerEntry(_Public):
 
 
 def balance_members(account: str, balance: int, currency: str, sequence: int) -> dict[str, object]:
-    """Return what is shown to programs of an account's balance, over HTTP and by the command.
+    """Return the members of an account's balance in JSON, over HTTP and from the command.
 
     ``balance_decimal`` keeps all digits where numbers are 64-bit floats (``money_decimal``).
     """
@@ -122,5 +122,5 @@ def balance_members(account: str, balance: int, currency: str, sequence: int) ->
 
 
 def entry_members(entry: LedgerEntry) -> dict[str, object]:
-    """Return what is shown to programs of an entry: the record's fields and ``balance_decimal``."""
+    """Return the members of an entry in JSON: the record's fields and ``balance_decimal``."""
     return {**entry.__dict__, "balance_decimal": money_decimal(entry.balance, entry.currency)}

@@ -1,7 +1,7 @@
-"""Results and ledger entries as bytes; every payment pays for them.
+"""Writes results and ledger entries; this is on the hot path of every payment.
 
-The tests parse them back with the models in ``public``, whose fields are told there: those here are
-the same, in the order in which they are written.
+``record_models`` documents the fields. The same fields are here in the order in which they are
+written, and the tests parse the bytes with those models.
 """
 
 from datetime import UTC, datetime
@@ -70,7 +70,7 @@ def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
         None if request is None else EXPONENTS.get(request.currency),
         iso_time(time_ms),
     )
-    if message is not None:  # It may repeat what can't be written as UTF-8.
+    if message is not None:  # It may quote a client's text that can't be written as UTF-8.
         result.message = message.encode(errors="replace").decode()
     return _encode(result)
 

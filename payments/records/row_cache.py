@@ -1,4 +1,4 @@
-"""Rows kept decoded: those of payments and accounts that are in flight are read again at once."""
+"""Cache of decoded rows: those of in-flight payments are read again within milliseconds."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -6,11 +6,11 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 MAX_ROWS = 8192
-"""Rows that a stage keeps decoded of each kind."""
+"""Most decoded rows of one kind in a stage."""
 
 
 class RowCache(Generic[Value]):
-    """Rows as the domain has them, for as long as the journal's row is the very same."""
+    """Decoded rows by key; one is valid for as long as the journal has the identical row."""
 
     def __init__(self, decode: Callable[[bytes], Value]) -> None:
         self._decode = decode
@@ -24,11 +24,11 @@ class RowCache(Generic[Value]):
         return held[1] if held is not None and held[0] is row else self._decode(row)
 
     def put(self, key: bytes, row: bytes, value: Value) -> None:
-        """Keep what ``row`` was encoded from. If the decision is discarded, it is never found."""
+        """Keep the value of ``row``. It is never returned if the decision is discarded."""
         if len(self._held) >= MAX_ROWS:
             self._held.clear()
         self._held[key] = row, value
 
     def forget(self, key: bytes) -> None:
-        """Keep a row no longer."""
+        """Drop a row."""
         self._held.pop(key, None)

@@ -1,8 +1,7 @@
-"""What a result means in words, for a person: one sentence, amounts in major units.
+"""The sentence that a result means, for a person, with amounts in major units.
 
-Records on the topics have a ``message`` where a rejection needs one, and null elsewhere. Whoever
-reads a result for somebody puts the sentence there: the client, so the gateway, its event streams
-and the command show the same.
+Records on the topics have a ``message`` where a rejection needs one, and null elsewhere. The client
+fills it with this sentence, so that the gateway, its event streams and the command show the same.
 """
 
 from payments.domain.account import MAX_BALANCE
@@ -19,7 +18,7 @@ _DECLINED = {
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",
 }
 _PREVENTED = "no money had moved, and a later make is refused"
-_UNDER_WAY = {
+_IN_STATE = {
     "pending": "is pending: its outcome is not known yet",
     "cancelling": "is being cancelled: its outcome is not known yet",
     "reversing": "is being cancelled: its money is on the way back",
@@ -36,7 +35,7 @@ def worded(result: Result) -> Result:
 
 
 def sentence_of(result: Result) -> str:
-    """Return what became of a command: its message, or else a sentence of the other fields."""
+    """Return the outcome as a sentence: the result's message, or one made from its fields."""
     if result.message is not None:
         return result.message
     return _SENTENCES[result.outcome](result)
@@ -66,7 +65,7 @@ def _found(result: Result) -> str:
     if state == "cancelled":
         undone = result.reason is Reason.ROLLED_BACK
         return f"{named} is cancelled: {'its money was moved back' if undone else _PREVENTED}"
-    return f"{named} {_UNDER_WAY.get(state or '', f'is {state}')}"
+    return f"{named} {_IN_STATE.get(state or '', f'is {state}')}"
 
 
 def _declined(result: Result) -> str:

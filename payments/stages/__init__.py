@@ -1,4 +1,4 @@
-"""The two stages: records become messages of the domain, decisions become rows and outputs.
+"""The two stages: they convert records to messages of the domain, decisions to rows and outputs.
 
 A make goes commands -> payments -> transfers -> accounts -> inbox -> payments -> results.
 """

@@ -56,7 +56,7 @@ def accounts_stage(settings: Settings) -> Stage:
 
 
 class AccountsLogic:
-    """Posts transfers to accounts, and tells each payment how its transfer ended."""
+    """Posts transfers to accounts, and reports the end of each to its payment."""
 
     def __init__(self, settings: Settings) -> None:
         self._ledger = settings.topic("accounts.ledger")
@@ -88,7 +88,7 @@ class AccountsLogic:
         self._post_second_legs(posting.entries, context)  # Last: it can't be discarded.
 
     def _post_second_legs(self, entries: Iterable[Entry], context: Context) -> None:
-        """Change counter-accounts; every payment does, so their rows are written once a commit."""
+        """Change counter-accounts. Every payment does, so their rows are written once a commit."""
         counters = self._second_legs.get(context.partition)
         if counters is None:
             counters = self._second_legs[context.partition] = {}
@@ -106,7 +106,7 @@ class AccountsLogic:
 
     def _reply(self, payment: str | None, settled: bytes, record: Record, context: Context) -> None:
         """Answer to the partition of the payments stage that sent the transfer."""
-        assert context.source is not None, "transfers come from the payments stage alone"
+        assert context.source is not None, "transfers come from the payments stage only"
         assert payment is not None, "a transfer between the stages names its payment"
         partition = context.source.partition
         context.emit(
@@ -125,7 +125,7 @@ class AccountsLogic:
         self._reply(payment, reply, record, context)
 
     def restored(self, partition: int, rows: Rows) -> None:
-        """Check that each row is one; nothing is kept beside them, but for the open commit."""
+        """Check that each row can be decoded; only the open commit has further state."""
         for row in rows.values():
             try:
                 decode_account(row)
@@ -134,10 +134,10 @@ class AccountsLogic:
         self.released(partition)
 
     def released(self, partition: int) -> None:
-        """Drop what no commit of this worker will hold."""
+        """Drop the changes that no commit of this worker will have."""
         self._second_legs.pop(partition, None)
 
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
-        """Time changes nothing."""
+        """Do nothing: accounts have no timers."""
         del context, now_ms, limit
         return False

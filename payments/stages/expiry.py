@@ -1,4 +1,4 @@
-"""Expiry: which payments may have to be forgotten, by windows of time that close."""
+"""Expiry: keeps the keys of payments by the expiry window of their last change."""
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -11,9 +11,9 @@ def window_of(time_ms: int, width_ms: int) -> int:
 
 
 class Windows:
-    """The keys of one partition by window; a window closes when it ended a retention ago.
+    """The keys of one partition by window; a window closes one retention after its end.
 
-    The index is lazy: a key stays in a window when its payment has moved on to another, so the
+    The index is lazy: a key stays in its window when its payment changes in a later one, so the
     caller checks the row of each key that it takes. It costs 8 bytes per key, plus the slack of a
     list, if the key objects are those of the table.
     """

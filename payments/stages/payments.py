@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 RESULT_TYPE = "payments.result"
 
 _partition_of_account = lru_cache(maxsize=8192)(partition_of)
-"""Accounts come again and again; payments come once, and to remember them would only cost."""
+"""Accounts recur, so their partitions are cached; payment ids do not recur."""
 
 
 def payments_stage(settings: Settings) -> Stage:
@@ -57,8 +57,8 @@ def payments_stage(settings: Settings) -> Stage:
         outputs=(settings.topic("payments.results"),),
         internal_outputs=(settings.topic("payments.transfers"),),
         forward_to=settings.topic("payments.inbox"),
-        # A command that is gone before it is read is never answered, and a rebuild reads payments
-        # from the results.
+        # A command that is deleted before it is read is never answered, and a rebuild needs the
+        # results of all payments.
         keeps={
             settings.topic(name): settings.retention_seconds
             for name in ("payments.commands", "payments.inbox", "payments.results")
@@ -136,15 +136,15 @@ class PaymentsLogic:
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
         except ImpossibleTransition as error:
-            # Said when it is journalled. To a worker that was cut off, what its heirs have done
-            # since looks impossible too, until its append is refused.
+            # Logged only once it is journalled: a fenced worker may read its successor's records
+            # and see impossible transitions, until its own append is refused.
             message = "payment %r met what can't be, %s in state %s; its record is dead-lettered"
             state, event = error.args
             context.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
         self._apply(key, payment_id, payment, decision, record.timestamp, context)
 
-    def _apply(  # noqa: PLR0917 - a payment takes this path twice: by name they would cost more
+    def _apply(  # noqa: PLR0917 - hot path: keyword arguments cost more
         self,
         key: bytes,
         payment_id: str,
@@ -153,7 +153,7 @@ class PaymentsLogic:
         time_ms: int,
         context: Context,
     ) -> None:
-        """Turn a decision into rows and outputs."""
+        """Write a decision as rows and outputs."""
         after, answers, transfer = decision.payment, decision.answers, decision.transfer
         if after is None:
             if before is not None:
@@ -161,7 +161,7 @@ class PaymentsLogic:
         elif after is not before:
             row = encode_payment(after)
             context.put(key, row)
-            if after.waiters:  # Its next message is on the way; one that has settled may rest.
+            if after.waiters:  # Its settlement comes soon; a settled payment may not be read again.
                 self._rows.put(key, row, after)
             else:
                 self._rows.forget(key)
@@ -209,7 +209,7 @@ class PaymentsLogic:
         try:
             payment_id = parse_payment_id(record.key)
         except Malformed:
-            return  # It names no payment that an answer could be about.
+            return  # It names no payment, so there is no key for an answer.
         own, type_ = own_of(record.value)
         answer = Answer(
             command=own or position_of(record),
@@ -221,7 +221,7 @@ class PaymentsLogic:
         self._answer(payment_id, [answer], record.timestamp, context)
 
     def restored(self, partition: int, rows: Rows) -> None:
-        """Build the windows again: a restored payment expires like any other."""
+        """Rebuild the windows: a restored payment expires like any other."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
         for key, row in rows.items():
             windows.add(key, payment_time_ms(row))
@@ -232,7 +232,7 @@ class PaymentsLogic:
         self._windows.pop(partition, None)
 
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
-        """Forget payments whose window has closed, and give notice of each."""
+        """Delete payments whose window has closed, and publish a notice of each."""
         keys = self._windows[context.partition].take(now_ms, limit)
         for key in dict.fromkeys(keys):
             row = context.get(key)
@@ -241,7 +241,7 @@ class PaymentsLogic:
             payment = decode_payment(row)
             window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
             if window_end_ms + self._retention_ms > now_ms:
-                continue  # It has changed since, and is in a later window too.
+                continue  # It has changed since, so it is in a later window too.
             decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, context)
         return len(keys) == limit

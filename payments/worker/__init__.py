@@ -1,1 +1,1 @@
-"""What runs beside the engine in a worker: its readiness for health checks, and its metrics."""
+"""The worker's readiness for health checks, and its metrics."""

@@ -1,8 +1,8 @@
-"""Whether a worker is ready, and why not, told through a file that the worker writes every second.
+"""Readiness by a heartbeat file: the worker writes its state and reasons there every second.
 
-``payments health`` asks from another process of the same container or host. A worker that hangs
-writes nothing: so the age of the file counts too. One that ends by itself says why; one that was
-killed can't, so the file names the process that wrote it.
+``payments health`` reads it in another process of the same container or host. A worker that hangs
+writes nothing, so the age of the file counts too. A worker that ends by itself writes why; one that
+was killed can't, so the file names the process that wrote it.
 """
 
 import json
@@ -19,18 +19,18 @@ logger = logging.getLogger(__name__)
 
 LIMIT_SECONDS = 15.0
 _unwritten: set[Path] = set()
-"""Files that could not be written the last time: that is said once."""
+"""Files that could not be written the last time: that is logged once."""
 
 _ended: set[Path] = set()
-"""Files that say why the worker ended, which is the last that they say."""
+"""Files with the reason for which the worker ended; they are not written again."""
 
 _writing = threading.Lock()
 _WRITING_SECONDS = 1.0
-"""How long the end of the process waits for another thread's look."""
+"""How long the end of the process waits for another thread's write."""
 
 
 def show(file: Path, reasons: Sequence[str]) -> None:
-    """Say that the worker is ready now, or why it is not: ``{"ready": false, "reasons": [...]}``.
+    """Write that the worker is ready, or why it is not: ``{"ready": false, "reasons": [...]}``.
 
     A file that can't be written is logged, once until it can be again, not raised.
     """
@@ -40,7 +40,7 @@ def show(file: Path, reasons: Sequence[str]) -> None:
 
 
 def show_end(file: Path, line: str) -> None:
-    """Say with which line the worker ends; nothing that ``show`` says counts after that."""
+    """Write the line with which the worker ends; ``show`` has no effect after that."""
     is_alone = _writing.acquire(timeout=_WRITING_SECONDS)
     try:
         _ended.add(file)
@@ -54,11 +54,11 @@ def _write(file: Path, content: Mapping[str, object]) -> None:
     partial = file.with_name(f"{file.name}.partial")
     text = json.dumps({**content, "process": _writer()})
     try:
-        # In one step, so that nobody reads half of it.
+        # In one step, so that no reader sees half of it.
         partial.write_text(text + "\n")
         partial.replace(file)
     except OSError as error:
-        # Payments do not depend on it: the check fails, and this says why.
+        # Payments do not depend on the file: the health check fails, and this line says why.
         if file not in _unwritten:
             logger.warning("PAYMENTS_HEALTH_FILE can't be written: %s", error)
         _unwritten.add(file)
@@ -74,7 +74,7 @@ def _writer() -> Mapping[str, object]:
 
 
 def remove(file: Path) -> None:
-    """Say that the worker is not ready; what an earlier process left counts no more."""
+    """Remove the file, so that the worker is not ready, whatever an earlier process left."""
     _ended.discard(file)
     try:
         file.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def why_not_ready(file: Path) -> str | None:
         content = json.loads(file.read_text())
         ready, reasons = content["ready"], content["reasons"]
         ended = content.get("ended", False)
-        # A worker of a version before did not name itself.
+        # A worker of an earlier version did not name itself.
         writer = Process.of(content["process"]) if "process" in content else None
     except FileNotFoundError:
         return f"no worker is running: it writes {file} (PAYMENTS_HEALTH_FILE), which is not there"
@@ -101,8 +101,8 @@ def why_not_ready(file: Path) -> str | None:
         return f"the worker has ended: {'; '.join(reasons)}"
     if writer is not None and has_ended(writer):
         return (
-            f"the worker that wrote {file} (pid {writer.pid}) has ended without a word: it was "
-            f"killed (kill -9, out of memory?), and no other one has begun since"
+            f"the worker that wrote {file} (pid {writer.pid}) has ended without a reason: it was "
+            f"killed (kill -9, out of memory?), and no other one has started since"
         )
     return _too_old(file, written) or (None if ready else f"not ready: {'; '.join(reasons)}")
 
@@ -118,5 +118,5 @@ def _too_old(file: Path, written: float) -> str | None:
         )
     began = container_started()
     if began is not None and written < began:
-        return f"{file} is from before this container was started; no worker has begun since"
+        return f"{file} is from before this container was started; no worker has started since"
     return None

@@ -1,7 +1,7 @@
-"""Metrics of a worker, for Prometheus: read from the engine's own counts when somebody asks.
+"""Metrics of a worker, for Prometheus: read from the engine's own counts at each scrape.
 
-Nothing is counted twice and no record pays for it. A dead letter with the reason ``impossible`` or
-``internal_error`` is a defect of this program: worth an alert.
+So they cost nothing per record. A dead letter with the reason ``impossible`` or ``internal_error``
+is a defect of this program and should raise an alert.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ class MetricsError(Exception):
 
 
 class EngineCollector(Collector):
-    """Turns the counts of an engine into metric families."""
+    """Converts the counts of an engine to metric families."""
 
     def __init__(self, counts: Callable[[], Counts]) -> None:
         self._counts = counts

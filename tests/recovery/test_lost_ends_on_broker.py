@@ -68,7 +68,7 @@ async def test_commands_that_were_written_anew_are_handled_once(
             in (await payments(settings, "journal", "inspect")).out
         )
         dry = await payments(settings, *skip)
-        assert f"would skip: {topic}/0 goes on at {KEPT}, not at 10" in dry.out
+        assert f"would skip: {topic}/0 continues at {KEPT}, not at 10" in dry.out
         done = await payments(settings, *skip, "--yes")
         assert (done.code, done.err) == (0, "")
         await worker.start()

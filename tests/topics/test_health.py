@@ -86,9 +86,9 @@ def test_a_file_of_a_process_that_is_gone_is_not_ready_although_it_is_young(file
     """
     health.show(file, [])
     change_writer(file, started="1")
-    assert "has ended without a word: it was killed" in ask(file).stderr
+    assert "has ended without a reason: it was killed" in ask(file).stderr
     change_writer(file, pid=2**22 + 1)  # Over any kernel's pid_max.
-    assert "has ended without a word: it was killed" in ask(file).stderr
+    assert "has ended without a reason: it was killed" in ask(file).stderr
 
 
 def test_a_zombie_counts_as_gone(file: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_zombie_counts_as_gone(file: Path) -> None:
         started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
         health.show(file, [])
         change_writer(file, pid=child.pid, started=started)
-        assert "has ended without a word" in ask(file).stderr
+        assert "has ended without a reason" in ask(file).stderr
 
 
 def test_numbers_of_another_container_or_machine_mean_nothing(file: Path) -> None:
@@ -221,7 +221,7 @@ async def test_a_worker_is_ready_while_it_runs_and_not_once_it_has_drained(
         await worker.until(lambda: ask(file).exit_code == 0, "is not ready again")
         await worker.kill()
         # At once: the file is young still, and says that it was ready.
-        assert "has ended without a word: it was killed" in ask(file).stderr
+        assert "has ended without a reason: it was killed" in ask(file).stderr
         await worker.start()
         await worker.until(lambda: ask(file).exit_code == 0, "does not say that it is ready")
         assert await worker.stop() == 0
