@@ -27,10 +27,7 @@ from tools.bench.peers.__main__ import COMMAND, loads_of, plan
 from tools.bench.peers.audit import Entry, audit
 from tools.bench.peers.conformance import STEPS, Step, check
 from tools.bench.peers.install import SOURCES, installed
-from tools.bench.peers.peer_system import FSYNC, System
-from tools.bench.peers.peers_report import report
-from tools.bench.peers.pictures import charts
-from tools.bench.peers.results import (
+from tools.bench.peers.peer_results import (
     KillFigures,
     Result,
     cells,
@@ -40,6 +37,9 @@ from tools.bench.peers.results import (
     read_results,
     write_result,
 )
+from tools.bench.peers.peer_system import FSYNC, System
+from tools.bench.peers.peers_report import report
+from tools.bench.peers.pictures import charts
 from tools.bench.topics_client import read_whole, writer
 
 ROOT = Path(__file__).parents[2]

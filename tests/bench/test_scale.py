@@ -103,7 +103,9 @@ def test_a_checkpoint_without_messages_tells_a_share_of_the_senders(
 
 
 def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:
-    values = {what: list(map(at, CORES)) for what, (at, _) in computed(figures_of()).items()}
+    values = {
+        line.what: [cores * line.of_one for cores in CORES] for line in computed(figures_of())
+    }
     assert values["payments, 1/s"] == [10_000, 100_000, 1_000_000]
     assert values["partitions"] == [8, 80, 800]
     assert values["broker cores"] == pytest.approx([1.5, 15, 150]), "three copies of 0.5 cores"
@@ -113,8 +115,8 @@ def test_cores_multiply_what_one_of_them_was_measured_to_do() -> None:
 
 
 def test_each_computed_number_says_what_it_rests_on() -> None:
-    for _, basis in computed(figures_of()).values():
-        assert basis.startswith(("measured:", "assumed:", "computed from"))
+    for line in computed(figures_of()):
+        assert line.basis.startswith(("measured:", "assumed:", "computed from"))
 
 
 def test_without_the_workers_cpu_nothing_is_computed() -> None:

@@ -7,7 +7,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tools.bench.command_line import Command, Option, Report
+from tools.bench.bench_command import Command, Option, Report
 from tools.bench.failures import BenchError
 from tools.bench.installations import measured_broker
 from tools.bench.load import OPTIONS, faults, load_report, measure_load

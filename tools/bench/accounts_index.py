@@ -24,7 +24,7 @@ from payments.domain.account import Account, Entry, Transfer
 from payments.records.internal_codec import encode_account
 from payments.records.record_writer import encode_ledger_entry
 from payments.settings import Settings
-from tools.bench.command_line import PURE, Command, Option, Report, say
+from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.failures import BenchError
 from tools.bench.installations import installation, measured_broker
 from tools.bench.markdown import figures_table, megabytes

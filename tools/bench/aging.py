@@ -17,7 +17,7 @@ from pathlib import Path
 
 from payments.client import PaymentsClient, PaymentsClientError
 from payments.settings import Settings
-from tools.bench.command_line import PURE, Command, Option, Report, say
+from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker, installation, own_broker
 from tools.bench.markdown import MEGABYTE, markdown_table

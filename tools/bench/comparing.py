@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
-from tools.bench.command_line import say
+from tools.bench.bench_command import say
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker, own_broker
 from tools.bench.loading import Load, Target, run_load

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.bench.command_line import PURE, Option, say
+from tools.bench.bench_command import PURE, Option, say
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker
 from tools.bench.loading import MEASURES, Load, median, median_cpu_us, run_load

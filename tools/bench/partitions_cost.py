@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from payments.settings import Settings
+from tools.bench.bench_command import say
 from tools.bench.broker_records import appended_since, last_checkpoints, log_sizes
-from tools.bench.command_line import say
 from tools.bench.counted_worker import CountedWorker
 from tools.bench.counting import FETCH, PRODUCE
 from tools.bench.failures import BenchError

@@ -24,7 +24,7 @@ from payments.records.record_writer import encode_ledger_entry
 from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
 from payments.verify.topics import Topics
-from tools.bench.command_line import PURE, Command, Option, Report, say
+from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.history import History
 from tools.bench.installations import installation, measured_broker
 from tools.bench.markdown import figures_table, megabytes

@@ -21,7 +21,7 @@ from payments.domain.payment import Payment, State
 from payments.domain.results import Request
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
-from tools.bench.command_line import say
+from tools.bench.bench_command import say
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker, installation
 from tools.bench.markdown import figure, figures_table, megabytes

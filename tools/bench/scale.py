@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench.command_line import FAILURES, PURE, Command, Option, Report, say
+from tools.bench.bench_command import FAILURES, PURE, Command, Option, Report, say
 from tools.bench.comparing import (
     MANY_AGAINST_FEW,
     Comparison,

@@ -18,7 +18,7 @@ from pathlib import Path
 from exactstage.kafka import KafkaLog
 from exactstage.log import TopicPartition
 from payments.settings import Settings
-from tools.bench.command_line import Command, Option, Report, say
+from tools.bench.bench_command import Command, Option, Report, say
 from tools.bench.counted_worker import CountedWorker
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker, installation, own_broker

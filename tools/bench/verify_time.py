@@ -11,7 +11,7 @@ import time
 from exactstage.kafka import KafkaLog
 from payments.settings import Settings
 from payments.verify.topics import Topics
-from tools.bench.command_line import PURE, Command, Option, Report, say
+from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.history import History
 from tools.bench.installations import installation, measured_broker
 from tools.bench.markdown import figures_table, megabytes

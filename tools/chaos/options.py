@@ -5,7 +5,7 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.bench.command_line import positive, whole
+from tools.bench.bench_command import positive, whole
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.table import FAULTS, choose
 from tools.chaos.run import MEMBERSHIPS

@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 
 from payments.settings import Settings
-from tools.bench.command_line import whole
+from tools.bench.bench_command import whole
 from tools.bench.failures import BenchError
 from tools.bench.installations import installation, measured_broker
 from tools.bench.markdown import markdown_table, with_figures

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.bench.command_line import PURE, Command, Option, Report, environment, say
+from tools.bench.bench_command import PURE, Command, Option, Report, environment, say
 from tools.bench.failures import BenchError
 from tools.bench.http_load import WORKLOADS
 from tools.bench.load import described
@@ -20,10 +20,10 @@ from tools.bench.peers import on_faust, on_kafka_streams, on_payments, on_restat
 from tools.bench.peers.conformance import check, talk_with
 from tools.bench.peers.install import PEERS
 from tools.bench.peers.kills import kill_under_load
+from tools.bench.peers.peer_results import KILLS, Result, is_there, read_results, write_result
 from tools.bench.peers.peer_system import HTTP, PAGE_CACHE, TOPICS, System
 from tools.bench.peers.peers_report import refused, report
 from tools.bench.peers.pictures import write_pictures
-from tools.bench.peers.results import KILLS, Result, is_there, read_results, write_result
 from tools.dev.broker import kafka_version
 
 MODULES = {module.PEER: module for module in (on_restate, on_kafka_streams, on_faust)}

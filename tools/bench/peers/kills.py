@@ -14,7 +14,7 @@ from tools.bench.failures import BenchError
 from tools.bench.loading import Target, TopicsEndpoint
 from tools.bench.measured_process import Child
 from tools.bench.peers.audit import Entry, audit
-from tools.bench.peers.results import KillFigures
+from tools.bench.peers.peer_results import KillFigures
 from tools.bench.topics_client import read_whole, reader, writer
 
 RATE = 200

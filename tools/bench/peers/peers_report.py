@@ -7,8 +7,8 @@ from tools.bench.http_load import ACCOUNTS, STORM_PAYMENTS
 from tools.bench.loading import MEASURES, median_cpu_us
 from tools.bench.markdown import MEGABYTE, figure, markdown_table
 from tools.bench.peers.kills import RATE
+from tools.bench.peers.peer_results import Cell, KillFigures, Reached, Result, cells, reached
 from tools.bench.peers.peer_system import HTTP, TOPICS
-from tools.bench.peers.results import Cell, KillFigures, Reached, Result, cells, reached
 
 WORKLOADS = {
     "unique": f"unique makes on {ACCOUNTS:,} accounts",

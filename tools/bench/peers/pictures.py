@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from tools.bench.loading import MEASURES, UNIQUE
 from tools.bench.ours import OURS
 from tools.bench.peers.kills import SLICE_SECONDS
+from tools.bench.peers.peer_results import Cell, Result, cells
 from tools.bench.peers.peers_report import TRANSPORTS
-from tools.bench.peers.results import Cell, Result, cells
 
 OUR_COLOURS = ("#0b5cad", "#e0641c", "#1a8a4a", "#7b3fb5")
 GREYS, GREY_STYLES = ("#2b2b2b", "#6f6f6f", "#a3a3a3"), ("-", "--", ":", "-.")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tools.bench.failures import BenchError
 from tools.bench.loading import MEASURES, Load, median
 from tools.bench.peers.audit import Audit
 from tools.bench.peers.peer_system import HTTP, TOPICS
@@ -84,7 +85,10 @@ def _file(folder: Path, result: Result) -> Path:
 
 
 def _read(file: Path) -> Result:
-    return msgspec.json.decode(file.read_bytes(), type=Result)
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Result)
+    except msgspec.MsgspecError as error:
+        raise BenchError(f"{file} is no result of this version, delete it: {error}") from error
 
 
 class Cell(NamedTuple):
