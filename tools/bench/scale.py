@@ -86,7 +86,7 @@ def report(
         *(f"{partitions:,} partitions: not measured, {why}" for partitions, why in failed.items()),
     ]
     if compared:
-        how = f"Each ratio is the median of {len(compared[0].pairs)} pairs of runs in turn."
+        how = f"Each ratio is the median of {len(compared[0].pairs)} pairs of alternating runs."
         parts += ["### Measured side by side", how, comparisons_table(compared)]
     if len(rows) > 1:
         parts += _batches(*rows[:2])

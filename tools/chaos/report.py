@@ -84,7 +84,7 @@ def _counts(parts: Sequence[Part]) -> list[list[str]]:
         ["faults", f"{len(_strikes(parts)):,}"],
         ["commands sent", f"{sum(part.sent for part in parts):,}"],
         *([f"- {kind}", f"{count:,}"] for kind, count in sorted(by_kind.items())),
-        ["given up by their producer", f"{sum(part.given_up for part in parts):,}"],
+        ["abandoned by their producer", f"{sum(part.given_up for part in parts):,}"],
         ["in aborted transactions", f"{sum(part.aborted for part in parts):,}"],
         ["commands in the topic (verify)", _total(verified, "commands")],
         ["results in the topic (verify)", _total(verified, "results")],

@@ -72,7 +72,7 @@ async def scale(scene: Scene) -> None:
 
 
 async def kill_in_takeover(scene: Scene) -> None:
-    """SIGKILL of a worker whose heir dies while it takes over."""
+    """SIGKILL of a worker whose successor dies while it takes over."""
     seat = any_seat(scene)
     point = scene.chance.choice(["claim", "fence", "positions"])
     await seat.end(signal.SIGKILL, "killed", then=hooked(point))
