@@ -36,8 +36,7 @@ def running_ours(
     """Make an installation and start its processes, with logs in ``folder``; all end with it.
 
     ``flush``: the broker calls fsync for each append to its topics. ``stored``: completed payments
-    that the workers restore first. ``instance_id``: static membership, of a single worker. The
-    target has the first worker's CPU alone.
+    that the workers restore first. ``instance_id``: static membership, of a single worker.
     """
     static: dict[str, Any] = {} if instance_id is None else {"instance_id": instance_id}
     limit = READY_LIMIT_SECONDS + stored / SLOWEST_RATE
@@ -47,24 +46,23 @@ def running_ours(
     ):
         if stored:
             asyncio.run(store_payments(settings, stored))
-        started: list[Child] = []
-        for number in range(workers):
+        children: dict[str, Child] = {}
+        for number in range(1, workers + 1):
             log = folder / f"{settings.app_id}-worker-{number}.log"
             worker = stack.enter_context(WorkerProcess(settings, log))
             worker.wait_until_ready(limit)
-            started.append(worker)
+            children["worker" if number == 1 else f"worker {number}"] = worker
+        endpoint: HttpEndpoint | TopicsEndpoint = topics_of(settings)
         if http:
             [port] = free_ports(1)
             gateway = stack.enter_context(gateway_process(settings, folder / "gateway.log", port))
             gateway.wait_until_ready()
-            started.append(gateway)
-            children = {"gateway": gateway, "worker": started[0]}
-            yield Target(OURS, HttpEndpoint(port, OURS), children, broker)
-        else:
-            children = {"worker": started[0]}
-            yield Target(OURS, topics_of(settings), children, broker, started[0])
-        for each in started:
-            each.must_run()
+            children, endpoint = {"gateway": gateway, **children}, HttpEndpoint(port, OURS)
+        target = Target(OURS, endpoint, children, broker, children["worker"])
+        try:
+            yield target
+        finally:
+            target.must_run()  # If one has ended, its own last words say more.
 
 
 def topics_of(settings: Settings) -> TopicsEndpoint:
