@@ -51,7 +51,7 @@ class Comparison:
 
 
 def comparisons(stored: int, at_once: int) -> list[Comparison]:
-    """Return what is compared, with so many payments in flight at a time."""
+    """Return what is compared, with ``at_once`` payments in flight."""
     few, full = Variant(8, at_once), 8 * at_once
     return [
         Comparison(

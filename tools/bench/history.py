@@ -1,7 +1,8 @@
 """A history: payments as the real stages decide them, written to all topics that an audit reads.
 
-No engine runs: each chunk of commands is handed to the stages' logic, and what they tell each other
-is handed over here. Journals, checkpoints and published records are those of the engine's own code.
+No engine runs: each chunk of commands goes through the callbacks of the stages, and their messages
+to each other are delivered here. Journals, checkpoints and published records are those of the
+engine's own code.
 Every tenth payment is cancelled after it was made, and every hundredth asks for more than there is.
 """
 

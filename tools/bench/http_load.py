@@ -68,7 +68,7 @@ class Connection:
 
 
 def is_whole(answer: bytes) -> bool:
-    """Tell whether an answer has arrived to its end."""
+    """Return whether an answer has arrived to its end."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         return False
@@ -133,7 +133,7 @@ DIALECTS = {
 
 
 def unique(dialect: Dialect, accounts: int) -> NextRequest:
-    """Return a source of makes: ids never used before, on one of so many accounts."""
+    """Return a source of makes: ids never used before, on one of ``accounts`` accounts."""
     run, sent = uuid.uuid4().hex[:8], 0
 
     def following() -> bytes:

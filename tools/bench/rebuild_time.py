@@ -95,7 +95,7 @@ async def _write(settings: Settings, plan: Plan) -> None:
 
 
 async def _delete_records(settings: Settings, topics: Sequence[str]) -> None:
-    """Delete what these topics hold, as their retention does: the ledger tells of more."""
+    """Delete the records of these topics, as retention does: the ledger keeps its own."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
     await admin.start()
     try:

@@ -120,7 +120,7 @@ def measure_restore(
 
 
 async def store_payments(settings: Settings, payments: int) -> None:
-    """Write so many completed payments into the journals of an installation without workers."""
+    """Write ``payments`` completed payments into the journals of an idle installation."""
     log = KafkaLog(settings.connection())
     try:
         await log.start([settings.changelog("payments")])

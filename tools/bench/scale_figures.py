@@ -92,7 +92,7 @@ class ScaleFigures:
 
     @property
     def quiet_checkpoint_bytes(self) -> float:
-        """A checkpoint of a commit without messages, once every sender has been heard of."""
+        """A checkpoint of a commit without messages, once every sender has sent something."""
         size, entries, each = self.checkpoints
         return size - entries * each + rotated_senders(self.partitions) * each
 

@@ -1,6 +1,6 @@
 """``python -m tools.bench.takeover_time``: how long a worker takes to take over all partitions.
 
-Each variant is an installation with so many partitions and stored payments. Its first takeover
+A variant is an installation with a number of partitions and of stored payments. Its first takeover
 meets topics that no worker has used; then the worker is started again and again. ``--beside`` names
 a checkout of another version, which has an installation of its own on the same broker and takes
 over in turn with this one. The checkouts are measured, not the compiled build.

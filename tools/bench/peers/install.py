@@ -16,7 +16,7 @@ _STAMP = "installed"
 
 
 def installed(folder: Path, sources: Sequence[Path], *, mark: bool = False) -> bool:
-    """Tell whether ``folder`` was installed from these very sources; ``mark`` notes that it was."""
+    """Return whether ``folder`` was installed from these sources; ``mark`` notes that it was."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())

@@ -30,7 +30,7 @@ SLICE_SECONDS = 0.1
 
 
 def kill_under_load(target: Target, kills: int) -> KillFigures:
-    """Kill a system's handler under load so many times, and count."""
+    """Kill a system's handler under load ``kills`` times, and count."""
     if target.handler is None or not isinstance(target.endpoint, TopicsEndpoint):
         raise BenchError(f"{target.name} can't be killed here")
     run = KilledRun(target.handler, target.endpoint)
@@ -76,10 +76,10 @@ class KilledRun:
                 self._send()
             self._take()
         self._producer.flush(SEND_LIMIT_SECONDS)
-        heard = self._now()
-        while len(self.results) < len(self.sent_at) and self._now() - heard < QUIET_SECONDS:
+        last = self._now()
+        while len(self.results) < len(self.sent_at) and self._now() - last < QUIET_SECONDS:
             if self._take():
-                heard = self._now()
+                last = self._now()
         # A second answer would come after the first one of the last payment.
         settled = self._now() + BETWEEN_KILLS_SECONDS
         while self._now() < settled:

@@ -111,7 +111,7 @@ def _healthy(port: int, path: str) -> bool:
 
 
 def _register(admin: int, service_port: int) -> None:
-    """Tell the server where the service is; it asks the service what it offers."""
+    """Register the service with the server, which asks it what it offers."""
     uri = json.dumps({"uri": f"http://{HOST}:{service_port}"})
     status = _status("POST", admin, "/deployments", uri)
     if status != HTTPStatus.CREATED:

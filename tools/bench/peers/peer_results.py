@@ -67,7 +67,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def is_there(folder: Path, wanted: Result) -> bool:
-    """Tell whether a result is there, measured as it is wanted now."""
+    """Return whether a result is there, of the same loads or kills."""
     file = _file(folder, wanted)
     if not file.exists():
         return False

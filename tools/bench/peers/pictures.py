@@ -23,7 +23,7 @@ GREYS, GREY_STYLES = ("#2b2b2b", "#6f6f6f", "#a3a3a3"), ("-", "--", ":", "-.")
 MARKERS = "os^Dvx"
 LEGEND_COLUMNS = 2
 STEPS_PER_POINT = 5
-"""Of a timeline: half a second, so that the lines of several systems can be told apart."""
+"""Of a timeline: half a second, so that the lines of several systems can be distinguished."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
