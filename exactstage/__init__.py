@@ -78,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is asked for: ``payments --help`` needs none of them."""
+    """Import a public name when it is asked for: a command's ``--help`` needs none."""
     from importlib import import_module  # noqa: PLC0415 - only where a name is asked for
 
     if name not in _PLACES:

@@ -27,11 +27,11 @@ RESERVED = b"\0"
 FENCE_KEY = b"\0fence"
 
 MOVED_KEY = b"\0moved"
-"""Key of the mark of an installation that goes on elsewhere (``payments repartition``)."""
+"""Key of the mark of an installation that goes on elsewhere (repartition)."""
 
 NOTE_KEY = b"\0rebuilt"
-"""Key of the note that a journal has which was rebuilt (``payments rebuild``), or whose commands
-topic was made anew (``payments journal adopt``); a takeover passes over it."""
+"""Key of the note that a journal has which was rebuilt (rebuild), or whose commands
+topic was made anew (journal adopt); a takeover passes over it."""
 
 
 def checkpoint_key(n: int) -> bytes:

@@ -100,7 +100,7 @@ class BrokerClock:
         self._told_seconds = seconds
         here, there = iso_time(self.wall_ms()).decode(), iso_time(time_ms).decode()
         logger.warning(
-            "the clock of this machine is %.0f s %s the brokers': %s here, %s there. Payments go "
+            "the clock of this machine is %.0f s %s the brokers': %s here, %s there. Records go "
             "by the brokers' clock, so nothing expires early or late; check the time "
             "synchronization (NTP) of this machine and of the brokers",
             abs(seconds),

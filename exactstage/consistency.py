@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from .advice import command, setting
 from .checkpoint import Checkpoint
 from .errors import NotOurs, RecordsLost
 from .identity import Identity, differing_settings, require_same
@@ -108,9 +109,10 @@ def _require_own_app(at: TopicPartition, tail: Tail, app: str) -> None:
     if other != app:
         message = (
             f"{at}/{tail.offset} was written by installation {tail.installation}, but this worker "
-            f"belongs to that of PAYMENTS_APP_ID {app}: both would carry out every command; set "
-            f"PAYMENTS_APP_ID to {other}, or give this installation topics of its own "
-            f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply)"
+            f"belongs to that of {setting('APP_ID')} {app}: both would carry out every command; "
+            f"set "
+            f"{setting('APP_ID')} to {other}, or give this installation topics of its own "
+            f"({setting('TOPIC_PREFIX')}, then: {command('topics apply')})"
         )
         raise NotOurs(message)
 
@@ -128,7 +130,7 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
         listing = ", ".join(f"{where} belongs to {name}" for name, where in names.items())
         message = (
             f"journals of two installations were mixed: {listing}; look at each with: "
-            f"payments journal inspect"
+            f"{command('journal inspect')}"
         )
         raise NotOurs(message)
     installation = next(iter(names), around.new_installation)
@@ -189,8 +191,8 @@ def missing_messages(
                     f"{sender.at} was published up to {_printed(position)} for "
                     f"{topic}/{partition}, but {receiver.at} has read all of it and taken no more "
                     f"than {_printed(taken)}: acknowledged messages were lost (an unclean "
-                    f"election, an older backup, deleted or given up by hand), and payments may "
-                    f"wait for them for ever; see which with: payments verify"
+                    f"election, an older backup, deleted or given up by hand), and what "
+                    f"waits for them may wait for ever; see which with: {command('verify')}"
                 )
     return found
 
@@ -233,14 +235,14 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
             f"{journal.at} ends at {journal.n}: acknowledged records of the journal were lost "
             f"(deleted and recreated, emptied, an unclean election, an older backup), or another "
             f"program wrote to {at.topic}; restore the journal, or make it anew from the public "
-            f"topics with: payments rebuild"
+            f"topics with: {command('rebuild')}"
         )
         raise RecordsLost(message)
     if theirs is not None and theirs != ours:
         message = (
             f"{at}/{tail.offset} was written by installation {theirs}, but the journal "
             f"{journal.at} belongs to {ours}: one of the two topics was deleted and recreated, or "
-            f"comes from a backup; see what differs with: payments journal adopt"
+            f"comes from a backup; see what differs with: {command('journal adopt')}"
         )
         raise NotOurs(message)
 
@@ -251,8 +253,9 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
     if each.held.first > 0:
         message = (
             f"{journal.at} holds no checkpoint and begins at offset {each.held.first}: its records "
-            f"were deleted (is its cleanup.policy other than compact? see: payments topics plan); "
-            f"restore it, or make it anew from the public topics with: payments rebuild"
+            f"were deleted (is its cleanup.policy other than compact? see: "
+            f"{command('topics plan')}); "
+            f"restore it, or make it anew from the public topics with: {command('rebuild')}"
         )
         raise RecordsLost(message)
     for other in others:
@@ -263,7 +266,7 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
                 f"{journal.at} holds no checkpoint, but {other.journal.at} is at commit "
                 f"{other.journal.n}, and both are always taken over together: its records were "
                 f"lost (deleted and recreated, emptied); restore it, or make it anew from the "
-                f"public topics with: payments rebuild"
+                f"public topics with: {command('rebuild')}"
             )
             raise RecordsLost(message)
     _require_unclaimed(each)
@@ -284,11 +287,13 @@ def _require_unclaimed(each: Evidence) -> None:
             assert journal.identity is not None, "identify() comes first"
             message = (
                 f"{topic}/{journal.partition} was claimed by producer id {min(others)} too, not "
-                f"only by {own}, that of PAYMENTS_APP_ID {journal.identity.app}: another app id "
+                f"only by {own}, that of {setting('APP_ID')} {journal.identity.app}: another app "
+                f"id "
                 f"starts on the same topics, and both would carry out every command. Find its "
                 f"name with: kafka-transactions.sh list; give it topics of its own "
-                f"(PAYMENTS_TOPIC_PREFIX, then: payments topics apply). The one that stays needs, "
-                f"with all workers of both stopped: payments rebuild"
+                f"({setting('TOPIC_PREFIX')}, then: {command('topics apply')}). The one that "
+                f"stays needs, "
+                f"with all workers of both stopped: {command('rebuild')}"
             )
             raise NotOurs(message)
 
@@ -305,7 +310,7 @@ def _require_published(each: Evidence) -> None:
                 f"{at} ends with position {_printed(tail.position)} of {journal}, but the journal "
                 f"{journal.at} says that {_printed(position)} was published: acknowledged records "
                 f"of {topic} were lost (an unclean election, an older backup, deleted by hand); "
-                f"restore it, or see what is missing with: payments journal inspect"
+                f"restore it, or see what is missing with: {command('journal inspect')}"
             )
             raise RecordsLost(message)
 
@@ -331,7 +336,7 @@ def _require_known_senders(journals: Collection[Journal]) -> None:
                     f"{receiver.at} has taken a message of commit {position[0]} of {name}, the "
                     f"journal {sender.at} ends at {sender.n}: acknowledged records of it were lost "
                     f"(an unclean election, an older backup, emptied); restore it, or make it anew "
-                    f"from the public topics with: payments rebuild"
+                    f"from the public topics with: {command('rebuild')}"
                 )
                 raise RecordsLost(message)
             if sender.owner is not None:

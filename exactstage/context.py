@@ -14,7 +14,7 @@ from .outputs import Output, Source, size_of
 Rows = dict[bytes, bytes]
 
 _new = tuple.__new__
-"""A named tuple's own constructor is one more Python call, and a payment has four outputs."""
+"""A named tuple's own constructor is one more Python call, and outputs are many."""
 
 MAX_PARTITIONS = 2**31
 """Kafka's numbers of partitions are below it."""

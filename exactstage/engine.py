@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
+from .advice import command
 from .committer import Committer, CommitterCounts
 from .config_watch import ConfigWatch
 from .counts import Counts
@@ -156,7 +157,7 @@ class Engine:
             message = (
                 f"all topics need the same number of partitions: {', '.join(others)}, the other "
                 f"{len(counts) - len(others)} have {usual}; a number is never changed in place, "
-                f"since keys would move: go to another one with payments repartition"
+                f"since keys would move: go to another one with {command('repartition')}"
             )
             raise NotOurs(message)
         return usual
@@ -242,7 +243,7 @@ class Engine:
                     message = (
                         f"{where} with the key {key!r} is a row that the stage {journal.stage} "
                         f"can't read ({cause!r}): another program wrote to the journal, or a newer "
-                        f"version; remove it with: payments journal repair"
+                        f"version; remove it with: {command('journal repair')}"
                     )
                     raise JournalBroken(message) from error
             raise
@@ -284,7 +285,7 @@ class Engine:
             message = (
                 f"{', '.join(here)} {has} more than {self.partitions} partitions now, "
                 f"{', '.join(elsewhere)} {have} not: a number is never changed in place, since "
-                f"keys would move; go to another one with payments repartition"
+                f"keys would move; go to another one with {command('repartition')}"
             )
             return NotOurs(message)
         message = (

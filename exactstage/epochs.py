@@ -5,6 +5,7 @@ last acknowledged records goes on where its own log ends, under a newer epoch: s
 ends before what was read of it. That stays known when the log has grown past that place again.
 """
 
+from .advice import command
 from .errors import RecordsLost
 from .log import TopicPartition
 
@@ -27,7 +28,7 @@ def truncated_after_handling(
         f"{journal} goes on at {at}/{position}, but leader epoch {epoch} of {at}, of which that "
         f"was read, ends at {cut} now: records that were handled are lost (an unclean election, a "
         f"broker without its disk), and what was written there anew never was handled. Bring the "
-        f"lost replica back, or go on at {cut} with: payments journal skip --topic {at.topic} "
+        f"lost replica back, or go on at {cut} with: {command('journal skip')} --topic {at.topic} "
         f"--partition {at.partition} --lost"
     )
     return RecordsLost(message)

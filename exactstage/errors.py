@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from .advice import command, setting
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -51,7 +53,7 @@ class NoTopic(FailStop):
 
 def usual_apply(_: "Iterable[str]") -> str:
     """Return the command that makes topics, or brings them back, where all are the usual ones."""
-    return "payments topics apply"
+    return f"{command('topics apply')}"
 
 
 def no_topic(
@@ -61,13 +63,13 @@ def no_topic(
     missing = list(names)
     return NoTopic(
         f"there is no topic {', '.join(missing)}; make it with: {apply_command(missing)} (or is "
-        f"PAYMENTS_TOPIC_PREFIX or PAYMENTS_APP_ID mistyped?)",
+        f"{setting('TOPIC_PREFIX')} or {setting('APP_ID')} mistyped?)",
         missing,
     )
 
 
 class JournalBroken(FailStop):
-    """What a journal holds contradicts itself; going on could lose or repeat a payment."""
+    """What a journal holds contradicts itself; going on could lose or repeat a decision."""
 
 
 class NewerFormat(JournalBroken):
@@ -88,7 +90,7 @@ class NotOurs(FailStop):
 
 
 class RecordsLost(FailStop):
-    """Acknowledged records are gone; going on could double, lose or repeat a payment."""
+    """Acknowledged records are gone; going on could double, lose or repeat one."""
 
 
 class UnreadableBatch(FailStop):
@@ -133,7 +135,8 @@ class UnreadableBatch(FailStop):
             f"be read ({reason}): {cause}. Nothing was skipped. No worker writes such a batch: a "
             f"broker's disk has damaged it, or another program wrote it. Restore the partition "
             f"from another replica or from a backup, then start again. Where no copy is left, "
-            f"payments journal skip gives up a range of an input, and payments rebuild --replace "
+            f"{command('journal skip')} gives up a range of an input, and "
+            f"{command('rebuild --replace')} "
             f"makes journals anew"
         )
 

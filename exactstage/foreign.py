@@ -6,6 +6,7 @@ Compaction may remove the end of a batch: what is left of it can't be told from 
 may still be a row that the stage can't read.
 """
 
+from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from .limits import RING
@@ -48,5 +49,5 @@ def described(record: Record, why: str) -> str:
     return (
         f"{record.topic}/{record.partition}/{record.offset} with the key {record.key!r} was "
         f"written by no worker ({why}): another program wrote to the journal; stop it, and remove "
-        f"what it wrote with: payments journal repair"
+        f"what it wrote with: {command('journal repair')}"
     )

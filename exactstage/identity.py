@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from .advice import command, setting
 from .errors import NotOurs
 
 CHECKPOINT_FORMAT = 1
@@ -102,22 +103,25 @@ def require_same(where: str, told: Identity, found: Identity) -> None:
     """
     if told.app != found.app:
         message = (
-            f"{where} belongs to installation {told.installation} of PAYMENTS_APP_ID {told.app}, "
-            f"but this worker is {found.app}: set PAYMENTS_APP_ID to {told.app}, or use topics of "
-            f"its own (PAYMENTS_TOPIC_PREFIX) and make them with: payments topics apply"
+            f"{where} belongs to installation {told.installation} of {setting('APP_ID')} "
+            f"{told.app}, "
+            f"but this worker is {found.app}: set {setting('APP_ID')} to {told.app}, or use "
+            f"topics of "
+            f"its own ({setting('TOPIC_PREFIX')}) and make them with: {command('topics apply')}"
         )
         raise NotOurs(message)
     if (told.stage, told.partition) != (found.stage, found.partition):
         message = (
             f"{where} was written as {told.stage}/{told.partition}, not as "
             f"{found.stage}/{found.partition}: was it copied? Look at it with: "
-            f"payments journal inspect"
+            f"{command('journal inspect')}"
         )
         raise NotOurs(message)
     if told.partitions != found.partitions:
         message = (
             f"{where} was written for {told.partitions} partitions of each topic, but there are "
-            f"{found.partitions}: keys would move; go to another number with: payments repartition"
+            f"{found.partitions}: keys would move; go to another number with: "
+            f"{command('repartition')}"
         )
         raise NotOurs(message)
     if told.rows > found.rows:
@@ -135,15 +139,16 @@ def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
         message = (
             f"{where} belongs to installation {told.installation} with the topics "
             f"{', '.join(sorted(lost))}, but this worker has {', '.join(sorted(new))} instead: set "
-            f"PAYMENTS_TOPIC_PREFIX to what it was, or PAYMENTS_APP_ID to a name of its own"
+            f"{setting('TOPIC_PREFIX')} to what it was, or {setting('APP_ID')} to a name of its own"
         )
         raise NotOurs(message)
     if told.cluster != found.cluster:
         message = (
             f"{where} was written on cluster {told.cluster}, but this is cluster {found.cluster}, "
-            f"where its positions mean nothing: set PAYMENTS_BROKERS to the former one; or, if the "
+            f"where its positions mean nothing: set {setting('BROKERS')} to the former one; or, "
+            f"if the "
             f"topics were copied on purpose, make the journals anew with: "
-            f"payments rebuild --copied --replace"
+            f"{command('rebuild --copied --replace')}"
         )
         raise NotOurs(message)
     for topic, id_ in told.topics.items():
@@ -151,6 +156,6 @@ def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
             message = (
                 f"{where} was written for {topic} with the topic id {id_}, but the broker has one "
                 f"with the id {now}: it was deleted and recreated, so positions in it mean "
-                f"nothing; see what differs with: payments journal adopt"
+                f"nothing; see what differs with: {command('journal adopt')}"
             )
             raise NotOurs(message)

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .advice import command
 from .committer import Committer
 from .errors import FailStop
 from .journal import Journal  # noqa: TC001 - a dataclass has it
@@ -98,9 +99,10 @@ class IdleJournals:
         self._asks_for_time = False
         if self._clock.age_seconds >= self._limits.time_seconds:
             message = (
-                "the brokers do not tell their time any more, and payments expire by it: has a "
+                "the brokers do not tell their time any more, and what expires goes by it: has a "
                 "journal lost its message.timestamp.type=LogAppendTime? Bring the topics back "
-                "with: payments topics apply (--file for those of an own stage), then start the "
+                f"with: {command('topics apply')} (--file for those of an own stage), then start "
+                f"the "
                 "worker again (nothing is lost)"
             )
             raise FailStop(message)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from .advice import command
 from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from .context import MAX_PARTITIONS, Context
 from .errors import RecordsLost
@@ -165,7 +166,7 @@ class Journal(Context):
             f"{self.at} knows a message of commit {n} of {name}, but a later owner of {name} began "
             f"at commit {base}: the journal of stage {stage}, partition {partition}, has lost "
             f"acknowledged commits (an unclean election, an older backup); stop all workers and "
-            f"look at it with: payments journal inspect"
+            f"look at it with: {command('journal inspect')}"
         )
         return RecordsLost(message)
 

@@ -63,7 +63,7 @@ NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
 
 NewRecord = tuple[bytes | None, bytes | None, list[Header]]
-"""A record to append: key, value, headers. A plain tuple, since a payment makes ten of them."""
+"""A record to append: key, value, headers. A plain tuple, since there are so many."""
 
 
 @dataclass(slots=True, eq=False)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
 from .errors import FailStop, JournalBroken, NewerFormat, NotOurs
@@ -144,9 +145,9 @@ def _first(foreign: Foreign) -> Record | None:
         if record.key == MOVED_KEY and record.value is not None:
             message = (
                 f"{record.topic}/{record.partition}/{record.offset}: this installation was moved "
-                f"by payments repartition; start workers with "
+                f"by {command('repartition')}; start workers with "
                 f"{record.value.decode(errors='replace')}. To go back to this one, remove the "
-                f"mark with: payments journal repair"
+                f"mark with: {command('journal repair')}"
             )
             raise NotOurs(message)
         if (why := foreign_reason(record, copied=True)) is not None:

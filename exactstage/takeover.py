@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from .advice import command, setting
 from .checkpoint import FENCE_KEY, Checkpoint
 from .committer import publish
 from .consistency import (
@@ -277,12 +278,14 @@ class Takeover:
         for at, public in suspects.items():
             if at.partition not in told:
                 message = (
-                    f"{at} holds nothing, not even the mark that workers of PAYMENTS_APP_ID "
+                    f"{at} holds nothing, not even the mark that workers of {setting('APP_ID')} "
                     f"{self._claim_prefix} leave before their first claim, but {public} was "
                     f"claimed before (it ends at {claimed[public].end}): another app id uses the "
-                    f"same topics, or the journal was made anew; set PAYMENTS_APP_ID to that one, "
-                    f"or give this installation topics of its own (PAYMENTS_TOPIC_PREFIX, then: "
-                    f"payments topics apply)"
+                    f"same topics, or the journal was made anew; set {setting('APP_ID')} to that "
+                    f"one, "
+                    f"or give this installation topics of its own ({setting('TOPIC_PREFIX')}, "
+                    f"then: "
+                    f"{command('topics apply')})"
                 )
                 raise NotOurs(message)
 
@@ -307,7 +310,7 @@ class Takeover:
                 f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "
                 f"than the {limit_seconds:.0f} s for which it is sure that no tombstone was "
                 f"compacted away meanwhile: raise delete.retention.ms of the changelogs in "
-                f"topics.yaml (or an own stage's file), run payments topics apply (--file for "
+                f"topics.yaml (or an own stage's file), run {command('topics apply')} (--file for "
                 f"that), and start the worker again (nothing is lost)"
             )
             raise FailStop(message)
@@ -409,7 +412,7 @@ class Takeover:
                     f"{journal.at} goes on at {tp}/{position}, but the broker has {held.first} to "
                     f"{held.end} there: records were deleted before they were handled (retention, "
                     f"or deleted by hand). Restore the topic, or give the missing records up with: "
-                    f"payments journal skip"
+                    f"{command('journal skip')}"
                 )
                 raise PositionLost(message)
         return bounds

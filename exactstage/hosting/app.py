@@ -16,6 +16,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
+from exactstage.advice import setting
 from exactstage.engine import Engine
 from exactstage.errors import (
     EXIT_FAIL_STOP,
@@ -305,7 +306,7 @@ class EngineApp(faust.App):
             return str(failure)
         return (
             f"{failure}. If this happens again and again, another worker has the same "
-            f"PAYMENTS_INSTANCE_ID, {instance}: give each its own"
+            f"{setting('INSTANCE_ID')}, {instance}: give each its own"
         )
 
     async def crash(self, reason: BaseException) -> None:
@@ -406,7 +407,7 @@ class EngineApp(faust.App):
     def _check_partitions(self) -> None:
         if self.engine.partitions != self.partitions:
             message = (
-                f"the topics have {self.engine.partitions} partitions, but PAYMENTS_PARTITIONS "
+                f"the topics have {self.engine.partitions} partitions, but {setting('PARTITIONS')} "
                 f"is {self.partitions}; the number can't be changed in place"
             )
             raise FailStop(message)

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from exactstage.advice import setting
 from exactstage.errors import FailStop, NotAuthorized
 from exactstage.kafka.admin import open_admin
 from exactstage.kafka.hints import in_words
@@ -24,14 +25,15 @@ async def dead_membership(
         return error
     if isinstance(error, errors.InconsistentGroupProtocolError):
         return FailStop(
-            f"group {group} (PAYMENTS_APP_ID) has members of another program, with another "
+            f"group {group} ({setting('APP_ID')}) has members of another program, with another "
             f"assignor, so this worker can't join it. Find them with: kafka-consumer-groups.sh "
             f"--bootstrap-server {connection['bootstrap_servers']} --describe --members --group "
             f"{group}; end that program, then start the worker again"
         )
     if isinstance(error, errors.InvalidSessionTimeoutError):
         return FailStop(
-            f"PAYMENTS_SESSION_TIMEOUT_SECONDS={session_timeout_seconds:g} is outside the limits "
+            f"{setting('SESSION_TIMEOUT_SECONDS')}={session_timeout_seconds:g} is outside the "
+            f"limits "
             f"of the brokers ({await _session_limits(connection)}); change it, or the brokers' "
             f"configuration, then start the worker again"
         )

@@ -12,6 +12,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.group import JoinGroupRequest
 from aiokafka.protocol.types import Int16, Int32, Schema, String
 
+from exactstage.advice import setting
 from exactstage.errors import FailStop
 
 _FENCED_INSTANCE_ID = 82
@@ -64,7 +65,8 @@ def require_own_instance(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka h
             code = (await send(_Heartbeat(*group, instance))).error_code
         if code == _FENCED_INSTANCE_ID:
             message = (
-                f"another worker has joined group {group[0]} with the same PAYMENTS_INSTANCE_ID, "
+                f"another worker has joined group {group[0]} with the same "
+                f"{setting('INSTANCE_ID')}, "
                 f"{instance}, so this one is no member any more. If that one is a restart of this "
                 f"one, nothing needs to be done; else give each worker an instance id of its own "
                 f"before this one is started again: they would replace each other for ever"

@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
 
+from exactstage.advice import setting
 from exactstage.errors import FailStop, Fenced
 from exactstage.log import Channel, TopicPartition
 from exactstage.outage import OUTAGE
@@ -145,7 +146,8 @@ class Connection:
         """Connect and learn the leaders of ``topics``. Raises ``FailStop`` when that fails."""
         servers = self.arguments["bootstrap_servers"]
         retry = RetryPolicy(
-            f"connecting to Kafka at {servers} (PAYMENTS_BROKERS)", self.delivery_timeout_seconds
+            f"connecting to Kafka at {servers} ({setting('BROKERS')})",
+            self.delivery_timeout_seconds,
         )
         while True:
             self._client = NonCreatingClient(**self.arguments, metadata_max_age_ms=60_000)

@@ -13,6 +13,7 @@ from aiokafka import errors
 from aiokafka.conn import OAuthAuthenticator, create_conn
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 
+from exactstage.advice import setting
 from exactstage.errors import FailStop
 
 from .hints import in_words
@@ -54,7 +55,7 @@ async def diagnosis(hosts: Iterable[tuple[str, int]], arguments: Mapping[str, An
 
 
 def address(host: str, port: int) -> str:
-    """Return host and port as one address; one of IPv6 is in brackets, as in PAYMENTS_BROKERS."""
+    """Return host and port as one address; one of IPv6 is in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -83,11 +84,11 @@ async def _other_protocol(host: str, port: int) -> str | None:
     if answer.startswith(_HTTP):
         return "that is an HTTP server, not a Kafka broker"
     if answer.startswith(_TLS_ALERT):
-        return "it wants TLS: set PAYMENTS_SECURITY_PROTOCOL to SSL or SASL_SSL"
+        return f"it wants TLS: set {setting('SECURITY_PROTOCOL')} to SSL or SASL_SSL"
     if not answer:
         return (
             "it closes the connection at Kafka's first request: it is no Kafka broker, or a "
-            "listener that wants TLS (PAYMENTS_SECURITY_PROTOCOL)"
+            f"listener that wants TLS ({setting('SECURITY_PROTOCOL')})"
         )
     if not answer.startswith(b"\0"):  # The length of an answer of Kafka has at most three bytes.
         return "what answers there is not a Kafka broker"
@@ -122,22 +123,24 @@ def _tls_failure(where: str, error: ssl.SSLError) -> str:
     """Return what a failure of TLS means. Raises ``Refusal`` when a certificate is refused."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"the certificate of {where} is not trusted: {error.verify_message}"
-        raise Refusal(f"{reason}; see PAYMENTS_SSL_CAFILE, PAYMENTS_SSL_CHECK_HOSTNAME") from error
+        raise Refusal(
+            f"{reason}; see {setting('SSL_CAFILE')}, {setting('SSL_CHECK_HOSTNAME')}"
+        ) from error
     reason = error.reason or str(error)
     alert = reason.partition("_ALERT_")[2].replace("_", " ").lower()
     if any(word in alert for word in _CERTIFICATE_ALERTS):
         message = (
             f"{where} refuses the certificate of this process (TLS alert: {alert}): the listener "
             f"wants a client's certificate that is valid now and that it trusts; see "
-            f"PAYMENTS_SSL_CERTFILE, PAYMENTS_SSL_KEYFILE, and the broker's log"
+            f"{setting('SSL_CERTFILE')}, {setting('SSL_KEYFILE')}, and the broker's log"
         )
         raise Refusal(message) from error
     if alert:  # With TLS 1.2, OpenSSL reports no more than this of a missing certificate.
         return (
             f"TLS fails ({reason}): the listener wants a client's certificate "
-            f"(PAYMENTS_SSL_CERTFILE), or another version or cipher of TLS"
+            f"({setting('SSL_CERTFILE')}), or another version or cipher of TLS"
         )
-    return f"TLS fails ({reason}): is it a listener with TLS? PAYMENTS_SECURITY_PROTOCOL"
+    return f"TLS fails ({reason}): is it a listener with TLS? {setting('SECURITY_PROTOCOL')}"
 
 
 async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
@@ -158,7 +161,7 @@ async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
     except ConnectionError:
         return (
             "it closes the connection where TLS begins: is it a listener with TLS? "
-            "PAYMENTS_SECURITY_PROTOCOL"
+            f"{setting('SECURITY_PROTOCOL')}"
         )
     except OSError:  # A TimeoutError is one too.
         return None
@@ -203,7 +206,7 @@ async def _require_taken_token(host: str, port: int, options: Mapping[str, Any])
             f"{address(host, port)} refuses the credentials of this process: the token is not "
             f"taken ({status}): it has expired, is of another issuer, audience or scope than the "
             f"listener wants, or the clocks of broker and token endpoint differ; see the broker's "
-            f"log and the settings PAYMENTS_SASL_OAUTH_*"
+            f"log and the settings {setting('SASL_OAUTH_')}*"
         )
         raise Refusal(message)
 
@@ -216,7 +219,7 @@ async def _without_login(host: str, port: int, options: Mapping[str, Any]) -> st
         secured = "SASL_SSL" if options.get("ssl_context") else "SASL_PLAINTEXT"
         return (
             "it answers the greeting and no request after it, as a listener does that wants a "
-            f"login: set PAYMENTS_SECURITY_PROTOCOL to {secured}"
+            f"login: set {setting('SECURITY_PROTOCOL')} to {secured}"
         )
     return await _advertised((host, port), metadata.brokers)
 
@@ -256,7 +259,7 @@ async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: 
     """Return why a login failed, and which setting to change."""
     if isinstance(error, errors.IllegalSaslStateError):
         plain = "SSL" if options.get("ssl_context") else "PLAINTEXT"
-        return f"the listener has no login: set PAYMENTS_SECURITY_PROTOCOL to {plain}"
+        return f"the listener has no login: set {setting('SECURITY_PROTOCOL')} to {plain}"
     if isinstance(error, errors.UnsupportedSaslMechanismError):
         mechanism = options["sasl_mechanism"]
         try:
@@ -265,5 +268,5 @@ async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: 
             has = f"to one that it has: {', '.join(sorted(answer.enabled_mechanisms))}"
         except (OSError, errors.KafkaError):
             has = "to one of its sasl.enabled.mechanisms"
-        return f"the listener has no login by {mechanism}: set PAYMENTS_SASL_MECHANISM {has}"
+        return f"the listener has no login by {mechanism}: set {setting('SASL_MECHANISM')} {has}"
     return in_words(error)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiokafka import errors
 
+from exactstage.advice import command
 from exactstage.errors import OUT_OF_ORDER
 
 Hints = Mapping[type[BaseException], str]
@@ -26,13 +27,13 @@ TRANSACTION_COORDINATOR: Hints = {
     )
 }
 
-_APPLY = "nothing is lost: payments topics apply, then start again"
+_APPLY = "nothing is lost: {apply}, then start again"
 
 REFUSALS: Hints = {
-    errors.MessageSizeTooLargeError: f"max.message.bytes of the topic is too small; {_APPLY}",
-    errors.RecordListTooLargeError: f"segment.bytes of the topic is too small; {_APPLY}",
+    errors.MessageSizeTooLargeError: "max.message.bytes of the topic is too small; " + _APPLY,
+    errors.RecordListTooLargeError: "segment.bytes of the topic is too small; " + _APPLY,
     errors.InvalidTimestampError: (
-        f"message.timestamp.type of the topic is not LogAppendTime; {_APPLY}"
+        "message.timestamp.type of the topic is not LogAppendTime; " + _APPLY
     ),
     errors.TopicAuthorizationFailedError: (
         "not authorized: grant this user the right (docs/security.md), then start again; "
@@ -55,7 +56,7 @@ def refusal(error: BaseException | type[BaseException]) -> str:
     """Return an error that ends the process, with its cause and the next step in brackets."""
     kind = error if isinstance(error, type) else type(error)
     step = REFUSALS.get(kind, "docs/runbook.md has this line; nothing that was decided is lost")
-    return f"{kind.__name__} ({step})"
+    return f"{kind.__name__} ({step.replace('{apply}', command('topics apply'))})"
 
 
 def cause_in_words(error: BaseException) -> str:

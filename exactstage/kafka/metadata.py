@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.metadata import MetadataRequest
 
+from exactstage.advice import setting
 from exactstage.errors import FailStop
 from exactstage.outage import BETWEEN_SECONDS
 
@@ -38,7 +39,8 @@ def require_same_cluster(before: str | None, found: str | None, where: str) -> N
     if before is not None and found != before:
         message = (
             f"{where} is a broker of cluster {found} now, this process began on cluster {before}; "
-            f"nothing was sent there. Check where PAYMENTS_BROKERS leads (names, forwarded ports) "
+            f"nothing was sent there. Check where {setting('BROKERS')} leads (names, forwarded "
+            f"ports) "
             f"before the next start"
         )
         raise FailStop(message)

@@ -20,7 +20,7 @@ from .hints import GROUP_COORDINATOR, TRANSACTION_COORDINATOR, Hints
 _NO_PRODUCER = 2**63 - 1
 """A producer id that no broker has assigned: they count from 0."""
 
-_NO_MEMBER, _NO_GENERATION = "payments-doctor", 0
+_NO_MEMBER, _NO_GENERATION = "doctor", 0
 _BROKER_RESOURCE = 4
 _ABORT = False
 

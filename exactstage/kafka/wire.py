@@ -1,6 +1,6 @@
 """Wire formats of requests: packed and parsed by hand, for speed or because aiokafka lacks them.
 
-Every payment needs Produce and Fetch, every takeover several ListOffsets for each partition; the
+Every record needs Produce and Fetch, every takeover several ListOffsets for each partition; the
 others are missing in aiokafka, which walks schemas field by field where this takes a few steps. The
 layouts are Kafka's (protocol guide: Produce version 7, Fetch version 11, ListOffsets version 3,
 Metadata version 10, OffsetForLeaderEpoch version 3); aiokafka's connections send them like its own

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import exactstage
 import payments
+from exactstage.advice import command, setting
 
 FOLDERS = [Path(package.__file__ or "").parent for package in (exactstage, payments)]
 ROOT = FOLDERS[0].parent
@@ -134,4 +135,14 @@ def _text(value: ast.expr, names: Names) -> str:
     if isinstance(value, ast.Name) and value.id in names:
         # Once: a name may be made of its former self.
         return _text(names[value.id], {k: v for k, v in names.items() if k != value.id})
+    return _advice(value) if isinstance(value, ast.Call) else ANYTHING
+
+
+def _advice(call: ast.Call) -> str:
+    """Return the name of a command or setting, as ``exactstage.advice`` gives it."""
+    called = {"command": command, "setting": setting}
+    if isinstance(call.func, ast.Name) and call.func.id in called:
+        [given] = call.args
+        if isinstance(given, ast.Constant):
+            return called[call.func.id](str(given.value))
     return ANYTHING
