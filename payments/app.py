@@ -1,6 +1,6 @@
 """The composition: settings, stages, tables, agents; and the worker that runs them.
 
-``faust -A payments.app worker`` runs it too; ``payments worker`` does so with fewer surprises.
+``payments worker`` runs it; ``faust -A payments.app worker`` does too, with Faust's own options.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
 def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | None = None) -> int:
     """Run a worker until SIGTERM or Ctrl-C, which drain it; return its exit code.
 
-    A worker that can't go on ends the process with ``EXIT_FAIL_STOP`` from where it stands.
+    On a fail-stop the process ends at once with ``EXIT_FAIL_STOP``.
     """
     _configure_logging(log_level)
     loop = uvloop.new_event_loop()
@@ -99,7 +99,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
 
 
 class _Worker(faust.Worker):
-    """Faust's worker; a second signal while it ends changes nothing."""
+    """Faust's worker; a second signal while it ends has no effect."""
 
     def _shutdown_loop(self) -> None:
         # The loop takes its own handlers away when it is closed.
@@ -110,10 +110,10 @@ class _Worker(faust.Worker):
 
 
 def _configure_logging(log_level: str) -> None:
-    """Log to standard error; Faust only where something is wrong.
+    """Log to standard error; of Faust only warnings and errors.
 
-    What aiokafka tries again it logs with each try; what it gives up on reaches this package, which
-    says so. So its own lines come with ``debug`` only.
+    aiokafka logs each retry, and raises its final failures to this package, which logs them. So
+    aiokafka's own lines are shown with ``debug`` only.
     """
     logs.configure(log_level)
     if log_level != "debug":

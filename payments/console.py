@@ -1,4 +1,4 @@
-"""The script ``payments``: the command, or one line that names the extra which it lacks.
+"""The script ``payments``: runs the command, or names the extra that is not installed.
 
 ``pip install payments`` alone is the client library; each part that runs has an extra of its own.
 """

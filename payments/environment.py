@@ -1,4 +1,4 @@
-"""The environment: variables ``PAYMENTS_*`` that are none of ours, most likely misspelt."""
+"""The environment: finds variables ``PAYMENTS_*`` that are no settings, most likely misspelt."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ DEVELOPMENT = {
     "PAYMENTS_PORT",
     "PAYMENTS_PROVIDER",
 }
-"""What CONTRIBUTING.md names beside the settings."""
+"""Variables of the development tools, which CONTRIBUTING.md describes."""
 
 _KUBERNETES = re.compile(r"PAYMENTS_\w*?(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
-"""What Kubernetes adds to the environment for services whose names begin with ``payments``."""
+"""Variables that Kubernetes sets for services whose names begin with ``payments``."""
 
 
 def warn_of_unknown(*, to_log: bool) -> None:
@@ -46,7 +46,7 @@ def known() -> set[str]:
 
 def unknown(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
     """Return a line for each variable that is not known, with the nearest name that is."""
-    # Compared without what all of them have in common.
+    # Compared without their common prefix.
     names = {name.removeprefix(PREFIX): name for name in sorted(known)}
     lines = []
     for name in sorted(environment):

@@ -1,7 +1,7 @@
-"""Processes: whether the one that wrote something still runs, in this or another container.
+"""Processes: whether the process that wrote a file still runs, in this or another container.
 
-A number alone does not tell: the next process of a container has the same one. The time at which
-the kernel started it does, together with the boot and the namespace that numbers are counted in.
+The pid alone does not identify it: the next process of a container has the same one. Its start
+time does, together with the boot id and the pid namespace.
 """
 
 import os
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 _PROC = Path("/proc")
 _STATE, _STARTED = 0, 19
-"""Fields of ``/proc/PID/stat`` behind the name (proc(5): 3 and 22)."""
+"""Fields of ``/proc/PID/stat`` after the name (proc(5): 3 and 22)."""
 
 _DEAD = frozenset("ZX")
 
 
 class Process(NamedTuple):
-    """One process. What this system does not tell (macOS has no ``/proc``) is empty."""
+    """One process. Fields that the system does not have (macOS has no ``/proc``) are empty."""
 
     pid: int
     started: str
@@ -37,15 +37,15 @@ class Process(NamedTuple):
 
 
 def this_process() -> Process:
-    """Return what identifies this process."""
+    """Return the identity of this process."""
     pid = os.getpid()
     return Process(pid, _started(pid), _boot(), _namespace())
 
 
 def has_ended(process: Process) -> bool:
-    """Whether a process is gone for sure; False where that can't be seen from here."""
+    """Whether a process has surely ended; False where that can't be seen from here."""
     if (process.boot, process.namespace) != (_boot(), _namespace()):
-        return False  # Of another container or machine: its number means nothing here.
+        return False  # Of another container or machine: its pid means nothing here.
     try:
         os.kill(process.pid, 0)
     except ProcessLookupError:
@@ -75,7 +75,7 @@ def _started(pid: int) -> str:
 
 def _stat(pid: int) -> list[str]:
     try:
-        # The name before these fields is in brackets and may hold anything, brackets too.
+        # The name before these fields is in brackets and may contain brackets itself.
         return (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return []

@@ -38,7 +38,7 @@ def _currency(code: str) -> str:
 
 
 def _digits(value: object) -> object:
-    """Refuse what Python takes for an integer and a person does not write as one.
+    """Refuse texts that Python reads as an integer and a person does not write as one.
 
     ``1000.00`` would open accounts with 10.00 EUR.
     """
@@ -85,7 +85,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """What ``payments`` needs to know; each field is the variable ``PAYMENTS_<FIELD>``.
+    """The settings of ``payments``; each field is the variable ``PAYMENTS_<FIELD>``.
 
     A field's docstring is its meaning in the README (``python -m tools.dev.readme`` puts it there).
     Raises ``pydantic.ValidationError`` when a value is malformed, naming the field.
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
 
     client_state_dir: Path | None = None
     """Folder where a client, or a gateway, that reads accounts keeps its index, so that its next
-    start goes on with it; each process needs its own. Without it the index is temporary."""
+    start continues with it; each process needs its own. Without it the index is temporary."""
 
     health_file: Path | None = None
     """Where a worker writes, every second, whether it is ready and why not; `payments health` reads

@@ -1,15 +1,15 @@
 """Testing without a broker: the whole application embedded, on a log in memory.
 
-The same engine, the same agents (Faust's test agents) and the same domain as in a worker; only the
-log and the clock are others. For tests of your own service::
+The engine, the agents (Faust's test agents) and the domain are those of a worker; only the log and
+the clock are replaced. For tests of your own service::
 
     async with PaymentsTestbed(opening_balance=1000) as payments:
         result = await payments.send("pay-1", {"type": "make", "account": "abc", "amount": 100})
         assert result.outcome == "completed"
         assert payments.ledger("abc")[-1].balance == 900
 
-``payments.pytest_plugin`` has it as a fixture. What would end a worker's process, such as a journal
-that can't be written, is raised in the test as ``exactstage.errors.FailStop``.
+``payments.pytest_plugin`` has it as a fixture. A failure that would end a worker's process, such as
+a journal that can't be written, is raised in the test as ``exactstage.errors.FailStop``.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ LIMIT_SECONDS = 10.0
 """How long a test waits before it fails."""
 
 START_MS = 1_767_225_600_000
-"""Where the clock stands at first: 2026-01-01T00:00:00Z."""
+"""The clock's first time: 2026-01-01T00:00:00Z."""
 
 
 class Clock:
-    """A clock that stands still until it is moved, in milliseconds since 1970."""
+    """A clock that changes only by ``advance``, in milliseconds since 1970."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self.now_ms = now_ms
@@ -64,7 +64,7 @@ class Clock:
         return self.now_ms
 
     def advance(self, seconds: float) -> None:
-        """Move on."""
+        """Move the clock forward."""
         self.now_ms += int(seconds * 1000)
 
 
@@ -104,7 +104,7 @@ class Testbed:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the agents. Raises what would have ended a worker's process (``FailStop``)."""
+        """Stop the agents. Raises the ``FailStop`` that would have ended a worker's process."""
         self._entered = False
         self._user = asyncio.current_task()
         try:
@@ -114,14 +114,14 @@ class Testbed:
                 self._cancelled.uncancel()
 
     def _fail(self, failure: FailStop) -> None:
-        """End the block that runs this test bed, whatever it waits for; leaving it raises."""
+        """Cancel the block that runs this test bed; ``__aexit__`` raises the failure."""
         if self._failure is None:
             self._failure = failure
             if self._user is not None and self._user.cancel(str(failure)):
                 self._cancelled = self._user
 
     def _require_running(self) -> None:
-        """Raise what is wrong with a test bed that is not running."""
+        """Raise the reason for which the test bed does not run."""
         if self._failure is not None:
             raise self._failure
         if not self._entered:
@@ -170,7 +170,7 @@ class Testbed:
         )
 
     async def advance(self, seconds: float) -> None:
-        """Move the clock on and run what is due."""
+        """Move the clock forward and run the timers that are due."""
         self._require_running()
         self.clock.advance(seconds)
         await self.app.engine.timers.tick_all()
@@ -219,7 +219,7 @@ class PaymentsTestbed(Testbed):
         headers: Headers = (),
         partition: int | None = None,
     ) -> None:
-        """Send one command and do not wait; ``quiet`` does."""
+        """Send one command without waiting; then ``quiet`` waits until it is handled."""
         if not isinstance(payment, str):
             raise TypeError(f"a payment's id is text (str), not {type(payment).__name__}")
         value = command if isinstance(command, bytes) else json.dumps(command).encode()

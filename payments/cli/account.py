@@ -1,4 +1,4 @@
-"""``payments account``: what is on an account, and the ledger entries that brought it there."""
+"""``payments account``: the balance of an account, and its ledger entries."""
 
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
@@ -27,9 +27,9 @@ _Found = TypeVar("_Found")
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Only entries behind this sequence number.",
+    help="Only entries after this sequence number.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="So many entries at most.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this number of entries.")
 @DEADLINE
 @JSON
 def account(
@@ -41,9 +41,9 @@ def account(
     entries: bool,
     as_json: bool,
 ) -> None:
-    """Show what is on an account, or its entries; exit code 3 if there is no such account.
+    """Show the balance of an account, or its entries; exit code 3 if there is no such account.
 
-    Both are as of now: they include every answer that was given before. A counter-account, world/N
+    Both are as of now: they include every payment answered before. A counter-account, world/N
     or sales/N, has a balance for each currency, and no entries of its own. With --json, one object
     on each line, in minor units: balance_decimal keeps all digits in jq and JavaScript.
 
@@ -66,7 +66,7 @@ def account(
 
 
 def _existing(account_id: str, found: "list[_Found] | None") -> "list[_Found]":
-    """Return what was found under an account; without the account, say so and exit."""
+    """Return what was found of an account; without the account, print that and exit."""
     if found is None:
         talk(f"there is no account {printable(account_id)}")
         click.get_current_context().exit(NOT_DONE)
@@ -140,7 +140,7 @@ def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
             entry.time,
             entry.kind,
             printable(entry.payment or "-"),
-            # In a currency that ISO 4217 has withdrawn, what is shown says that it is minor units.
+            # A currency that ISO 4217 has withdrawn is shown in minor units, and named so.
             money_text(entry.amount, entry.currency).removesuffix(f" {entry.currency}"),
             money_text(entry.balance, entry.currency).removesuffix(f" {entry.currency}"),
             entry.currency,

@@ -25,11 +25,11 @@ NOTICE_MARK = "[notice] "
 STAGES = ["payments", "accounts"]
 POSITION = "TOPIC/PARTITION/OFFSET"
 AS_GIVEN = "utf-8", "surrogateescape"
-"""Gives back the bytes of an argument that are not UTF-8, so that the parser can refuse them."""
+"""Keeps the bytes of an argument that are not UTF-8, so that the parser can refuse them."""
 
 
 class RecordAddressType(click.ParamType):
-    """The position of a dead letter, as ``list`` prints it."""
+    """The record address of a dead letter, as ``list`` prints it."""
 
     name = "position"
 
@@ -80,12 +80,12 @@ def list_(
 ) -> None:
     """List dead letters: position, age, reason, key, message.
 
-    The message of one that was replayed begins with [replayed]. Replays are looked for among the
-    commands and results since the oldest letter of the list: [replayed?] where some of them were
-    deleted by now. [notice] marks what names a range of offsets, and so can't be replayed. With
-    --json, one object on each line; replayed is true, false or null, notice true or false. With
-    --topic, replays are looked for where the records came in and on the topics of --to: [replayed]
-    where one is there; else nothing is said of it (null).
+    The message of a replayed letter begins with [replayed]. Replays are searched among the commands
+    and results since the oldest letter of the list: [replayed?] where some of these were deleted.
+    [notice] marks a notice of a range of offsets, which can't be replayed. With --json, one object
+    on each line; replayed is true, false or null, notice true or false. With --topic, replays are
+    searched on the topics where the records came in and on those of --to: [replayed] where one is
+    there, else no mark (null).
 
     \b
     Examples:
@@ -120,7 +120,7 @@ async def _list(
     to: Sequence[str],
     now_ms: int,
 ) -> list[tuple[dict[str, object], list[str]]]:
-    """Return the object and the cells of each letter, oldest first; they themselves are large."""
+    """Return the object and the cells of each letter, oldest first, but not the large letters."""
     from payments.dead_letters import resending
     from payments.dead_letters.reading import open_dead_letters
 
@@ -156,7 +156,7 @@ async def _list(
 @click.argument("position", type=RecordAddressType(), metavar=POSITION)
 @JSON
 def show(position: "RecordAddress", *, as_json: bool) -> None:
-    """Show one dead letter whole: why, key, value and headers.
+    """Show one dead letter: reason, key, value and headers.
 
     With --json, bytes that are not UTF-8 are {"base64": ...}.
 
@@ -217,14 +217,14 @@ def replay(
 ) -> None:
     """Send commands that were dead-lettered once more: a dry run unless --yes is given.
 
-    Only what is a well-formed command by now is sent: one that met a defect that is corrected, or
-    one that is corrected here: save its value (show POSITION --json | jq -r .value), edit it, give
-    --value-file. The command's id is made from the dead letter's position, so a
-    second replay is recognised and refused, whatever its key. Exit code 3 says that something was
-    refused, or that a command was not carried out.
+    Only a well-formed command is sent: one that met a defect that is corrected by now, or one that
+    is corrected here: save its value (show POSITION --json | jq -r .value), edit it, give
+    --value-file. The command's id is made from the dead letter's position, so a second replay is
+    recognised and refused, whatever its key. Exit code 3: a letter was refused, or a command was
+    not carried out.
 
     A letter of an own stage is sent as it was received to the topic where it came in, or --to
-    another input of the stage, which no stage writes; docs/extend.md says more.
+    another input of the stage, which no stage writes; see docs/extend.md.
 
     \b
     Examples:
@@ -266,7 +266,7 @@ def replay(
 
 def _next_step(sendable: int, chosen: int) -> str:
     if not sendable:
-        return "--yes would send nothing either: each line says why, and what to do."
+        return "--yes would send nothing either: each line has the reason and the next step."
     return "Send with --yes." if sendable == chosen else f"--yes sends {sendable} of {chosen}."
 
 
@@ -277,6 +277,6 @@ def _read(file: Path | None) -> bytes | None:
         return None
     with click.open_file(str(file), "rb") as opened:
         content: bytes = opened.read()
-    # Editors end a file with a line break, and some begin it with a byte order mark: JSON has no
-    # use for the one and refuses the other.
+    # Editors end a file with a line break, and some begin it with a byte order mark; a command
+    # needs neither.
     return content.removeprefix(UTF8_MARK).removesuffix(b"\n")

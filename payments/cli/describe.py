@@ -39,7 +39,7 @@ def asyncapi(*, as_json: bool) -> None:
     if as_json:
         show(text)
         return
-    # From JSON again: YAML would write what occurs twice as an anchor.
+    # Through JSON: YAML would write a repeated object as an anchor.
     made = json.loads(text)
     show(yaml.safe_dump(made, sort_keys=False, allow_unicode=is_utf8(), width=100), newline=False)
 

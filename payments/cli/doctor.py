@@ -39,16 +39,16 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option(
     "--role",
     type=click.Choice(ROLES),
-    help="Whose rights of docs/security.md this user must have; without it, those of any role.",
+    help="Role of docs/security.md whose rights this user must have; without it, those of any one.",
 )
 @JSON
 def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool) -> None:
-    """Examine what a worker's start would meet, and change nothing.
+    """Examine everything that a worker's start depends on, and change nothing.
 
-    It looks at the connection, the rights of this user, the topics, the journals (all of them are
+    It examines the connection, the rights of this user, the topics, the journals (all of them are
     read), the brokers' configuration, the codecs, the clocks and the fencing. Clocks and fencing
     are tried on the topic payments.fencing-check, which is there for that. For a client or a
-    gateway it looks at the connection, the rights and the codecs. The exit code is 2 on a problem,
+    gateway it examines the connection, the rights and the codecs. The exit code is 2 on a problem,
     69 where no broker answers. With --json, one object on each line.
 
     \b

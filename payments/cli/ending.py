@@ -1,7 +1,7 @@
-"""How the command ends: the exit code and the last words, whatever happens to it.
+"""The end of a command: its exit code and its last line, whatever happens.
 
-``end`` runs the whole command; ``Attempt`` is for one that sends: once something may be in the log,
-nothing may say that it could not be done.
+``end`` runs the whole command. ``Attempt`` is for commands that send: once something may be in the
+log, no message may say that it was not done.
 """
 
 import errno
@@ -24,9 +24,7 @@ from payments.cli.output import (
 )
 from payments.cli.user_errors import NoBroker
 
-_AGAIN = (
-    "the command may still be carried out: send it again, the same one, to learn what became of it"
-)
+_AGAIN = "the command may still be carried out: send the same command again to learn its outcome"
 
 
 def end(command: Callable[[], object]) -> NoReturn:
@@ -38,7 +36,7 @@ def end(command: Callable[[], object]) -> NoReturn:
         talk("stopped by Ctrl-C")
         sys.exit(STOPPED)
     except OutputLost as error:
-        if not error.quiet:
+        if not error.is_silent:
             _show(error)
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -54,7 +52,7 @@ def end(command: Callable[[], object]) -> NoReturn:
 
 
 def _show(error: click.ClickException) -> None:
-    """Show an error as click does; what it repeats of the input does not drive the terminal."""
+    """Show an error as click does; control characters of the input are escaped."""
     text = io.StringIO()
     error.show(text)
     for line in text.getvalue().splitlines():
@@ -62,7 +60,7 @@ def _show(error: click.ClickException) -> None:
 
 
 class Attempt:
-    """What is known of a command, or of several one after the other, when something goes wrong."""
+    """What was sent and answered of one command, or of several, when an error occurs."""
 
     def __init__(self) -> None:
         self.may_be_sent = False
@@ -71,36 +69,36 @@ class Attempt:
         self.answered = 0
 
     def begin(self) -> None:
-        """Note that from now on one may be sent."""
+        """Note that a command may be sent from now on."""
         self.may_be_sent = True
 
     def answer(self) -> None:
-        """Note that the last one was answered."""
+        """Note that the last command was answered."""
         self.may_be_sent = False
         self.answered += 1
 
     @contextmanager
     def truthful(self) -> Iterator[None]:
-        """Turn what would say "not done" into ``SendAgain`` where that could be wrong."""
+        """Raise ``SendAgain`` in place of an error that would wrongly mean "not done"."""
         try:
             yield
         except (click.UsageError, SendAgain, OutputLost):
             raise
-        except NoBroker as error:  # Of the last one, which was not sent.
+        except NoBroker as error:  # The last command was not sent.
             self._some_were_sent(error.message, error)
             raise
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
-                told = "stopped by Ctrl-C before the answer came"
+                cause = "stopped by Ctrl-C before the answer came"
             elif isinstance(error, click.ClickException):
-                told = error.message
+                cause = error.message
             else:
-                told = f"{type(error).__name__}: {error}"
+                cause = f"{type(error).__name__}: {error}"
             if self.may_be_sent:
-                raise SendAgain(f"{told}; {_AGAIN}") from error
-            self._some_were_sent(told, error)
+                raise SendAgain(f"{cause}; {_AGAIN}") from error
+            self._some_were_sent(cause, error)
             raise
 
-    def _some_were_sent(self, told: str, error: BaseException) -> None:
+    def _some_were_sent(self, cause: str, error: BaseException) -> None:
         if self.answered:
-            raise SendAgain(f"{told}; some commands were sent before") from error
+            raise SendAgain(f"{cause}; some commands were sent before") from error

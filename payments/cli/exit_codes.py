@@ -1,4 +1,4 @@
-"""What the commands end with, and how errors of the client become one line and such a code.
+"""The exit codes, and the conversion of the client's errors to one line and a code.
 
 docs/cli.md shows ``EXIT_CODES`` (``python -m tools.dev.readme`` puts it there).
 """
@@ -30,15 +30,15 @@ EXIT_CODES = {
     "not publish in time what it had decided: the next owner does).",
     1: "It could not be done, and nothing was sent; one line on standard error says why, such as a "
     "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
-    2: "Not called as it should be; nothing was done. `topics check`: something differs. "
+    2: "Usage error; nothing was done. `topics check`: something differs. "
     "`verify`: it could not be found out. `doctor`: a problem was found.",
-    NOT_DONE: "Answered, but not with what was asked for: declined, rejected, cancelled before, "
+    NOT_DONE: "Answered, but not carried out: declined, rejected, cancelled before, "
     "not found, or a replay refused.",
     NO_BROKER: "No broker answers; nothing was sent.",
-    EXIT_FAIL_STOP: "`worker`: it could not go on, and shall be started again; the last line of "
-    "its log says why, and what to do first.",
+    EXIT_FAIL_STOP: "`worker`: fatal error, restart the worker; the last line of its log has the "
+    "cause, and what to do first.",
     OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make`, "
-    "`deposit`, `cancel` and `get` were answered, and say the result on standard error.",
+    "`deposit`, `cancel` and `get` were answered, and print the result on standard error.",
     SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "
     "Send it again.",
     STOPPED: "Ctrl-C, before anything was sent.",
@@ -54,7 +54,7 @@ class SendAgain(click.ClickException):
 
 @contextmanager
 def client_errors(settings: "Settings") -> Iterator[None]:
-    """Turn what can go wrong between here and the answer into one line and an exit code."""
+    """Convert errors of settings, connection and client to one line and an exit code."""
     from exactstage.errors import NotAuthorized, NoTopic
     from exactstage.kafka.diagnosis import Refusal
     from payments.client import errors
@@ -76,7 +76,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
 
 
 def _why(error: "BrokersUnavailable") -> str:
-    """Return why there is no connection, without the addresses, which the line has already."""
+    """Return the cause of a missing connection, without the addresses, which the line has."""
     from exactstage.kafka.hints import cause_in_words
 
     return cause_in_words(error if error.__cause__ is None else error.__cause__)
@@ -84,7 +84,7 @@ def _why(error: "BrokersUnavailable") -> str:
 
 @contextmanager
 def recovery_errors(settings: "Settings") -> Iterator[None]:
-    """Turn what a recovery command refuses, or can't do, into one line and an exit code."""
+    """Convert errors and refusals of a recovery command to one line and an exit code."""
     from payments.recovery.errors import RecoveryRefused
 
     with client_errors(settings):

@@ -51,9 +51,9 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
         listener = listen(own)
     except CantListen as error:
         raise click.ClickException(str(error)) from error
-    # uvicorn warns of what any client can send; that must not fill the log.
+    # uvicorn warns of malformed requests, with which any client could fill the log.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    # What aiokafka tries again is told by the client, with what it means.
+    # The client logs aiokafka's retries itself, with their meaning.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         run(settings, own, listener)

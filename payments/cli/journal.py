@@ -1,4 +1,4 @@
-"""``payments journal``: look into the journals, and give up or repair what a worker stops at."""
+"""``payments journal``: inspect the journals, and skip or repair records that stop a worker."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ DRY_RUN = "Dry run: nothing was changed. Do it with --yes."
 
 @click.group(cls=Group)
 def journal() -> None:
-    """Inspect the journals, and skip or repair what a worker stops at.
+    """Inspect the journals, and skip or repair records at which a worker stops.
 
     All but inspect need every worker of the installation stopped, and refuse to run otherwise.
-    docs/runbook.md says which command fits which message of a worker.
+    docs/runbook.md has the command for each message of a worker.
 
     \b
     Examples:
@@ -44,10 +44,10 @@ def journal() -> None:
 @click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
 @JSON
 def inspect(stage: str | None, partition: int | None, *, as_json: bool) -> None:
-    """Show what each journal knows: commits, positions, sources, tails, rows, foreign records.
+    """Show the contents of each journal: commits, offsets, sources, tails, rows, foreign records.
 
-    Reads only, and works while workers run: then the numbers are those of a moment. With --json,
-    one object on each line.
+    Reads only, and works while workers run, whose progress changes the numbers. With --json, one
+    object on each line.
 
     \b
     Examples:
@@ -140,8 +140,8 @@ def _input(found: "Input") -> str:
         return f"{found.topic}: no position yet, {held}"
     if found.truncated_at is not None:
         return (
-            f"{found.topic}: next {found.position}, {held}  CUT: what was handled from "
-            f"{found.truncated_at} on is lost"
+            f"{found.topic}: next {found.position}, {held}  TRUNCATED: records that were handled "
+            f"from {found.truncated_at} on are lost"
         )
     lost = f"  LOST: {found.lost} offsets are not there" if found.lost else ""
     return f"{found.topic}: next {found.position}, {found.behind} behind, {held}{lost}"
@@ -150,19 +150,19 @@ def _input(found: "Input") -> str:
 @journal.command()
 @click.option("--topic", required=True, help="The input topic, with its prefix.")
 @click.option("--partition", required=True, type=click.IntRange(min=0), help="Its partition.")
-@click.option("--to", type=click.IntRange(min=0), help="The offset that is handled next.")
-@click.option("--lost", is_flag=True, help="Go on at what the broker has.")
+@click.option("--to", type=click.IntRange(min=0), help="The offset to handle next.")
+@click.option("--lost", is_flag=True, help="Continue at the records that the broker has.")
 @YES
 @JSON
 def skip(
     topic: str, partition: int, to: int | None, *, lost: bool, yes: bool, as_json: bool
 ) -> None:
-    """Give up a range of an input that is gone, or must not be read: a dry run without --yes.
+    """Skip a range of an input that is gone, or must not be read: a dry run without --yes.
 
-    What is skipped is never carried out: its commands get no result, until they are sent again. A
-    notice on the dead letters (reason skipped) names the range, and payments verify knows it. Where
-    the topic lost records that were handled, --lost goes back to where it was cut and gives nothing
-    up. Refused while the installation has workers.
+    Skipped commands are never carried out: they get no result, until they are sent again. A notice
+    on the dead letters (reason skipped) names the range, and payments verify reads it. Where the
+    topic lost records that were handled, --lost goes back to where it was truncated and skips
+    nothing. Refused while the installation has workers.
 
     \b
     Examples:
@@ -213,9 +213,9 @@ async def _skip(
 @YES
 @JSON
 def repair(stage: str | None, partition: int | None, *, yes: bool, as_json: bool) -> None:
-    """Undo what other programs wrote on journals: a dry run without --yes.
+    """Undo other programs' records on journals: a dry run without --yes.
 
-    Appends tombstones for keys that are nobody's, and the last good row or checkpoint again where a
+    Appends tombstones for keys that no stage has, and the last good row or checkpoint again where a
     foreign record replaced it. Where that is no longer in the log, only payments rebuild helps:
     exit code 3. Refused while the installation has workers.
 
@@ -284,7 +284,7 @@ def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
     if not found.can_be_repaired:
         listing = ", ".join(printable(key, 60) for key in shown["needs_rebuild"])
         yield (
-            f"{found.at}: what was overwritten is no longer in the log ({listing}), or a record "
+            f"{found.at}: an overwritten record is no longer in the log ({listing}), or a record "
             f"has no key: payments rebuild --replace"
         )
 
@@ -293,10 +293,10 @@ def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
 @YES
 @JSON
 def adopt(*, yes: bool, as_json: bool) -> None:
-    """Let journals go on although topics were deleted and made anew: a dry run without --yes.
+    """Adopt recreated topics into the journals: a dry run without --yes.
 
-    Shows the topics whose ids differ. Inputs that were made anew go on at their first record: what
-    the old ones held unread is lost. Refused for new results, a new ledger, another cluster and
+    Shows the topics whose ids differ. Recreated inputs are read from their first record: the unread
+    records of the old ones are lost. Refused for new results, a new ledger, another cluster and
     unpublished outputs (payments rebuild is for these), and while the installation has workers.
 
     \b
@@ -311,14 +311,14 @@ def adopt(*, yes: bool, as_json: bool) -> None:
         if as_json:
             show_json({**each.as_json(), "done": yes})
             continue
-        for topic, (told, now) in each.differences.items():
-            click.echo(f"{each.held.at}: {topic} had the id {told}, now {now}")
+        for topic, (former, now) in each.differences.items():
+            click.echo(f"{each.held.at}: {topic} had the id {former}, now {now}")
         for topic, position in each.inputs.items():
             before = each.as_json()["inputs_before"].get(topic)
             if before != position:
-                click.echo(f"{each.held.at}: {topic} goes on at {position}, it was at {before}")
+                click.echo(f"{each.held.at}: {topic} continues at {position}, it was at {before}")
     if not any(each.differences for each in found):
-        click.echo("no topic differs from what the journals were written for", err=True)
+        click.echo("no topic id differs from those in the journals", err=True)
     if not yes:
         click.echo(DRY_RUN, err=True)
 

@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are called, not to show the group's own help."""
+"""A group whose commands are imported when they are called, not for the group's own help."""
 
 import difflib
 import importlib
@@ -50,7 +50,7 @@ class NoCommandError(click.UsageError):
 
 
 class Group(click.Group):
-    """A group that answers a misspelt command with the one that is most likely meant."""
+    """A group that answers a misspelt command with the most similar one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; raises ``NoCommandError`` where there are none."""
@@ -61,7 +61,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command of these arguments; one that is misspelt is answered with the like."""
+        """Return the command of these arguments; a misspelt one fails, naming similar ones."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             like = difflib.get_close_matches(name, self.list_commands(ctx))
@@ -71,7 +71,7 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """Knows its commands by a table; a command whose module is absent is not listed."""
+    """A group whose commands are in a table; a command whose module is absent is not listed."""
 
     table: Mapping[str, Lazy] = {}
 

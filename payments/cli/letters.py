@@ -1,4 +1,4 @@
-"""How dead letters are printed: one line, one JSON object, or one page."""
+"""Prints dead letters: as one line, one JSON object, or one page."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ _KEY_CHARACTERS, _MESSAGE_CHARACTERS = 30, 70
 
 
 def row(letter: "DeadLetter", now_ms: int) -> list[str]:
-    """Return what ``list`` prints of a letter, under ``HEAD``."""
+    """Return the cells of a letter in ``list``, under ``HEAD``."""
     return [
         str(letter.position),
         age(now_ms - letter.time_ms),
@@ -35,7 +35,7 @@ def row(letter: "DeadLetter", now_ms: int) -> list[str]:
 
 
 def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
-    """Return what ``list --json`` prints of a letter."""
+    """Return the object of a letter in ``list --json``."""
     from payments.records.record_writer import iso_time
 
     return {
@@ -52,7 +52,7 @@ def summary(letter: "DeadLetter", now_ms: int) -> dict[str, object]:
 
 
 def details(letter: "DeadLetter") -> dict[str, object]:
-    """Return what ``show --json`` prints of a letter."""
+    """Return the object of a letter in ``show --json``."""
     from payments.records.record_writer import iso_time
 
     return {
@@ -82,13 +82,13 @@ def _json_text(content: bytes | None) -> object:
 
 
 def show_details(letter: "DeadLetter", now_ms: int) -> None:
-    """Print a letter on a page; what was received is shown, and not obeyed by the terminal."""
+    """Print a letter on a page; control characters that it contains are escaped."""
     from payments.records.record_writer import iso_time
 
-    put_aside = f"{iso_time(letter.time_ms)} ({age(now_ms - letter.time_ms)} ago)"
+    since = f"{iso_time(letter.time_ms)} ({age(now_ms - letter.time_ms)} ago)"
     lines = {
         "position": str(letter.position),
-        "dead-lettered": put_aside,
+        "dead-lettered": since,
         "came in at": _place(letter),
         "received": iso_time(letter.received_ms),
         "reason": letter.reason,
@@ -115,14 +115,14 @@ def show_details(letter: "DeadLetter", now_ms: int) -> None:
 
 
 def _place(letter: "DeadLetter") -> str:
-    """Return where a letter's record came in, or all records of a batch."""
+    """Return the address of a letter's record, or the range of a batch."""
     if letter.last_offset is None:
         return letter.source or "(no stage wrote this record)"
     return f"{letter.source} up to offset {letter.last_offset}"
 
 
 def _value_lines(value: bytes | None) -> list[str]:
-    """Return a value in lines: JSON is set out, all else is as it was received."""
+    """Return a value in lines: JSON is indented, all else is as it was received."""
     if value is None:
         return ["null"]
     text = value.decode(errors="backslashreplace")

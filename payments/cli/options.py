@@ -1,4 +1,4 @@
-"""What several commands have: options, names as arguments, and the client that they open."""
+"""The parts that several commands share: options, names as arguments, and the client."""
 
 import math
 import os
@@ -65,7 +65,7 @@ NAME = NameType()
 
 
 def connect(settings: "Settings", deadline_seconds: float | None = None) -> "PaymentsClient":
-    """Return a client to be entered, which soon says so when no broker answers."""
+    """Return a client to be entered; it reports soon that no broker answers."""
     from payments.client import PaymentsClient
 
     seconds = min(deadline_seconds or CONNECT_SECONDS, CONNECT_SECONDS)

@@ -1,7 +1,7 @@
-"""How commands print: data on standard output, talk on standard error, colors where welcome.
+"""Prints data on standard output, messages on standard error, with colors where they are wanted.
 
-Whatever the terminal and the data are, nothing that is printed fails or drives the terminal: what
-the encoding lacks, control characters and those that turn the direction of writing are escaped.
+No text fails to print or controls the terminal: characters that the encoding lacks, control
+characters and those that reverse the direction of writing are escaped.
 """
 
 import io
@@ -24,14 +24,14 @@ _NOT_SHOWN = re.compile(r"[^\x20-\x7e\n]")
 
 
 class OutputLost(click.ClickException):
-    """Standard output could not be written; what it should have had may be in the message."""
+    """Standard output could not be written; the message may have the answer instead."""
 
     exit_code = OUTPUT_LOST
 
-    def __init__(self, problem: str, *, answer: str | None = None, quiet: bool = False) -> None:
-        told = "what is there is not whole" if answer is None else f"the answer was: {answer}"
-        super().__init__(f"standard output could not be written ({problem}); {told}")
-        self.problem, self.quiet = problem, quiet
+    def __init__(self, problem: str, *, answer: str | None = None, is_silent: bool = False) -> None:
+        lost = "it is not complete" if answer is None else f"the answer was: {answer}"
+        super().__init__(f"standard output could not be written ({problem}); {lost}")
+        self.problem, self.is_silent = problem, is_silent
 
 
 def escape_what_is_not_encoded() -> None:
@@ -46,7 +46,7 @@ def show(text: str, *, newline: bool = True) -> None:
     if sys.stdout is None:
         raise OutputLost("it is closed")
     try:
-        # Whoever closed the pipe has read what he wanted: ``payments dead-letters list | head``.
+        # A reader that closes the pipe has what it wants: ``payments dead-letters list | head``.
         with lost_pipe():
             click.echo(text, nl=newline)
     except (OSError, ValueError) as error:
@@ -58,20 +58,20 @@ def show(text: str, *, newline: bool = True) -> None:
 def lost_pipe() -> Iterator[None]:
     """Raise ``OutputLost`` where click prints its own texts, such as help, on a closed pipe.
 
-    What click does about it changes from version to version.
+    click's own handling depends on its version.
     """
     try:
         yield
     except BrokenPipeError as error:
         abandon(sys.stdout)
-        raise OutputLost("the pipe is closed", quiet=True) from error
+        raise OutputLost("the pipe is closed", is_silent=True) from error
 
 
 def talk(text: str) -> None:
-    """Print on standard error; where that can't be written, nothing is said.
+    """Print on standard error; where that can't be written, the text is dropped.
 
-    Nor does a process that keeps a log there wait for its reader: a worker that can't go on must
-    end, so that it is started again.
+    A process that keeps a log there does not wait for its reader either: a worker with a fatal
+    error must end, so that it is restarted.
     """
     if sys.stderr is not None and not logs.say(text):
         try:
@@ -81,7 +81,7 @@ def talk(text: str) -> None:
 
 
 def abandon(stream: TextIO | None) -> None:
-    """Let what is buffered go nowhere: tried again at exit, it would change the exit code."""
+    """Discard the buffer: writing it at exit would fail again and change the exit code."""
     if stream is not None:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -98,7 +98,7 @@ def is_utf8() -> bool:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return JSON that any terminal shows and none obeys: the rest is escaped as JSON does."""
+    """Return JSON without characters that control a terminal: JSON's own escapes replace them."""
     text = json.dumps(value, indent=indent, ensure_ascii=not is_utf8())
     # Between strings JSON has none of these, and in them they may be escaped.
     return _NOT_SHOWN.sub(lambda found: _json_escape(found[0]), text)
@@ -119,12 +119,12 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def colored(text: str, color: str) -> str:
-    """Return text in a color; ``NO_COLOR`` leaves it plain, and click does where no terminal is."""
+    """Return text in a color; plain with ``NO_COLOR``, and where click finds no terminal."""
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=color)
 
 
 def printable(value: bytes | str | None, limit: int | None = None) -> str:
-    r"""Return text that a terminal shows and does not obey: the rest is escaped, as ``\x1b``."""
+    r"""Return text without characters that control a terminal: they are escaped, as ``\x1b``."""
     if value is None:
         return "null"
     text = value if isinstance(value, str) else value.decode(errors="backslashreplace")

@@ -28,7 +28,7 @@ _ASKED_FOR = {
     "cancel": {"cancelled"},
     "get": {"found"},
 }
-"""Outcomes by which a command has done what was asked for."""
+"""Outcomes that mean that the command was carried out."""
 
 PAYMENT = click.argument("payment", type=NAME, metavar="PAYMENT")
 ID = click.option(
@@ -37,7 +37,7 @@ ID = click.option(
 
 
 def _movement(function: Function) -> Function:
-    """Add what make and deposit have in common."""
+    """Add the options that make and deposit share."""
     for option in (
         JSON,
         DEADLINE,
@@ -66,7 +66,7 @@ def _movement(function: Function) -> Function:
 
 
 def is_done(result: "Result") -> bool:
-    """Return whether a result says that what was asked for is so."""
+    """Return whether a result says that the command was carried out."""
     return result.outcome.value in _ASKED_FOR.get(result.type or "", set())
 
 
@@ -74,17 +74,17 @@ def line_of(result: "Result") -> str:
     """Return a result in one line for a person."""
     from payments.domain.money import money_text
 
-    told = [f"{result.payment}: {result.outcome.value}"]
+    parts = [f"{result.payment}: {result.outcome.value}"]
     if result.reason is not None:
-        told.append(f"({result.reason.value})")
+        parts.append(f"({result.reason.value})")
     if result.amount is not None:
         money = money_text(result.amount, result.currency or "")
-        told.append(f"{money} account {result.account}")
+        parts.append(f"{money} account {result.account}")
     if result.outcome.value == "found":
-        told.append(f"state {result.state}")
+        parts.append(f"state {result.state}")
     if result.replayed:
-        told.append("[replayed]")
-    return " ".join(told)
+        parts.append("[replayed]")
+    return " ".join(parts)
 
 
 @click.command()
@@ -92,8 +92,8 @@ def line_of(result: "Result") -> str:
 def make(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _movement takes
     """Take money from an account.
 
-    The same payment can be made any number of times: the money moves once. Exit code 3 says that it
-    was not made, 75 that the answer did not come in time: send it again.
+    The same payment can be made any number of times: the money moves once. Exit code 3: it was not
+    made; 75: the answer did not come in time, so send it again.
 
     \b
     Examples:
@@ -183,7 +183,7 @@ def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: 
         with attempt.truthful(), client_errors(settings):
             asyncio.run(ask())
     except (Exception, KeyboardInterrupt):
-        if not answers:  # Once the answer is there, how the connection ends does not matter.
+        if not answers:  # After the answer, errors of closing the connection do not matter.
             raise
     [result] = answers
     try:
@@ -195,7 +195,7 @@ def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: 
 
 
 def show_result(result: "Result", *, as_json: bool) -> None:
-    """Print a result; what it says in words goes to standard error, unless all is as asked for."""
+    """Print a result; its message goes to standard error, unless the command was carried out."""
     if as_json:
         show_json(result.model_dump(mode="json"))
         return
@@ -207,12 +207,12 @@ def show_result(result: "Result", *, as_json: bool) -> None:
 
 @click.command()
 @PAYMENT
-@click.option("--count", type=click.IntRange(min=1), help="End after so many results.")
+@click.option("--count", type=click.IntRange(min=1), help="End after this number of results.")
 @JSON
 def watch(payment: str, count: int | None, *, as_json: bool) -> None:
     """Print the results of a payment as they come, until Ctrl-C.
 
-    Results of all clients are shown, and the notice when the payment is forgotten. With --json, one
+    Results of all clients are shown, and the notice of the payment's expiry. With --json, one
     object on each line.
 
     \b

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
-@click.option(
-    "--replace", is_flag=True, help="Delete journals that are not empty, and make them anew."
-)
+@click.option("--replace", is_flag=True, help="Delete and recreate journals that are not empty.")
 @click.option(
     "--copied",
     is_flag=True,
@@ -37,12 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--old-commands",
     type=click.Choice(["answered", "unanswered"]),
-    help="What commands are whose results retention may have deleted; asked for where it matters.",
+    help="How to treat commands whose results retention may have deleted; needed where any are.",
 )
 @click.option(
     "--accept-lost-entries",
     is_flag=True,
-    help="Go on although the ledger has lost entries: balances change, unless commands tell them.",
+    help="Rebuild from a ledger that lost entries: balances change, unless commands repeat them.",
 )
 @JSON
 def rebuild(
@@ -55,7 +53,7 @@ def rebuild(
     accept_lost_entries: bool,
     as_json: bool,
 ) -> None:
-    """Make lost or broken journals anew: a dry run unless --yes is given.
+    """Rebuild lost or broken journals: a dry run unless --yes is given.
 
     Accounts come from the ledger, payments from the results; commands without a result are decided
     again. Only journals are written; the worker that starts next publishes what is missing. Every

@@ -36,10 +36,10 @@ def repartition(
 ) -> None:
     """Copy an installation to topics with another number of partitions: a dry run without --yes.
 
-    Makes the new topics, copies commands, results, ledger and dead letters with each key where the
-    new number puts it, and rebuilds the journals. The old topics stay as they are, and their
-    journals say that the installation has moved: no worker goes on with them. Every worker must be
-    stopped. If it was interrupted, delete the new topics and run it again.
+    Creates the new topics, copies commands, results, ledger and dead letters with each key to its
+    new partition, and rebuilds the journals. The old topics stay as they are, and their journals
+    are marked as moved: no worker takes them over. Every worker must be stopped. If it was
+    interrupted, delete the new topics and run it again.
 
     \b
     Examples:

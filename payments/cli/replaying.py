@@ -1,4 +1,4 @@
-"""``payments dead-letters replay`` at work: judge the letters, print, and send if told to."""
+"""The work of ``payments dead-letters replay``: judge the letters, print, and send with --yes."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _COLORS = {"refused": "red", "sent": "green", "would send": "yellow"}
 
 
 class Options(NamedTuple):
-    """What was asked for beside the letters."""
+    """The options of the command."""
 
     yes: bool
     again: bool
@@ -34,10 +34,10 @@ class Options(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of the letters."""
+    """The outcome for all letters."""
 
     sendable: int
-    """How many can be sent as they are, or with their correction."""
+    """How many can be sent as they are, or with a correction."""
 
     done: bool
     """Whether all was, or can be, done."""
@@ -71,7 +71,7 @@ async def run_own(
     options: Options,
     attempt: Attempt,
 ) -> Outcome:
-    """Do so with letters of an own stage: what becomes of them, the stage alone decides."""
+    """Judge, print and send letters of an own stage, which alone decides their outcome."""
     topics = {position.topic for position in positions}
     async with reading.open_dead_letters(settings, sorted(topics)) as letters:
         chosen = [await letters.get(position) for position in positions]
@@ -105,8 +105,8 @@ def _show_own(resend: Resend, sent: RecordAddress | None, options: Options) -> N
             }
         )
         return
-    told = resend.refusal or f"to {where}: the stage decides, see its outputs and dead letters"
-    show(f"{resend.letter.position}  {colored(action, _COLORS[action])}  {printable(told)}")
+    text = resend.refusal or f"to {where}: the stage decides, see its outputs and dead letters"
+    show(f"{resend.letter.position}  {colored(action, _COLORS[action])}  {printable(text)}")
 
 
 async def _send(
@@ -139,9 +139,9 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
         )
         return
     if replay is None:
-        told = verdict.refusal or ""
+        text = verdict.refusal or ""
     elif result is None:
-        told = f"{replay.payment}: {json.dumps(replay.command, ensure_ascii=False)}"
+        text = f"{replay.payment}: {json.dumps(replay.command, ensure_ascii=False)}"
     else:
-        told = line_of(result)
-    show(f"{verdict.letter.position}  {colored(action, _COLORS[action])}  {printable(told)}")
+        text = line_of(result)
+    show(f"{verdict.letter.position}  {colored(action, _COLORS[action])}  {printable(text)}")

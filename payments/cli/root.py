@@ -18,7 +18,9 @@ COMMANDS = {
     "cancel": Lazy("payments.cli.payment:cancel", "Prevent a payment, or undo it."),
     "get": Lazy("payments.cli.payment:get", "Ask for the state of a payment."),
     "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),
-    "account": Lazy("payments.cli.account:account", "Show what is on an account, or its entries."),
+    "account": Lazy(
+        "payments.cli.account:account", "Show the balance of an account, or its entries."
+    ),
     "worker": Lazy("payments.cli.worker:worker", "Run one worker until SIGTERM or Ctrl-C."),
     "health": Lazy(
         "payments.cli.worker:health",
@@ -29,7 +31,7 @@ COMMANDS = {
     ),
     "doctor": Lazy(
         "payments.cli.doctor:doctor",
-        "Examine what a worker's start would meet, and change nothing.",
+        "Examine everything that a worker's start depends on, and change nothing.",
     ),
     "topics": Lazy("payments.cli.topics:topics", "Plan, apply or check the topics of topics.yaml."),
     "dead-letters": Lazy(
@@ -37,11 +39,11 @@ COMMANDS = {
     ),
     "journal": Lazy(
         "payments.cli.journal:journal",
-        "Inspect the journals, and skip or repair what a worker stops at.",
+        "Inspect the journals, and skip or repair records at which a worker stops.",
     ),
     "rebuild": Lazy(
         "payments.cli.rebuild:rebuild",
-        "Make lost or broken journals anew: a dry run unless --yes is given.",
+        "Rebuild lost or broken journals: a dry run unless --yes is given.",
     ),
     "repartition": Lazy(
         "payments.cli.repartition:repartition",
@@ -57,7 +59,7 @@ COMMANDS = {
         "payments.cli.describe:schema", "Print the JSON Schema (2020-12) of a kind of record."
     ),
 }
-"""A command is added by one line here; one whose module is not there is not listed."""
+"""A command is added by one line here; a command whose module is absent is not listed."""
 
 
 class _Commands(LazyGroup):

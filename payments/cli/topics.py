@@ -34,7 +34,7 @@ def topics() -> None:
 
     \b
     Examples:
-      payments topics plan                   what would be done
+      payments topics plan                   print the changes
       payments topics apply                  do it
       payments topics check -f topics.yaml   exit code 2 if something differs
     """  # noqa: D301 - see root.py
@@ -74,7 +74,7 @@ def plan(file: Path | None, *, as_json: bool) -> None:
 @FILE
 @JSON
 def apply(file: Path | None, *, as_json: bool) -> None:
-    """Create and change topics until all is as the file says.
+    """Create and change topics until they are as in the file.
 
     \b
     Examples:
@@ -90,9 +90,9 @@ def apply(file: Path | None, *, as_json: bool) -> None:
 @FILE
 @JSON
 def check(file: Path | None, *, as_json: bool) -> None:
-    """Compare the topics and prove fencing; exit code 2 if not so.
+    """Compare the topics and prove fencing; exit code 2 if either fails.
 
-    Fencing: what a worker appends after another one took over its partition must be refused. It is
+    Fencing: appends of a worker after another one took over its partition must be refused. It is
     tried on the topic payments.fencing-check.
 
     \b

@@ -1,4 +1,4 @@
-"""What a user can get wrong around the data, told in one line with a hint, not a traceback."""
+"""Errors of settings, files and connections, as one line with a hint instead of a traceback."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ class NoBroker(click.ClickException):
 
 
 class ClusterDiffers(click.ClickException):
-    """The cluster is not as the file says, which ``check`` reports with an exit code of its own."""
+    """The cluster differs from the file, which ``check`` reports with an exit code of its own."""
 
     exit_code = 2
 
@@ -38,7 +38,7 @@ class ClusterDiffers(click.ClickException):
 def load_settings(*, to_log: bool = False, **given: Any) -> "Settings":  # noqa: ANN401 - whatever the fields take
     """Read the settings from the environment; ``given`` values win over it.
 
-    With ``to_log`` standard error is a log, so what is warned of has the form of its lines.
+    With ``to_log`` standard error is a log, so warnings have the form of its lines.
     """
     from pydantic import ValidationError
 
@@ -53,21 +53,21 @@ def load_settings(*, to_log: bool = False, **given: Any) -> "Settings":  # noqa:
 
 
 def settings_problems(error: "ValidationError", prefix: str = "PAYMENTS_") -> str:
-    """Return what is wrong with settings, by the names of their variables."""
+    """Return the faults of settings, by the names of their variables."""
     parts = []
     for problem in error.errors():
-        told = problem["msg"].removeprefix("Value error, ")
+        rule = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
-            parts.append(told)
+            parts.append(rule)
             continue
         field = str(problem["loc"][0])
         value = "" if SECRETS.search(field) else f"={problem['input']}"
-        parts.append(f"{prefix}{field.upper()}{value}: {told}{_hint(problem['input'])}")
+        parts.append(f"{prefix}{field.upper()}{value}: {rule}{_hint(problem['input'])}")
     return "; ".join(parts)
 
 
 def _hint(value: object) -> str:
-    """Return what most likely put such a value there; nothing where that is not known."""
+    """Return the likely cause of such a value; empty where that is not known."""
     if isinstance(value, str) and value.startswith("tcp://"):
         return (
             " (Kubernetes sets such variables for a service of this name: "
@@ -77,9 +77,9 @@ def _hint(value: object) -> str:
 
 
 def silence_client_logs() -> None:
-    """Keep the loggers quiet until the command at hand ends.
+    """Raise the log levels until the command ends.
 
-    What is tried again is no news, and what is given up on is told once.
+    Retries are not shown; the command reports the final failure once.
     """
     context = click.get_current_context()
     for name, level in (
@@ -105,7 +105,7 @@ def no_broker(settings: "Settings", why: str) -> NoBroker:
 
 @contextmanager
 def plain_errors(settings: "Settings") -> Iterator[None]:
-    """Turn errors that a user can mend into one line on standard error and an exit code."""
+    """Convert errors that a user can correct to one line on standard error and an exit code."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from exactstage.errors import FailStop

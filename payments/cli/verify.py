@@ -1,4 +1,4 @@
-"""``payments verify``: audits what is on the brokers, and says so on the terminal or as JSON."""
+"""``payments verify``: audits the topics, and reports on the terminal or as JSON."""
 
 import asyncio
 import sys
@@ -26,9 +26,9 @@ EXIT_NOT_VERIFIED = 2
 def verify(*, as_json: bool) -> None:
     """Prove from the topics that every guarantee holds.
 
-    Reads the journals, then all that the topics hold by then; workers may go on meanwhile.
+    Reads the journals, then the topics up to the ends that they have then; workers may run.
 
-    Exit code 0: all holds; 1: something does not; 2: it could not be found out; 69: no broker
+    Exit code 0: every guarantee holds; 1: one does not; 2: it could not be found out; 69: no broker
     answers.
 
     \b
@@ -50,7 +50,7 @@ def verify(*, as_json: bool) -> None:
 
 @contextmanager
 def _not_verified() -> Iterator[None]:
-    """Give failures an exit code of their own: 1 means violations alone."""
+    """Give failures an exit code of their own: 1 means violations only."""
     try:
         yield
     except NoBroker:

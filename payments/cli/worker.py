@@ -42,8 +42,8 @@ class WebPort(click.ParamType):
 def worker(instance_id: str | None, log_level: str, web_port: int | None) -> None:
     """Run one worker until SIGTERM or Ctrl-C, which drain it.
 
-    Workers with the same PAYMENTS_APP_ID share the partitions. Exit code 70 means that the worker
-    could not go on (its partitions belong to another one now, say) and shall be started again.
+    Workers with the same PAYMENTS_APP_ID share the partitions. Exit code 70: a fatal error, such as
+    partitions that belong to another worker now; restart the worker.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def worker(instance_id: str | None, log_level: str, web_port: int | None) -> Non
       payments worker --instance-id worker-1 --web-port 6066
     """  # noqa: D301 - see root.py
     ending.end_at_once()
-    logs.configure(log_level)  # First: what is said after it waits for no reader of the log.
+    logs.configure(log_level)  # First: later messages do not wait for a reader of the log.
     open_files.require()
     given = {"instance_id": instance_id} if instance_id else {}
     settings = load_settings(to_log=True, **given)
@@ -68,7 +68,7 @@ def worker(instance_id: str | None, log_level: str, web_port: int | None) -> Non
     type=click.Path(path_type=Path),
     envvar="PAYMENTS_HEALTH_FILE",
     show_envvar=True,
-    help="The file that the worker renews while it is ready.",
+    help="The file that the worker writes every second.",
 )
 def health(file: Path | None) -> None:
     """Exit with 0 if the worker of this host is ready, with 1 if not.

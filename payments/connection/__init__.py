@@ -1,1 +1,1 @@
-"""What a connection to Kafka needs beside addresses: certificates and tokens."""
+"""Credentials of a connection to Kafka: certificates and tokens."""

@@ -1,7 +1,7 @@
-"""Files of certificates and keys that can't be used: what is wrong with each, in words.
+"""Files of certificates and keys that can't be used: the fault of each, in words.
 
-OpenSSL says ``[SSL] PEM lib`` of a file in another format, of a file without a certificate, and of
-one without a key alike.
+OpenSSL reports the same ``[SSL] PEM lib`` for a file in another format, for a file without a
+certificate, and for one without a key.
 """
 
 import ssl
@@ -21,7 +21,7 @@ def why_no_authorities(error: OSError, file: Path | None) -> str:
 
 
 def why_no_certificate(error: OSError | ValueError, certificate: Path, key: Path | None) -> str:
-    """Return why OpenSSL can't take our own certificate and its key; ``key`` may be in the same."""
+    """Return why OpenSSL can't use a certificate with its key, which may be in the same file."""
     wanted = ((certificate, _CERTIFICATE), (key or certificate, _KEY))
     for file, part in wanted:
         if (lack := _lack(file, part)) is not None:

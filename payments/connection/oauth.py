@@ -26,16 +26,16 @@ from exactstage.outage import OUTAGE
 
 ATTEMPT_SECONDS = 5.0
 PAUSES_SECONDS = (0.2, 0.5)
-"""Between tries; what still fails then is tried again with the connection that needs the token."""
+"""Between attempts; after the last one, the connection that needs the token is retried."""
 
 KEPT_SHARE = 0.8
 """The part of its life for which a token is used."""
 
 LATER_SECONDS = 10.0
-"""After how long a token that could not be renewed, and is valid, is asked for again."""
+"""Time after which the renewal of a token that is still valid is tried again."""
 
 DEFAULT_LIFE_SECONDS = 300.0
-"""Where the endpoint does not say ``expires_in``, which is only recommended to it."""
+"""Life of a token without ``expires_in``, which RFC 6749 only recommends."""
 
 MAX_ANSWER_BYTES = 65_536
 REFUSED_STATUS = range(400, 500)
@@ -95,13 +95,13 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc] # aiokafka
                 try:
                     self._token, life_seconds = self._parse(self._ask())
                 except KafkaConnectionError as error:
-                    self._go_on_without(error)
+                    self._keep_valid_token(error)
                 else:
                     self._good_until = asked + life_seconds * KEPT_SHARE
                     self._expires = asked + life_seconds
             return self._token
 
-    def _go_on_without(self, error: KafkaConnectionError) -> None:
+    def _keep_valid_token(self, error: KafkaConnectionError) -> None:
         """Keep a token that is valid while its endpoint is away. Raises the error without one."""
         left = self._expires - time.monotonic()
         if left <= 0:
@@ -163,7 +163,7 @@ def _error_code(body: bytes) -> str:
 
 
 def load_provider(path: str) -> AbstractTokenProvider:
-    """Return the provider that ``module:name`` names: an object, or what returns one when called.
+    """Return the provider that ``module:name`` names: an object, or a callable that returns one.
 
     Raises ``ValueError`` with the reason when there is none.
     """

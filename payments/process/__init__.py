@@ -1,1 +1,1 @@
-"""What a worker and a gateway have in common as processes: signals, output, open files."""
+"""The process of a worker or gateway: its signals, its log output, its open files."""

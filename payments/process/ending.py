@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C before a process begins its work, and after it: nothing else listens then.
+"""SIGTERM and Ctrl-C before a process begins its work, and after it.
 
-In between the worker and the gateway handle them in order. The exit code is 0 at any time from the
-moment on at which a command begins; before that it is the signal's (143 for a shell).
+In between the worker and the gateway have their own handlers. From the moment at which a command
+begins the exit code is 0; before that it is the signal's (143 for a shell).
 """
 
 import os
@@ -14,9 +14,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end_at_once() -> None:
-    """Let the signals end the process with exit code 0, since nothing was begun yet.
+    """Let the signals end the process with exit code 0, since no work has begun yet.
 
-    Until the command ends that is called, or somebody else handles them.
+    That holds until the called command ends, or other handlers replace these.
     """
     before = {number: signal.signal(number, _end) for number in SIGNALS}
 
@@ -29,7 +29,7 @@ def end_at_once() -> None:
 
 
 def ignore() -> None:
-    """Let the signals do nothing: the process is on its way out, and everything is done."""
+    """Ignore the signals: the process is ending, and all work is done."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

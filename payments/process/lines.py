@@ -1,7 +1,7 @@
 """Lines for standard output and standard error: written at once or dropped, never waited for.
 
-A full disk, a closed pipe, and a pipe that nobody reads must cost lines of a log, and nothing else:
-an event loop that waits for the reader of its log serves nobody.
+A full disk, a closed pipe, and a pipe without a reader may cost lines of a log, and nothing else:
+an event loop that waits for the reader of its log handles no records.
 """
 
 import io
@@ -12,7 +12,7 @@ from typing import TextIO
 
 
 class Lines:
-    """Writes lines to one stream; what it does not take at once is dropped and counted."""
+    """Writes lines to one stream; a line that can't be written at once is dropped and counted."""
 
     def __init__(self, stream: TextIO | None) -> None:
         """Write to the file of ``stream``; None is one that is closed."""
@@ -49,7 +49,7 @@ class Lines:
         return None
 
     def _put(self, file: int, line: memoryview) -> str | None:
-        """Write pieces that a pipe takes whole where it takes anything (POSIX: ``PIPE_BUF``)."""
+        """Write pieces that a pipe accepts whole or not at all (POSIX: ``PIPE_BUF``)."""
         while line:
             if not self._poll.poll(0):
                 return "it takes nothing"
@@ -69,8 +69,8 @@ def _descriptor(stream: TextIO | None) -> int | None:
         return None
     try:
         if stat.S_ISFIFO(os.fstat(file).st_mode):
-            # Other processes may fill the pipe between our look and our write. It is opened once
-            # more, since the flag would be theirs too.
+            # Other processes may fill the pipe between the poll and the write, so writes must not
+            # block. It is opened again, since the flag of a shared file would be theirs too.
             return os.open(f"/dev/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         pass  # Such as a pipe of another user, or one whose reader has gone.

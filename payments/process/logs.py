@@ -1,4 +1,4 @@
-"""The log of workers and gateways on standard error: the form of its lines, and how they leave."""
+"""The log of workers and gateways on standard error: the form of its lines, and their writer."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ def configure(level: str) -> None:
 
 
 def say(text: str) -> bool:
-    """Write the last words of a process beside its log; return False where it keeps no log."""
+    """Write the last line of a process into its log; return False where it keeps no log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, StandardError) and handler.stream is sys.stderr:
             handler.say(text)
@@ -23,7 +23,7 @@ def say(text: str) -> bool:
 
 
 class StandardError(logging.Handler):
-    """Writes records as lines; where nobody takes them they are dropped, and counted in the log.
+    """Writes records as lines; without a reader they are dropped, and counted in the log.
 
     A worker that waited for the reader of its log would lose its partitions to another one.
     """
@@ -38,7 +38,7 @@ class StandardError(logging.Handler):
         """Write one record, after how many were dropped before it."""
         try:
             text = self.format(record)
-        except Exception:  # noqa: BLE001 - a faulty call must not fail where it stands
+        except Exception:  # noqa: BLE001 - a faulty logging call must not fail its caller
             self.handleError(record)
             return
         self.say(text)

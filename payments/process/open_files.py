@@ -23,6 +23,6 @@ def require() -> None:
     if 0 <= soft < FEWEST:
         message = (
             f"this process may have {soft} open files, a worker needs {FEWEST}: raise the limit of "
-            f"whoever starts it (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
+            f"its parent (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
         )
         raise click.ClickException(message)

@@ -60,7 +60,7 @@ def _server(host: str, settings: Settings) -> Document:
 
 
 def _channels(settings: Settings) -> Document:
-    """Return the public topics; those between the stages are nobody else's."""
+    """Return the public topics; internal topics are not described."""
 
     def channel(name: str, message: str, description: str) -> Document:
         topic = settings.topic(name)
@@ -110,7 +110,7 @@ def _operations() -> Document:
     return {
         "handleCommand": handle,
         "publishResult": operation("send", "results", "result", "Answer a command."),
-        "publishEntry": operation("send", "ledger", "entry", "Tell of a movement of money."),
+        "publishEntry": operation("send", "ledger", "entry", "Publish a movement of money."),
         "putCommandAside": operation(
             "send", "paymentsDeadLetters", "deadLetter", "Dead-letter what is no command."
         ),

@@ -1,7 +1,7 @@
 """JSON Schemas (2020-12) of the public records, generated from their models.
 
-What a schema can't say stays with ``payments.records.commands``, which has the last word: that a
-field is given twice, that a whole number is written ``1.0`` or ``1e2``, and the size of the value.
+A schema can't refuse a field that is given twice, a whole number that is written ``1.0`` or
+``1e2``, or a large value: ``payments.records.commands`` does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,7 @@ def payment_id_schema() -> Schema:
 
 
 def currency_schema() -> Schema:
-    """Return the schema of a currency, with the decimals of each for who writes amounts."""
+    """Return the schema of a currency, with the decimals of each."""
     return {
         "title": "Currency",
         "description": "A code of ISO 4217 that has minor units. x-minor-units has the decimals of "
@@ -133,11 +133,11 @@ def dead_letter_headers_schema() -> Schema:
         "stacktrace": {"type": "string", "description": "Of a defect of ours."},
         "last.offset": {**number, "description": "Of a batch that was dead-lettered whole."},
         "unanswered": {**number, "description": "Records of that batch, its last, without answer."},
-        "value.bytes": {**number, "description": "The value's size, where it had to be cut."},
+        "value.bytes": {**number, "description": "The value's size, where it had to be truncated."},
     }
     return _headers(
         "DeadLetterHeaders",
-        "Why a record was dead-lettered; its own headers stand beside them.",
+        "Why a record was dead-lettered; the record's own headers are there too.",
         {f"{HEADER_PREFIX}{name}": schema for name, schema in facts.items()},
         optional={f"{HEADER_PREFIX}{name}": schema for name, schema in more.items()},
     )

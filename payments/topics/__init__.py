@@ -1,1 +1,1 @@
-"""The topics of an installation: the file that describes them, and what the cluster has."""
+"""The topics of an installation: the file that describes them, and those of the cluster."""

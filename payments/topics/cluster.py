@@ -1,7 +1,7 @@
-"""Topics on the cluster: what differs from ``topics.yaml``, and making it so.
+"""Topics on the cluster: compares them with ``topics.yaml``, and applies the differences.
 
 Topics are compared by their own overrides: a configuration that a topic does not override is not
-part of it, whatever the broker's default. Topics are never deleted, and the number of partitions
+compared, whatever the broker's default. Topics are never deleted, and the number of partitions
 and replicas is never changed in place: keys would move to other partitions.
 """
 
@@ -30,7 +30,7 @@ from payments.settings import Settings
 from payments.topics.file import Topic
 
 APPLY_LIMIT_SECONDS, CREATE_SECONDS = 30.0, 0.02
-"""How long a plan may take: so much, and so much more for each partition that it makes."""
+"""How long a plan may take, and how much longer for each partition that it creates."""
 
 POLL_SECONDS = 0.1
 TOPIC_OVERRIDE = 1
@@ -43,7 +43,7 @@ class TopicsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExistingTopic:
-    """A topic as the cluster has it; ``ready`` means that each partition has a leader."""
+    """A topic of the cluster; ``ready`` means that each partition has a leader."""
 
     partitions: int
     replication: int
@@ -61,7 +61,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must be done: topics to create, topics to reconfigure, and the same in lines."""
+    """Topics to create, topics to reconfigure, and the same in lines."""
 
     create: tuple[Topic, ...]
     reconfigure: tuple[Topic, ...]
@@ -95,7 +95,7 @@ def compare(wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]) -> P
 def _fixed_differences(
     wanted: Sequence[Topic], existing: Mapping[str, ExistingTopic]
 ) -> Iterable[str]:
-    """Yield a line for each difference that is not mended in place, with all its topics."""
+    """Yield a line for each difference that is not changed in place, with all its topics."""
     pairs = [(topic, existing[topic.name]) for topic in wanted if topic.name in existing]
     partitions = _by_difference((t.name, f.partitions, t.partitions) for t, f in pairs)
     for (found, asked), names in partitions.items():
@@ -189,7 +189,7 @@ class Cluster:
         """Delete topics with all they hold, and make them again with the same configuration.
 
         ``payments rebuild --replace`` does it to journals. Ctrl-C waits until they are there again:
-        a next run would not find them, nor their configuration. Raises TopicsError.
+        otherwise the next run would find neither them nor their configuration. Raises TopicsError.
         """
         making = asyncio.create_task(self._recreate(names))
         try:
@@ -215,13 +215,13 @@ class Cluster:
         await self.apply(Plan(topics, (), ()), topics)
 
     async def min_retention_ms(self, name: str) -> float:
-        """Return how long a topic surely keeps a record: its retention, unless size counts too."""
+        """Return the minimum retention in ms; 0 where ``retention.bytes`` may delete earlier."""
         [response] = await self._admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name)]
         )
         [(code, message, _, _, entries)] = response.resources
-        told = f"the configuration of {name} cannot be read: {message}"
-        self._raise_for(code, told, "DescribeConfigs", name)
+        problem = f"the configuration of {name} cannot be read: {message}"
+        self._raise_for(code, problem, "DescribeConfigs", name)
         values = {entry[0]: entry[1] for entry in entries}
         if values["retention.bytes"] != "-1":
             return 0
@@ -284,8 +284,8 @@ class Cluster:
             for code, message, _, name, entries in response.resources:
                 if code == UnknownTopicOrPartitionError.errno:
                     continue  # just created: this broker has not heard of it yet
-                told = f"the configuration of {name} cannot be read: {message}"
-                self._raise_for(code, told, "DescribeConfigs", name)
+                problem = f"the configuration of {name} cannot be read: {message}"
+                self._raise_for(code, problem, "DescribeConfigs", name)
                 configs[name] = {e[0]: e[1] or "" for e in entries if e[3] == TOPIC_OVERRIDE}
         return configs
 
@@ -295,11 +295,11 @@ class Cluster:
             new = NewTopic(t.name, t.partitions, t.replication, topic_configs=dict(t.configs))
             response = await self._admin.create_topics([new])
             [result] = response.to_object()["topic_errors"]
-            # Somebody else made it just now: whether it is as wanted shows afterwards.
+            # Another program has created it just now: ``_shows`` compares it afterwards.
             if result["error_code"] != TopicAlreadyExistsError.errno:
                 detail = result.get("error_message")
-                told = f"topic {t.name} is refused: {detail}"
-                self._raise_for(result["error_code"], told, "Create", t.name)
+                problem = f"topic {t.name} is refused: {detail}"
+                self._raise_for(result["error_code"], problem, "Create", t.name)
 
     async def _reconfigure(self, topics: Sequence[Topic]) -> None:
         # AlterConfigs replaces all overrides of a topic, so the whole set is sent.
@@ -308,8 +308,8 @@ class Cluster:
         ]
         for response in await self._admin.alter_configs(resources):
             for code, message, _, name in response.resources:
-                told = f"the configuration of {name} is refused: {message}"
-                self._raise_for(code, told, "AlterConfigs", name)
+                problem = f"the configuration of {name} is refused: {message}"
+                self._raise_for(code, problem, "AlterConfigs", name)
 
 
 def _raise_for(code: int, message: str) -> None:

@@ -37,7 +37,7 @@ class Topic:
 
 
 def _kafka_text(value: object) -> object:
-    """Turn a YAML scalar into the text that Kafka stores for it; pydantic refuses the rest."""
+    """Convert a YAML scalar to the text that Kafka stores for it; pydantic refuses the rest."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
@@ -99,7 +99,7 @@ def read_topics(path: Path, settings: Settings) -> tuple[Topic, ...]:
 
 
 def apply_command(settings: Settings, own_file: Path | None) -> Callable[[Iterable[str]], str]:
-    """Return what tells, for topics, the command that makes them or brings them back.
+    """Return a function that names, for topics, the command that creates them.
 
     ``own_file`` describes the topics of a stage of the user's own. A topic that is neither the
     package's nor described there is said to be missing in that file.
@@ -108,10 +108,10 @@ def apply_command(settings: Settings, own_file: Path | None) -> Callable[[Iterab
     def command(topics: Iterable[str]) -> str:
         names = list(topics)
         packaged = {topic.name for topic in read_topics(PACKAGED, settings)}
-        told = ["payments topics apply"] if packaged.intersection(names) else []
+        steps = ["payments topics apply"] if packaged.intersection(names) else []
         if own := [name for name in names if name not in packaged]:
-            told.append(_own_command(own_file, own, settings))
-        return " and ".join(told)
+            steps.append(_own_command(own_file, own, settings))
+        return " and ".join(steps)
 
     return command
 
@@ -138,7 +138,7 @@ def _topic(name: str, entry: _Entry, defaults: _Defaults, settings: Settings) ->
     replication = settings.replication if "replication" in given else defaults.replication
     copies = entry.replication or replication
     # An acknowledged record must be on two brokers wherever there are three: without it the loss of
-    # one broker could lose a payment (DESIGN 4.7).
+    # one broker could lose a payment (docs/design.md 4.7).
     safe = {"min.insync.replicas": "2"} if copies >= _COPIES_THAT_SURVIVE_ONE else {}
     return Topic(
         name=full_name(name, settings),

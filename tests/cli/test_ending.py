@@ -85,7 +85,7 @@ def test_what_an_encoding_lacks_is_escaped_and_json_stays_json(environment: dict
 def test_ctrl_c_says_whether_the_command_may_be_in_the_log() -> None:
     sent = process(*MAKE, environment={"MOMENT": "sent"})
     assert (sent.returncode, sent.stdout) == (75, b"")
-    assert b"may still be carried out: send it again" in sent.stderr
+    assert b"may still be carried out: send the same command again" in sent.stderr
     before = process(*MAKE, environment={"MOMENT": "connecting"})
     assert (before.returncode, before.stdout) == (130, b"")
     assert b"stopped by Ctrl-C" in before.stderr

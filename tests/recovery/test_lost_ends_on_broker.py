@@ -64,7 +64,7 @@ async def test_commands_that_were_written_anew_are_handled_once(
         doctor = await payments(settings, "doctor")
         assert f"what was handled from {KEPT} on is lost there" in doctor.out
         assert (
-            f"CUT: what was handled from {KEPT} on"
+            f"TRUNCATED: records that were handled from {KEPT} on"
             in (await payments(settings, "journal", "inspect")).out
         )
         dry = await payments(settings, *skip)
