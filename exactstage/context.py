@@ -26,11 +26,11 @@ TIME_OF_RECORD = -1
 """Of an output: the timestamp of the record that is handled."""
 
 
-class RowRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+class RowRefused(ValueError):
     """A stage tried to store a row that the journal can't hold."""
 
 
-class OutputRefused(ValueError):  # noqa: N818 - named like Refused, of which it is a cause
+class OutputRefused(ValueError):
     """A stage tried to publish to a topic that is not among its outputs."""
 
 

@@ -27,7 +27,7 @@ OUT_OF_ORDER = (
 """Why a partition refuses a sequence number that does not follow, and the next step."""
 
 
-class FailStop(Exception):  # noqa: N818 - it is an order, not a description of an error
+class FailStop(Exception):
     """The process can't go on: the message says where, why, and what to do next."""
 
 

@@ -70,7 +70,7 @@ class Run(NamedTuple):
         return self.records[0].offset if self.unreadable is None else self.unreadable.offset
 
 
-class _Unsigned(Exception):  # noqa: N818 - a question, not an error
+class _Unsigned(Exception):
     """A message names no owner: its sender's journal is to be asked."""
 
     def __init__(self, source: Source) -> None:

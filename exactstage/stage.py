@@ -110,7 +110,7 @@ def _completed(stage: str, logic: Logic) -> StageLogic:
     return _Completed(logic)
 
 
-class Refused(Exception):  # noqa: N818 - an outcome, not an error
+class Refused(Exception):
     """The record is not well formed: it goes to the dead letters with a stable reason code."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -36,7 +36,7 @@ _SHARE_OF_TOMBSTONES = 0.75
 """Share of a tombstone's life for which a restore may take."""
 
 
-class Superseded(Exception):  # noqa: N818 - an outcome, not an error
+class Superseded(Exception):
     """A newer assignment has come: what was being taken over may be another worker's by now."""
 
 

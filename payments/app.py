@@ -123,7 +123,7 @@ def _configure_logging(log_level: str) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     """Make ``app`` from the environment when ``faust -A payments.app`` asks for it."""
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -180,7 +180,7 @@ class Testbed:
 class PaymentsTestbed(Testbed):
     """The payments application; keyword arguments are settings (``opening_balance=1000``)."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the fields of Settings
+    def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**{"partitions": 4, **settings})
 
         def make_app(log: MemoryLog) -> EngineApp:

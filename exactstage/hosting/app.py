@@ -104,7 +104,7 @@ class EngineApp(faust.App):
         apply_command: Callable[[Iterable[str]], str] = usual_apply,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
         show_end: Callable[[str], None] | None = None,
-        **options: Any,  # noqa: ANN401 - Faust's own settings
+        **options: Any,
     ) -> None:
         self.connection = connection
         self.delivery_timeout_seconds = delivery_timeout_seconds
@@ -168,7 +168,7 @@ class EngineApp(faust.App):
     def _new_transport(self) -> TransportT:
         return MembershipTransport(self.conf.broker_consumer, self)
 
-    def inputs(self, stage: Stage) -> Any:  # noqa: ANN401 - Faust's channel type is internal
+    def inputs(self, stage: Stage) -> Any:
         """Return the channel of a stage's agent: its input topics, without Faust's own decoding."""
         channel = self._channels[stage.name] = self.topic(
             *stage.inputs,
@@ -194,30 +194,30 @@ class EngineApp(faust.App):
 
     # --- Faust's features that are refused --------------------------------------------------------
 
-    def Table(self, name: str, **options: Any) -> Any:  # noqa: ANN401, N802 - Faust's name and types
+    def Table(self, name: str, **options: Any) -> Any:  # noqa: N802 - Faust's name and types
         """Define the table of a stage (``rows``). Raises ``FailStop`` for any other."""
         require_stage(name, self.engine.stages)
         return super().Table(name, **options)
 
-    def GlobalTable(self, name: str, **_: Any) -> NoReturn:  # noqa: ANN401, N802
+    def GlobalTable(self, name: str, **_: Any) -> NoReturn:  # noqa: N802
         """Refuse: see ``Table``."""
         require_stage(name, ())
         raise AssertionError
 
     SetTable = SetGlobalTable = GlobalTable
 
-    def table_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+    def table_route(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: workers do not know each other's addresses."""
         raise no_table_route()
 
-    def stream(self, channel: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    def stream(self, channel: Any, *arguments: Any, **options: Any) -> Any:
         """Return a stream. Raises ``FailStop`` for topics that only the engine reads."""
         journals = [table.changelog_topic.schema for table in self.tables.values()]
         if any(getattr(channel, "schema", None) is schema for schema in journals):
             require_channel("a stream", channel, ())
         return super().stream(channel, *arguments, **options)
 
-    def page(self, *arguments: Any, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401
+    def page(self, *arguments: Any, name: str | None = None, **options: Any) -> Any:
         """Refuse: Faust's web server is not started here.
 
         Faust's own pages are allowed: those of its blueprints, such as ``router:table_list``.
@@ -226,7 +226,7 @@ class EngineApp(faust.App):
             raise no_page()
         return super().page(*arguments, name=name, **options)
 
-    def topic_route(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+    def topic_route(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: see ``page``."""
         raise no_page()
 
@@ -326,7 +326,7 @@ class EngineApp(faust.App):
             logger.info("%s", report)
             freeze_and_relax()
 
-    async def _drain_before_rebalance(self, _app: Any, revoked: set[TP], **_: Any) -> None:  # noqa: ANN401, ARG002 - Faust's signal
+    async def _drain_before_rebalance(self, _app: Any, revoked: set[TP], **_: Any) -> None:  # noqa: ARG002 - Faust's signal
         await self._drain()
 
     async def _drain(self) -> None:

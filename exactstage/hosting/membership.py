@@ -79,7 +79,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
     def _host(self) -> "EngineApp":
         return cast("EngineApp", self.app)
 
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002 - Faust's signature
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         conf = self.app.conf
         self._assignor = self.app.assignor
         consumer = aiokafka.AIOKafkaConsumer(
@@ -158,7 +158,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         """End the process with one line that has the cause, instead of Faust's tracebacks."""
         await self._host.crash(exc)
 
-    def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:  # noqa: ANN401 - mode's signature
+    def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:
         """Do nothing: ``crash`` logs the error, mode would print a traceback."""
 
     async def _keepalive2(self) -> None:
@@ -198,7 +198,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001 - this counts as a poll
             return
 
-    def _require_coordinator(self, coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    def _require_coordinator(self, coordinator: Any) -> None:
         """Raise ``FailStop`` when the group has had no coordinator for too long."""
         if coordinator.coordinator_id is not None:
             self._without_coordinator = None
@@ -209,7 +209,7 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
             errors.NotCoordinatorForGroupError("no broker that coordinates the group answers")
         )
 
-    def _restart_metadata_task(self, client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    def _restart_metadata_task(self, client: Any) -> None:
         """Start the client's metadata task again if it has ended.
 
         A broker's restart may end it: over uvloop, writing to a connection that has just closed
@@ -309,7 +309,7 @@ class MembershipConsumer(driver.Consumer):
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
         """Check nothing in recovery either."""
 
-    async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401 - Faust's signature
+    async def _drain_messages(self, fetcher: Any) -> None:
         """Read nothing: the engine does."""
 
 

@@ -60,7 +60,7 @@ class NonCreatingProducer(driver.Producer):
         producer._sender.client = client  # noqa: SLF001 - it holds the other client
         return producer
 
-    async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - Faust's signature
+    async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:
         """Send a record. Raises ``NoTopic``, or ``FailStop`` for a topic that only stages write."""
         host = cast("EngineApp", self.app)
         if topic in host.written:

@@ -52,12 +52,12 @@ class _Heartbeat(Request[_HeartbeatRequest3]):  # type: ignore[misc] # aiokafka 
         return request_struct_class(*self._values)
 
 
-def require_own_instance(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+def require_own_instance(coordinator: Any) -> None:
     """Let requests of aiokafka's group coordinator raise ``FencedInstance`` if the id was taken."""
     send = coordinator._send_req  # noqa: SLF001 - all of its requests go through it
     instance = coordinator._group_instance_id  # noqa: SLF001 - set by ``MembershipThread``
 
-    async def send_as_instance(request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+    async def send_as_instance(request: Any) -> Any:
         group = (coordinator.group_id, coordinator.generation, coordinator.member_id)
         response = await send(request)
         code = getattr(response, "error_code", 0)

@@ -44,7 +44,7 @@ class JournalStore(Store[bytes, bytes]):
         journals = self._host.engine.owned.of(self.table_name)
         return MappingProxyType(ChainMap(*(journal.rows for journal in journals.values())))
 
-    def apply_changelog_batch(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401 - Faust's signature
+    def apply_changelog_batch(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: the engine restores."""
         message = "rows are restored by the engine"
         raise TypeError(message)
@@ -55,10 +55,10 @@ class JournalStore(Store[bytes, bytes]):
     def reset_state(self) -> None:
         """Keep everything: the engine drops the rows of revoked partitions."""
 
-    async def backup_partition(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
         """Do nothing: the journal is the backup."""
 
-    def restore_backup(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signature
+    def restore_backup(self, *_: Any, **__: Any) -> None:
         """Do nothing: the journal is the backup."""
 
 

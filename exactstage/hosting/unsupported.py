@@ -24,7 +24,7 @@ def require_stage(table: str, stages: Collection[str]) -> None:
         )
 
 
-def require_channel(what: str, channel: Any, inputs: Iterable[Any]) -> None:  # noqa: ANN401 - Faust
+def require_channel(what: str, channel: Any, inputs: Iterable[Any]) -> None:
     """Raise ``FailStop`` for a topic that no stage reads; channels in memory are allowed."""
     if isinstance(channel, TopicT) and not any(channel is known for known in inputs):
         raise FailStop(

@@ -82,7 +82,7 @@ class Claims:
         await self._ask(name, lambda: AddPartitionsToTxnRequest(*identity, list(topics.items())))
         await self._ask(name, lambda: EndTxnRequest(*identity, _ABORT))
 
-    async def _ask(self, name: str, make_request: Callable[[], Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    async def _ask(self, name: str, make_request: Callable[[], Any]) -> Any:
         """Send a request to the coordinator of ``name`` until it is accepted or refused."""
         retry = RetryPolicy(
             f"claiming {name}", self._connection.delivery_timeout_seconds, TRANSACTION_COORDINATOR
@@ -126,7 +126,7 @@ class Claims:
         return node
 
 
-def _raise_errors(response: Any) -> None:  # noqa: ANN401 - aiokafka's structs have no types
+def _raise_errors(response: Any) -> None:
     if hasattr(response, "error_code"):
         _raise_error(response.error_code)
         return

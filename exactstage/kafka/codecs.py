@@ -36,7 +36,7 @@ _BUFFER_IS_FULL = "failed to write whole buffer"
 Inflated = bytes | bytearray | memoryview
 
 
-class Undecodable(ValueError):  # noqa: N818 - it describes a batch, not a failure of the engine
+class Undecodable(ValueError):
     """These bytes can't be decoded; the message says why."""
 
 

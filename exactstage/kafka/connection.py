@@ -241,7 +241,7 @@ class Connection:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self.refresh())
 
-    async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:
         """Send one request to one node on the channel's connection; return the response."""
         group = (
             ConnectionGroup.DEFAULT if channel is Channel.JOURNAL else ConnectionGroup.COORDINATION
@@ -255,7 +255,7 @@ class Connection:
         """Return the send time of the oldest request in flight, in the event loop's time."""
         return next(iter(self._sent_at.values()), None)
 
-    async def _sent(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+    async def _sent(self, request: Awaitable[Any]) -> Any:
         """Return the response. A connection that has just closed is a retriable error.
 
         Over uvloop, writing to one raises ``RuntimeError``, which aiokafka lets through.

@@ -170,7 +170,7 @@ async def _tls_end(host: str, port: int, context: ssl.SSLContext) -> str | None:
 
 async def _ask_without_login(
     host: str, port: int, options: Mapping[str, Any], *requests: object
-) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+) -> Any:
     """Send these requests without a login; return the answer to the last one."""
     context = options.get("ssl_context")
     plain = {"ssl_context": context, "security_protocol": "SSL" if context else "PLAINTEXT"}

@@ -284,7 +284,7 @@ class Batches:
         self._move_past(header.end, header.last_offset)
         return found
 
-    def _shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+    def _shows(self, header: Header, batch: Any) -> bool:
         if self._committed is not None and not self._committed.shows(header, batch):
             return False
         if header.attributes & _CONTROL:
@@ -415,7 +415,7 @@ class _Records:
         self._plain = plain
         self._kind = Record if header.producer_id >= 0 else Anonymous
 
-    def read(self, batch: Any) -> list[Record]:  # noqa: ANN401 - a compiled class without types
+    def read(self, batch: Any) -> list[Record]:
         """Return all records; ``batch`` is aiokafka's reader of them. Raises ``Undecodable``."""
         at, kind = self._at, self._kind
         try:
@@ -488,7 +488,7 @@ class _CommittedOnly:
         self._to_come = sorted(aborted, key=lambda each: each[1], reverse=True)
         self._producers: set[int] = set()
 
-    def shows(self, header: Header, batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+    def shows(self, header: Header, batch: Any) -> bool:
         """Whether the next batch has committed records."""
         while self._to_come and self._to_come[-1][1] <= header.base_offset:
             self._producers.add(self._to_come.pop()[0])
@@ -499,7 +499,7 @@ class _CommittedOnly:
         return not (header.attributes & _TRANSACTIONAL and header.producer_id in self._producers)
 
 
-def _is_abort(batch: Any) -> bool:  # noqa: ANN401 - a compiled class without types
+def _is_abort(batch: Any) -> bool:
     """Whether a control batch ends an aborted transaction."""
     try:
         marker = next(batch)

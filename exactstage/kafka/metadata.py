@@ -74,7 +74,7 @@ _RARELY = Rarely()
 class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
     """aiokafka's client with metadata requests that create no topics, for one cluster only."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         logging.getLogger("aiokafka").addFilter(_RARELY)
         self.cluster_id: str | None = None
@@ -108,7 +108,7 @@ class NonCreatingClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no
         self._checked.add(connection)
         return connection
 
-    async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:  # noqa: ANN401 - aiokafka has no types
+    async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str] | None) -> bool:
         """Ask one broker after the other; return whether one answered with brokers."""
         request = metadata_request(topics or None)
         nodes = [broker.nodeId for broker in self.cluster.brokers()]

@@ -82,7 +82,7 @@ async def may_read_broker_settings(connection: Connection) -> bool:
     return await _is_allowed(connection, "the cluster", ask, {})
 
 
-async def _coordinator(connection: Connection, kind: Any, name: str) -> int:  # noqa: ANN401 - aiokafka has no types
+async def _coordinator(connection: Connection, kind: Any, name: str) -> int:
     node: int = await connection.client.coordinator_lookup(kind, name)
     if connection.client.cluster.broker_metadata(node) is None:
         await connection.refresh()

@@ -111,7 +111,7 @@ class _Request:
         """Read the header of the response."""
         return _ResponseHeader(*_INT32.unpack(buffer.read(4)))
 
-    def decode(self, buffer: BytesIO) -> Any:  # noqa: ANN401 - each request has its own
+    def decode(self, buffer: BytesIO) -> Any:
         """Read the body of the response."""
         raise NotImplementedError
 
@@ -366,7 +366,7 @@ _NO_TAGS = b"\0"
 def _uvarint(number: int) -> bytes:
     """Return a number of variable length, the encoding of lengths in KIP-482."""
     found = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits in each byte
+    while number > 0x7F:  # seven bits in each byte
         found.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes((*found, number))

@@ -14,7 +14,7 @@ from exactstage.log import TopicPartition, Writer
 from .partition import MemoryPartition
 
 
-class Concurrent(Exception):  # noqa: N818 - an answer, not a failure
+class Concurrent(Exception):
     """The last transaction of this name is not complete yet: retry later."""
 
 

@@ -53,7 +53,7 @@ def account(
       payments account abc --json | jq -r .balance_decimal
       payments account sales/3
       payments account abc --entries --after 100 --limit 20
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
     settings = load_settings()
     with client_errors(settings):

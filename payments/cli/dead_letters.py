@@ -56,7 +56,7 @@ def dead_letters() -> None:
       payments dead-letters list
       payments dead-letters show payments.dead-letters/3/17
       payments dead-letters replay payments.dead-letters/3/17
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
 
 
@@ -92,7 +92,7 @@ def list_(
       payments dead-letters list --reason internal_error
       payments dead-letters list --json | jq -r .position
       payments dead-letters list --topic shop.points.dead-letters
-    """  # noqa: D301 - see root.py
+    """
     if stage and topics:
         message = "--stage names a stage of the payments, --topic another topic: give one of them"
         raise click.UsageError(message)
@@ -164,7 +164,7 @@ def show(position: "RecordAddress", *, as_json: bool) -> None:
     Examples:
       payments dead-letters show payments.dead-letters/3/17
       payments dead-letters show payments.dead-letters/3/17 --json | jq -r .value
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     with client_errors(settings):
         letter = asyncio.run(_find(settings, position))
@@ -232,7 +232,7 @@ def replay(
       payments dead-letters replay payments.dead-letters/3/17 --yes
       payments dead-letters replay payments.dead-letters/0/4 \\
           --value '{"type":"make","account":"abc","amount":100}' --yes
-    """  # noqa: D301 - see root.py
+    """
     chosen = list(dict.fromkeys(positions))
     if value is not None and value_file is not None:
         message = "give the value by --value or by --value-file, not by both"

@@ -30,7 +30,7 @@ def asyncapi(*, as_json: bool) -> None:
     Examples:
       payments asyncapi > asyncapi.yaml
       payments asyncapi --json | jq .channels
-    """  # noqa: D301 - see root.py
+    """
     import yaml
 
     from payments.schemas.asyncapi import document
@@ -55,7 +55,7 @@ def schema(kind: str | None) -> None:
     Examples:
       payments schema command > command.schema.json
       payments schema currency | jq '."x-minor-units".JPY'   the decimals of a currency
-    """  # noqa: D301 - see root.py
+    """
     from payments.schemas.json_schema import SCHEMAS, standalone
 
     made = standalone(kind) if kind else {name: standalone(name) for name in SCHEMAS}

@@ -55,7 +55,7 @@ def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool)
     Examples:
       payments doctor --role worker && payments worker
       payments doctor --json | jq 'select(.level == "problem")'
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
     settings = load_settings()
     from aiokafka.errors import KafkaConnectionError

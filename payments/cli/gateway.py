@@ -30,7 +30,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
       payments gateway
       payments gateway --port 9000
       PAYMENTS_GATEWAY_TOKENS=a-long-random-token payments gateway --host 0.0.0.0
-    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
+    """
     from pydantic import ValidationError
 
     from payments.gateway.listening import CantListen, listen

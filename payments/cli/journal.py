@@ -35,7 +35,7 @@ def journal() -> None:
     Examples:
       payments journal inspect
       payments journal skip --topic payments.commands --partition 3 --lost
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
 
 
@@ -54,7 +54,7 @@ def inspect(stage: str | None, partition: int | None, *, as_json: bool) -> None:
       payments journal inspect
       payments journal inspect --stage accounts --partition 3
       payments journal inspect --json | jq 'select(.foreign_records > 0)'
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     if partition is not None and partition >= settings.partitions:
         message = f"the last partition is {settings.partitions - 1} (PAYMENTS_PARTITIONS)"
@@ -168,7 +168,7 @@ def skip(
     Examples:
       payments journal skip --topic payments.commands --partition 3 --lost
       payments journal skip --topic payments.commands --partition 3 --to 1200 --yes
-    """  # noqa: D301 - see root.py
+    """
     if lost == (to is not None):
         message = "give either --to OFFSET or --lost"
         raise click.UsageError(message)
@@ -223,7 +223,7 @@ def repair(stage: str | None, partition: int | None, *, yes: bool, as_json: bool
     Examples:
       payments journal repair
       payments journal repair --stage payments --partition 3 --yes
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     wanted = range(settings.partitions) if partition is None else [partition]
     with recovery_errors(settings):
@@ -303,7 +303,7 @@ def adopt(*, yes: bool, as_json: bool) -> None:
     Examples:
       payments journal adopt
       payments journal adopt --yes
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     with recovery_errors(settings):
         found = asyncio.run(_adopt(settings, yes=yes))

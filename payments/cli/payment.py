@@ -89,7 +89,7 @@ def line_of(result: "Result") -> str:
 
 @click.command()
 @_movement
-def make(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _movement takes
+def make(*, as_json: bool, **asked: Any) -> None:
     """Take money from an account.
 
     The same payment can be made any number of times: the money moves once. Exit code 3: it was not
@@ -100,20 +100,20 @@ def make(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _moveme
       payments make pay-1 --account abc --amount 19.99
       payments make pay-1 --account abc --amount 1999 --currency JPY --json
       payments make pay-1 --account abc --amount-minor 1999
-    """  # noqa: D301 - see root.py
+    """
     _move("make", asked, as_json=as_json)
 
 
 @click.command()
 @_movement
-def deposit(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _movement takes
+def deposit(*, as_json: bool, **asked: Any) -> None:
     """Put money on an account; see make.
 
     \b
     Examples:
       payments deposit in-1 --account abc --amount 50.00
       payments deposit in-1 --account abc --amount 50.00 --id in-1-first
-    """  # noqa: D301 - see root.py
+    """
     _move("deposit", asked, as_json=as_json)
 
 
@@ -122,7 +122,7 @@ def deposit(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - what _mov
 @ID
 @DEADLINE
 @JSON
-def cancel(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, id, deadline
+def cancel(*, as_json: bool, **asked: Any) -> None:
     """Prevent a payment, or undo it.
 
     The reason says which: prevented (no money had moved) or rolled_back.
@@ -130,7 +130,7 @@ def cancel(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, i
     \b
     Example:
       payments cancel pay-1
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     _run(
         settings, lambda client: client.cancel(**asked), asked["deadline_seconds"], as_json=as_json
@@ -142,14 +142,14 @@ def cancel(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, i
 @ID
 @DEADLINE
 @JSON
-def get(*, as_json: bool, **asked: Any) -> None:  # noqa: ANN401 - payment, id, deadline
+def get(*, as_json: bool, **asked: Any) -> None:
     """Ask for the state of a payment; exit code 3 if there is none.
 
     \b
     Examples:
       payments get pay-1
       payments get pay-1 --json | jq -r .state
-    """  # noqa: D301 - see root.py
+    """
     call = partial(_call, "get", asked)
     _run(load_settings(), call, asked["deadline_seconds"], as_json=as_json)
 
@@ -219,7 +219,7 @@ def watch(payment: str, count: int | None, *, as_json: bool) -> None:
     Examples:
       payments watch pay-1
       payments watch pay-1 --count 1 --json
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
     settings = load_settings()
 

@@ -66,7 +66,7 @@ def rebuild(
       payments rebuild --yes             journals were deleted, and are there again but empty
       payments rebuild --replace --yes   journals are broken beyond repair
       payments rebuild --copied --yes    the topics were mirrored or restored
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
     settings = load_settings()
     if former_topic is not None and not copied:

@@ -45,7 +45,7 @@ def repartition(
     Examples:
       payments repartition --partitions 32 --to-prefix p32. --to-app payments-32
       payments repartition --partitions 32 --to-prefix p32. --to-app payments-32 --yes
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
     settings = load_settings()
     if to_prefix == settings.topic_prefix or to_app == settings.app_id:

@@ -65,17 +65,17 @@ COMMANDS = {
 class _Commands(LazyGroup):
     table = COMMANDS
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the arguments, which may print the help; see ``lost_pipe``."""
         with lost_pipe():
             return super().make_context(*args, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command; see ``lost_pipe``."""
         with lost_pipe():
             return super().invoke(ctx)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run the command, and end the process as docs/cli.md says (``ending``)."""
         command = partial(super().main, *args, standalone_mode=False, **extra)
         return end(command) if standalone_mode else command()
@@ -104,4 +104,4 @@ def main() -> None:
       payments topics apply
       payments worker
       payments make pay-1 --account abc --amount 19.99
-    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
+    """

@@ -37,7 +37,7 @@ def topics() -> None:
       payments topics plan                   print the changes
       payments topics apply                  do it
       payments topics check -f topics.yaml   exit code 2 if something differs
-    """  # noqa: D301 - see root.py
+    """
     silence_client_logs()
 
 
@@ -60,7 +60,7 @@ def plan(file: Path | None, *, as_json: bool) -> None:
     Examples:
       payments topics plan -f topics.yaml
       payments topics plan --json | jq .changes
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     with plain_errors(settings):
         found = asyncio.run(_plan(settings, file))
@@ -80,7 +80,7 @@ def apply(file: Path | None, *, as_json: bool) -> None:
     Examples:
       payments topics apply
       payments topics apply --json | jq .changes   what was done
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     with plain_errors(settings):
         asyncio.run(_apply(settings, file, as_json=as_json))
@@ -99,7 +99,7 @@ def check(file: Path | None, *, as_json: bool) -> None:
     Examples:
       payments topics check && payments worker
       payments topics check --json | jq .fencing   null if the topics differ
-    """  # noqa: D301 - see root.py
+    """
     settings = load_settings()
     with plain_errors(settings):
         asyncio.run(_check(settings, file, as_json=as_json))

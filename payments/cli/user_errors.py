@@ -35,7 +35,7 @@ class ClusterDiffers(click.ClickException):
     exit_code = 2
 
 
-def load_settings(*, to_log: bool = False, **given: Any) -> "Settings":  # noqa: ANN401 - whatever the fields take
+def load_settings(*, to_log: bool = False, **given: Any) -> "Settings":
     """Read the settings from the environment; ``given`` values win over it.
 
     With ``to_log`` standard error is a log, so warnings have the form of its lines.

@@ -35,7 +35,7 @@ def verify(*, as_json: bool) -> None:
     Examples:
       payments verify
       payments verify --json > report.json
-    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its line breaks
+    """
     silence_client_logs()
     with _not_verified():
         settings = load_settings()

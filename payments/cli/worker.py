@@ -24,7 +24,7 @@ class WebPort(click.ParamType):
         if value in {None, "none"}:
             return None
         text = str(value)
-        if not text.isdecimal() or not 1 <= int(text) <= 65_535:  # noqa: PLR2004 - the last port
+        if not text.isdecimal() or not 1 <= int(text) <= 65_535:  # the last port
             self.fail(f"{value!r} is neither a port number (1 to 65535) nor none", param, ctx)
         return int(text)
 
@@ -49,7 +49,7 @@ def worker(instance_id: str | None, log_level: str, web_port: int | None) -> Non
     Examples:
       payments worker
       payments worker --instance-id worker-1 --web-port 6066
-    """  # noqa: D301 - see root.py
+    """
     ending.end_at_once()
     logs.configure(log_level)  # First: later messages do not wait for a reader of the log.
     open_files.require()
@@ -79,7 +79,7 @@ def health(file: Path | None) -> None:
     Examples:
       payments health
       payments health -f /run/payments/ready
-    """  # noqa: D301 - see root.py
+    """
     from payments.worker.health import why_not_ready
 
     if file is None:

@@ -5,7 +5,7 @@ class PaymentsClientError(Exception):
     """Base of everything that the client raises on purpose."""
 
 
-class DeadlineExceeded(PaymentsClientError):  # noqa: N818 - named for what happened
+class DeadlineExceeded(PaymentsClientError):
     """The deadline passed before the answer came.
 
     A command may still be carried out: send it again (the same payment, the same fields) to learn
@@ -20,7 +20,7 @@ class CatchingUp(DeadlineExceeded):
     """
 
 
-class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+class BrokersUnavailable(PaymentsClientError):
     """Kafka can't be reached, or refuses: the command was not sent, so nothing will happen."""
 
 
@@ -32,23 +32,23 @@ class RightsMissing(BrokersUnavailable):
     """
 
 
-class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
+class Overloaded(PaymentsClientError):
     """As many calls as this client allows are in flight; nothing was sent."""
 
 
-class ClientClosed(PaymentsClientError):  # noqa: N818 - named for what happened
+class ClientClosed(PaymentsClientError):
     """The client is not open, or was closed during the call; see ``DeadlineExceeded``."""
 
 
-class WatchBroken(PaymentsClientError):  # noqa: N818 - named for what happened
+class WatchBroken(PaymentsClientError):
     """A watch can't go on without leaving out results; the message says why."""
 
 
-class AccountsUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+class AccountsUnavailable(PaymentsClientError):
     """Accounts can't be read: the message says whether the index or the topics are to blame."""
 
 
-class InvalidCommand(PaymentsClientError):  # noqa: N818 - named for what happened
+class InvalidCommand(PaymentsClientError):
     """The command breaks a rule, so it was not sent.
 
     ``field`` names the part that is wrong ("payment", "amount", ...; "command" for the whole),

@@ -55,7 +55,7 @@ class Batch:
 
     __slots__ = ("calls", "in_doubt", "sealed", "sequence")
 
-    def __init__(self, calls: list[Call], sealed: Any, sequence: int) -> None:  # noqa: ANN401 - each transport has its own form
+    def __init__(self, calls: list[Call], sealed: Any, sequence: int) -> None:
         self.calls = calls
         self.sealed = sealed
         self.sequence = sequence
@@ -83,7 +83,7 @@ class PartitionQueue:
         if self.batch is not None and all(call.answer.done() for call in self.batch.calls):
             self.batch = self.writer = None
 
-    def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
+    def seal(self, transport: Transport) -> Any:
         """Return the batch in doubt, or a new one of what waits; None when nothing does."""
         while self.batch is None and self.queue:
             assert self.writer is not None, "it was provided"

@@ -24,7 +24,7 @@ from exactstage.memory import MemoryLog
 from exactstage.troubles import Trouble
 
 
-class Unavailable(Exception):  # noqa: N818 - named for what happened
+class Unavailable(Exception):
     """The brokers could not do it just now: it may be tried again."""
 
 
@@ -106,7 +106,7 @@ class Transport(Protocol):
     async def new_writer(self) -> Writer:
         """Return an idempotent writer."""
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:  # noqa: ANN401 - each transport has its own form
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:
         """Make a batch that can be appended any number of times and is stored once."""
 
     async def append(

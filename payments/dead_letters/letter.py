@@ -22,11 +22,11 @@ SKIPPED = "skipped"
 """Reason of the notice of a range that ``payments journal skip`` skipped."""
 
 
-class NotReplayable(Exception):  # noqa: N818 - it describes a letter, not a failure
+class NotReplayable(Exception):
     """A dead letter can't be sent again as it is; the message says why."""
 
 
-class NoDeadLetter(LookupError):  # noqa: N818 - it is named for the fact
+class NoDeadLetter(LookupError):
     """There is no dead letter at an address (any more)."""
 
 
@@ -45,7 +45,9 @@ class RecordAddress(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Read the written form. Raises ``ValueError`` when it is something else."""
         topic, *numbers = text.rsplit("/", 2)
-        if not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers):  # noqa: PLR2004 - partition and offset
+        if (
+            not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers)
+        ):  # partition and offset
             message = f"{text!r} is no position such as payments.dead-letters/3/17"
             raise ValueError(message)
         return cls(topic, int(numbers[0]), int(numbers[1]))

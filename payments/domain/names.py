@@ -42,7 +42,7 @@ def refused_class(ranges: tuple[tuple[int, int], ...] = REFUSED) -> str:
     """
     written = []
     for first, last in ranges:
-        ends = [f"\\u{end:04x}" if end <= 0xFFFF else chr(end) for end in (first, last)]  # noqa: PLR2004
+        ends = [f"\\u{end:04x}" if end <= 0xFFFF else chr(end) for end in (first, last)]
         written.append(ends[0] if first == last else "-".join(ends))
     return "".join(written)
 

@@ -136,7 +136,7 @@ class Decision(Frozen, frozen=True):
     transfer: Transfer | None = None
 
 
-class ImpossibleTransition(Exception):  # noqa: N818  # it names a cell of the table
+class ImpossibleTransition(Exception):
     """A message that can't come in this state; its arguments are the state and the event."""
 
 

@@ -36,15 +36,15 @@ MAX_REQUEST_BYTES = 2 * MAX_DISCARDED_BYTES
 """A body ends at half of it: more than that is trailers, chunks' extensions, or an attack."""
 
 
-class Overlong(Exception):  # noqa: N818 - it describes a request
+class Overlong(Exception):
     """The head of a request is too large; raised through the parser, which wraps it."""
 
 
-class NoHost(Exception):  # noqa: N818 - it describes a request
+class NoHost(Exception):
     """The request has no host, or several (RFC 9112, 3.2); raised through the parser."""
 
 
-class FaultyFraming(Exception):  # noqa: N818 - it describes a request
+class FaultyFraming(Exception):
     """A proxy may see another end of the body than we do (RFC 9112, 6.1); as ``NoHost``."""
 
 

@@ -34,11 +34,11 @@ HEARTBEAT_SECONDS = 15.0
 HEARTBEAT, END_OF_STREAM = b": nothing new\n\n", b""
 
 
-class Disconnected(Exception):  # noqa: N818 - nothing failed here
+class Disconnected(Exception):
     """The client went away before its request was complete: nobody is there to be answered."""
 
 
-class BodyTooLarge(Exception):  # noqa: N818 - it describes a request
+class BodyTooLarge(Exception):
     """The body is over ``MAX_BODY_BYTES``."""
 
 

@@ -135,7 +135,7 @@ class Problem(Enum):
         return self.name.lower().replace("_", "-")
 
 
-class Refused(Exception):  # noqa: N818 - it describes a request, not a failure of ours
+class Refused(Exception):
     """The request is answered with a problem; ``extensions`` are further members of its body."""
 
     def __init__(

@@ -28,7 +28,7 @@ MAX_VALUE_BYTES, MAX_SHOWN_CHARACTERS = 65_536, 80
 Members = Sequence[tuple[str, Any]]
 
 
-class Malformed(ValueError):  # noqa: N818  # it describes a record, not a failure
+class Malformed(ValueError):
     """The record is no command; ``command`` and ``type`` are its own where they can be read.
 
     ``fault`` is the rule that it breaks, ``field`` the field, if it is one; the message has both.

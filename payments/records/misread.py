@@ -64,7 +64,7 @@ def text_mark(data: bytes) -> str | None:
 def _wide(data: bytes) -> str | None:
     """Return ``UTF-16`` or ``UTF-32`` where Latin text without a mark shows that."""
     start = data[:_LOOKED_AT]
-    if len(data) % 4 == 0 and start[:4].count(0) == 3:  # noqa: PLR2004 - one of four is not zero
+    if len(data) % 4 == 0 and start[:4].count(0) == 3:  # one of four is not zero
         return "UTF-32"
     even, odd = start[::2], start[1::2]
     for zeros, letters in ((even, odd), (odd, even)):

@@ -1,5 +1,5 @@
 """The refusal of a recovery command."""
 
 
-class RecoveryRefused(Exception):  # noqa: N818 - an outcome, not an error
+class RecoveryRefused(Exception):
     """Nothing was changed; the message says why, and what to do instead."""

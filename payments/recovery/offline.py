@@ -66,7 +66,7 @@ class _Denied(NamedTuple):
     groups: list[tuple[Any, ...]]
 
 
-async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:  # noqa: ANN401 - aiokafka's structs have no types
+async def _described(admin: AIOKafkaAdminClient, group: str) -> Any:
     """Ask the coordinator of a group; a new cluster has to make one first."""
     deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
     while True:

@@ -192,7 +192,7 @@ def _command(model: type[Make | Deposit | Cancel | Get]) -> Schema:
     }
 
 
-def _of(model: Any, ref_template: str) -> Schema:  # noqa: ANN401 - whatever a TypeAdapter takes
+def _of(model: Any, ref_template: str) -> Schema:
     return TypeAdapter(model).json_schema(ref_template=ref_template, schema_generator=_Generator)
 
 

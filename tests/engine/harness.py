@@ -22,7 +22,7 @@ CrashMode = Literal["before", "half", "after"]
 """What of the crashing append reaches the log: nothing, its first batch, or all of it."""
 
 
-class Killed(Exception):  # noqa: N818 - it stands for SIGKILL
+class Killed(Exception):
     """The worker is gone at this point."""
 
 

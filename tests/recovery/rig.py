@@ -29,7 +29,7 @@ LIMIT_SECONDS = 60.0
 CrashMode = Literal["before", "half", "after"]
 
 
-class Killed(Exception):  # noqa: N818 - it stands for SIGKILL
+class Killed(Exception):
     """The worker is gone at this point."""
 
 

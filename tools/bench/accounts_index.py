@@ -120,7 +120,7 @@ class Ledger:
 
     def __init__(self, settings: Settings, accounts: int) -> None:
         self._settings = settings
-        self._random = random.Random(1)  # noqa: S311 - it must come again
+        self._random = random.Random(1)
         self.names = [f"customer-{number:08d}" for number in range(accounts)]
         self._keys = [name.encode() for name in self.names]
         self._homes = [partition_of(key, PARTITIONS) for key in self._keys]
@@ -232,7 +232,7 @@ def until_read(port: int, ledger: Ledger) -> float:
 
 def latencies(port: int, ledger: Ledger) -> Iterator[tuple[str, str]]:
     """Yield p50 and p99 of each kind of request, one at a time."""
-    asking, chosen = Asking(port), random.Random(2)  # noqa: S311 - it must come again
+    asking, chosen = Asking(port), random.Random(2)
     held = [number for number, sequence in enumerate(ledger.sequences) if sequence]
     busiest, few = ledger.names[ledger.busiest], ledger.names[ledger.few]
     last = ledger.sequences[ledger.busiest]

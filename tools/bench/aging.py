@@ -69,7 +69,7 @@ class Load:
         await asyncio.gather(*self._in_flight)
 
     async def _make(self, number: int) -> None:
-        account = f"acct-{random.randrange(ACCOUNTS)}"  # noqa: S311 - a load, no secret
+        account = f"acct-{random.randrange(ACCOUNTS)}"
         try:
             await self._client.make(
                 f"{self._run}-{number:012d}",

@@ -36,7 +36,7 @@ def count_in(file: Path) -> None:
         counts = memoryview(mmap.mmap(opened.fileno(), _ALL.size)).cast("Q")
     send = AIOKafkaConnection.send
 
-    def counted(self: Any, request: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - forwarded as it is
+    def counted(self: Any, request: Any, *rest: Any, **more: Any) -> Any:
         counts[request.API_KEY] += 1
         return send(self, request, *rest, **more)
 

@@ -139,7 +139,7 @@ def unique(dialect: Dialect, accounts: int) -> NextRequest:
     def following() -> bytes:
         nonlocal sent
         sent += 1
-        account = f"acct-{run}-{random.randrange(accounts)}"  # noqa: S311 - a load, no secret
+        account = f"acct-{run}-{random.randrange(accounts)}"
         return dialect.make_request(f"{run}-{sent}", account, 1)
 
     return following
@@ -150,9 +150,9 @@ def storm(dialect: Dialect) -> NextRequest:
     run = uuid.uuid4().hex[:8]
 
     def following() -> bytes:
-        number = random.randrange(STORM_PAYMENTS)  # noqa: S311 - a load, no secret
+        number = random.randrange(STORM_PAYMENTS)
         payment = f"{run}-{number}"
-        if random.random() < STORM_MAKES:  # noqa: S311 - a load, no secret
+        if random.random() < STORM_MAKES:
             return dialect.make_request(payment, f"acct-{run}-{number}", 1)
         return dialect.cancel_request(payment)
 

@@ -62,7 +62,7 @@ class ClosedLoop:
 
     def _send(self) -> None:
         payment = f"{self._run}-{self._sent}".encode()
-        account = f"acct-{random.randrange(ACCOUNTS)}"  # noqa: S311 - a load, no secret
+        account = f"acct-{random.randrange(ACCOUNTS)}"
         self._sent += 1
         self._waiting[payment] = time.perf_counter()
         value = json.dumps(
@@ -97,7 +97,7 @@ class ClosedLoop:
         for _ in range(concurrency):
             self._send()
         last = started
-        few = concurrency <= 8  # noqa: PLR2004 - where waiting for a batch would cost latency
+        few = concurrency <= 8  # where waiting for a batch would cost latency
         while self._waiting and time.perf_counter() - last < stalled_seconds:
             if few:
                 message = self._consumer.poll(0.05)

@@ -101,4 +101,4 @@ def cores_table(measured: ScaleFigures) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # noqa: PLR2004 - three digits
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # three digits

@@ -101,7 +101,7 @@ def _possible(faults: list[Fault]) -> Iterator[Fault]:
 def _due(
     given: argparse.Namespace, faults: list[Fault], before: list[Part], seed: int
 ) -> list[Fault]:
-    chance = random.Random(seed)  # noqa: S311 - an order, no secret
+    chance = random.Random(seed)
     if given.count_each is not None:
         return missing(faults, given.count_each, made(before), chance)
     return list(islice(rounds(faults, chance), MANY_ROUNDS))

@@ -53,7 +53,7 @@ class Commands:
     """Makes one command after the other; equal seeds give equal commands."""
 
     def __init__(self, seed: int, run: str) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - a load, no secret
+        self._chance = random.Random(seed)
         self._run = run
         self._payments = 0
         self._pool = [self._new() for _ in range(POOL)]

@@ -40,11 +40,11 @@ def die_after_claim(_seconds: float) -> None:
     """Die when the first claim is there and the others are in flight."""
     init = KafkaLog.__init__
 
-    def with_deadly_claim(self: Any, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - forwarded
+    def with_deadly_claim(self: Any, *arguments: Any, **named: Any) -> None:
         init(self, *arguments, **named)
         original = self.claim
 
-        async def claim_and_die(*given: Any) -> NoReturn:  # noqa: ANN401 - forwarded
+        async def claim_and_die(*given: Any) -> NoReturn:
             await original(*given)
             die()
 
@@ -63,7 +63,7 @@ def die_before_positions(_seconds: float) -> None:
     _patch(takeover.Takeover, "_find_positions", _die_instead)
 
 
-async def _die_instead(*_: Any) -> NoReturn:  # noqa: ANN401 - whatever it is called with
+async def _die_instead(*_: Any) -> NoReturn:
     die()
 
 
@@ -134,5 +134,5 @@ HOOKS: dict[str, Callable[[float], None]] = {
 }
 
 if __name__ == "__main__":
-    HOOKS[sys.argv[1]](float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)  # noqa: PLR2004 - its second argument
+    HOOKS[sys.argv[1]](float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)  # its second argument
     main(["worker"], prog_name="payments")

@@ -94,7 +94,7 @@ def run_part_on(brokers: Brokers, plan: Plan) -> Part:
 async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
     part = Part(stand=plan.stand.value, seed=plan.seed)
     fleet = Fleet(list(_seats(brokers, plan, settings)))
-    chance = random.Random(plan.seed)  # noqa: S311 - to choose faults, no secret
+    chance = random.Random(plan.seed)
     storm = Storm(settings, seed=plan.seed, rate=plan.rate)
     scene = Scene(settings, fleet, brokers.nodes, chance, brokers.proxy, storm)
     if scene.proxy is not None:

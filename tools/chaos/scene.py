@@ -102,7 +102,7 @@ class Scene:
             await asyncio.sleep(BETWEEN_SECONDS)
         return False
 
-    def _describe(self) -> Any:  # noqa: ANN401 - confluent-kafka does not export its type
+    def _describe(self) -> Any:
         # The client must live until it has answered.
         client, group = self.admin(), self.settings.app_id
         asked = client.describe_consumer_groups([group], request_timeout=ASK_SECONDS)[group]

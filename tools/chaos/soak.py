@@ -213,7 +213,7 @@ async def _restart_broker(soak: Soak) -> None:
 
 async def _kill(soak: Soak) -> None:
     say("a worker is killed, and started again")
-    await soak.fleet.seats[random.randrange(WORKERS)].end(signal.SIGKILL, "killed")  # noqa: S311 - no secret
+    await soak.fleet.seats[random.randrange(WORKERS)].end(signal.SIGKILL, "killed")
 
 
 async def _post(soak: Soak) -> None:

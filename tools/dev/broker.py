@@ -68,7 +68,7 @@ def kafka_version() -> str:
 def broker_port() -> int:
     """Return the port that is asked for."""
     text = os.environ.get("PAYMENTS_PORT", str(DEFAULT_PORT))
-    if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # noqa: PLR2004 - the last port
+    if not text.isdecimal() or not 0 <= int(text) <= 65_535:  # the last port
         message = f"PAYMENTS_PORT={text} is not a port number"
         raise BrokerError(message)
     return int(text)

@@ -120,7 +120,7 @@ async def _require_topics(settings: Settings) -> None:
         raise BrokerError(message)
 
 
-async def _result_of(command: str, results: Any) -> dict[str, Any]:  # noqa: ANN401 - untyped library
+async def _result_of(command: str, results: Any) -> dict[str, Any]:
     async for record in results:
         result: dict[str, Any] = json.loads(record.value)
         if result["command"] == command:
@@ -129,7 +129,7 @@ async def _result_of(command: str, results: Any) -> dict[str, Any]:  # noqa: ANN
     raise BrokerError(message)
 
 
-async def _watched(answer: Any, watch: Callable[[], None]) -> dict[str, Any]:  # noqa: ANN401 - see above
+async def _watched(answer: Any, watch: Callable[[], None]) -> dict[str, Any]:
     task: asyncio.Task[dict[str, Any]] = asyncio.ensure_future(answer)
     deadline = time.monotonic() + RESULT_LIMIT_SECONDS
     try:

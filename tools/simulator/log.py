@@ -218,7 +218,7 @@ class SimulatedLog:
             self, self._process, self._brokers, self._network, committed_only=committed_only
         )
 
-    async def _ask(self, what: str, request: str, carry_out: Callable[[], object]) -> Any:  # noqa: ANN401 - whatever is asked for
+    async def _ask(self, what: str, request: str, carry_out: Callable[[], object]) -> Any:
         handler: Handler = lambda _fault, reply: reply(carry_out())  # noqa: E731 - a name for its type
         patience = _Patience(what, self._delivery_timeout_seconds)
         while True:

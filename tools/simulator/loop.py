@@ -28,7 +28,7 @@ _FEW_TIMERS = 100
 Result = TypeVar("Result")
 
 
-class Stuck(Exception):  # noqa: N818 - a state of the simulation
+class Stuck(Exception):
     """Nothing is left to do, and nothing will ever happen."""
 
 
@@ -128,7 +128,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self,
         when: float,
         callback: Callable[..., object],
-        *args: Any,  # noqa: ANN401 - whatever the callback takes
+        *args: Any,
         context: Context | None = None,
     ) -> TimerHandle:
         """Call back at a time."""
@@ -141,7 +141,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self,
         when: float,
         callback: Callable[..., object],
-        *arguments: Any,  # noqa: ANN401 - whatever the callback takes
+        *arguments: Any,
     ) -> TimerHandle:
         """Call back at a time, whatever becomes of the process that asks for it."""
         return self.call_at(when, callback, *arguments, context=_NOBODY)

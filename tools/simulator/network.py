@@ -32,7 +32,7 @@ Handler = Callable[[Fault | None, Reply], None]
 """Carries a request out and replies, now or later; the fault says to do a part of it."""
 
 
-class Retriable(Exception):  # noqa: N818 - named after what is done about it
+class Retriable(Exception):
     """The request may succeed when it is sent again; it may have been carried out already."""
 
 
@@ -91,7 +91,7 @@ class Network:
                 _, _, callback = heappop(waiting)
                 self.loop.in_no_process(self.loop.time(), callback)
 
-    async def call(self, caller: Process, connection: str, what: str, handler: Handler) -> Any:  # noqa: ANN401 - as the handler replies
+    async def call(self, caller: Process, connection: str, what: str, handler: Handler) -> Any:
         """Send a request and wait for its answer. Raises ``Retriable``, and what the handler says.
 
         Every request ends: with its answer, or with ``Retriable`` when its time is over.

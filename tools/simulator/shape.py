@@ -59,5 +59,5 @@ def draw_shape(random: Random, seconds: float) -> Shape:
         fetch_records=random.choice((1, 5, 500)),
         settings=settings,
         limits=limits,
-        local_delivery=random.random() < 0.5,  # noqa: PLR2004 - a coin
+        local_delivery=random.random() < 0.5,  # a coin
     )

@@ -86,7 +86,7 @@ def draw_commands(
     makers = _Makers(random, weather, run)
     found: list[Command] = []
     for number, time in enumerate(times):
-        if found and random.random() < 0.05:  # noqa: PLR2004 - one in twenty is sent twice
+        if found and random.random() < 0.05:  # one in twenty is sent twice
             found.append(found[-1]._replace(time=time))
             continue
         key, value = makers.record(number)
@@ -127,7 +127,7 @@ def _name_for(stem: str, partition: int, partitions: int) -> str:
 
 
 def _partition(random: Random, key: bytes | None, partitions: int, crc32_share: float) -> int:
-    if not key or random.random() < 0.01:  # noqa: PLR2004 - some clients choose as they like
+    if not key or random.random() < 0.01:  # some clients choose as they like
         return int(random.random() * partitions)
     if random.random() < crc32_share:
         return crc32(key) % partitions
@@ -146,31 +146,31 @@ class _Makers:
         payment = number // 6 + int(random.random() * self._weather.payments_at_once)
         key = f"p{payment}-{self._run}".encode()
         chance = random.random()
-        if chance < 0.01:  # noqa: PLR2004 - the shares of the storm, here and below
+        if chance < 0.01:  # the shares of the storm, here and below
             return random.choice(_MALFORMED)
-        if chance < 0.03:  # noqa: PLR2004 - the same
+        if chance < 0.03:
             return key, random.choice(_MALFORMED_VALUES)
         command = self._command(chance, payment)
-        if random.random() < 0.5:  # noqa: PLR2004 - the same
+        if random.random() < 0.5:
             command["id"] = f"c{number}-{self._run}"
         return key, json.dumps(command).encode()
 
     def _command(self, chance: float, payment: int) -> dict[str, object]:
-        if chance < 0.15:  # noqa: PLR2004 - the same
+        if chance < 0.15:
             return {"type": "get"}
-        if chance < 0.35:  # noqa: PLR2004 - the same
+        if chance < 0.35:
             return {"type": "cancel"}
         if payment not in self._requests:
             self._requests[payment] = self._request()
         request = dict(self._requests[payment])
-        if chance < 0.42:  # noqa: PLR2004 - the same
+        if chance < 0.42:
             self._spoil(request)
         return request
 
     def _request(self) -> dict[str, object]:
         random = self._random
         return {
-            "type": "deposit" if random.random() < 0.3 else "make",  # noqa: PLR2004 - the same
+            "type": "deposit" if random.random() < 0.3 else "make",
             "account": f"a{int(random.random() * self._weather.accounts)}",
             "amount": random.choice((1, 3, 10, 60)),
         }

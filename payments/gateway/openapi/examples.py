@@ -7,7 +7,7 @@ MOVEMENT = {"account": "abc", "amount": 100}
 COMPAT = {"accountId": "abc", "amount": 100}
 
 
-def result(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of a result
+def result(**changes: Any) -> dict[str, Any]:
     """Return the result of a completed make, or one that differs from it."""
     return {
         "payment": "docs-1",

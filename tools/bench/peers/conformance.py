@@ -94,7 +94,7 @@ class HttpTalk:
         """Return the account's balance."""
         return int(self._json(self._dialect.balance_request(account)).get("balance", -1))
 
-    def _json(self, request: bytes) -> Any:  # noqa: ANN401 - whatever the system answers
+    def _json(self, request: bytes) -> Any:
         _, _, body = self._connection.exchange(request).partition(b"\r\n\r\n")
         return json.loads(body)
 

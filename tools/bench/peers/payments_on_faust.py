@@ -32,7 +32,7 @@ app = faust.App(
 )
 
 
-def _topic(*names: str) -> Any:  # noqa: ANN401 - Faust has no type for a topic's value here
+def _topic(*names: str) -> Any:
     full = [f"{PREFIX}{name}" for name in names]
     return app.topic(*full, key_type=str, key_serializer="raw", value_serializer="json")
 
@@ -47,7 +47,7 @@ accounts = app.Table("accounts", key_type=str, default=None)
 
 
 @app.agent(messages)
-async def payments_stage(stream: Any) -> None:  # noqa: ANN401 - a stream has no type of its own
+async def payments_stage(stream: Any) -> None:
     """Handle what concerns one payment: commands, and how its transfers ended."""
     async for key, message in stream.items():
         payment, row = _text(key), payments.get(_text(key))
@@ -60,7 +60,7 @@ async def payments_stage(stream: Any) -> None:  # noqa: ANN401 - a stream has no
 
 
 @app.agent(transfers)
-async def accounts_stage(stream: Any) -> None:  # noqa: ANN401 - a stream has no type of its own
+async def accounts_stage(stream: Any) -> None:
     """Move money: one ledger entry for each move, no balance below zero."""
     async for key, transfer in stream.items():
         account = _text(key)
