@@ -54,7 +54,7 @@ def points_stage(settings: Settings) -> Stage:
         logic=Points(output),
         changelog=settings.topic("shop-points-changelog"),
         dead_letters=settings.topic("shop.points.dead-letters"),
-        public_inputs=(settings.topic("accounts.ledger"), settings.topic("shop.points.replays")),
+        public_inputs=(settings.topics.ledger, settings.topic("shop.points.replays")),
         outputs=(output,),
     )
 

@@ -7,7 +7,7 @@ every Kafka client of the process is made with, so that SASL and TLS reach all o
 import re
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -78,6 +78,30 @@ WholeNumber = Annotated[int, BeforeValidator(_digits)]
 
 SECRETS = ("sasl_password", "sasl_oauth_client_secret", "ssl_key_password")
 """Fields that a file can hold instead: of each, ``<name>_file`` is a field too."""
+
+
+class TopicNames(NamedTuple):
+    """The full names of an installation's topics, without its journals."""
+
+    commands: str
+    results: str
+    transfers: str
+    inbox: str
+    ledger: str
+    payments_dead_letters: str
+    accounts_dead_letters: str
+
+
+TOPICS = TopicNames(
+    commands="payments.commands",
+    results="payments.results",
+    transfers="payments.transfers",
+    inbox="payments.inbox",
+    ledger="accounts.ledger",
+    payments_dead_letters="payments.dead-letters",
+    accounts_dead_letters="accounts.dead-letters",
+)
+"""The names in ``topics.yaml``, before a prefix is added."""
 
 
 class SettingsError(ValueError):
@@ -403,6 +427,11 @@ class Settings(BaseSettings):
             why = why_no_authorities(error, file)
             message = f"PAYMENTS_SASL_OAUTH_CAFILE: {file} can't be read: {why}"
             raise SettingsError(message) from error
+
+    @property
+    def topics(self) -> TopicNames:
+        """The full names of the topics, such as ``settings.topics.commands``."""
+        return TopicNames(*map(self.topic, TOPICS))
 
     def topic(self, name: str) -> str:
         """Return the full name of a public or internal topic: prefix and name."""

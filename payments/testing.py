@@ -223,14 +223,14 @@ class PaymentsTestbed(Testbed):
         if not isinstance(payment, str):
             raise TypeError(f"a payment's id is text (str), not {type(payment).__name__}")
         value = command if isinstance(command, bytes) else json.dumps(command).encode()
-        topic = self.settings.topic("payments.commands")
+        topic = self.settings.topics.commands
         self.produce(topic, payment.encode(), value, headers=headers, partition=partition)
 
     def results(self, payment: str | None = None) -> list[Result]:
         """Return the results so far, of one payment or of all."""
         return [
             Result.model_validate_json(record.value or b"")
-            for record in self.records(self.settings.topic("payments.results"))
+            for record in self.records(self.settings.topics.results)
             if payment is None or record.key == payment.encode()
         ]
 
@@ -238,7 +238,7 @@ class PaymentsTestbed(Testbed):
         """Return the ledger so far, of one account or of all."""
         return [
             LedgerEntry.model_validate_json(record.value or b"")
-            for record in self.records(self.settings.topic("accounts.ledger"))
+            for record in self.records(self.settings.topics.ledger)
             if account is None or record.key == account.encode()
         ]
 

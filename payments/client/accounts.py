@@ -45,7 +45,7 @@ class AccountView:
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport, self._brokers = transport, settings.brokers
         self._journal = settings.changelog("accounts")
-        self._ledger = settings.topic("accounts.ledger")
+        self._ledger = settings.topics.ledger
         name = f"accounts-{settings.app_id}"
         self._index = Index(settings.client_state_dir, name, self._journal)
         self._partitions: dict[TopicPartition, PartitionView] = {}

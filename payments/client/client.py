@@ -93,8 +93,8 @@ class PaymentsClient:
             delivery_timeout_seconds=self.settings.delivery_timeout_seconds,
             stall_seconds=self.settings.stall_seconds,
             rights={
-                given.topic("payments.commands"): [Right.WRITE],
-                given.topic("payments.results"): [Right.READ],
+                given.topics.commands: [Right.WRITE],
+                given.topics.results: [Right.READ],
             },
         )
         self._prefix = uuid.uuid4().hex

@@ -45,8 +45,8 @@ class ResultConsumer:
     ) -> None:
         self._transport = transport
         self._brokers = settings.brokers
-        self._commands = settings.topic("payments.commands")
-        self._results = settings.topic("payments.results")
+        self._commands = settings.topics.commands
+        self._results = settings.topics.results
         self._topics = [self._commands, self._results]
         self._calls = calls
         self._watches = watches

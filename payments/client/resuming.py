@@ -49,8 +49,8 @@ class Resuming:
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._brokers = settings.brokers
-        self._commands = settings.topic("payments.commands")
-        self._results = settings.topic("payments.results")
+        self._commands = settings.topics.commands
+        self._results = settings.topics.results
         self._marks: dict[int, tuple[float, Mark]] = {}
         self._standing: dict[TopicPartition, Standing] = {}
 

@@ -27,7 +27,7 @@ class Sender:
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
-        self._topic = settings.topic("payments.commands")
+        self._topic = settings.topics.commands
         self._queues: dict[int, PartitionQueue] = {}
         self._dirty: dict[PartitionQueue, None] = {}
         """PartitionQueues that have something to send and are not pausing."""

@@ -153,7 +153,7 @@ def replay_of(
     It is parsed as the engine parses it, so only a well-formed command is sent. The replay's id
     replaces the command's own id, which has been answered. Raises ``NotReplayable``.
     """
-    if not letter.source.startswith(settings.topic("payments.commands") + "/"):
+    if not letter.source.startswith(settings.topics.commands + "/"):
         message = (
             f"it is no command but came in at {letter.source or 'an unknown topic'}; messages "
             f"between the stages can't be sent again: send the payment's command again"

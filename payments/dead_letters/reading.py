@@ -149,13 +149,13 @@ class DeadLetters:
         All partitions are searched, since a replay may have been given another key.
         """
         commands: set[str] = set()
-        ranges = await self._since(self._settings.topic("payments.commands"), since_ms)
+        ranges = await self._since(self._settings.topics.commands, since_ms)
         async for record in self._records(ranges):
             command_id = self._command_id(record, ids)
             if command_id is not None:
                 commands.add(command_id)
         results: dict[str, Result] = {}
-        ranges = await self._since(self._settings.topic("payments.results"), since_ms)
+        ranges = await self._since(self._settings.topics.results, since_ms)
         async for record in self._records(ranges):
             value = record.value or b""
             # A search of the bytes comes first: there may be very many results.
@@ -194,7 +194,7 @@ class DeadLetters:
 
     async def reach_back_to(self, time_ms: int) -> bool:
         """Return whether all commands of that time or later must still be there."""
-        at = self._partitions(self._settings.topic("payments.commands"))
+        at = self._partitions(self._settings.topics.commands)
         now_ms = self._clock_ms()
         if now_ms - time_ms + _CLOCKS_MS < self._kept_ms and not await self._is_behind(at, now_ms):
             return True

@@ -201,7 +201,7 @@ async def _installation(settings: Settings) -> AsyncIterator[Finding]:
             if failure is not None:
                 faults += 1
                 yield Finding("problem", "journals", settings.app_id, str(failure))
-        ledger = settings.topic("accounts.ledger")
+        ledger = settings.topics.ledger
         bounds = await log.bounds(partitions_of(ledger, settings.partitions))
     for finding in (*judge_ledger(bounds), *_settings(found, stages)):
         yield finding

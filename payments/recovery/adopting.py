@@ -85,9 +85,7 @@ async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Ad
                 else position
                 for topic, position in last.inputs.items()
             }
-            lost_commands = (
-                settings.topic("payments.commands") in inputs.keys() & differences.keys()
-            )
+            lost_commands = settings.topics.commands in inputs.keys() & differences.keys()
             found.append(Adoption(stage, held, now, differences, inputs, lost_commands))
     return found
 

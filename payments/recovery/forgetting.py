@@ -45,7 +45,7 @@ async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
 
     Damaged records of the journals are left out.
     """
-    ledger = settings.topic("accounts.ledger")
+    ledger = settings.topics.ledger
     found: dict[bytes, int] = {}
     checkpoints: dict[int, list[Checkpoint]] = {}
     for (partition, key), value in (await _latest(log, settings)).items():

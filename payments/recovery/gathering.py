@@ -72,10 +72,10 @@ class Gathering:
         self._processes = processes
         self._partitions = settings.partitions
         self.source = source
-        self.commands = settings.topic("payments.commands")
-        self.results = settings.topic("payments.results")
-        self.letters = settings.topic("payments.dead-letters")
-        self.ledger = settings.topic("accounts.ledger")
+        self.commands = settings.topics.commands
+        self.results = settings.topics.results
+        self.letters = settings.topics.payments_dead_letters
+        self.ledger = settings.topics.ledger
         self._facts = Facts(
             Unanswered(
                 self.commands,
@@ -200,7 +200,7 @@ class Gathering:
         writers = {
             **dict.fromkeys(_all([self.results, self.letters], self._partitions), "payments"),
             **dict.fromkeys(
-                _all([self.ledger, self.settings.topic("accounts.dead-letters")], self._partitions),
+                _all([self.ledger, self.settings.topics.accounts_dead_letters], self._partitions),
                 "accounts",
             ),
         }

@@ -43,13 +43,13 @@ def accounts_stage(settings: Settings) -> Stage:
         name="accounts",
         logic=AccountsLogic(settings),
         changelog=settings.changelog("accounts"),
-        dead_letters=settings.topic("accounts.dead-letters"),
-        internal_inputs=(settings.topic("payments.transfers"),),
-        outputs=(settings.topic("accounts.ledger"),),
-        internal_outputs=(settings.topic("payments.inbox"),),
+        dead_letters=settings.topics.accounts_dead_letters,
+        internal_inputs=(settings.topics.transfers,),
+        outputs=(settings.topics.ledger,),
+        internal_outputs=(settings.topics.inbox,),
         keeps={
-            settings.topic("payments.transfers"): settings.retention_seconds,
-            settings.topic("accounts.ledger"): math.inf,
+            settings.topics.transfers: settings.retention_seconds,
+            settings.topics.ledger: math.inf,
         },
         settings=settings.of("opening_balance", "default_currency"),
     )
@@ -59,8 +59,8 @@ class AccountsLogic:
     """Posts transfers to accounts, and reports the end of each to its payment."""
 
     def __init__(self, settings: Settings) -> None:
-        self._ledger = settings.topic("accounts.ledger")
-        self._inbox = settings.topic("payments.inbox")
+        self._ledger = settings.topics.ledger
+        self._inbox = settings.topics.inbox
         self._opening = Opening(settings.opening_balance, settings.default_currency)
         self._rows = RowCache[Account](decode_account)
         self._counters = RowCache[CounterAccount](decode_counter)

@@ -51,12 +51,12 @@ def payments_stage(settings: Settings) -> Stage:
         name="payments",
         logic=PaymentsLogic(settings),
         changelog=settings.changelog("payments"),
-        dead_letters=settings.topic("payments.dead-letters"),
-        public_inputs=(settings.topic("payments.commands"),),
-        internal_inputs=(settings.topic("payments.inbox"),),
-        outputs=(settings.topic("payments.results"),),
-        internal_outputs=(settings.topic("payments.transfers"),),
-        forward_to=settings.topic("payments.inbox"),
+        dead_letters=settings.topics.payments_dead_letters,
+        public_inputs=(settings.topics.commands,),
+        internal_inputs=(settings.topics.inbox,),
+        outputs=(settings.topics.results,),
+        internal_outputs=(settings.topics.transfers,),
+        forward_to=settings.topics.inbox,
         # A command that is deleted before it is read is never answered, and a rebuild needs the
         # results of all payments.
         keeps={
@@ -82,9 +82,9 @@ class PaymentsLogic:
     """Decides payments, answers every command once, and closes windows."""
 
     def __init__(self, settings: Settings) -> None:
-        self._inbox = settings.topic("payments.inbox")
-        self._results = settings.topic("payments.results")
-        self._transfers = settings.topic("payments.transfers")
+        self._inbox = settings.topics.inbox
+        self._results = settings.topics.results
+        self._transfers = settings.topics.transfers
         self._partitions = settings.partitions
         self._currency = settings.default_currency
         self._policy = Policy(settings.decline_policy, settings.max_waiters)

@@ -23,12 +23,12 @@ class Topics:
     def of(cls, settings: Settings) -> Self:
         """Return the names in one installation."""
         return cls(
-            commands=settings.topic("payments.commands"),
-            inbox=settings.topic("payments.inbox"),
-            results=settings.topic("payments.results"),
-            ledger=settings.topic("accounts.ledger"),
-            payments_letters=settings.topic("payments.dead-letters"),
-            accounts_letters=settings.topic("accounts.dead-letters"),
+            commands=settings.topics.commands,
+            inbox=settings.topics.inbox,
+            results=settings.topics.results,
+            ledger=settings.topics.ledger,
+            payments_letters=settings.topics.payments_dead_letters,
+            accounts_letters=settings.topics.accounts_dead_letters,
             payments_journal=settings.changelog("payments"),
             accounts_journal=settings.changelog("accounts"),
         )

@@ -62,7 +62,7 @@ async def test_commands_that_were_written_anew_are_handled_once(
         assert f"ends at {KEPT} now" in line
         await without_workers(settings)
         doctor = await payments(settings, "doctor")
-        assert f"what was handled from {KEPT} on is lost there" in doctor.out
+        assert f"records that were handled from {KEPT} on are lost there" in doctor.out
         assert (
             f"TRUNCATED: records that were handled from {KEPT} on"
             in (await payments(settings, "journal", "inspect")).out
