@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from exactstage.kafka import KafkaLog
 from exactstage.log import Batch, Channel, Header, NewRecord, TopicPartition, Writer
 from exactstage.partitioner import partition_of
 from payments.domain.account import Account, Entry, Transfer
@@ -26,7 +25,7 @@ from payments.records.record_writer import encode_ledger_entry
 from payments.settings import Settings
 from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.failures import BenchError
-from tools.bench.installations import installation, measured_broker
+from tools.bench.installations import installation, measured_broker, open_log
 from tools.bench.markdown import figures_table, megabytes
 from tools.bench.measured_process import Child, cpu_seconds, gateway_process, peak_bytes
 from tools.dev.ports import HOST, free_ports
@@ -134,13 +133,9 @@ class Ledger:
 
     async def write(self, entries: int) -> None:
         """Append entries of accounts at random, and then the rows of all accounts."""
-        log = KafkaLog(self._settings.connection())
-        ledger, journal = (
-            self._settings.topic("accounts.ledger"),
-            self._settings.changelog("accounts"),
-        )
-        await log.start([ledger, journal])
-        try:
+        ledger = self._settings.topic("accounts.ledger")
+        journal = self._settings.changelog("accounts")
+        async with open_log(self._settings, [ledger, journal]) as log:
             writer = await log.new_writer()
             for begin in range(0, entries, CHUNK):
                 chosen = self._chosen(min(CHUNK, entries - begin), last=begin + CHUNK >= entries)
@@ -150,8 +145,6 @@ class Ledger:
             for begin in range(0, len(self.names), CHUNK):
                 numbers = range(begin, min(begin + CHUNK, len(self.names)))
                 await log.append(self._rows(journal, writer, numbers), Channel.JOURNAL)
-        finally:
-            await log.close()
 
     def _chosen(self, count: int, *, last: bool) -> list[int]:
         """Return whose entries come next: every hundredth is the busiest account's."""
@@ -191,23 +184,27 @@ def _batches(topic: str, writer: Writer, found: list[list[NewRecord]]) -> list[B
     ]
 
 
-class Asking:
+class Client:
     """One connection to a gateway."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=120)
 
-    def status(self, path: str) -> int:
-        """Return the status of an answer."""
+    def get(self, path: str, until: float = 0.0) -> None:
+        """Read an answer; one that comes too early is asked for again until then (monotonic time).
+
+        Raises ``BenchError`` for any answer but 200.
+        """
+        while (status := self._status(path)) in TOO_EARLY and time.monotonic() < until:
+            time.sleep(0.1)
+        if status != http.HTTPStatus.OK:
+            raise BenchError(f"{path} was answered {status}")
+
+    def _status(self, path: str) -> int:
         self._connection.request("GET", path)
         answer = self._connection.getresponse()
         answer.read()
         return answer.status
-
-    def get(self, path: str) -> None:
-        """Raise ``BenchError`` for any answer but 200."""
-        if (status := self.status(path)) != http.HTTPStatus.OK:
-            raise BenchError(f"{path} was answered {status}")
 
 
 def until_read(port: int, ledger: Ledger) -> float:
@@ -215,15 +212,9 @@ def until_read(port: int, ledger: Ledger) -> float:
     began = time.monotonic()
 
     def ask(number: int) -> None:
-        asking, name = Asking(port), ledger.names[number]
-        last = ledger.sequences[number] - 1
+        client, name, last = Client(port), ledger.names[number], ledger.sequences[number] - 1
         for path in (f"/v1/accounts/{name}", f"/v1/accounts/{name}/entries?after={last}"):
-            while (status := asking.status(path)) in TOO_EARLY:
-                if time.monotonic() - began > LIMIT_SECONDS:
-                    raise BenchError(f"{path} is not read in {LIMIT_SECONDS} s")
-                time.sleep(0.1)
-            if status != http.HTTPStatus.OK:
-                raise BenchError(f"{path} was answered {status}")
+            client.get(path, began + LIMIT_SECONDS)
 
     with ThreadPoolExecutor(PARTITIONS) as pool:
         list(pool.map(ask, ledger.one_in_each_partition()))
@@ -232,7 +223,7 @@ def until_read(port: int, ledger: Ledger) -> float:
 
 def latencies(port: int, ledger: Ledger) -> Iterator[tuple[str, str]]:
     """Yield p50 and p99 of each kind of request, one at a time."""
-    asking, chosen = Asking(port), random.Random(2)
+    client, chosen = Client(port), random.Random(2)
     held = [number for number, sequence in enumerate(ledger.sequences) if sequence]
     busiest, few = ledger.names[ledger.busiest], ledger.names[ledger.few]
     last = ledger.sequences[ledger.busiest]
@@ -257,7 +248,7 @@ def latencies(port: int, ledger: Ledger) -> Iterator[tuple[str, str]]:
         for _ in range(READS):
             asked = path()
             began = time.perf_counter()
-            asking.get(asked)
+            client.get(asked)
             times.append(1000 * (time.perf_counter() - began))
         p99 = statistics.quantiles(times, n=100)[98]
         yield f"{what}: p50, p99", f"{statistics.median(times):.1f} ms, {p99:.1f} ms"

@@ -4,12 +4,13 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exactstage.kafka import KafkaLog
 from payments.settings import Settings
 from payments.topics.cluster import cluster
 from payments.topics.file import Topic, read_topics
@@ -100,6 +101,17 @@ def installation(
     finally:
         if not keep:
             asyncio.run(_delete(settings, wanted))
+
+
+@asynccontextmanager
+async def open_log(settings: Settings, topics: Sequence[str]) -> AsyncIterator[KafkaLog]:
+    """Connect to these topics for as long as the block lasts."""
+    log = KafkaLog(settings.connection())
+    try:
+        await log.start(topics)
+        yield log
+    finally:
+        await log.close()
 
 
 async def make_topics(settings: Settings, wanted: Sequence[Topic]) -> None:

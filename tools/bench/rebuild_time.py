@@ -14,7 +14,6 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from exactstage.kafka import KafkaLog
 from exactstage.limits import Limits
 from exactstage.log import Channel, Log, Writer
 from exactstage.outputs import Output, Publication, Rounds, size_of
@@ -26,7 +25,7 @@ from payments.stages.accounts import ENTRY_TYPE
 from payments.verify.topics import Topics
 from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.history import History
-from tools.bench.installations import installation, measured_broker
+from tools.bench.installations import installation, measured_broker, open_log
 from tools.bench.markdown import figures_table, megabytes
 from tools.bench.measured_process import Ran, run_payments
 
@@ -80,18 +79,14 @@ def measure(given: argparse.Namespace) -> Report:
 
 
 async def _write(settings: Settings, plan: Plan) -> None:
-    log = KafkaLog(settings.connection())
-    try:
-        topics = Topics.of(settings)
-        await log.start([*topics.journals, *topics.public, topics.commands])
+    topics = Topics.of(settings)
+    async with open_log(settings, [*topics.journals, *topics.public, topics.commands]) as log:
         writer = await log.new_writer()
         await write_ledger(log, settings, writer, plan, time.time_ns() // 1_000_000 - OLD_MS)
         history = History(log, settings, writer)
         await history.write(0, DELETED_PAYMENTS)
         await _delete_records(settings, [topics.commands, settings.topic("payments.results")])
         await history.write(DELETED_PAYMENTS, DELETED_PAYMENTS + plan.payments)
-    finally:
-        await log.close()
 
 
 async def _delete_records(settings: Settings, topics: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exactstage.journal import Journal
-from exactstage.kafka import KafkaLog
 from exactstage.limits import Limits
 from exactstage.log import Channel, Log
 from exactstage.partitioner import partition_of
@@ -23,7 +22,7 @@ from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
 from tools.bench.bench_command import say
 from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation
+from tools.bench.installations import MeasuredBroker, installation, open_log
 from tools.bench.markdown import figure, figures_table, megabytes
 from tools.bench.measured_process import (
     READY_LIMIT_SECONDS,
@@ -121,12 +120,8 @@ def measure_restore(
 
 async def store_payments(settings: Settings, payments: int) -> None:
     """Write ``payments`` completed payments into the journals of an idle installation."""
-    log = KafkaLog(settings.connection())
-    try:
-        await log.start([settings.changelog("payments")])
+    async with open_log(settings, [settings.changelog("payments")]) as log:
         await write_journals(log, settings, payments)
-    finally:
-        await log.close()
 
 
 async def write_journals(log: Log, settings: Settings, payments: int) -> None:

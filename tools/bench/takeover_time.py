@@ -15,13 +15,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exactstage.kafka import KafkaLog
 from exactstage.log import TopicPartition
 from payments.settings import Settings
 from tools.bench.bench_command import Command, Option, Report, say
 from tools.bench.counted_worker import CountedWorker
 from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation, own_broker
+from tools.bench.installations import MeasuredBroker, installation, open_log, own_broker
 from tools.bench.markdown import figure, markdown_table
 from tools.bench.measured_process import READY_LIMIT_SECONDS, cpu_seconds
 from tools.bench.restore import SLOWEST_RATE, store_payments
@@ -127,12 +126,8 @@ def _installed(broker: MeasuredBroker, variant: Variant) -> Iterator[Mapping[str
 async def _warm_up(settings: Settings) -> None:
     """Let the broker make what it makes for the first claim alone: a topic of its own."""
     topic = settings.topic("payments.fencing-check")
-    log = KafkaLog(settings.connection())
-    try:
-        await log.start([topic])
+    async with open_log(settings, [topic]) as log:
         await log.claim(f"{settings.app_id}-warm-up", [TopicPartition(topic, 0)])
-    finally:
-        await log.close()
 
 
 def _take_over(version: Version, settings: Settings, variant: Variant, folder: Path) -> Taken:

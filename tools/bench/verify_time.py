@@ -8,12 +8,11 @@ import argparse
 import asyncio
 import time
 
-from exactstage.kafka import KafkaLog
 from payments.settings import Settings
 from payments.verify.topics import Topics
 from tools.bench.bench_command import PURE, Command, Option, Report, say
 from tools.bench.history import History
-from tools.bench.installations import installation, measured_broker
+from tools.bench.installations import installation, measured_broker, open_log
 from tools.bench.markdown import figures_table, megabytes
 from tools.bench.measured_process import Ran, run_payments
 
@@ -51,16 +50,12 @@ def audit(settings: Settings) -> Ran:
 
 
 async def _write(settings: Settings, payments: int) -> None:
-    log = KafkaLog(settings.connection())
-    try:
-        topics = Topics.of(settings)
-        await log.start([*topics.journals, *topics.public, topics.commands])
+    topics = Topics.of(settings)
+    async with open_log(settings, [*topics.journals, *topics.public, topics.commands]) as log:
         history = History(log, settings, await log.new_writer())
         for first in range(0, payments, PROGRESS_EVERY):
             await history.write(first, min(first + PROGRESS_EVERY, payments))
             say(f"{min(first + PROGRESS_EVERY, payments):,} of {payments:,} payments are written")
-    finally:
-        await log.close()
 
 
 def table(payments: int, empty: Ran, full: Ran) -> str:
