@@ -1,0 +1,53 @@
+"""What docs/http.md says of paths without a token, and of query parameters that no request knows.
+
+That the page's requests are answered with their statuses is in ``test_http_doc.py``.
+"""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from payments.gateway.app import Gateway
+from payments.gateway.settings import GatewaySettings
+from tests.gateway.fake_service import FakeService
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+TOKEN = "a-token-for-the-tests-1"  # noqa: S105 - of no use anywhere
+
+
+def free_paths() -> list[str]:
+    """Return the paths that the page lists as those without a token, with a file and a type."""
+    [listed] = re.findall(r"`X-API-Key: TOKEN`, except\n(.*?)\. The file", PAGE, re.DOTALL)
+    paths = [path.replace("FILE", "start.js") for path in re.findall(r"`(/[^`]*)`", listed)]
+    return [path.replace("TYPE", "declined") for path in paths]
+
+
+@pytest.mark.parametrize("path", free_paths())
+async def test_a_path_that_the_page_lists_needs_no_token(fake: FakeService, path: str) -> None:
+    async with _client(fake, GatewaySettings(tokens=(SecretStr(TOKEN),))) as http:
+        response = await http.get(path)
+    assert response.status_code in {200, 302}, response.text
+
+
+@pytest.mark.parametrize("path", ["/problems", "/health"])
+async def test_what_the_page_does_not_list_is_no_page(fake: FakeService, path: str) -> None:
+    assert path not in free_paths()
+    async with _client(fake, GatewaySettings()) as http:
+        assert (await http.get(path)).status_code == 404
+
+
+async def test_a_query_parameter_is_ignored_but_by_entries_and_locations(fake: FakeService) -> None:
+    fake.release.set()
+    async with _client(fake, GatewaySettings()) as http:
+        assert (await http.get("/v1/payments/p1?verbose=1")).status_code == 200
+        entries = await http.get("/v1/accounts/abc/entries?verbose=1")
+        location = await http.get("/v1/payments/p1/commands/c1?verbose=1")
+    assert (entries.status_code, location.status_code) == (422, 422)
+
+
+def _client(fake: FakeService, settings: GatewaySettings) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(Gateway(fake, settings, default_currency="EUR"))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
