@@ -74,7 +74,7 @@ class KafkaLog:
         await require_rights(self.connection, self._rights)
         await self.connection.add_topics(topics)
 
-    async def read_topics_too(self, topics: Sequence[str]) -> None:
+    async def add_topics(self, topics: Sequence[str]) -> None:
         """Learn the leaders of further topics, once for each topic.
 
         Raises ``NotAuthorized`` when this user may not read one.

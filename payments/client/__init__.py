@@ -1,6 +1,6 @@
-"""The client library: a few lines between a service and the payments on Kafka.
+"""The client library: sends commands to the payments on Kafka and returns their results.
 
-``PaymentsClient`` works straight on the topics: it writes commands, and finds each one's result by
+``PaymentsClient`` uses the topics directly: it writes commands, and finds each command's result by
 the command's own id. See docs/client.md.
 """
 

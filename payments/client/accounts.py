@@ -1,8 +1,8 @@
-"""Accounts as the accounts stage has them: linearizable balances and ledger pages.
+"""Accounts, read from the accounts stage's topics: linearizable balances and ledger pages.
 
-The stage's journal is acknowledged before anything that follows from it can be seen (DESIGN 4.2).
-So who reads the journal to its end of now sees every posting that anybody has heard of; and the
-row's sequence says up to which entry the ledger must be read.
+The stage publishes nothing before its journal is acknowledged (docs/design.md 4.2). So a reader at
+the journal's current end has every posting that is visible anywhere. The row's sequence is that of
+the last ledger entry to read.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class AccountBalance:
 
 
 class AccountView:
-    """Balances and ledger pages of all accounts, indexed per partition once somebody asks."""
+    """Balances and ledger pages of all accounts; a partition is indexed at its first request."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport, self._brokers = transport, settings.brokers
@@ -49,29 +49,29 @@ class AccountView:
         name = f"accounts-{settings.app_id}"
         self._index = Index(settings.client_state_dir, name, self._journal)
         self._partitions: dict[TopicPartition, PartitionView] = {}
-        # Each with its own turns: balances do not wait for entries.
+        # Separate slots, so that balances do not wait for entries.
         self._rows = Intake(rows, self._index.take_rows, asyncio.Semaphore(CHUNKS_AT_ONCE))
         self._entries = Intake(places, self._index.take_entries, asyncio.Semaphore(CHUNKS_AT_ONCE))
 
     async def close(self) -> None:
-        """End what is being read, and close the index."""
+        """Stop reading, and close the index."""
         for partition in self._partitions.values():
             await partition.close()
         await asyncio.to_thread(self._index.close)
 
     @property
     def progress(self) -> str | None:
-        """How far the reading has come where it is not at the end, or what blocks it, in words."""
+        """How far the reading is before its end, or what blocks it, in words; else None."""
         if troubles := self.troubles():
             return f"accounts can't be read to the end: {'; '.join(in_words(troubles))}"
-        told = (partition.progress for partition in self._partitions.values())
-        found = next((progress for progress in told if progress is not None), None)
+        reported = (partition.progress for partition in self._partitions.values())
+        found = next((progress for progress in reported if progress is not None), None)
         return found and f"accounts are being read from the topics: {found}; ask again"
 
     def troubles(self) -> list[Trouble]:
-        """Return what keeps partitions from being read to their ends, however short it lasts."""
-        told = (partition.trouble(self._brokers) for partition in self._partitions.values())
-        return [trouble for trouble in told if trouble is not None]
+        """Return what prevents reading to the ends now, even if only for a moment."""
+        reported = (partition.trouble(self._brokers) for partition in self._partitions.values())
+        return [trouble for trouble in reported if trouble is not None]
 
     @property
     def trouble(self) -> str | None:
@@ -79,7 +79,7 @@ class AccountView:
         return self._index.problem
 
     async def balance(self, account: str, partitions: int) -> AccountBalance | None:
-        """Return the account as it is now; None where there is none. It was checked."""
+        """Return the account as it is now; None when it does not exist. ``account`` is valid."""
         key = account.encode()
         row = await self._row(key, partition_of(key, partitions))
         if row is None:
@@ -88,7 +88,7 @@ class AccountView:
         return AccountBalance(account, held.balance, held.currency, held.sequence)
 
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:
-        """Return the balances of a counter-account by currency; None where there is none."""
+        """Return the balances of a counter-account by currency; None when it does not exist."""
         number = name.partition("/")[2]
         if len(number) > len(str(partitions)) or int(number) >= partitions:
             return None
@@ -98,12 +98,12 @@ class AccountView:
     async def entries(
         self, account: str, after: int, limit: int, partitions: int
     ) -> list[LedgerEntry] | None:
-        """Return the account's entries behind sequence ``after``, at most ``limit``, in order.
+        """Return the account's entries after sequence ``after``, at most ``limit``, in order.
 
-        None where there is no such account.
+        None when the account does not exist.
         """
-        # Both at once: a right that is missing on either is named together with the other.
-        await self._transport.read_topics_too([self._journal, self._ledger])
+        # Both in one call, so that the error names all missing rights.
+        await self._transport.add_topics([self._journal, self._ledger])
         held = await self.balance(account, partitions)
         if held is None:
             return None
@@ -130,7 +130,7 @@ class AccountView:
 
 def rows(records: Sequence[Record]) -> list[Row]:
     """Return the rows among records of the journal."""
-    # The rest is the engine's own: checkpoints and fences. Accounts are never removed.
+    # The other records are the engine's: checkpoints and fences. Accounts are never removed.
     return [
         (record.key, record.value)
         for record in records
@@ -139,7 +139,7 @@ def rows(records: Sequence[Record]) -> list[Row]:
 
 
 def require_counter(name: str) -> None:
-    """Raise ``InvalidCommand`` or ``TypeError`` for what is no name of a counter-account."""
+    """Raise ``InvalidCommand`` or ``TypeError`` unless ``name`` is that of a counter-account."""
     require_text("name", name, "world/N or sales/N")
     if not is_counter_name(name):
         message = "must be world/N or sales/N"
@@ -147,7 +147,7 @@ def require_counter(name: str) -> None:
 
 
 def require_account(account: str) -> None:
-    """Raise ``InvalidCommand`` or ``TypeError`` for what is no id of an account."""
+    """Raise ``InvalidCommand`` or ``TypeError`` unless ``account`` is the id of an account."""
     if not isinstance(account, str):
         raise TypeError(f"an account's id is text (str), not {type(account).__name__}")
     if not is_name(account):

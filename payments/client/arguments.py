@@ -1,4 +1,4 @@
-"""Arguments of the client: a wrong type or range is told at once, by the argument's name."""
+"""Arguments of the client: checks of type and range, with the argument's name in the error."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ SECONDS = "a number of seconds"
 
 
 def require_text(name: str, value: object, meaning: str) -> None:
-    """Raise ``TypeError`` for what is no text."""
+    """Raise ``TypeError`` unless ``value`` is text."""
     if not isinstance(value, str):
         raise _wrong_type(name, f"text (str), {meaning}", value)
 
 
 def require_number(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raise ``TypeError`` for what is no whole number, ``ValueError`` for one out of range."""
+    """Raise ``TypeError`` unless ``value`` is an int, ``ValueError`` for one out of range."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(name, "a whole number (int)", value)
     if value < least or (most is not None and value > most):
@@ -29,21 +29,21 @@ def require_number(name: str, value: object, least: int, most: int | None = None
 
 
 def require_deadline(seconds: float, name: str = "deadline_seconds") -> None:
-    """Raise ``TypeError`` or ``ValueError`` for what is no deadline."""
+    """Raise ``TypeError`` or ``ValueError`` unless ``seconds`` is a deadline."""
     _require_number_of_seconds(name, seconds)
-    if not 0 < seconds <= MAX_SECONDS:  # Nor is NaN.
+    if not 0 < seconds <= MAX_SECONDS:  # Refuses NaN too.
         message = f"{name} must be over 0 and at most {MAX_SECONDS:.0f}, not {seconds}"
         raise ValueError(message)
 
 
 def require_result_seconds(seconds: float | None) -> None:
-    """Raise for what is neither None (as long as the deadline) nor a time to wait."""
+    """Raise unless ``seconds`` is None (the same as the deadline) or a time to wait."""
     if seconds is not None:
         require_deadline(seconds, "result_seconds")
 
 
 def require_connect_seconds(seconds: float) -> None:
-    """Raise for what is no time to wait for a connection; 0 waits for none."""
+    """Raise unless ``seconds`` is a time to wait for a connection; 0 does not wait."""
     _require_number_of_seconds("connect_seconds", seconds)
     if not (math.isfinite(seconds) and seconds >= 0):
         message = f"connect_seconds must be 0 (do not wait) or more, not {seconds}"
@@ -51,15 +51,15 @@ def require_connect_seconds(seconds: float) -> None:
 
 
 def require_instance(name: str, value: object, kind: type, meaning: str) -> None:
-    """Raise ``TypeError`` for what is no instance of a class."""
+    """Raise ``TypeError`` unless ``value`` is an instance of ``kind``."""
     if not isinstance(value, kind):
         raise _wrong_type(name, f"{kind.__name__}, {meaning}", value)
 
 
 def checked_headers(headers: object) -> list[Header]:
-    """Return headers as a record has them.
+    """Return headers in the form of a record's.
 
-    Raises ``TypeError``, and ``InvalidCommand`` for a name that UTF-8 can't have.
+    Raises ``TypeError``, and ``InvalidCommand`` for a name that can't be encoded as UTF-8.
     """
     if isinstance(headers, (str, bytes)) or not isinstance(headers, Sequence):
         raise _wrong_type("headers", _HEADERS, headers)
@@ -88,7 +88,7 @@ _HEADERS = "a list of pairs of a name (str) and a value (bytes), such as [('trac
 
 
 def _require_number_of_seconds(name: str, value: object) -> None:
-    # A float is the usual case, and every call has one.
+    # Checked first because every call has one, usually a float.
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise _wrong_type(name, SECONDS, value)
 

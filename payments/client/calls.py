@@ -1,4 +1,4 @@
-"""Calls: commands in flight, each with the caller who waits for its result."""
+"""Calls: commands in flight, each with the future of its result."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Call:
     """One command in flight."""
 
     key: bytes
-    """The payment's id, as in the records."""
+    """The payment's id, encoded as the key of its records."""
 
     partition: int
     command: str
@@ -29,7 +29,7 @@ class Call:
     answer: asyncio.Future[Result]
     headers: list[Header] = field(default_factory=lambda: NO_HEADERS)
     size: int = 0
-    """Bytes in a batch."""
+    """Bytes that it takes in a batch."""
 
     tick: int = 0
     """See ``deadlines.Timed``."""
@@ -38,10 +38,10 @@ class Call:
     """Whether a broker may have the command."""
 
     stored: asyncio.Future[None] | None = None
-    """Done when a broker certainly has it, where somebody wants to know that."""
+    """Done when a broker has acknowledged it; only for ``submit``."""
 
     def mark_stored(self, _: object = None) -> None:
-        """Tell that a broker has it, or that the call has ended."""
+        """Record that a broker has acknowledged it, or that the call has ended."""
         if self.stored is not None and not self.stored.done():
             self.stored.set_result(None)
 
@@ -61,7 +61,7 @@ class Calls:
         return self._count
 
     def add(self, call: Call, deadline_seconds: float) -> None:
-        """Add a call. Raises ``Overloaded`` when there are as many as may be."""
+        """Add a call. Raises ``Overloaded`` at the limit."""
         if self._count >= self._limit:
             message = f"{self._limit} calls are in flight, as many as PAYMENTS_CLIENT_MAX_CALLS"
             raise Overloaded(message)
@@ -83,11 +83,11 @@ class Calls:
         self._deadlines.discard(call)
 
     def awaits(self, key: bytes | None) -> bool:
-        """Whether any call is about this payment: its results must be parsed."""
+        """Whether a call for this payment is in flight, so its results must be parsed."""
         return key in self._by_key
 
     def answer(self, key: bytes, result: Result) -> None:
-        """End the calls that this result is for; a second result of a command finds none."""
+        """End the calls whose command has this result; only a command's first result counts."""
         commands = self._by_key.get(key)
         if commands is not None and result.command is not None:
             for call in commands.get(result.command, ()):
@@ -116,7 +116,7 @@ def expire(call: Call) -> None:
     if call.sent:
         message = (
             "no result came before the deadline; the command may still be carried out: send it "
-            "again, the same one, to learn what became of it"
+            "again, unchanged, to get its result"
         )
         fail(call, DeadlineExceeded(message))
     else:

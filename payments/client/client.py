@@ -46,7 +46,7 @@ CONNECT_SECONDS = 10.0
 
 NOT_READ = ("results are not read: ", "accounts are not read: ")
 NOT_TAKEN = "a broker has not taken the last commands yet"
-"""How ``trouble`` begins where there is a connection."""
+"""How ``trouble`` begins when there is a connection."""
 
 _Value = TypeVar("_Value")
 
@@ -61,11 +61,11 @@ class PaymentsClient:
 
     ``settings`` default to the environment (``PAYMENTS_*``), ``brokers`` overrides theirs. Entering
     waits up to ``connect_seconds`` for the brokers and raises ``BrokersUnavailable``; with 0 it
-    does not wait, and calls do, each up to its deadline. Amounts are in minor units of the
-    currency. ``ValueError`` says which of ``brokers`` is no address. Calls raise the errors of
-    ``payments.client.errors``, ``TypeError`` and ``ValueError`` for an argument of a wrong type or
-    out of range, by its name and before anything is sent, and ``RuntimeError`` in another event
-    loop than the one it was entered in.
+    does not wait, and each call waits up to its deadline. Amounts are in minor units of the
+    currency. ``ValueError`` names the invalid address in ``brokers``. Calls raise the errors of
+    ``payments.client.errors``; ``TypeError`` and ``ValueError`` for an argument of a wrong type or
+    out of range, with its name and before anything is sent; and ``RuntimeError`` in another event
+    loop than the one in which the client was entered.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PaymentsClient:
             require_instance("settings", settings, Settings, "such as Settings(brokers='a:9092')")
         require_connect_seconds(connect_seconds)
         if transport is not None and not callable(getattr(transport, "seal", None)):
-            message = f"transport must be one, such as LogTransport(log), not {transport!a}"
+            message = f"transport must be a Transport, such as LogTransport(log), not {transport!a}"
             raise TypeError(message)
         given = settings or Settings()
         if brokers is not None:
@@ -105,7 +105,7 @@ class PaymentsClient:
         self._accounts = AccountView(self._transport, self.settings)
         self._resuming = Resuming(self._transport, self.settings)
         self._sender = Sender(self._transport, self.settings)
-        self._follower = ResultConsumer(
+        self._results = ResultConsumer(
             self._transport,
             self.settings,
             calls=self._calls,
@@ -122,16 +122,16 @@ class PaymentsClient:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect; results from now on are followed."""
+        """Connect, and read results from now on."""
         if self._loop is not None:
             message = "a client is entered once: make another PaymentsClient for another block"
             raise RuntimeError(message)
         self._loop = asyncio.get_running_loop()
-        self._running = asyncio.create_task(self._follower.run(), name="payments client")
+        self._running = asyncio.create_task(self._results.run(), name="payments client")
         self._watching = asyncio.create_task(self._standing.run(), name="standing partitions")
         if self._connect_seconds > 0:
             try:
-                await self._follower.until_ready(self._connect_seconds, patient=False)
+                await self._results.until_ready(self._connect_seconds, fail_fast=True)
             except BaseException:
                 await self._close()
                 raise
@@ -140,7 +140,7 @@ class PaymentsClient:
     async def __aexit__(self, *error: object) -> None:
         """Disconnect. Calls in flight end with ``ClientClosed``.
 
-        In another event loop it raises ``RuntimeError``, and the client goes on in its own.
+        In another event loop it raises ``RuntimeError``, and the client continues in its own.
         """
         if self._running is not None:
             self._require_own_loop(asyncio.get_running_loop())
@@ -149,7 +149,7 @@ class PaymentsClient:
     async def _close(self) -> None:
         running, self._running = self._running, None
         tasks = [task for task in (running, self._watching) if task is not None]
-        self._follower.ready.set()  # Who waits for it finds the client closed.
+        self._results.ready.set()  # Calls that wait for it then find the client closed.
         self._calls.close()
         self._watches.close()
         async with AsyncExitStack() as closing:
@@ -218,11 +218,11 @@ class PaymentsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> Result:
-        """Send a command as it would stand on the topic, and wait for its result.
+        """Send a command with the fields that it has on the topic, and wait for its result.
 
-        Its ``id`` is filled in if absent. One that is given names this one command: the first
-        result with it is the answer. ``headers`` are those of the record: ``TypeError`` for others
-        than names (str) and values (bytes).
+        Its ``id`` is filled in if absent. A given id must be unique to this command: the first
+        result with it is the answer. ``headers`` are those of the record, pairs of a name (str) and
+        a value (bytes); others raise ``TypeError``.
         """
         call = await self._call(payment, command, deadline_seconds, headers=headers)
         return await self._result(call)
@@ -236,9 +236,9 @@ class PaymentsClient:
         result_seconds: float | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Result]:
-        """Send a command as ``send`` does; return its result's future when the brokers have it.
+        """Send a command as ``send`` does; return its result's future when a broker has it.
 
-        From then on it is carried out, whatever becomes of this process. The brokers must have it
+        From then on it is carried out, even if this process ends. A broker must acknowledge it
         within ``deadline_seconds``; the future waits for the result for ``result_seconds`` in all,
         by default the same.
         """
@@ -262,7 +262,7 @@ class PaymentsClient:
         return result
 
     async def mark(self, payment: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Mark:
-        """Return a mark for ``resume``, before the records of any command sent from now on.
+        """Return a mark for ``resume``: offsets before any command that is sent from now on.
 
         Raises ``BrokersUnavailable``.
         """
@@ -283,11 +283,11 @@ class PaymentsClient:
         deadline_seconds: float = DEADLINE_SECONDS,
         result_seconds: float | None = None,
     ) -> asyncio.Future[Result] | None:
-        """Return the future of the result of a command that was sent after ``mark``, by whomever.
+        """Return the future of the result of a command that any client sent after ``mark``.
 
-        None where there is no such command (any more: the topic keeps it for its retention). The
-        topics are searched for ``deadline_seconds``; a result that is not there yet is waited for
-        for ``result_seconds`` in all, by default the same. Raises ``CatchingUp`` where an open
+        None when the topic does not have the command (it keeps commands for its retention). The
+        search takes at most ``deadline_seconds``; the future waits for a missing result for
+        ``result_seconds`` in all, by default the same. Raises ``CatchingUp`` when an open
         transaction blocks the search.
         """
         key = encode_payment_id(payment)
@@ -295,7 +295,7 @@ class PaymentsClient:
         require_instance("mark", mark, Mark, "what mark() returned")
         require_result_seconds(result_seconds)
         left = await self._opened(deadline_seconds)
-        partition = partition_of(key, self._follower.partitions)
+        partition = partition_of(key, self._results.partitions)
         answer = asyncio.get_running_loop().create_future()
         call = Call(key, partition, command_id, b"", answer, sent=True)
         self._calls.add(call, max(left, result_seconds or 0.0))
@@ -314,7 +314,7 @@ class PaymentsClient:
             return None
         result = asyncio.ensure_future(self._awaited(call))
         if answer.done():
-            await asyncio.wait([result])  # So that what is there is seen at once.
+            await asyncio.wait([result])  # So that the returned future is done already.
         return result
 
     async def _call(
@@ -326,7 +326,7 @@ class PaymentsClient:
         *,
         headers: Sequence[tuple[str, bytes]],
     ) -> Call:
-        """Make the call of a command; ``_result`` must follow at once."""
+        """Return the call of a command; ``_result`` must follow without an await in between."""
         key = encode_payment_id(payment)
         default_id = f"{self._prefix}-{next(self._numbers)}"
         currency = self.settings.default_currency
@@ -336,7 +336,7 @@ class PaymentsClient:
         record_headers = checked_headers(headers)
         size = size_of(key, value, record_headers)
         deadline_seconds = await self._opened(deadline_seconds)
-        partition = partition_of(key, self._follower.partitions)
+        partition = partition_of(key, self._results.partitions)
         answer = asyncio.get_running_loop().create_future()
         call = Call(key, partition, command_id, value, answer, record_headers, size)
         self._calls.add(call, max(deadline_seconds, result_seconds))
@@ -357,7 +357,7 @@ class PaymentsClient:
             self._calls.discard(call)
 
     def watch(self, payment: str) -> Watch:
-        """Iterate over the payment's results from now on, whoever asked for them.
+        """Iterate over the payment's results from now on, of commands of any client.
 
         Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).
         """
@@ -368,10 +368,10 @@ class PaymentsClient:
     async def account(
         self, account: str, *, deadline_seconds: float = DEADLINE_SECONDS
     ) -> AccountBalance | None:
-        """Return an account as it is now (linearizable); None when there is no such account.
+        """Return an account as it is now (linearizable); None when it does not exist.
 
         The first read of a partition's accounts reads its whole journal into an index on disk,
-        later ones what has come since. Raises ``CatchingUp`` and ``AccountsUnavailable`` too.
+        later reads the records since. Raises ``CatchingUp`` and ``AccountsUnavailable`` too.
         """
         require_account(account)
         return await self._read(deadline_seconds, lambda n: self._accounts.balance(account, n))
@@ -391,11 +391,11 @@ class PaymentsClient:
         limit: int = 100,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Sequence[LedgerEntry] | None:
-        """Return an account's ledger behind sequence ``after``, oldest first, at most ``limit``.
+        """Return an account's ledger entries after sequence ``after``, oldest first.
 
-        The next page is after the last one's ``sequence``; an empty one is the end as of now
-        (linearizable, like ``account``). None when there is no such account, whatever ``after``
-        is. ``limit`` is 1 to 1,000.
+        ``limit`` is 1 to 1,000. For the next page, ``after`` is the last entry's ``sequence``; an
+        empty page is the current end (linearizable, like ``account``). None when the account does
+        not exist, whatever ``after`` is.
         """
         require_account(account)
         require_number("after", after, 0)
@@ -405,25 +405,25 @@ class PaymentsClient:
         )
 
     def healthy(self) -> bool:
-        """Whether the brokers answer: results are being followed and the last request was done.
+        """Whether commands can be carried out: results are read and the last append succeeded.
 
-        Not while an open transaction blocks results, or accounts that somebody reads. Commands can
-        be carried out then, though the index of accounts may be unwritable (``trouble``).
+        False also while an open transaction blocks results, or accounts that a call reads. The
+        index of accounts may still be unwritable: see ``trouble``.
         """
         return self._trouble_with_brokers() is None
 
     def trouble(self) -> str | None:
-        """Return what is wrong, in words: why ``healthy`` says no, or accounts can't be read."""
+        """Return in words why ``healthy`` is false, or why accounts can't be read; else None."""
         problem = self._trouble_with_brokers()
         if problem is None and (accounts := self._accounts.trouble) is not None:
             problem = f"accounts can't be read: {accounts}"
         return problem
 
     def _trouble_with_brokers(self) -> str | None:
-        if not self._follower.following:
-            problem = self._follower.problem
-            told = f": {cause_in_words(problem)}" if problem else " yet"
-            return f"no connection to Kafka{told}"
+        if not self._results.following:
+            problem = self._results.problem
+            cause = f": {cause_in_words(problem)}" if problem else " yet"
+            return f"no connection to Kafka{cause}"
         if (trouble := self._transport.trouble) is not None:
             return f"{NOT_READ[0]}{trouble}"
         if (trouble := self._standing.accounts_trouble()) is not None:
@@ -436,25 +436,25 @@ class PaymentsClient:
         read: Callable[[int], Awaitable[_Value]],
         progress: Callable[[], str | None] | None = None,
     ) -> _Value:
-        """Read of the topics; ``read`` takes the number of partitions."""
+        """Read from the topics; ``read`` takes the number of partitions."""
         left = await self._opened(deadline_seconds)
 
         def attempt() -> Awaitable[_Value]:
             self._require_open()
-            return read(self._follower.partitions)
+            return read(self._results.partitions)
 
         return await read_within(left, attempt, progress or (lambda: self._accounts.progress))
 
     async def _opened(self, deadline_seconds: float) -> float:
-        """Wait for the first connection, if need be; return what is left of the deadline."""
+        """Wait for the first connection; return the rest of the deadline in seconds."""
         require_deadline(deadline_seconds)
         self._require_open()
-        if self._follower.ready.is_set():
-            self._follower.require_rights()
+        if self._results.ready.is_set():
+            self._results.require_rights()
             return deadline_seconds
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds
-        await self._follower.until_ready(deadline_seconds, patient=True)
+        await self._results.until_ready(deadline_seconds, fail_fast=False)
         self._require_open()
         return max(end - loop.time(), 0.0)
 
@@ -464,14 +464,14 @@ class PaymentsClient:
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
-            return  # A watch may be made outside a loop; it waits inside one.
+            return  # A watch may be created outside of a loop; it waits inside one.
         self._require_own_loop(here)
 
     def _require_own_loop(self, here: asyncio.AbstractEventLoop) -> None:
         if here is not self._loop:
             message = (
                 "this client was entered in another event loop, and works in that one only; "
-                "nothing was sent: enter one client in each loop, or hand the call over with "
+                "nothing was sent: enter one client in each loop, or submit the call with "
                 "asyncio.run_coroutine_threadsafe"
             )
             raise RuntimeError(message)

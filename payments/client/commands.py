@@ -1,4 +1,4 @@
-"""Commands as the client sends them: encoded, and held against the rules of the worker."""
+"""Commands of the client: encoded, and checked by the worker's rules."""
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from payments.records.commands import Malformed, parse_command, parse_payment_id
 def encode_payment_id(payment: str) -> bytes:
     """Return the key of a payment's records. Raises ``InvalidCommand``, and ``TypeError`` early.
 
-    A number or a UUID is not turned into text: two programs could do that differently, and what
-    one of them makes the other could not cancel.
+    A number or a UUID is not converted to text: two programs could convert it differently, and one
+    could not cancel a payment that the other made.
     """
     if not isinstance(payment, str):
         raise TypeError(
@@ -37,7 +37,7 @@ def encode_command(
 ) -> tuple[str, bytes]:
     """Return the command's own id and its value as a record. Raises ``InvalidCommand``.
 
-    ``TypeError`` for what is no mapping: text would have to be parsed by rules of its own.
+    ``TypeError`` for anything but a mapping: text would need parsing rules of its own.
     """
     if not isinstance(command, Mapping):
         raise TypeError(
@@ -48,7 +48,7 @@ def encode_command(
         fields["id"] = default_id
     value = _encode(fields)
     try:
-        # The same check as the worker's, so that what it would reject is not even sent.
+        # The worker's own check, so that a command that it would reject is not sent.
         parsed = parse_command(value, default_currency=default_currency)
     except Malformed as error:
         raise InvalidCommand(error.field or "command", error.message, error.reason) from None
@@ -59,7 +59,7 @@ def encode_command(
 def movement(
     type_: str, account: str, amount: int, currency: str | None, command_id: str | None
 ) -> dict[str, object]:
-    """Return a make or deposit as it stands on the topic."""
+    """Return a make or deposit as on the topic."""
     command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
     if currency is not None:
         command["currency"] = currency
@@ -72,14 +72,14 @@ def _encode(fields: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(fields)
     except TypeError:
-        pass  # Such as a number over 64 bits, which the worker's check shall name.
+        pass  # For example a number over 64 bits, which the worker's check reports.
     try:
         return json.dumps(fields).encode()
     except RecursionError:
         message, reason = "is nested too deeply", "too_deep"
     except (TypeError, ValueError) as error:
         field = next((name for name, value in fields.items() if not _has_json(value)), "command")
-        if field == "amount":  # A Decimal of major units, say.
+        if field == "amount":  # For example a Decimal of major units.
             message = f'"amount" must be a whole number of minor units, received {fields[field]!r}'
             raise InvalidCommand(field, message, Reason.AMOUNT_NOT_INTEGER) from None
         raise InvalidCommand(field, f"can't be written as JSON: {error}", "not_json") from None
@@ -87,7 +87,7 @@ def _encode(fields: Mapping[str, object]) -> bytes:
 
 
 def _has_json(value: object) -> bool:
-    """Whether JSON has such values; what is wrong with this one else does not matter here."""
+    """Whether JSON has values of this type; other faults of the value do not matter here."""
     try:
         json.dumps(value)
     except TypeError:

@@ -1,28 +1,28 @@
-"""Deadlines of many calls with one timer: calls are kept in buckets of equal time."""
+"""Deadlines of many calls with one timer: calls are in buckets by time."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 TICK_SECONDS = 0.02
-"""Width of a bucket: how late a deadline may be met. It is never early but by the millisecond that
-an event loop's own clock may be off."""
+"""Width of a bucket: the maximum delay of a deadline. A deadline is never early by more than the
+millisecond that an event loop's clock may be off."""
 
 
 class Timed(Protocol):
-    """What can have a deadline."""
+    """An item with a deadline."""
 
     tick: int
-    """The bucket that it is in."""
+    """Its bucket."""
 
 
 Item = TypeVar("Item", bound=Timed)
 
 
 class Deadlines(Generic[Item]):
-    """Calls ``expire`` with each item whose deadline passes. It costs two dictionary changes each.
+    """Calls ``expire`` with each item whose deadline passes; two dictionary changes for each item.
 
-    One timer is set at most: for the first bucket at the time when it was set.
+    At most one timer is set: for the earliest bucket when it was set.
     """
 
     def __init__(self, expire: Callable[[Item], None]) -> None:

@@ -1,58 +1,58 @@
-"""What a call can end with instead of a result; all are ``PaymentsClientError``."""
+"""Errors with which a call can end instead of a result; all are ``PaymentsClientError``."""
 
 
 class PaymentsClientError(Exception):
-    """Base of everything that the client raises on purpose."""
+    """Base of all errors of the client."""
 
 
 class DeadlineExceeded(PaymentsClientError):
     """The deadline passed before the answer came.
 
-    A command may still be carried out: send it again (the same payment, the same fields) to learn
-    what became of it. That is safe, since payments are idempotent by their id.
+    A command may still be carried out: send it again (the same payment, the same fields) to get its
+    result. That is safe, since payments are idempotent by their id.
     """
 
 
 class CatchingUp(DeadlineExceeded):
-    """What was asked for is still being read from the topics: ask again, the reading goes on.
+    """The topics are not read to the end yet: ask again, the reading continues.
 
     The message says how far it is, or what blocks it.
     """
 
 
-class BrokersUnavailable(PaymentsClientError):
-    """Kafka can't be reached, or refuses: the command was not sent, so nothing will happen."""
+class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+    """Kafka can't be reached, or refuses: the command was not sent and will not be carried out."""
 
 
 class RightsMissing(BrokersUnavailable):
-    """The brokers do not let this user send commands or read results: nothing was sent.
+    """The brokers do not allow this user to send commands or read results: nothing was sent.
 
-    The message says which right on which topic, and has the command that grants it. It holds from
-    the next try to connect on, half a second later.
+    The message names the right and the topic, and has the command that grants it. A granted right
+    is used from the next attempt to connect on, half a second later.
     """
 
 
-class Overloaded(PaymentsClientError):
-    """As many calls as this client allows are in flight; nothing was sent."""
+class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
+    """The limit of calls in flight is reached; nothing was sent."""
 
 
 class ClientClosed(PaymentsClientError):
     """The client is not open, or was closed during the call; see ``DeadlineExceeded``."""
 
 
-class WatchBroken(PaymentsClientError):
-    """A watch can't go on without leaving out results; the message says why."""
+class WatchBroken(PaymentsClientError):  # noqa: N818 - named for what happened
+    """A watch can't continue without missing results; the message says why."""
 
 
-class AccountsUnavailable(PaymentsClientError):
-    """Accounts can't be read: the message says whether the index or the topics are to blame."""
+class AccountsUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+    """Accounts can't be read: the message says whether because of the index or the topics."""
 
 
 class InvalidCommand(PaymentsClientError):
     """The command breaks a rule, so it was not sent.
 
-    ``field`` names the part that is wrong ("payment", "amount", ...; "command" for the whole),
-    ``message`` says how, ``reason`` is a code of ``payments.domain.results.Reason``.
+    ``field`` names the invalid part ("payment", "amount", ...; "command" for the whole),
+    ``message`` the rule, ``reason`` is a code of ``payments.domain.results.Reason``.
     """
 
     def __init__(self, field: str, message: str, reason: str) -> None:

@@ -1,9 +1,9 @@
-"""The index of accounts: their rows and ledger entries, on disk: they may be more than fit memory.
+"""The index of accounts: their rows and ledger entries, on disk since they may not fit in memory.
 
-It is a SQLite database, filled from the topics. What it holds of a partition and how far that was
-read is stored in one transaction, with the ids of cluster and topic: so a later start goes on from
-there, and what belongs to other topics, is torn, or is of another format, is thrown away and read
-anew. How entries are laid out, ``runs`` says.
+It is a SQLite database, filled from the topics. Records and the position after them are stored in
+one transaction, with the ids of cluster and topic: a later start continues there. An index of other
+topics, of another format, or a corrupt one is deleted and read again. ``runs`` has the layout of
+the entries.
 """
 
 import fcntl
@@ -25,25 +25,25 @@ from payments.client.runs import RUN_RECORDS, Place, packed, unpacked
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Raised when the tables change: an index of another format is read anew."""
+"""Incremented when the tables change: an index of another format is read again."""
 
 CACHE_KIB = 65_536
-"""What SQLite may keep in memory for writing; for reading it is a quarter."""
+"""SQLite's cache for writing; the one for reading is a quarter of it."""
 
-QUIET_SECONDS = 60.0
-"""A problem that comes back within this is not logged again."""
+LOG_INTERVAL_SECONDS = 60.0
+"""A problem that recurs within this time is not logged again."""
 
 _OFFSET_BITS = 44
 _PAGE_BYTES = 8192
 _CHECKPOINT_PAGES = 8192
 _ROWS_AT_ONCE = 150
-"""Rows of one statement: SQLite runs it without the interpreter's lock. At most 999 values."""
+"""Rows of one statement, which SQLite runs without the interpreter's lock. At most 999 values."""
 
 _NEW_RUN_RECORDS = RUN_RECORDS // 4
-"""As many records that are stored at once are a run of their own; fewer join the last one."""
+"""Fewest records stored at once that begin a new run; fewer join the last run."""
 
 _PRIMARY = 0xFF
-"""The part of SQLite's error codes without its details."""
+"""Mask of the primary code in SQLite's extended error codes."""
 
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _TABLES = """
@@ -65,24 +65,24 @@ Row = tuple[bytes, bytes]
 
 
 class Index:
-    """One database in a folder of its own, or in a temporary one that ends with the client."""
+    """One database in the given folder, or in a temporary one that ends with the client."""
 
     def __init__(self, folder: Path | None, name: str, journal: str) -> None:
-        """Keep ``name`` in a folder; ``journal`` is the topic of the rows, any other a ledger."""
+        """Keep ``name`` in a folder; ``journal`` is the topic of rows, other topics are ledgers."""
         self._given, self._name, self._journal = folder, name, journal
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock_file: IO[bytes] | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._positions: dict[TopicPartition, tuple[str, int]] | None = None
-        """Those that are stored; None while there is no connection."""
+        """The stored positions; None while there is no connection."""
 
         self._writing = threading.RLock()
         self.problem: str | None = None
-        """Why the accounts can't be kept, from a failure until something is stored again."""
+        """Why the index can't be written, from a failure until the next success."""
 
         self._cant_open = False
-        self._quiet_until = 0.0
+        self._next_log_at = 0.0
 
     @property
     def file(self) -> Path:
@@ -101,16 +101,16 @@ class Index:
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is being stored, so that storing does not wait."""
+        """Whether no other thread is storing, so that storing does not wait."""
         free = self._writing.acquire(blocking=False)
         if free:
             self._writing.release()
         return free
 
     def position(self, at: TopicPartition, source: str) -> int | None:
-        """Return where to go on with a partition of this source; None where to begin anew.
+        """Return the stored position in a partition of this source; None to read it from its start.
 
-        It does not wait for what is being stored.
+        It does not wait for a thread that is storing.
         """
         positions = self._positions
         if positions is None:
@@ -121,12 +121,12 @@ class Index:
         if found is None:
             return None
         if found[0] != source:
-            logger.warning("the index of %s is of another topic: it is read anew", at)
+            logger.warning("the index of %s is of another topic: it is read again", at)
             return None
         return found[1]
 
     def restart(self, at: TopicPartition, source: str, position: int) -> None:
-        """Throw away what is held of a partition, and begin at a position."""
+        """Delete the data of a partition, and begin at a position."""
         number = (at.partition,)
         with self._guarded() as writer, writer:
             if at.topic == self._journal:
@@ -144,7 +144,7 @@ class Index:
     ) -> None:
         """Store rows of the journal that were read from ``begin`` to ``position``.
 
-        Raises ``AccountsUnavailable`` where the index does not end at ``begin`` any more.
+        Raises ``AccountsUnavailable`` when the index does not end at ``begin`` any more.
         """
         with self._guarded() as writer, writer:
             self._require_end(at, source, begin)
@@ -162,8 +162,9 @@ class Index:
     ) -> None:
         """Store entries of the ledger that were read from ``begin`` to ``position``.
 
-        What is no entry, or repeats a number, is noted: the pages of its account are refused.
-        Raises ``AccountsUnavailable`` where the index does not end at ``begin`` any more.
+        Records that are no entries, or repeat a number, are recorded as strays: the pages of their
+        account are refused. Raises ``AccountsUnavailable`` when the index does not end at ``begin``
+        any more.
         """
         number = at.partition
         with self._guarded() as writer, writer:
@@ -186,14 +187,14 @@ class Index:
         return value
 
     def last_sequence(self, partition: int, account: bytes) -> int:
-        """Return the number of the last entry that is held of an account; 0 for none."""
+        """Return the sequence of the last stored entry of an account; 0 without one."""
         found = self._read(
             "SELECT sequence FROM lasts WHERE partition = ? AND account = ?", partition, account
         )
         return int(found[0][0]) if found else 0
 
     def entries(self, partition: int, account: bytes, after: int, limit: int) -> list[bytes]:
-        """Return the values of the entries behind sequence ``after``, at most ``limit``."""
+        """Return the values of the entries after sequence ``after``, at most ``limit``."""
         found = self._each(
             "SELECT last, piece FROM runs CROSS JOIN entries USING (run) WHERE run >= ? "
             "AND run < ? AND account = ? AND last > ? ORDER BY run, last LIMIT ?",
@@ -203,7 +204,7 @@ class Index:
             limit,
         )
         values: list[bytes] = []
-        with closing(found):  # Most pieces have several: not as many are read as the limit allows.
+        with closing(found):  # Most pieces have several entries, so fewer pieces are read.
             for last, piece in found:
                 some = list(unpacked(piece))
                 values += some[max(after - last + len(some), 0) :]
@@ -212,7 +213,7 @@ class Index:
         return values[:limit]
 
     def stray(self, partition: int, account: bytes) -> int | None:
-        """Return the offset of a record of the account that is no entry; None for none."""
+        """Return the offset of a stray of the account; None when it has none."""
         found = self._read(
             "SELECT offset FROM strays WHERE partition = ? AND account = ? LIMIT 1",
             partition,
@@ -221,9 +222,9 @@ class Index:
         return found[0][0] if found else None
 
     def _require_end(self, at: TopicPartition, source: str, position: int) -> None:
-        """Raise ``AccountsUnavailable`` where the database was thrown away in between."""
+        """Raise ``AccountsUnavailable`` when the database was deleted in between."""
         if self._positions is None or self._positions.get(at) != (source, position):
-            message = f"{self.file} was torn, and is being read anew: ask again"
+            message = f"{self.file} was corrupt, and is being read again: ask again"
             raise AccountsUnavailable(message)
 
     def _note(
@@ -237,11 +238,11 @@ class Index:
         self._positions[at] = source, position
 
     def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read what was stored; it does not wait for what is being stored."""
+        """Return the rows of a query; it does not wait for a thread that is storing."""
         return list(self._each(statement, *values))
 
     def _each(self, statement: str, *values: object) -> Generator[tuple[Any, ...], None, None]:
-        """Yield what was stored, row by row."""
+        """Yield the rows of a query."""
         reader = self._reader
         if reader is None:
             with self._guarded():
@@ -256,7 +257,10 @@ class Index:
 
     @contextmanager
     def _guarded(self) -> Iterator[sqlite3.Connection]:
-        """Let one at a time write. Raises ``AccountsUnavailable``."""
+        """Return the connection for writing, to one thread at a time.
+
+        Raises ``AccountsUnavailable``.
+        """
         with self._writing:
             try:
                 writer = self._connected()
@@ -265,27 +269,27 @@ class Index:
                 raise self._failed(error) from error
 
     def _note_problem(self, problem: str) -> None:
-        """Keep what is wrong, and log it: once, not for each partition and each who asks."""
+        """Record a problem, and log it once, not for each partition and each call."""
         now = time.monotonic()
-        if self.problem is None and now >= self._quiet_until:
-            self._quiet_until = now + QUIET_SECONDS
+        if self.problem is None and now >= self._next_log_at:
+            self._next_log_at = now + LOG_INTERVAL_SECONDS
             logger.warning("accounts can't be read: %s", problem)
         self.problem, self._cant_open = problem, self._writer is None
 
     def _failed(self, error: sqlite3.DatabaseError | OSError) -> AccountsUnavailable:
-        """Return what to do about an error; what is torn is removed, to be read anew."""
+        """Return the failure for an error of SQLite; deletes a corrupt database."""
         file, code = self.file, getattr(error, "sqlite_errorcode", 0)
         if code & _PRIMARY in _BROKEN:
-            logger.warning("%s is torn (%s): the accounts are read anew", file, error)
+            logger.warning("%s is corrupt (%s): the accounts are read again", file, error)
             self._disconnect()
             _remove(file)
-            return AccountsUnavailable(f"{file} was torn, and is being read anew: ask again")
+            return AccountsUnavailable(f"{file} was corrupt, and is being read again: ask again")
         if self._given is None and self._temporary is None:
             folder = "a folder for temporary files"
         else:
             folder = str(file.parent)
         problem = (
-            f"the index of accounts can't be kept in {folder}: {error}; make room there, or "
+            f"the index of accounts can't be kept in {folder}: {error}; free space there, or "
             f"set PAYMENTS_CLIENT_STATE_DIR to another folder"
         )
         self._note_problem(problem)
@@ -306,7 +310,7 @@ class Index:
         (format_,) = self._writer.execute("PRAGMA user_version").fetchone()
         if format_ != FORMAT:
             if not is_new:
-                message = "%s has format %s, not %s: the accounts are read anew"
+                message = "%s has format %s, not %s: the accounts are read again"
                 logger.warning(message, file, format_, FORMAT)
             self._writer.close()
             _remove(file)
@@ -324,7 +328,7 @@ class Index:
         return self._writer
 
     def _take_folder(self) -> None:
-        """Take the folder for this process alone; where another one has it, use a temporary one."""
+        """Lock the folder for this process; if another process has it, use a temporary folder."""
         if self._given is not None and self._lock_file is None:
             lock = self.file.with_suffix(".lock")
             try:
@@ -334,7 +338,7 @@ class Index:
             except BlockingIOError:
                 logger.warning(
                     "another process keeps its index in PAYMENTS_CLIENT_STATE_DIR=%s: this one's "
-                    "is temporary, and read anew at each start",
+                    "is temporary, and read again at each start",
                     self._given,
                 )
                 self._given = None
@@ -347,7 +351,7 @@ class Index:
             self._temporary = tempfile.TemporaryDirectory(prefix="payments-accounts-")
 
     def _release(self) -> None:
-        """Let others have the folder."""
+        """Release the lock of the folder."""
         if self._lock_file is not None:
             self._lock_file.close()
             self._lock_file = None
@@ -365,10 +369,10 @@ def _connect(file: Path, cache_kib: int) -> sqlite3.Connection:
     connection = sqlite3.connect(file, check_same_thread=False)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
-    # A crash of the machine may cost the last transactions, which are read again, and no more.
+    # A crash of the machine may lose the last transactions; their records are read again.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    # Pages that change again and again are written to their places now and then.
+    # A large log before each checkpoint, since the same pages change repeatedly.
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return connection
 
@@ -379,12 +383,12 @@ def _remove(file: Path) -> None:
 
 
 def _runs_of(partition: int) -> tuple[int, int]:
-    """Return the first number of a run of a partition, and the one behind the last."""
+    """Return the range of the run numbers of a partition: first, and after the last."""
     return partition << _OFFSET_BITS, (partition + 1) << _OFFSET_BITS
 
 
 def _run(writer: sqlite3.Connection, partition: int, begin: int, records: int) -> int:
-    """Return the run that takes records from offset ``begin`` on: the last one, or a new one."""
+    """Return the run for records from offset ``begin`` on: the last run, or a new one."""
     runs = _runs_of(partition)
     found = writer.execute("SELECT max(run) FROM runs WHERE run >= ? AND run < ?", runs).fetchone()
     last: int | None = found[0]
@@ -398,7 +402,7 @@ def _run(writer: sqlite3.Connection, partition: int, begin: int, records: int) -
 def _lasts(
     writer: sqlite3.Connection, partition: int, accounts: Sequence[bytes]
 ) -> dict[bytes, int]:
-    """Return the last sequences of those accounts that have one."""
+    """Return the last sequences of the accounts that have entries."""
     found: dict[bytes, int] = {}
     for begin in range(0, len(accounts), _ROWS_AT_ONCE):
         some = accounts[begin : begin + _ROWS_AT_ONCE]

@@ -1,7 +1,7 @@
-"""The transport on a broker: the engine's connections, produce and fetch, each tried once.
+"""The transport on a broker: the engine's connections, Produce and Fetch, without retries.
 
-The engine's pieces are used instead of aiokafka's producer and consumer because they survive a
-broker's restart (see ``Connection.refresh``) and cost a fraction of the CPU time.
+It uses the engine's classes instead of aiokafka's producer and consumer because they survive a
+broker's restart (see ``Connection.refresh``) and take a fraction of the CPU time.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class KafkaTransport:
         self._log: KafkaLog | None = None
         self._connecting: Connection | None = None
         self._cluster_id: str | None = None
-        """The cluster of the first connection: later ones lead to no other."""
+        """The cluster of the first connection, and so of all later ones."""
         self._reader: KafkaReader | None = None
 
     @property
@@ -60,10 +60,10 @@ class KafkaTransport:
         return self._opened.connection
 
     async def open(self, topics: Sequence[str]) -> None:
-        """Connect anew, from the addresses in the settings.
+        """Connect again, from the addresses in the settings.
 
-        Raises ``FailStop`` where they lead to another cluster than before: positions and what is
-        in doubt mean nothing there.
+        Raises ``FailStop`` when they lead to another cluster than before: positions and batches in
+        doubt are not valid there.
         """
         await self.close()
         log = KafkaLog(
@@ -81,24 +81,24 @@ class KafkaTransport:
             raise
         self._log, self._cluster_id = log, found
 
-    async def read_topics_too(self, topics: Sequence[str]) -> None:
-        """Learn where the partitions of topics are that are read only now and then."""
-        await self._opened.read_topics_too(topics)
+    async def add_topics(self, topics: Sequence[str]) -> None:
+        """Learn the leaders of topics that are read only on request."""
+        await self._opened.add_topics(topics)
 
     async def close(self) -> None:
-        """Close all connections but the reader's, which is closed by itself."""
+        """Close all connections except the reader's, which has its own ``close``."""
         log, self._log, self._reader = self._log, None, None
         if log is not None:
             await log.close()
 
     @property
     def failure(self) -> Exception | None:
-        """Why the last try to connect failed, while more are made."""
+        """Why the last attempt to connect failed, while it is retried."""
         return None if self._connecting is None else self._connecting.failure
 
     @property
     def trouble(self) -> str | None:
-        """Why results can't be read just now: a partition stands still, or nothing answers."""
+        """Why results can't be read now: a partition stands still, or no broker answers."""
         if self._reader is None:
             return "there is no connection to Kafka"
         answered, now = self._reader.is_answered, asyncio.get_running_loop().time()
@@ -110,16 +110,16 @@ class KafkaTransport:
         return "; ".join(in_words(lasting)) or None
 
     def standing(self) -> Sequence[Trouble]:
-        """Return which partitions of the results stand still, however short it lasts."""
+        """Return the partitions of the results that stand still, even if only for a moment."""
         found = self._reader.troubles() if self._reader is not None else []
         return [trouble for trouble in found if trouble.partition]
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        """Return a topic's number of partitions. Raises ``FailStop`` when it does not exist."""
         return self._opened.partition_count(topic)
 
     def leader(self, at: TopicPartition) -> int | None:
-        """Return the node that leads a partition; None while there is none."""
+        """Return the leader of a partition; None while it has none."""
         return None if self._log is None else self._connection.leader(at)
 
     def request_refresh(self) -> None:
@@ -144,7 +144,7 @@ class KafkaTransport:
             topics.setdefault(at.topic, []).append((at.partition, batch))
         connection = self._connection
         try:
-            # Asked for by itself: what fails up to here has certainly not arrived.
+            # A separate step: a failure up to here means that the batches did not arrive.
             ready = await connection.client.ready(node, group=ConnectionGroup.COORDINATION)
         except RETRIABLE as error:
             return dict.fromkeys(batches, Failure(error, arrived=False, retriable=True))
@@ -160,18 +160,18 @@ class KafkaTransport:
         for topic, partition, code, *_ in produced:
             at = TopicPartition(topic, partition)
             kind = error_for(code)
-            # A duplicate is a batch of ours whose acknowledgement was lost.
+            # A duplicate is an earlier append of this batch whose acknowledgement was lost.
             if kind is not None and kind is not errors.DuplicateSequenceNumber:
                 retriable = issubclass(kind, RETRIABLE)
                 failures[at] = Failure(kind(str(at)), arrived=retriable, retriable=retriable)
         return failures
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Return what each partition holds."""
+        """Return the first offset and the end of each partition."""
         return await self._opened.bounds(at)
 
     async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the end of each partition alone."""
+        """Return the end of each partition."""
         return await self._opened.ends(at)
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
@@ -224,7 +224,7 @@ class KafkaTransport:
 def _first_of(
     at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int, *, headers: bool
 ) -> Chunk:
-    """Decode what was fetched, about ``max_bytes`` of it. Raises ``UnreadableBatch``."""
+    """Decode about ``max_bytes`` of the fetched data. Raises ``UnreadableBatch``."""
     limits = Limits()
     batches = Batches(
         at, part.batches, offset, aborted=part.aborted, limits=limits, headers=headers

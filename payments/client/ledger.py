@@ -1,4 +1,4 @@
-"""The ledger by account: entries as they are stored in the index, and pages of them."""
+"""The ledger by account: entries to store in the index, and pages of them."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from payments.records.record_models import LedgerEntry
 
 
 class _Numbered(msgspec.Struct):
-    """What the index needs to know of an entry."""
+    """The fields of an entry that the index needs."""
 
     account: str
     sequence: int
@@ -23,7 +23,7 @@ _decode = msgspec.json.Decoder(_Numbered).decode
 
 
 def places(records: Sequence[Record]) -> list[Place]:
-    """Return where the entries are; records that are none have no number."""
+    """Return the places of the entries; a record that is no entry has no number."""
     return [
         (record.key or b"", _number(record), record.offset, record.value or b"")
         for record in records
@@ -33,7 +33,7 @@ def places(records: Sequence[Record]) -> list[Place]:
 def read_page(
     index: Index, at: TopicPartition, account: str, after: int, limit: int
 ) -> list[LedgerEntry]:
-    """Return entries of an account. Raises ``AccountsUnavailable`` for what can't be right."""
+    """Return entries of an account. Raises ``AccountsUnavailable`` for an inconsistent ledger."""
     name = account.encode()
     stray = index.stray(at.partition, name)
     if stray is not None:

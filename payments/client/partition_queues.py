@@ -1,4 +1,4 @@
-"""A queue: what waits for one partition, and the one batch of it that is in flight."""
+"""Partition queues: the commands that wait for one partition, and its one batch in flight."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ MAX_MESSAGE_BYTES = 1_048_588
 """``max.message.bytes`` of the commands in topics.yaml, and Kafka's default."""
 
 _BATCH_OVERHEAD_BYTES, _HEADER_OVERHEAD_BYTES = 100, 10
-"""The most that a batch of one record, and a header, have beside their contents (Kafka's record
-format: 61 bytes, and numbers of variable length)."""
+"""Maximum overhead of a batch of one record, and of a header, in addition to their contents
+(Kafka's record format: 61 bytes, and numbers of variable length)."""
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
@@ -37,7 +37,7 @@ _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def size_of(key: bytes, value: bytes, headers: list[Header]) -> int:
-    """Return the bytes of a command in a batch. Raises ``InvalidCommand`` where none takes it."""
+    """Return the bytes of a command in a batch. Raises ``InvalidCommand`` if it fits in none."""
     size = len(key) + len(value)
     for name, content in headers:
         size += len(name.encode()) + len(content or b"") + _HEADER_OVERHEAD_BYTES
@@ -51,7 +51,7 @@ def size_of(key: bytes, value: bytes, headers: list[Header]) -> int:
 
 
 class Batch:
-    """Commands that are sent together, as often as it takes."""
+    """Commands that are sent together, with retries."""
 
     __slots__ = ("calls", "in_doubt", "sealed", "sequence")
 
@@ -70,23 +70,23 @@ class PartitionQueue:
         self.queue: dict[Call, None] = {}
         self.batch: Batch | None = None
         self.writer = writer
-        """None after a batch was given up or refused: the next needs a new one."""
+        """None after a batch was abandoned or refused: the next batch needs a new writer."""
         self.tries = 0
         self.busy = False
-        """Whether its batch is in a request: it must not be in a second one."""
+        """Whether its batch is in a request, so that no second request may have it."""
         self._timer: asyncio.TimerHandle | None = None
-        self._most = MAX_BATCH_COMMANDS
-        """Commands of the next batch: fewer while one that can't be sent is looked for."""
+        self._max_commands = MAX_BATCH_COMMANDS
+        """Limit of the next batch: smaller while the command that can't be sent is searched for."""
 
-    def drop_unwanted(self) -> None:
-        """Give up a batch that nobody waits for, and its writer: its next sequence is unknown."""
+    def drop_abandoned(self) -> None:
+        """Drop a batch whose calls have all ended, and its writer: the next sequence is unknown."""
         if self.batch is not None and all(call.answer.done() for call in self.batch.calls):
             self.batch = self.writer = None
 
-    def seal(self, transport: Transport) -> Any:
-        """Return the batch in doubt, or a new one of what waits; None when nothing does."""
+    def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
+        """Return the batch in doubt, or a new batch of waiting commands; None without any."""
         while self.batch is None and self.queue:
-            assert self.writer is not None, "it was provided"
+            assert self.writer is not None, "Sender._provide_writers sets it"
             calls = self._take()
             if not calls:
                 break
@@ -96,7 +96,7 @@ class PartitionQueue:
                     self.at, self.writer, [(call.key, call.value, call.headers) for call in calls]
                 )
             except Exception as error:
-                # What can't be written was to be refused before; here the others must not pay.
+                # The call's checks should have refused it; it must not block the other commands.
                 if len(calls) == 1:
                     logger.exception("a command can't be written as a record")
                 self.writer.sequences[self.at] = sequence
@@ -113,11 +113,11 @@ class PartitionQueue:
         size = 0
         for call in self.queue:
             if call.answer.done():
-                # Its caller was told that it was not sent, and has had no turn to take it back.
+                # Its caller got an error that it was not sent, and has not discarded it yet.
                 ended.append(call)
                 continue
             size += call.size
-            if calls and (size > MAX_BATCH_BYTES or len(calls) == self._most):
+            if calls and (size > MAX_BATCH_BYTES or len(calls) == self._max_commands):
                 break
             call.sent = True
             calls.append(call)
@@ -126,13 +126,13 @@ class PartitionQueue:
         return calls
 
     def _divide(self, calls: list[Call], blame: InvalidCommand) -> None:
-        """Try smaller batches of calls none of which was sent; the one that is left is to blame."""
+        """Try smaller batches of these unsent calls; a call that fails alone gets the error."""
         for call in calls:
             call.sent = False
         if len(calls) == 1:
             fail(calls[0], blame)
         else:
-            self._most = len(calls) // 2
+            self._max_commands = len(calls) // 2
             self._put_first(calls)
 
     def _put_first(self, calls: list[Call]) -> None:
@@ -140,14 +140,14 @@ class PartitionQueue:
         self.queue = dict.fromkeys(waiting) | self.queue
 
     def stored(self) -> None:
-        """Note that the broker has the batch."""
+        """Record that the broker has acknowledged the batch."""
         batch, self.batch = self.batch, None
-        self._most = MAX_BATCH_COMMANDS
+        self._max_commands = MAX_BATCH_COMMANDS
         for call in () if batch is None else batch.calls:
             call.mark_stored()
 
     def failed(self, *, arrived: bool) -> None:
-        """Keep a batch that may have arrived; put back the commands of one that has not."""
+        """Keep a batch that may have arrived; else put its commands back into the queue."""
         if self.batch is None:
             return
         self.batch.in_doubt |= arrived
@@ -163,9 +163,9 @@ class PartitionQueue:
         self._put_first(batch.calls)
 
     def refused(self, error: Exception) -> None:
-        """Fail the calls of the batch. Those that may have arrived earlier wait on.
+        """Fail the calls of the batch, unless it is in doubt: then they keep waiting.
 
-        Where it is too large, only the call that is by itself: the topic allows less than ours.
+        If the batch is too large, smaller ones are tried: the topic's limit is below this client's.
         """
         batch, self.batch, self.writer = self.batch, None, None
         if batch is None or batch.in_doubt:
@@ -191,11 +191,11 @@ class PartitionQueue:
 
     @property
     def pausing(self) -> bool:
-        """Whether the next try has a time."""
+        """Whether it waits before the next attempt."""
         return self._timer is not None
 
     def pause(self, then: Callable[["PartitionQueue"], None]) -> None:
-        """Wait before the next try: a little longer each time, up to half a second."""
+        """Wait before the next attempt: longer each time, up to half a second."""
         seconds = _PAUSES_SECONDS[min(self.tries, len(_PAUSES_SECONDS) - 1)]
         self.tries += 1
 
@@ -207,7 +207,7 @@ class PartitionQueue:
         self._timer = asyncio.get_running_loop().call_later(seconds, resume)
 
     def close(self) -> None:
-        """Drop the timer."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Reads with a deadline: tried again while the brokers are away, up to it."""
+"""Reads with a deadline, until which they are retried while the brokers are absent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,10 +21,10 @@ Value = TypeVar("Value")
 async def read_within(
     seconds: float, read: Callable[[], Awaitable[Value]], progress: Callable[[], str | None]
 ) -> Value:
-    """Return what ``read`` returns, tried again after ``Unavailable`` until the deadline.
+    """Return what ``read`` returns, with retries after ``Unavailable`` until the deadline.
 
-    Raises ``BrokersUnavailable`` when the last try found no broker, ``CatchingUp`` when there was
-    more to read than there was time for (it goes on: ask again) or an open transaction blocks it,
+    Raises ``BrokersUnavailable`` when the last attempt found no broker, ``CatchingUp`` when the
+    reading needs more time (it continues: ask again) or an open transaction blocks it,
     ``DeadlineExceeded`` when an answer was late, and ``AccountsUnavailable`` when the brokers
     refuse.
     """
@@ -41,8 +41,8 @@ async def read_within(
         if problem is not None:
             message = f"the brokers could not be asked before the deadline: {problem}"
             raise BrokersUnavailable(message) from problem
-        if (told := progress()) is not None:
-            raise CatchingUp(told) from None
+        if (state := progress()) is not None:
+            raise CatchingUp(state) from None
         raise DeadlineExceeded("the brokers did not answer before the deadline") from None
     except FailStop as error:
         message = f"accounts can't be read: {error}"

@@ -1,7 +1,7 @@
-"""The follower: keeps the connection, and reads every result from the end of the topic on.
+"""The result consumer: keeps the connection, and reads all results from the end of the topic on.
 
-It never ends by itself: whatever happens to the brokers, it connects again and goes on where it was
-(background work that dies silently would let callers wait for nothing).
+It never ends by itself: after any failure of the brokers it connects again and continues at its
+positions. If it ended, callers would wait for results that are not read.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _FETCH_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
 
-# The validator itself: the model's method only wraps it. A newer worker may add fields.
+# The validator itself, since the model's method only wraps it. Newer workers may add fields.
 _parse_result = Result.__pydantic_validator__.validate_json
 
 
@@ -53,27 +53,28 @@ class ResultConsumer:
         self._sender = sender
         self._positions: dict[TopicPartition, int] = {}
         self.ready = asyncio.Event()
-        """Set when the ends of all results are known, and commands may be sent."""
-        self._settled = asyncio.Event()
-        """Set when it is ready, or this user lacks a right: nobody waits for that."""
-        self._known = asyncio.Event()
-        """Set when it is ready, or known to need more than patience."""
+        """Set when the ends of all results are known, so that commands may be sent."""
+        self._ready_or_unauthorized = asyncio.Event()
+        """Set when it is ready, or when this user lacks a right."""
+        self._ready_or_refused = asyncio.Event()
+        """Set when it is ready, or when the brokers refuse, so that waiting alone can't help."""
         self.following = False
-        """Whether results are being read at this moment."""
+        """Whether results are being read now."""
         self.partitions = 0
         """Partitions of the commands, from ``ready`` on."""
         self.problem: Exception | None = None
-        """Why the last try to connect or read failed."""
+        """Why the last attempt to connect or read failed."""
 
-    async def until_ready(self, seconds: float, *, patient: bool) -> None:
+    async def until_ready(self, seconds: float, *, fail_fast: bool) -> None:
         """Wait for the first connection. Raises ``BrokersUnavailable``.
 
-        Who is not ``patient`` does not wait on when the brokers refuse, or have no such topics.
+        With ``fail_fast`` it raises as soon as the brokers refuse, or lack the topics.
         """
         why = ""
+        ended = self._ready_or_refused if fail_fast else self._ready_or_unauthorized
         try:
             async with asyncio.timeout(seconds):
-                await (self._settled if patient else self._known).wait()
+                await ended.wait()
         except TimeoutError:
             why = f" within {seconds:g} s"
         self.require_rights()
@@ -86,17 +87,17 @@ class ResultConsumer:
             raise BrokersUnavailable(message) from problem
 
     def require_rights(self) -> None:
-        """Raise ``RightsMissing`` where that is why results are not read."""
+        """Raise ``RightsMissing`` if results are not read because of a missing right."""
         if isinstance(self.problem, NotAuthorized):
             raise RightsMissing(str(self.problem)) from self.problem
 
     async def run(self) -> None:
-        """Connect and follow, again and again, until cancelled."""
+        """Connect and read results, with reconnects, until cancelled."""
         while True:
             try:
                 await self._follow()
             except PositionLost as error:
-                # Calls whose result was there end by their deadline; they may be sent again.
+                # Calls whose result was removed end by their deadline; they may be sent again.
                 logger.warning("results were removed before they were read: %s", error)
                 self._positions = {}
                 self._watches.break_all("results were removed before they were read")
@@ -105,18 +106,18 @@ class ResultConsumer:
                 OUTAGE.say(f"following the results failed, trying again: {error}")
                 self.problem = error
                 if isinstance(error, FailStop):
-                    self._known.set()
+                    self._ready_or_refused.set()
                 if isinstance(error, NotAuthorized):
-                    self._settled.set()
+                    self._ready_or_unauthorized.set()
                 elif not self.ready.is_set():
-                    self._settled.clear()
+                    self._ready_or_unauthorized.clear()
             except Exception as error:
                 logger.exception("following the results failed, trying again")
                 self.problem = error
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self) -> None:
-        """Connect, and read until something fails, or commands are refused for a right."""
+        """Connect, and read until a failure, or until commands are refused for a right."""
         await self._transport.open(self._topics)
         self.partitions = self._transport.partition_count(self._commands)
         if not self._positions:
@@ -129,11 +130,11 @@ class ResultConsumer:
             await self._sender.start()
             self.following, self.problem = True, None
             self.ready.set()
-            self._settled.set()
-            self._known.set()
+            self._ready_or_unauthorized.set()
+            self._ready_or_refused.set()
             while not self._sender.unauthorized:
                 await self._read(reader)
-            # The next connection asks for all rights, says what is missing, and waits for it.
+            # The next connection checks all rights, reports what is missing, and waits for it.
             self._sender.unauthorized = False
         finally:
             self.following = False
@@ -170,9 +171,9 @@ class ResultConsumer:
         try:
             result = worded(_parse_result(record.value or b"", extra="ignore"))
         except ValidationError:
-            # Not of this project: its content stays out of the log.
+            # Another program wrote it: its content stays out of the log.
             where = f"{record.topic}/{record.partition}/{record.offset}"
-            logger.warning("%s is no result; it is passed over", where)
+            logger.warning("%s is no result; it is skipped", where)
             return
         if called:
             self._calls.answer(key, result)

@@ -1,7 +1,7 @@
-"""Resuming: the result of a command that another process sent, found in the topics.
+"""Resuming: finds in the topics the result of a command that another process sent.
 
-Who sends a command notes first where its records will be (``Mark``). With that note any client
-finds the command and its result again, after a restart too, for as long as the topics keep them.
+Before it sends a command, a program takes a ``Mark`` of where the records will be. With the mark
+any client finds the command and its result, also after a restart, while the topics keep them.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from exactstage.kafka.standing import Standing
 
 MARK_SECONDS = 1.0
-"""How long a mark serves further commands: one before them all is as true, and saves a request."""
+"""How long a mark also serves later commands: it is before them too, and saves a request."""
 
 MAX_COMMANDS = 100_000
-"""Records behind a mark among which the command must be: a made-up mark costs no more than that."""
+"""Maximum number of records searched after a mark, which bounds the cost of an invented mark."""
 
 _CHUNK_BYTES = 1024 * 1024
 _IDLE_SECONDS = 0.005
@@ -37,14 +37,14 @@ _Found = TypeVar("_Found")
 
 
 class Mark(NamedTuple):
-    """Offsets in a payment's partition of the commands and the results: what follows is behind."""
+    """Offsets in a payment's partition of the commands and the results, before its records."""
 
     commands: int
     results: int
 
 
 class Resuming:
-    """Searches the topics behind a mark."""
+    """Searches the topics after a mark."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
@@ -55,7 +55,7 @@ class Resuming:
         self._standing: dict[TopicPartition, Standing] = {}
 
     async def mark(self, partition: int) -> Mark:
-        """Return a mark before all that is sent from now on; raises ``Unavailable``."""
+        """Return a mark before all commands sent from now on. Raises ``Unavailable``."""
         now = asyncio.get_running_loop().time()
         since, mark = self._marks.get(partition, (0.0, None))
         if mark is None or now - since > MARK_SECONDS:
@@ -66,16 +66,16 @@ class Resuming:
         return mark
 
     def progress(self, partition: int) -> str | None:
-        """Return what blocks a search in this partition, in words; None where nothing does."""
+        """Return what blocks a search in this partition, in words; None if nothing does."""
         at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
         found = [self._standing[tp].trouble(tp, self._brokers) for tp in at if tp in self._standing]
-        told = "; ".join(in_words(found))
-        return f"the command can't be looked for: {told}" if told else None
+        causes = "; ".join(in_words(found))
+        return f"the command can't be searched for: {causes}" if causes else None
 
     async def complete(self, call: Call, mark: Mark) -> bool:
-        """Answer a call with the result if it is in the topic; return whether there is the command.
+        """Answer a call with the result if the topic has it; return whether the command was found.
 
-        The call must be in flight already: a result that comes during the search ends it.
+        The call must be in flight already: a result that arrives during the search ends it.
         """
 
         def is_command(record: Record) -> bool | None:
@@ -108,9 +108,9 @@ class Resuming:
         take: Callable[[Record], _Found | None],
         most: int | None = None,
     ) -> _Found | None:
-        """Return what ``take`` makes of the first record with this key of which it makes a thing.
+        """Return the first result of ``take`` that is not None, over the records with this key.
 
-        The records from ``start`` to the end of now are searched, at most ``most`` of them.
+        Searches the records from ``start`` to the current end, at most ``most`` of them.
         """
         bounds = (await self._transport.bounds([at]))[at]
         end = bounds.end if most is None else min(bounds.end, start + most)
@@ -120,7 +120,7 @@ class Resuming:
             try:
                 chunk = await self._transport.read(at, position, max_bytes=_CHUNK_BYTES)
             except PositionLost:
-                return None  # Removed by the topic's retention since the bounds were asked for.
+                return None  # The topic's retention removed them since the request for the bounds.
             except UnreadableBatch as batch:
                 if not batch.end_is_known:
                     raise
@@ -131,13 +131,13 @@ class Resuming:
                 if searched and (found := take(record)) is not None:
                     return found
             self._note(at, chunk, position)
-            # With nothing new it is a pause, else only a turn for the others in this loop.
+            # A pause if there is nothing new; else only a yield to other tasks.
             await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
             position = chunk.position
         return None
 
     def _note(self, at: TopicPartition, chunk: Chunk, position: int) -> None:
-        """Note whether the partition has records of which none came, and since when."""
+        """Record whether the partition has records of which none came, and since when."""
         now = asyncio.get_running_loop().time()
         held = standing_at(position, chunk, self._standing.pop(at, None), now)
         if held is not None:
@@ -145,7 +145,7 @@ class Resuming:
 
 
 def _id(value: bytes | None) -> object:
-    """Return the command's own id; None where it has none, or is no command."""
+    """Return the command's own id; None if it has none, or is no command."""
     try:
         members = orjson.loads(value or b"")
     except orjson.JSONDecodeError:

@@ -1,18 +1,19 @@
-"""Runs: how ledger entries are laid out in the index, so that storing them writes in one direction.
+"""Runs: the layout of ledger entries in the index, with which they are written sequentially.
 
-A row for each entry, at a place given by its account, would be written to another page of the disk
-each time. So the entries of a part of a partition, a run, are sorted by account and stored behind
-those of earlier runs; entries of an account that follow each other share a row, a piece. To read
-an account is to look into each run of its partition.
+With a row for each entry, sorted by account, each entry would be written to another page of the
+disk. So the entries of a part of a partition, a run, are sorted by account and stored after those
+of earlier runs; consecutive entries of an account share a row, a piece. Reading an account reads
+each run of its partition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 RUN_RECORDS = 32_768
-"""Records of a run, about. More of them: fewer runs to look into, more memory to sort them."""
+"""About how many records a run has. With more, there are fewer runs, and sorting takes more memory.
+"""
 
 PIECE_BYTES = 1_600
-"""A piece that has as many is full: with one entry more, a page of the index still holds four."""
+"""Size at which a piece is full: with one more entry, a page of the index still holds four."""
 
 _LENGTH_BYTES = 4
 

@@ -1,8 +1,8 @@
-"""The sender: commands that wait become batches, one produce request per broker at a time.
+"""The sender: sends waiting commands in batches, one produce request per broker at a time.
 
-What has gathered while the last request was in flight makes the next one: so a lone command leaves
-at once, and many share a request. A batch that may have arrived is sent again as it was (same
-producer id and sequence number), so the log has it once. It is given up when nobody waits for it.
+The commands that arrive while a request is in flight make the next one: a single command is sent at
+once, and many share a request. A batch that may have arrived is sent again unchanged (same producer
+id and sequence number), so the log has it once. It is dropped when all of its calls have ended.
 """
 
 import asyncio
@@ -23,33 +23,33 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Appends calls' commands, and tries again for as long as somebody waits."""
+    """Appends calls' commands, with retries until the calls end."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._topic = settings.topics.commands
         self._queues: dict[int, PartitionQueue] = {}
         self._dirty: dict[PartitionQueue, None] = {}
-        """PartitionQueues that have something to send and are not pausing."""
+        """Queues that have commands to send and are not pausing."""
         self._requests: dict[int, asyncio.Task[None]] = {}
         """The request in flight, by node."""
         self._scheduled = False
         self._open = False
         self._writer: Writer | None = None
-        """Every partition's first writer, so that its first command does not wait for one."""
+        """First writer of all partitions, so that no first command waits for a writer."""
 
         self.unauthorized = False
-        """Whether commands were refused for a right; set back by who has seen to it."""
+        """Whether commands were refused for a missing right; ``ResultConsumer`` resets it."""
 
     async def start(self) -> None:
-        """Begin to send, or go on after the connection was lost."""
+        """Start to send, or continue after the connection was lost."""
         if self._writer is None:
             self._writer = await self._transport.new_writer()
         self._open = True
         self._schedule()
 
     async def close(self) -> None:
-        """End all requests where they are."""
+        """Cancel all requests."""
         self._open = False
         requests = list(self._requests.values())
         for request in requests:
@@ -61,7 +61,7 @@ class Sender:
         self._dirty.clear()
 
     def add(self, call: Call) -> None:
-        """Send this call's command as soon as its broker takes one."""
+        """Send this call's command as soon as its leader has no request in flight."""
         queue = self._queues.get(call.partition)
         if queue is None:
             at = TopicPartition(self._topic, call.partition)
@@ -72,25 +72,25 @@ class Sender:
             self._schedule()
 
     def discard(self, call: Call) -> None:
-        """Do not send it, if that is still possible."""
+        """Do not send this call's command, if it still waits."""
         queue = self._queues.get(call.partition)
         if queue is not None:
             queue.queue.pop(call, None)
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing waits for a further try."""
+        """Whether no command waits for another attempt."""
         queues = self._queues.values()
         return not any(queue.tries and (queue.queue or queue.batch) for queue in queues)
 
     def _schedule(self) -> None:
-        """Cut batches at the end of this turn of the loop, so that all its calls are in them."""
+        """Flush at the end of this iteration of the loop, so that all of its calls are included."""
         if not self._scheduled and self._open:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._cut)
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    def _cut(self) -> None:
-        """Give each idle node the queues that it leads."""
+    def _flush(self) -> None:
+        """Send a request to each idle node, with the queues that it leads."""
         self._scheduled = False
         if not self._open:
             return
@@ -109,7 +109,7 @@ class Sender:
             self._requests[node] = request
 
     async def _send(self, node: int, queues: Sequence[PartitionQueue]) -> None:
-        """Send one request: what is in doubt once more, or else what waits."""
+        """Send one request, with each queue's batch in doubt, or else its waiting commands."""
         try:
             await self._provide_writers(queues)
             batches = {
@@ -131,7 +131,7 @@ class Sender:
 
     async def _provide_writers(self, queues: Sequence[PartitionQueue]) -> None:
         for queue in queues:
-            queue.drop_unwanted()
+            queue.drop_abandoned()
         without = [queue for queue in queues if queue.writer is None]
         if without:
             writer = await self._transport.new_writer()

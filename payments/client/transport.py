@@ -1,7 +1,7 @@
-"""Transport: what the client needs of Kafka, and the same over any ``Log`` of the engine.
+"""Transport: the client's interface to Kafka, and an implementation over a log in memory.
 
-The client decides what is sent, tried again and given up; a transport only tries once, and tells
-whether what failed may have arrived.
+The client decides what is sent, retried and dropped; a transport makes one attempt, and reports
+whether a failed batch may have arrived.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +24,8 @@ from exactstage.memory import MemoryLog
 from exactstage.troubles import Trouble
 
 
-class Unavailable(Exception):
-    """The brokers could not do it just now: it may be tried again."""
+class Unavailable(Exception):  # noqa: N818 - named for what happened
+    """The brokers can't do it now; a retry may succeed."""
 
 
 class Failure(NamedTuple):
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
     records: Sequence[Record]
     position: int
     stable: int = 0
-    """The partition's last stable offset: what comes behind it waits for an open transaction."""
+    """The partition's last stable offset: records after it wait for an open transaction."""
 
     end: int = 0
     """The partition's end."""
@@ -53,9 +53,9 @@ class Chunk(NamedTuple):
 def standing_at(
     position: int, chunk: Chunk, before: Standing | None, now: float
 ) -> Standing | None:
-    """Return how a partition stands, of which this chunk was read from ``position``.
+    """Return the ``Standing`` of a partition of which this chunk was read from ``position``.
 
-    None where records came, or there are none. ``before`` is how it stood at the look before.
+    None if the chunk has records, or there are none. ``before`` is the result of the last chunk.
     """
     if chunk.position != position or chunk.end <= position:
         return None
@@ -69,15 +69,15 @@ Command = tuple[bytes, bytes, list[Header]]
 
 
 class Transport(Protocol):
-    """One cluster. Methods raise ``Unavailable``, or ``FailStop`` for what no retry mends."""
+    """One cluster. Methods raise ``Unavailable``, or ``FailStop`` when a retry can't help."""
 
     async def open(self, topics: Sequence[str]) -> None:
-        """Connect anew, and learn where the partitions of ``topics`` are."""
+        """Connect again, and learn the leaders of ``topics``."""
 
-    async def read_topics_too(self, topics: Sequence[str]) -> None:
-        """Learn where the partitions of topics are that are read only now and then.
+    async def add_topics(self, topics: Sequence[str]) -> None:
+        """Learn the leaders of topics that are read only on request.
 
-        Raises ``FailStop`` where this user may not read them.
+        Raises ``FailStop`` when this user may not read them.
         """
 
     async def close(self) -> None:
@@ -85,20 +85,20 @@ class Transport(Protocol):
 
     @property
     def failure(self) -> Exception | None:
-        """Why no connection has been made yet, as far as it is known."""
+        """Why there is no connection yet, if it is known."""
 
     @property
     def trouble(self) -> str | None:
-        """Why results can't be read just now; None when they can."""
+        """Why results can't be read now; None when they can."""
 
     def standing(self) -> Sequence[Trouble]:
-        """Return which partitions of the results stand still, however short it lasts."""
+        """Return the partitions of the results that stand still, even if only for a moment."""
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has. Raises ``FailStop`` when there is none."""
+        """Return a topic's number of partitions. Raises ``FailStop`` when it does not exist."""
 
     def leader(self, at: TopicPartition) -> int | None:
-        """Return the node that takes appends for a partition; None while there is none."""
+        """Return the leader of a partition; None while it has none."""
 
     def request_refresh(self) -> None:
         """Ask for the leaders again, without waiting for the answer."""
@@ -106,19 +106,19 @@ class Transport(Protocol):
     async def new_writer(self) -> Writer:
         """Return an idempotent writer."""
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:
-        """Make a batch that can be appended any number of times and is stored once."""
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:  # noqa: ANN401 - each transport has its own form
+        """Return a batch that is stored once, however often it is appended."""
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Any]
     ) -> Mapping[TopicPartition, Failure]:
-        """Append sealed batches to partitions of one node, once; return what failed."""
+        """Append sealed batches to partitions of one node, without a retry; return the failures."""
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Return what each partition holds."""
+        """Return the first offset and the end of each partition."""
 
     async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the end of each partition alone, which is half the work."""
+        """Return the end of each partition, with half the requests of ``bounds``."""
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
         """Return the ids of the cluster and of these topics."""
@@ -144,47 +144,47 @@ class LogTransport:
         self._log = log
 
     async def open(self, topics: Sequence[str]) -> None:
-        """Nothing to connect to."""
+        """Start the log, which has no connection."""
         await self._log.start(topics)
 
-    async def read_topics_too(self, topics: Sequence[str]) -> None:
-        """All are known."""
+    async def add_topics(self, topics: Sequence[str]) -> None:
+        """Do nothing: the log has all topics."""
 
     async def close(self) -> None:
-        """Nothing to give back: the log belongs to whoever made it."""
+        """Do nothing: the caller owns the log."""
 
     @property
     def failure(self) -> Exception | None:
-        """There never is one."""
+        """Always None."""
         return None
 
     @property
     def trouble(self) -> str | None:
-        """There never is one."""
+        """Always None."""
         return None
 
     def standing(self) -> Sequence[Trouble]:
-        """Return nothing: what is in memory answers at once."""
+        """Return nothing: partitions in memory answer at once."""
         return ()
 
     def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has."""
+        """Return a topic's number of partitions."""
         return self._log.partition_count(topic)
 
     def leader(self, at: TopicPartition) -> int | None:
-        """Return the one node."""
+        """Return the only node."""
         del at
         return self._NODE
 
     def request_refresh(self) -> None:
-        """There is nothing to learn."""
+        """Do nothing: the leader never changes."""
 
     async def new_writer(self) -> Writer:
         """Return a writer."""
         return await self._log.new_writer()
 
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
-        """Make a batch. Raises what a broker's would: it is encoded for that alone."""
+        """Return a batch. It is encoded only to raise the same errors as for a broker."""
         records = list(commands)
         encode(Batch(at, Writer(writer.producer_id, writer.epoch), records))
         return Batch(at, writer, records)
@@ -198,11 +198,11 @@ class LogTransport:
         return {}
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        """Return what each partition holds."""
+        """Return the first offset and the end of each partition."""
         return await self._log.bounds(at)
 
     async def ends(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Return the end of each partition alone."""
+        """Return the end of each partition."""
         return {tp: held.end for tp, held in (await self._log.bounds(at)).items()}
 
     async def describe(self, topics: Sequence[str]) -> Cluster:

@@ -1,4 +1,4 @@
-"""Watches: all later results of one payment, for as long as somebody iterates."""
+"""Watches: iterators over all later results of one payment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from payments.records.record_models import Result
 
 MAX_UNREAD_RESULTS = 1000
-"""Results that may wait for one watcher; a slower one is told so."""
+"""Maximum number of results that wait for one watch; beyond it, the watch breaks."""
 
 
 class Watches:
@@ -26,9 +26,9 @@ class Watches:
         self._by_key: dict[bytes, list[_Feed]] = {}
 
     def add(self, key: bytes, check: Callable[[asyncio.AbstractEventLoop], None]) -> Watch:
-        """Begin a watch. Raises ``Overloaded`` when there are as many as may be.
+        """Begin a watch. Raises ``Overloaded`` at the limit.
 
-        ``check`` raises for a loop that is not the client's.
+        ``check`` raises for another event loop than the client's.
         """
         if self._count >= self._limit:
             message = f"{self._limit} watches are open, as many as PAYMENTS_CLIENT_MAX_CALLS"
@@ -48,11 +48,11 @@ class Watches:
                 del self._by_key[key]
 
     def awaits(self, key: bytes | None) -> bool:
-        """Whether anybody watches this payment."""
+        """Whether a watch of this payment is open."""
         return key in self._by_key
 
     def show(self, key: bytes, result: Result) -> None:
-        """Hand a result to all who watch its payment."""
+        """Deliver a result to all watches of its payment."""
         for feed in self._by_key.get(key, ()):
             feed.put(result)
 
@@ -63,36 +63,36 @@ class Watches:
                 feed.end(WatchBroken(message))
 
     def close(self) -> None:
-        """End all watches as if there were nothing more to come."""
+        """End all watches without an error."""
         for feeds in self._by_key.values():
             for feed in feeds:
                 feed.end(None)
 
 
 class _Feed:
-    """Results on their way to one watcher."""
+    """Results that wait for one watch."""
 
     def __init__(self) -> None:
         self.results: deque[Result] = deque()
         self.ended = False
         self.error: WatchBroken | None = None
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
 
     def put(self, result: Result) -> None:
-        """Add a result, or break the watch when too many wait."""
+        """Add a result; at the limit, break the watch."""
         if self.ended:
             return
         if len(self.results) >= MAX_UNREAD_RESULTS:
             self.end(WatchBroken(f"{MAX_UNREAD_RESULTS} results were not taken: too slow"))
             return
         self.results.append(result)
-        self.news.set()
+        self.changed.set()
 
     def end(self, error: WatchBroken | None) -> None:
-        """Take no more; what is there can still be read."""
+        """Accept no more results; those that wait can still be read."""
         if not self.ended:
             self.ended, self.error = True, error
-            self.news.set()
+            self.changed.set()
 
 
 class Watch:
@@ -115,15 +115,15 @@ class Watch:
         return self
 
     async def __anext__(self) -> Result:
-        """Return the next result. Raises ``WatchBroken`` when some would be left out."""
+        """Return the next result. Raises ``WatchBroken`` when results would be missing."""
         self._check(asyncio.get_running_loop())
         feed = self._feed
         while not feed.results:
             if feed.ended:
                 self._close()
                 raise feed.error or StopAsyncIteration
-            feed.news.clear()
-            await feed.news.wait()
+            feed.changed.clear()
+            await feed.changed.wait()
         return feed.results.popleft()
 
     async def aclose(self) -> None:
@@ -135,5 +135,5 @@ class Watch:
         self._watches.discard(self._key, self._feed)
 
     def __del__(self) -> None:
-        """End a watch that was dropped in the middle (``break`` in a loop)."""
+        """End a watch that was dropped before its end (``break`` in a loop)."""
         self._close()

@@ -1,4 +1,4 @@
-"""The index of accounts on disk: what it keeps over restarts, and when it is read anew.
+"""The index of accounts on disk: what it keeps over restarts, and when it is read again.
 
 Of the same kind: ``test_accounts`` (what is read through it), ``tools.bench.accounts_index`` (its
 size, the memory it needs and its speed).
@@ -98,7 +98,7 @@ async def test_what_belongs_to_another_topic_is_read_anew(
     async with client(testbed) as (opened, transport):
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
         assert transport.began_at(topic) == 0
-    assert "read anew" in caplog.text
+    assert "read again" in caplog.text
 
 
 async def test_an_index_whose_next_records_were_deleted_is_read_anew(
@@ -124,7 +124,7 @@ async def test_a_torn_index_is_read_anew(
     await filled(testbed)
     put(next(tmp_path.glob("*.sqlite")), damage)  # noqa: ASYNC240 - a folder of the test
     async with client(testbed) as (opened, _):
-        with pytest.raises(AccountsUnavailable, match="is being read anew: ask again"):
+        with pytest.raises(AccountsUnavailable, match="is being read again: ask again"):
             await opened.account("abc")
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
     assert "is torn" in caplog.text
@@ -154,7 +154,7 @@ async def test_an_index_of_another_format_is_read_anew(
     async with client(testbed) as (opened, transport):
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
         assert transport.began_at(LEDGER) == 0
-    assert "the accounts are read anew" in caplog.text
+    assert "the accounts are read again" in caplog.text
     async with client(testbed) as (opened, transport):
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
         assert not transport.read_from, "it is of this format now"
@@ -203,7 +203,7 @@ async def test_a_full_disk_is_said_once_in_the_log_and_by_trouble_until_there_is
             await opened.make(f"pay-{number}", account="abc", amount=1)
         assert opened.trouble() is None
         for _ in range(3):
-            with pytest.raises(AccountsUnavailable, match="disk is full; make room there"):
+            with pytest.raises(AccountsUnavailable, match="disk is full; free space there"):
                 await opened.entries("abc")
         told = opened.trouble()
         assert told is not None

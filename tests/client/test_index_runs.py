@@ -1,6 +1,6 @@
 """Ledger entries in the index: pages over several runs, repeats, and a process that is killed.
 
-Of the same kind: ``test_index`` (what is kept over restarts, and when it is read anew).
+Of the same kind: ``test_index`` (what is kept over restarts, and when it is read again).
 """
 
 import itertools
@@ -124,7 +124,7 @@ def test_who_reads_on_while_the_index_is_thrown_away_leaves_no_gap(tmp_path: Pat
             file.seek(100)  # Behind the head of the database, which has been read.
             file.write(b"\xff" * (size - 100))
         for at in (LEDGER, OTHER):
-            with pytest.raises(AccountsUnavailable, match="is being read anew: ask again"):
+            with pytest.raises(AccountsUnavailable, match="is being read again: ask again"):
                 put(held, at, [entry(b"a", 2, 1)], 1)
             assert held.position(at, SOURCE) is None
             assert held.last_sequence(at.partition, b"a") == 0

@@ -136,7 +136,7 @@ async def test_a_deadline_that_is_none_is_named(seconds: Any, kind: type[Excepti
         ({"settings": {"brokers": "a:1"}}, TypeError, r"settings must be Settings, .* not dict"),
         ({"settings": {}}, TypeError, r"settings must be Settings, .* not dict"),
         ({"settings": "a:1"}, TypeError, r"settings must be Settings, .* not str"),
-        ({"transport": 5}, TypeError, "transport must be one, .* not 5"),
+        ({"transport": 5}, TypeError, "transport must be a Transport, .* not 5"),
         ({"connect_seconds": "5"}, TypeError, r"connect_seconds must be .* not str \('5'\)"),
         ({"connect_seconds": None}, TypeError, "connect_seconds must be .* not NoneType"),
         ({"connect_seconds": True}, TypeError, "connect_seconds must be .* not bool"),

@@ -38,7 +38,7 @@ async def test_a_search_that_an_open_transaction_blocks_says_so(topic: str) -> N
             transport.topic = topic
             with pytest.raises(CatchingUp, match="open transaction") as told:
                 await client.resume("p1", "c1", mark, deadline_seconds=0.1)
-            assert "the command can't be looked for: " in str(told.value)
+            assert "the command can't be searched for: " in str(told.value)
             assert f"{topic}/" in str(told.value)
             transport.topic = None
             found = await client.resume("p1", "c1", mark)
