@@ -1,9 +1,9 @@
 """The access log: one line of JSON on standard output for each request. No line has a secret.
 
-What could not be read as HTTP, or did not arrive in time, has a line too: ``problem`` says what was
-wrong, ``why`` what the parser met; who asked for what is not known then.
+A request that could not be parsed, or did not arrive in time, has a line too: ``problem`` names the
+fault, ``why`` is the parser's error; token and route are not known then.
 
-A line that standard output does not take is dropped: no request waits for it or fails with it.
+A line that can't be written to standard output is dropped: no request waits or fails because of it.
 """
 
 import logging
@@ -21,18 +21,18 @@ from payments.records.record_writer import iso_time
 
 logger = logging.getLogger(__name__)
 
-QUIET_SECONDS = 10.0
-"""Lines are lost for so long at least before their number is told, and a next loss is."""
+LOG_INTERVAL_SECONDS = 10.0
+"""Minimum time between the warning that lines are dropped and the one with their number."""
 
 
 class AccessLog:
-    """Writes what was asked, by whom, and how it ended. Its methods raise nothing."""
+    """Writes a line for each request: client, route, outcome. Its methods raise nothing."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._lines = Lines(out or sys.stdout)
         self._reported = 0
         self._losing = self._failed = False
-        self._quiet_until = 0.0
+        self._next_log_at = 0.0
 
     def write(self, request: Request, answer: Answer | Stream, began: float) -> None:
         """Write the line of a request that began at ``began`` (``perf_counter``)."""
@@ -58,13 +58,13 @@ class AccessLog:
     def write_refused(
         self, client: str, answer: Answer, why: str | None, status: int | None
     ) -> None:
-        """Write the line of a request that never was one; without a status it was not answered."""
+        """Write the line of data that is no request; without a status it was not answered."""
         self._write(
             lambda: {"client": client, "status": status, "problem": slug_of(answer), "why": why}
         )
 
     def close(self) -> None:
-        """Say how many lines were dropped since that was last said."""
+        """Log how many lines were dropped since the last report."""
         self._report()
 
     def _write(self, found: Callable[[], dict[str, object]]) -> None:
@@ -72,23 +72,23 @@ class AccessLog:
             line = {"time": iso_time(int(time() * 1000)), **found()}
             content = orjson.dumps(line)
         except Exception:
-            # The request was carried out: whatever is wrong with its line, it is answered.
+            # The request was carried out, so it is answered even if its line can't be written.
             if not self._failed:
                 self._failed = True
-                logger.exception("a request has no line in the access log (said once)")
+                logger.exception("a request has no line in the access log (logged once)")
             return
         if self._lines.write(content + b"\n"):
-            # A slow reader takes a line now and then: not each time is worth two warnings.
-            if self._losing and perf_counter() >= self._quiet_until:
+            # A slow reader reads single lines in between: not each loss gets two warnings.
+            if self._losing and perf_counter() >= self._next_log_at:
                 self._report()
                 self._losing = False
         elif not self._losing:
             self._losing = True
-            self._quiet_until = perf_counter() + QUIET_SECONDS
+            self._next_log_at = perf_counter() + LOG_INTERVAL_SECONDS
             logger.warning(
                 "lines of the access log are dropped: standard output can't be written (%s); "
-                "requests go on, and the number of lines is told when it can be written again, or "
-                "at the end",
+                "requests continue, and the number of lines is logged when it can be written "
+                "again, or at the end",
                 self._lines.problem,
             )
 

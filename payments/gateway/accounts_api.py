@@ -1,4 +1,4 @@
-"""The resources of accounts: the balance, and the ledger in pages."""
+"""The resources of accounts: balances, and ledgers in pages."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,7 +54,7 @@ class AccountsApi:
 
 
 def _existing(found: _Found | None) -> _Found:
-    """Return what was found under an account; the account must exist, whatever is asked of it."""
+    """Return what was found of an account. Raises ``Refused`` when the account does not exist."""
     if found is None:
         raise Refused(Problem.ACCOUNT_NOT_FOUND)
     return found

@@ -1,7 +1,7 @@
-"""The ASGI application: the operations, and what every request goes through.
+"""The ASGI application: the operations, and the steps of every request.
 
-A request is routed, let in by its token, handled and answered; whatever goes wrong on the way
-becomes a problem (RFC 9457). This is all there is between the server and the client library.
+A request is routed, authorized by its token, handled and answered; every error becomes a problem
+(RFC 9457). The application stands between the server and the client library.
 """
 
 import asyncio
@@ -67,13 +67,13 @@ from payments.records.commands import Malformed
 logger = logging.getLogger(__name__)
 
 HEALTH = {"/health/live", "/health/ready"}
-"""They are asked by whatever name a supervisor or a balancer has for this process."""
+"""Supervisors and load balancers request them under any host name of this process."""
 
 SINGLE = (b"authorization", b"content-type", b"origin", b"sec-fetch-site", b"x-api-key")
-"""Headers of which a second one could mean another thing to a proxy than it does here."""
+"""Headers that must not be repeated: a proxy could use another value than this gateway."""
 
-QUIET_SECONDS = 60.0
-"""A problem with the accounts is not logged again within this."""
+LOG_INTERVAL_SECONDS = 60.0
+"""A problem with the accounts is not logged again within this time."""
 
 CLOSE: Headers = ((b"connection", b"close"),)
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
@@ -92,11 +92,11 @@ AWAY = {
     AccountsUnavailable: Problem.ACCOUNTS_UNAVAILABLE,
     CatchingUp: Problem.CATCHING_UP,
 }
-"""What passes by itself, or once an operator has done something: it may be tried again."""
+"""Errors that pass by themselves, or after an operator's action: a retry may succeed."""
 
 
 class Gateway:
-    """The application. ``stopping`` is set when the server is to end: streams end then."""
+    """The application. ``stopping`` is set when the server begins to stop: streams end then."""
 
     def __init__(
         self, service: Service, settings: GatewaySettings, *, default_currency: str
@@ -104,7 +104,7 @@ class Gateway:
         """Read the file of tokens; raises ``TokensFileError``."""
         self.stopping = asyncio.Event()
         self._service = service
-        self._quiet_until = 0.0
+        self._next_log_at = 0.0
         self.tokens = Tokens(settings)
         self.routes = operations(service, settings, default_currency, self.stopping)
         self._find = Routes(self.routes).find
@@ -119,13 +119,13 @@ class Gateway:
             answer = await self._handled(request)
         except Disconnected:
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes an answer
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
             answer = self._refusal(request, error)
             put_prefix(answer, request.prefix)
         if shared := self._origins.shared(request):
             answer.headers = (*answer.headers, *shared)
         if b"expect" in request.headers and not request.asked_for_body:
-            # Nobody knows whether the body that was announced still comes (RFC 9110, 10.1.1).
+            # It is not known whether the announced body still arrives (RFC 9110, 10.1.1).
             answer.headers = (*answer.headers, *CLOSE)
         if self.access_log is not None:
             self.access_log.write(request, answer, began)
@@ -137,7 +137,7 @@ class Gateway:
             await send_stream(send, answer, request, self.stopping)
 
     async def _handled(self, request: Request) -> Answer | Stream:
-        """Route a request, let it in, and return what its handler answers."""
+        """Route and authorize a request; return the answer of its handler."""
         if request.repeats:
             _check_repeats(request)
         self._forwarding.apply(request)
@@ -156,7 +156,7 @@ class Gateway:
         return answer
 
     def _refusal(self, request: Request, error: Exception) -> Answer:
-        """Return the answer to a request that was not done."""
+        """Return the answer to a request that failed."""
         if isinstance(error, Refused):
             return error.answer
         if isinstance(error, Malformed):
@@ -164,18 +164,18 @@ class Gateway:
         if isinstance(error, BodyTooLarge):
             return problem_answer(Problem.TOO_LARGE, headers=CLOSE)
         if isinstance(error, AccountsUnavailable):
-            self._say(error)
+            self._log(error)
         if isinstance(error, PaymentsClientError):
             return _not_done(error, reading=request.reads)
-        # A defect is told to the log, and not to the client.
+        # The log has the details of a defect, the answer has none.
         logger.error("%s %s met a defect", request.method, request.raw_path, exc_info=error)
         return problem_answer(Problem.INTERNAL)
 
-    def _say(self, error: AccountsUnavailable) -> None:
-        """Log why accounts can't be read: now and then, and not what the client has logged."""
+    def _log(self, error: AccountsUnavailable) -> None:
+        """Log why accounts can't be read, at intervals, unless the client library logs it."""
         now = perf_counter()
-        if now >= self._quiet_until and str(error) not in (self._service.trouble() or ""):
-            self._quiet_until = now + QUIET_SECONDS
+        if now >= self._next_log_at and str(error) not in (self._service.trouble() or ""):
+            self._next_log_at = now + LOG_INTERVAL_SECONDS
             logger.warning("accounts can't be read: %s", error)
 
 
@@ -185,29 +185,29 @@ def operations(
     default_currency: str,
     stopping: asyncio.Event,
 ) -> list[Route]:
-    """Return every operation. ``payments.gateway.openapi`` describes the same ones."""
+    """Return all operations; ``payments.gateway.openapi`` describes the same operations."""
     deadline_seconds = settings.deadline_seconds
     later = Operations(service, deadline_seconds, settings.kept_seconds, FORMS)
     payments = PaymentsApi(service, later, default_currency, deadline_seconds)
     accounts = AccountsApi(service, deadline_seconds)
     events = EventsApi(service, deadline_seconds, settings.max_streams)
-    compat = RestateExamplesApi(payments)
+    examples = RestateExamplesApi(payments)
     pages = ServicePages(service, stopping)
     pay, read, either = [PAY], [READ], [READ, PAY, DEPOSIT]
     return [
         Route("POST", "/v1/payments", payments.make_by_key, pay),
         Route("POST", "/v1/payments/{payment}", payments.make, pay),
-        Route("GET", "/v1/payments/{payment}", payments.look, read),
+        Route("GET", "/v1/payments/{payment}", payments.get, read),
         Route("POST", "/v1/payments/{payment}/cancel", payments.cancel, pay),
         Route("GET", "/v1/payments/{payment}/commands/{command}", payments.command, either),
         Route("GET", "/v1/payments/{payment}/events", events.stream, read),
         Route("POST", "/v1/deposits/{payment}", payments.deposit, [DEPOSIT]),
         Route("GET", "/v1/accounts/{account}", accounts.balance, read),
         Route("GET", "/v1/accounts/{account}/entries", accounts.entries, read),
-        Route("POST", "/payments/makePayment", compat.make_by_body, pay),
-        Route("POST", "/payments/cancelPayment", compat.cancel_by_body, pay),
-        Route("POST", "/payments/{payment}/makePayment", compat.make, pay),
-        Route("POST", "/payments/{payment}/cancelPayment", compat.cancel, pay),
+        Route("POST", "/payments/makePayment", examples.make_by_body, pay),
+        Route("POST", "/payments/cancelPayment", examples.cancel_by_body, pay),
+        Route("POST", "/payments/{payment}/makePayment", examples.make, pay),
+        Route("POST", "/payments/{payment}/cancelPayment", examples.cancel, pay),
         Route("GET", "/health/live", pages.live, None),
         Route("GET", "/health/ready", pages.ready, None),
         Route("GET", "/", pages.index, None, described=False),
@@ -221,7 +221,7 @@ def operations(
 def _check_repeats(request: Request) -> None:
     for name in SINGLE:
         if request.count(name) > 1:
-            raise Refused(Problem.BAD_HTTP, f"The header {name.decode()} is there more than once.")
+            raise Refused(Problem.BAD_HTTP, f"The header {name.decode()} is sent more than once.")
 
 
 def _malformed(malformed: Malformed) -> Answer:
@@ -230,7 +230,7 @@ def _malformed(malformed: Malformed) -> Answer:
         return problem_answer(Problem.NOT_JSON, malformed.message, reason=reason)
     message = malformed.message
     if reason.name.startswith(("KEY_", "NULL_KEY", "EMPTY_KEY")):
-        # It is a key in records alone.
+        # Only records have a key; a request has a payment id.
         field, message = field or "payment", message.replace("the key", "the payment's id", 1)
     if field is None:
         return problem_answer(Problem.INVALID, message, reason=reason)
@@ -252,7 +252,7 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
     if problem is Problem.ACCOUNTS_UNAVAILABLE or problem is Problem.CATCHING_UP:
         detail = str(error)
     elif problem is Problem.RIGHTS_MISSING:
-        # Addresses and users of the brokers are for the log, where the client writes all of it.
+        # The client library logs the whole message, with addresses and users of the brokers.
         detail = what_is_missing(str(error))
     elif problem is Problem.UNAVAILABLE and reading:
         detail = "Ask again after Retry-After."

@@ -1,9 +1,9 @@
-"""Commands that are answered later (``Prefer: respond-async``, RFC 7240).
+"""Asynchronous commands: answered 202 before their result (``Prefer: respond-async``, RFC 7240).
 
-A command is answered 202 when the broker has it, so it is carried out even if this gateway is
-killed in the next moment. Its result is waited for and kept here, in memory, for as long as the
-setting says, however long no worker runs. Its id says where in the topics its records are, so any
-other gateway, or this one after a restart, finds them there for as long as the topics keep them.
+A command is answered 202 when the broker has it, so it is carried out even if this gateway ends
+right after. The gateway waits for its result, and keeps it in memory for the configured time. The
+command's id has the mark of its records in the topics, so any gateway, or this one after a restart,
+finds them while the topics keep them.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from payments.records.record_models import Result
 
 MAX_OPERATIONS = 10_000
 MAX_SEARCHES = 4
-"""Commands of other gateways that are looked for in the topics at once."""
+"""Maximum number of concurrent searches in the topics for commands of other gateways."""
 
 APPLIED: Headers = ((b"preference-applied", b"respond-async"),)
 Render = Callable[[Request, Result], Answer]
-"""Makes the answer to a result for whoever asks."""
+"""Returns the answer to a request for a result."""
 
 _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
 """A command's own id: the form of its answer, a random number, and its mark in the topics."""
@@ -37,7 +37,7 @@ _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
 
 @dataclass(slots=True)
 class _Operation:
-    """A command that was taken, and how its result is told."""
+    """A command that was answered 202, and how its result is rendered."""
 
     result: "asyncio.Future[Result]"
     render: Render
@@ -54,11 +54,11 @@ class Operations:
         kept_seconds: float,
         forms: Mapping[str, Render],
     ) -> None:
-        """Answer in one of ``forms``, each named by a letter that the ids of its commands have."""
+        """``forms`` are the forms of answers, by the letter with which a command's id begins."""
         self._service = service
         self._deadline_seconds, self._kept_seconds = deadline_seconds, kept_seconds
         self.forms = forms
-        self._held: OrderedDict[tuple[str, str], _Operation] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], _Operation] = OrderedDict()
         self._searches = asyncio.Semaphore(MAX_SEARCHES)
 
     async def start(
@@ -71,7 +71,7 @@ class Operations:
         wait_seconds: float = 0,
     ) -> Answer:
         """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
-        self._make_room()
+        self._require_capacity()
         mark = await self._service.mark(payment, deadline_seconds=self._deadline_seconds)
         own = f"{form}{uuid.uuid4().hex}-{mark.commands}-{mark.results}"
         request.command = own
@@ -82,31 +82,31 @@ class Operations:
             result_seconds=self._kept_seconds,
             headers=request.record_headers(),
         )
-        operation = self._hold(payment, own, waiting, self.forms[form])
+        operation = self._keep(payment, own, waiting, self.forms[form])
         return await self._answer(request, payment, own, operation, wait_seconds)
 
     async def answer(self, request: Request, payment: str, own: str, wait_seconds: float) -> Answer:
-        """Return the answer of a command that was taken, or 202 again after ``wait_seconds``."""
-        operation = self._kept(payment, own) or await self._resumed(request, payment, own)
+        """Return the answer of a command, or 202 again after ``wait_seconds``."""
+        operation = self._find(payment, own) or await self._resumed(request, payment, own)
         return await self._answer(request, payment, own, operation, wait_seconds)
 
-    def _hold(
+    def _keep(
         self, payment: str, own: str, result: "asyncio.Future[Result]", render: Render
     ) -> _Operation:
-        result.add_done_callback(_look_at_error)
+        result.add_done_callback(_retrieve_error)
         operation = _Operation(result, render)
-        self._held.pop((payment, own), None)  # Those held longest come first.
-        self._held[payment, own] = operation
+        self._kept.pop((payment, own), None)  # The order is by age, the oldest first.
+        self._kept[payment, own] = operation
         return operation
 
-    def _kept(self, payment: str, own: str) -> _Operation | None:
-        operation = self._held.get((payment, own))
+    def _find(self, payment: str, own: str) -> _Operation | None:
+        operation = self._kept.get((payment, own))
         if operation is None or operation.since <= self._oldest_kept():
             return None
         return operation
 
     async def _resumed(self, request: Request, payment: str, own: str) -> _Operation:
-        """Find a command that this process did not send, or has forgotten, in the topics."""
+        """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
             raise Refused(Problem.COMMAND_NOT_FOUND)
@@ -116,10 +116,10 @@ class Operations:
         except TimeoutError:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON) from None
         try:
-            # Whoever came first may have found it by now.
-            if (operation := self._kept(payment, own)) is not None:
+            # Another request may have found it in the meantime.
+            if (operation := self._find(payment, own)) is not None:
                 return operation
-            self._make_room()
+            self._require_capacity()
             request.reads = True
             result = await self._service.resume(
                 payment,
@@ -133,7 +133,7 @@ class Operations:
         request.reads = False
         if result is None:
             raise Refused(Problem.COMMAND_NOT_FOUND)
-        return self._hold(payment, own, result, self.forms[found[1]])
+        return self._keep(payment, own, result, self.forms[found[1]])
 
     async def _answer(
         self, request: Request, payment: str, own: str, operation: _Operation, wait_seconds: float
@@ -147,23 +147,23 @@ class Operations:
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
         return Answer(202, orjson.dumps(body), headers)
 
-    def _make_room(self) -> None:
-        """Forget what was kept long enough; refuse a command when too many are held."""
+    def _require_capacity(self) -> None:
+        """Drop expired commands; raise ``Refused`` at the limit."""
         oldest_kept = self._oldest_kept()
-        while self._held:
-            key, operation = next(iter(self._held.items()))
-            full = len(self._held) >= MAX_OPERATIONS
+        while self._kept:
+            key, operation = next(iter(self._kept.items()))
+            full = len(self._kept) >= MAX_OPERATIONS
             if operation.since > oldest_kept and not (full and operation.result.done()):
                 break
-            del self._held[key]
-        if len(self._held) >= MAX_OPERATIONS:
+            del self._kept[key]
+        if len(self._kept) >= MAX_OPERATIONS:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
 
     def _oldest_kept(self) -> float:
         return asyncio.get_running_loop().time() - self._kept_seconds
 
 
-def _look_at_error(result: "asyncio.Future[Result]") -> None:
-    """Mark an error as seen: it is raised to whoever asks, and often nobody does."""
+def _retrieve_error(result: "asyncio.Future[Result]") -> None:
+    """Retrieve the exception, so that asyncio does not report it when no request asks for it."""
     if not result.cancelled():
         result.exception()

@@ -1,8 +1,7 @@
-"""Connections: what counts as a request, how large it may be, and how long anything may take.
+"""Connections: validity, size limits and time limits of requests.
 
-uvicorn's protocol bounds neither size nor time. The times are looked at by one sweep over all
-connections (``Connection.sweep``), not by timers of each request, which every request would pay
-for.
+uvicorn's protocol limits neither size nor time. One sweep over all connections checks the times
+(``Connection.sweep``); a timer for each request would cost every request.
 """
 
 import asyncio
@@ -23,17 +22,17 @@ MAX_HEAD_BYTES, MAX_HEADERS = 16_384, 100
 UPGRADE_TOKENS = {b"upgrade", b"http2-settings"}
 UPGRADE_HEADERS = {b"upgrade", b"http2-settings"}
 FIELD_OVERHEAD_BYTES = 4
-"""What a header has beside its name and value: colon, space, line break."""
+"""Bytes of a header in addition to its name and value: colon, space, line break."""
 
 OTHER_PROTOCOLS = {
     b"\x16\x03": "This is TLS, and the gateway speaks plain HTTP: use http://, or a proxy with TLS "
     "in front.",
-    b"PRI * HTTP/2": "The gateway speaks HTTP/1.1: HTTP/2 is not taken without an upgrade.",
+    b"PRI * HTTP/2": "The gateway speaks HTTP/1.1: HTTP/2 is refused without an upgrade.",
 }
-"""How connections of other protocols begin (RFC 8446, 5.1; RFC 9113, 3.4), and what to do."""
+"""First bytes of other protocols (RFC 8446, 5.1; RFC 9113, 3.4), and what to do."""
 
 MAX_REQUEST_BYTES = 2 * MAX_DISCARDED_BYTES
-"""A body ends at half of it: more than that is trailers, chunks' extensions, or an attack."""
+"""Bodies are limited to half of it: the rest is trailers, chunk extensions, or an attack."""
 
 
 class Overlong(Exception):
@@ -44,8 +43,8 @@ class NoHost(Exception):
     """The request has no host, or several (RFC 9112, 3.2); raised through the parser."""
 
 
-class FaultyFraming(Exception):
-    """A proxy may see another end of the body than we do (RFC 9112, 6.1); as ``NoHost``."""
+class FaultyFraming(Exception):  # noqa: N818 - it describes a request
+    """A proxy may see another end of the body than this server (RFC 9112, 6.1); as ``NoHost``."""
 
 
 class Limits:
@@ -59,18 +58,18 @@ class Limits:
 
 
 class Ending:
-    """The transport as an answer sees it: its ``close`` waits for a body that is still arriving."""
+    """The transport of an answer, whose ``close`` waits for a body that is still arriving."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
 
     def write(self, data: bytes) -> None:
-        """Write, unless the last word on this connection has been said."""
+        """Write, unless the connection was refused."""
         if not self._connection.refused:
             self._connection.transport.write(data)
 
     def is_closing(self) -> bool:
-        """Whether the connection ends."""
+        """Whether the connection is closing."""
         return self._connection.transport.is_closing()
 
     def close(self) -> None:
@@ -83,7 +82,7 @@ class Connection(HttpToolsProtocol):
 
     limits: Limits
     refusals: AccessLog | None = None
-    """Both are given to a subclass by ``limited``: uvicorn makes the instances."""
+    """``limited`` sets both in a subclass, since uvicorn creates the instances."""
 
     def __init__(
         self,
@@ -93,31 +92,31 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._since = self.loop.time()  # When it became idle, or its request began to arrive.
+        self._since = self.loop.time()  # Start of idleness, or of the arrival of a request.
         self._arriving = self._in_head = self._overlong = self.refused = False
         self._unanswered = 0  # Requests whose heads have arrived, without a complete answer.
-        self._upgrading = False  # The head that was just read asks for another protocol.
-        self._client_ended = False  # The client has sent all it wants to send (a FIN).
-        self._unread = False  # A sweep has seen that, and a stream: the next one ends it.
+        self._upgrading = False  # The head just read asks for another protocol.
+        self._client_ended = False  # The client has ended its side (a FIN).
+        self._unread = False  # A sweep has seen this and a stream: the next sweep ends the stream.
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
         self._ending: Any = Ending(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        """Begin; one connection too many is told so and closed."""
+        """Accept a connection; above the limit answer 429 and close."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(problem_answer(Problem.OVERLOADED, headers=RETRY_SOON))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; nothing is left that would wait for a garbage collection, which is rare here."""
+        """End, and break reference cycles, since garbage collections are rare here."""
         super().connection_lost(exc)
         if self._cycle is not None:
             self._cycle.transport = self.transport
         self._ending = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse received data."""
         if self.transport.is_closing():
             return
         self._request_bytes += len(data)
@@ -126,7 +125,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
             return
         head = self._head_bytes + len(data)
-        # The parser keeps a header's value until it ends: one that does not end is caught here.
+        # The parser keeps a header's value until its end, so an endless value is refused here.
         if self._in_head and head > MAX_HEAD_BYTES:
             self._overlong = True
             self.send_400_response("")
@@ -137,10 +136,10 @@ class Connection(HttpToolsProtocol):
             self._parse(data)
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn lets every one end at once
-        """Answer what arrived whole before a client that only ended its own side (a half-close).
+        """Answer complete requests of a client that only ended its own side (a half-close).
 
-        A client that has gone looks the same. So an event stream ends soon, since nobody may read
-        it; one that had not begun shows how it begins.
+        A client that has disconnected looks the same. So an event stream ends soon, since it may
+        have no reader; one that had not begun still sends its first event.
         """
         self._client_ended, partial = True, self._arriving
         if self._whole_requests():
@@ -151,24 +150,24 @@ class Connection(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
-        """Note when a request begins to arrive."""
+        """Record when a request begins to arrive."""
         super().on_message_begin()
         self._since, self._arriving, self._in_head = self.loop.time(), True, True
         self._head_bytes = self._request_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
+        """Receive a part of the URL."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. A trailer only counts: it must not pass for a header (RFC 9110, 6.5)."""
+        """Receive a header. A trailer is only counted, not used as a header (RFC 9110, 6.5)."""
         self._count(len(name) + len(value) + FIELD_OVERHEAD_BYTES)
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application, unless it asks for another protocol."""
+        """Pass the request to the application, unless it asks for another protocol."""
         self._upgrading = self.parser.should_upgrade()
         if self._upgrading:
             return  # ``_parse`` reads this head again.
@@ -188,14 +187,14 @@ class Connection(HttpToolsProtocol):
         self._unanswered += 1
 
     def on_message_complete(self) -> None:
-        """Note that the request is whole."""
+        """Record that the request is complete."""
         if self._upgrading:
             return
         self._arriving = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, be idle, or end after the last answer."""
+        """Continue with the next request, become idle, or end after the last answer."""
         self._since = self.loop.time()
         self._unanswered -= 1
         super().on_response_complete()
@@ -203,7 +202,7 @@ class Connection(HttpToolsProtocol):
             self.end()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP (uvicorn calls this) or has too large a head."""
+        """Refuse data that is no HTTP (uvicorn calls this), or a head that is too large."""
         if self._overlong:
             self._refuse(problem_answer(Problem.HEADERS_TOO_LARGE))
         else:
@@ -218,7 +217,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             self._unread = True
         if self.transport.is_closing() or self.refused or self.flow.write_paused:
-            # The client does not take what it was sent.
+            # The client does not read its answer.
             self._stuck_since = self._stuck_since or now
             if now - self._stuck_since > self.limits.receive_seconds:
                 self.transport.abort()
@@ -233,7 +232,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a request that arrived whole has no complete answer yet: we are to blame."""
+        """Whether a complete request has no complete answer yet: the server causes the delay."""
         cycle = self._cycle
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
@@ -250,9 +249,9 @@ class Connection(HttpToolsProtocol):
         return self.cycle
 
     def _whole_requests(self) -> bool:
-        """Whether requests that arrived whole have no answer yet; a partial one is not waited for.
+        """Whether complete requests have no answer yet; a partial request does not count.
 
-        One that waits behind them is dropped: its body does not come any more.
+        A partial request that is queued after them is dropped: its body does not arrive any more.
         """
         if not self._arriving or self._in_head:
             return self._unanswered > 0
@@ -264,11 +263,11 @@ class Connection(HttpToolsProtocol):
         return self._unanswered > 0
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Give the parser what came.
+        """Feed the parser with received data.
 
-        A request for another protocol (``Upgrade: h2c``, as Java's clients send it by default) is
-        served as HTTP/1.1 (RFC 9110, 7.8). The parser would leave its body out, so it is given
-        the head again without the request, and then the rest.
+        A request for another protocol (``Upgrade: h2c``, the default of Java's clients) is served
+        as HTTP/1.1 (RFC 9110, 7.8). The parser would leave its body out, so it is fed with the head
+        again, without the upgrade, and then with the rest.
         """
         parts: list[bytes | memoryview] = [data]
         while parts and not self.transport.is_closing():
@@ -283,7 +282,7 @@ class Connection(HttpToolsProtocol):
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             except httptools.HttpParserError as error:
-                # Of what a callback refuses, the parser only says which one it was.
+                # The parser reports only which callback refused; its context has the error.
                 refused = error.__context__
                 if isinstance(refused, (NoHost, FaultyFraming)):
                     why = str(refused)
@@ -293,7 +292,7 @@ class Connection(HttpToolsProtocol):
                 return
 
     def _head_without_upgrade(self) -> bytes:
-        """Return the head of the request that was just read, without what asks for an upgrade."""
+        """Return the head of the request just read, without its headers for an upgrade."""
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         for name, value in self.headers:
@@ -306,7 +305,7 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _take_origin_form(self) -> None:
-        """Make a path of ``http://host/path`` (RFC 9112, 3.2.2) and of the ``*`` of OPTIONS."""
+        """Convert ``http://host/path`` (RFC 9112, 3.2.2), and the ``*`` of OPTIONS, to a path."""
         if self.url == b"*":
             self.url = b"/*"
             return
@@ -324,18 +323,18 @@ class Connection(HttpToolsProtocol):
             raise Overlong
 
     def _refuse(self, answer: Answer, why: str | None = None) -> None:
-        """Say what is wrong, if nothing was said yet, and close after an answer in flight.
+        """Answer with a problem, unless an answer has begun, and close the connection.
 
-        ``why`` is for the access log alone: what the parser met.
+        ``why`` is only for the access log: the parser's error.
         """
         if self._whole_requests():
-            # Their answers come first, or this one would be taken for theirs.
+            # Their answers come first, or the client would take this answer for theirs.
             self._note(answer, why, None)
             self.cycle.keep_alive, self._client_ended = False, True
             self.flow.pause_reading()
             return
         cycle = self._cycle
-        # Beyond the head, what arrives is the body of the request of this cycle.
+        # After the head, arriving data is the body of this cycle's request.
         if cycle is None or self._in_head or not (self._arriving and cycle.response_started):
             self.transport.write(_bytes(answer))
             self._note(answer, why, answer.status)
@@ -347,10 +346,10 @@ class Connection(HttpToolsProtocol):
             self.refusals.write_refused(client, answer, why, status)
 
     def end(self) -> None:
-        """Close the connection, so that the client does not lose what was written.
+        """Close the connection so that the client does not lose the answer.
 
-        Closing while something unread is there, or still comes, would reset the connection: what
-        comes is discarded until the client closes, for a while.
+        Closing with unread or arriving data would reset the connection, so arriving data is
+        discarded until the client closes, within the time limit.
         """
         if (self._arriving or self._cycle is None) and self.transport.can_write_eof():
             self.refused = True
@@ -360,14 +359,14 @@ class Connection(HttpToolsProtocol):
 
 
 def _other_protocol(data: bytes | memoryview) -> str | None:
-    """Return what is said to a client of another protocol."""
+    """Return the answer's detail for a client of another protocol."""
     begin = bytes(data[:16])
-    found = (told for mark, told in OTHER_PROTOCOLS.items() if begin.startswith(mark))
+    found = (detail for mark, detail in OTHER_PROTOCOLS.items() if begin.startswith(mark))
     return next(found, None)
 
 
 def limited(limits: Limits, access_log: AccessLog | None = None) -> type[Connection]:
-    """Return the class of connections with these limits, which note what they refuse."""
+    """Return the class of connections with these limits; refusals go to the access log."""
     given = {"limits": limits, "refusals": access_log}
     return type("LimitedConnection", (Connection,), given)
 

@@ -1,7 +1,7 @@
-"""The page at ``/docs``: Swagger UI, served by the gateway itself, over the document at its side.
+"""The page at ``/docs``: Swagger UI over the gateway's own OpenAPI document.
 
-All its addresses are relative: it works on any port and under any path, and sends what is tried
-there to the gateway that it came from.
+All of its addresses are relative: it works on any port and under any path, and its requests go to
+the gateway that served it.
 """
 
 from functools import cache
@@ -38,7 +38,7 @@ TYPES = {"swagger-ui.css": CSS, "swagger-ui-bundle.js": SCRIPT, "start.js": SCRI
 
 @cache
 def file(name: str) -> tuple[bytes, bytes] | None:
-    """Return a file of the page and its content type; None where there is no such file."""
+    """Return a file of the page and its content type; None when it does not exist."""
     if name not in TYPES:
         return None
     content = START if name == "start.js" else (Path(swagger_ui_path) / name).read_bytes()

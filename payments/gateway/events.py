@@ -1,7 +1,7 @@
-"""Server-sent events: what becomes of one payment, as it happens.
+"""Server-sent events: the state of one payment, and its results as they are published.
 
-The first event tells the state: it is the result of a ``get`` that is sent when the watch stands,
-so nothing falls between the two. Later results of ``get`` are left out: they are others' looks.
+The first event has the state: it is the result of a ``get`` that is sent after the watch has begun,
+so no result is missed between them. Later results of ``get`` are left out: they change nothing.
 """
 
 import uuid
@@ -23,7 +23,7 @@ EVENT_STREAM = b"text/event-stream"
 
 @dataclass(slots=True)
 class EventsApi:
-    """The handler of ``/v1/payments/{payment}/events``, and how many streams are open."""
+    """The handler of ``/v1/payments/{payment}/events``, and the number of open streams."""
 
     service: Service
     deadline_seconds: float
@@ -31,7 +31,7 @@ class EventsApi:
     open_streams: int = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Return the stream of a payment's results, the present state first."""
+        """Return the stream of a payment's results, the current state first."""
         payment = request.payment = payment_id(request.parameters[0])
         if self.open_streams >= self.max_streams:
             raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
@@ -60,15 +60,15 @@ async def _parts(watch: AsyncIterator[Result], state: Result) -> AsyncGenerator[
     try:
         async for result in watch:
             if is_past:
-                # The state tells what these came to.
+                # The state includes these results.
                 is_past = result.command != state.command
             elif result.type != "get":
                 yield event("result", result)
     except WatchBroken:
-        # It would leave out results: the end makes the client connect anew, and see the state.
+        # Results would be missing: after the end the client connects again, and gets the state.
         return
 
 
 def event(name: str, result: Result) -> bytes:
-    """Return one event; JSON has no line breaks of its own, so one data line is enough."""
+    """Return one event; this JSON has no line breaks, so one data line is enough."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(result.__dict__))

@@ -1,7 +1,7 @@
-"""One request and its answer, over ASGI: what a handler gets, and what it gives.
+"""One request and its answer, over ASGI: the argument and the result of a handler.
 
-Written for the few kinds of requests there are: a framework's request, router and response cost
-more than all of this (``docs/http.md`` has the figures).
+Written for the gateway's few kinds of requests: a framework's request, router and response take
+more time than all of this (``docs/http.md`` has the figures).
 """
 
 import asyncio
@@ -20,22 +20,22 @@ Headers = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
 MAX_BODY_BYTES = MAX_VALUE_BYTES
 MAX_DISCARDED_BYTES = 1_048_576
-"""How much of a body that is too large is read all the same, so that the client takes the answer
-before the connection ends."""
+"""Bytes of a too large body that are read and discarded, so that the client reads the answer before
+the connection ends."""
 
 _TOO_MUCH = len(str(MAX_DISCARDED_BYTES)), b"%d" % MAX_DISCARDED_BYTES
 
 CLIENT_HEADER = "payments_client"
-"""The header of a command's record that has the name of the token."""
+"""The header of a command's record with the name of the token."""
 
 HEARTBEAT_SECONDS = 15.0
-"""How often a silent stream says that it is alive, so that no proxy takes it for dead."""
+"""Interval of heartbeats in an idle stream, so that no proxy closes it."""
 
 HEARTBEAT, END_OF_STREAM = b": nothing new\n\n", b""
 
 
-class Disconnected(Exception):
-    """The client went away before its request was complete: nobody is there to be answered."""
+class Disconnected(Exception):  # noqa: N818 - nothing failed here
+    """The client disconnected before its request was complete, so there is no answer."""
 
 
 class BodyTooLarge(Exception):
@@ -44,7 +44,7 @@ class BodyTooLarge(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     body: bytes
@@ -54,22 +54,22 @@ class Answer:
 
 @dataclass(slots=True)
 class Stream:
-    """An answer whose body comes in parts, until it ends or the client goes away."""
+    """An answer whose body is sent in parts, until it ends or the client disconnects."""
 
     parts: AsyncGenerator[bytes, None]
     content_type: bytes
     closed: Callable[[], None]
-    """Called when it has ended, however."""
+    """Called when the stream has ended for any reason."""
 
     headers: Headers = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
-    """The second lets nginx forward each part as it comes."""
+    """The second lets nginx forward each part at once."""
 
 
 def path_segment(text: str) -> str:
-    """Return a segment of a path that stands for ``text`` and for nothing else.
+    """Return ``text`` encoded as one segment of a path.
 
-    Most clients keep ``%2E%2E`` as it is; browsers and others by the WHATWG URL standard take it
-    for ``..``, in any spelling, and can't ask for such a path.
+    Most clients keep ``%2E%2E`` as it is; browsers and others that follow the WHATWG URL standard
+    take it for ``..``, in any spelling, and can't request such a path.
     """
     segment = quote(text, safe="")
     return segment.replace(".", "%2E") if segment in {".", ".."} else segment
@@ -103,24 +103,24 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: Sequence[bytes] = ()
         self.asked_for_body = False
-        """Whether the body was received, or begun to be."""
+        """Whether receiving the body has begun."""
         self.reads = self.method != "POST"
-        """Whether it changes nothing: what went wrong says so."""
+        """Whether it changes nothing, as the texts of problems then say."""
         client = scope.get("client")
         self.client: str = client[0] if client else ""
         self.host: bytes | None = self.headers.get(b"host")
-        """The host and port that the client asked for."""
+        """The host and port that the client requested."""
         self.prefix = ""
-        """The path that a proxy in front has taken away: links begin with it."""
+        """The path prefix that a proxy in front has removed: links begin with it."""
         self.token: str | None = None
-        """The name of the token that let it in."""
+        """The name of its token."""
         self.route: str | None = None
         self.payment: str | None = None
         self.command: str | None = None
         """Path, payment and command id, for the access log."""
 
     def record_headers(self) -> Sequence[tuple[str, bytes]]:
-        """Return the headers of the record that this request makes: who sent the command."""
+        """Return the headers of the command's record: the name of the token."""
         return [] if self.token is None else [(CLIENT_HEADER, self.token.encode())]
 
     @property
@@ -133,11 +133,11 @@ class Request:
         return sum(name == header for name, _ in self._scope["headers"])
 
     def listed(self, header: bytes) -> bytes:
-        """Return a header whose value is a list, from all its lines (RFC 9110, 5.3)."""
+        """Return the value of a list header, joined from all of its lines (RFC 9110, 5.3)."""
         return b", ".join(value for name, value in self._scope["headers"] if name == header)
 
     def query(self) -> dict[str, str]:
-        """Return the query parameters; one that is given twice is joined, so no rule allows it."""
+        """Return the query parameters; repeated ones are joined, which makes them invalid."""
         text = self._scope["query_string"].decode("latin-1")
         found: dict[str, str] = {}
         for name, value in parse_qsl(text, keep_blank_values=True) if text else ():
@@ -147,7 +147,7 @@ class Request:
     async def body(self) -> bytes:
         """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""
         declared = self.headers.get(b"content-length", b"")
-        # Before the first receive: that one tells a careful client (Expect) to go on.
+        # Before the first receive, which asks a client that sent Expect for the body.
         if (len(declared), declared) > _TOO_MUCH:
             raise BodyTooLarge
         self.asked_for_body = True
@@ -173,13 +173,13 @@ class Request:
             message = await self._receive()
 
     async def disconnected(self) -> None:
-        """Return when the client has gone; its request must have been read."""
+        """Return when the client has disconnected; its request must have been read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
-    """Send a whole answer."""
+    """Send a complete answer."""
     body = answer.body
     length = (b"content-length", b"%d" % len(body))
     headers = [(b"content-type", answer.content_type), length, *answer.headers]
@@ -191,7 +191,7 @@ async def send_head(send: Send, stream: Stream) -> None:
     """Answer HEAD with the headers of a stream, and end it."""
     await stream.parts.aclose()
     stream.closed()
-    # As GET has it: some clients end a connection whose answer has neither this nor a length.
+    # As for GET: some clients close a connection whose answer has neither this nor a length.
     framing = (b"transfer-encoding", b"chunked")
     headers = [(b"content-type", stream.content_type), framing, *stream.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -201,7 +201,7 @@ async def send_head(send: Send, stream: Stream) -> None:
 async def send_stream(
     send: Send, stream: Stream, request: Request, stopping: asyncio.Event
 ) -> None:
-    """Send a stream until it ends, the client goes away, or ``stopping`` is set."""
+    """Send a stream until it ends, the client disconnects, or ``stopping`` is set."""
     gone = asyncio.ensure_future(request.disconnected())
     stop = asyncio.ensure_future(stopping.wait())
     part: asyncio.Future[bytes] | None = None

@@ -1,7 +1,7 @@
-"""Proxies in front: under which path and host a client sees this gateway, and who the client is.
+"""Proxies in front: the path prefix, host and client address of a request, from their headers.
 
-Links are paths without scheme and host, so only the path that a proxy takes away matters for them.
-Headers that tell it are believed from trusted proxies alone: anybody can send them.
+Links are paths without scheme and host, so they need only the path prefix that a proxy removes. The
+headers are used only from trusted proxies, since any client can send them.
 """
 
 import re
@@ -17,7 +17,7 @@ _FOR = re.compile(r'for="?(\[[^]]+\]|[^",:;\s]+)', re.IGNORECASE)
 
 
 class Forwarding:
-    """What the proxies in front of one gateway say about its requests."""
+    """Applies the headers of proxies in front to a gateway's requests."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._root = settings.root_path
@@ -26,15 +26,15 @@ class Forwarding:
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
 
     def apply(self, request: Request) -> None:
-        """Set the request's prefix, host and client; take our own prefix off its path."""
+        """Set the request's prefix, host and client; remove the root path from its path."""
         request.prefix = self._root
         if self._networks and self._is_trusted(request.client):
-            self._believe(request)
+            self._apply_headers(request)
         if self._root and request.raw_path.startswith(self._root_bytes):
             request.raw_path = request.raw_path[len(self._root) :]
 
-    def _believe(self, request: Request) -> None:
-        """Take what the nearest proxy added: the last element of each header."""
+    def _apply_headers(self, request: Request) -> None:
+        """Use the values that the nearest proxy added: the last element of each header."""
         forwarded = _last(request, b"forwarded")
         prefix = _last(request, b"x-forwarded-prefix").rstrip("/")
         if prefix and _PREFIX.fullmatch(prefix):

@@ -1,4 +1,4 @@
-"""The listening socket, and what is wrong where there can be none: one line, with the next step."""
+"""The listening socket, and the one-line error with the next step when it can't be opened."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ LISTEN = "0A"
 """The state of a socket that listens, in ``/proc/net/tcp`` (proc(5))."""
 
 
-class CantListen(OSError):
-    """There is no listening socket; the message says where, why, and what to do."""
+class CantListen(OSError):  # noqa: N818 - named for what happened
+    """The listening socket can't be opened; the message has address, cause and next step."""
 
 
 def listen(settings: GatewaySettings) -> socket.socket:
@@ -23,7 +23,7 @@ def listen(settings: GatewaySettings) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except UnicodeError as error:  # Of a name that no domain can have.
+    except UnicodeError as error:  # For a name that no domain can have.
         message = f"can't listen on {address(host, port)}: not the name of a host{_step(port, 0)}"
         raise CantListen(message) from error
     except OSError as error:
@@ -35,13 +35,13 @@ def listen(settings: GatewaySettings) -> socket.socket:
 
 
 def address(host: str, port: int) -> str:
-    """Return host and port as they stand in a URL."""
+    """Return host and port as in a URL."""
     return f"[{host}]:{port}" if host.count(":") > 1 else f"{host}:{port}"
 
 
 def _step(port: int, number: int) -> str:
-    """Return the likely cause of an error, by its number, and what to do."""
-    if number <= 0:  # Of getaddrinfo: names have numbers of their own.
+    """Return the likely cause of an error, by its number, and the next step."""
+    if number <= 0:  # An error of getaddrinfo, which has its own numbers.
         return (
             "; --host (PAYMENTS_GATEWAY_HOST) is an address or a name of this machine, such as "
             "127.0.0.1, 0.0.0.0 or ::, without a port (--port)"
@@ -62,13 +62,13 @@ def _step(port: int, number: int) -> str:
 
 
 def _holder(port: int) -> str:
-    """Return who listens on a port, as far as this user may see it (proc(5))."""
+    """Return the process that listens on a port, if this user may see it (proc(5))."""
     sockets = _listening(port)
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             for link in (process / "fd").iterdir():
                 if _points_to(link, sockets):
-                    # Its name only: what it was called with may be a secret.
+                    # Only its name: its arguments may have secrets.
                     name = (process / "comm").read_text(errors="replace").strip()
                     return f"process {process.name} ({name})"
     return f"another program (`ss -ltnp sport = :{port}` shows which)"
@@ -78,11 +78,11 @@ def _points_to(link: Path, names: set[str]) -> bool:
     try:
         return str(link.readlink()) in names
     except OSError:
-        return False  # It was closed meanwhile.
+        return False  # It has been closed since.
 
 
 def _listening(port: int) -> set[str]:
-    """Return the sockets that listen on a port, as the links of open files name them."""
+    """Return the sockets that listen on a port, by the names in links of open files."""
     found = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

@@ -1,9 +1,9 @@
-"""Hosts and origins: which names this gateway answers to, and from whose pages it takes commands.
+"""Hosts and origins: the accepted host names, and the origins whose pages may send commands.
 
-A page of any website can make the browser of its reader send requests to this machine. Two checks
-keep such a page from moving money: a command must not come from a page of another origin
-(``Sec-Fetch-Site``, ``Origin``), and the host that is asked for must be one of ours, or else a name
-of the attacker's that was made to lead here (DNS rebinding) would be an origin of its own.
+A page of any website can make its reader's browser send requests to this machine. Two checks keep
+such a page from moving money: a command must not come from a page of another origin
+(``Sec-Fetch-Site``, ``Origin``), and the requested host must be a name of this gateway. Otherwise
+an attacker's name that resolves to this machine (DNS rebinding) would be an origin of its own.
 """
 
 import ipaddress
@@ -25,13 +25,13 @@ class Origins:
     def __init__(self, settings: GatewaySettings) -> None:
         self._hosts = settings.allowed_hosts
         self._origins = {origin.encode() for origin in settings.allowed_origins}
-        # A page that was led here by its own name has no token: names need no check then.
+        # With tokens, host names need no check: a page with a name that leads here has no token.
         self._any_host = settings.needs_tokens or "*" in self._hosts
         self._own_name = socket.gethostname().lower()
         self._is_ours = lru_cache(maxsize=1024)(self._is_our_name)
 
     def check(self, request: Request) -> None:
-        """Raise ``Refused`` for a host that is not ours, and a command of another origin."""
+        """Raise ``Refused`` for another host name, and for a command of another origin."""
         if not self._any_host and request.host is not None and not self._is_ours(request.host):
             raise Refused(Problem.WRONG_HOST)
         if not request.reads:
@@ -49,7 +49,7 @@ class Origins:
         )
 
     def preflight(self, request: Request) -> Answer | None:
-        """Return the answer to a browser that asks whether a page may send a request."""
+        """Return the answer to a browser's preflight request (CORS); None for other requests."""
         if request.method != "OPTIONS" or b"access-control-request-method" not in request.headers:
             return None
         if not self.shared(request):
@@ -71,9 +71,9 @@ class Origins:
         raise Refused(Problem.CROSS_ORIGIN)
 
     def _is_our_name(self, host: bytes) -> bool:
-        """Whether a page of somebody else can't have this host.
+        """Whether no page of another origin can have this host.
 
-        An address is led nowhere else, and a name without a dot is nobody's but the network's own.
+        An address can't be redirected, and a name without a dot belongs to the local network.
         """
         text = host.decode("latin-1").lower()
         name = text.rpartition(":")[0] if not text.endswith("]") and ":" in text else text
@@ -94,6 +94,6 @@ def _matches(name: str, host: str, allowed: str) -> bool:
 
 
 def _authority(origin: bytes) -> bytes:
-    """Return the host and port of an origin; the two usual ports are left out, as in a header."""
+    """Return the host and port of an origin, without the default ports, as in a header."""
     authority = origin.partition(b"//")[2].lower()
     return authority.removesuffix(b":80").removesuffix(b":443")

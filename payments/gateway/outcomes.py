@@ -1,4 +1,4 @@
-"""From a result to an answer: which outcome has which status, and what the body says."""
+"""Answers for results: the status of each outcome, and the body."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ DIFFERENT = {
     Reason.DIFFERENT_CURRENCY: "currency",
 }
 FIELDS = {**DIFFERENT, Reason.KEY_NOT_PRINTABLE: "payment", Reason.INVALID_ID: "id"}
-"""The field of a request that a rejection by the worker is about."""
+"""The request's field for each reason of a rejection by a worker."""
 
 CANT_GO_BACK = {Reason.INSUFFICIENT_FUNDS, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CURRENCY}
 DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
@@ -30,7 +30,7 @@ def members(result: Result) -> dict[str, object]:
 
 
 def problem_of(result: Result) -> Problem | None:
-    """Return what is wrong with an outcome from the asker's view; None where all is well."""
+    """Return the problem that an outcome means for the client; None for a success."""
     outcome = result.outcome
     if outcome is Outcome.COMPLETED or outcome is Outcome.FOUND:
         return None
@@ -58,10 +58,10 @@ def answer_of(
     names: dict[str, str] | None = None,
     **extensions: object,
 ) -> Answer:
-    """Return the answer to the one who sent the command.
+    """Return the answer to the sender of the command.
 
     ``names`` maps the command's fields to those of the request where they differ; ``extensions``
-    are put into the body, before the result's own members or beside a problem's.
+    are added to the body, before the result's own members or to a problem's.
     """
     more = (*headers, *REPLAYED) if result.replayed else headers
     problem = problem_of(result)

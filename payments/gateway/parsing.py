@@ -1,6 +1,6 @@
-"""What a request asks for, read strictly: ids in paths, bodies of commands, query, preferences.
+"""Strict parsing of requests: ids in paths, bodies of commands, query parameters.
 
-A body is judged by the same rules as a record on the topic (``payments.records.commands``): only
+A body is checked by the same rules as a record on the topic (``payments.records.commands``); only
 the names of its fields may differ.
 """
 
@@ -26,7 +26,7 @@ MovementType = Literal["make", "deposit"]
 MAX_WAIT_SECONDS = 60.0
 _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
 _CHARSETS = {"utf-8", "utf8", "us-ascii"}
-"""All are UTF-8 (RFC 8259 allows no other)."""
+"""All are UTF-8 or a subset (RFC 8259 allows no other encoding)."""
 
 _PLAIN = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
 
@@ -56,7 +56,7 @@ async def members_of(request: Request) -> Members:
 
 
 async def no_members(request: Request) -> None:
-    """Check that the body says nothing: it is absent, or an object without members."""
+    """Check that the body is absent, or an object without members."""
     body = await request.body()
     for name, _ in _members(request, body) if body else ():
         raise invalid(name, "is not a field of this request")
@@ -71,16 +71,16 @@ def _members(request: Request, body: bytes) -> Members:
             detail = "Send the body as it is, without Content-Encoding or other encodings."
             headers = ((b"accept-encoding", b"identity"),)
             raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
-    # Some clients begin every text with a byte order mark, which RFC 8259 lets a reader ignore.
+    # Some clients begin every text with a byte order mark, which RFC 8259 allows to ignore.
     return decode_members(body.removeprefix(UTF8_MARK))
 
 
 def movement(
     members: Members, type_: MovementType, names: Mapping[str, str], default_currency: str
 ) -> dict[str, object]:
-    """Return the make or deposit of a body whose fields are called ``names``, as a record has it.
+    """Return the make or deposit of a body, with the field names of a record.
 
-    ``names`` maps a body's field to the command's. Raises ``Malformed`` with the body's name.
+    ``names`` maps a body's field to the command's. Raises ``Malformed`` with the body's field name.
     """
     renamed: list[tuple[str, object]] = [("type", type_)]
     for name, value in members:
@@ -98,7 +98,7 @@ def movement(
 def query_of(request: Request, *names: str) -> dict[str, str]:
     """Return the query parameters; raises ``Refused`` for one that is not among ``names``.
 
-    A mistyped ``after`` that were ignored would show the first page for ever.
+    If a mistyped ``after`` were ignored, the client would get the first page for ever.
     """
     query = request.query()
     for name in query:

@@ -1,4 +1,4 @@
-"""The resources of payments: make, deposit, cancel, look at, and commands that answer later."""
+"""The resources of payments: make, deposit, cancel, get, and asynchronous commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
 CANCEL: Mapping[str, object] = {"type": "cancel"}
 GET: Mapping[str, object] = {"type": "get"}
 PLAIN, BY_KEY = "p", "k"
-"""Forms of answers: a result as it is; a result with the place of its payment."""
+"""Forms of answers: a result alone; a result with the location of its payment."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class PaymentsApi:
         await no_members(request)
         return await self.carry_out(request, payment, CANCEL, PLAIN)
 
-    async def look(self, request: Request) -> Answer:
+    async def get(self, request: Request) -> Answer:
         """Return a payment's state."""
         payment = payment_id(request.parameters[0])
         return await self._send(request, payment, GET, plain_answer)
@@ -62,7 +62,7 @@ class PaymentsApi:
     async def command(self, request: Request) -> Answer:
         """Return the result of a command that was answered 202."""
         segment, own = request.parameters
-        request.reads = False  # What went wrong concerns the command.
+        request.reads = False  # A problem concerns the command, not this request.
         wait = wait_seconds(query_of(request, "wait").get("wait", "0"))
         payment, command = payment_id(segment), unquote(own.decode("latin-1"))
         request.payment, request.command = payment, command
@@ -77,7 +77,7 @@ class PaymentsApi:
     async def carry_out(
         self, request: Request, payment: str, command: Mapping[str, object], form: str
     ) -> Answer:
-        """Send a command, and answer when its result is there or, if asked to, before."""
+        """Send a command; answer with its result or, if ``Prefer`` asks for it, before."""
         wait = None
         if b"prefer" in request.headers:
             wait = seconds_until_async(request.listed(b"prefer"))
@@ -101,12 +101,12 @@ class PaymentsApi:
 
 
 def plain_answer(request: Request, result: Result) -> Answer:
-    """Answer with a result as it is."""
+    """Return a result alone as the answer."""
     del request
     return answer_of(result)
 
 
 def answer_with_location(request: Request, result: Result) -> Answer:
-    """Answer with a result, and where its payment is."""
+    """Return a result with the location of its payment as the answer."""
     location = f"{request.prefix}/v1/payments/{path_segment(result.payment)}"
     return answer_of(result, headers=((b"location", location.encode()),))

@@ -12,9 +12,9 @@ _BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
 
 
 def seconds_until_async(prefer: bytes) -> float | None:
-    """Return how long to wait before 202 (RFC 7240); None where ``respond-async`` is not asked for.
+    """Return how long to wait before 202 (RFC 7240); None without ``respond-async``.
 
-    ``respond-async, wait=10`` is 10 seconds. A preference that is not understood is ignored.
+    ``respond-async, wait=10`` is 10 seconds. Unknown preferences are ignored.
     """
     preferences = [part.partition(b";")[0].strip().lower() for part in prefer.split(b",")]
     if b"respond-async" not in preferences:
@@ -30,8 +30,8 @@ def seconds_until_async(prefer: bytes) -> float | None:
 def idempotency_key(request: Request) -> str:
     """Return the payment id of the header ``Idempotency-Key``; raises ``Refused``.
 
-    The draft has it a string of RFC 8941 (``"order-17"``). A value without quotes is taken as it
-    stands, since that is what most clients send.
+    In the draft it is a string of RFC 8941 (``"order-17"``). A value without quotes is accepted
+    unchanged, since most clients send it so.
     """
     if request.count(b"idempotency-key") != 1:
         raise Refused(Problem.BAD_IDEMPOTENCY_KEY)

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): the closed list of what a request can be refused with."""
+"""Problem details (RFC 9457): the closed list of problems with which requests are refused."""
 
 from enum import Enum
 from typing import NamedTuple, cast
@@ -9,13 +9,13 @@ from payments.gateway.exchange import Answer, Headers
 
 PROBLEM_JSON = b"application/problem+json"
 TYPES = "/problems/"
-"""Where the types are described: they are references to the gateway itself."""
+"""Path under which the gateway describes the types; their references are relative to it."""
 
 _TYPE_FIRST = b'{"type":"' + TYPES.encode()
 
 
 class Kind(NamedTuple):
-    """A type of problem: its status, its title, and what the client should do about it."""
+    """A type of problem: its status, its title, and the client's next step."""
 
     status: int
     title: str
@@ -34,16 +34,16 @@ class Problem(Enum):
     )
     UNAUTHORIZED = Kind(401, "Token missing or wrong", "Send Authorization: Bearer TOKEN.")
     DECLINED = Kind(402, "Declined", "No money was moved; the reason says why.")
-    FORBIDDEN = Kind(403, "The token may not do this", "It lacks the scope that is named.")
+    FORBIDDEN = Kind(403, "The token may not do this", "It lacks the named scope.")
     CROSS_ORIGIN = Kind(
         403,
         "A page of another origin",
-        "Commands are taken from pages of this gateway's own origin and of those that the setting "
-        "PAYMENTS_GATEWAY_ALLOWED_ORIGINS names.",
+        "Commands are accepted from pages of this gateway's own origin and of the origins in the "
+        "setting PAYMENTS_GATEWAY_ALLOWED_ORIGINS.",
     )
     NOT_FOUND = Kind(404, "No such resource", "The document /openapi.json lists the resources.")
     PAYMENT_NOT_FOUND = Kind(
-        404, "No such payment", "It never was, was declined and forgotten, or has expired."
+        404, "No such payment", "It was never made, was declined and deleted, or has expired."
     )
     ACCOUNT_NOT_FOUND = Kind(
         404,
@@ -53,33 +53,37 @@ class Problem(Enum):
     COMMAND_NOT_FOUND = Kind(
         404,
         "No such command",
-        "The topics hold no such command: none was answered 202 with this address, or longer ago "
-        "than they keep commands (7 days, unless set otherwise). Ask for the payment, or send the "
-        "same request again.",
+        "The topics have no such command: none was answered 202 with this location, or it is older "
+        "than the topics keep commands (7 days by default). Ask for the payment, or send the same "
+        "request again.",
     )
     METHOD_NOT_ALLOWED = Kind(405, "Method not allowed", "The header Allow lists the methods.")
     TIMEOUT = Kind(408, "The request did not arrive in time", "Send it again, faster.")
-    CANCELLED = Kind(409, "Cancelled before", "The payment was cancelled, so it is not made.")
+    CANCELLED = Kind(409, "Cancelled before", "The payment was cancelled, so it can't be made.")
     CANCEL_REFUSED = Kind(
         409, "Cancel refused", "The money can't be moved back; the payment stays completed."
     )
     TOO_LARGE = Kind(413, "Too large", "A body may have 65,536 bytes.")
-    UNSUPPORTED_MEDIA_TYPE = Kind(415, "Not application/json", "Send JSON, in UTF-8, and say so.")
+    UNSUPPORTED_MEDIA_TYPE = Kind(
+        415,
+        "Not application/json",
+        "Send JSON in UTF-8, with the header Content-Type: application/json.",
+    )
     WRONG_HOST = Kind(
         421,
         "Not a name of this gateway",
         "The header Host names another server. If it is right, add the name to the setting "
         "PAYMENTS_GATEWAY_ALLOWED_HOSTS.",
     )
-    INVALID = Kind(422, "Invalid value", "The field that is named must be corrected.")
+    INVALID = Kind(422, "Invalid value", "Correct the named field.")
     DIFFERENT_REQUEST = Kind(
         422,
         "Same id, another request",
-        "The id names a payment already, and the field that is named differs.",
+        "A payment with this id exists, and the named field differs.",
     )
     OVERLOADED = Kind(429, "Too many requests are waiting", "Send it again after Retry-After.")
     HEADERS_TOO_LARGE = Kind(431, "Headers too large", "URL and headers may have 16,384 bytes.")
-    INTERNAL = Kind(500, "Defect", "The gateway or a worker met a defect; its log tells more.")
+    INTERNAL = Kind(500, "Defect", "The gateway or a worker has a defect; its log has the details.")
     UNAVAILABLE = Kind(
         503,
         "Kafka can't be reached",
@@ -114,7 +118,7 @@ class Problem(Enum):
     CATCHING_UP = Kind(
         503,
         "The topics are being read",
-        "This gateway is still reading what was asked for. Ask again after Retry-After.",
+        "This gateway is still reading the topics up to their ends. Ask again after Retry-After.",
     )
     READ_TIMED_OUT = Kind(504, "No answer in time", "Nothing was changed. Ask again.")
     DEADLINE_EXCEEDED = Kind(
@@ -135,7 +139,7 @@ class Problem(Enum):
         return self.name.lower().replace("_", "-")
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it describes a request, not a failure of the gateway
     """The request is answered with a problem; ``extensions`` are further members of its body."""
 
     def __init__(
@@ -153,7 +157,7 @@ class Refused(Exception):
 def problem_answer(
     problem: Problem, detail: str | None = None, *, headers: Headers = (), **extensions: object
 ) -> Answer:
-    """Return the answer that tells of a problem."""
+    """Return the answer with a problem."""
     status, title, advice = problem.value
     members = {
         "type": problem.reference,
@@ -171,20 +175,20 @@ def what_is_missing(message: str) -> str:
 
 
 def slug_of(answer: Answer) -> str | None:
-    """Return the slug of the problem that an answer tells of; None where it tells of none."""
+    """Return the slug of an answer's problem; None for an answer without a problem."""
     if answer.content_type is not PROBLEM_JSON:
         return None
     return answer.body.split(b'"', 4)[3].rpartition(b"/")[2].decode()
 
 
 def put_prefix(answer: Answer, prefix: str) -> None:
-    """Let the type of a problem begin with the path under which a proxy serves the gateway."""
+    """Put the path under which a proxy serves the gateway before the type of a problem."""
     if prefix and answer.content_type is PROBLEM_JSON and answer.body.startswith(_TYPE_FIRST):
         answer.body = b'{"type":"' + prefix.encode() + answer.body[len(b'{"type":"') :]
 
 
 def _encoded(members: dict[str, object]) -> bytes:
-    """Return the members as JSON; half of a surrogate pair, which UTF-8 has not, is escaped."""
+    """Return the members as JSON; a lone surrogate, which UTF-8 can't encode, is escaped."""
     try:
         return orjson.dumps(members)
     except TypeError:

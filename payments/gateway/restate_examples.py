@@ -1,7 +1,9 @@
-"""The two known example systems' endpoints: their paths and bodies, our checks and guarantees.
+"""The endpoints of Restate's two payment examples, with this gateway's checks and guarantees.
 
-What succeeds is answered as there, ``{"success": true, "message": ...}``, with the result's own
-members beside; what does not, with the problem and ``"success": false`` in it.
+They are the Stripe-style payment API and the payment state machine of
+https://github.com/restatedev/examples; paths and bodies are theirs. A success is answered as there,
+``{"success": true, "message": ...}``, with the members of the result; a refusal with the problem,
+and ``"success": false`` in it.
 """
 
 from collections.abc import Sequence
@@ -79,7 +81,7 @@ def _key(fields: dict[str, object]) -> str:
 
 
 def example_answer(request: Request, result: Result) -> Answer:
-    """Answer with ``success`` and ``message``, and the result beside."""
+    """Return the answer with ``success``, ``message`` and the members of the result."""
     del request
     done = result.outcome is Outcome.COMPLETED
     success = done or (result.outcome is Outcome.CANCELLED and result.type == "cancel")

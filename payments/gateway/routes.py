@@ -1,6 +1,6 @@
-"""From a method and a path to a handler.
+"""Routes: finds the handler of a method and a path.
 
-Paths are matched before they are decoded, so an id may hold a slash (``%2F``).
+Paths are matched before they are decoded, so an id may contain a slash (``%2F``).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,32 +14,32 @@ Handler = Callable[[Request], Awaitable[Answer | Stream]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: ``GET /v1/accounts/{account}``, and the scopes one of which it needs."""
+    """One operation, such as ``GET /v1/accounts/{account}``; it needs one of the scopes."""
 
     method: str
     path: str
     handler: Handler
     scopes: Sequence[str] | None
-    """None: it needs no token."""
+    """None: no token is needed."""
 
     described: bool = True
-    """Whether the OpenAPI document has it."""
+    """Whether the OpenAPI document includes it."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """What may follow a path's segment, and the operations of the path that ends here."""
+    """The segments that may follow, and the operations of the path that ends here."""
 
     literals: dict[bytes, "_Node"] = field(default_factory=dict)
     variable: "_Node | None" = None
     methods: dict[str, Route] = field(default_factory=dict)
 
 
-SLASH = "No path of this gateway ends with a slash; an id that does has %2F there."
+SLASH = "No path of this gateway ends with a slash; an id that does is written with %2F."
 
 
 class Routes:
-    """Finds the route of a request. A segment as written comes before a variable one."""
+    """Finds the route of a request. Literal segments precede variable ones."""
 
     def __init__(self, routes: list[Route]) -> None:
         self._root = _Node()

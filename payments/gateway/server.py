@@ -1,7 +1,7 @@
-"""The server: uvicorn with our connections, started and stopped in order.
+"""The server: uvicorn with this gateway's ``Connection``, started and stopped in order.
 
-A stop takes no new connections, ends event streams, answers every request that has arrived, and
-then ends; requests get as long as their deadline for that.
+A stopping server accepts no connections, ends event streams, answers all requests that have
+arrived, at most within their deadline, and ends.
 """
 
 import asyncio
@@ -64,15 +64,15 @@ class Server(uvicorn.Server):
         self._gateway, self._started = gateway, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and say so: signals are heeded by now."""
+        """Begin to listen, then call ``started``: signal handlers are installed by then."""
         await super().startup(sockets)
         self._started(self)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second; sweep, and look at the tokens, once a second."""
+        """Run uvicorn's tick, ten times a second; once a second, sweep and check the tokens."""
         if counter % TICKS_PER_SWEEP == 0:
             self._sweep()
-            self._gateway.tokens.look()
+            self._gateway.tokens.check_file()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -136,7 +136,7 @@ async def serve(
 
 
 def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.socket) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C; it begins even where no broker answers yet."""
+    """Run the gateway until SIGTERM or Ctrl-C; it starts even if no broker answers yet."""
     host, port = listener.getsockname()[:2]
 
     def say(_: Server) -> None:
@@ -144,13 +144,13 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
         logger.info("gateway ready on http://%s", address(host, port))
         if gateway_settings.is_open_to_others:
             logger.warning(
-                "everybody who can reach %s may move money: no tokens are set "
+                "every client that can reach %s may move money: no tokens are set "
                 "(PAYMENTS_GATEWAY_TOKENS_FILE or PAYMENTS_GATEWAY_TOKENS)",
                 gateway_settings.host,
             )
 
     async def main() -> None:
-        # Readiness tells whether Kafka is there; requests wait for it up to their deadline.
+        # Readiness reports whether Kafka answers; requests wait for it up to their deadline.
         async with PaymentsClient(settings=settings, connect_seconds=0) as client:
             await serve(
                 client,
@@ -159,14 +159,14 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
                 listener=listener,
                 started=say,
             )
-            ending.ignore()  # A second signal must not end what the first one ends in order.
+            ending.ignore()  # A second signal must not interrupt the stop in order.
 
     uvloop.run(main())
     logger.info("gateway stopped")
 
 
 def _raise_file_limit() -> int:
-    """Allow as many open files as this process may have; return how many."""
+    """Raise the limit of open files to the maximum for this process; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

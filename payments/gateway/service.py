@@ -1,4 +1,4 @@
-"""What the gateway needs of the client library, so that a test can stand in for it."""
+"""The gateway's interface to the client library, so that tests can replace it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from payments.records.record_models import LedgerEntry, Result
 
 
 class Balance(Protocol):
-    """An account as the client tells it."""
+    """An account, as the client library returns it."""
 
     @property
     def account(self) -> str:
@@ -17,19 +17,19 @@ class Balance(Protocol):
 
     @property
     def balance(self) -> int:
-        """What is on it, in minor units."""
+        """Its balance in minor units."""
 
     @property
     def currency(self) -> str:
-        """The currency it is kept in."""
+        """Its currency."""
 
     @property
     def sequence(self) -> int:
-        """The number of its last entry."""
+        """The sequence of its last ledger entry."""
 
 
 class Service(Protocol):
-    """The part of ``PaymentsClient`` that the gateway is built on."""
+    """The part of ``PaymentsClient`` that the gateway uses."""
 
     async def send(
         self,
@@ -70,15 +70,15 @@ class Service(Protocol):
         """Return all later results of a payment."""
 
     async def account(self, account: str, *, deadline_seconds: float = 30) -> Balance | None:
-        """Return an account's balance; None where there is no such account."""
+        """Return an account's balance; None when it does not exist."""
 
     async def entries(
         self, account: str, *, after: int = 0, limit: int = 100, deadline_seconds: float = 30
     ) -> Sequence[LedgerEntry] | None:
-        """Return an account's ledger entries after a sequence number; None as ``account``."""
+        """Return an account's ledger entries after a sequence number; None as for ``account``."""
 
     def healthy(self) -> bool:
-        """Whether commands can be sent, and results read, just now."""
+        """Whether commands can be sent, and results read, now."""
 
     def trouble(self) -> str | None:
-        """Return what is wrong: why it is not healthy, or accounts can't be read; else None."""
+        """Return why it is not healthy, or why accounts can't be read; else None."""

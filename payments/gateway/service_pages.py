@@ -1,4 +1,4 @@
-"""What the gateway tells of itself: liveness, readiness, the OpenAPI document, the docs page."""
+"""The gateway's own pages: liveness, readiness, problem types, OpenAPI document, docs page."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from payments.gateway.problems import Problem, Refused, problem_answer, what_is_
 from payments.gateway.service import Service
 
 HTML = b"text/html; charset=utf-8"
-# The page runs its own scripts and asks its own server, whatever would be smuggled into it.
+# The page may run only its own scripts and send requests only to its own server.
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -36,15 +36,15 @@ class ServicePages:
         self._openapi = orjson.dumps(document())
 
     async def live(self, request: Request) -> Answer:
-        """Tell that the process answers: do not restart it."""
+        """Report that the process answers, so it needs no restart."""
         del request
         return Answer(200, b'{"status":"live"}')
 
     async def ready(self, request: Request) -> Answer:
-        """Tell whether commands can be sent now, so that requests should come here.
+        """Report whether commands can be sent now, so that a load balancer may send requests.
 
-        That accounts can't be read is told, and no reason to stay away: only a request for one
-        finds that they can be read again.
+        Unreadable accounts are reported, but the gateway stays ready: only a request for an account
+        shows when they can be read again.
         """
         del request
         if self._stopping.is_set():
@@ -62,7 +62,7 @@ class ServicePages:
         return Answer(200, self._openapi)
 
     async def index(self, request: Request) -> Answer:
-        """Lead a person to the page, and a program to the links."""
+        """Redirect a person to the docs page; the body has links for programs."""
         del request
         return Answer(302, orjson.dumps(LINKS), ((b"location", b"docs"),))
 
@@ -80,7 +80,7 @@ class ServicePages:
         return Answer(200, content, KEPT, content_type)
 
     async def problem(self, request: Request) -> Answer:
-        """Tell what a problem's type means."""
+        """Return the meaning of a problem's type."""
         slug = request.parameters[0].decode("latin-1")
         for problem in Problem:
             if problem.slug == slug:
@@ -92,7 +92,7 @@ class ServicePages:
 
 
 def _not_ready(trouble: str) -> Answer:
-    """Return the answer whose title fits the reason, as the client words it."""
+    """Return the answer with the problem that matches the client library's wording."""
     if "not authorized" in trouble:
         problem, trouble = Problem.RIGHTS_MISSING, what_is_missing(trouble)
     elif "open transaction" in trouble:

@@ -17,7 +17,7 @@ Listed = Annotated[tuple[str, ...], NoDecode]
 
 
 class GatewaySettings(BaseSettings):
-    """What ``payments gateway`` needs beside ``Settings``; each field is a variable.
+    """Settings of ``payments gateway`` in addition to ``Settings``; each field is a variable.
 
     Raises ``pydantic.ValidationError`` when a value is malformed, naming the field.
     """
@@ -68,18 +68,18 @@ class GatewaySettings(BaseSettings):
     """How long a request waits for its result, 0.1 to 300 seconds; then it is answered 504."""
 
     kept_seconds: float = Field(default=3600.0, ge=1, le=86_400)
-    """How long the result of a command that was answered 202 is waited for and kept in memory, 1 to
-    86,400 seconds; later its `Location` is answered from the topics."""
+    """How long the gateway waits for the result of a command that was answered 202, and keeps it in
+    memory, 1 to 86,400 seconds; later its `Location` is answered from the topics."""
 
     receive_timeout_seconds: float = Field(default=10.0, ge=0.1, le=300)
-    """How long a request may take to arrive whole, and an answer to be taken, 0.1 to 300 seconds;
-    then the connection ends, with 408 where that can still be said."""
+    """How long a request may take to arrive completely, and a client to read an answer, 0.1 to 300
+    seconds; then the connection ends, with 408 if no answer has begun."""
 
     idle_timeout_seconds: float = Field(default=75.0, ge=0.1, le=3600)
     """How long a connection may stay open without a request, 0.1 to 3,600 seconds."""
 
     max_streams: WholeNumber = Field(default=1000, ge=0, le=100_000)
-    """Event streams that may be open at once; one more is answered 429."""
+    """Maximum number of open event streams; one more is answered 429."""
 
     @property
     def needs_tokens(self) -> bool:
@@ -105,7 +105,7 @@ class GatewaySettings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _host_is_one_address(cls, host: str) -> str:
-        """Take ``[::1]`` as in a URL. No host at all would be every address of the machine."""
+        """Accept ``[::1]`` as in a URL. An empty host would mean all addresses of the machine."""
         bare = host.strip().removeprefix("[").removesuffix("]")
         if not bare or "\0" in bare:
             message = "a host is an address or a name of this machine, such as 127.0.0.1 or ::1"
@@ -142,6 +142,6 @@ class GatewaySettings(BaseSettings):
 
 
 def weak_token(text: str) -> bool:
-    """Return whether a text is too short, too long or too odd to be a token."""
+    """Return whether a text is too short or too long for a token, or has other characters."""
     visible = text.isascii() and text.isprintable() and " " not in text
     return not visible or not MIN_TOKEN_CHARACTERS <= len(text) <= MAX_TOKEN_CHARACTERS

@@ -1,8 +1,7 @@
-"""Tokens: who may do what. They are kept as digests, compared in constant time, never logged.
+"""Tokens and their scopes. They are kept as digests, compared in constant time, never logged.
 
-The file of tokens is looked at every second, whether a request comes or not, and read again when
-it changes. What can't be used leaves the tokens as they are, and is told to the log once: a slip
-never opens the gateway.
+The file of tokens is checked every second, and read again when it changes. An invalid file leaves
+the tokens as they are, and is logged once: a mistake in it never opens the gateway.
 """
 
 import hmac
@@ -25,14 +24,14 @@ from payments.gateway.tokens_file import (
 logger = logging.getLogger(__name__)
 
 MOST_SHOWN = 20
-"""Names of tokens in one line of the log."""
+"""Maximum number of token names in one line of the log."""
 
 
 class Tokens:
-    """The tokens of a gateway; where none are asked for, everybody is let in."""
+    """The tokens of a gateway; without configured tokens, all requests are allowed."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        """Read the file of tokens; raises ``TokensFileError``, also where nobody is let in."""
+        """Read the file of tokens; raises ``TokensFileError``, also for a file without tokens."""
         listed = [token.get_secret_value() for token in settings.tokens]
         self._listed = [
             Token(f"token-{number}", digest_of(token.encode()), EVERYTHING)
@@ -50,11 +49,11 @@ class Tokens:
             raise TokensFileError(message)
 
     def check(self, request: Request, scopes: Sequence[str]) -> None:
-        """Note whose token the request has; raise ``Refused`` without one of these scopes."""
+        """Record the name of the request's token; raise ``Refused`` without one of the scopes."""
         if not self._needed:
             return
         given, found = digest_of(_token(request)), None
-        # Every token is compared, so that the time does not tell which one came close.
+        # All tokens are compared, so that the time does not depend on the matching one.
         for token in self._tokens:
             if hmac.compare_digest(given, token.digest):
                 found = token
@@ -76,7 +75,7 @@ class Tokens:
                 scope=needed,
             )
 
-    def look(self) -> None:
+    def check_file(self) -> None:
         """Read the file of tokens again if it has changed; to be called every second."""
         if self._file is not None and version_of(self._file) != self._version:
             self.read_again()
@@ -95,14 +94,14 @@ class Tokens:
             )
             return
         if not self._tokens:
-            # An operator may mean it: to take back every token must not need a restart.
+            # An operator may intend it: revoking all tokens must not need a restart.
             logger.warning(
                 "%s: there is no token in it any more: every request is refused until one is added",
                 self._file,
             )
 
     def _read(self) -> list[Token]:
-        """Read the file, and say what is in force now."""
+        """Read the file, and log the tokens in force now."""
         if self._file is None:
             return self._listed
         found = read_tokens(self._file, self._listed)
@@ -115,7 +114,7 @@ class Tokens:
 
 
 def _shown(tokens: Sequence[Token]) -> str:
-    """Return who may do what, for the log."""
+    """Return names and scopes of the tokens, for the log."""
     names = [f"{one.name} ({', '.join(sorted(one.scopes))})" for one in tokens[:MOST_SHOWN]]
     more = len(tokens) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")

@@ -1,7 +1,6 @@
 """The file of tokens: TOML, a table for each name, with ``token`` or ``sha256``, and ``scopes``.
 
-Whatever is wrong with it is said with the file, the line where there is one, and what to write
-instead; no message has a token.
+An error names the file, the line if it is known, and what to write instead; no message has a token.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ READ, PAY, DEPOSIT, ADMIN = "read", "pay", "deposit", "admin"
 SCOPES = (READ, PAY, DEPOSIT, ADMIN)
 EVERYTHING = frozenset(SCOPES)
 MAX_BYTES = 1_048_576
-"""Of the file: thousands of tokens have room in it."""
+"""Maximum size of the file: enough for thousands of tokens."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
@@ -31,12 +30,12 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class TokensFileError(ValueError):
-    """The file of tokens can't be used; the message says what is wrong with it, and no token."""
+    """The file of tokens can't be used; the message has the fault, and no token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token: its name, the SHA-256 of its characters, and what it may do."""
+    """A token: its name, the SHA-256 of its characters, and its scopes."""
 
     name: str
     digest: bytes
@@ -44,7 +43,7 @@ class Token:
 
 
 class TokensFile(NamedTuple):
-    """What was read: the tokens, and what an operator should know of a file that is in use."""
+    """Content of the file: the tokens, and cautions about its permissions for the log."""
 
     tokens: Sequence[Token]
     cautions: Sequence[str]
@@ -54,7 +53,10 @@ Version = tuple[int, int, int, int]
 
 
 def version_of(file: Path) -> Version | None:
-    """Return what changes when the file is written, replaced, or given to others; None without."""
+    """Return a value that changes when the file is written, replaced or gets another owner.
+
+    None when there is no file.
+    """
     try:
         found = file.stat()
     except OSError:
@@ -65,14 +67,14 @@ def version_of(file: Path) -> Version | None:
 def read_tokens(file: Path, others: Sequence[Token] = ()) -> TokensFile:
     """Return the tokens of a file; raises ``TokensFileError``.
 
-    ``others`` are valid beside them: no two tokens may have one name, or be the same.
+    ``others`` are valid too: no two tokens may have one name, or be the same.
     """
     content, found = _content(file)
     text = _text(file, content)
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        why, line = _told(error, text)
+        why, line = _fault_and_line(error, text)
         raise _wrong(file, f"not TOML: {why}", line) from None
     except RecursionError:
         raise _wrong(file, "not TOML: nested too deeply") from None
@@ -88,7 +90,7 @@ def read_tokens(file: Path, others: Sequence[Token] = ()) -> TokensFile:
 
 
 def digest_of(token: bytes) -> bytes:
-    """Return what is kept of a token."""
+    """Return the digest that is kept instead of a token."""
     return hashlib.sha256(token).digest()
 
 
@@ -164,8 +166,8 @@ def _fields_of(name: str, table: object) -> tuple[bytes, frozenset[str]]:
     return digest_of(text.encode()), frozenset(scopes)
 
 
-def _told(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int | None]:
-    """Return what is wrong, and in which line."""
+def _fault_and_line(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int | None]:
+    """Return the fault, and its line if it is known."""
     why = str(error)
     if why.endswith(_AT_END):
         return why.removesuffix(_AT_END), text.rstrip().count("\n") + 1
@@ -174,24 +176,22 @@ def _told(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int | None]:
 
 
 def _line_of(name: str, text: str) -> int | None:
-    """Return the line where a name's table begins, in whatever form TOML allows."""
+    """Return the line where a name's table begins, in any form that TOML allows."""
     written = rf"""^[ \t]*(?:\[[ \t]*)?(["']?){re.escape(name)}\1[ \t]*[].=]"""
     found = re.search(written, text, re.MULTILINE)
     return None if found is None else text.count("\n", 0, found.start()) + 1
 
 
 def _cautions(found: os.stat_result, *, plain: bool) -> list[str]:
-    """Return who else may change the tokens, or read them."""
-    told = []
+    """Return which other users may change the tokens, or read them."""
+    cautions = []
     if found.st_mode & stat.S_IWOTH:
-        told.append("every user of this machine may change it, and so let anybody in: chmod o-w")
+        cautions.append("every user of this machine may change it, and so add tokens: chmod o-w")
     if found.st_uid not in {0, os.geteuid()}:
-        told.append(
-            f"user {found.st_uid}, who owns it, may change it, and so let anybody in: chown"
-        )
+        cautions.append(f"its owner, user {found.st_uid}, may change it, and so add tokens: chown")
     if plain and found.st_mode & stat.S_IROTH:
-        told.append(
+        cautions.append(
             "every user of this machine may read the tokens in it: chmod o-r, or write sha256 "
             "instead of token"
         )
-    return told
+    return cautions

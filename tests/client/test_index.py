@@ -127,7 +127,7 @@ async def test_a_torn_index_is_read_anew(
         with pytest.raises(AccountsUnavailable, match="is being read again: ask again"):
             await opened.account("abc")
         assert await sequences(opened) == [1, 2, 3, 4, 5, 6]
-    assert "is torn" in caplog.text
+    assert "is corrupt" in caplog.text
 
 
 FORMER = """

@@ -39,7 +39,7 @@ async def logged(
     [
         (b"hello " + SECRET + b"\r\n\r\n", "bad-http", "Invalid method encountered"),
         (b"\x16\x03\x01\x02\x00\x01" + SECRET, "bad-http", "This is TLS"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad-http", "HTTP/2 is not taken"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad-http", "HTTP/2 is refused"),
         (b"GET / HTTP/1.1\r\n\r\n", "bad-http", "exactly one header Host"),
         (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", "bad-http", "exactly one header Host"),
         (b"GET / HTTP/1.1\r\nbad header" + SECRET + b"\r\n\r\n", "bad-http", "header"),

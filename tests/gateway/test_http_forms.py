@@ -56,7 +56,7 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
         (b"GET / HTTP/1.1\r\n\r\n", "A request has exactly one header Host."),
         (post(CHUNKED, b"0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0"), "no Transfer-Encoding"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "use http://, or a proxy with TLS"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is not taken without an upgrade"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is refused without an upgrade"),
         (get(b"/v1/payments/p1/", headers=CLOSE), "No path of this gateway ends with a slash"),
         (get(b"/v1/payments/p1%00", headers=CLOSE), "the payment's id ends with a zero byte"),
         (post(CLOSE, gzip.compress(BODY, mtime=0)), "is compressed with gzip: send it plain"),

@@ -1,4 +1,4 @@
-"""Conformance: the two example systems' endpoints work, and none of their known faults is here."""
+"""Conformance: Restate's payment examples' endpoints work here, without their known faults."""
 
 import asyncio
 import json

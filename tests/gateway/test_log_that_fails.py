@@ -75,7 +75,7 @@ async def test_requests_are_answered_whatever_becomes_of_the_access_log(
 def test_a_log_goes_on_with_whole_lines_once_it_is_read_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_logs, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(access_logs, "LOG_INTERVAL_SECONDS", 0.0)
     with output("pipe") as (out, reader):
         assert reader is not None
         log = AccessLog(out)

@@ -119,7 +119,7 @@ async def test_a_slip_is_told_once_and_the_tokens_from_before_stay_in_force(  # 
 ) -> None:  # fmt: skip
     put(file, slip)
     for _ in range(3):
-        gateway.tokens.look()
+        gateway.tokens.check_file()
     [told] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert told.levelname == "WARNING"
     assert f"{file}{why}" in told.getMessage()
@@ -135,7 +135,7 @@ async def test_the_file_is_read_again_when_it_changes(
     new = "a-token-that-came-later"
 
     async def status(token: str) -> int:
-        gateway.tokens.look()
+        gateway.tokens.check_file()
         return (await http.get("/v1/accounts/abc", headers=bearer(token))).status_code
 
     assert (await status(TOKENS["read"]), await status(new)) == (200, 401)
@@ -166,8 +166,8 @@ async def test_without_any_token_nobody_is_let_in_so_it_does_not_start(  # noqa:
     put(file, nothing)
     with pytest.raises(TokensFileError, match=f"{file}: there is no token in it, so every request"):
         Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
-    gateway.tokens.look()
-    gateway.tokens.look()
+    gateway.tokens.check_file()
+    gateway.tokens.check_file()
     assert caplog.text.count("there is no token in it any more: every request is refused") == 1
     response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["admin"]))
     problem(response, 401, "unauthorized")
@@ -188,7 +188,7 @@ def test_what_others_may_do_with_the_file_is_warned_of(
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 4242)
     Gateway(fake, settings, default_currency="EUR")
-    for told in ("may change it, and so let anybody in: chmod", "who owns it", "may read the tok"):
+    for told in ("may change it, and so add tokens: chmod", "its owner, user", "may read the tok"):
         assert caplog.text.count(told) == 1
     assert not any(token in caplog.text for token in TOKENS.values())
 

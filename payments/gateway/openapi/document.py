@@ -14,12 +14,12 @@ from payments.gateway.problems import PROBLEM_JSON, Problem
 Json = dict[str, Any]
 DESCRIPTION = """Every payment has an id of your choice, and every request may be sent again at any
 time: money moves once, and the answer is the outcome. Amounts are in minor units of the currency.
-What goes wrong is answered with problem details (RFC 9457)."""
+Errors are answered with problem details (RFC 9457)."""
 DESCRIPTIONS = {
     "payment": "The id of the payment, percent-encoded: a slash is %2F, a question mark %3F. "
     "The ids '.' and '..' are %2E and %2E%2E, which browsers can't send (WHATWG URL).",
     "account": "The id of the account.",
-    "command": "The command's own id, as the answer 202 tells it.",
+    "command": "The command's own id, from the answer 202.",
     "problem": "The last part of a problem's type.",
 }
 PATH_EXAMPLES = {
@@ -29,7 +29,7 @@ PATH_EXAMPLES = {
     "problem": "declined",
 }
 OWN_EXAMPLES = {"deposit": "docs-2", "makePayment": "docs-3", "cancelPayment": "docs-3"}
-"""Ids of operations that would not fit the payment of the others. No other page has these ids."""
+"""Payment ids of operations that need a payment of their own. No other page has these ids."""
 
 HEADERS: Json = {
     "Idempotent-Replayed": {
@@ -103,8 +103,8 @@ def _parameter(name: str, operation: str) -> Json:
         }
     if name == "Prefer":
         text = (
-            "respond-async: 202 as soon as the command is safe; respond-async, wait=10: 202 after "
-            "10 s without a result. Others are ignored."
+            "respond-async: 202 as soon as the command is stored; respond-async, wait=10: 202 "
+            "after 10 s without a result. Other preferences are ignored."
         )
         return {"name": name, "in": "header", "description": text, "schema": TEXT}
     if name in {"wait", "after", "limit"}:
@@ -152,7 +152,7 @@ def _responses(operation: Operation) -> Json:
     responses = {"200": answer}
     if operation.replays:
         responses["202"] = {
-            "description": "Taken: the command is safe, its result comes later.",
+            "description": "Accepted: the command is stored, its result comes later.",
             "headers": {name: HEADERS[name] for name in ("Location", "Retry-After")},
             "content": {
                 "application/json": {"schema": _reference("Pending"), "example": examples.PENDING}

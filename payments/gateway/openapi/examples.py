@@ -4,7 +4,7 @@ from typing import Any
 
 TIME = "2026-01-01T00:00:00.000Z"
 MOVEMENT = {"account": "abc", "amount": 100}
-COMPAT = {"accountId": "abc", "amount": 100}
+RESTATE_PAYMENT = {"accountId": "abc", "amount": 100}
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def result(**changes: Any) -> dict[str, Any]:
 CANCELLED = {"type": "cancel", "outcome": "cancelled", "reason": "rolled_back"}
 REQUESTS: dict[str, Any] = {
     "Movement": MOVEMENT,
-    "ExamplePayment": COMPAT,
-    "KeyedExamplePayment": {"key": "docs-5", "request": COMPAT},
+    "ExamplePayment": RESTATE_PAYMENT,
+    "KeyedExamplePayment": {"key": "docs-5", "request": RESTATE_PAYMENT},
     "Key": {"key": "docs-5"},
     "Nothing": {},
 }

@@ -24,7 +24,7 @@ TIMED = {
     "POST": (Problem.DEADLINE_EXCEEDED,),
     "GET": (Problem.READ_TIMED_OUT, Problem.ACCOUNTS_UNAVAILABLE, Problem.CATCHING_UP),
 }
-"""What a request that takes time may meet besides, by its method."""
+"""Further problems of requests that take time, by method."""
 
 BODY = (Problem.NOT_JSON, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 MOVES = (Problem.DECLINED, Problem.CANCELLED, Problem.DIFFERENT_REQUEST, *BODY)
@@ -45,10 +45,10 @@ class Operation:
     body: str | None = None
     parameters: tuple[str, ...] = ()
     replays: bool = False
-    """Whether ``Idempotent-Replayed`` may come with it, and ``Prefer`` be asked for."""
+    """Whether its answer may have ``Idempotent-Replayed``, and its request ``Prefer``."""
 
 
-PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "example systems", "service"
+PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "Restate's examples", "service"
 OPERATIONS = (
     Operation(
         "POST", "/v1/payments/{payment}", "make", PAYMENTS,
@@ -73,12 +73,12 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/v1/payments/{payment}", "getPayment", PAYMENTS,
-        "Look at a payment or a deposit; every answer before this request is seen.",
+        "Get a payment or a deposit; the read is linearizable.",
         "Result", (Problem.PAYMENT_NOT_FOUND,),
     ),
     Operation(
         "GET", "/v1/payments/{payment}/commands/{command}", "getCommand", PAYMENTS,
-        "Ask for, or wait for, the result of a command that was answered 202.",
+        "Get, or wait for, the result of a command that was answered 202.",
         "Result", (Problem.COMMAND_NOT_FOUND, *MOVES, Problem.CANCEL_REFUSED),
         parameters=("wait",), replays=True,
     ),
@@ -89,7 +89,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/v1/accounts/{account}", "getAccount", ACCOUNTS,
-        "Look at the balance of an account; every answer before this request is seen.",
+        "Get the balance of an account; the read is linearizable.",
         "Balance", (Problem.ACCOUNT_NOT_FOUND,),
     ),
     Operation(
@@ -99,31 +99,31 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/payments/makePayment", "makePaymentByKey", EXAMPLES,
-        "Make a payment, as the first example system has it.",
+        "Make a payment, as in Restate's Stripe-style payment API.",
         "ExampleAnswer", MOVES, body="KeyedExamplePayment", replays=True,
     ),
     Operation(
         "POST", "/payments/cancelPayment", "cancelPaymentByKey", EXAMPLES,
-        "Cancel a payment, as the first example system has it.",
+        "Cancel a payment, as in Restate's Stripe-style payment API.",
         "ExampleAnswer", CANCELS, body="Key", replays=True,
     ),
     Operation(
         "POST", "/payments/{payment}/makePayment", "makePayment", EXAMPLES,
-        "Make a payment, as the second example system has it.",
+        "Make a payment, as in Restate's payment state machine.",
         "ExampleAnswer", MOVES, body="ExamplePayment", replays=True,
     ),
     Operation(
         "POST", "/payments/{payment}/cancelPayment", "cancelPayment", EXAMPLES,
-        "Cancel a payment, as the second example system has it.",
+        "Cancel a payment, as in Restate's payment state machine.",
         "ExampleAnswer", CANCELS, body="Nothing", replays=True,
     ),
     Operation(
-        "GET", "/health/live", "live", SERVICE, "Tell whether the gateway runs.", "Status"
+        "GET", "/health/live", "live", SERVICE, "Report whether the gateway runs.", "Status"
     ),
     Operation(
         "GET", "/health/ready", "ready", SERVICE,
-        "Tell whether commands can be sent: 503 while Kafka is away or stands still, while this "
-        "gateway lacks a right, or while it stops.",
+        "Report whether commands can be sent: 503 while Kafka is absent or stands still, while "
+        "this gateway lacks a right, or while it stops.",
         "Status", (Problem.STANDSTILL, Problem.OPEN_TRANSACTION),
     ),
     Operation(
@@ -134,6 +134,6 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/problems/{problem}", "getProblem", SERVICE,
-        "Tell what a type of problem means.", "ProblemType",
+        "Get the meaning of a type of problem.", "ProblemType",
     ),
 )  # fmt: skip

@@ -21,7 +21,7 @@ def schemas() -> dict[str, Schema]:
     made = {name: records[name] for name in ("Result", "Outcome", "Reason", "LedgerEntry")}
     make = records["Make"]["properties"]
     account, amount, currency = make["account"], make["amount"], make["currency"]
-    compat = {"accountId": account, "amount": amount, "currency": currency}
+    restate_payment = {"accountId": account, "amount": amount, "currency": currency}
     name = records["PaymentId"]
     result, entry = made["Result"], made["LedgerEntry"]
     return made | {
@@ -29,7 +29,7 @@ def schemas() -> dict[str, Schema]:
         "Movement": _object(
             {"account": account, "amount": amount, "currency": currency}, ["account", "amount"]
         ),
-        "ExamplePayment": _object(compat, ["accountId", "amount"]),
+        "ExamplePayment": _object(restate_payment, ["accountId", "amount"]),
         "KeyedExamplePayment": _object(
             {"key": name, "request": _reference("ExamplePayment")}, ["key", "request"]
         ),
@@ -37,7 +37,7 @@ def schemas() -> dict[str, Schema]:
         "Nothing": _object({}, []),
         "ExampleAnswer": {
             **result,
-            "description": "A result, and what the example systems answer.",
+            "description": "A result, with the fields that Restate's examples answer.",
             "properties": {"success": {"const": True}, **result["properties"], "message": TEXT},
             "required": ["success", *result["required"]],
             "title": "ExampleAnswer",
