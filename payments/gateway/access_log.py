@@ -14,7 +14,7 @@ from typing import TextIO
 
 import orjson
 
-from payments.gateway.exchange import Answer, Request, Stream
+from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
 from payments.gateway.problems import slug_of
 from payments.process.lines import Lines
 from payments.records.record_writer import iso_time
@@ -34,12 +34,12 @@ class AccessLog:
         self._losing = self._failed = False
         self._next_log_at = 0.0
 
-    def write(self, request: Request, answer: Answer | Stream, began: float) -> None:
+    def write(self, request: HttpRequest, answer: HttpResponse | Stream, began: float) -> None:
         """Write the line of a request that began at ``began`` (``perf_counter``)."""
 
         def found() -> dict[str, object]:
             status, problem = 200, None
-            if isinstance(answer, Answer):
+            if isinstance(answer, HttpResponse):
                 status, problem = answer.status, slug_of(answer)
             return {
                 "client": request.client,
@@ -56,7 +56,7 @@ class AccessLog:
         self._write(found)
 
     def write_refused(
-        self, client: str, answer: Answer, why: str | None, status: int | None
+        self, client: str, answer: HttpResponse, why: str | None, status: int | None
     ) -> None:
         """Write the line of data that is no request; without a status it was not answered."""
         self._write(

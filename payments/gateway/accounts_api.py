@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import orjson
 
-from payments.gateway.exchange import Answer, Headers, Request, path_segment
+from payments.gateway.exchange import Headers, HttpRequest, HttpResponse, path_segment
 from payments.gateway.parsing import account_id, query_of, whole_number
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
 from payments.records.record_models import balance_members, entry_members
 
@@ -24,15 +24,15 @@ class AccountsApi:
     service: Service
     deadline_seconds: float
 
-    async def balance(self, request: Request) -> Answer:
+    async def balance(self, request: HttpRequest) -> HttpResponse:
         """Return an account's balance."""
         account = account_id(request.parameters[0])
         answer = await self.service.account(account, deadline_seconds=self.deadline_seconds)
         found = _existing(answer)
         body = balance_members(found.account, found.balance, found.currency, found.sequence)
-        return Answer(200, orjson.dumps(body))
+        return HttpResponse(200, orjson.dumps(body))
 
-    async def entries(self, request: Request) -> Answer:
+    async def entries(self, request: HttpRequest) -> HttpResponse:
         """Return a page of an account's ledger, in the order of its sequence numbers."""
         account = account_id(request.parameters[0])
         query = query_of(request, "after", "limit")
@@ -50,11 +50,11 @@ class AccountsApi:
         headers: Headers = ()
         if following is not None:
             headers = ((b"link", f'<{following}>; rel="next"'.encode()),)
-        return Answer(200, orjson.dumps(body), headers)
+        return HttpResponse(200, orjson.dumps(body), headers)
 
 
 def _existing(found: _Found | None) -> _Found:
-    """Return what was found of an account. Raises ``Refused`` when the account does not exist."""
+    """Return ``found``. Raises ``RefusedRequest`` when the account does not exist."""
     if found is None:
-        raise Refused(Problem.ACCOUNT_NOT_FOUND)
+        raise RefusedRequest(Problem.ACCOUNT_NOT_FOUND)
     return found

@@ -25,13 +25,13 @@ from payments.gateway.accounts_api import AccountsApi
 from payments.gateway.async_commands import Operations, Render
 from payments.gateway.events import EventsApi
 from payments.gateway.exchange import (
-    Answer,
     BodyTooLarge,
     Disconnected,
     Headers,
+    HttpRequest,
+    HttpResponse,
     Message,
     Receive,
-    Request,
     Send,
     Stream,
     send_answer,
@@ -50,7 +50,7 @@ from payments.gateway.payments_api import (
 )
 from payments.gateway.problems import (
     Problem,
-    Refused,
+    RefusedRequest,
     problem_answer,
     put_prefix,
     what_is_missing,
@@ -114,7 +114,7 @@ class Gateway:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = perf_counter()
-        request = Request(scope, receive)
+        request = HttpRequest(scope, receive)
         try:
             answer = await self._handled(request)
         except Disconnected:
@@ -136,7 +136,7 @@ class Gateway:
         else:
             await send_stream(send, answer, request, self.stopping)
 
-    async def _handled(self, request: Request) -> Answer | Stream:
+    async def _handled(self, request: HttpRequest) -> HttpResponse | Stream:
         """Route and authorize a request; return the answer of its handler."""
         if request.repeats:
             _check_repeats(request)
@@ -155,9 +155,9 @@ class Gateway:
             put_prefix(answer, request.prefix)
         return answer
 
-    def _refusal(self, request: Request, error: Exception) -> Answer:
+    def _refusal(self, request: HttpRequest, error: Exception) -> HttpResponse:
         """Return the answer to a request that failed."""
-        if isinstance(error, Refused):
+        if isinstance(error, RefusedRequest):
             return error.answer
         if isinstance(error, Malformed):
             return _malformed(error)
@@ -218,13 +218,15 @@ def operations(
     ]
 
 
-def _check_repeats(request: Request) -> None:
+def _check_repeats(request: HttpRequest) -> None:
     for name in SINGLE:
         if request.count(name) > 1:
-            raise Refused(Problem.BAD_HTTP, f"The header {name.decode()} is sent more than once.")
+            raise RefusedRequest(
+                Problem.BAD_HTTP, f"The header {name.decode()} is sent more than once."
+            )
 
 
-def _malformed(malformed: Malformed) -> Answer:
+def _malformed(malformed: Malformed) -> HttpResponse:
     reason, field = malformed.reason, malformed.field
     if reason in NOT_JSON:
         return problem_answer(Problem.NOT_JSON, malformed.message, reason=reason)
@@ -237,7 +239,7 @@ def _malformed(malformed: Malformed) -> Answer:
     return problem_answer(Problem.INVALID, message, reason=reason, field=field)
 
 
-def _not_done(error: PaymentsClientError, *, reading: bool) -> Answer:
+def _not_done(error: PaymentsClientError, *, reading: bool) -> HttpResponse:
     """Return what an error of the client library means for a command, or for a read."""
     if isinstance(error, InvalidCommand):
         return problem_answer(

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import orjson
 
 from payments.client.resuming import Mark
-from payments.gateway.exchange import Answer, Headers, Request, path_segment
+from payments.gateway.exchange import Headers, HttpRequest, HttpResponse, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
 from payments.records.record_models import Result
 
@@ -28,7 +28,7 @@ MAX_SEARCHES = 4
 """Maximum number of concurrent searches in the topics for commands of other gateways."""
 
 APPLIED: Headers = ((b"preference-applied", b"respond-async"),)
-Render = Callable[[Request, Result], Answer]
+Render = Callable[[HttpRequest, Result], HttpResponse]
 """Returns the answer to a request for a result."""
 
 _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
@@ -63,13 +63,13 @@ class Operations:
 
     async def start(
         self,
-        request: Request,
+        request: HttpRequest,
         payment: str,
         command: Mapping[str, object],
         form: str,
         *,
         wait_seconds: float = 0,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
         self._require_capacity()
         mark = await self._service.mark(payment, deadline_seconds=self._deadline_seconds)
@@ -85,7 +85,9 @@ class Operations:
         operation = self._keep(payment, own, waiting, self.forms[form])
         return await self._answer(request, payment, own, operation, wait_seconds)
 
-    async def answer(self, request: Request, payment: str, own: str, wait_seconds: float) -> Answer:
+    async def answer(
+        self, request: HttpRequest, payment: str, own: str, wait_seconds: float
+    ) -> HttpResponse:
         """Return the answer of a command, or 202 again after ``wait_seconds``."""
         operation = self._find(payment, own) or await self._resumed(request, payment, own)
         return await self._answer(request, payment, own, operation, wait_seconds)
@@ -105,16 +107,16 @@ class Operations:
             return None
         return operation
 
-    async def _resumed(self, request: Request, payment: str, own: str) -> _Operation:
+    async def _resumed(self, request: HttpRequest, payment: str, own: str) -> _Operation:
         """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
-            raise Refused(Problem.COMMAND_NOT_FOUND)
+            raise RefusedRequest(Problem.COMMAND_NOT_FOUND)
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._searches.acquire()
         except TimeoutError:
-            raise Refused(Problem.OVERLOADED, headers=RETRY_SOON) from None
+            raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON) from None
         try:
             # Another request may have found it in the meantime.
             if (operation := self._find(payment, own)) is not None:
@@ -132,12 +134,17 @@ class Operations:
             self._searches.release()
         request.reads = False
         if result is None:
-            raise Refused(Problem.COMMAND_NOT_FOUND)
+            raise RefusedRequest(Problem.COMMAND_NOT_FOUND)
         return self._keep(payment, own, result, self.forms[found[1]])
 
     async def _answer(
-        self, request: Request, payment: str, own: str, operation: _Operation, wait_seconds: float
-    ) -> Answer:
+        self,
+        request: HttpRequest,
+        payment: str,
+        own: str,
+        operation: _Operation,
+        wait_seconds: float,
+    ) -> HttpResponse:
         if wait_seconds > 0 and not operation.result.done():
             await asyncio.wait([operation.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if operation.result.done():
@@ -145,10 +152,10 @@ class Operations:
         location = f"{request.prefix}/v1/payments/{path_segment(payment)}/commands/{own}"
         body = {"payment": payment, "command": own, "status": "pending", "location": location}
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
-        return Answer(202, orjson.dumps(body), headers)
+        return HttpResponse(202, orjson.dumps(body), headers)
 
     def _require_capacity(self) -> None:
-        """Drop expired commands; raise ``Refused`` at the limit."""
+        """Drop expired commands; raise ``RefusedRequest`` at the limit."""
         oldest_kept = self._oldest_kept()
         while self._kept:
             key, operation = next(iter(self._kept.items()))
@@ -157,7 +164,7 @@ class Operations:
                 break
             del self._kept[key]
         if len(self._kept) >= MAX_OPERATIONS:
-            raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
+            raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON)
 
     def _oldest_kept(self) -> float:
         return asyncio.get_running_loop().time() - self._kept_seconds

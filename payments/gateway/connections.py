@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from payments.gateway.access_log import AccessLog
-from payments.gateway.exchange import MAX_DISCARDED_BYTES, Answer
+from payments.gateway.exchange import MAX_DISCARDED_BYTES, HttpResponse
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
 
@@ -47,7 +47,7 @@ class FaultyFraming(Exception):  # noqa: N818 - it describes a request
     """A proxy may see another end of the body than this server (RFC 9112, 6.1); as ``NoHost``."""
 
 
-class Limits:
+class ConnectionLimits:
     """The limits of one server's connections."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Limits:
         self.max_connections = max_connections
 
 
-class Ending:
+class DeferredClose:
     """The transport of an answer, whose ``close`` waits for a body that is still arriving."""
 
     def __init__(self, connection: "Connection") -> None:
@@ -80,7 +80,7 @@ class Ending:
 class Connection(HttpToolsProtocol):
     """One connection of a client, with limits."""
 
-    limits: Limits
+    limits: ConnectionLimits
     refusals: AccessLog | None = None
     """``limited`` sets both in a subclass, since uvicorn creates the instances."""
 
@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
         self._unread = False  # A sweep has seen this and a stream: the next sweep ends the stream.
         self._head_bytes = self._request_bytes = 0
         self._stuck_since: float | None = None
-        self._ending: Any = Ending(self)
+        self._ending: Any = DeferredClose(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Accept a connection; above the limit answer 429 and close."""
@@ -322,7 +322,7 @@ class Connection(HttpToolsProtocol):
             self._overlong = True
             raise Overlong
 
-    def _refuse(self, answer: Answer, why: str | None = None) -> None:
+    def _refuse(self, answer: HttpResponse, why: str | None = None) -> None:
         """Answer with a problem, unless an answer has begun, and close the connection.
 
         ``why`` is only for the access log: the parser's error.
@@ -340,7 +340,7 @@ class Connection(HttpToolsProtocol):
             self._note(answer, why, answer.status)
         self.end()
 
-    def _note(self, answer: Answer, why: str | None, status: int | None) -> None:
+    def _note(self, answer: HttpResponse, why: str | None, status: int | None) -> None:
         if self.refusals is not None:
             client = self.client[0] if self.client else ""
             self.refusals.write_refused(client, answer, why, status)
@@ -365,13 +365,13 @@ def _other_protocol(data: bytes | memoryview) -> str | None:
     return next(found, None)
 
 
-def limited(limits: Limits, access_log: AccessLog | None = None) -> type[Connection]:
+def limited(limits: ConnectionLimits, access_log: AccessLog | None = None) -> type[Connection]:
     """Return the class of connections with these limits; refusals go to the access log."""
     given = {"limits": limits, "refusals": access_log}
     return type("LimitedConnection", (Connection,), given)
 
 
-def _bytes(answer: Answer) -> bytes:
+def _bytes(answer: HttpResponse) -> bytes:
     status = HTTPStatus(answer.status)
     headers = [
         (b"content-type", answer.content_type),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import orjson
 
 from payments.client.errors import WatchBroken
-from payments.gateway.exchange import Request, Stream
+from payments.gateway.exchange import HttpRequest, Stream
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
 from payments.records.record_models import Result
 
@@ -30,11 +30,11 @@ class EventsApi:
     max_streams: int
     open_streams: int = 0
 
-    async def stream(self, request: Request) -> Stream:
+    async def stream(self, request: HttpRequest) -> Stream:
         """Return the stream of a payment's results, the current state first."""
         payment = request.payment = payment_id(request.parameters[0])
         if self.open_streams >= self.max_streams:
-            raise Refused(Problem.OVERLOADED, headers=RETRY_SOON)
+            raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON)
         self.open_streams += 1
         try:
             watch = self.service.watch(payment)

@@ -43,7 +43,7 @@ class BodyTooLarge(Exception):
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """A complete answer."""
 
     status: int
@@ -75,7 +75,7 @@ def path_segment(text: str) -> str:
     return segment.replace(".", "%2E") if segment in {".", ".."} else segment
 
 
-class Request:
+class HttpRequest:
     """A request; ``parameters`` are the variable segments of its path, still percent-encoded."""
 
     __slots__ = (
@@ -178,7 +178,7 @@ class Request:
             pass
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
+async def send_answer(send: Send, answer: HttpResponse) -> None:
     """Send a complete answer."""
     body = answer.body
     length = (b"content-length", b"%d" % len(body))
@@ -199,7 +199,7 @@ async def send_head(send: Send, stream: Stream) -> None:
 
 
 async def send_stream(
-    send: Send, stream: Stream, request: Request, stopping: asyncio.Event
+    send: Send, stream: Stream, request: HttpRequest, stopping: asyncio.Event
 ) -> None:
     """Send a stream until it ends, the client disconnects, or ``stopping`` is set."""
     gone = asyncio.ensure_future(request.disconnected())

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from payments.gateway.exchange import Request
+from payments.gateway.exchange import HttpRequest
 from payments.gateway.settings import ROOT_PATH, GatewaySettings
 
 _PREFIX = re.compile(ROOT_PATH)
@@ -25,7 +25,7 @@ class Forwarding:
         self._networks = [ip_network(network) for network in settings.trusted_proxies]
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
 
-    def apply(self, request: Request) -> None:
+    def apply(self, request: HttpRequest) -> None:
         """Set the request's prefix, host and client; remove the root path from its path."""
         request.prefix = self._root
         if self._networks and self._is_trusted(request.client):
@@ -33,7 +33,7 @@ class Forwarding:
         if self._root and request.raw_path.startswith(self._root_bytes):
             request.raw_path = request.raw_path[len(self._root) :]
 
-    def _apply_headers(self, request: Request) -> None:
+    def _apply_headers(self, request: HttpRequest) -> None:
         """Use the values that the nearest proxy added: the last element of each header."""
         forwarded = _last(request, b"forwarded")
         prefix = _last(request, b"x-forwarded-prefix").rstrip("/")
@@ -54,7 +54,7 @@ class Forwarding:
         return any(address in network for network in self._networks)
 
 
-def _last(request: Request, header: bytes) -> str:
+def _last(request: HttpRequest, header: bytes) -> str:
     return request.listed(header).rpartition(b",")[2].strip().decode("latin-1")
 
 

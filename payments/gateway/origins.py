@@ -10,8 +10,8 @@ import ipaddress
 import socket
 from functools import lru_cache
 
-from payments.gateway.exchange import Answer, Headers, Request
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.exchange import Headers, HttpRequest, HttpResponse
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.settings import GatewaySettings
 
 SAFE_SITES = {b"same-origin", b"none"}
@@ -30,14 +30,14 @@ class Origins:
         self._own_name = socket.gethostname().lower()
         self._is_ours = lru_cache(maxsize=1024)(self._is_our_name)
 
-    def check(self, request: Request) -> None:
-        """Raise ``Refused`` for another host name, and for a command of another origin."""
+    def check(self, request: HttpRequest) -> None:
+        """Raise ``RefusedRequest`` for another host name, and for a command of another origin."""
         if not self._any_host and request.host is not None and not self._is_ours(request.host):
-            raise Refused(Problem.WRONG_HOST)
+            raise RefusedRequest(Problem.WRONG_HOST)
         if not request.reads:
             self._check_origin(request)
 
-    def shared(self, request: Request) -> Headers:
+    def shared(self, request: HttpRequest) -> Headers:
         """Return the headers that let a page of an allowed origin read the answer (CORS)."""
         origin = request.headers.get(b"origin") if self._origins else None
         if origin is None or origin not in self._origins:
@@ -48,7 +48,7 @@ class Origins:
             (b"vary", b"origin"),
         )
 
-    def preflight(self, request: Request) -> Answer | None:
+    def preflight(self, request: HttpRequest) -> HttpResponse | None:
         """Return the answer to a browser's preflight request (CORS); None for other requests."""
         if request.method != "OPTIONS" or b"access-control-request-method" not in request.headers:
             return None
@@ -59,16 +59,16 @@ class Origins:
             (b"access-control-allow-headers", ALLOWED_HEADERS),
             (b"access-control-max-age", b"600"),
         )
-        return Answer(204, b"", headers)
+        return HttpResponse(204, b"", headers)
 
-    def _check_origin(self, request: Request) -> None:
+    def _check_origin(self, request: HttpRequest) -> None:
         site, origin = request.headers.get(b"sec-fetch-site"), request.headers.get(b"origin")
         if (site is None and origin is None) or site in SAFE_SITES or origin in self._origins:
             return
         own = _authority(b"//" + (request.host or b""))
         if site is None and origin is not None and _authority(origin) == own != b"":
             return
-        raise Refused(Problem.CROSS_ORIGIN)
+        raise RefusedRequest(Problem.CROSS_ORIGIN)
 
     def _is_our_name(self, host: bytes) -> bool:
         """Whether no page of another origin can have this host.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from payments.domain.results import Outcome, Reason
-from payments.gateway.exchange import Answer, Headers
+from payments.gateway.exchange import Headers, HttpResponse
 from payments.gateway.problems import Problem, problem_answer
 from payments.records.record_models import Result
 
@@ -57,7 +57,7 @@ def answer_of(
     headers: Sequence[tuple[bytes, bytes]] = (),
     names: dict[str, str] | None = None,
     **extensions: object,
-) -> Answer:
+) -> HttpResponse:
     """Return the answer to the sender of the command.
 
     ``names`` maps the command's fields to those of the request where they differ; ``extensions``
@@ -66,7 +66,7 @@ def answer_of(
     more = (*headers, *REPLAYED) if result.replayed else headers
     problem = problem_of(result)
     if problem is None:
-        return Answer(200, orjson.dumps({**extensions, **members(result)} | extensions), more)
+        return HttpResponse(200, orjson.dumps({**extensions, **members(result)} | extensions), more)
     if problem is Problem.OVERLOADED:
         more = (*more, *RETRY_SOON)
     field = FIELDS.get(result.reason) if result.reason is not None else None

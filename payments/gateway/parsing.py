@@ -11,8 +11,8 @@ from urllib.parse import unquote_to_bytes
 
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
-from payments.gateway.exchange import JSON, Request
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.exchange import JSON, HttpRequest
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.records.commands import (
     Malformed,
     Members,
@@ -37,7 +37,7 @@ def payment_id(segment: bytes) -> str:
 
 
 def account_id(segment: bytes) -> str:
-    """Return the account of a path's segment; raises ``Refused``."""
+    """Return the account of a path's segment; raises ``RefusedRequest``."""
     try:
         text = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
@@ -47,7 +47,7 @@ def account_id(segment: bytes) -> str:
     return text
 
 
-async def members_of(request: Request) -> Members:
+async def members_of(request: HttpRequest) -> Members:
     """Return the members of the JSON object in a request's body; raises ``Malformed``."""
     body = await request.body()
     if not body:
@@ -55,22 +55,22 @@ async def members_of(request: Request) -> Members:
     return _members(request, body)
 
 
-async def no_members(request: Request) -> None:
+async def no_members(request: HttpRequest) -> None:
     """Check that the body is absent, or an object without members."""
     body = await request.body()
     for name, _ in _members(request, body) if body else ():
         raise invalid(name, "is not a field of this request")
 
 
-def _members(request: Request, body: bytes) -> Members:
+def _members(request: HttpRequest, body: bytes) -> Members:
     content_type = request.headers.get(b"content-type", b"")
     if content_type != JSON and not _is_json(content_type):
-        raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
+        raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
     for header, plain in _PLAIN.items():
         if header in request.headers and request.listed(header).strip().lower() != plain:
             detail = "Send the body as it is, without Content-Encoding or other encodings."
             headers = ((b"accept-encoding", b"identity"),)
-            raise Refused(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
+            raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
     # Some clients begin every text with a byte order mark, which RFC 8259 allows to ignore.
     return decode_members(body.removeprefix(UTF8_MARK))
 
@@ -95,8 +95,8 @@ def movement(
     return dict(renamed)
 
 
-def query_of(request: Request, *names: str) -> dict[str, str]:
-    """Return the query parameters; raises ``Refused`` for one that is not among ``names``.
+def query_of(request: HttpRequest, *names: str) -> dict[str, str]:
+    """Return the query parameters; raises ``RefusedRequest`` for one that is not among ``names``.
 
     If a mistyped ``after`` were ignored, the client would get the first page for ever.
     """
@@ -129,10 +129,10 @@ def whole_number(
     return int(text)
 
 
-def invalid(field: str, rule: str) -> Refused:
+def invalid(field: str, rule: str) -> RefusedRequest:
     """Return the refusal of one field's value."""
-    shown = field if len(field) <= 80 else f"{field[:80]}..."  # a line's length
-    return Refused(Problem.INVALID, f"{shown} {rule}", field=shown)
+    shown = field if len(field) <= 80 else f"{field[:80]}..."  # noqa: PLR2004 - a line's length
+    return RefusedRequest(Problem.INVALID, f"{shown} {rule}", field=shown)
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from payments.gateway.async_commands import Operations, Render
-from payments.gateway.exchange import Answer, Request, path_segment
+from payments.gateway.exchange import HttpRequest, HttpResponse, path_segment
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
     MovementType,
@@ -36,30 +36,30 @@ class PaymentsApi:
     default_currency: str
     deadline_seconds: float
 
-    async def make(self, request: Request) -> Answer:
+    async def make(self, request: HttpRequest) -> HttpResponse:
         """Make the payment of the path."""
         return await self._move(request, payment_id(request.parameters[0]), "make")
 
-    async def deposit(self, request: Request) -> Answer:
+    async def deposit(self, request: HttpRequest) -> HttpResponse:
         """Make the deposit of the path."""
         return await self._move(request, payment_id(request.parameters[0]), "deposit")
 
-    async def make_by_key(self, request: Request) -> Answer:
+    async def make_by_key(self, request: HttpRequest) -> HttpResponse:
         """Make the payment that the header ``Idempotency-Key`` names."""
         return await self._move(request, idempotency_key(request), "make", BY_KEY)
 
-    async def cancel(self, request: Request) -> Answer:
+    async def cancel(self, request: HttpRequest) -> HttpResponse:
         """Cancel a payment or a deposit."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
         return await self.carry_out(request, payment, CANCEL, PLAIN)
 
-    async def get(self, request: Request) -> Answer:
+    async def get(self, request: HttpRequest) -> HttpResponse:
         """Return a payment's state."""
         payment = payment_id(request.parameters[0])
         return await self._send(request, payment, GET, plain_answer)
 
-    async def command(self, request: Request) -> Answer:
+    async def command(self, request: HttpRequest) -> HttpResponse:
         """Return the result of a command that was answered 202."""
         segment, own = request.parameters
         request.reads = False  # A problem concerns the command, not this request.
@@ -69,14 +69,14 @@ class PaymentsApi:
         return await self.operations.answer(request, payment, command, wait)
 
     async def _move(
-        self, request: Request, payment: str, type_: MovementType, form: str = PLAIN
-    ) -> Answer:
+        self, request: HttpRequest, payment: str, type_: MovementType, form: str = PLAIN
+    ) -> HttpResponse:
         command = movement(await members_of(request), type_, FIELDS, self.default_currency)
         return await self.carry_out(request, payment, command, form)
 
     async def carry_out(
-        self, request: Request, payment: str, command: Mapping[str, object], form: str
-    ) -> Answer:
+        self, request: HttpRequest, payment: str, command: Mapping[str, object], form: str
+    ) -> HttpResponse:
         """Send a command; answer with its result or, if ``Prefer`` asks for it, before."""
         wait = None
         if b"prefer" in request.headers:
@@ -87,8 +87,8 @@ class PaymentsApi:
         return await self._send(request, payment, command, self.operations.forms[form])
 
     async def _send(
-        self, request: Request, payment: str, command: Mapping[str, object], render: Render
-    ) -> Answer:
+        self, request: HttpRequest, payment: str, command: Mapping[str, object], render: Render
+    ) -> HttpResponse:
         request.payment = payment
         result = await self.service.send(
             payment,
@@ -100,13 +100,13 @@ class PaymentsApi:
         return render(request, result)
 
 
-def plain_answer(request: Request, result: Result) -> Answer:
+def plain_answer(request: HttpRequest, result: Result) -> HttpResponse:
     """Return a result alone as the answer."""
     del request
     return answer_of(result)
 
 
-def answer_with_location(request: Request, result: Result) -> Answer:
+def answer_with_location(request: HttpRequest, result: Result) -> HttpResponse:
     """Return a result with the location of its payment as the answer."""
     location = f"{request.prefix}/v1/payments/{path_segment(result.payment)}"
     return answer_of(result, headers=((b"location", location.encode()),))

@@ -2,9 +2,9 @@
 
 import re
 
-from payments.gateway.exchange import Request
+from payments.gateway.exchange import HttpRequest
 from payments.gateway.parsing import MAX_WAIT_SECONDS
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.records.commands import Malformed, parse_payment_id
 
 _STRING = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
@@ -27,22 +27,22 @@ def seconds_until_async(prefer: bytes) -> float | None:
     return 0.0
 
 
-def idempotency_key(request: Request) -> str:
-    """Return the payment id of the header ``Idempotency-Key``; raises ``Refused``.
+def idempotency_key(request: HttpRequest) -> str:
+    """Return the payment id of the header ``Idempotency-Key``; raises ``RefusedRequest``.
 
     In the draft it is a string of RFC 8941 (``"order-17"``). A value without quotes is accepted
     unchanged, since most clients send it so.
     """
     if request.count(b"idempotency-key") != 1:
-        raise Refused(Problem.BAD_IDEMPOTENCY_KEY)
+        raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY)
     text = request.headers[b"idempotency-key"].strip()
     if (quoted := _STRING.fullmatch(text)) is not None:
         key = re.sub(rb"\\(.)", rb"\1", quoted[1])
     elif _BARE.fullmatch(text):
         key = text
     else:
-        raise Refused(Problem.BAD_IDEMPOTENCY_KEY)
+        raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY)
     try:
         return parse_payment_id(key)
     except Malformed as error:
-        raise Refused(Problem.BAD_IDEMPOTENCY_KEY, error.fault) from None
+        raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY, error.fault) from None

@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
-from payments.gateway.exchange import Answer, Headers
+from payments.gateway.exchange import Headers, HttpResponse
 
 PROBLEM_JSON = b"application/problem+json"
 TYPES = "/problems/"
@@ -14,7 +14,7 @@ TYPES = "/problems/"
 _TYPE_FIRST = b'{"type":"' + TYPES.encode()
 
 
-class Kind(NamedTuple):
+class ProblemType(NamedTuple):
     """A type of problem: its status, its title, and the client's next step."""
 
     status: int
@@ -25,103 +25,115 @@ class Kind(NamedTuple):
 class Problem(Enum):
     """Every type of problem; its reference is ``/problems/`` and the name with hyphens."""
 
-    NOT_JSON = Kind(400, "Not JSON", "Send one JSON object, in UTF-8.")
-    BAD_HTTP = Kind(400, "Not HTTP", "The request could not be parsed as HTTP/1.1.")
-    BAD_IDEMPOTENCY_KEY = Kind(
+    NOT_JSON = ProblemType(400, "Not JSON", "Send one JSON object, in UTF-8.")
+    BAD_HTTP = ProblemType(400, "Not HTTP", "The request could not be parsed as HTTP/1.1.")
+    BAD_IDEMPOTENCY_KEY = ProblemType(
         400,
         "Idempotency-Key missing or malformed",
         'Send the header once, with a string as its value: Idempotency-Key: "order-17".',
     )
-    UNAUTHORIZED = Kind(401, "Token missing or wrong", "Send Authorization: Bearer TOKEN.")
-    DECLINED = Kind(402, "Declined", "No money was moved; the reason says why.")
-    FORBIDDEN = Kind(403, "The token may not do this", "It lacks the named scope.")
-    CROSS_ORIGIN = Kind(
+    UNAUTHORIZED = ProblemType(401, "Token missing or wrong", "Send Authorization: Bearer TOKEN.")
+    DECLINED = ProblemType(402, "Declined", "No money was moved; the reason says why.")
+    FORBIDDEN = ProblemType(403, "The token may not do this", "It lacks the named scope.")
+    CROSS_ORIGIN = ProblemType(
         403,
         "A page of another origin",
         "Commands are accepted from pages of this gateway's own origin and of the origins in the "
         "setting PAYMENTS_GATEWAY_ALLOWED_ORIGINS.",
     )
-    NOT_FOUND = Kind(404, "No such resource", "The document /openapi.json lists the resources.")
-    PAYMENT_NOT_FOUND = Kind(
+    NOT_FOUND = ProblemType(
+        404, "No such resource", "The document /openapi.json lists the resources."
+    )
+    PAYMENT_NOT_FOUND = ProblemType(
         404, "No such payment", "It was never made, was declined and deleted, or has expired."
     )
-    ACCOUNT_NOT_FOUND = Kind(
+    ACCOUNT_NOT_FOUND = ProblemType(
         404,
         "No such account",
         "Its first deposit opens it, or a make where accounts are opened with a balance.",
     )
-    COMMAND_NOT_FOUND = Kind(
+    COMMAND_NOT_FOUND = ProblemType(
         404,
         "No such command",
         "The topics have no such command: none was answered 202 with this location, or it is older "
         "than the topics keep commands (7 days by default). Ask for the payment, or send the same "
         "request again.",
     )
-    METHOD_NOT_ALLOWED = Kind(405, "Method not allowed", "The header Allow lists the methods.")
-    TIMEOUT = Kind(408, "The request did not arrive in time", "Send it again, faster.")
-    CANCELLED = Kind(409, "Cancelled before", "The payment was cancelled, so it can't be made.")
-    CANCEL_REFUSED = Kind(
+    METHOD_NOT_ALLOWED = ProblemType(
+        405, "Method not allowed", "The header Allow lists the methods."
+    )
+    TIMEOUT = ProblemType(408, "The request did not arrive in time", "Send it again, faster.")
+    CANCELLED = ProblemType(
+        409, "Cancelled before", "The payment was cancelled, so it can't be made."
+    )
+    CANCEL_REFUSED = ProblemType(
         409, "Cancel refused", "The money can't be moved back; the payment stays completed."
     )
-    TOO_LARGE = Kind(413, "Too large", "A body may have 65,536 bytes.")
-    UNSUPPORTED_MEDIA_TYPE = Kind(
+    TOO_LARGE = ProblemType(413, "Too large", "A body may have 65,536 bytes.")
+    UNSUPPORTED_MEDIA_TYPE = ProblemType(
         415,
         "Not application/json",
         "Send JSON in UTF-8, with the header Content-Type: application/json.",
     )
-    WRONG_HOST = Kind(
+    WRONG_HOST = ProblemType(
         421,
         "Not a name of this gateway",
         "The header Host names another server. If it is right, add the name to the setting "
         "PAYMENTS_GATEWAY_ALLOWED_HOSTS.",
     )
-    INVALID = Kind(422, "Invalid value", "Correct the named field.")
-    DIFFERENT_REQUEST = Kind(
+    INVALID = ProblemType(422, "Invalid value", "Correct the named field.")
+    DIFFERENT_REQUEST = ProblemType(
         422,
         "Same id, another request",
         "A payment with this id exists, and the named field differs.",
     )
-    OVERLOADED = Kind(429, "Too many requests are waiting", "Send it again after Retry-After.")
-    HEADERS_TOO_LARGE = Kind(431, "Headers too large", "URL and headers may have 16,384 bytes.")
-    INTERNAL = Kind(500, "Defect", "The gateway or a worker has a defect; its log has the details.")
-    UNAVAILABLE = Kind(
+    OVERLOADED = ProblemType(
+        429, "Too many requests are waiting", "Send it again after Retry-After."
+    )
+    HEADERS_TOO_LARGE = ProblemType(
+        431, "Headers too large", "URL and headers may have 16,384 bytes."
+    )
+    INTERNAL = ProblemType(
+        500, "Defect", "The gateway or a worker has a defect; its log has the details."
+    )
+    UNAVAILABLE = ProblemType(
         503,
         "Kafka can't be reached",
         "Nothing was sent. Send the same request again after Retry-After.",
     )
-    RIGHTS_MISSING = Kind(
+    RIGHTS_MISSING = ProblemType(
         503,
         "The gateway is not authorized at Kafka",
         "Nothing was sent. The detail says which right its user lacks; the gateway's log has the "
         "command that grants it. Then send the same request again.",
     )
-    STANDSTILL = Kind(
+    STANDSTILL = ProblemType(
         503,
         "Kafka takes or gives no records",
         "The detail says which partition stands still, and why.",
     )
-    OPEN_TRANSACTION = Kind(
+    OPEN_TRANSACTION = ProblemType(
         503,
         "An open transaction blocks records",
         "The detail says which partition, and how to find the producer that has not ended it.",
     )
-    STOPPING = Kind(
+    STOPPING = ProblemType(
         503,
         "The gateway is stopping",
         "Send the same request again, to another gateway or later: it is carried out once.",
     )
-    ACCOUNTS_UNAVAILABLE = Kind(
+    ACCOUNTS_UNAVAILABLE = ProblemType(
         503,
         "Accounts can't be read",
         "The detail says why. Nothing was changed, and payments are not affected.",
     )
-    CATCHING_UP = Kind(
+    CATCHING_UP = ProblemType(
         503,
         "The topics are being read",
         "This gateway is still reading the topics up to their ends. Ask again after Retry-After.",
     )
-    READ_TIMED_OUT = Kind(504, "No answer in time", "Nothing was changed. Ask again.")
-    DEADLINE_EXCEEDED = Kind(
+    READ_TIMED_OUT = ProblemType(504, "No answer in time", "Nothing was changed. Ask again.")
+    DEADLINE_EXCEEDED = ProblemType(
         504,
         "No result in time",
         "The command may still be carried out. Send the same request again: it is carried out "
@@ -139,7 +151,7 @@ class Problem(Enum):
         return self.name.lower().replace("_", "-")
 
 
-class Refused(Exception):  # noqa: N818 - it describes a request, not a failure of the gateway
+class RefusedRequest(Exception):  # noqa: N818 - it describes a request, not a failure of the gateway
     """The request is answered with a problem; ``extensions`` are further members of its body."""
 
     def __init__(
@@ -156,7 +168,7 @@ class Refused(Exception):  # noqa: N818 - it describes a request, not a failure 
 
 def problem_answer(
     problem: Problem, detail: str | None = None, *, headers: Headers = (), **extensions: object
-) -> Answer:
+) -> HttpResponse:
     """Return the answer with a problem."""
     status, title, advice = problem.value
     members = {
@@ -166,7 +178,7 @@ def problem_answer(
         "detail": detail or advice,
         **extensions,
     }
-    return Answer(status, _encoded(members), headers, PROBLEM_JSON)
+    return HttpResponse(status, _encoded(members), headers, PROBLEM_JSON)
 
 
 def what_is_missing(message: str) -> str:
@@ -174,14 +186,14 @@ def what_is_missing(message: str) -> str:
     return message.partition(" Grant it")[0]
 
 
-def slug_of(answer: Answer) -> str | None:
+def slug_of(answer: HttpResponse) -> str | None:
     """Return the slug of an answer's problem; None for an answer without a problem."""
     if answer.content_type is not PROBLEM_JSON:
         return None
     return answer.body.split(b'"', 4)[3].rpartition(b"/")[2].decode()
 
 
-def put_prefix(answer: Answer, prefix: str) -> None:
+def put_prefix(answer: HttpResponse, prefix: str) -> None:
     """Put the path under which a proxy serves the gateway before the type of a problem."""
     if prefix and answer.content_type is PROBLEM_JSON and answer.body.startswith(_TYPE_FIRST):
         answer.body = b'{"type":"' + prefix.encode() + answer.body[len(b'{"type":"') :]

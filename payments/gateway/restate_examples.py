@@ -9,7 +9,7 @@ and ``"success": false`` in it.
 from collections.abc import Sequence
 
 from payments.domain.results import Outcome
-from payments.gateway.exchange import Answer, Request
+from payments.gateway.exchange import HttpRequest, HttpResponse
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import invalid, members_of, movement, no_members, payment_id
 from payments.gateway.payments_api import CANCEL, PaymentsApi
@@ -30,18 +30,18 @@ class RestateExamplesApi:
     def __init__(self, api: PaymentsApi) -> None:
         self._api = api
 
-    async def make(self, request: Request) -> Answer:
+    async def make(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/ID/makePayment`` with ``{"accountId": ..., "amount": ...}``."""
         payment = payment_id(request.parameters[0])
         return await self._make(request, payment, await members_of(request))
 
-    async def cancel(self, request: Request) -> Answer:
+    async def cancel(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/ID/cancelPayment`` without a body."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
         return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
 
-    async def make_by_body(self, request: Request) -> Answer:
+    async def make_by_body(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/makePayment`` with ``{"key": ..., "request": {...}}``."""
         fields = _only(await members_of(request), ("key", "request"))
         payment, inner = _key(fields), fields.get("request")
@@ -49,12 +49,12 @@ class RestateExamplesApi:
             raise invalid("request", "must be an object with accountId and amount")
         return await self._make(request, payment, inner)
 
-    async def cancel_by_body(self, request: Request) -> Answer:
+    async def cancel_by_body(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/cancelPayment`` with ``{"key": ...}``."""
         payment = _key(_only(await members_of(request), ("key",)))
         return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
 
-    async def _make(self, request: Request, payment: str, members: Members) -> Answer:
+    async def _make(self, request: HttpRequest, payment: str, members: Members) -> HttpResponse:
         command = movement(members, "make", FIELDS, self._api.default_currency)
         return await self._api.carry_out(request, payment, command, EXAMPLE)
 
@@ -80,7 +80,7 @@ def _key(fields: dict[str, object]) -> str:
         raise Malformed(error.reason, error.fault, "key") from None
 
 
-def example_answer(request: Request, result: Result) -> Answer:
+def example_answer(request: HttpRequest, result: Result) -> HttpResponse:
     """Return the answer with ``success``, ``message`` and the members of the result."""
     del request
     done = result.outcome is Outcome.COMPLETED

@@ -6,10 +6,10 @@ Paths are matched before they are decoded, so an id may contain a slash (``%2F``
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from payments.gateway.exchange import Answer, Request, Stream
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
+from payments.gateway.problems import Problem, RefusedRequest
 
-Handler = Callable[[Request], Awaitable[Answer | Stream]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse | Stream]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,23 @@ class Routes:
             node.methods[route.method] = route
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, list[bytes]]:
-        """Return the route and the variable segments; raises ``Refused``: 404 or 405."""
+        """Return the route and the variable segments; raises ``RefusedRequest``: 404 or 405."""
         node, parameters = self._root, []
         for segment in raw_path.split(b"/")[1:]:
             following = node.literals.get(segment)
             if following is None:
                 if node.variable is None or not segment:
                     ends = raw_path.endswith(b"/") and len(raw_path) > 1
-                    raise Refused(Problem.NOT_FOUND, SLASH if ends else None)
+                    raise RefusedRequest(Problem.NOT_FOUND, SLASH if ends else None)
                 following = node.variable
                 parameters.append(segment)
             node = following
         if not node.methods:
-            raise Refused(Problem.NOT_FOUND)
+            raise RefusedRequest(Problem.NOT_FOUND)
         route = node.methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = sorted({*node.methods, *(["HEAD"] if "GET" in node.methods else [])})
             allow = ", ".join(allowed)
             headers = ((b"allow", allow.encode()),)
-            raise Refused(Problem.METHOD_NOT_ALLOWED, f"Allowed: {allow}", headers=headers)
+            raise RefusedRequest(Problem.METHOD_NOT_ALLOWED, f"Allowed: {allow}", headers=headers)
         return route, parameters

@@ -19,7 +19,7 @@ import uvloop
 from exactstage.gc_tuning import freeze_and_relax
 from payments.client import PaymentsClient
 from payments.gateway.app import Gateway
-from payments.gateway.connections import Connection, Limits, limited
+from payments.gateway.connections import Connection, ConnectionLimits, limited
 from payments.gateway.listening import BACKLOG, address
 from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, gateway: Gateway, settings: GatewaySettings, started: Callable[["Server"], None]
     ) -> None:
-        limits = Limits(
+        limits = ConnectionLimits(
             receive_seconds=settings.receive_timeout_seconds,
             idle_seconds=settings.idle_timeout_seconds,
             max_connections=max(_raise_file_limit() - SPARE_FILES, 1),

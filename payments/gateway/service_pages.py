@@ -6,10 +6,10 @@ import orjson
 
 from payments.client.client import NOT_READ, NOT_TAKEN
 from payments.gateway.docs_page import PAGE, file
-from payments.gateway.exchange import Answer, Headers, Request
+from payments.gateway.exchange import Headers, HttpRequest, HttpResponse
 from payments.gateway.openapi import document
 from payments.gateway.outcomes import RETRY_SOON
-from payments.gateway.problems import Problem, Refused, problem_answer, what_is_missing
+from payments.gateway.problems import Problem, RefusedRequest, problem_answer, what_is_missing
 from payments.gateway.service import Service
 
 HTML = b"text/html; charset=utf-8"
@@ -35,12 +35,12 @@ class ServicePages:
         self._service, self._stopping = service, stopping
         self._openapi = orjson.dumps(document())
 
-    async def live(self, request: Request) -> Answer:
+    async def live(self, request: HttpRequest) -> HttpResponse:
         """Report that the process answers, so it needs no restart."""
         del request
-        return Answer(200, b'{"status":"live"}')
+        return HttpResponse(200, b'{"status":"live"}')
 
-    async def ready(self, request: Request) -> Answer:
+    async def ready(self, request: HttpRequest) -> HttpResponse:
         """Report whether commands can be sent now, so that a load balancer may send requests.
 
         Unreadable accounts are reported, but the gateway stays ready: only a request for an account
@@ -53,33 +53,33 @@ class ServicePages:
         if not self._service.healthy():
             return _not_ready(trouble or "")
         if trouble is not None:
-            return Answer(200, orjson.dumps({"status": "ready", "trouble": trouble}))
-        return Answer(200, b'{"status":"ready"}')
+            return HttpResponse(200, orjson.dumps({"status": "ready", "trouble": trouble}))
+        return HttpResponse(200, b'{"status":"ready"}')
 
-    async def openapi(self, request: Request) -> Answer:
+    async def openapi(self, request: HttpRequest) -> HttpResponse:
         """Return the OpenAPI document."""
         del request
-        return Answer(200, self._openapi)
+        return HttpResponse(200, self._openapi)
 
-    async def index(self, request: Request) -> Answer:
+    async def index(self, request: HttpRequest) -> HttpResponse:
         """Redirect a person to the docs page; the body has links for programs."""
         del request
-        return Answer(302, orjson.dumps(LINKS), ((b"location", b"docs"),))
+        return HttpResponse(302, orjson.dumps(LINKS), ((b"location", b"docs"),))
 
-    async def docs(self, request: Request) -> Answer:
+    async def docs(self, request: HttpRequest) -> HttpResponse:
         """Return the page that shows the document."""
         del request
-        return Answer(200, PAGE, ONLY_ITSELF, HTML)
+        return HttpResponse(200, PAGE, ONLY_ITSELF, HTML)
 
-    async def docs_file(self, request: Request) -> Answer:
+    async def docs_file(self, request: HttpRequest) -> HttpResponse:
         """Return a file of that page."""
         found = file(request.parameters[0].decode("latin-1"))
         if found is None:
-            raise Refused(Problem.NOT_FOUND)
+            raise RefusedRequest(Problem.NOT_FOUND)
         content, content_type = found
-        return Answer(200, content, KEPT, content_type)
+        return HttpResponse(200, content, KEPT, content_type)
 
-    async def problem(self, request: Request) -> Answer:
+    async def problem(self, request: HttpRequest) -> HttpResponse:
         """Return the meaning of a problem's type."""
         slug = request.parameters[0].decode("latin-1")
         for problem in Problem:
@@ -87,11 +87,11 @@ class ServicePages:
                 status, title, advice = problem.value
                 type_ = request.prefix + problem.reference
                 body = {"type": type_, "title": title, "status": status}
-                return Answer(200, orjson.dumps({**body, "advice": advice}))
-        raise Refused(Problem.NOT_FOUND)
+                return HttpResponse(200, orjson.dumps({**body, "advice": advice}))
+        raise RefusedRequest(Problem.NOT_FOUND)
 
 
-def _not_ready(trouble: str) -> Answer:
+def _not_ready(trouble: str) -> HttpResponse:
     """Return the answer with the problem that matches the client library's wording."""
     if "not authorized" in trouble:
         problem, trouble = Problem.RIGHTS_MISSING, what_is_missing(trouble)

@@ -8,8 +8,8 @@ import hmac
 import logging
 from collections.abc import Sequence
 
-from payments.gateway.exchange import Request
-from payments.gateway.problems import Problem, Refused
+from payments.gateway.exchange import HttpRequest
+from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.settings import GatewaySettings
 from payments.gateway.tokens_file import (
     ADMIN,
@@ -48,8 +48,8 @@ class Tokens:
             )
             raise TokensFileError(message)
 
-    def check(self, request: Request, scopes: Sequence[str]) -> None:
-        """Record the name of the request's token; raise ``Refused`` without one of the scopes."""
+    def check(self, request: HttpRequest, scopes: Sequence[str]) -> None:
+        """Record the token's name; raise ``RefusedRequest`` without one of the scopes."""
         if not self._needed:
             return
         given, found = digest_of(_token(request)), None
@@ -59,7 +59,7 @@ class Tokens:
                 found = token
         needed = " or ".join(scopes)
         if found is None:
-            raise Refused(
+            raise RefusedRequest(
                 Problem.UNAUTHORIZED,
                 f"Send Authorization: Bearer TOKEN, of a token with the scope {needed}.",
                 headers=((b"www-authenticate", b'Bearer realm="payments"'),),
@@ -68,7 +68,7 @@ class Tokens:
         request.token = found.name
         if ADMIN not in found.scopes and found.scopes.isdisjoint(scopes):
             challenge = f'Bearer realm="payments", error="insufficient_scope", scope="{needed}"'
-            raise Refused(
+            raise RefusedRequest(
                 Problem.FORBIDDEN,
                 f"The token {found.name} lacks the scope {needed}.",
                 headers=((b"www-authenticate", challenge.encode()),),
@@ -120,7 +120,7 @@ def _shown(tokens: Sequence[Token]) -> str:
     return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def _token(request: Request) -> bytes:
+def _token(request: HttpRequest) -> bytes:
     scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return token.strip()
