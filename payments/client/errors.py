@@ -20,7 +20,7 @@ class CatchingUp(DeadlineExceeded):
     """
 
 
-class BrokersUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+class BrokersUnavailable(PaymentsClientError):
     """Kafka can't be reached, or refuses: the command was not sent and will not be carried out."""
 
 
@@ -32,7 +32,7 @@ class RightsMissing(BrokersUnavailable):
     """
 
 
-class Overloaded(PaymentsClientError):  # noqa: N818 - named for what happened
+class Overloaded(PaymentsClientError):
     """The limit of calls in flight is reached; nothing was sent."""
 
 
@@ -40,11 +40,11 @@ class ClientClosed(PaymentsClientError):
     """The client is not open, or was closed during the call; see ``DeadlineExceeded``."""
 
 
-class WatchBroken(PaymentsClientError):  # noqa: N818 - named for what happened
+class WatchBroken(PaymentsClientError):
     """A watch can't continue without missing results; the message says why."""
 
 
-class AccountsUnavailable(PaymentsClientError):  # noqa: N818 - named for what happened
+class AccountsUnavailable(PaymentsClientError):
     """Accounts can't be read: the message says whether because of the index or the topics."""
 
 

@@ -83,7 +83,7 @@ class PartitionQueue:
         if self.batch is not None and all(call.answer.done() for call in self.batch.calls):
             self.batch = self.writer = None
 
-    def seal(self, transport: Transport) -> Any:  # noqa: ANN401 - each transport has its own form
+    def seal(self, transport: Transport) -> Any:
         """Return the batch in doubt, or a new batch of waiting commands; None without any."""
         while self.batch is None and self.queue:
             assert self.writer is not None, "Sender._provide_writers sets it"

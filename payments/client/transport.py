@@ -24,7 +24,7 @@ from exactstage.memory import MemoryLog
 from exactstage.troubles import Trouble
 
 
-class Unavailable(Exception):  # noqa: N818 - named for what happened
+class Unavailable(Exception):
     """The brokers can't do it now; a retry may succeed."""
 
 
@@ -106,7 +106,7 @@ class Transport(Protocol):
     async def new_writer(self) -> Writer:
         """Return an idempotent writer."""
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:  # noqa: ANN401 - each transport has its own form
+    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:
         """Return a batch that is stored once, however often it is appended."""
 
     async def append(

@@ -43,7 +43,7 @@ class NoHost(Exception):
     """The request has no host, or several (RFC 9112, 3.2); raised through the parser."""
 
 
-class FaultyFraming(Exception):  # noqa: N818 - it describes a request
+class FaultyFraming(Exception):
     """A proxy may see another end of the body than this server (RFC 9112, 6.1); as ``NoHost``."""
 
 

@@ -34,7 +34,7 @@ HEARTBEAT_SECONDS = 15.0
 HEARTBEAT, END_OF_STREAM = b": nothing new\n\n", b""
 
 
-class Disconnected(Exception):  # noqa: N818 - nothing failed here
+class Disconnected(Exception):
     """The client disconnected before its request was complete, so there is no answer."""
 
 

@@ -13,7 +13,7 @@ LISTEN = "0A"
 """The state of a socket that listens, in ``/proc/net/tcp`` (proc(5))."""
 
 
-class CantListen(OSError):  # noqa: N818 - named for what happened
+class CantListen(OSError):
     """The listening socket can't be opened; the message has address, cause and next step."""
 
 

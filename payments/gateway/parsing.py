@@ -131,7 +131,7 @@ def whole_number(
 
 def invalid(field: str, rule: str) -> RefusedRequest:
     """Return the refusal of one field's value."""
-    shown = field if len(field) <= 80 else f"{field[:80]}..."  # noqa: PLR2004 - a line's length
+    shown = field if len(field) <= 80 else f"{field[:80]}..."
     return RefusedRequest(Problem.INVALID, f"{shown} {rule}", field=shown)
 
 

@@ -151,7 +151,7 @@ class Problem(Enum):
         return self.name.lower().replace("_", "-")
 
 
-class RefusedRequest(Exception):  # noqa: N818 - it describes a request, not a failure of the gateway
+class RefusedRequest(Exception):
     """The request is answered with a problem; ``extensions`` are further members of its body."""
 
     def __init__(
