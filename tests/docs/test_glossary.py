@@ -16,23 +16,26 @@ WHERE = re.compile(r"\| `([\w/.]+)` \|$", re.MULTILINE)
 RETIRED = {
     r"buried|bury|buries": "to dead-letter",
     r"handover": "local delivery",
-    r"heed": "to follow, to read",
+    r"heed(?:s|ed)?": "to follow, to read",
     r"passe[ds] on|pass on|passed-on": "to forward",
     r"puts? aside": "to dead-letter",
     r"shipments?": "publish job",
     r"under way": "in flight",
     r"upkeep": "timers",
     r"lanes?": "channel, partition queue",
+    r"everybody": "every client, every user",
+    r"example systems?": "Restate's payment examples",
+    r"heirs?": "the next owner",
+    r"mend(?:s|ed)?": "to correct",
+    r"shall": "must, may",
 }
 """Words that mean nothing to a reader who comes from Kafka, and what is said instead."""
 
 RETIRED_IN_PAGES = {
     r"DESIGN \d": "a link to the section",
     r"handed": "delivered locally, sent, assigned",
-    r"heirs?": "the next owner",
-    r"mend(?:s|ed)?": "to correct",
     r"meanwhile": "the time that is meant",
-    r"nobody|somebody|whoever|everybody": "who or what it is",
+    r"nobody|somebody|whoever": "who or what it is",
     r"passe[sd] over": "to skip",
     r"so many": "the number, or what it is the number of",
     r"telling|told": "to report, to record, to answer, to distinguish",
