@@ -17,7 +17,8 @@ from payments.cli.output import show_json, show_table, talk
 from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
-    from payments.dead_letters.letter import DeadLetter, RecordAddress
+    from payments.dead_letters.letter import DeadLetter
+    from payments.records.record_address import RecordAddress
     from payments.settings import Settings
 
 MARKS = {True: "[replayed] ", False: "", None: "[replayed?] "}
@@ -37,7 +38,7 @@ class RecordAddressType(click.ParamType):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> "RecordAddress":
         """Return the position."""
-        from payments.dead_letters.letter import RecordAddress
+        from payments.records.record_address import RecordAddress
 
         try:
             return RecordAddress.parse(str(value))

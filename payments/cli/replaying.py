@@ -9,9 +9,9 @@ from payments.cli.options import connect
 from payments.cli.output import colored, printable, show, show_json
 from payments.cli.payment import is_done, line_of
 from payments.dead_letters import reading, resending
-from payments.dead_letters.letter import RecordAddress
 from payments.dead_letters.replaying import Correction, Verdict, judge
 from payments.dead_letters.resending import Resend
+from payments.records.record_address import RecordAddress
 from payments.records.record_models import Result
 from payments.settings import Settings
 

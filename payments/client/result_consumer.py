@@ -18,6 +18,7 @@ from payments.client.errors import BrokersUnavailable, RightsMissing
 from payments.client.sender import Sender
 from payments.client.transport import Transport, Unavailable
 from payments.client.watching import Watches
+from payments.records.record_address import RecordAddress
 from payments.records.record_models import Result
 from payments.records.wording import worded
 from payments.settings import Settings
@@ -172,7 +173,7 @@ class ResultConsumer:
             result = worded(_parse_result(record.value or b"", extra="ignore"))
         except ValidationError:
             # Another program wrote it: its content stays out of the log.
-            where = f"{record.topic}/{record.partition}/{record.offset}"
+            where = RecordAddress(*record[:3])
             logger.warning("%s is no result; it is skipped", where)
             return
         if called:

@@ -8,11 +8,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from exactstage.dead_letters import unpack
 from exactstage.log import Headers, Record
 from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
 UNKNOWN = "unknown"
@@ -28,29 +29,6 @@ class NotReplayable(Exception):
 
 class NoDeadLetter(LookupError):
     """There is no dead letter at an address (any more)."""
-
-
-class RecordAddress(NamedTuple):
-    """Where a record is; written ``topic/partition/offset``."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        """Return the written form."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read the written form. Raises ``ValueError`` when it is something else."""
-        topic, *numbers = text.rsplit("/", 2)
-        if (
-            not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers)
-        ):  # partition and offset
-            message = f"{text!r} is no position such as payments.dead-letters/3/17"
-            raise ValueError(message)
-        return cls(topic, int(numbers[0]), int(numbers[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from payments.dead_letters.letter import (
     UNKNOWN,
     DeadLetter,
     NoDeadLetter,
-    RecordAddress,
     command_id_of,
     read_letter,
 )
 from payments.records.commands import Malformed, parse_command
+from payments.records.record_address import RecordAddress
 from payments.records.record_models import Result
 from payments.settings import Settings
 from payments.topics.file import PACKAGED, apply_command, read_topics

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from exactstage.dead_letters import FOREIGN_RECORD, MISSING_POSITION
 from exactstage.log import Header, NewRecord, TopicPartition
-from payments.dead_letters.letter import DeadLetter, NotReplayable, RecordAddress
+from payments.dead_letters.letter import DeadLetter, NotReplayable
 from payments.dead_letters.reading import DeadLetters, open_dead_letters
 from payments.dead_letters.replaying import Correction
+from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
 REPLAY_OF = "replay-of"

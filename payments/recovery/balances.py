@@ -11,6 +11,7 @@ from exactstage.log import Record
 from exactstage.outputs import OUTPUT_ID_HEADER, iso_time
 from payments.domain.account import Account, CounterAccount, Kind
 from payments.records.internal_codec import encode_account, encode_counter
+from payments.records.record_address import RecordAddress
 
 from .errors import RecoveryRefused
 from .lives import epoch_ms
@@ -118,7 +119,7 @@ class Balances:
 
 def _broken(record: Record, why: str) -> RecoveryRefused:
     message = (
-        f"the ledger contradicts itself at {record.topic}/{record.partition}/{record.offset}: "
-        f"{why}; payments verify shows all of it. Restore the ledger from a replica or a backup"
+        f"the ledger contradicts itself at {RecordAddress(*record[:3])}: {why}; "
+        f"payments verify shows all of it. Restore the ledger from a replica or a backup"
     )
     return RecoveryRefused(message)

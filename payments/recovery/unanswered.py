@@ -13,6 +13,7 @@ from exactstage.dead_letters import LAST_OFFSET, UNANSWERED, unpack
 from exactstage.errors import UnreadableBatch
 from exactstage.log import Bounds, Record
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
+from payments.records.record_address import RecordAddress
 
 from .errors import RecoveryRefused
 from .lives import ResultFields
@@ -130,7 +131,7 @@ class Unanswered:
             return own
         if self._copied:
             return f"\0{type_}"
-        return f"{self._topic}/{place.partition}/{place.offset}"
+        return str(RecordAddress(self._topic, place.partition, place.offset))
 
     def _malformed(self, record: Record, place: Place) -> None:
         letter = (record.key, record.value) if self._copied else (place.partition, place.offset)

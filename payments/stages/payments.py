@@ -73,8 +73,9 @@ def payments_stage(settings: Settings) -> Stage:
     )
 
 
-def position_of(record: Record) -> str:
-    """Return where a record is: the id of a command that has none of its own."""
+def address_of(record: Record) -> str:
+    """Return the address of a record: the id of a command that has none of its own."""
+    # As ``RecordAddress`` writes it; repeated here, where it is compiled, for the hot path.
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
@@ -109,7 +110,7 @@ class PaymentsLogic:
             command = parse_command(record.value, default_currency=self._currency)
         except Malformed as error:
             answer = Answer(
-                command=error.command or position_of(record),
+                command=error.command or address_of(record),
                 type=error.type,
                 outcome=Outcome.REJECTED,
                 reason=error.reason,
@@ -119,7 +120,7 @@ class PaymentsLogic:
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
         payment = self._rows.get(key, context.get(key))
-        own = command.id or position_of(record)
+        own = command.id or address_of(record)
         if payment is None and (fault := fault_of_new_payment(payment_id, command)) is not None:
             answer = Answer(own, command.type, Outcome.REJECTED, *fault)
             self._answer(payment_id, [answer], record.timestamp, context)
@@ -197,7 +198,7 @@ class PaymentsLogic:
         payment_id = parse_payment_id(record.key)
         command = parse_command(record.value, default_currency=self._currency)
         answer = Answer(
-            command=command.id or position_of(record),
+            command=command.id or address_of(record),
             type=command.type,
             outcome=Outcome.REJECTED,
             reason=Reason.INTERNAL_ERROR,
@@ -212,7 +213,7 @@ class PaymentsLogic:
             return  # It names no payment, so there is no key for an answer.
         own, type_ = own_of(record.value)
         answer = Answer(
-            command=own or position_of(record),
+            command=own or address_of(record),
             type=type_,
             outcome=Outcome.REJECTED,
             reason=Reason(refusal.reason),

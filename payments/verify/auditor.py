@@ -11,6 +11,7 @@ from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.log import Record, TopicPartition
 from exactstage.outputs import ORIGIN
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
+from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
 from .accounts import AccountsPartition
@@ -234,7 +235,9 @@ class Auditor:
         topic, partition, offset = record[:3]
         if not self._snapshots[topic][partition].handled(topic, offset):
             return True
-        return f"{topic}/{partition}/{offset}" in self._forwarded
+        if not self._forwarded:
+            return False
+        return str(RecordAddress(topic, partition, offset)) in self._forwarded
 
     def _expect_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
         _, partition, offset, time_ms, key, _, _ = record

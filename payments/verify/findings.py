@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from payments.records.record_address import RecordAddress
+
 MAX_KEPT = 10_000
 """Violations that are kept with their places; more are only counted."""
 
@@ -45,8 +47,9 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         """Return ``topic/partition/offset``, as ``RecordAddress`` does."""
-        offset = "unpublished" if self.offset == UNPUBLISHED else self.offset
-        return f"{self.topic}/{self.partition}/{offset}"
+        if self.offset == UNPUBLISHED:
+            return f"{self.topic}/{self.partition}/unpublished"
+        return str(RecordAddress(*self))
 
 
 class Violation(NamedTuple):

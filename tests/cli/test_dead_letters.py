@@ -309,8 +309,8 @@ def test_a_position_without_a_letter_is_told(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["17"], "is no position"),
-        (["a/b/c"], "is no position"),
+        (["17"], "is no address"),
+        (["a/b/c"], "is no address"),
         (["t/0/1", "--value", "x", "--value-file", "-"], "not by both"),
         (["t/0/1", "t/0/2", "--key", "p"], "give one position"),
         ([], "Missing argument"),

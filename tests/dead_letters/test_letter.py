@@ -6,14 +6,9 @@ import pytest
 
 from exactstage.log import Bounds, Headers, Record, TopicPartition
 from exactstage.memory import MemoryLog
-from payments.dead_letters.letter import (
-    UNKNOWN,
-    NotReplayable,
-    RecordAddress,
-    read_letter,
-    replay_of,
-)
+from payments.dead_letters.letter import UNKNOWN, NotReplayable, read_letter, replay_of
 from payments.dead_letters.reading import DeadLetters
+from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 
@@ -89,7 +84,7 @@ def test_a_position_survives_its_written_form(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "a/1", "/1/2", "a/x/2", "a/1/-2", "a/1/٣"])
 def test_what_is_no_position_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no position"):
+    with pytest.raises(ValueError, match="is no address"):
         RecordAddress.parse(text)
 
 

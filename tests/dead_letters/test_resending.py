@@ -3,9 +3,10 @@
 import pytest
 
 from exactstage.log import TopicPartition
-from payments.dead_letters.letter import DeadLetter, NotReplayable, RecordAddress
+from payments.dead_letters.letter import DeadLetter, NotReplayable
 from payments.dead_letters.replaying import Correction
 from payments.dead_letters.resending import REPLAY_OF, resend_of
+from payments.records.record_address import RecordAddress
 
 AT = RecordAddress("shop.points.dead-letters", 3, 17)
 TAKEN = frozenset({"accounts.ledger", "payments.commands"})
