@@ -7,6 +7,6 @@ from .log import Record
 
 
 class Anonymous(Record):
-    """A record that no worker wrote, as its batch tells: see ``Log.open_reader``."""
+    """A record that no worker wrote, as its batch shows: see ``Log.open_reader``."""
 
     __slots__ = ()

@@ -31,7 +31,7 @@ MOVED_KEY = b"\0moved"
 
 NOTE_KEY = b"\0rebuilt"
 """Key of the note that a journal has which was rebuilt (rebuild), or whose commands
-topic was made anew (journal adopt); a takeover passes over it."""
+topic was recreated (journal adopt); a takeover skips it."""
 
 
 def checkpoint_key(n: int) -> bytes:
@@ -45,7 +45,7 @@ class Checkpoint:
 
     n: int
     published: int
-    """All outputs of commits up to this one were acknowledged when ``n`` was cut."""
+    """All outputs of commits up to this one were acknowledged when ``n`` was sealed."""
 
     inputs: dict[str, int]
     """Next offset to read, by input topic."""
@@ -59,7 +59,7 @@ class Checkpoint:
     """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
 
     sent: Mapping[str, OutputId] = field(default_factory=dict)
-    """Last position of the commits before for each public topic; told with the identity."""
+    """Last position of the commits before for each public topic; written with the identity."""
 
     owners: Mapping[str, Owner] = field(default_factory=dict)
     """Newest ownership that is known of senders in ``sources``; none of versions before."""
@@ -138,11 +138,11 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             content = cursor.take(value_size)
             headers = [(name, cursor.take(size)) for name, size in (rest[0] if rest else ())]
             outputs.append(Output(topic, partition, key, content, kind, time_ms, headers))
-        sources = {name: (told[0], told[1]) for name, told in fields["sources"].items()}
+        sources = {name: (source[0], source[1]) for name, source in fields["sources"].items()}
         owners = {
-            name: Owner("", told[2], told[3])
-            for name, told in fields["sources"].items()
-            if len(told) > _BARE_POSITION
+            name: Owner("", source[2], source[3])
+            for name, source in fields["sources"].items()
+            if len(source) > _BARE_POSITION
         }
         identity = fields.get("identity")
         return Checkpoint(

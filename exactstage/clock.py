@@ -1,9 +1,9 @@
 """The brokers' time: what everything that expires goes by, whatever this machine's clock says.
 
-A broker tells its time in the answer to each append to a topic with ``message.timestamp.type:
+A broker states its time in the answer to each append to a topic with ``message.timestamp.type:
 LogAppendTime``. Between two answers the time goes on by this process's monotonic clock. It never
 goes back: where brokers differ by seconds, it follows the one that is ahead, and stands still when
-a broker tells an earlier time.
+a broker states an earlier time.
 
 An answer is always late, never early. So a worker that was held up takes the time for earlier than
 it is: something may expire late by that, never early.
@@ -30,7 +30,7 @@ def wall_clock_ms() -> int:
 
 
 class BrokerClock:
-    """Tells the brokers' time, in milliseconds since 1970, once a broker has told it."""
+    """The brokers' time, in milliseconds since 1970, once a broker has stated it."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class BrokerClock:
         self.wall_ms = wall_ms
         """This machine's time."""
         self._time_ms: int | None = None
-        """The last time that a broker told."""
+        """The last time that a broker stated."""
         self._at_seconds = 0.0
-        """When it was told, by the monotonic clock."""
+        """When it was stated, by the monotonic clock."""
         self._latest_ms = 0
-        """The latest time that was given to anybody."""
+        """The latest time that was returned."""
         self._told_seconds = 0.0
         """The difference that was logged last."""
         self.difference_seconds = 0.0
@@ -56,20 +56,20 @@ class BrokerClock:
         """
 
     def __call__(self) -> int:
-        """Return the brokers' time. A broker must have told it before (``is_known``)."""
-        assert self._time_ms is not None, "no broker has told its time yet"
+        """Return the brokers' time. A broker must have stated it before (``is_known``)."""
+        assert self._time_ms is not None, "no broker has stated its time yet"
         passed_ms = int((self._monotonic() - self._at_seconds) * 1000)
         self._latest_ms = max(self._latest_ms, self._time_ms + passed_ms)
         return self._latest_ms
 
     @property
     def is_known(self) -> bool:
-        """Whether a broker has told its time."""
+        """Whether a broker has stated its time."""
         return self._time_ms is not None
 
     @property
     def age_seconds(self) -> float:
-        """How long ago a broker told its time."""
+        """How long ago a broker stated its time."""
         return self._monotonic() - self._at_seconds
 
     def stamp_ms(self) -> int:
@@ -77,7 +77,7 @@ class BrokerClock:
         return self() if self._time_ms is not None else self.wall_ms()
 
     def heard(self, time_ms: int, asked_ms: int | None = None) -> None:
-        """Take the time that a broker told. ``asked_ms`` is this machine's time when it was asked.
+        """Take the time that a broker stated. ``asked_ms`` is this machine's at the request.
 
         Without ``asked_ms`` the answer may be to an earlier question, so it measures nothing.
         """

@@ -1,4 +1,4 @@
-"""The committer: journals open commits, then publishes their outputs (DESIGN 4.2).
+"""The committer: journals open commits, then publishes their outputs (docs/design.md 4.2).
 
 It runs as fast as the log answers, so it tunes itself: commits are small when there is little to do
 and large under load. Two loops overlap: while the outputs of one round are published, the
@@ -116,13 +116,13 @@ class Committer:
             self._on_failure(as_fail_stop("the committer", error))
 
     async def _journal_loop(self) -> None:
-        """Take the open commits of all dirty journals, append each as one batch, hand them on.
+        """Take the open commits of all dirty journals, append each as one batch, route its outputs.
 
-        1. wait a little until what was handed over is taken, so that it joins these commits and not
-           the next ones: fewer and fuller commits;
-        2. cut the open commit of every dirty journal that has room in its ring;
+        1. wait a little until locally delivered messages are accepted, so that they join these
+           commits and not the next ones: fewer and fuller commits;
+        2. seal the open commit of every dirty journal whose ring has a free slot;
         3. append all their batches at once;
-        4. hand over what its receiver can take from memory, and give the rest to the publisher
+        4. deliver locally what a receiver here can accept, and give the rest to the publisher
            (waits while it is too far behind), or append it together with the next commits.
         """
         ride, now = _NOTHING_PIGGYBACKED, asyncio.get_running_loop().time
@@ -151,11 +151,11 @@ class Committer:
                     await self._taken.wait()
 
     async def _ready(self, *, at_once: bool) -> list[Journal]:
-        """Return the journals whose commits may be cut; wait until there may be some."""
+        """Return the journals whose commits may be sealed; wait until there may be some."""
         if not at_once:
             await self._wake.wait()
         self._wake.clear()
-        # Not for ever: a receiver may itself wait for a cut.
+        # Not for ever: a receiver may itself wait for a seal.
         for _ in range(self._limits.loop_iterations_before_seal):
             if self._local_delivery.all_taken:
                 break
@@ -163,7 +163,7 @@ class Committer:
         return [journal for journal in self._dirty if journal.may_seal]
 
     def _journalled(self, commits: Sequence[CommitBatch]) -> CommitRound:
-        """Note that commits are journalled, and tell whoever waits for that."""
+        """Note that commits are journalled, and call back what waits for that."""
         self._counted_groups += len(commits)
         self._counted_cycles += 1
         commit_round = CommitRound(commits)
@@ -181,8 +181,8 @@ class Committer:
 
         Where appends are slow, that makes fewer of them, and fuller commits. A few outputs don't
         wait: their acknowledgement would keep the commits from going on. Nor do outputs wait when
-        others are being published (they would overtake those), when no commit will be cut now, or
-        when they need more than one append.
+        others are being published (they would overtake those), when no commit will be sealed now,
+        or when they need more than one append.
         """
         count = sum(len(indexes) for job in jobs for _, indexes in job.outputs)
         if (

@@ -64,7 +64,7 @@ class ConfigWatch:
         try:
             found = list(await self._log.losses(self._keeps))
         except FailStop as error:
-            logger.debug("the retention of topics can't be read: %s", error)  # Appends tell it.
+            logger.debug("the retention of topics can't be read: %s", error)  # Appends report it.
             return
         if found and found != self._told_losses:
             logger.warning("records will be lost that are still needed: %s", "; ".join(found))

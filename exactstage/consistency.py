@@ -2,7 +2,7 @@
 
 Journals, topics and cluster must be those of one installation, and nothing that was acknowledged
 may be missing: a journal is never behind what others know of it. Each check refuses with one line,
-which names what was found, where, and the command that comes next (DESIGN 4.5).
+which names what was found, where, and the command that comes next (docs/design.md 4.5).
 """
 
 import logging
@@ -43,7 +43,7 @@ class Surroundings:
 
     @property
     def new_installation(self) -> str:
-        """Return the name of the installation where no journal tells another."""
+        """Return the name of the installation where no journal names another."""
         return f"{self.app}/{self.cluster.topics[self.stages[0].changelog]}"
 
     def identity(self, stage: str, partition: int, installation: str) -> Identity:
@@ -75,24 +75,24 @@ class Evidence:
     """Ends of the stage's public partitions, by topic."""
 
     @property
-    def told(self) -> Identity | None:
+    def recorded(self) -> Identity | None:
         """What the journal says of itself; None when it is empty, or of a version before."""
-        told = (checkpoint.identity for checkpoint in reversed(self.checkpoints))
-        return next((identity for identity in told if identity is not None), None)
+        recorded = (checkpoint.identity for checkpoint in reversed(self.checkpoints))
+        return next((identity for identity in recorded if identity is not None), None)
 
 
 def recognise(
     around: Surroundings,
-    told: Mapping[TopicPartition, Identity | None],
+    recorded: Mapping[TopicPartition, Identity | None],
     tails: Mapping[TopicPartition, Tail],
 ) -> None:
-    """Check what one partition tells before anything is claimed. Raises ``NotOurs``.
+    """Check what one partition states before anything is claimed. Raises ``NotOurs``.
 
-    ``told`` is what journals say of themselves. Others may be writing meanwhile, so numbers are
+    ``recorded`` is what journals say of themselves. Others may be writing, so numbers are
     not compared yet.
     """
     changelogs = {stage.changelog: stage.name for stage in around.stages}
-    for at, identity in told.items():
+    for at, identity in recorded.items():
         if identity is not None:
             stage = changelogs[at.topic]
             found = around.identity(stage, at.partition, identity.installation)
@@ -118,14 +118,17 @@ def _require_own_app(at: TopicPartition, tail: Tail, app: str) -> None:
 
 
 def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable[Journal]) -> None:
-    """Tell each journal what it is written for. Raises ``NotOurs`` where that is something else."""
+    """Give each journal the identity that it is written for.
+
+    Raises ``NotOurs`` where a journal has another one.
+    """
     names = {j.identity.installation: str(j.at) for j in owned if j.identity is not None}
     for each in evidence:
-        if (told := each.told) is not None:
+        if (recorded := each.recorded) is not None:
             journal = each.journal
-            found = around.identity(journal.stage, journal.partition, told.installation)
-            require_same(str(journal.at), told, found)
-            names.setdefault(told.installation, str(journal.at))
+            found = around.identity(journal.stage, journal.partition, recorded.installation)
+            require_same(str(journal.at), recorded, found)
+            names.setdefault(recorded.installation, str(journal.at))
     if len(names) > 1:
         listing = ", ".join(f"{where} belongs to {name}" for name, where in names.items())
         message = (
@@ -137,20 +140,20 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
     for each in evidence:
         journal = each.journal
         identity = around.identity(journal.stage, journal.partition, installation)
-        if (told := each.told) is not None:
-            rows = max(identity.rows, told.rows)
-            _tell_of_settings(journal, told, identity)
-            identity = replace(identity, rows=rows, copied=told.copied)
+        if (recorded := each.recorded) is not None:
+            rows = max(identity.rows, recorded.rows)
+            _tell_of_settings(journal, recorded, identity)
+            identity = replace(identity, rows=rows, copied=recorded.copied)
         journal.identify(identity)
 
 
-def _tell_of_settings(journal: Journal, told: Identity, found: Identity) -> None:
+def _tell_of_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
     """Log each setting that the last owner decided by another value of.
 
     An operator may have changed it on purpose, or this worker's settings are not those of the
     others: nothing is lost by either, so the takeover goes on.
     """
-    for name, (before, now) in differing_settings(told, found).items():
+    for name, (before, now) in differing_settings(recorded, found).items():
         logger.warning(
             "%s: the last owner of partition %d decided with %s=%s, this worker does with %s: if "
             "that was not changed on purpose, give all workers the same value",
@@ -198,7 +201,7 @@ def missing_messages(
 
 
 def _last_messages(each: Evidence) -> dict[tuple[str, int], OutputId]:
-    """Return the last published message to each partition, as far as the checkpoints tell."""
+    """Return the last published message to each partition, as far as the checkpoints show."""
     journal, last = each.journal, dict[tuple[str, int], OutputId]()
     for checkpoint in each.checkpoints:
         if checkpoint.n > journal.published:
@@ -259,7 +262,7 @@ def _require_unused(each: Evidence, others: Iterable[Evidence]) -> None:
         )
         raise RecordsLost(message)
     for other in others:
-        if other.told is None or other.journal.partition != journal.partition:
+        if other.recorded is None or other.journal.partition != journal.partition:
             continue
         if other.journal.n >= _TAKEN_OVER:
             message = (
@@ -280,7 +283,7 @@ def _require_unclaimed(each: Evidence) -> None:
     journal = each.journal
     own = journal.writer.producer_id
     if own < 0:
-        return  # Somebody who only looks has claimed nothing.
+        return  # An inspection has claimed nothing.
     for topic, tail in each.tails.items():
         others = tail.claimants - {own}
         if others and tail.position == NOTHING:

@@ -40,7 +40,7 @@ def _no_bytes(call: str, *given: object) -> TypeError:
 
 
 class Context:
-    """Rows of one stage and partition, and what the decision at hand changes.
+    """Rows of one stage and partition, and what the present decision changes.
 
     A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``,
     ``when_journalled``, ``partition``, ``time_ms`` and ``source``; all else belongs to the engine.
@@ -173,7 +173,7 @@ class Context:
         )
 
     def before_seal(self, callback: Callable[[], None]) -> None:
-        """Call back when the open commit is cut: for a row that many decisions of it change.
+        """Call back when the open commit is sealed: for a row that many decisions of it change.
 
         The callback stores the row as ``handle`` would; nothing may raise between this call, in a
         decision, and the decision's end.
@@ -188,7 +188,7 @@ class Context:
     # --- what the engine does around it ----------------------------------------------------------
 
     def discard(self) -> None:
-        """Forget what the record at hand has staged."""
+        """Forget what the present record has staged."""
         self._staged_rows.clear()
         self._staged_outputs.clear()
         self._staged_sizes.clear()

@@ -68,7 +68,7 @@ def batch_letter(
 ) -> Output:
     """Return the dead letter for a whole batch: its bytes as they are in the log, without a key.
 
-    ``unanswered`` of its records, the last ones, could not be told apart.
+    ``unanswered`` of its records, the last ones, could not be distinguished.
     """
     first = Record(
         batch.topic, batch.partition, batch.offset, batch.timestamp, None, batch.data, ()
@@ -90,12 +90,12 @@ class Unpacked(NamedTuple):
 
     headers: list[Header]
     facts: dict[str, str]
-    """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was cut,
+    """By name without the prefix: those of ``dead_letter``, ``value.bytes`` where it was truncated,
     ``last.offset`` and ``unanswered`` where it is a whole batch."""
 
 
 def unpack(record: Record) -> Unpacked:
-    """Tell the headers that were received from the engine's own around them, by their places.
+    """Separate the client's headers from the engine's, by position in the list.
 
     So no header of a client can stand for one of the engine's. Raises ``ValueError`` for a record
     that no stage wrote.
@@ -130,8 +130,8 @@ def unpack(record: Record) -> Unpacked:
 def _cut(record: Record, limit: int) -> NewRecord:
     """Return key, value and headers as received, unless the journal could not hold them.
 
-    Only a compressed batch can bring a record over the limit. Its value is cut, its headers are
-    left out, and a header says how large the value was; the rest is where the others say.
+    Only a compressed batch can bring a record over the limit. Its value is truncated, its headers
+    are left out, and a header says how large the value was; the rest is where the others say.
     """
     key, value, headers = record.key, record.value, record.headers
     if size_of(key, value, headers) <= limit:

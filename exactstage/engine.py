@@ -1,6 +1,6 @@
 """The engine as a host sees it: assign, handle, drain, stop.
 
-A host (a Faust worker, a test, a simulation) tells it which partitions are owned and carries its
+A host (a Faust worker, a test, a simulation) names the partitions that it owns, and carries its
 deliveries to the stages' agents; the engine does the rest.
 """
 
@@ -89,7 +89,7 @@ class Engine:
             claim_prefix=self._app_id,
             stages=stages,
             partitions=self.partitions,
-            # Of its own: the committer may be publishing to the same partitions meanwhile.
+            # Of its own: the committer may be publishing to the same partitions.
             messenger=await self.log.new_writer(),
             limits=self.limits,
             owner_here=self.owned.owner,
@@ -193,7 +193,7 @@ class Engine:
     async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
         """Own exactly these input partitions: drop what is lost, take over what is new.
 
-        Partitions that are kept keep their memory: if another worker had owned them meanwhile, the
+        Partitions that are kept keep their memory: if another worker had owned them in between, the
         first append is refused and the process ends. Returns what was taken over, if anything.
         ``resume`` comes next. Raises ``FailStop``.
         """
@@ -257,7 +257,7 @@ class Engine:
         """Stop taking records, and wait until all that was decided is journalled and published."""
         self.drains += 1
         if not self._processing:
-            return  # It was told to end while it was starting: nothing is decided.
+            return  # It was stopped while it was starting: nothing is decided.
         await self._stop_reading()
         await self._committer.flush()
         for journal in self.owned.journals():
@@ -382,7 +382,7 @@ class Engine:
     async def _look_at_outputs(self) -> None:
         """Look now and then whether readers get what this worker writes, also into the journals.
 
-        While a foreign transaction is open there, they get nothing, and the appends tell nothing.
+        While a foreign transaction is open there, they get nothing, and appends do not show it.
         """
         while True:
             await asyncio.sleep(self.limits.stall_seconds / 2)

@@ -119,7 +119,7 @@ class UnreadableBatch(FailStop):
         """Offset of its first record."""
         self.last_offset = last_offset
         self.end_is_known = end_is_known
-        """Whether ``last_offset`` is sure: else nobody knows where the next batch begins."""
+        """Whether ``last_offset`` is sure: else it is unknown where the next batch begins."""
         self.timestamp = timestamp
         """Of its newest record: milliseconds since 1970, UTC."""
         self.reason = reason
@@ -128,7 +128,7 @@ class UnreadableBatch(FailStop):
         self.data = data
         """The batch as it is in the log."""
         self.heads = heads
-        """Its first records, as far as they can be told, without headers and large values. Their
+        """Its first records, as far as they can be found, without headers and large values. Their
         offsets follow one another from ``offset`` on; they can be gone through more than once."""
         super().__init__(
             f"{topic}/{partition}/{offset}: the batch of offsets {offset} to {last_offset} can't "
@@ -142,7 +142,7 @@ class UnreadableBatch(FailStop):
 
 
 class Defect(FailStop):
-    """Something that was never expected to be raised; its cause tells where."""
+    """Something that was never expected to be raised; its cause shows where."""
 
 
 def as_fail_stop(what: str, error: Exception) -> FailStop:

@@ -2,8 +2,8 @@
 
 A worker writes with an idempotent producer, in batches that end with a checkpoint or a fence, rows
 with keys of the stage, and its own keys in few forms. What is none of that is foreign for sure.
-Compaction may remove the end of a batch: what is left of it can't be told from a worker's then; it
-may still be a row that the stage can't read.
+Compaction may remove the end of a batch: what is left of it can't be distinguished from a worker's
+then; it may still be a row that the stage can't read.
 """
 
 from .advice import command

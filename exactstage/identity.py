@@ -3,7 +3,7 @@
 A position in a topic means something only as long as the topic is the same one: a topic that was
 deleted and recreated, or copied to another cluster, has the same name and other offsets. So a
 journal says, in the first checkpoint of each ownership and in one of ``TOLD_WITHIN`` after it, what
-it was written for, and a takeover compares that with what the broker has (DESIGN 4.5).
+it was written for, and a takeover compares that with what the broker has (docs/design.md 4.5).
 """
 
 from collections.abc import Mapping
@@ -84,74 +84,79 @@ class Identity:
         )
 
 
-def differing_settings(told: Identity, found: Identity) -> Mapping[str, tuple[str, str]]:
+def differing_settings(recorded: Identity, found: Identity) -> Mapping[str, tuple[str, str]]:
     """Return the settings that are not what they were: by name, the former value and this one.
 
     One that only one of the two knows belongs to another version, and is none of them.
     """
     return {
         name: (before, found.settings[name])
-        for name, before in told.settings.items()
+        for name, before in recorded.settings.items()
         if found.settings.get(name, before) != before
     }
 
 
-def require_same(where: str, told: Identity, found: Identity) -> None:
+def require_same(where: str, recorded: Identity, found: Identity) -> None:
     """Raise ``NotOurs`` where a journal was written for something else than what is there.
 
-    ``told`` is what the journal says of itself, ``found`` what this worker and its broker are.
+    ``recorded`` is what the journal says of itself, ``found`` what this worker and its broker are.
     """
-    if told.app != found.app:
+    if recorded.app != found.app:
         message = (
-            f"{where} belongs to installation {told.installation} of {setting('APP_ID')} "
-            f"{told.app}, "
-            f"but this worker is {found.app}: set {setting('APP_ID')} to {told.app}, or use "
+            f"{where} belongs to installation {recorded.installation} of {setting('APP_ID')} "
+            f"{recorded.app}, "
+            f"but this worker is {found.app}: set {setting('APP_ID')} to {recorded.app}, or use "
             f"topics of "
             f"its own ({setting('TOPIC_PREFIX')}) and make them with: {command('topics apply')}"
         )
         raise NotOurs(message)
-    if (told.stage, told.partition) != (found.stage, found.partition):
+    if (recorded.stage, recorded.partition) != (found.stage, found.partition):
         message = (
-            f"{where} was written as {told.stage}/{told.partition}, not as "
+            f"{where} was written as {recorded.stage}/{recorded.partition}, not as "
             f"{found.stage}/{found.partition}: was it copied? Look at it with: "
             f"{command('journal inspect')}"
         )
         raise NotOurs(message)
-    if told.partitions != found.partitions:
+    if recorded.partitions != found.partitions:
         message = (
-            f"{where} was written for {told.partitions} partitions of each topic, but there are "
+            f"{where} was written for {recorded.partitions} partitions of each topic, but there "
+            f"are "
             f"{found.partitions}: keys would move; go to another number with: "
             f"{command('repartition')}"
         )
         raise NotOurs(message)
-    if told.rows > found.rows:
+    if recorded.rows > found.rows:
         message = (
-            f"{where} has rows of format {told.rows}, this worker reads up to {found.rows}: a "
+            f"{where} has rows of format {recorded.rows}, this worker reads up to {found.rows}: a "
             f"newer version wrote them; start that version again"
         )
         raise NotOurs(message)
-    _require_same_topics(where, told, found)
+    _require_same_topics(where, recorded, found)
 
 
-def _require_same_topics(where: str, told: Identity, found: Identity) -> None:
-    lost, new = told.topics.keys() - found.topics.keys(), found.topics.keys() - told.topics.keys()
+def _require_same_topics(where: str, recorded: Identity, found: Identity) -> None:
+    lost, new = (
+        recorded.topics.keys() - found.topics.keys(),
+        found.topics.keys() - recorded.topics.keys(),
+    )
     if lost and new:
         message = (
-            f"{where} belongs to installation {told.installation} with the topics "
+            f"{where} belongs to installation {recorded.installation} with the topics "
             f"{', '.join(sorted(lost))}, but this worker has {', '.join(sorted(new))} instead: set "
             f"{setting('TOPIC_PREFIX')} to what it was, or {setting('APP_ID')} to a name of its own"
         )
         raise NotOurs(message)
-    if told.cluster != found.cluster:
+    if recorded.cluster != found.cluster:
         message = (
-            f"{where} was written on cluster {told.cluster}, but this is cluster {found.cluster}, "
+            f"{where} was written on cluster {recorded.cluster}, but this is cluster "
+            f"{found.cluster}, "
             f"where its positions mean nothing: set {setting('BROKERS')} to the former one; or, "
             f"if the "
             f"topics were copied on purpose, make the journals anew with: "
             f"{command('rebuild --copied --replace')}"
         )
         raise NotOurs(message)
-    for topic, id_ in told.topics.items():
+    for topic, id_ in recorded.topics.items():
         if (now := found.topics.get(topic, id_)) != id_:
             message = (
                 f"{where} was written for {topic} with the topic id {id_}, but the broker has one "

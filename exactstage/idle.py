@@ -2,10 +2,11 @@
 
 A checkpoint without rows, for one of three reasons:
 
-- the last checkpoint does not say yet that all is published (DESIGN 4.2);
+- the last checkpoint does not say yet that all is published (docs/design.md 4.2);
 - the journal's last records can't be compacted before something is appended behind them: Kafka
-  compacts no segment that is still written to, and closes one only at an append (DESIGN 4.8);
-- no append has told the brokers' time for a while (DESIGN 4.9).
+  compacts no segment that is still written to, and closes one only at an append (docs/design.md
+  4.8);
+- no append has brought the brokers' time for a while (docs/design.md 4.9).
 """
 
 import asyncio
@@ -84,7 +85,7 @@ class IdleJournals:
     def ask_for_time(self) -> None:
         """Append to one journal when the last answer of a broker is old.
 
-        The committer ends with ``FailStop`` when the answer tells no time.
+        The committer ends with ``FailStop`` when the answer has no time.
         """
         if self._asks_for_time or self._clock.age_seconds < self._limits.time_seconds:
             return

@@ -1,7 +1,7 @@
 """A journal: what one stage has decided for one partition, in memory and on its way to the log.
 
-Nothing that a decision changes leaves the process before its commit is journalled (DESIGN 4.1,
-4.2). What a stage does with it while it decides is its ``Context``.
+Nothing that a decision changes leaves the process before its commit is journalled
+(docs/design.md 4.1, 4.2). What a stage does with it while it decides is its ``Context``.
 """
 
 import asyncio
@@ -65,21 +65,21 @@ class Journal(Context):
         self.inputs, self.epochs = dict[str, int](), dict[str, int]()
         """Next offset by topic; leader epoch of the records before it, or a newer one."""
         self.sources: OrderedDict[str, OutputId] = OrderedDict()
-        """Last message taken from each sender; the longest not told by a checkpoint comes first."""
+        """Source position of each sender; first the one that no checkpoint has for longest."""
         self.owners: dict[str, Owner] = {}
         """Newest ownership that is known of a sender."""
         self._owner_here = owner_here
-        """Tells of a sender whether this worker owns it, and since when."""
+        """Returns this worker's ownership of a sender, if it has it."""
         self._vouched: dict[str, int] = {}
         """Last commit of senders whose messages of a version before their journals have."""
         self._sent: dict[str, OutputId] = {}
         """Last position that went, or will go, to each public topic."""
         self.surely_published: dict[str, OutputId] = {}
-        """As far as the checkpoints tell that were restored: what each topic held at least."""
+        """What each topic held at least, by the restored checkpoints."""
         self._heard: dict[str, None] = {}
         """Senders of messages in the open commit."""
         self.n = 0
-        """Number of the last commit that was cut."""
+        """Number of the last sealed commit."""
         self.published = 0
         """All outputs of commits up to this one are acknowledged."""
         self.identity: Identity | None = None
@@ -94,7 +94,7 @@ class Journal(Context):
         self._changed: dict[bytes, bytes | None] = {}
         self._outputs, self._sizes, self._bytes = list[Output](), list[int](), 0
         self.is_full = False
-        """Whether the open commit has to be cut before it takes another decision."""
+        """Whether the open commit has to be sealed before it takes another decision."""
         self._room = asyncio.Event()
         self._room.set()
 
@@ -137,7 +137,7 @@ class Journal(Context):
             raise self._ahead_of(name, n, known.base)
 
     def meet_here(self, name: str, owner: Owner) -> None:
-        """Note that this worker owns a sender: its messages may be handed over, without headers.
+        """Note that this worker owns a sender, whose messages may be delivered locally.
 
         Raises ``RecordsLost`` when one of a later commit than this owner began at was taken before.
         """
@@ -200,7 +200,7 @@ class Journal(Context):
     def advance(self, topic: str, position: int) -> None:
         """Note that the records before ``position`` are handled.
 
-        It has to come before the next ``await``: a commit may be cut there.
+        It has to come before the next ``await``: a commit may be sealed there.
         """
         self.source = None
         self.inputs[topic] = position
@@ -217,7 +217,7 @@ class Journal(Context):
             self.epochs[topic] = epoch
 
     def release_waiters(self) -> None:
-        """Let go whoever waits for room: nothing will be cut here any more."""
+        """Release what waits for capacity: nothing will be sealed here any more."""
         self.is_full = False
         self._room.set()
 
@@ -239,12 +239,12 @@ class Journal(Context):
 
     @property
     def is_open(self) -> bool:
-        """Whether something is decided that is not cut yet."""
+        """Whether something is decided that is not sealed yet."""
         return self._open
 
     @property
     def ahead(self) -> int:
-        """How many commits are cut and not published."""
+        """How many commits are sealed and not published."""
         return self.n - self.published
 
     @property
@@ -294,7 +294,7 @@ class Journal(Context):
         return CommitBatch(self, batch, self.publication(self.n, outputs, sizes), callbacks)
 
     def _note_sent(self, outputs: Sequence[Output]) -> None:
-        """Note the last output of the commit that was cut for each public topic."""
+        """Note the last output of the sealed commit for each public topic."""
         topics = {output[0] for output in outputs} & self.public
         for topic in topics:
             index = len(outputs) - 1
@@ -303,24 +303,24 @@ class Journal(Context):
             self._sent[topic] = (self.n, index)
 
     def _told_identity(self) -> Identity | None:
-        """Return the identity where this checkpoint tells it."""
+        """Return the identity where this checkpoint has it."""
         if not self._tells_identity and self.n % TOLD_WITHIN:
             return None
         self._tells_identity = False
         return self.identity
 
     def _told_sources(self) -> dict[str, OutputId]:
-        """Return the positions that a checkpoint tells: those of the commit, and others in turn.
+        """Return the positions that a checkpoint has: those of the commit, and others by rotation.
 
         There is a sender for each partition of the stage before, so all of them at once could be
-        too much. In turn they come so often that the ring always has each.
+        too much. By rotation they come so often that the ring always has each.
         """
         turn = islice(self.sources, -(-len(self.sources) // SOURCE_ROTATION_CHECKPOINTS))
         told = {name: self.sources[name] for name in (*self._heard, *turn)}
         for name in told:
             self.sources.move_to_end(name)
-            # Its messages may have been handed over, without headers. But a worker that has lost
-            # the sender without knowing it may have heard of a newer owner through the log.
+            # Its messages may have been delivered locally, without headers. But a worker that has
+            # lost the sender without knowing it may have heard of a newer owner through the log.
             owner, known = self._owner_here(name), self.owners.get(name)
             if owner is not None and (known is None or owner.follows(known, 0)):
                 self.owners[name] = owner
@@ -343,7 +343,7 @@ class Journal(Context):
     # --- what the takeover does ------------------------------------------------------------------
 
     def identify(self, identity: Identity) -> None:
-        """Say what is written from now on; the next checkpoint tells it."""
+        """Set the identity that is written from now on; the next checkpoint has it."""
         self.identity = identity
         self._tells_identity = True
         self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
@@ -370,5 +370,5 @@ class Journal(Context):
                 if name in checkpoint.owners:
                     self.owners[name] = checkpoint.owners[name]
                 else:
-                    # A version before has told it, which knows no owners.
+                    # A version before wrote it, which knows no owners.
                     self.owners.pop(name, None)

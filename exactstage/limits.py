@@ -1,4 +1,4 @@
-"""The limits of the engine: everything that could grow has one (DESIGN 4.6)."""
+"""The limits of the engine: everything that could grow has one (docs/design.md 4.6)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ MAX_COMMITS_AHEAD = RING - 2
 """Commits journalled but not published: each of them must still be in the ring after a crash."""
 
 SOURCE_ROTATION_CHECKPOINTS = RING - 2
-"""Checkpoints in a row that tell the position of every sender that a journal has heard of."""
+"""Any this many consecutive checkpoints together contain every known sender's position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Limits:
     """Sizes in bytes, times in seconds. The defaults fit Kafka's own (1 MiB batches)."""
 
     commit_bytes: int = 512 * 1024
-    """A commit is cut when its rows and outputs reach this."""
+    """A commit is sealed when its rows and outputs reach this."""
 
     row_bytes: int = 256 * 1024
     """A stored row may not be larger; a decision that makes one is an internal error."""
@@ -30,14 +30,14 @@ class Limits:
     comes from the right one."""
 
     dead_letter_bytes: int = 1024 * 1024
-    """A larger value is cut in the dead letter; a header gives its full size."""
+    """A larger value is truncated in the dead letter; a header gives its full size."""
 
     inflated_bytes: int = 16 * 1024 * 1024
     """A batch that is larger without its compression is dead-lettered whole, undecoded, and its
     commands are refused one by one."""
 
     heads_bytes: int = 256 * 1024 * 1024
-    """How far such a batch is inflated, piece by piece, to tell its records; those behind that get
+    """How far such a batch is inflated, piece by piece, to find its records; those behind that get
     no answer."""
 
     heads_records: int = 1_000_000
@@ -59,7 +59,7 @@ class Limits:
     """Cycles journalled but not yet taken up by the publisher."""
 
     loop_iterations_before_seal: int = 8
-    """Turns of the event loop that a cut waits for messages that were just handed over."""
+    """Iterations of the event loop for which a seal waits for messages just delivered locally."""
 
     piggyback_min_outputs: int = 64
     """Fewest outputs of a round that are piggybacked on the next journal append, when appends are
@@ -69,10 +69,10 @@ class Limits:
     """An append that takes so long is slow: a disk is waited for."""
 
     yield_every: int = 200
-    """Records handled before the event loop gets a turn."""
+    """Records handled before the event loop runs."""
 
     expiry_rows: int = 250
-    """Rows that a timer changes before the event loop gets a turn."""
+    """Rows that a timer changes before the event loop runs."""
 
     stall_seconds: float = 5.0
     """What stands still for so long is logged, and the worker is not ready."""
@@ -85,7 +85,7 @@ class Limits:
     where ``segment.ms`` is less; then after twice as long, and so on."""
 
     time_seconds: float = 60.0
-    """How old the last answer that told the brokers' time may become."""
+    """How old the last answer with the brokers' time may become."""
 
     configs_seconds: float = 300.0
     """How often a running worker looks at the configurations of its topics; nothing that deletes or

@@ -1,19 +1,19 @@
-"""The hand-over: messages between stages of one worker, given on in memory (DESIGN 4.4).
+"""Local delivery: messages between stages of one worker, in memory (docs/design.md 4.4).
 
-A message whose receiver this worker owns need not go through the log. It is handed over when its
-sender's commit is journalled, so it can't be lost: after a crash the next owner of the sender
+A message whose receiver this worker owns need not go through the log. It is delivered locally when
+its sender's commit is journalled, so it can't be lost: after a crash the next owner of the sender
 publishes it. It is done with when the receiver's commit is journalled, so it is taken once: the
 receiver's checkpoint has its position by then.
 
 Two rules make that safe:
 
 - *No overtaking.* A receiver skips what is not newer than the last message of a source. So one is
-  handed over only when no older one may still be in the log: the receiver has read up to where
-  any of them could be, and none is on its way there. The other way round, when messages have to
-  take the log after all, all that wait in memory for the same receiver go there first.
+  delivered locally only when no older one may still be in the log: the receiver has read up to
+  where any of them could be, and none is on its way there. The other way round, when messages have
+  to take the log after all, all that wait in memory for the same receiver go there first.
 - *No waiting in circles.* Two journals may wait for each other's commits, and each can run only so
-  far ahead. A journal that is far ahead is handed nothing more: the messages take the log, which
-  waits for nobody.
+  far ahead. A journal that is far ahead gets nothing more locally: the messages take the log, which
+  does not wait.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from .senders import owner_header
 from .stage import Stage
 
 MAX_COMMITS_AHEAD_LOCAL = MAX_COMMITS_AHEAD * 3 // 4
-"""A journal that has this many commits unpublished is handed nothing more."""
+"""A journal that has this many commits unpublished gets nothing more locally."""
 
 _new = tuple.__new__
 
@@ -59,7 +59,7 @@ class LocalRun:
     commit_round: CommitRound
     messages: deque[Message] = field(default_factory=deque)
     size: int = 0
-    """Upper bound of the room that all its messages took in a batch at first, in bytes."""
+    """Upper bound of the bytes that all its messages took in a batch at first."""
 
 
 class PublishJob(NamedTuple):
@@ -72,7 +72,7 @@ class PublishJob(NamedTuple):
 
 
 class LocalQueue:
-    """Messages handed to one stage that it has not taken yet, in the order of their coming."""
+    """Messages queued for one stage that it has not accepted yet, in the order of arrival."""
 
     def __init__(self) -> None:
         self._runs: deque[LocalRun] = deque()
@@ -170,14 +170,14 @@ class LocalDelivery:
                 count = len(batch.records)
                 self._in_flight[batch.at] -= count
                 # A repeat that the broker knows by its sequence alone has no offset: from then on
-                # nobody knows whether all of it was read, until the next assignment.
+                # it is unknown whether all of it was read, until the next assignment.
                 if offsets[batch.at] < 0:
                     self._ends.pop(batch.at, None)
                 elif batch.at in self._ends:
                     self._ends[batch.at] = offsets[batch.at] + count
 
     def route(self, commit_round: CommitRound) -> list[PublishJob]:
-        """Hand over what can be; return what has to go to the log, in order."""
+        """Deliver locally what can be; return what has to go to the log, in order."""
         jobs: list[PublishJob] = []
         runs: dict[tuple[str, int], LocalRun | None] = {}
         outputs: list[tuple[Publication, Sequence[int]]] = []

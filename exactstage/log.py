@@ -1,7 +1,7 @@
 """The log as the engine sees it: claim, append, read. Kafka behind one small interface.
 
 Two implementations stand behind it: ``kafka`` (a broker) and ``memory`` (one process, for tests and
-simulation). Both keep the promises that the engine is built on (DESIGN 4.3, 4.4):
+simulation). Both keep the promises that the engine is built on (docs/design.md 4.3, 4.4):
 
 - a batch is appended whole or not at all, and once, however often it is retried;
 - a claim raises the epoch of a name, and from its return on no batch of an older epoch is accepted
@@ -90,7 +90,7 @@ class Batch(NamedTuple):
 
 
 class Channel(IntEnum):
-    """Connection that an append takes: a broker serves the requests of one connection in turn."""
+    """Connection that an append takes: a broker serves those of one connection one by one."""
 
     JOURNAL = 0
     PUBLISH = 1
@@ -119,7 +119,7 @@ class Clock(Protocol):
 
     @property
     def age_seconds(self) -> float:
-        """How long ago the log told its time; it has gone by another clock since."""
+        """How long ago the log stated its time; another clock has been used since."""
 
     @property
     def difference_seconds(self) -> float:
@@ -141,7 +141,7 @@ def is_read(positions: Positions, ends: Positions) -> bool:
 
 
 class Reader(Protocol):
-    """Reads given partitions from given offsets on; nobody's commit."""
+    """Reads assigned partitions from explicit offsets; belongs to no consumer group."""
 
     def assign(
         self,
@@ -233,7 +233,7 @@ class Log(Protocol):
         """The brokers' time, known from the first append on."""
 
     async def new_writer(self) -> Writer:
-        """Return a plain idempotent writer that nobody fences."""
+        """Return a plain idempotent writer, which is never fenced."""
 
     async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
         """Take over ``name``: older writers of that name are refused on ``fenced`` from now on."""
@@ -258,7 +258,7 @@ class Log(Protocol):
     ) -> Mapping[TopicPartition, int]:
         """Return the offset at which each leader epoch ended; the end for the latest one.
 
-        A partition is left out where its leader can't tell. An epoch that ends before what was
+        A partition is left out where its leader does not know. An epoch that ends before what was
         read of it has lost acknowledged records (KIP-101, KIP-320).
         """
 

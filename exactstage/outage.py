@@ -16,7 +16,7 @@ FIRST_SECONDS = 2.0
 BETWEEN_SECONDS = 10.0
 
 SAME_WITHIN_SECONDS = 5.0
-"""What fails again after less than this has not been over meanwhile."""
+"""What fails again after less than this was not over in between."""
 
 
 class Outage:

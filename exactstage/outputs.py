@@ -49,7 +49,7 @@ class Output(NamedTuple):
 
 
 def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Return an upper bound of the room that an output takes in a batch, in bytes."""
+    """Return an upper bound of the bytes that an output takes in a batch."""
     size = _HEADER_BYTES
     if key:
         size += 2 * len(key)
@@ -140,7 +140,7 @@ class Publication(NamedTuple):
     commit: int
     outputs: list[Output]
     sizes: list[int]
-    """Upper bound of the room that each output takes, in bytes."""
+    """Upper bound of the bytes that each output takes."""
 
     public: frozenset[str]
     owner: Writer

@@ -1,7 +1,8 @@
 """Which partition a key belongs to: murmur2, as Java clients and aiokafka compute it.
 
-librdkafka (kcat) uses CRC32 unless told otherwise, so a record may be found elsewhere; the stage
-then passes it on (DESIGN 2). Source of the rule: Kafka's ``BuiltInPartitioner.partitionForKey``.
+librdkafka (kcat) uses CRC32 unless configured otherwise, so a record may be found elsewhere; the
+stage then forwards it (docs/design.md 2). Source of the rule: Kafka's
+``BuiltInPartitioner.partitionForKey``.
 """
 
 from struct import unpack_from

@@ -1,4 +1,4 @@
-"""Processing: one run of records after the other into the open commits (DESIGN 4.1).
+"""Processing: one run of records after the other into the open commits (docs/design.md 4.1).
 
 From decode to decide there is no await, so a record is in a commit whole or not at all.
 """
@@ -79,7 +79,7 @@ class _Unsigned(Exception):
 
 
 class Processing:
-    """Hands records to one stage, each exactly once."""
+    """Passes records to one stage, each exactly once."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Processing:
         """Handle the records of ``runs`` that are new; return how many.
 
         Records of partitions that this worker no longer owns are left to their new owner, and the
-        rest of a batch that is dead-lettered to whoever goes on there, once it ``is_stopped``.
+        rest of a batch that is dead-lettered to the next owner, once it ``is_stopped``.
         """
         handled = 0
         for run in runs:

@@ -127,7 +127,7 @@ class Reading:
     def handled(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition of stages that have handled all they were given.
 
-        Control records at the end of a partition are passed, which no handled record tells.
+        Control records at the end of a partition are passed, which no handled record shows.
         """
         idle = {stage for stage, count in self._taken.items() if not count}
         return {

@@ -1,4 +1,4 @@
-"""Receiving: takes what is handed over to one stage into its journals (DESIGN 4.4)."""
+"""Receiving: takes locally delivered messages into a stage's journals (docs/design.md 4.4)."""
 
 import asyncio
 from functools import partial
@@ -12,7 +12,7 @@ from .processing import Processing
 
 
 class Receiving:
-    """Takes what is handed to one stage."""
+    """Accepts the messages that are delivered locally to one stage."""
 
     def __init__(
         self,

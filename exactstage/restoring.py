@@ -74,7 +74,7 @@ async def read_journals(
         reader.assign({at: bounds[at].first for at in by_address}, ends=ends)
         while unread(reader.positions(), ends):
             for at, fetched in (await _fetch(reader, ends)).items():
-                # What comes behind the fence is a newer owner's, who has claimed meanwhile.
+                # What comes behind the fence is a newer owner's, who has claimed since.
                 records = fetched
                 if fetched[-1].offset > fences[at]:
                     records = [record for record in fetched if record.offset <= fences[at]]
@@ -138,7 +138,7 @@ def _fold(
 def _first(foreign: Foreign) -> Record | None:
     """Return the first foreign record that only lacks a producer's identity.
 
-    Raises ``JournalBroken`` for one that can't be a worker's whoever wrote it.
+    Raises ``JournalBroken`` for one that can't be a worker's.
     """
     found = sorted(foreign.values(), key=lambda record: record.offset)
     for record in found:

@@ -1,4 +1,4 @@
-"""Senders: what the receiver of messages knows of each journal that sends it some (DESIGN 4.4).
+"""Senders: what a receiver of messages knows of each sending journal (docs/design.md 4.4).
 
 A message says who owned its sender's journal when it was sent, and at which commit that owner began
 (its base). A receiver that has taken a later commit from an owner before knows more of the journal

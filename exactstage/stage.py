@@ -153,7 +153,7 @@ class Stage:
 
     settings: Mapping[str, str] = field(default_factory=dict)
     """What its decisions depend on beside records and rows: values by the names that a user knows.
-    All workers need the same ones; journals tell them, and a takeover warns where they differ."""
+    All workers need the same ones; journals record them, and a takeover warns where they differ."""
 
     keeps: Mapping[str, float] = field(default_factory=dict)
     """For how many seconds a record has to stay in topics, by their names; ``math.inf`` is for
@@ -211,7 +211,7 @@ def senders_of(
 def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
     """Return the stages by name.
 
-    Raises ``ValueError`` where two would write the same topic, or messages that nobody reads.
+    Raises ``ValueError`` where two would write the same topic, or messages that no stage reads.
     """
     found: dict[str, Stage] = {}
     writers: dict[str, str] = {}

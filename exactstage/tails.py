@@ -1,4 +1,4 @@
-"""Tails: how far publishing got on public topics, as the last records there tell.
+"""Tails: how far publishing got on public topics, as the last records there show.
 
 A public topic has one writing stage, and a stage writes to its own partition number only; once the
 partition is fenced, the position in its last record is the last one that was published. That record
@@ -22,7 +22,7 @@ NO_OFFSET = -1
 
 
 class Tail(NamedTuple):
-    """What the end of a public partition tells."""
+    """What the end of a public partition shows."""
 
     held: Bounds
     """What the partition holds."""
@@ -53,8 +53,8 @@ async def read_tails(log: Log, writers: Mapping[TopicPartition, str]) -> dict[To
     """Return the end of each of these fenced partitions, each with the stage that writes there.
 
     Reads backwards in growing steps, since control records take offsets at the end of a partition.
-    Records that are not the stage's own are passed over. What retention deletes meanwhile is at the
-    other end of a partition, so reading it anew is enough.
+    Records that are not the stage's own are skipped. What retention deletes is at the other end of
+    a partition, so reading it again is enough.
     """
     for _ in range(_RETENTION_RACES):
         try:
@@ -106,7 +106,7 @@ async def _scan(
 ) -> dict[TopicPartition, Record]:
     """Read these spans; return the last record of the stage in each that has one.
 
-    Raises ``PositionLost`` where an end is lost meanwhile, ``FailStop`` when no record comes.
+    Raises ``PositionLost`` where an end is lost, ``FailStop`` when no record comes.
     """
     found: dict[TopicPartition, Record] = {}
     left = set(spans)

@@ -1,4 +1,4 @@
-"""Taking over partitions: claim, fence, restore, publish what was left (DESIGN 4.3, 4.5)."""
+"""Takeover: claim, fence, restore, check, publish what was left (docs/design.md 4.3, 4.5)."""
 
 import asyncio
 import logging
@@ -133,18 +133,18 @@ class Takeover:
     ) -> tuple[list[Journal], TakeoverReport]:
         """Take over ``partitions``; return their journals, ready to go on.
 
-        0. Mark journals that nothing was ever written to, so that a claim can be told from others'.
+        0. Mark journals that nothing was ever written to, so that a claim shows.
         1. Claim each partition: from here on no older owner writes to its public outputs.
         2. Fence each journal with a tombstone of the new epoch: from here on it does not grow.
-        3. Read each journal up to its fence: rows, and checkpoints by number. Meanwhile find out
-           how far publishing got.
+        3. Read each journal up to its fence: rows, and checkpoints by number. At the same time find
+           out how far publishing got.
         4. Check that all of it fits together, and with the journals that are ``owned`` already.
         5. Find where the inputs go on, and check that the log still has it.
         6. Publish again what is later than what was published.
         7. Let empty journals say what they are written for, so that they never look new again.
 
         Raises ``Superseded`` when ``still_wanted`` says no before a step that others would feel,
-        ``Fenced`` when another worker claims a partition meanwhile, ``NotOurs``, ``RecordsLost``,
+        ``Fenced`` when another worker claims a partition, ``NotOurs``, ``RecordsLost``,
         ``JournalBroken`` and ``PositionLost`` where going on could lose or repeat something.
         """
 
@@ -222,7 +222,7 @@ class Takeover:
         identify(around, evidence, owned)
         for each in evidence:
             foreign = restored.foreign.get(each.journal)
-            is_copied = each.told is not None and each.told.copied
+            is_copied = each.recorded is not None and each.recorded.copied
             if foreign is not None and (why := foreign_reason(foreign, copied=is_copied)):
                 raise JournalBroken(described(foreign, why))
         require_all_there(evidence, owned)
@@ -233,13 +233,14 @@ class Takeover:
 
         A claim leaves control records on the public partitions, before there is any record. So
         where they are, and the journal is not even marked, another app id has claimed the topics,
-        or the journal was made anew. Raises ``NotOurs``.
+        or the journal was recreated. Raises ``NotOurs``.
         """
         at = [TopicPartition(stage.changelog, p) for stage in self._stages for p in partitions]
         if all(held.end for held in (await self._log.bounds(at)).values()):
             return
         public = [tp for partition in partitions for tp in self.public_at(partition)]
-        # In this order: whoever has claimed there by now for this app id had marked the journal.
+        # In this order: a worker of this app id that has claimed there by now had marked the
+        # journal.
         claimed = await self._log.bounds(public)
         held = await self._log.bounds(at)
         unused = [tp for tp in at if not held[tp].end]
@@ -254,7 +255,7 @@ class Takeover:
     ) -> None:
         """Raise ``NotOurs`` where public partitions beside unused journals have been claimed.
 
-        Where a stage has written records there, they tell more: that comes later, with the claim.
+        Where a stage has written records there, they show more: that comes later, with the claim.
         """
         suspects = {
             at: next(tp for tp in claimed if tp.partition == at.partition and claimed[tp].end)
@@ -270,13 +271,13 @@ class Takeover:
             for topic in sorted(stage.public)
             for partition in numbers
         }
-        told = {
+        recorded = {
             tp.partition
             for tp, tail in (await read_tails(self._log, writers)).items()
             if tail.position != NOTHING
         }
         for at, public in suspects.items():
-            if at.partition not in told:
+            if at.partition not in recorded:
                 message = (
                     f"{at} holds nothing, not even the mark that workers of {setting('APP_ID')} "
                     f"{self._claim_prefix} leave before their first claim, but {public} was "

@@ -1,4 +1,4 @@
-"""Timers: what the passing of time asks of a worker (DESIGN 4.2, 4.3, 5).
+"""Timers: what the passing of time asks of a worker (docs/design.md 4.2, 4.3, 5).
 
 Timers of the stages, one more checkpoint for journals that have become idle, and the renewal of
 claims.

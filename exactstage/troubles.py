@@ -1,6 +1,7 @@
 """Troubles: what keeps records from being handled at this moment, and since when.
 
-Found by what reads and writes, told by ``Readiness``: a worker that has one for long is not ready.
+Found by what reads and writes, reported by ``Readiness``: a worker that has one for long is not
+ready.
 """
 
 from collections import defaultdict
