@@ -245,10 +245,15 @@ class Committer:
 
     def part_done(self, commit_round: CommitRound) -> None:
         """Note that a part of a round is published: in the log, or taken by its receiver."""
+        assert commit_round.parts_left > 0, "a part that is done twice would hide one that is not"
         commit_round.parts_left -= 1
         while self._commit_rounds and not self._commit_rounds[0].parts_left:
             for commit in self._commit_rounds.popleft().commits:
-                commit.journal.published = commit.publication.commit
+                journal, number = commit.journal, commit.publication.commit
+                assert journal.published < number <= journal.n, (
+                    f"{journal}: {number} is out of order"
+                )
+                journal.published = number
             self._rounds_in_flight -= 1
         self._settle()
 

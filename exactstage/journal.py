@@ -265,6 +265,8 @@ class Journal(Context):
                 finish()
             self._finishing.clear()
             self.accept()
+        staged = self._staged_rows or self._staged_outputs
+        assert not staged, f"{self}: half a decision would be left for the next commit"
         rows = [(key, row, NO_HEADERS) for key, row in self._changed.items()]
         outputs, self._outputs = self._outputs, []
         sizes, self._sizes = self._sizes, []

@@ -245,4 +245,5 @@ class LocalDelivery:
             self._in_flight[at] += len(run.messages)
             run.commit_round.parts_left += 1
             jobs.append(PublishJob(run.commit_round, run.messages, ()))
+        assert not self.waiting[self._stage_of[at.topic]].size(at), "later ones would overtake it"
         return jobs

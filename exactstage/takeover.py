@@ -358,8 +358,12 @@ class Takeover:
                 topic: tails[TopicPartition(topic, journal.partition)].position
                 for topic in journal.public
             }
-            for checkpoint in found:
-                if checkpoint.n > journal.published and checkpoint.outputs:
+            unpublished = [checkpoint for checkpoint in found if checkpoint.n > journal.published]
+            assert [checkpoint.n for checkpoint in unpublished] == [
+                *range(journal.published + 1, journal.n + 1)
+            ], f"{journal}: outputs of a commit would be lost"
+            for checkpoint in unpublished:
+                if checkpoint.outputs:
                     sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
                     publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
                     publication.add_to(rounds, self._messenger, after=after)
