@@ -24,9 +24,9 @@ endif
 PYTEST_ARGS ?=
 # Tests, chaos and soak start hundreds of processes: each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
-# What is quick without a broker: under a minute on four cores.
-CHECKED_TESTS := tests/agents tests/client tests/dead_letters tests/docs tests/domain tests/engine tests/gateway \
-	tests/mutation tests/records tests/schemas tests/test_expiry.py tests/topics tests/verify
+# What is quick without a broker; `make test` has the rest.
+CHECKED_TESTS := tests/dead_letters tests/docs tests/domain tests/mutation tests/records tests/schemas \
+	tests/test_expiry.py tests/topics
 SEED ?= 1
 COMMANDS ?= 200000
 HOURS ?= 0.25
@@ -52,7 +52,7 @@ broker: $(INSTALLED) ## Start only Kafka, in the background (ends with: .venv/bi
 test: $(INSTALLED) ## Run all tests on all cores (how they are spread: tests/distribution.py)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-check: $(INSTALLED) ## Lint, types, and the tests that need no broker: before a pull request
+check: $(INSTALLED) ## Lint, types, and the quick tests without a broker: about a minute, before a pull request
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
