@@ -39,6 +39,7 @@ def stage() -> Stage:
 
 async def test_the_example_of_the_readme_runs() -> None:
     [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert "assert " in example, "it shows what comes out"
     found: dict[str, object] = {}
     exec(f"async def example():\n{textwrap.indent(example, '    ')}", found)  # noqa: S102 - the page itself
     await found["example"]()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The engine's log over the simulated network: the retries of the real one (``engine/kafka``)."""
+"""The engine's log over the simulated network, with the retries of ``exactstage/kafka``."""
 
 import asyncio
 import math
@@ -120,7 +120,7 @@ class SimulatedLog:
         return writer
 
     async def claim(self, name: str, fenced: Sequence[TopicPartition]) -> Writer:
-        """Take over a name, with two empty transactions: see ``engine/kafka/claims.py``."""
+        """Take over a name, with two empty transactions: see ``exactstage/kafka/claims.py``."""
         writer: Writer = await self._ask(
             f"claiming {name}", "init", lambda: self._brokers.initialise(name)
         )
