@@ -6,26 +6,29 @@ downloads them, as a user's would.
 """
 
 import importlib.metadata
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.install.environment import (
+    ASKED_FOR,
+    Environment,
+    build_wheel,
+    copy_tree,
+    only_where_asked,
+    run,
+    succeed,
+)
+
 ROOT = Path(__file__).parents[2]
 BUILT_FROM = ("exactstage", "payments", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 EXTRAS = ("", "cli", "worker", "gateway", "testing")
-ASKED_FOR = os.environ.get("PAYMENTS_INSTALL", os.environ.get("CI", ""))
-pytestmark = pytest.mark.skipif(
-    not ASKED_FOR, reason="takes a minute: CI or PAYMENTS_INSTALL=1 runs it"
-)
+pytestmark = only_where_asked
 NPM_PYRIGHT = "pyright@1.1.407"
-LIMIT_SECONDS = 300.0
 
 PROGRAM = """
 import asyncio
@@ -50,76 +53,16 @@ def wrong(result: Result) -> int:
 """
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program outside of this repository's environment."""
-    left_out = ("PYTHONPATH", "VIRTUAL_ENV", "PAYMENTS_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
-    # Nothing listens there, whatever else runs on this machine.
-    environment["PAYMENTS_BROKERS"] = "127.0.0.1:1"
-    return subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment,
-        timeout=LIMIT_SECONDS,
-    )
-
-
-def succeed(*command: str | Path, cwd: Path | None = None) -> str:
-    done = run(*command, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy, so that nothing is left in the checkout."""
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in BUILT_FROM:
         if (ROOT / name).is_dir():
-            shutil.copytree(
-                ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so")
-            )
+            copy_tree(ROOT / name, source / name)
         else:
             shutil.copy(ROOT / name, source / name)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check")
-    succeed(*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", made, source)
-    [built] = made.glob("*.whl")
-    return built
-
-
-class Environment:
-    """A virtual environment without pip."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.python = folder / "bin" / "python"
-        succeed(sys.executable, "-m", "venv", "--without-pip", folder)
-        [self.site] = folder.glob("lib/python*/site-packages")
-
-    def install(self, *arguments: str | Path) -> None:
-        """Let the pip of this environment install something there."""
-        pip = (sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet")
-        succeed(*pip, "--disable-pip-version-check", *arguments)
-
-    def link(self, names: Iterable[str]) -> None:
-        """Make packages of this environment importable there."""
-        for name in names:
-            distribution = importlib.metadata.distribution(name)
-            for file in distribution.files or ():
-                if ".." in file.parts or "__pycache__" in file.parts:
-                    continue
-                target = self.site / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(str(distribution.locate_file(file)))
-
-    def payments(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the installed command in an empty folder."""
-        empty = self.folder / "empty"
-        empty.mkdir(exist_ok=True)
-        return run(self.folder / "bin" / "payments", *arguments, cwd=empty)
+    return build_wheel(source, made)
 
 
 def requirements(wheel: Path, extra: str) -> set[str]:
