@@ -14,73 +14,59 @@ after any crash::
     stage = Stage("count", count, changelog="words-count-changelog", dead_letters="dead-words",
                   public_inputs=("words",), outputs=("counts",))
 
-What is exported here is its public API; ``exactstage.hosting`` runs stages in a Faust worker. How
-it works is in docs/design.md, where each module belongs in docs/architecture.md.
+This module is for whoever writes a stage. The other public modules are ``exactstage.hosting`` (run
+stages), ``exactstage.testing`` (test them), ``exactstage.errors``, ``exactstage.log`` and
+``exactstage.kafka`` (read and write topics without a stage), ``exactstage.inspection`` and
+``exactstage.recovery`` (for operators' tools). Only what these export is public; all of it is in
+their ``__all__``.
 """
 
 from typing import TYPE_CHECKING
 
+from ._doors import exports
+
 if TYPE_CHECKING:
-    from .context import Context, OutputRefused, RowRefused, Rows
-    from .engine import Engine
-    from .errors import FailStop, Fenced, JournalBroken, NotOurs, PositionLost, RecordsLost
+    from .context import Context, OutputRefused, RowRefused
+    from .errors import FailStop, Fenced
     from .limits import Limits
-    from .log import Header, Log, Record, TopicPartition
+    from .log import Header, Headers, Log, Record, TopicPartition
     from .memory import MemoryLog
     from .partitioner import partition_of
-    from .stage import Refused, Stage
-
-_PLACES = {
-    "Context": "context",
-    "Engine": "engine",
-    "FailStop": "errors",
-    "Fenced": "errors",
-    "Header": "log",
-    "JournalBroken": "errors",
-    "Limits": "limits",
-    "Log": "log",
-    "MemoryLog": "memory",
-    "NotOurs": "errors",
-    "OutputRefused": "context",
-    "PositionLost": "errors",
-    "Record": "log",
-    "RecordsLost": "errors",
-    "Refused": "stage",
-    "RowRefused": "context",
-    "Rows": "context",
-    "Stage": "stage",
-    "TopicPartition": "log",
-    "partition_of": "partitioner",
-}
+    from .stage import Refused, Stage, StageLogic, topics_of
+    from .typed_rows import Rows, TypedContext
 
 __all__ = [
     "Context",
-    "Engine",
     "FailStop",
     "Fenced",
     "Header",
-    "JournalBroken",
+    "Headers",
     "Limits",
     "Log",
     "MemoryLog",
-    "NotOurs",
     "OutputRefused",
-    "PositionLost",
     "Record",
-    "RecordsLost",
     "Refused",
     "RowRefused",
     "Rows",
     "Stage",
+    "StageLogic",
     "TopicPartition",
+    "TypedContext",
     "partition_of",
+    "topics_of",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is asked for: a command's ``--help`` needs none."""
-    from importlib import import_module  # noqa: PLC0415 - only where a name is asked for
-
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = exports(
+    __name__,
+    {
+        "context": ("Context", "OutputRefused", "RowRefused"),
+        "errors": ("FailStop", "Fenced"),
+        "limits": ("Limits",),
+        "log": ("Header", "Headers", "Log", "Record", "TopicPartition"),
+        "memory": ("MemoryLog",),
+        "partitioner": ("partition_of",),
+        "stage": ("Refused", "Stage", "StageLogic", "topics_of"),
+        "typed_rows": ("Rows", "TypedContext"),
+    },
+)

@@ -3,7 +3,7 @@
 _NAMES = {"program": "the application's command", "prefix": ""}
 
 
-def use(*, program: str, prefix: str) -> None:
+def name_program(*, program: str, prefix: str) -> None:
     """Name commands by this program, and settings with this prefix, such as ``SHOP_``."""
     _NAMES.update(program=program, prefix=prefix)
 

@@ -11,7 +11,7 @@ from .limits import Limits
 from .log import Headers
 from .outputs import Output, Source, size_of
 
-Rows = dict[bytes, bytes]
+RowBytes = dict[bytes, bytes]
 
 _new = tuple.__new__
 """A named tuple's own constructor is one more Python call, and outputs are many."""
@@ -61,7 +61,7 @@ class Context:
         """How many each topic has."""
         self.public, self.emits = public, emits
         self.limits = limits
-        self.rows: Rows = {}
+        self.rows: RowBytes = {}
         self.time_ms = 0
         """Timestamp of the record that is handled, in milliseconds since 1970, UTC; in ``tick``,
         the brokers' time."""

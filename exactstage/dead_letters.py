@@ -14,7 +14,7 @@ from .log import Header, NewRecord, Record
 from .outputs import INSTALLATION, OUTPUT_ID_HEADER, Output, size_of
 from .stage import Refused, Stage
 
-TYPE = "dead-letter"
+DEAD_LETTER_TYPE = "dead-letter"
 HEADER_PREFIX = "__streams.errors."
 INTERNAL_ERROR = "internal_error"
 """Reason code of a record whose handling raised: a bug of the stage."""
@@ -54,7 +54,13 @@ def dead_letter(
         (f"{HEADER_PREFIX}{name}", text.encode(errors="replace")) for name, text in facts.items()
     ]
     return Output(
-        stage.dead_letters, partition, key, value, f"{stage.name}.{TYPE}", record.timestamp, headers
+        stage.dead_letters,
+        partition,
+        key,
+        value,
+        f"{stage.name}.{DEAD_LETTER_TYPE}",
+        record.timestamp,
+        headers,
     )
 
 
@@ -94,7 +100,7 @@ class Unpacked(NamedTuple):
     ``last.offset`` and ``unanswered`` where it is a whole batch."""
 
 
-def unpack(record: Record) -> Unpacked:
+def unpack_dead_letter(record: Record) -> Unpacked:
     """Separate the client's headers from the engine's, by position in the list.
 
     So no header of a client can stand for one of the engine's. Raises ``ValueError`` for a record

@@ -233,6 +233,8 @@ class Engine:
         logic = self.stages[journal.stage].callbacks
         try:
             logic.restored(journal.partition, journal.rows)
+        except FailStop:
+            raise  # It names the row already.
         except Exception as error:
             for key, row in journal.rows.items():
                 try:

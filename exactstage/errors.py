@@ -1,4 +1,7 @@
-"""What can go wrong in the engine: retried inside the log, or the end of the process."""
+"""What can go wrong in the engine: this module is for whoever catches errors or reports them.
+
+What may pass is retried inside the log; all else is a ``FailStop``, the end of the process.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .log import Record
+
+__all__ = [
+    "BATCH_TOO_LARGE",
+    "EXIT_FAIL_STOP",
+    "UNDECODABLE_BATCH",
+    "Defect",
+    "FailStop",
+    "Fenced",
+    "JournalBroken",
+    "NewerFormat",
+    "NoTopic",
+    "NotAuthorized",
+    "NotOurs",
+    "PositionLost",
+    "RecordsLost",
+    "UnreadableBatch",
+]
 
 EXIT_FAIL_STOP = 70
 """Exit code of a process that can't go on (``EX_SOFTWARE`` of sysexits.h)."""

@@ -1,7 +1,8 @@
 """The log as the engine sees it: claim, append, read. Kafka behind one small interface.
 
-Two implementations stand behind it: ``kafka`` (a broker) and ``memory`` (one process, for tests and
-simulation). Both keep the promises that the engine is built on (docs/design.md 4.3, 4.4):
+This module is for programs that read or write topics without a stage. Two implementations stand
+behind it: ``kafka`` (a broker) and ``memory`` (one process, for tests and simulation). Both keep
+the promises that the engine is built on (docs/design.md 4.3, 4.4):
 
 - a batch is appended whole or not at all, and once, however often it is retried;
 - a claim raises the epoch of a name, and from its return on no batch of an older epoch is accepted
@@ -18,6 +19,22 @@ from typing import NamedTuple, Protocol
 
 from .errors import UnreadableBatch
 from .troubles import Trouble
+
+__all__ = [
+    "NO_HEADERS",
+    "Batch",
+    "Bounds",
+    "Channel",
+    "Cluster",
+    "Header",
+    "Headers",
+    "Log",
+    "NewRecord",
+    "Reader",
+    "Record",
+    "TopicPartition",
+    "Writer",
+]
 
 Header = tuple[str, bytes | None]
 Headers = Sequence[Header]

@@ -22,6 +22,7 @@ class PlainHost:
     """Runs stages on these partitions while it is entered (``async with``).
 
     ``partitions`` defaults to all. Leaving it drains: what was decided is journalled and published.
+    ``local_delivery=False`` sends every message between stages through its topic.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class PlainHost:
         *,
         partitions: Iterable[int] | None = None,
         limits: Limits | None = None,
+        local_delivery: bool = True,
     ) -> None:
         self.failure: FailStop | None = None
         """Why it has ended, once it has."""
@@ -48,6 +50,7 @@ class PlainHost:
             deliver=self._deliver,
             on_failure=self._fail,
             limits=limits,
+            local_delivery=local_delivery,
         )
 
     async def __aenter__(self) -> Self:
@@ -70,11 +73,24 @@ class PlainHost:
         """Drain and end. Raises what has ended it before (``FailStop``)."""
         try:
             if self.failure is None and not self._ended.is_set():
-                await self.engine.drain()
+                await self._drain()
         finally:
             await self.kill()
         if self.failure is not None:
             raise self.failure
+
+    async def _drain(self) -> None:
+        """Drain, unless it fails on the way: what never is published is not waited for."""
+        draining = asyncio.create_task(self.engine.drain())
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait([draining, ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+            ended.cancel()
+        results = await asyncio.gather(draining, ended, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
 
     async def run(self) -> None:
         """Wait until it fails. Raises ``FailStop``: the process has to end."""

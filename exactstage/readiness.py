@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from .outage import OUTAGE
 from .pauses import PAUSES, Pauses
-from .troubles import Trouble, in_words
+from .troubles import Trouble, troubles_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Readiness:
         partitions = [now - trouble.since for trouble in lasting if trouble.partition]
         self.standing_partitions = len(partitions)
         self.standing_seconds = max(partitions, default=0.0)
-        self.reasons = in_words(lasting)
+        self.reasons = troubles_in_words(lasting)
         if lasting:
             self._say(lasting, now)
         elif self._said:
@@ -59,7 +59,7 @@ class Readiness:
         if not new:
             return
         since = datetime.fromtimestamp(time.time() - (now - min(t.since for t in new)), UTC)
-        text = f"not ready since {since:%H:%M:%S} UTC: {'; '.join(in_words(new))}"
+        text = f"not ready since {since:%H:%M:%S} UTC: {'; '.join(troubles_in_words(new))}"
         if OUTAGE.say(text):
             self._said |= {_key(trouble): now for trouble in new}
 

@@ -8,10 +8,13 @@ run it on a broker, in a test, or in a simulation.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .context import Context, Rows
+from .context import Context
 from .log import Record
+
+if TYPE_CHECKING:
+    from .typed_rows import Rows, TypedContext
 
 
 class StageLogic(Protocol):
@@ -35,8 +38,11 @@ class StageLogic(Protocol):
         absent then, or only as much of it as names who is to be answered. Default: no answer.
         """
 
-    def restored(self, partition: int, rows: Rows) -> None:
-        """Build what is kept beside the rows, from the restored rows. Default: nothing."""
+    def restored(self, partition: int, rows: Mapping[bytes, Any]) -> None:
+        """Build what is kept beside the rows, from the restored rows. Default: nothing.
+
+        They are bytes, or values where the stage has typed ``rows``.
+        """
 
     def released(self, partition: int) -> None:
         """Drop what is kept for a partition that another worker owns now. Default: nothing."""
@@ -55,8 +61,21 @@ class Handles(Protocol):
         """As that of ``StageLogic``."""
 
 
-Logic = StageLogic | Handles | Callable[[Record, Context], None]
-"""What a stage may be given."""
+class HandlesTyped(Protocol):
+    """The same with typed rows; its other callbacks get a ``TypedContext`` too."""
+
+    def handle(self, record: Record, context: "TypedContext[Any]") -> None:
+        """As that of ``StageLogic``."""
+
+
+Logic = (
+    StageLogic
+    | Handles
+    | HandlesTyped
+    | Callable[[Record, Context], None]
+    | Callable[[Record, "TypedContext[Any]"], None]
+)
+"""What a stage may be given; those with a ``TypedContext`` for a stage with typed ``rows``."""
 
 _CALLBACKS = ("handle", "on_error", "restored", "released", "tick")
 
@@ -78,7 +97,7 @@ class _Completed:
     def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Do no more: the record is dead-lettered already."""
 
-    def restored(self, partition: int, rows: Rows) -> None:
+    def restored(self, partition: int, rows: Mapping[bytes, Any]) -> None:
         """Keep nothing beside the rows."""
 
     def released(self, partition: int) -> None:
@@ -108,6 +127,17 @@ def _completed(stage: str, logic: Logic) -> StageLogic:
     if all(hasattr(logic, name) for name in _CALLBACKS):
         return cast("StageLogic", logic)
     return _Completed(logic)
+
+
+def _callbacks(stage: "Stage") -> StageLogic:
+    """Return the logic of a stage as the engine calls it. Raises as ``_completed`` does."""
+    logic = _completed(stage.name, stage.logic)
+    if stage.rows is None:
+        return logic
+    from .typed_rows import TypedLogic  # noqa: PLC0415 - most stages need no msgspec
+
+    builds = hasattr(stage.logic, "restored")
+    return TypedLogic(logic, stage.rows, stage.changelog, builds=builds)
 
 
 class Refused(Exception):
@@ -147,6 +177,10 @@ class Stage:
     forward_to: str | None = None
     """Internal input that takes records found on a wrong partition of a public one."""
 
+    rows: "Rows[Any] | None" = None
+    """How rows are encoded, ``Rows(Total)``: the logic's context is a ``TypedContext`` then. None:
+    rows are bytes."""
+
     row_format: int = 1
     """Format of the rows: to be raised when the version before can't read them. A worker refuses
     journals that may hold rows of a newer one."""
@@ -168,7 +202,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Check what the engine relies on."""
-        object.__setattr__(self, "callbacks", _completed(self.name, self.logic))
+        object.__setattr__(self, "callbacks", _callbacks(self))
         object.__setattr__(self, "public", frozenset({*self.outputs, self.dead_letters}))
         sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}
         object.__setattr__(self, "emits", self.public | sent_to)

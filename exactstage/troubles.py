@@ -34,7 +34,7 @@ class Trouble(NamedTuple):
     """Whether the place is a partition."""
 
 
-def in_words(troubles: Sequence[Trouble]) -> list[str]:
+def troubles_in_words(troubles: Sequence[Trouble]) -> list[str]:
     """Return one sentence for each kind of trouble, without a full stop."""
     kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for trouble in troubles:

@@ -12,11 +12,8 @@ from pathlib import Path
 from faust.types import StreamT
 from pydantic import ValidationError
 
-from exactstage.context import Context
-from exactstage.hosting import EngineApp
-from exactstage.log import Log, Record
-from exactstage.reading import Delivery
-from exactstage.stage import Refused, Stage
+from exactstage import Context, Log, Record, Refused, Stage
+from exactstage.hosting import Delivery, EngineApp
 from payments.client import LedgerEntry
 from payments.settings import Settings
 from payments.topics.file import apply_command

@@ -1,7 +1,7 @@
 """An event-sourced payment processor on Kafka: exact under any crash."""
 
-from exactstage import advice
+from exactstage.hosting import name_program
 
 __version__ = "0.1.0"
 
-advice.use(program="payments", prefix="PAYMENTS_")
+name_program(program="payments", prefix="PAYMENTS_")

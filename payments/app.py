@@ -12,10 +12,8 @@ import faust
 import uvloop
 from faust.types import StreamT
 
-from exactstage.hosting import EngineApp
-from exactstage.limits import Limits
-from exactstage.log import Log
-from exactstage.reading import Delivery
+from exactstage import Limits, Log
+from exactstage.hosting import Delivery, EngineApp
 from payments.process import ending, logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage

@@ -3,9 +3,9 @@
 A machine's own clock may be days off, and the expiry of payments must not depend on it.
 """
 
-from exactstage.clock import BrokerClock
-from exactstage.kafka import KafkaLog
-from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition
+from exactstage import TopicPartition
+from exactstage.kafka import BrokerClock, KafkaLog
+from exactstage.log import NO_HEADERS, Batch, Channel
 from payments.settings import Settings
 from payments.topics.cluster import TopicsError
 from payments.topics.file import FENCING_TOPIC

@@ -19,13 +19,9 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from exactstage.dead_letters import HEADER_PREFIX
-from exactstage.errors import FailStop
+from exactstage import FailStop, Headers, MemoryLog, Record, TopicPartition, partition_of, topics_of
 from exactstage.hosting import EngineApp
-from exactstage.log import Headers, Record, TopicPartition
-from exactstage.memory import MemoryLog
-from exactstage.partitioner import partition_of
-from exactstage.stage import topics_of
+from exactstage.inspection import HEADER_PREFIX
 from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
 from payments.domain.results import Outcome, Reason

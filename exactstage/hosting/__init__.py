@@ -1,10 +1,50 @@
-"""The engine inside a Faust worker.
+"""Run stages: this module is for whoever deploys them, or writes a host of their own.
 
-Faust provides app, worker, group membership and co-partitioned assignment, agents, channels,
-read-only tables, command line, web. The engine does what must be exact and fast: reading, writing,
-their order, and restoring (docs/design.md 3).
+``EngineApp`` is a Faust app (extra ``faust``): Faust provides app, worker, group membership and
+co-partitioned assignment, agents, channels, read-only tables, command line, web. ``PlainHost`` runs
+in any event loop, on partitions that are given. Both carry deliveries to an ``Engine``, which does
+what must be exact and fast: reading, writing, their order, and restoring (docs/design.md 3).
 """
 
-from .app import EngineApp
+from typing import TYPE_CHECKING
 
-__all__ = ["EngineApp"]
+from exactstage._doors import exports
+
+if TYPE_CHECKING:
+    from exactstage.advice import name_program
+    from exactstage.counts import Counts
+    from exactstage.engine import Engine
+    from exactstage.errors import EXIT_FAIL_STOP
+    from exactstage.gc_tuning import freeze_and_relax
+    from exactstage.plain_host import PlainHost
+    from exactstage.reading import Delivery
+    from exactstage.takeover import TakeoverReport
+
+    from .app import EngineApp
+
+__all__ = [
+    "EXIT_FAIL_STOP",
+    "Counts",
+    "Delivery",
+    "Engine",
+    "EngineApp",
+    "PlainHost",
+    "TakeoverReport",
+    "freeze_and_relax",
+    "name_program",
+]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "advice": ("name_program",),
+        "counts": ("Counts",),
+        "engine": ("Engine",),
+        "errors": ("EXIT_FAIL_STOP",),
+        "gc_tuning": ("freeze_and_relax",),
+        "hosting.app": ("EngineApp",),
+        "plain_host": ("PlainHost",),
+        "reading": ("Delivery",),
+        "takeover": ("TakeoverReport",),
+    },
+)

@@ -152,7 +152,7 @@ class EngineApp(faust.App):
             table_standby_replicas=0,
             broker_session_timeout=session_timeout_seconds,
             broker_heartbeat_interval=min(3.0, session_timeout_seconds / 4),
-            broker_request_timeout=connection["request_timeout_ms"] / 1000,
+            broker_request_timeout=self._brokers.connection.request_timeout_ms / 1000,
             broker_max_poll_interval=_MEMBERSHIP_POLL_LIMIT_SECONDS,
             consumer_group_instance_id=instance_id,
             # Faust's assignor refuses an assignment with another URL than the worker's own; a

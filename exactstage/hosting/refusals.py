@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from exactstage.advice import setting
 from exactstage.errors import FailStop, NotAuthorized
 from exactstage.kafka.admin import open_admin
-from exactstage.kafka.hints import in_words
+from exactstage.kafka.hints import error_in_words
 from exactstage.kafka.rights import grant_command
 
 _ASK_SECONDS = 5.0
@@ -40,7 +40,7 @@ async def dead_membership(
     if isinstance(error, errors.GroupAuthorizationFailedError):
         return not_allowed_in_group(group, connection)
     return FailStop(
-        f"the membership in group {group} is dead: {in_words(error)}; the worker has to be "
+        f"the membership in group {group} is dead: {error_in_words(error)}; the worker has to be "
         f"started again"
     )
 

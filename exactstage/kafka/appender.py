@@ -43,7 +43,7 @@ class Sent(NamedTuple):
     """The latest append time in the brokers' answers; ``NO_TIME`` without one."""
 
 
-def encode(batch: Batch, time_ms: int | None = None) -> bytes:
+def encode_batch(batch: Batch, time_ms: int | None = None) -> bytes:
     """Return the batch in Kafka's record format, version 2, with the writer's next sequence.
 
     ``time_ms`` is the records' timestamp in a topic with CreateTime; by default this machine's
@@ -108,7 +108,7 @@ class Appender:
         """
         # This machine's clock may be days off, and brokers refuse records with such timestamps.
         time_ms = self._clock.stamp_ms()
-        left: Encoded = {batch.at: encode(batch, time_ms) for batch in batches}
+        left: Encoded = {batch.at: encode_batch(batch, time_ms) for batch in batches}
         assert len(left) == len(batches), "one batch for each partition"
         asked_ms = self._clock.wall_ms()
         sent = await self._send(left, channel)

@@ -14,7 +14,7 @@ from exactstage.errors import FailStop, NotAuthorized, no_topic, usual_apply
 from exactstage.log import Cluster
 
 from .connection import RETRIABLE, Connection, RetryPolicy, error_for
-from .rights import Right, refusal
+from .rights import Right, rights_refusal
 from .wire import DescribedTopic, Metadata
 
 _NO_ID = bytes(16)
@@ -67,7 +67,7 @@ async def describe(
 def _require_no_errors(connection: Connection, found: Sequence[DescribedTopic]) -> None:
     refused = {topic: [Right.DESCRIBE] for topic, code, *_ in found if code == _DENIED}
     if refused:
-        raise NotAuthorized(refusal(refused, connection.arguments))
+        raise NotAuthorized(rights_refusal(refused, connection.arguments))
     for topic, code, *_ in found:
         if (error := error_for(code)) is not None:
             raise error(topic)

@@ -10,7 +10,7 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from exactstage.errors import FailStop, NotAuthorized, usual_apply
 
 from .connection import RETRIABLE, Connection, RetryPolicy, error_for
-from .rights import Right, refusal
+from .rights import Right, rights_refusal
 
 CLEANUP, TIME, TOMBSTONES = "cleanup.policy", "message.timestamp.type", "delete.retention.ms"
 COMPACT, APPEND_TIME = "compact", "LogAppendTime"
@@ -73,7 +73,7 @@ def _values(
     if error is None:
         return {entry[0]: entry[1] for entry in entries}
     if error is errors.TopicAuthorizationFailedError:
-        raise NotAuthorized(refusal({topic: [Right.DESCRIBE_CONFIGS]}, arguments))
+        raise NotAuthorized(rights_refusal({topic: [Right.DESCRIBE_CONFIGS]}, arguments))
     message = f"the configuration of {topic} can't be read: {error.__name__}"
     raise FailStop(message)
 

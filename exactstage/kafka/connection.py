@@ -18,7 +18,7 @@ from exactstage.pauses import PAUSES
 from exactstage.troubles import Trouble
 
 from .diagnosis import diagnosis
-from .hints import Hints, in_words
+from .hints import Hints, error_in_words
 from .metadata import NonCreatingClient, metadata_request
 from .throttling import Throttling
 
@@ -109,7 +109,7 @@ class RetryPolicy:
         """Raise ``FailStop`` after the deadline; before it, log the failure at intervals."""
         waited = self._waited
         hint = self._hints.get(type(error))
-        why = in_words(error) + (f" ({hint})" if hint else "")
+        why = error_in_words(error) + (f" ({hint})" if hint else "")
         if waited > self._limit_seconds:
             message = (
                 f"{self._doing}: no success after {waited:.0f} s: {why}; look at the brokers: "

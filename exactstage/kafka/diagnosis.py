@@ -16,7 +16,7 @@ from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeReques
 from exactstage.advice import setting
 from exactstage.errors import FailStop
 
-from .hints import in_words
+from .hints import error_in_words
 from .metadata import metadata_request
 
 PROBE_SECONDS = 3.0
@@ -111,7 +111,7 @@ async def _login(host: str, port: int, arguments: Mapping[str, Any]) -> str:
         return f"it takes connections and does not answer within {PROBE_SECONDS:.0f} s"
     except (OSError, errors.KafkaError) as error:
         context = options.get("ssl_context")
-        return (await _tls_end(host, port, context) if context else None) or in_words(error)
+        return (await _tls_end(host, port, context) if context else None) or error_in_words(error)
     if "sasl_mechanism" not in options:
         return await _without_login(host, port, options)
     if options["sasl_mechanism"] == "OAUTHBEARER":
@@ -250,7 +250,7 @@ async def _unreachable(host: str, port: int) -> str | None:
     except TimeoutError:
         return f"no connection within {PROBE_SECONDS:.0f} s"
     except OSError as error:
-        return in_words(error)
+        return error_in_words(error)
     writer.close()
     return None
 
@@ -269,4 +269,4 @@ async def _why_refused(host: str, port: int, options: Mapping[str, Any], error: 
         except (OSError, errors.KafkaError):
             has = "to one of its sasl.enabled.mechanisms"
         return f"the listener has no login by {mechanism}: set {setting('SASL_MECHANISM')} {has}"
-    return in_words(error)
+    return error_in_words(error)

@@ -65,10 +65,10 @@ def cause_in_words(error: BaseException) -> str:
     The advice in its text is for a process that ends with it (``RetryPolicy``).
     """
     cause = error.__cause__
-    return in_words(cause if isinstance(cause, errors.KafkaConnectionError) else error)
+    return error_in_words(cause if isinstance(cause, errors.KafkaConnectionError) else error)
 
 
-def in_words(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """Return an error as one line, with its class unless the text names it."""
     text = " ".join(str(error).split())
     name = type(error).__name__

@@ -24,7 +24,7 @@ from .epochs import epoch_ends
 from .offsets import bounds, ends, offsets_since
 from .open_transactions import OpenTransactions
 from .reader import KafkaReader
-from .rights import Needed, Right, refusal, require_rights
+from .rights import Needed, Right, require_rights, rights_refusal
 from .same_topics import SameTopics
 
 
@@ -106,7 +106,7 @@ class KafkaLog:
         """Return a topic's number of partitions. Raises ``NoTopic`` when it does not exist."""
         partitions = self.connection.client.cluster.partitions_for_topic(topic)
         if not partitions and topic in self.connection.client.cluster.unauthorized_topics:
-            raise NotAuthorized(refusal({topic: [Right.DESCRIBE]}, self._arguments))
+            raise NotAuthorized(rights_refusal({topic: [Right.DESCRIBE]}, self._arguments))
         if not partitions:
             raise no_topic(dict.fromkeys([topic, *self._missing()]), self._apply_command)
         return len(partitions)

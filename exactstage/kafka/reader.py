@@ -23,7 +23,7 @@ from exactstage.troubles import Trouble
 from .connection import RETRIABLE, Connection, RetryPolicy, error_for
 from .epochs import epoch_ends
 from .fetched import Batches, Budget
-from .hints import in_words, refusal
+from .hints import error_in_words, refusal
 from .rights import Right, denied
 from .standing import Standing
 from .wire import Fetch
@@ -344,8 +344,9 @@ class KafkaReader:
             seconds = now - since - PAUSES.within(since)
             if seconds > limit:
                 message = (
-                    f"{at} could not be read for {seconds:.0f} s: {in_words(failure)}; look at "
-                    f"the brokers: nothing is lost, and this process may be started again any time"
+                    f"{at} could not be read for {seconds:.0f} s: {error_in_words(failure)}; "
+                    f"look at the brokers: nothing is lost, and this process may be started again "
+                    f"any time"
                 )
                 raise FailStop(message) from failure
 
@@ -376,7 +377,7 @@ class KafkaReader:
                 "can't be read",
                 str(at),
                 self._failing_since[at],
-                detail=in_words(failure),
+                detail=error_in_words(failure),
                 partition=True,
             )
             for at, (_, failure) in self._unread.items()

@@ -69,10 +69,10 @@ async def require_rights(connection: Connection, needed: Needed) -> None:
     """Raise ``NotAuthorized`` with the missing rights and the command that grants them."""
     missing = await missing_rights(connection, needed)
     if missing:
-        raise NotAuthorized(refusal(missing, connection.arguments))
+        raise NotAuthorized(rights_refusal(missing, connection.arguments))
 
 
-def refusal(missing: Needed, arguments: Mapping[str, Any]) -> str:
+def rights_refusal(missing: Needed, arguments: Mapping[str, Any]) -> str:
     """Return in one line which rights are missing, and how to grant them."""
     by_rights: dict[tuple[Right, ...], list[str]] = {}
     for topic, rights in missing.items():
@@ -93,7 +93,7 @@ def denied(
 ) -> NotAuthorized | None:
     """Return ``NotAuthorized`` for a refusal by a missing right; None for other errors."""
     if isinstance(error, errors.TopicAuthorizationFailedError):
-        return NotAuthorized(refusal({topic: [right]}, arguments))
+        return NotAuthorized(rights_refusal({topic: [right]}, arguments))
     return None
 
 

@@ -60,7 +60,7 @@ def doctor(file: Path | None, *, fencing: bool, role: str | None, as_json: bool)
     settings = load_settings()
     from aiokafka.errors import KafkaConnectionError
 
-    from exactstage.errors import FailStop
+    from exactstage import FailStop
 
     with plain_errors(settings):
         try:

@@ -56,7 +56,7 @@ class SendAgain(click.ClickException):
 def client_errors(settings: "Settings") -> Iterator[None]:
     """Convert errors of settings, connection and client to one line and an exit code."""
     from exactstage.errors import NotAuthorized, NoTopic
-    from exactstage.kafka.diagnosis import Refusal
+    from exactstage.kafka import Refusal
     from payments.client import errors
     from payments.dead_letters.letter import NoDeadLetter
 
@@ -77,7 +77,7 @@ def client_errors(settings: "Settings") -> Iterator[None]:
 
 def _why(error: "BrokersUnavailable") -> str:
     """Return the cause of a missing connection, without the addresses, which the line has."""
-    from exactstage.kafka.hints import cause_in_words
+    from exactstage.kafka import cause_in_words
 
     return cause_in_words(error if error.__cause__ is None else error.__cause__)
 

@@ -186,7 +186,7 @@ def skip(
 async def _skip(
     settings: "Settings", topic: str, partition: int, to: int | None, *, yes: bool
 ) -> "Skip":
-    from exactstage.log import TopicPartition
+    from exactstage import TopicPartition
     from payments.broker_time import broker_time_ms
     from payments.doctor.rights_held import require_role
     from payments.recovery import skipping
@@ -244,7 +244,7 @@ def repair(stage: str | None, partition: int | None, *, yes: bool, as_json: bool
 async def _repair(
     settings: "Settings", stage: str | None, partitions: "range | list[int]", *, yes: bool
 ) -> "list[Repair]":
-    from exactstage.log import TopicPartition
+    from exactstage import TopicPartition
     from payments.doctor.rights_held import require_role
     from payments.recovery import repairing
     from payments.recovery.installation import open_log, stages_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exactstage.gc_tuning import freeze_and_relax
+from exactstage.hosting import freeze_and_relax
 from payments.cli.exit_codes import recovery_errors
 from payments.cli.options import JSON
 from payments.cli.output import show_json

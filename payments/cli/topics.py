@@ -19,7 +19,7 @@ from payments.cli.user_errors import (
 )
 
 if TYPE_CHECKING:
-    from exactstage.kafka.fencing import FencingReport
+    from exactstage.kafka import FencingReport
     from payments.settings import Settings
     from payments.topics.cluster import Plan
     from payments.topics.file import Topic
@@ -166,7 +166,7 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
 
 
 async def _prove_fencing(settings: "Settings") -> "FencingReport":
-    from exactstage.kafka.fencing import prove_fencing
+    from exactstage.kafka import prove_fencing
     from payments.topics.file import FENCING_TOPIC
 
     topic = settings.topic(FENCING_TOPIC)

@@ -108,8 +108,8 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     """Convert errors that a user can correct to one line on standard error and an exit code."""
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
-    from exactstage.errors import FailStop
-    from exactstage.kafka.hints import in_words
+    from exactstage import FailStop
+    from exactstage.kafka import error_in_words
     from payments.settings import SettingsError
     from payments.topics.cluster import TopicsError
     from payments.topics.file import TopicsFileError
@@ -119,10 +119,10 @@ def plain_errors(settings: "Settings") -> Iterator[None]:
     except (SettingsError, TopicsFileError, TopicsError) as error:
         raise click.ClickException(str(error)) from error
     except (KafkaConnectionError, TimeoutError) as error:
-        raise no_broker(settings, in_words(error)) from error
+        raise no_broker(settings, error_in_words(error)) from error
     except FailStop as error:
         if isinstance(error.__cause__, KafkaConnectionError):
-            raise no_broker(settings, in_words(error.__cause__)) from error
+            raise no_broker(settings, error_in_words(error.__cause__)) from error
         raise click.ClickException(str(error)) from error
     except KafkaError as error:
         if "AuthorizationFailed" in type(error).__name__:

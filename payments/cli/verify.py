@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exactstage.gc_tuning import freeze_and_relax
+from exactstage.hosting import freeze_and_relax
 from payments.cli.options import JSON
 from payments.cli.output import printable, show, show_json, talk
 from payments.cli.user_errors import NoBroker, load_settings, plain_errors, silence_client_logs

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exactstage.checkpoint import RESERVED
-from exactstage.log import Record, TopicPartition
-from exactstage.partitioner import partition_of
-from exactstage.troubles import Trouble, in_words
+from exactstage import Record, TopicPartition, partition_of
+from exactstage.inspection import RESERVED
+from exactstage.kafka import Trouble, troubles_in_words
 from payments.client.arguments import require_text
 from payments.client.catching_up import CHUNKS_AT_ONCE, Intake, PartitionView
 from payments.client.errors import InvalidCommand
@@ -63,7 +62,7 @@ class AccountView:
     def progress(self) -> str | None:
         """How far the reading is before its end, or what blocks it, in words; else None."""
         if troubles := self.troubles():
-            return f"accounts can't be read to the end: {'; '.join(in_words(troubles))}"
+            return f"accounts can't be read to the end: {'; '.join(troubles_in_words(troubles))}"
         reported = (partition.progress for partition in self._partitions.values())
         found = next((progress for progress in reported if progress is not None), None)
         return found and f"accounts are being read from the topics: {found}; ask again"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-from exactstage.log import NO_HEADERS, Header
+from exactstage import Header
+from exactstage.log import NO_HEADERS
 from payments.client.errors import InvalidCommand
 from payments.domain.results import Reason
 

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from exactstage.log import NO_HEADERS, Header
+from exactstage import Header
+from exactstage.log import NO_HEADERS
 from payments.client.deadlines import Deadlines
 from payments.client.errors import (
     BrokersUnavailable,

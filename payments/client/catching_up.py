@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from exactstage import Record, TopicPartition
 from exactstage.errors import PositionLost
-from exactstage.log import Record, TopicPartition
-from exactstage.troubles import Trouble
+from exactstage.kafka import Chunk, Trouble
 from payments.client.index import Index
 from payments.client.runs import RUN_RECORDS
-from payments.client.transport import Chunk, Transport, standing_at
+from payments.client.transport import Transport, standing_at
 
 if TYPE_CHECKING:
-    from exactstage.kafka.standing import Standing
+    from exactstage.kafka import Standing
 
 CHUNKS_AT_ONCE = 2
 """Large chunks in memory: one is stored while the next is read."""

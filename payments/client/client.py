@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Self, TypeVar
 
-from exactstage.kafka.hints import cause_in_words
-from exactstage.kafka.rights import Right
-from exactstage.partitioner import partition_of
+from exactstage import partition_of
+from exactstage.kafka import Right, cause_in_words
 from payments.client.accounts import (
     MAX_PAGE_ENTRIES,
     AccountBalance,

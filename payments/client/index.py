@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from exactstage.log import TopicPartition
+from exactstage import TopicPartition
 from payments.client.errors import AccountsUnavailable
 from payments.client.runs import RUN_RECORDS, Place, packed, unpacked
 

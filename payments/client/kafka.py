@@ -9,21 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.client import ConnectionGroup
 
+from exactstage import TopicPartition
 from exactstage.errors import FailStop, PositionLost
-from exactstage.kafka.appender import encode
-from exactstage.kafka.connection import RETRIABLE, Connection, error_for
-from exactstage.kafka.fetched import Batches, Budget
-from exactstage.kafka.log import KafkaLog
-from exactstage.kafka.metadata import require_same_cluster
-from exactstage.kafka.reader import KafkaReader
-from exactstage.kafka.rights import Needed, Right, denied
-from exactstage.kafka.wire import Fetch, FetchedBytes, Produce
-from exactstage.limits import Limits
-from exactstage.log import Batch, Bounds, Channel, Cluster, TopicPartition, Writer
-from exactstage.troubles import Trouble, in_words
-from payments.client.transport import Chunk, Command, Failure, Unavailable
+from exactstage.kafka import (
+    RETRIABLE,
+    AppendFailure,
+    Chunk,
+    Connection,
+    KafkaLog,
+    KafkaReader,
+    Needed,
+    Right,
+    Trouble,
+    append_once,
+    denied,
+    encode_batch,
+    fetch_once,
+    require_same_cluster,
+    troubles_in_words,
+)
+from exactstage.log import Batch, Bounds, Cluster, Writer
+from payments.client.transport import Command, Unavailable
 
 
 class KafkaTransport:
@@ -107,7 +114,7 @@ class KafkaTransport:
             for trouble in self._reader.troubles()
             if not answered or now - trouble.since >= self._stall_seconds
         ]
-        return "; ".join(in_words(lasting)) or None
+        return "; ".join(troubles_in_words(lasting)) or None
 
     def standing(self) -> Sequence[Trouble]:
         """Return the partitions of the results that stand still, even if only for a moment."""
@@ -133,38 +140,13 @@ class KafkaTransport:
 
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> bytes:
         """Return the batch in Kafka's format, with the writer's next sequence number."""
-        return encode(Batch(at, writer, list(commands)))
+        return encode_batch(Batch(at, writer, list(commands)))
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, bytes]
-    ) -> Mapping[TopicPartition, Failure]:
+    ) -> Mapping[TopicPartition, AppendFailure]:
         """Send one produce request to ``node``."""
-        topics: dict[str, list[tuple[int, bytes]]] = {}
-        for at, batch in batches.items():
-            topics.setdefault(at.topic, []).append((at.partition, batch))
-        connection = self._connection
-        try:
-            # A separate step: a failure up to here means that the batches did not arrive.
-            ready = await connection.client.ready(node, group=ConnectionGroup.COORDINATION)
-        except RETRIABLE as error:
-            return dict.fromkeys(batches, Failure(error, arrived=False, retriable=True))
-        if not ready:
-            unready = errors.NodeNotReadyError(f"node {node}")
-            return dict.fromkeys(batches, Failure(unready, arrived=False, retriable=True))
-        request = Produce(topics, connection.request_timeout_ms)
-        try:
-            produced = await connection.send(node, request, Channel.PUBLISH)
-        except RETRIABLE as lost:
-            return dict.fromkeys(batches, Failure(lost, arrived=True, retriable=True))
-        failures: dict[TopicPartition, Failure] = {}
-        for topic, partition, code, *_ in produced:
-            at = TopicPartition(topic, partition)
-            kind = error_for(code)
-            # A duplicate is an earlier append of this batch whose acknowledgement was lost.
-            if kind is not None and kind is not errors.DuplicateSequenceNumber:
-                retriable = issubclass(kind, RETRIABLE)
-                failures[at] = Failure(kind(str(at)), arrived=retriable, retriable=retriable)
-        return failures
+        return await append_once(self._connection, node, batches)
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Return the first offset and the end of each partition."""
@@ -188,26 +170,15 @@ class KafkaTransport:
     ) -> Chunk:
         """Send one fetch request that does not wait."""
         connection = self._connection
-        request = Fetch(
-            {at.topic: [(at.partition, offset)]},
-            wait_ms=0,
-            min_bytes=1,
-            max_bytes=max_bytes,
-            partition_bytes=max_bytes,
-            committed_only=True,
-        )
         node = connection.leader(at)
         if node is None:
             self.request_refresh()
             message = f"{at} has no leader"
             raise Unavailable(message)
         try:
-            code, parts = await connection.send(node, request)
-            for failed in (code, *(part.code for part in parts)):
-                if (kind := error_for(failed)) is not None:
-                    raise kind(str(at))
-            (part,) = parts
-            return _first_of(at, part, offset, max_bytes, headers=headers)
+            return await fetch_once(
+                connection, node, at, offset, max_bytes=max_bytes, headers=headers
+            )
         except RETRIABLE as error:
             self.request_refresh()
             message = f"reading {at}/{offset}: {error!r}"
@@ -219,19 +190,3 @@ class KafkaTransport:
             message = f"reading {at}/{offset} was refused: {type(error).__name__}"
             refused = denied(error, self._arguments, at.topic, Right.READ)
             raise (refused or FailStop(message)) from error
-
-
-def _first_of(
-    at: TopicPartition, part: FetchedBytes, offset: int, max_bytes: int, *, headers: bool
-) -> Chunk:
-    """Decode about ``max_bytes`` of the fetched data. Raises ``UnreadableBatch``."""
-    limits = Limits()
-    batches = Batches(
-        at, part.batches, offset, aborted=part.aborted, limits=limits, headers=headers
-    )
-    records = batches.take(Budget(max_bytes, limits.fetch_records))
-    if not records and batches.unreadable is not None:
-        if batches.may_be_transient:
-            raise errors.CorruptRecordException(batches.unreadable.cause)
-        raise batches.unreadable
-    return Chunk(records, batches.position, part.stable, part.end)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from pydantic import ValidationError
 
-from exactstage.log import Record, TopicPartition
+from exactstage import Record, TopicPartition
 from payments.client.errors import AccountsUnavailable
 from payments.client.index import Index
 from payments.client.runs import Place

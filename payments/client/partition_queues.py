@@ -11,7 +11,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from exactstage.log import Header, TopicPartition, Writer
+from exactstage import Header, TopicPartition
+from exactstage.log import Writer
 from payments.client.calls import Call, fail
 from payments.client.errors import BrokersUnavailable, InvalidCommand, RightsMissing
 from payments.client.transport import Transport

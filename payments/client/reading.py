@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from exactstage.errors import FailStop
+from exactstage import FailStop
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,

@@ -9,10 +9,10 @@ import logging
 
 from pydantic import ValidationError
 
+from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, NotAuthorized, NoTopic, PositionLost, UnreadableBatch
-from exactstage.kafka.hints import cause_in_words
-from exactstage.log import Reader, Record, TopicPartition
-from exactstage.outage import OUTAGE
+from exactstage.kafka import OUTAGE, cause_in_words
+from exactstage.log import Reader
 from payments.client.calls import Calls
 from payments.client.errors import BrokersUnavailable, RightsMissing
 from payments.client.sender import Sender

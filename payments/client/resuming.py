@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import orjson
 from pydantic import ValidationError
 
+from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, PositionLost, UnreadableBatch
-from exactstage.log import Record, TopicPartition
-from exactstage.troubles import in_words
+from exactstage.kafka import Chunk, troubles_in_words
 from payments.client.calls import Call
 from payments.client.errors import BrokersUnavailable
-from payments.client.transport import Chunk, Transport, standing_at
+from payments.client.transport import Transport, standing_at
 from payments.records.record_models import Result
 from payments.records.wording import worded
 from payments.settings import Settings
 
 if TYPE_CHECKING:
-    from exactstage.kafka.standing import Standing
+    from exactstage.kafka import Standing
 
 MARK_SECONDS = 1.0
 """How long a mark also serves later commands: it is before them too, and saves a request."""
@@ -69,7 +69,7 @@ class Resuming:
         """Return what blocks a search in this partition, in words; None if nothing does."""
         at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
         found = [self._standing[tp].trouble(tp, self._brokers) for tp in at if tp in self._standing]
-        causes = "; ".join(in_words(found))
+        causes = "; ".join(troubles_in_words(found))
         return f"the command can't be searched for: {causes}" if causes else None
 
     async def complete(self, call: Call, mark: Mark) -> bool:

@@ -8,16 +8,19 @@ id and sequence number), so the log has it once. It is dropped when all of its c
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from exactstage.errors import FailStop
-from exactstage.log import TopicPartition, Writer
-from exactstage.outage import OUTAGE
+from exactstage import FailStop, TopicPartition
+from exactstage.kafka import OUTAGE, AppendFailure
 from payments.client.calls import Call
 from payments.client.partition_queues import PartitionQueue
-from payments.client.transport import Failure, Transport, Unavailable
+from payments.client.transport import Transport, Unavailable
 from payments.settings import Settings
+
+if TYPE_CHECKING:
+    from exactstage.log import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +143,9 @@ class Sender:
 
     def _fail(self, queues: Sequence[PartitionQueue], error: Exception, *, arrived: bool) -> None:
         for queue in queues:
-            self._finish(queue, Failure(error, arrived=arrived, retriable=True))
+            self._finish(queue, AppendFailure(error, arrived=arrived, retriable=True))
 
-    def _finish(self, queue: PartitionQueue, failure: Failure | None) -> None:
+    def _finish(self, queue: PartitionQueue, failure: AppendFailure | None) -> None:
         queue.busy = False
         if failure is None:
             queue.stored()

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from exactstage.readiness import Readiness
-from exactstage.troubles import Trouble, in_words
+from exactstage.kafka import Readiness, Trouble, troubles_in_words
 
 _CHECK_SECONDS = 1.0
 
@@ -34,4 +33,4 @@ class StandingWatch:
         lasting = [
             trouble for trouble in self._accounts() if now - trouble.since >= self._stall_seconds
         ]
-        return "; ".join(in_words(lasting)) or None
+        return "; ".join(troubles_in_words(lasting)) or None

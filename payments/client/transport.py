@@ -5,49 +5,15 @@ whether a failed batch may have arrived.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from exactstage.kafka.appender import encode
-from exactstage.kafka.standing import Standing
-from exactstage.log import (
-    Batch,
-    Bounds,
-    Channel,
-    Cluster,
-    Header,
-    Reader,
-    Record,
-    TopicPartition,
-    Writer,
-)
-from exactstage.memory import MemoryLog
-from exactstage.troubles import Trouble
+from exactstage import Header, MemoryLog, TopicPartition
+from exactstage.kafka import AppendFailure, Chunk, Standing, Trouble, encode_batch
+from exactstage.log import Batch, Bounds, Channel, Cluster, Reader, Writer
 
 
 class Unavailable(Exception):
     """The brokers can't do it now; a retry may succeed."""
-
-
-class Failure(NamedTuple):
-    """Why a batch was not acknowledged."""
-
-    error: Exception
-    arrived: bool
-    """Whether the broker may have it nevertheless."""
-
-    retriable: bool
-
-
-class Chunk(NamedTuple):
-    """Records of one partition in order, and the offset at which the next chunk begins."""
-
-    records: Sequence[Record]
-    position: int
-    stable: int = 0
-    """The partition's last stable offset: records after it wait for an open transaction."""
-
-    end: int = 0
-    """The partition's end."""
 
 
 def standing_at(
@@ -111,7 +77,7 @@ class Transport(Protocol):
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Any]
-    ) -> Mapping[TopicPartition, Failure]:
+    ) -> Mapping[TopicPartition, AppendFailure]:
         """Append sealed batches to partitions of one node, without a retry; return the failures."""
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
@@ -186,12 +152,12 @@ class LogTransport:
     def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
         """Return a batch. It is encoded only to raise the same errors as for a broker."""
         records = list(commands)
-        encode(Batch(at, Writer(writer.producer_id, writer.epoch), records))
+        encode_batch(Batch(at, Writer(writer.producer_id, writer.epoch), records))
         return Batch(at, writer, records)
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]
-    ) -> Mapping[TopicPartition, Failure]:
+    ) -> Mapping[TopicPartition, AppendFailure]:
         """Append the batches."""
         del node
         await self._log.append(list(batches.values()), Channel.JOURNAL)

@@ -22,7 +22,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
-from exactstage.outage import OUTAGE
+from exactstage.kafka import OUTAGE
 
 ATTEMPT_SECONDS = 5.0
 PAUSES_SECONDS = (0.2, 0.5)

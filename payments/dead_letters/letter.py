@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from exactstage.dead_letters import unpack
-from exactstage.log import Headers, Record
+from exactstage import Headers, Record
+from exactstage.inspection import unpack_dead_letter
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
 from payments.settings import Settings
@@ -90,7 +90,7 @@ def read_letter(record: Record) -> DeadLetter:
     """Return the dead letter in a record of a dead-letter topic, also of another program's."""
     position = RecordAddress(record.topic, record.partition, record.offset)
     try:
-        headers, facts = unpack(record)
+        headers, facts = unpack_dead_letter(record)
         received_ms = _time_ms(record)
     except ValueError as error:
         facts = {"message": str(error)}

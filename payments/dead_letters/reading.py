@@ -4,19 +4,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from exactstage.clock import wall_clock_ms
+from exactstage import Header, Log, Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
-from exactstage.kafka import KafkaLog
-from exactstage.log import (
-    Batch,
-    Bounds,
-    Channel,
-    Header,
-    Log,
-    NewRecord,
-    Record,
-    TopicPartition,
-)
+from exactstage.kafka import KafkaLog, wall_clock_ms
+from exactstage.log import Batch, Bounds, Channel, NewRecord
 from payments.dead_letters.letter import (
     UNKNOWN,
     DeadLetter,

@@ -8,8 +8,9 @@ more header that names the letter. That header identifies a second replay.
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from exactstage.dead_letters import FOREIGN_RECORD, MISSING_POSITION
-from exactstage.log import Header, NewRecord, TopicPartition
+from exactstage import Header, TopicPartition
+from exactstage.inspection import FOREIGN_RECORD, MISSING_POSITION
+from exactstage.log import NewRecord
 from payments.dead_letters.letter import DeadLetter, NotReplayable
 from payments.dead_letters.reading import DeadLetters, open_dead_letters
 from payments.dead_letters.replaying import Correction

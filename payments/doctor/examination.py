@@ -17,16 +17,11 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from exactstage.checkpoint import MOVED_KEY
-from exactstage.clock import WORTH_TELLING_SECONDS
+from exactstage import Stage, TopicPartition
 from exactstage.errors import FailStop, NotOurs
-from exactstage.identity import differing_settings
-from exactstage.kafka.admin import open_admin
-from exactstage.kafka.connection import Connection
-from exactstage.kafka.fencing import prove_fencing
-from exactstage.log import Bounds, TopicPartition
-from exactstage.stage import Stage
-from exactstage.takeover import require_own_installation
+from exactstage.inspection import MOVED_KEY, differing_settings, require_own_installation
+from exactstage.kafka import WORTH_TELLING_SECONDS, Connection, open_admin, prove_fencing
+from exactstage.log import Bounds
 from payments.broker_time import ahead_seconds
 from payments.doctor.rights import GRANTS, Role, rules
 from payments.doctor.rights_held import by_resource, grant, lacking

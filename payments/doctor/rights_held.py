@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from exactstage.errors import NotAuthorized
-from exactstage.kafka.connection import Connection
-from exactstage.kafka.rights import Right, grant_command, missing_rights
-from exactstage.kafka.trials import (
+from exactstage.kafka import (
+    Connection,
+    Right,
+    grant_command,
     may_claim,
     may_describe_group,
     may_join_group,
     may_read_broker_settings,
+    missing_rights,
 )
 from payments.doctor.rights import Role, Rule, rules
 from payments.settings import Settings

@@ -16,7 +16,7 @@ from typing import cast
 import uvicorn
 import uvloop
 
-from exactstage.gc_tuning import freeze_and_relax
+from exactstage.hosting import freeze_and_relax
 from payments.client import PaymentsClient
 from payments.gateway.app import Gateway
 from payments.gateway.connections import Connection, ConnectionLimits, limited

@@ -10,18 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exactstage.checkpoint import (
-    FENCE_KEY,
-    NOTE_KEY,
-    Checkpoint,
-    checkpoint_key,
-    encode_checkpoint,
-)
-from exactstage.consistency import Surroundings
-from exactstage.identity import Identity
-from exactstage.limits import RING
-from exactstage.log import NO_HEADERS, Batch, Channel, Log, NewRecord, TopicPartition
-from exactstage.stage import Stage, topics_of
+from exactstage import Log, Stage, TopicPartition, topics_of
+from exactstage.inspection import Identity
+from exactstage.recovery import Claimed, Surroundings, renew_identity
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -115,10 +106,8 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
     """Claim the partition, and append the adoption; a worker that starts now fences this."""
     held, last = adoption.held, adoption.held.last
     assert last is not None, "plan() requires a checkpoint"
-    partition = held.at.partition
-    topics = sorted({topic for stage in stages for topic in stage.public})
-    fenced = [TopicPartition(topic, partition) for topic in topics]
-    writer = await log.claim(f"{app_id}-{partition}", fenced)
+    claimed = Claimed(log, app_id, stages, [held.at.partition])
+    await claimed.claim()
     now = (await read_held(log, [held.at]))[held.at].last
     if now is None or now.n != last.n:
         message = f"a worker has written to {held.at} in between; run the command again"
@@ -128,21 +117,16 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
         for checkpoint in sorted(held.checkpoints.values(), key=lambda c: c.n)
         for name, position in checkpoint.sources.items()
     }
-    records: list[NewRecord] = [(FENCE_KEY, None, NO_HEADERS)]
-    for n in range(last.n + 1, last.n + RING + 1):
-        is_last = n == last.n + RING
-        checkpoint = Checkpoint(
-            n,
-            n,
-            adoption.inputs,
-            sources if is_last else {},
-            [],
-            adoption.identity if is_last else None,
-        )
-        records.append((checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS))
-    if adoption.lost_commands:
-        records.append((NOTE_KEY, _note(last.n + 1), NO_HEADERS))
-    await log.append([Batch(held.at, writer, records)], Channel.JOURNAL)
+    await renew_identity(
+        log,
+        held.at,
+        claimed,
+        last=last,
+        identity=adoption.identity,
+        inputs=adoption.inputs,
+        sources=sources,
+        note=_note(last.n + 1) if adoption.lost_commands else None,
+    )
 
 
 def _note(base: int) -> bytes:

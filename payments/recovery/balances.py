@@ -7,8 +7,8 @@ from typing import NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from exactstage.log import Record
-from exactstage.outputs import OUTPUT_ID_HEADER, iso_time
+from exactstage import Record
+from exactstage.inspection import OUTPUT_ID_HEADER, iso_time
 from payments.domain.account import Account, CounterAccount, Kind
 from payments.records.internal_codec import encode_account, encode_counter
 from payments.records.record_address import RecordAddress

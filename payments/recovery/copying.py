@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from exactstage.committer import publish
-from exactstage.limits import Limits
-from exactstage.log import Log, Record, Writer
-from exactstage.outputs import INSTALLATION, OUTPUT_ID_HEADER, Rounds, size_of
-from exactstage.partitioner import partition_of
+from exactstage import Log, Record, TopicPartition, partition_of
+from exactstage.inspection import INSTALLATION, OUTPUT_ID_HEADER
+from exactstage.log import NewRecord, Writer
+from exactstage.recovery import append_records
 from payments.domain.account import counter_name
 from payments.settings import Settings
 
@@ -72,7 +71,7 @@ class Copying:
     async def _copy(
         self, topic: str, stage: str | None, records: Sequence[Record], writer: Writer
     ) -> None:
-        rounds = Rounds(Limits().batch_bytes)
+        copies: list[tuple[TopicPartition, NewRecord]] = []
         for record in records:
             key, value = record.key, record.value
             headers = list(record.headers)
@@ -84,10 +83,10 @@ class Copying:
                 headers = self._headers(headers, stage, partition)
             if topic == "accounts.ledger":
                 value = _moved(value, partition)
-            size = size_of(key, value, headers)
-            rounds.add(self._new.topic(topic), partition, writer, (key, value, headers), size)
+            at = TopicPartition(self._new.topic(topic), partition)
+            copies.append((at, (key, value, headers)))
             self.counts[f"records of {topic}"] += 1
-        await publish(self._to, rounds)
+        await append_records(self._to, writer, copies)
 
     def _partition(self, record: Record) -> int:
         if record.key:

@@ -13,8 +13,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from exactstage.gc_tuning import freeze_and_relax
-from exactstage.log import Bounds, Log, TopicPartition
+from exactstage import Log, TopicPartition
+from exactstage.hosting import freeze_and_relax
+from exactstage.log import Bounds
 from payments.settings import Settings
 
 from .balances import Balances, Movement

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from exactstage.checkpoint import RESERVED, Checkpoint, decode_checkpoint
+from exactstage import Log
 from exactstage.errors import JournalBroken
-from exactstage.log import Log
+from exactstage.inspection import RESERVED, Checkpoint, decode_checkpoint
 from payments.domain.account import Account
 from payments.records.internal_codec import decode_account
 from payments.settings import Settings

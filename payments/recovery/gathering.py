@@ -7,10 +7,9 @@ from math import inf
 
 from msgspec import DecodeError
 
-from exactstage.log import Bounds, Log, Record, TopicPartition
-from exactstage.outputs import OUTPUT_ID_HEADER, OutputId, parse_source
-from exactstage.partitioner import partition_of
-from exactstage.tails import Tail, read_tails
+from exactstage import Log, Record, TopicPartition, partition_of
+from exactstage.inspection import OUTPUT_ID_HEADER, OutputId, Tail, parse_source, read_tails
+from exactstage.log import Bounds
 from payments.settings import Settings
 
 from .balances import Balances, Movement

@@ -4,20 +4,23 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from exactstage.checkpoint import (
+from exactstage import Log, Record, Stage, TopicPartition
+from exactstage.errors import JournalBroken, NewerFormat, UnreadableBatch
+from exactstage.inspection import (
     FENCE_KEY,
     NOTE_KEY,
+    NOTHING,
     RESERVED,
+    RING,
+    SOURCE_ROTATION_CHECKPOINTS,
     Checkpoint,
+    Identity,
+    Tail,
     decode_checkpoint,
+    is_removal,
+    read_tails,
 )
-from exactstage.errors import JournalBroken, NewerFormat, UnreadableBatch
-from exactstage.foreign import is_removal
-from exactstage.identity import Identity
-from exactstage.limits import RING, SOURCE_ROTATION_CHECKPOINTS
-from exactstage.log import Bounds, Log, Record, TopicPartition
-from exactstage.stage import Stage
-from exactstage.tails import NOTHING, Tail, read_tails
+from exactstage.log import Bounds
 
 from .scanning import scan, scan_readable
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from exactstage import Stage, topics_of
 from exactstage.kafka import KafkaLog
-from exactstage.stage import Stage, topics_of
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 

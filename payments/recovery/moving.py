@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from exactstage.checkpoint import FENCE_KEY, MOVED_KEY
-from exactstage.consistency import Surroundings
-from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition
-from exactstage.stage import topics_of
+from exactstage import topics_of
+from exactstage.recovery import Claimed, Surroundings
 from payments.settings import Settings
 
 from .copying import COPIED, Copying
@@ -14,7 +12,6 @@ from .installation import open_log, stages_of
 from .offline import require_no_workers
 from .run import Options, rebuild
 from .scanning import Show, partitions_of
-from .writing import Claimed
 
 
 async def preview(settings: Settings, new: Settings) -> dict[str, Any]:
@@ -72,13 +69,5 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
         )
         await claimed.require()
         where = f"PAYMENTS_APP_ID {new.app_id}, PAYMENTS_TOPIC_PREFIX {new.topic_prefix}"
-        marks = [(MOVED_KEY, where.encode(), NO_HEADERS), (FENCE_KEY, None, NO_HEADERS)]
-        for stage in old_stages:
-            await old_log.append(
-                [
-                    Batch(TopicPartition(stage.changelog, partition), writer, marks)
-                    for partition, writer in claimed.writers.items()
-                ],
-                Channel.JOURNAL,
-            )
+        await claimed.mark_moved(where)
         return {**copying.counts, **plan.counts}

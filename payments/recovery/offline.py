@@ -18,8 +18,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from exactstage.kafka.admin import open_admin
-from exactstage.kafka.rights import grant_command
+from exactstage.kafka import grant_command, open_admin
 from payments.settings import Settings
 
 from .errors import RecoveryRefused

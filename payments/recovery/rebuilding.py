@@ -8,22 +8,14 @@ the worker that takes over publishes them, exactly once, as after any crash.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from math import inf
 from typing import Literal, NamedTuple
 
-from exactstage.committer import Committer
-from exactstage.dead_letters import batch_letter, refusal_of
-from exactstage.journal import CommitBatch, Journal
-from exactstage.limits import MAX_COMMITS_AHEAD, Limits
-from exactstage.local_delivery import LocalDelivery
-from exactstage.log import Bounds, Log, Record, TopicPartition, Writer
-from exactstage.ownership import Ownership
-from exactstage.partitioner import partition_of
-from exactstage.processing import Processing, Run
-from exactstage.stage import Stage, by_name, senders_of
-from exactstage.vouching import Vouching
+from exactstage import Log, Record, Stage, TopicPartition, partition_of
+from exactstage.log import Bounds
+from exactstage.recovery import MAX_COMMITS, MAX_COMMITS_AHEAD, Deciding, NewJournal, TooManyCommits
 from payments.domain.account import (
     CounterAccount,
     Opening,
@@ -50,21 +42,7 @@ from .scanning import Show, partitions_of, scan
 from .settling import Settlement, Waiting, settle
 from .unanswered import Left
 
-MAX_COMMITS = MAX_COMMITS_AHEAD - 2
-"""Most commits with outputs in one journal; empty ones fill the rest of the ring."""
-
 OldCommands = Literal["answered", "unanswered"]
-
-
-@dataclass(slots=True)
-class Rebuilt:
-    """One journal as it will be written."""
-
-    journal: Journal
-    rows: dict[bytes, bytes]
-    """Rows according to the topics; the commits have the rows that they change."""
-
-    commits: list[CommitBatch] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -74,7 +52,7 @@ class Plan:
     base: int
     """Commit number from which the new journals count: later than any that was ever published."""
 
-    journals: list[Rebuilt]
+    journals: list[NewJournal]
     installation: str | None
     """The installation that wrote the public records, where they name one."""
 
@@ -114,7 +92,14 @@ async def plan_rebuild(
     """
     gathering = Gathering(log, settings, source, show, processes=processes)
     facts = await gathering.run(now_ms)
-    return await _Planning(gathering, facts, now_ms).run(old_commands, published)
+    try:
+        return await _Planning(gathering, facts, now_ms).run(old_commands, published)
+    except TooManyCommits as error:
+        message = (
+            f"{error.journal}: more than {MAX_COMMITS} commits of outputs would have to be "
+            f"published at once; restore the results from a replica or a backup first"
+        )
+        raise RecoveryRefused(message) from error
 
 
 class _Planning:
@@ -128,7 +113,6 @@ class _Planning:
         self._partitions = settings.partitions
         self._policy = Policy(settings.decline_policy, settings.max_waiters)
         self._stages = stages_of(settings)
-        self._limits = Limits()
         # The clock as a commit number is later than any that was counted up to, one by one.
         self.base = max(facts.last_commit + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
@@ -138,19 +122,8 @@ class _Planning:
             self._new(accounts, p, facts.balances[p].rows()) for p in range(self._partitions)
         ]
 
-    def _new(self, stage: Stage, partition: int, rows: dict[bytes, bytes]) -> Rebuilt:
-        journal = Journal(
-            stage=stage.name,
-            partition=partition,
-            changelog=stage.changelog,
-            public=stage.public,
-            emits=stage.emits,
-            writer=Writer(-1, -1),  # The claim comes when it is written.
-            limits=self._limits,
-        )
-        journal.n = journal.published = self.base
-        journal.rows = dict(rows)
-        return Rebuilt(journal, rows)
+    def _new(self, stage: Stage, partition: int, rows: Mapping[bytes, bytes]) -> NewJournal:
+        return NewJournal(stage, partition, rows, base=self.base)
 
     async def run(
         self, old_commands: OldCommands | None, published: Mapping[bytes, int] | None
@@ -171,7 +144,7 @@ class _Planning:
         if published is not None:
             numbers: dict[bytes, int] = {}
             for rebuilt in self._accounts:
-                numbers |= numbers_of(rebuilt.journal.rows)
+                numbers |= numbers_of(rebuilt.now)
             refuse_fewer_entries(published, numbers)
         redo = await self._to_redo(old_commands)
         await self._decide(redo)
@@ -272,33 +245,18 @@ class _Planning:
     def _take(self, payment: str, settlement: Settlement) -> None:
         """Put a payment's row into its journal, and answer the commands that waited for it."""
         key = payment.encode()
-        rebuilt = self._payments[partition_of(key, self._partitions)]
-        journal = rebuilt.journal
+        journal = self._payments[partition_of(key, self._partitions)]
         if settlement.row is not None:
-            row = encode_payment(settlement.row)
-            rebuilt.rows[key] = journal.rows[key] = row
+            journal.know(key, encode_payment(settlement.row))
         for waiting in settlement.answered:
             self._facts.unanswered.consume(key, waiting.own, waiting.place)
         for answer in settlement.answers:
             value = encode_result(payment, answer, settlement.time_ms)
-            topic, at, time_ms = self._gathering.results, journal.partition, settlement.time_ms
-            journal.publish(topic, at, key, value, RESULT_TYPE, time_ms)
-            self._accept(rebuilt)
-            self.counts["commands answered from the ledger"] += 1
-
-    def _accept(self, rebuilt: Rebuilt) -> None:
-        rebuilt.journal.accept()
-        if rebuilt.journal.is_full:
-            self._seal(rebuilt)
-
-    def _seal(self, rebuilt: Rebuilt) -> None:
-        if len(rebuilt.commits) >= MAX_COMMITS:
-            message = (
-                f"{rebuilt.journal}: more than {MAX_COMMITS} commits of outputs would have to be "
-                f"published at once; restore the results from a replica or a backup first"
+            journal.emit(
+                self._gathering.results, key, value, type=RESULT_TYPE, time_ms=settlement.time_ms
             )
-            raise RecoveryRefused(message)
-        rebuilt.commits.append(rebuilt.journal.seal())
+            journal.accept()
+            self.counts["commands answered from the ledger"] += 1
 
     # --- accounts --------------------------------------------------------------------------------
 
@@ -333,8 +291,8 @@ class _Planning:
             partition = partition_of(transfer.account.encode(), self._partitions)
             self._post(self._accounts[partition], transfer, time_ms)
 
-    def _post(self, rebuilt: Rebuilt, transfer: Transfer, time_ms: int) -> None:
-        settings, journal = self._settings, rebuilt.journal
+    def _post(self, journal: NewJournal, transfer: Transfer, time_ms: int) -> None:
+        settings = self._settings
         accounts = self._facts.balances[journal.partition]
         opening = Opening(settings.opening_balance, settings.default_currency)
         posting = post(accounts.accounts.get(transfer.account), transfer, opening=opening)
@@ -355,10 +313,9 @@ class _Planning:
             accounts.counters[name] = Counter(changed.balances)
             journal.put(name.encode(), encode_counter(changed))
             value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
-            ledger = self._gathering.ledger
-            journal.publish(ledger, journal.partition, key, value, ENTRY_TYPE, time_ms)
+            journal.emit(self._gathering.ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
             self.counts["missing entries posted, known from results"] += 1
-        self._accept(rebuilt)
+        journal.accept()
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -404,48 +361,30 @@ class _Planning:
 
     async def _decide(self, redo: Sequence[_Redo]) -> None:
         """Decide unanswered commands as a worker that reads them now."""
-        stage = self._stages[0]
-        processing = await self._processing(stage)
-        topic = self._gathering.commands
-        for rebuilt in self._payments:
-            journal = rebuilt.journal
-            journal.inputs = {topic: 0}
-            stage.callbacks.restored(journal.partition, journal.rows)
+        deciding = Deciding(self._log, self._stages, self._stages[0], self._partitions)
+        deciding.restore(self._payments)
         for record, left in redo:
             key = record.key
             # The partition that it would be forwarded to, so that it need not be forwarded.
             right = partition_of(key, self._partitions) if key else record.partition
-            rebuilt = self._payments[right]
+            journal = self._payments[right]
             if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
-                stage.callbacks.on_error(record, refusal_of(batch), rebuilt.journal)
-                rebuilt.journal.accept()
+                deciding.refuse(record, batch, journal)
             elif self._is_malformed(record):
-                await self._dead_letter(processing, record, left, rebuilt)
+                await self._dead_letter(deciding, record, left, journal)
             else:
-                rebuilt.journal.inputs[topic] = 0
-                run = Run(TopicPartition(topic, right), [record])
-                await processing.handle([run], {right: rebuilt.journal})
+                await deciding.decide(record, journal)
             self.counts["unanswered commands decided now"] += 1
-            if rebuilt.journal.is_full:
-                self._seal(rebuilt)
-        self._write_lost_letters(stage)
+        self._write_lost_letters(deciding)
 
-    def _write_lost_letters(self, stage: Stage) -> None:
+    def _write_lost_letters(self, deciding: Deciding) -> None:
         """Publish the dead letters of batches that were dead-lettered, where they are missing."""
         for batch in self._facts.unanswered.lost_letters():
             if batch.timestamp <= self._facts.letters_expired_before_ms[batch.partition]:
                 continue  # Retention has deleted it.
-            rebuilt = self._payments[batch.partition]
             answered = sum(1 for _ in batch.heads)
-            letter = batch_letter(
-                stage,
-                batch.partition,
-                batch,
-                self._limits,
-                unanswered=batch.last_offset + 1 - batch.offset - answered,
-            )
-            rebuilt.journal.publish(*letter)
-            self._accept(rebuilt)
+            unanswered = batch.last_offset + 1 - batch.offset - answered
+            deciding.dead_letter(batch, self._payments[batch.partition], unanswered=unanswered)
             self.counts["dead letters of batches that were missing"] += 1
 
     def _is_malformed(self, record: Record) -> bool:
@@ -457,39 +396,14 @@ class _Planning:
         return False
 
     async def _dead_letter(
-        self, processing: Processing, record: Record, left: Left, rebuilt: Rebuilt
+        self, deciding: Deciding, record: Record, left: Left, journal: NewJournal
     ) -> None:
         """Decide a malformed command, and publish its result or dead letter where missing."""
-        stage, partition = self._stages[0], rebuilt.journal.partition
-        scratch = self._new(stage, partition, {}).journal
-        scratch.inputs = {self._gathering.commands: 0}
-        run = Run(TopicPartition(self._gathering.commands, partition), [record])
-        await processing.handle([run], {partition: scratch})
-        for output in scratch.seal().publication.outputs:
-            is_letter = output.topic == stage.dead_letters
+        for output in await deciding.outputs_of(record, journal.partition):
+            is_letter = output.topic == journal.stage.dead_letters
             if left.lacks_letter if is_letter else left.lacks_result:
-                rebuilt.journal.publish(*output)
-        rebuilt.journal.accept()
-
-    async def _processing(self, stage: Stage) -> Processing:
-        """Return a processing that calls a stage; its committer never runs."""
-        local_delivery = LocalDelivery(
-            by_name(self._stages),
-            Ownership([each.name for each in self._stages]),
-            clock=self._log.clock,
-            limits=self._limits,
-            enabled=False,
-        )
-        messenger = Writer(-1, -1)
-        committer = Committer(self._log, messenger, local_delivery, self._limits, _raise)
-        return Processing(
-            stage,
-            self._partitions,
-            committer,
-            self._limits,
-            senders=senders_of(stage, self._stages, self._partitions),
-            vouching=Vouching(self._log, {}),
-        )
+                journal.publish(output)
+        journal.accept()
 
     async def _set_positions(self) -> None:
         """Start the journals after the handled records, and accept no message of the old ones."""
@@ -499,22 +413,21 @@ class _Planning:
         bounds = await self._log.bounds(
             [tp for topic in internal for tp in partitions_of(topic, self._partitions)]
         )
-        for stage, journals in ((payments, self._payments), (accounts, self._accounts)):
-            for rebuilt in journals:
-                journal = rebuilt.journal
-                journal.inputs = {
-                    topic: bounds[TopicPartition(topic, journal.partition)].end
-                    for topic in stage.internal_inputs
-                }
-                if stage is payments:
-                    at = TopicPartition(commands, journal.partition)
-                    first = self._facts.bounds[at].first
-                    journal.inputs[commands] = max(first, handled.get(journal.partition, 0))
-                for sender in (payments, accounts):
-                    for partition in range(self._partitions):
-                        journal.sources[f"{sender.name}/{partition}"] = (self.base, 0)
-                if journal.is_open:
-                    self._seal(rebuilt)
+        senders = [
+            f"{sender.name}/{partition}"
+            for sender in (payments, accounts)
+            for partition in range(self._partitions)
+        ]
+        for journal in (*self._payments, *self._accounts):
+            inputs = {
+                topic: bounds[TopicPartition(topic, journal.partition)].end
+                for topic in journal.stage.internal_inputs
+            }
+            if journal.stage is payments:
+                at = TopicPartition(commands, journal.partition)
+                first = self._facts.bounds[at].first
+                inputs[commands] = max(first, handled.get(journal.partition, 0))
+            journal.close(inputs, senders, taken_up_to=self.base)
 
     def _count(self) -> None:
         facts = self._facts
@@ -522,13 +435,9 @@ class _Planning:
         self.counts["results read"] = facts.results
         self.counts["ledger entries read"] = sum(each.entries for each in facts.balances)
         self.counts["accounts"] = sum(len(each.accounts) for each in facts.balances)
-        self.counts["payments"] = sum(len(rebuilt.journal.rows) for rebuilt in self._payments)
+        self.counts["payments"] = sum(len(journal.now) for journal in self._payments)
         if facts.foreign:
             self.counts["public records that no stage wrote, skipped"] = facts.foreign
-
-
-def _raise(failure: Exception) -> None:
-    raise failure
 
 
 def _unclear(unclear: Sequence[Left], topic: str) -> RecoveryRefused:

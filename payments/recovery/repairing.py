@@ -11,25 +11,22 @@ from typing import Any
 
 from msgspec import DecodeError
 
-from exactstage.anonymous import Anonymous
-from exactstage.checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
-from exactstage.foreign import is_removal
-from exactstage.kafka import KafkaLog
-from exactstage.limits import RING
-from exactstage.log import (
-    NO_HEADERS,
-    Batch,
-    Channel,
-    NewRecord,
-    Record,
-    TopicPartition,
+from exactstage import Record, Stage, TopicPartition, partition_of
+from exactstage.inspection import (
+    NOTE_KEY,
+    RESERVED,
+    RING,
+    Anonymous,
+    JournalBatch,
+    is_removal,
+    journal_batches,
 )
-from exactstage.partitioner import partition_of
-from exactstage.stage import Stage
+from exactstage.kafka import KafkaLog
+from exactstage.log import NO_HEADERS, NewRecord
+from exactstage.recovery import Claimed
 from payments.domain.account import COUNTERS, counter_name
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
-from .batches import JournalBatch, journal_batches
 from .inspecting import Foreign, ForeignRecords, foreign_reason, undo
 
 
@@ -181,10 +178,7 @@ def foreign_records(log: KafkaLog, partitions: int) -> ForeignRecords:
 
 async def carry_out(log: KafkaLog, app_id: str, stages: Sequence[Stage], repair: Repair) -> None:
     """Claim the partition, and append the repair of its journal as one batch."""
-    partition = repair.at.partition
-    topics = sorted({topic for stage in stages for topic in stage.public})
-    fenced = [TopicPartition(topic, partition) for topic in topics]
-    writer = await log.claim(f"{app_id}-{partition}", fenced)
+    claimed = Claimed(log, app_id, stages, [repair.at.partition])
+    await claimed.claim()
     records: list[NewRecord] = [(key, value, NO_HEADERS) for key, value in repair.records.items()]
-    records.append((FENCE_KEY, None, NO_HEADERS))
-    await log.append([Batch(repair.at, writer, records)], Channel.JOURNAL)
+    await claimed.append(repair.at, records)

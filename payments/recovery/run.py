@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from exactstage.log import Log
+from exactstage import Log
+from exactstage.recovery import Claimed
 from payments.settings import Settings
 
 from .forgetting import published_entries
@@ -11,7 +12,7 @@ from .gathering import Source
 from .installation import stages_of
 from .rebuilding import OldCommands, Plan, plan_rebuild
 from .scanning import Show
-from .writing import Claimed, journals_in_use, refuse_used, write
+from .writing import journals_in_use, refuse_used, write
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from exactstage import Log, Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
-from exactstage.log import Bounds, Log, Reader, Record, TopicPartition
+from exactstage.log import Bounds, Reader
 
 FETCH_SECONDS = 5.0
 FIRST_FETCH_SECONDS = 0.05

@@ -12,15 +12,10 @@ gets a note for ``payments verify`` that the commands of earlier results may be 
 import json
 from typing import Any, NamedTuple
 
-from exactstage.checkpoint import NOTE_KEY, Checkpoint
-from exactstage.committer import publish
-from exactstage.dead_letters import HEADER_PREFIX, TYPE
-from exactstage.journal import Journal
-from exactstage.limits import Limits
-from exactstage.log import NO_HEADERS, Bounds, Channel, Log, TopicPartition
-from exactstage.outputs import Rounds, size_of
-from exactstage.stage import Stage
-from exactstage.takeover import Takeover
+from exactstage import Header, Limits, Log, Stage, TopicPartition
+from exactstage.inspection import DEAD_LETTER_TYPE, HEADER_PREFIX, Checkpoint, Output
+from exactstage.log import Bounds
+from exactstage.recovery import skip_input
 from payments.dead_letters.letter import SKIPPED
 
 from .errors import RecoveryRefused
@@ -162,38 +157,22 @@ async def carry_out(
 ) -> None:
     """Skip the range; all workers must be stopped. One that starts now ends this, or is ended.
 
-    1. Take the partition over as a worker does, but with the new position.
-    2. Journal the position together with a notice, then publish the notice.
+    The new position is journalled together with a notice, which is published then.
     """
-    limits = Limits()
-    messenger = await log.new_writer()
-    takeover = Takeover(
-        log=log,
-        claim_prefix=app_id,
-        stages=stages,
-        partitions=log.partition_count(skip.at.topic),
-        messenger=messenger,
-        limits=limits,
-        moved={skip.at: skip.end},
+    loses_commands = skip.goes_back and skip.at.topic in skip.stage.public_inputs
+    await skip_input(
+        log,
+        app_id,
+        stages,
+        skip.at,
+        skip.end,
+        notice=_notice(skip, time_ms) if skip.first < skip.end else None,
+        note=(lambda commit: _note(commit, skip.end)) if loses_commands else None,
     )
-    journals, _ = await takeover.run([skip.at.partition])
-    journal = next(each for each in journals if each.stage == skip.stage.name)
-    if skip.first < skip.end:
-        _notice(journal, skip, time_ms)
-    journal.advance(skip.at.topic, skip.end)
-    commit = journal.seal()
-    batch = commit.batch
-    if skip.goes_back and skip.at.topic in skip.stage.public_inputs:
-        note = NOTE_KEY, _note(journal.n, skip.end), NO_HEADERS
-        batch = batch._replace(records=[*batch.records, note])
-    await log.append([batch], Channel.JOURNAL)
-    rounds = Rounds(limits.batch_bytes)
-    commit.publication.add_to(rounds, messenger)
-    await publish(log, rounds)
 
 
-def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
-    """Put the notice on the dead letters of the stage: no key, and the range as JSON."""
+def _notice(skip: Skip, time_ms: int) -> Output:
+    """Return the notice for the dead letters of the stage: no key, and the range as JSON."""
     facts = {
         "reason": SKIPPED,
         "exception": "Skipped",
@@ -202,14 +181,14 @@ def _notice(journal: Journal, skip: Skip, time_ms: int) -> None:
         "partition": str(skip.at.partition),
         "offset": str(skip.first),
     }
-    headers = [(f"{HEADER_PREFIX}{name}", text.encode()) for name, text in facts.items()]
+    headers: list[Header] = [
+        (f"{HEADER_PREFIX}{name}", text.encode()) for name, text in facts.items()
+    ]
     value = b'{"skipped": {"from": %d, "to": %d}}' % (skip.first, skip.end)
-    assert size_of(None, value, headers) < journal.limits.dead_letter_bytes
-    type_ = f"{skip.stage.name}.{TYPE}"
-    journal.publish(
-        skip.stage.dead_letters, journal.partition, None, value, type_, time_ms, headers
-    )
-    journal.accept()
+    size = len(value) + sum(len(name) + len(text or b"") for name, text in headers)
+    assert size < Limits().dead_letter_bytes
+    type_ = f"{skip.stage.name}.{DEAD_LETTER_TYPE}"
+    return Output(skip.stage.dead_letters, skip.at.partition, None, value, type_, time_ms, headers)
 
 
 def _note(base: int, end: int) -> bytes:

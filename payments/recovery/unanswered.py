@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from exactstage.dead_letters import LAST_OFFSET, UNANSWERED, unpack
+from exactstage import Record
 from exactstage.errors import UnreadableBatch
-from exactstage.log import Bounds, Record
+from exactstage.inspection import LAST_OFFSET, UNANSWERED, unpack_dead_letter
+from exactstage.log import Bounds
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
 
@@ -157,7 +158,9 @@ class Unanswered:
     def letter(self, record: Record) -> None:
         """Take a dead letter of the payments stage."""
         try:
-            facts = unpack(record).facts  # A client's headers may look like the engine's.
+            facts = unpack_dead_letter(
+                record
+            ).facts  # A client's headers may look like the engine's.
         except ValueError:
             return
         letter: _Letter = (record.key, record.value)

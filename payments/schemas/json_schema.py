@@ -11,7 +11,7 @@ from msgspec.structs import FieldInfo, fields
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from exactstage.dead_letters import FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION, TYPE
+from exactstage.inspection import DEAD_LETTER_TYPE, FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION
 from payments.domain.account import COUNTERS
 from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
@@ -105,7 +105,12 @@ def event_headers_schema() -> Schema:
             },
             "ce_source": {"type": "string", "pattern": "^/[a-z]+/[0-9]+$"},
             "ce_type": {
-                "enum": [RESULT_TYPE, ENTRY_TYPE, f"payments.{TYPE}", f"accounts.{TYPE}"],
+                "enum": [
+                    RESULT_TYPE,
+                    ENTRY_TYPE,
+                    f"payments.{DEAD_LETTER_TYPE}",
+                    f"accounts.{DEAD_LETTER_TYPE}",
+                ],
             },
             "ce_time": {"type": "string", "format": "date-time"},
         },

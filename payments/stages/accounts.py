@@ -1,14 +1,12 @@
 """The accounts stage: moves money between accounts, in double entries."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from msgspec import DecodeError
 
-from exactstage.context import Context, Rows
-from exactstage.log import Record
-from exactstage.stage import Stage
+from exactstage import Context, Record, Stage
 from payments.domain.account import (
     Account,
     CounterAccount,
@@ -124,7 +122,7 @@ class AccountsLogic:
         reply = encode_settled(Settled(ok=False, reason=Reason.INTERNAL_ERROR))
         self._reply(payment, reply, record, context)
 
-    def restored(self, partition: int, rows: Rows) -> None:
+    def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
         """Check that each row can be decoded; only the open commit has further state."""
         for row in rows.values():
             try:

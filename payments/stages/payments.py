@@ -1,13 +1,10 @@
 """The payments stage: folds commands and settlements into payments, and answers each command."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from exactstage.context import Context, Rows
-from exactstage.log import Record
-from exactstage.partitioner import partition_of
-from exactstage.stage import Refused, Stage
+from exactstage import Context, Record, Refused, Stage, partition_of
 from payments.domain.payment import (
     Decision,
     ImpossibleTransition,
@@ -221,7 +218,7 @@ class PaymentsLogic:
         )
         self._answer(payment_id, [answer], record.timestamp, context)
 
-    def restored(self, partition: int, rows: Rows) -> None:
+    def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
         """Rebuild the windows: a restored payment expires like any other."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
         for key, row in rows.items():

@@ -23,9 +23,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from exactstage.kafka.admin import open_admin
-from exactstage.kafka.rights import Right, grant_command, refusal
-from exactstage.kafka.wire import Metadata
+from exactstage.kafka import Right, grant_command, hidden_topics, open_admin, rights_refusal
 from payments.settings import Settings
 from payments.topics.file import Topic
 
@@ -253,18 +251,13 @@ class Cluster:
         }
 
     async def _require_visible(self, names: Collection[str]) -> None:
-        """Raise TopicsError for topics that are not shown because this user may not see them.
-
-        A list of all topics leaves those out; one that is asked for by name is refused.
-        """
+        """Raise TopicsError for topics that are not shown because this user may not see them."""
         if not names:
             return
-        client = self._admin._client  # noqa: SLF001 - aiokafka knows no version that creates nothing
-        _, shown = await client.send(client.get_random_node(), Metadata(sorted(names)))
-        denied = TopicAuthorizationFailedError.errno
-        hidden = {topic.topic: [Right.DESCRIBE] for topic in shown if topic.code == denied}
+        hidden = await hidden_topics(self._admin, names)
         if hidden:
-            raise TopicsError(refusal(hidden, self._arguments))
+            lacking = {topic: [Right.DESCRIBE] for topic in hidden}
+            raise TopicsError(rights_refusal(lacking, self._arguments))
 
     def _raise_for(self, code: int, message: str, operation: str, topic: str) -> None:
         """Raise TopicsError for a code; for a missing right, with the command that grants it."""

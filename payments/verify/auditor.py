@@ -7,9 +7,9 @@ It does no I/O. The topics of a phase must come after those of the phases before
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
+from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
-from exactstage.log import Record, TopicPartition
-from exactstage.outputs import ORIGIN
+from exactstage.inspection import ORIGIN
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
 from payments.settings import Settings

@@ -9,17 +9,18 @@ compared exactly while workers run.
 import re
 from dataclasses import dataclass, field
 
-from exactstage.checkpoint import (
+from exactstage import Record
+from exactstage.errors import JournalBroken
+from exactstage.inspection import (
     FENCE_KEY,
     MOVED_KEY,
     NOTE_KEY,
     RESERVED,
     Checkpoint,
+    Output,
+    OutputId,
     decode_checkpoint,
 )
-from exactstage.errors import JournalBroken
-from exactstage.log import Record
-from exactstage.outputs import Output, OutputId
 
 from .findings import Findings, Kind, Place
 from .numbering import Numbering

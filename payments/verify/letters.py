@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from exactstage.dead_letters import HEADER_PREFIX, INTERNAL_ERROR
+from exactstage import Record
 from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
-from exactstage.log import Record
+from exactstage.inspection import HEADER_PREFIX, INTERNAL_ERROR
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place

@@ -6,8 +6,8 @@ from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
-from exactstage.log import Record, TopicPartition
-from exactstage.outputs import OUTPUT_ID_HEADER, Output, OutputId, parse_source
+from exactstage import Record, TopicPartition
+from exactstage.inspection import OUTPUT_ID_HEADER, Output, OutputId, parse_source
 from payments.records.record_models import LedgerEntry, Result
 
 from .accounts import AccountsPartition

@@ -8,8 +8,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from exactstage import Log, Record, TopicPartition
 from exactstage.errors import UnreadableBatch
-from exactstage.log import Bounds, Log, Reader, Record, TopicPartition
+from exactstage.log import Bounds, Reader
 
 from .auditor import Auditor
 from .findings import Report

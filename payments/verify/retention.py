@@ -2,8 +2,7 @@
 
 from math import inf
 
-from exactstage.log import TopicPartition
-from exactstage.partitioner import partition_of
+from exactstage import TopicPartition, partition_of
 
 CLOCKS_DIFFER_MS = 60_000
 """How much the clocks of workers and brokers may differ."""

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import DecodeError
 
-from exactstage.log import Record
-from exactstage.partitioner import partition_of
+from exactstage import Record, partition_of
 from payments.domain.account import is_counter_name
 from payments.domain.payment import Payment, State
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment

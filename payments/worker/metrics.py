@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exactstage.counts import Counts
+from exactstage.hosting import Counts
 
 Family = CounterMetricFamily | GaugeMetricFamily
 

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from exactstage.kafka import AppendFailure
 from exactstage.log import Batch, Bounds, TopicPartition
 from exactstage.memory import MemoryLog
-from payments.client.transport import Failure, LogTransport, Unavailable
+from payments.client.transport import LogTransport, Unavailable
 
 
 class FaultyTransport(LogTransport):
@@ -13,8 +14,8 @@ class FaultyTransport(LogTransport):
 
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
-        self.faults: list[Failure | None] = []
-        self.fault: Failure | None = None
+        self.faults: list[AppendFailure | None] = []
+        self.fault: AppendFailure | None = None
         """What every append meets once ``faults`` are used up."""
         self.stores_before_it_fails = False
         self.leaderless = False
@@ -52,7 +53,7 @@ class FaultyTransport(LogTransport):
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]
-    ) -> Mapping[TopicPartition, Failure]:
+    ) -> Mapping[TopicPartition, AppendFailure]:
         """Append, or meet the next fault."""
         self.trying.set()
         self.sizes += [len(batch.records) for batch in batches.values()]
@@ -68,6 +69,6 @@ class FaultyTransport(LogTransport):
         return {} if fault is None else dict.fromkeys(batches, fault)
 
 
-LOST = Failure(OSError("lost"), arrived=True, retriable=True)
-NOT_SENT = Failure(OSError("no connection"), arrived=False, retriable=True)
-REFUSED = Failure(PermissionError("refused"), arrived=False, retriable=False)
+LOST = AppendFailure(OSError("lost"), arrived=True, retriable=True)
+NOT_SENT = AppendFailure(OSError("no connection"), arrived=False, retriable=True)
+REFUSED = AppendFailure(PermissionError("refused"), arrived=False, retriable=False)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
+from exactstage.kafka import Chunk
 from exactstage.log import Bounds, TopicPartition
 from exactstage.memory import MemoryLog
 from payments.client import AccountBalance, AccountsUnavailable, LogTransport, PaymentsClient
-from payments.client.transport import Chunk
 from payments.testing import PaymentsTestbed
 
 LEDGER = "accounts.ledger"

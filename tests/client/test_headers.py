@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
-from exactstage.kafka.appender import encode
+from exactstage.kafka import AppendFailure, encode_batch
 from exactstage.log import Batch, TopicPartition, Writer
 from payments.client import InvalidCommand, LogTransport, PaymentsClient
 from payments.client.partition_queues import MAX_MESSAGE_BYTES, size_of
-from payments.client.transport import Command, Failure
+from payments.client.transport import Command
 from payments.domain.results import Outcome, Reason
 from payments.testing import PaymentsTestbed
 
@@ -118,7 +118,7 @@ class TightTransport(FaultyTransport):
         for at, batch in batches.items():
             if sum(len(v) + sum(len(c) for _, c in h) for _, v, h in batch.records) > 10_000:
                 error = MessageSizeTooLargeError(str(at))
-                return {at: Failure(error, arrived=False, retriable=False)}
+                return {at: AppendFailure(error, arrived=False, retriable=False)}
         return await super().append(node, batches)
 
 
@@ -175,7 +175,7 @@ async def test_the_largest_command_fits_a_batch(testbed: PaymentsTestbed) -> Non
     rest = MAX_MESSAGE_BYTES - 100 - size_of(key, value, [*names, ("last", b"")])
     full: Any = [*names, ("last", b"x" * rest)]
     assert size_of(key, value, full) == MAX_MESSAGE_BYTES - 100
-    batch = encode(Batch(TopicPartition(COMMANDS, 0), Writer(1, 0), [(key, value, full)]))
+    batch = encode_batch(Batch(TopicPartition(COMMANDS, 0), Writer(1, 0), [(key, value, full)]))
     assert len(batch) <= MAX_MESSAGE_BYTES
     with pytest.raises(InvalidCommand):
         size_of(key, value, [*full, ("", b"")])

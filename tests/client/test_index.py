@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from exactstage.kafka import Chunk
 from exactstage.log import TopicPartition
 from exactstage.memory import MemoryLog
 from payments.client import AccountsUnavailable, CatchingUp, LogTransport, PaymentsClient
 from payments.client.index import Index
-from payments.client.transport import Chunk
 from payments.testing import PaymentsTestbed
 
 LEDGER, JOURNAL = "accounts.ledger", "accounts-changelog"

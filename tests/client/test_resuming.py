@@ -7,9 +7,9 @@ finds in ``tests/gateway/test_locations.py``.
 
 import pytest
 
+from exactstage.kafka import Chunk
 from exactstage.log import TopicPartition
 from payments.client import CatchingUp, LogTransport, PaymentsClient
-from payments.client.transport import Chunk
 from payments.testing import PaymentsTestbed
 
 

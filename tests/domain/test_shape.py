@@ -98,7 +98,7 @@ def test_the_engine_knows_nothing_of_payments(module: str) -> None:
 @pytest.mark.parametrize("module", inside("payments.gateway"))
 def test_the_gateway_stands_on_the_client_alone(module: str) -> None:
     for name in imports(module):
-        is_tuning = is_in(name, "exactstage.gc_tuning")  # Of the process, not of the engine.
+        is_tuning = name == "exactstage.hosting.freeze_and_relax"  # Of the process.
         assert is_tuning or not is_in(name, "exactstage", "payments.stages", "payments.app"), name
 
 

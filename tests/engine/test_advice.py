@@ -27,6 +27,6 @@ def test_commands_and_settings_are_named_as_the_application_names_them(
     assert advice.command("journal inspect") == "payments journal inspect"
     assert advice.setting("APP_ID") == "PAYMENTS_APP_ID"
     monkeypatch.setattr(advice, "_NAMES", dict(advice._NAMES))
-    advice.use(program="shop", prefix="SHOP_")
+    advice.name_program(program="shop", prefix="SHOP_")
     assert advice.command("journal inspect") == "shop journal inspect"
     assert advice.setting("APP_ID") == "SHOP_APP_ID"

@@ -12,7 +12,7 @@ from exactstage.checkpoint import (
     encode_checkpoint,
 )
 from exactstage.errors import JournalBroken
-from exactstage.kafka.appender import encode
+from exactstage.kafka.appender import encode_batch
 from exactstage.limits import RING
 from exactstage.log import Writer
 from exactstage.outputs import (
@@ -82,7 +82,7 @@ def test_an_output_is_never_larger_than_its_estimate() -> None:
     rounds = Rounds(10**6)
     publication.add_to(rounds, writer)
     [[batch]] = rounds
-    assert len(encode(batch)) < size
+    assert len(encode_batch(batch)) < size
 
 
 @given(st.binary(max_size=300))

@@ -5,20 +5,30 @@ Workers that are killed at each append, and several at once, are in ``test_exact
 
 import asyncio
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-import exactstage
-from exactstage import Context, FailStop, Fenced, Record, Refused, Stage, TopicPartition
-from exactstage.memory import MemoryLog
-from exactstage.plain_host import PlainHost
-from exactstage.stage import topics_of
+from exactstage import (
+    Context,
+    FailStop,
+    Fenced,
+    MemoryLog,
+    Record,
+    Refused,
+    Stage,
+    TopicPartition,
+    topics_of,
+)
+from exactstage.hosting import PlainHost
 from exactstage.testing import LIMIT_SECONDS, StageTestbed
 
-README = Path(__file__).parents[2] / "exactstage" / "README.md"
-MOST_NAMES = 20
+ROOT = Path(__file__).parents[2]
+README = ROOT / "exactstage" / "README.md"
+PAGE = ROOT / "docs" / "reference" / "engine.md"
 
 
 def totals(record: Record, context: Context) -> None:
@@ -37,19 +47,33 @@ def stage() -> Stage:
     )  # fmt: skip
 
 
-async def test_the_example_of_the_readme_runs() -> None:
-    [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("number", [0, 1])
+async def test_each_example_of_the_readme_runs(number: int) -> None:
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    example = examples[number]
     assert "assert " in example, "it shows what comes out"
     found: dict[str, object] = {}
     exec(f"async def example():\n{textwrap.indent(example, '    ')}", found)  # noqa: S102 - the page itself
     await found["example"]()  # type: ignore[operator]
 
 
-def test_few_names_are_exported_and_each_is_there() -> None:
-    assert len(exactstage.__all__) <= MOST_NAMES
-    assert [name for name in exactstage.__all__ if getattr(exactstage, name, None) is None] == []
-    with pytest.raises(AttributeError, match="'exactstage' has no attribute 'nothing'"):
-        exactstage.nothing  # noqa: B018
+def test_the_tests_on_the_page_of_the_reference_pass(tmp_path: Path) -> None:
+    """As a reader runs them: with pytest, beside the example that they test."""
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    (tmp_path / "test_words.py").write_text(examples[0])
+    # A fixture's module is named in conftest.py.
+    plugins, _, test = examples[1].partition("\n\n\n")
+    (tmp_path / "conftest.py").write_text(plugins)
+    (tmp_path / "test_word.py").write_text(f"from words import STAGE\n\n\n{test}")
+    options = ("-q", "-p", "no:cacheprovider", "--asyncio-mode=auto")
+    paths = f"--override-ini=pythonpath={ROOT}/examples {ROOT}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, paths],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS * 20,
+    )  # fmt: skip
+    assert "3 passed" in ended.stdout, ended.stdout
 
 
 async def test_a_stage_is_a_function_and_what_it_emits_has_defaults() -> None:

@@ -12,9 +12,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
+from exactstage.kafka import Chunk
 from exactstage.log import TopicPartition
 from payments.client import LogTransport, PaymentsClient
-from payments.client.transport import Chunk
 from payments.gateway.app import Gateway
 from payments.gateway.exchange import path_segment
 from payments.gateway.settings import GatewaySettings

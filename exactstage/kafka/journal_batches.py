@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from exactstage.checkpoint import RESERVED
 from exactstage.errors import FailStop
-from exactstage.kafka import KafkaLog
-from exactstage.kafka.connection import error_for
-from exactstage.kafka.fetched import decode_batches
-from exactstage.kafka.wire import Fetch
 from exactstage.log import Bounds, Record, TopicPartition
+
+from .connection import error_for
+from .fetched import decode_batches
+from .log import KafkaLog
+from .wire import Fetch
 
 _HEAD = Struct(">qi")
 """Base offset, and the length of what follows."""

@@ -1,0 +1,124 @@
+"""What stages have written, for programs that read it: this module is for operators' tools.
+
+- A journal is rows and checkpoints (``Checkpoint``, ``decode_checkpoint``), under keys of which
+  those that begin with ``RESERVED`` are the engine's; ``journal_batches`` reads one batch by batch.
+- An output names itself and its sender in headers (``OutputId``, ``parse_source``, ``ORIGIN``);
+  ``read_tails`` finds the last output of each public partition.
+- A dead letter has the record as it was received, and headers that say why
+  (``unpack_dead_letter``).
+- ``Identity`` is the installation that a journal was written for; ``require_own_installation`` and
+  ``takeover_failure`` are a worker's checks, without a claim. Nothing here writes.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._doors import exports
+
+if TYPE_CHECKING:
+    from .anonymous import Anonymous
+    from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
+    from .dead_letters import (
+        DEAD_LETTER_TYPE,
+        FOREIGN_RECORD,
+        HEADER_PREFIX,
+        INTERNAL_ERROR,
+        LAST_OFFSET,
+        MISSING_POSITION,
+        UNANSWERED,
+        unpack_dead_letter,
+    )
+    from .foreign import is_removal
+    from .identity import Identity, differing_settings
+    from .kafka.journal_batches import JournalBatch, journal_batches
+    from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
+    from .outputs import (
+        INSTALLATION,
+        ORIGIN,
+        OUTPUT_ID_HEADER,
+        Output,
+        OutputId,
+        iso_time,
+        parse_source,
+    )
+    from .tails import NOTHING, Tail, read_tails
+    from .takeover import require_own_installation
+    from .takeover_check import FoundJournal, takeover_failure
+
+__all__ = [
+    "DEAD_LETTER_TYPE",
+    "FENCE_KEY",
+    "FOREIGN_RECORD",
+    "HEADER_PREFIX",
+    "INSTALLATION",
+    "INTERNAL_ERROR",
+    "LAST_OFFSET",
+    "MISSING_POSITION",
+    "MOVED_KEY",
+    "NOTE_KEY",
+    "NOTHING",
+    "ORIGIN",
+    "OUTPUT_ID_HEADER",
+    "RESERVED",
+    "RING",
+    "SOURCE_ROTATION_CHECKPOINTS",
+    "UNANSWERED",
+    "Anonymous",
+    "Checkpoint",
+    "FoundJournal",
+    "Identity",
+    "JournalBatch",
+    "Output",
+    "OutputId",
+    "Tail",
+    "decode_checkpoint",
+    "differing_settings",
+    "is_removal",
+    "iso_time",
+    "journal_batches",
+    "parse_source",
+    "read_tails",
+    "require_own_installation",
+    "takeover_failure",
+    "unpack_dead_letter",
+]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "anonymous": ("Anonymous",),
+        "checkpoint": (
+            "FENCE_KEY",
+            "MOVED_KEY",
+            "NOTE_KEY",
+            "RESERVED",
+            "Checkpoint",
+            "decode_checkpoint",
+        ),
+        "dead_letters": (
+            "DEAD_LETTER_TYPE",
+            "FOREIGN_RECORD",
+            "HEADER_PREFIX",
+            "INTERNAL_ERROR",
+            "LAST_OFFSET",
+            "MISSING_POSITION",
+            "UNANSWERED",
+            "unpack_dead_letter",
+        ),
+        "foreign": ("is_removal",),
+        "identity": ("Identity", "differing_settings"),
+        "kafka.journal_batches": ("JournalBatch", "journal_batches"),
+        "limits": ("RING", "SOURCE_ROTATION_CHECKPOINTS"),
+        "outputs": (
+            "INSTALLATION",
+            "ORIGIN",
+            "OUTPUT_ID_HEADER",
+            "Output",
+            "OutputId",
+            "iso_time",
+            "parse_source",
+        ),
+        "tails": ("NOTHING", "Tail", "read_tails"),
+        "takeover": ("require_own_installation",),
+        "takeover_check": ("FoundJournal", "takeover_failure"),
+    },
+)
