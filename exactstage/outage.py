@@ -28,6 +28,12 @@ class Outage:
         self._failing: dict[str, tuple[float, float]] = {}
         """When each thing that fails began to, and when it failed last."""
 
+    def forget(self) -> None:
+        """Begin anew: what was said before does not count any more. Tests share one process."""
+        with self._lock:
+            self._said = -BETWEEN_SECONDS
+            self._failing.clear()
+
     def say(self, text: str) -> bool:
         """Log a warning, unless there was one just now; return whether it was logged."""
         now = time.monotonic()

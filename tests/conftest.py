@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from exactstage.outage import OUTAGE
 from payments.cli.root import build
 
 pytest_plugins = ["tests.broker_fixture", "tests.distribution", "tests.hanging"]
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_before() -> None:
+    """Let what a test logs not depend on what another one has logged just before it."""
+    OUTAGE.forget()
 
 
 @pytest.fixture(scope="session")

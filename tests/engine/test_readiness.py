@@ -2,19 +2,12 @@
 
 import pytest
 
-from exactstage import readiness as module
-from exactstage.outage import Outage
+from exactstage.outage import OUTAGE
 from exactstage.readiness import REPEAT_SECONDS, Readiness
 from exactstage.troubles import Trouble
 
 BLOCKED = Trouble("blocked", "a/0", 0.0, "end the transaction", "end 3", partition=True)
 SILENT = Trouble("Kafka does not answer", "a fetch", 2.0)
-
-
-@pytest.fixture(autouse=True)
-def outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what is logged not depend on what other tests have logged."""
-    monkeypatch.setattr(module, "OUTAGE", Outage())
 
 
 def test_what_is_over_soon_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
@@ -25,19 +18,19 @@ def test_what_is_over_soon_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_trouble_that_lasts_is_logged_once_and_then_rarely(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     readiness = Readiness(5.0)
     for now in (5.0, 6.0, 7.0, 300.0):
         assert readiness.look([BLOCKED], now) == ["blocked: a/0 (end 3): end the transaction"]
-    monkeypatch.setattr(module, "OUTAGE", Outage())
+    OUTAGE.forget()
     readiness.look([BLOCKED._replace(detail="end 4")], 301.0)
     [said] = [record.getMessage() for record in caplog.records]
     assert said.startswith("not ready since ")
     assert said.endswith("UTC: blocked: a/0 (end 3): end the transaction")
     assert (readiness.standing_partitions, readiness.standing_seconds) == (1, 301.0)
-    monkeypatch.setattr(module, "OUTAGE", Outage())
+    OUTAGE.forget()
     readiness.look([BLOCKED], 6.0 + REPEAT_SECONDS)
     assert len(caplog.records) == 2
     assert readiness.look([], 7.0 + REPEAT_SECONDS) == []
