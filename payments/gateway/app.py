@@ -1,4 +1,4 @@
-"""The ASGI application: the operations, and the steps of every request.
+"""The ASGI application: the steps of every request.
 
 A request is routed, authorized by its token, handled and answered; every error becomes a problem
 (RFC 9457). The application stands between the server and the client library.
@@ -22,7 +22,7 @@ from payments.client.errors import (
 from payments.domain.results import Reason
 from payments.gateway.access_log import AccessLog
 from payments.gateway.accounts_api import AccountsApi
-from payments.gateway.async_commands import Operations, Render
+from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.events import EventsApi
 from payments.gateway.exchange import (
     BodyTooLarge,
@@ -39,6 +39,8 @@ from payments.gateway.exchange import (
     send_stream,
 )
 from payments.gateway.forwarding import Forwarding
+from payments.gateway.openapi import document
+from payments.gateway.operations import OPERATIONS, Handlers
 from payments.gateway.origins import Origins
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.payments_api import (
@@ -56,12 +58,11 @@ from payments.gateway.problems import (
     what_is_missing,
 )
 from payments.gateway.restate_examples import EXAMPLE, RestateExamplesApi, example_answer
-from payments.gateway.routes import Route, Routes
+from payments.gateway.routes import Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
 from payments.gateway.settings import GatewaySettings
 from payments.gateway.tokens import Tokens
-from payments.gateway.tokens_file import DEPOSIT, PAY, READ
 from payments.records.commands import Malformed
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,8 @@ class Gateway:
         self._service = service
         self._next_log_at = 0.0
         self.tokens = Tokens(settings)
-        self.routes = operations(service, settings, default_currency, self.stopping)
-        self._find = Routes(self.routes).find
+        own = handlers(service, settings, default_currency, self.stopping)
+        self._find = Routes(OPERATIONS, own).find
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
 
@@ -144,13 +145,13 @@ class Gateway:
         preflight = self._origins.preflight(request)
         if preflight is not None:
             return preflight
-        route, request.parameters = self._find(request.method, request.raw_path)
-        request.route = route.path
-        if route.path not in HEALTH:
+        (operation, handler), request.parameters = self._find(request.method, request.raw_path)
+        request.route = operation.path
+        if operation.path not in HEALTH:
             self._origins.check(request)
-        if route.scopes is not None:
-            self.tokens.check(request, route.scopes)
-        answer = await route.handler(request)
+        if operation.scopes:
+            self.tokens.check(request, operation.scopes)
+        answer = await handler(request)
         if not isinstance(answer, Stream):
             put_prefix(answer, request.prefix)
         return answer
@@ -179,43 +180,23 @@ class Gateway:
             logger.warning("accounts can't be read: %s", error)
 
 
-def operations(
+def handlers(
     service: Service,
     settings: GatewaySettings,
     default_currency: str,
     stopping: asyncio.Event,
-) -> list[Route]:
-    """Return all operations; ``payments.gateway.openapi`` describes the same operations."""
+) -> Handlers:
+    """Return the handlers of the operations."""
     deadline_seconds = settings.deadline_seconds
-    later = Operations(service, deadline_seconds, settings.kept_seconds, FORMS)
+    later = AsyncCommands(service, deadline_seconds, settings.kept_seconds, FORMS)
     payments = PaymentsApi(service, later, default_currency, deadline_seconds)
-    accounts = AccountsApi(service, deadline_seconds)
-    events = EventsApi(service, deadline_seconds, settings.max_streams)
-    examples = RestateExamplesApi(payments)
-    pages = ServicePages(service, stopping)
-    pay, read, either = [PAY], [READ], [READ, PAY, DEPOSIT]
-    return [
-        Route("POST", "/v1/payments", payments.make_by_key, pay),
-        Route("POST", "/v1/payments/{payment}", payments.make, pay),
-        Route("GET", "/v1/payments/{payment}", payments.get, read),
-        Route("POST", "/v1/payments/{payment}/cancel", payments.cancel, pay),
-        Route("GET", "/v1/payments/{payment}/commands/{command}", payments.command, either),
-        Route("GET", "/v1/payments/{payment}/events", events.stream, read),
-        Route("POST", "/v1/deposits/{payment}", payments.deposit, [DEPOSIT]),
-        Route("GET", "/v1/accounts/{account}", accounts.balance, read),
-        Route("GET", "/v1/accounts/{account}/entries", accounts.entries, read),
-        Route("POST", "/payments/makePayment", examples.make_by_body, pay),
-        Route("POST", "/payments/cancelPayment", examples.cancel_by_body, pay),
-        Route("POST", "/payments/{payment}/makePayment", examples.make, pay),
-        Route("POST", "/payments/{payment}/cancelPayment", examples.cancel, pay),
-        Route("GET", "/health/live", pages.live, None),
-        Route("GET", "/health/ready", pages.ready, None),
-        Route("GET", "/", pages.index, None, described=False),
-        Route("GET", "/openapi.json", pages.openapi, None),
-        Route("GET", "/docs", pages.docs, None),
-        Route("GET", "/docs/{file}", pages.docs_file, None, described=False),
-        Route("GET", "/problems/{problem}", pages.problem, None),
-    ]
+    return Handlers(
+        payments=payments,
+        accounts=AccountsApi(service, deadline_seconds),
+        events=EventsApi(service, deadline_seconds, settings.max_streams),
+        examples=RestateExamplesApi(payments),
+        pages=ServicePages(service, stopping, document()),
+    )
 
 
 def _check_repeats(request: HttpRequest) -> None:

@@ -23,7 +23,7 @@ from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
 from payments.records.record_models import Result
 
-MAX_OPERATIONS = 10_000
+MAX_COMMANDS = 10_000
 MAX_SEARCHES = 4
 """Maximum number of concurrent searches in the topics for commands of other gateways."""
 
@@ -36,7 +36,7 @@ _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
 
 
 @dataclass(slots=True)
-class _Operation:
+class _AsyncCommand:
     """A command that was answered 202, and how its result is rendered."""
 
     result: "asyncio.Future[Result]"
@@ -44,7 +44,7 @@ class _Operation:
     since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
-class Operations:
+class AsyncCommands:
     """The commands that were answered 202, by payment and the command's own id."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Operations:
         self._service = service
         self._deadline_seconds, self._kept_seconds = deadline_seconds, kept_seconds
         self.forms = forms
-        self._kept: OrderedDict[tuple[str, str], _Operation] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], _AsyncCommand] = OrderedDict()
         self._searches = asyncio.Semaphore(MAX_SEARCHES)
 
     async def start(
@@ -82,32 +82,32 @@ class Operations:
             result_seconds=self._kept_seconds,
             headers=request.record_headers(),
         )
-        operation = self._keep(payment, own, waiting, self.forms[form])
-        return await self._answer(request, payment, own, operation, wait_seconds)
+        kept = self._keep(payment, own, waiting, self.forms[form])
+        return await self._answer(request, payment, own, kept, wait_seconds)
 
     async def answer(
         self, request: HttpRequest, payment: str, own: str, wait_seconds: float
     ) -> HttpResponse:
         """Return the answer of a command, or 202 again after ``wait_seconds``."""
-        operation = self._find(payment, own) or await self._resumed(request, payment, own)
-        return await self._answer(request, payment, own, operation, wait_seconds)
+        kept = self._find(payment, own) or await self._resumed(request, payment, own)
+        return await self._answer(request, payment, own, kept, wait_seconds)
 
     def _keep(
         self, payment: str, own: str, result: "asyncio.Future[Result]", render: Render
-    ) -> _Operation:
+    ) -> _AsyncCommand:
         result.add_done_callback(_retrieve_error)
-        operation = _Operation(result, render)
+        kept = _AsyncCommand(result, render)
         self._kept.pop((payment, own), None)  # The order is by age, the oldest first.
-        self._kept[payment, own] = operation
-        return operation
+        self._kept[payment, own] = kept
+        return kept
 
-    def _find(self, payment: str, own: str) -> _Operation | None:
-        operation = self._kept.get((payment, own))
-        if operation is None or operation.since <= self._oldest_kept():
+    def _find(self, payment: str, own: str) -> _AsyncCommand | None:
+        kept = self._kept.get((payment, own))
+        if kept is None or kept.since <= self._oldest_kept():
             return None
-        return operation
+        return kept
 
-    async def _resumed(self, request: HttpRequest, payment: str, own: str) -> _Operation:
+    async def _resumed(self, request: HttpRequest, payment: str, own: str) -> _AsyncCommand:
         """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
@@ -119,8 +119,8 @@ class Operations:
             raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON) from None
         try:
             # Another request may have found it in the meantime.
-            if (operation := self._find(payment, own)) is not None:
-                return operation
+            if (kept := self._find(payment, own)) is not None:
+                return kept
             self._require_capacity()
             request.reads = True
             result = await self._service.resume(
@@ -142,13 +142,13 @@ class Operations:
         request: HttpRequest,
         payment: str,
         own: str,
-        operation: _Operation,
+        kept: _AsyncCommand,
         wait_seconds: float,
     ) -> HttpResponse:
-        if wait_seconds > 0 and not operation.result.done():
-            await asyncio.wait([operation.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
-        if operation.result.done():
-            return operation.render(request, operation.result.result())
+        if wait_seconds > 0 and not kept.result.done():
+            await asyncio.wait([kept.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
+        if kept.result.done():
+            return kept.render(request, kept.result.result())
         location = f"{request.prefix}/v1/payments/{path_segment(payment)}/commands/{own}"
         body = {"payment": payment, "command": own, "status": "pending", "location": location}
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
@@ -158,12 +158,12 @@ class Operations:
         """Drop expired commands; raise ``RefusedRequest`` at the limit."""
         oldest_kept = self._oldest_kept()
         while self._kept:
-            key, operation = next(iter(self._kept.items()))
-            full = len(self._kept) >= MAX_OPERATIONS
-            if operation.since > oldest_kept and not (full and operation.result.done()):
+            key, kept = next(iter(self._kept.items()))
+            full = len(self._kept) >= MAX_COMMANDS
+            if kept.since > oldest_kept and not (full and kept.result.done()):
                 break
             del self._kept[key]
-        if len(self._kept) >= MAX_OPERATIONS:
+        if len(self._kept) >= MAX_COMMANDS:
             raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON)
 
     def _oldest_kept(self) -> float:

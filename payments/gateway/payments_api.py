@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from payments.gateway.async_commands import Operations, Render
+from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.exchange import HttpRequest, HttpResponse, path_segment
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
@@ -32,7 +32,7 @@ class PaymentsApi:
     """Handlers under ``/v1/payments`` and ``/v1/deposits``."""
 
     service: Service
-    operations: Operations
+    later: AsyncCommands
     default_currency: str
     deadline_seconds: float
 
@@ -66,7 +66,7 @@ class PaymentsApi:
         wait = wait_seconds(query_of(request, "wait").get("wait", "0"))
         payment, command = payment_id(segment), unquote(own.decode("latin-1"))
         request.payment, request.command = payment, command
-        return await self.operations.answer(request, payment, command, wait)
+        return await self.later.answer(request, payment, command, wait)
 
     async def _move(
         self, request: HttpRequest, payment: str, type_: MovementType, form: str = PLAIN
@@ -83,8 +83,8 @@ class PaymentsApi:
             wait = seconds_until_async(request.listed(b"prefer"))
         if wait is not None:
             request.payment = payment
-            return await self.operations.start(request, payment, command, form, wait_seconds=wait)
-        return await self._send(request, payment, command, self.operations.forms[form])
+            return await self.later.start(request, payment, command, form, wait_seconds=wait)
+        return await self._send(request, payment, command, self.later.forms[form])
 
     async def _send(
         self, request: HttpRequest, payment: str, command: Mapping[str, object], render: Render

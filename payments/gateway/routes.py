@@ -1,29 +1,23 @@
-"""Routes: finds the handler of a method and a path.
+"""Routes: finds the operation of a method and a path, and the handler of one gateway.
 
 Paths are matched before they are decoded, so an id may contain a slash (``%2F``).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
+from payments.gateway.operations import Handler, Handlers, Operation
 from payments.gateway.problems import Problem, RefusedRequest
 
-Handler = Callable[[HttpRequest], Awaitable[HttpResponse | Stream]]
+SLASH = "No path of this gateway ends with a slash; an id that does is written with %2F."
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation, such as ``GET /v1/accounts/{account}``; it needs one of the scopes."""
+class Route(NamedTuple):
+    """An operation, and its handler in one gateway."""
 
-    method: str
-    path: str
+    operation: Operation
     handler: Handler
-    scopes: Sequence[str] | None
-    """None: no token is needed."""
-
-    described: bool = True
-    """Whether the OpenAPI document includes it."""
 
 
 @dataclass(slots=True)
@@ -35,23 +29,20 @@ class _Node:
     methods: dict[str, Route] = field(default_factory=dict)
 
 
-SLASH = "No path of this gateway ends with a slash; an id that does is written with %2F."
-
-
 class Routes:
     """Finds the route of a request. Literal segments precede variable ones."""
 
-    def __init__(self, routes: list[Route]) -> None:
+    def __init__(self, operations: Sequence[Operation], handlers: Handlers) -> None:
         self._root = _Node()
-        for route in routes:
+        for operation in operations:
             node = self._root
-            for segment in route.path.encode().split(b"/")[1:]:
+            for segment in operation.path.encode().split(b"/")[1:]:
                 if segment.startswith(b"{"):
                     node.variable = node.variable or _Node()
                     node = node.variable
                 else:
                     node = node.literals.setdefault(segment, _Node())
-            node.methods[route.method] = route
+            node.methods[operation.method] = Route(operation, operation.handler(handlers))
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, list[bytes]]:
         """Return the route and the variable segments; raises ``RefusedRequest``: 404 or 405."""

@@ -1,13 +1,13 @@
 """The gateway's own pages: liveness, readiness, problem types, OpenAPI document, docs page."""
 
 import asyncio
+from collections.abc import Mapping
 
 import orjson
 
 from payments.client.client import NOT_READ, NOT_TAKEN
 from payments.gateway.docs_page import PAGE, file
 from payments.gateway.exchange import Headers, HttpRequest, HttpResponse
-from payments.gateway.openapi import document
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, RefusedRequest, problem_answer, what_is_missing
 from payments.gateway.service import Service
@@ -31,9 +31,11 @@ LINKS = {"docs": "docs", "openapi": "openapi.json", "health": "health/ready"}
 class ServicePages:
     """Handlers of the pages; they need no token."""
 
-    def __init__(self, service: Service, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, service: Service, stopping: asyncio.Event, openapi: Mapping[str, object]
+    ) -> None:
         self._service, self._stopping = service, stopping
-        self._openapi = orjson.dumps(document())
+        self._openapi = orjson.dumps(openapi)
 
     async def live(self, request: HttpRequest) -> HttpResponse:
         """Report that the process answers, so it needs no restart."""

@@ -1,6 +1,7 @@
-"""What docs/http.md says of paths without a token, and of query parameters that no request knows.
+"""What docs/http.md says of statuses, scopes, paths without a token, and unknown query parameters.
 
-That the page's requests are answered with their statuses is in ``test_http_doc.py``.
+Its table of operations is generated (``tests/dev/test_readme.py``); that the page's requests are
+answered with their statuses is in ``test_http_doc.py``.
 """
 
 import re
@@ -11,18 +12,42 @@ import pytest
 from pydantic import SecretStr
 
 from payments.gateway.app import Gateway
+from payments.gateway.operations import OPERATIONS
+from payments.gateway.problems import Problem
 from payments.gateway.settings import GatewaySettings
+from payments.gateway.tokens_file import SCOPES
 from tests.gateway.fake_service import FakeService
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 TOKEN = "a-token-for-the-tests-1"  # noqa: S105 - of no use anywhere
 
 
+def first_column(heading: str) -> list[str]:
+    """Return the first column of the page's table with this heading in it, without code marks."""
+    [rows] = re.findall(rf"^\| {heading} \|.*\n\| -.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    return [row.split("|")[1].strip().strip("`") for row in rows.splitlines()]
+
+
 def free_paths() -> list[str]:
-    """Return the paths that the page lists as those without a token, with a file and a type."""
+    """Return the paths of operations without scopes, with a file and a type in them."""
+    paths = [one.path for one in OPERATIONS if not one.scopes]
+    return [path.format(file="start.js", problem="declined") for path in paths]
+
+
+def test_the_page_lists_the_paths_without_a_token() -> None:
     [listed] = re.findall(r"`X-API-Key: TOKEN`, except\n(.*?)\. The file", PAGE, re.DOTALL)
-    paths = [path.replace("FILE", "start.js") for path in re.findall(r"`(/[^`]*)`", listed)]
-    return [path.replace("TYPE", "declined") for path in paths]
+    paths = re.findall(r"`(/[^`]*)`", listed)
+    named = {path.replace("FILE", "{file}").replace("TYPE", "{problem}") for path in paths}
+    assert named == {one.path for one in OPERATIONS if not one.scopes}
+
+
+def test_the_page_lists_every_status_that_an_answer_has() -> None:
+    listed = {int(status) for row in first_column("status") for status in row.split(", ")}
+    assert listed == {200, 202, *(problem.value.status for problem in Problem)}
+
+
+def test_the_page_lists_every_scope() -> None:
+    assert tuple(first_column("scope")) == SCOPES
 
 
 @pytest.mark.parametrize("path", free_paths())

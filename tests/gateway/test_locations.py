@@ -1,7 +1,7 @@
 """The address of a 202 holds: after a restart of the gateway, and at another gateway.
 
 Of the same kind: a gateway killed between 202 and the result, on a broker
-(``test_gateway_on_kafka``); what is kept in memory (``test_operations``).
+(``test_gateway_on_kafka``); what is kept in memory (``test_async_commands``).
 """
 
 import json

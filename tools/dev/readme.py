@@ -1,4 +1,4 @@
-"""Fill the tables of the documents that are drawn from the code: states, settings, commands.
+"""Fill the tables that documents draw from the code: states, settings, commands, operations.
 
 ``python -m tools.dev.readme`` does it; a test fails while it has not been done.
 """
@@ -14,12 +14,14 @@ from pydantic_settings import BaseSettings
 
 from docs.draw_states import table as states
 from payments.doctor.rights import GRANTS
+from payments.gateway.operations import OPERATIONS
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 from tools.dev.cli_reference import commands, exit_codes
 
 README = Path(__file__).parents[2] / "README.md"
 CLI = README.parent / "docs" / "cli.md"
+HTTP = README.parent / "docs" / "http.md"
 SECURITY = README.parent / "docs" / "security.md"
 SECRETS = {SecretStr, SecretBytes}
 
@@ -82,9 +84,24 @@ def current_security(text: str) -> str:
     return filled(text, "rights", rights())
 
 
+def operations() -> str:
+    """Return the Markdown table of the gateway's operations."""
+    rows = [["request", "scope", "what it does"], ["---"] * 3]
+    for one in OPERATIONS:
+        scopes = " or ".join(f"`{scope}`" for scope in one.scopes)
+        rows.append([f"`{one.method} {one.path}`", scopes, one.summary])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def current_http(text: str) -> str:
+    """Return the text of docs/http.md with its table as the code has it now."""
+    return filled(text, "operations", operations())
+
+
 DOCUMENTS: Mapping[Path, Callable[[str], str]] = {
     README: current,
     CLI: current_cli,
+    HTTP: current_http,
     SECURITY: current_security,
 }
 

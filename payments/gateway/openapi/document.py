@@ -7,8 +7,8 @@ from typing import Any
 from payments import __version__
 from payments.gateway.accounts_api import DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQUENCE
 from payments.gateway.openapi import examples
-from payments.gateway.openapi.operations import ALWAYS, OPERATIONS, SERVICE, TIMED, Operation
 from payments.gateway.openapi.schemas import TEXT, schemas
+from payments.gateway.operations import OPERATIONS, Operation
 from payments.gateway.problems import PROBLEM_JSON, Problem
 
 Json = dict[str, Any]
@@ -44,7 +44,8 @@ HEADERS: Json = {
 def document() -> Json:
     """Return the OpenAPI document."""
     paths: dict[str, Json] = {}
-    for operation in OPERATIONS:
+    described = [operation for operation in OPERATIONS if operation.described]
+    for operation in described:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -55,7 +56,7 @@ def document() -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "./", "description": "The gateway that this document came from."}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(o.tag for o in OPERATIONS)],
+        "tags": [{"name": tag} for tag in dict.fromkeys(o.tag for o in described)],
         "security": [{}, {"bearer": []}, {"apiKey": []}],
         "paths": paths,
         "components": {
@@ -86,7 +87,7 @@ def _operation(operation: Operation) -> Json:
             "required": operation.body != "Nothing",
             "content": {"application/json": content},
         }
-    if operation.tag == SERVICE:
+    if not operation.scopes:
         described["security"] = []
     return described
 
@@ -158,8 +159,7 @@ def _responses(operation: Operation) -> Json:
                 "application/json": {"schema": _reference("Pending"), "example": examples.PENDING}
             },
         }
-    problems = {*operation.problems, *ALWAYS, *TIMED[operation.method]}
-    found = sorted(problems, key=lambda one: (one.value.status, one.name))
+    found = sorted(operation.all_problems(), key=lambda one: (one.value.status, one.name))
     for status, same in groupby(found, key=lambda one: one.value.status):
         responses[str(status)] = _problem(list(same))
     return responses

@@ -18,23 +18,31 @@ BALANCE_DECIMAL: Schema = {
 def schemas() -> dict[str, Schema]:
     """Return the schemas by the names under which the operations refer to them."""
     records = component_schemas()
-    made = {name: records[name] for name in ("Result", "Outcome", "Reason", "LedgerEntry")}
-    make = records["Make"]["properties"]
+    made = {name: records[name] for name in ("PaymentId", "Result", "Outcome", "Reason")}
+    made["LedgerEntry"] = records["LedgerEntry"]
+    return made | _bodies(records) | _results(records) | _accounts(records) | _pages()
+
+
+def _bodies(records: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the bodies of requests."""
+    make, name = records["Make"]["properties"], records["PaymentId"]
     account, amount, currency = make["account"], make["amount"], make["currency"]
+    movement = {"account": account, "amount": amount, "currency": currency}
     restate_payment = {"accountId": account, "amount": amount, "currency": currency}
-    name = records["PaymentId"]
-    result, entry = made["Result"], made["LedgerEntry"]
-    return made | {
-        "PaymentId": name,
-        "Movement": _object(
-            {"account": account, "amount": amount, "currency": currency}, ["account", "amount"]
-        ),
+    keyed = {"key": name, "request": _reference("ExamplePayment")}
+    return {
+        "Movement": _object(movement, ["account", "amount"]),
         "ExamplePayment": _object(restate_payment, ["accountId", "amount"]),
-        "KeyedExamplePayment": _object(
-            {"key": name, "request": _reference("ExamplePayment")}, ["key", "request"]
-        ),
+        "KeyedExamplePayment": _object(keyed, ["key", "request"]),
         "Key": _object({"key": name}, ["key"]),
         "Nothing": _object({}, []),
+    }
+
+
+def _results(records: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the answers to commands."""
+    result = records["Result"]
+    return {
         "ExampleAnswer": {
             **result,
             "description": "A result, with the fields that Restate's examples answer.",
@@ -50,48 +58,51 @@ def schemas() -> dict[str, Schema]:
                 "location": {"type": "string", "format": "uri-reference"},
             }
         ),
-        "Balance": _object(
-            {
-                "account": TEXT,
-                "balance": {"type": "integer", "description": "In minor units, up to 10^18."},
-                "currency": TEXT,
-                "exponent": {
-                    "type": ["integer", "null"],
-                    "description": "Decimals of the currency by ISO 4217.",
-                },
-                "balance_decimal": BALANCE_DECIMAL,
-                "sequence": {"type": "integer", "description": "Number of its last entry."},
-            }
-        ),
+    }
+
+
+def _accounts(records: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the answers to reads of accounts."""
+    entry = records["LedgerEntry"]
+    balance = {
+        "account": TEXT,
+        "balance": {"type": "integer", "description": "In minor units, up to 10^18."},
+        "currency": TEXT,
+        "exponent": {
+            "type": ["integer", "null"],
+            "description": "Decimals of the currency by ISO 4217.",
+        },
+        "balance_decimal": BALANCE_DECIMAL,
+        "sequence": {"type": "integer", "description": "Number of its last entry."},
+    }
+    following = {
+        "type": ["string", "null"],
+        "format": "uri-reference",
+        "description": "The next page; null after the last entry.",
+    }
+    entries = {"type": "array", "items": _reference("AccountEntry")}
+    return {
+        "Balance": _object(balance),
         "AccountEntry": {
             **entry,
             "description": "A ledger entry, and its balance as a decimal number.",
             "properties": {**entry["properties"], "balance_decimal": BALANCE_DECIMAL},
             "title": "AccountEntry",
         },
-        "Entries": _object(
-            {
-                "entries": {"type": "array", "items": _reference("AccountEntry")},
-                "next": {
-                    "type": ["string", "null"],
-                    "format": "uri-reference",
-                    "description": "The next page; null after the last entry.",
-                },
-            }
-        ),
-        "Status": _object(
-            {
-                "status": {"enum": ["live", "ready"]},
-                "trouble": {
-                    "type": "string",
-                    "description": "Why accounts can't be read, though commands can be sent.",
-                },
-            },
-            ["status"],
-        ),
-        "ProblemType": _object(
-            {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "advice": TEXT}
-        ),
+        "Entries": _object({"entries": entries, "next": following}),
+    }
+
+
+def _pages() -> dict[str, Schema]:
+    """Return the gateway's own answers, and the problem."""
+    trouble = {
+        "type": "string",
+        "description": "Why accounts can't be read, though commands can be sent.",
+    }
+    problem_type = {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "advice": TEXT}
+    return {
+        "Status": _object({"status": {"enum": ["live", "ready"]}, "trouble": trouble}, ["status"]),
+        "ProblemType": _object(problem_type),
         "Problem": _problem(),
     }
 

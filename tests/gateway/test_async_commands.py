@@ -108,7 +108,7 @@ async def test_a_wait_that_is_no_time_is_refused(http: httpx.AsyncClient, wait: 
 async def test_as_many_commands_are_held_as_may_be_and_finished_ones_make_room(
     http: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_commands, "MAX_OPERATIONS", 2)
+    monkeypatch.setattr(async_commands, "MAX_COMMANDS", 2)
     first = await http.post("/v1/payments/p1", json=MOVEMENT, headers=ASYNC)
     await http.post("/v1/payments/p2", json=MOVEMENT, headers=ASYNC)
     refused = await http.post("/v1/payments/p3", json=MOVEMENT, headers=ASYNC)

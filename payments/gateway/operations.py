@@ -1,0 +1,200 @@
+"""The operations of the gateway: one table of what can be requested.
+
+The routes (``routes``), the OpenAPI document (``openapi``) and the table of docs/http.md
+(``tools.dev.readme``) are made from it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from payments.gateway.accounts_api import AccountsApi
+from payments.gateway.events import EventsApi
+from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
+from payments.gateway.payments_api import PaymentsApi
+from payments.gateway.problems import Problem
+from payments.gateway.restate_examples import RestateExamplesApi
+from payments.gateway.service_pages import ServicePages
+from payments.gateway.tokens_file import DEPOSIT, PAY, READ
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse | Stream]]
+
+
+class Handlers(NamedTuple):
+    """The objects whose methods handle the requests of one gateway."""
+
+    payments: PaymentsApi
+    accounts: AccountsApi
+    events: EventsApi
+    examples: RestateExamplesApi
+    pages: ServicePages
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: what is requested, who handles it, and what the documents say about it."""
+
+    method: str
+    path: str
+    id: str
+    """Its ``operationId`` in the OpenAPI document."""
+
+    handler: Callable[[Handlers], Handler]
+    tag: str
+    summary: str
+    answer: str
+    """The schema of its body, or a media type for which there is no schema."""
+
+    scopes: tuple[str, ...] = ()
+    """One of them is needed; without any, no token is needed."""
+
+    problems: tuple[Problem, ...] = ()
+    """In addition to those of every operation."""
+
+    body: str | None = None
+    """The schema of the request's body; None without a body."""
+
+    parameters: tuple[str, ...] = ()
+    """Parameters in the query or in headers; those of the path are in ``path``."""
+
+    replays: bool = False
+    """Whether its answer may have ``Idempotent-Replayed``, and its request ``Prefer``."""
+
+    described: bool = True
+    """Whether the OpenAPI document includes it."""
+
+    def all_problems(self) -> set[Problem]:
+        """Return every problem with which it may be answered."""
+        return {*ALWAYS, *TIMED[self.method], *self.problems}
+
+
+ALWAYS = (
+    Problem.UNAUTHORIZED,
+    Problem.FORBIDDEN,
+    Problem.CROSS_ORIGIN,
+    Problem.WRONG_HOST,
+    Problem.NOT_FOUND,
+    Problem.TIMEOUT,
+    Problem.INVALID,
+    Problem.OVERLOADED,
+    Problem.HEADERS_TOO_LARGE,
+    Problem.BAD_HTTP,
+    Problem.INTERNAL,
+    Problem.UNAVAILABLE,
+    Problem.RIGHTS_MISSING,
+    Problem.STOPPING,
+)
+TIMED = {
+    "POST": (Problem.DEADLINE_EXCEEDED,),
+    "GET": (Problem.READ_TIMED_OUT, Problem.ACCOUNTS_UNAVAILABLE, Problem.CATCHING_UP),
+}
+"""Further problems of requests that take time, by method."""
+
+BODY = (Problem.NOT_JSON, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
+MOVES = (Problem.DECLINED, Problem.CANCELLED, Problem.DIFFERENT_REQUEST, *BODY)
+CANCELS = (Problem.CANCEL_REFUSED, *BODY)
+PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "Restate's examples", "service"
+
+OPERATIONS = (
+    Operation(
+        "POST", "/v1/payments/{payment}", "make", lambda it: it.payments.make, PAYMENTS,
+        "Make a payment: take money from an account, once for this id.", "Result",
+        (PAY,), MOVES, body="Movement", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments", "makeByKey", lambda it: it.payments.make_by_key, PAYMENTS,
+        "Make a payment whose id is in the header Idempotency-Key.", "Result",
+        (PAY,), (*MOVES, Problem.BAD_IDEMPOTENCY_KEY), body="Movement",
+        parameters=("Idempotency-Key",), replays=True,
+    ),
+    Operation(
+        "POST", "/v1/deposits/{payment}", "deposit", lambda it: it.payments.deposit, PAYMENTS,
+        "Make a deposit: put money on an account, once for this id.", "Result",
+        (DEPOSIT,), MOVES, body="Movement", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments/{payment}/cancel", "cancel", lambda it: it.payments.cancel, PAYMENTS,
+        "Cancel a payment or a deposit: prevent it, or undo it.", "Result",
+        (PAY,), CANCELS, body="Nothing", replays=True,
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}", "getPayment", lambda it: it.payments.get, PAYMENTS,
+        "Get a payment or a deposit; the read is linearizable.", "Result",
+        (READ,), (Problem.PAYMENT_NOT_FOUND,),
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}/commands/{command}", "getCommand",
+        lambda it: it.payments.command, PAYMENTS,
+        "Get, or wait for, the result of a command that was answered 202.", "Result",
+        (READ, PAY, DEPOSIT), (Problem.COMMAND_NOT_FOUND, *MOVES, Problem.CANCEL_REFUSED),
+        parameters=("wait",), replays=True,
+    ),
+    Operation(
+        "GET", "/v1/payments/{payment}/events", "getEvents", lambda it: it.events.stream, PAYMENTS,
+        "Follow a payment as server-sent events: its state first, then each later result.",
+        "text/event-stream", (READ,),
+    ),
+    Operation(
+        "GET", "/v1/accounts/{account}", "getAccount", lambda it: it.accounts.balance, ACCOUNTS,
+        "Get the balance of an account; the read is linearizable.", "Balance",
+        (READ,), (Problem.ACCOUNT_NOT_FOUND,),
+    ),
+    Operation(
+        "GET", "/v1/accounts/{account}/entries", "getEntries", lambda it: it.accounts.entries,
+        ACCOUNTS, "Read the ledger of an account, in pages.", "Entries",
+        (READ,), (Problem.ACCOUNT_NOT_FOUND,), parameters=("after", "limit"),
+    ),
+    Operation(
+        "POST", "/payments/makePayment", "makePaymentByKey", lambda it: it.examples.make_by_body,
+        EXAMPLES, "Make a payment, as in Restate's Stripe-style payment API.", "ExampleAnswer",
+        (PAY,), MOVES, body="KeyedExamplePayment", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/cancelPayment", "cancelPaymentByKey",
+        lambda it: it.examples.cancel_by_body, EXAMPLES,
+        "Cancel a payment, as in Restate's Stripe-style payment API.", "ExampleAnswer",
+        (PAY,), CANCELS, body="Key", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/{payment}/makePayment", "makePayment", lambda it: it.examples.make,
+        EXAMPLES, "Make a payment, as in Restate's payment state machine.", "ExampleAnswer",
+        (PAY,), MOVES, body="ExamplePayment", replays=True,
+    ),
+    Operation(
+        "POST", "/payments/{payment}/cancelPayment", "cancelPayment",
+        lambda it: it.examples.cancel, EXAMPLES,
+        "Cancel a payment, as in Restate's payment state machine.", "ExampleAnswer",
+        (PAY,), CANCELS, body="Nothing", replays=True,
+    ),
+    Operation(
+        "GET", "/health/live", "live", lambda it: it.pages.live, SERVICE,
+        "Report whether the gateway runs.", "Status",
+    ),
+    Operation(
+        "GET", "/health/ready", "ready", lambda it: it.pages.ready, SERVICE,
+        "Report whether commands can be sent: 503 while Kafka is absent or stands still, while "
+        "this gateway lacks a right, or while it stops.",
+        "Status", problems=(Problem.STANDSTILL, Problem.OPEN_TRANSACTION),
+    ),
+    Operation(
+        "GET", "/openapi.json", "getOpenapi", lambda it: it.pages.openapi, SERVICE,
+        "The OpenAPI document.", "application/json",
+    ),
+    Operation(
+        "GET", "/docs", "getDocs", lambda it: it.pages.docs, SERVICE,
+        "The OpenAPI document as a page.", "text/html; charset=utf-8",
+    ),
+    Operation(
+        "GET", "/docs/{file}", "getDocsFile", lambda it: it.pages.docs_file, SERVICE,
+        "The files of that page.", "text/javascript; charset=utf-8", described=False,
+    ),
+    Operation(
+        "GET", "/problems/{problem}", "getProblem", lambda it: it.pages.problem, SERVICE,
+        "Get the meaning of a type of problem.", "ProblemType",
+    ),
+    Operation(
+        "GET", "/", "getIndex", lambda it: it.pages.index, SERVICE,
+        "Links to the pages; browsers are redirected to `/docs`.", "application/json",
+        described=False,
+    ),
+)  # fmt: skip
