@@ -26,7 +26,13 @@ from payments.client.arguments import (
     require_text,
 )
 from payments.client.calls import Call, Calls, expire
-from payments.client.commands import encode_command, encode_payment_id, movement
+from payments.client.commands import (
+    CheckedId,
+    encode_checked,
+    encode_command,
+    encode_payment_id,
+    movement,
+)
 from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
 from payments.client.kafka import KafkaTransport
 from payments.client.partition_queues import size_of
@@ -37,6 +43,7 @@ from payments.client.sender import Sender
 from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
+from payments.domain.commands import Command
 from payments.records.record_models import LedgerEntry, Result
 from payments.settings import Settings, require_brokers
 
@@ -211,8 +218,8 @@ class PaymentsClient:
 
     async def send(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: str | CheckedId,
+        command: Mapping[str, object] | Command,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         headers: Sequence[tuple[str, bytes]] = (),
@@ -221,15 +228,16 @@ class PaymentsClient:
 
         Its ``id`` is filled in if absent. A given id must be unique to this command: the first
         result with it is the answer. ``headers`` are those of the record, pairs of a name (str) and
-        a value (bytes); others raise ``TypeError``.
+        a value (bytes); others raise ``TypeError``. A ``CheckedId`` and a ``Command`` are the
+        gateway's, which has checked them: they are only encoded.
         """
         call = await self._call(payment, command, deadline_seconds, headers=headers)
         return await self._result(call)
 
     async def submit(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: str | CheckedId,
+        command: Mapping[str, object] | Command,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         result_seconds: float | None = None,
@@ -260,7 +268,9 @@ class PaymentsClient:
             await result
         return result
 
-    async def mark(self, payment: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Mark:
+    async def mark(
+        self, payment: str | CheckedId, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> Mark:
         """Return a mark for ``resume``: offsets before any command that is sent from now on.
 
         Raises ``BrokersUnavailable``.
@@ -275,7 +285,7 @@ class PaymentsClient:
 
     async def resume(
         self,
-        payment: str,
+        payment: str | CheckedId,
         command_id: str,
         mark: Mark,
         *,
@@ -318,8 +328,8 @@ class PaymentsClient:
 
     async def _call(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: str | CheckedId,
+        command: Mapping[str, object] | Command,
         deadline_seconds: float,
         result_seconds: float = 0.0,
         *,
@@ -328,10 +338,12 @@ class PaymentsClient:
         """Return the call of a command; ``_result`` must follow without an await in between."""
         key = encode_payment_id(payment)
         default_id = f"{self._prefix}-{next(self._numbers)}"
-        currency = self.settings.default_currency
-        command_id, value = encode_command(
-            command, default_id=default_id, default_currency=currency
-        )
+        if isinstance(payment, CheckedId) and isinstance(command, Command):
+            command_id, value = encode_checked(command, default_id=default_id)
+        else:
+            command_id, value = encode_command(
+                command, default_id=default_id, default_currency=self.settings.default_currency
+            )
         record_headers = checked_headers(headers)
         size = size_of(key, value, record_headers)
         deadline_seconds = await self._opened(deadline_seconds)
@@ -355,7 +367,7 @@ class PaymentsClient:
         finally:
             self._calls.discard(call)
 
-    def watch(self, payment: str) -> Watch:
+    def watch(self, payment: str | CheckedId) -> Watch:
         """Iterate over the payment's results from now on, of commands of any client.
 
         Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).

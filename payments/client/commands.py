@@ -1,21 +1,43 @@
-"""Commands of the client: encoded, and checked by the worker's rules."""
+"""Commands of the client: encoded, and checked by the worker's rules.
+
+What the gateway has parsed by the same rules comes as ``CheckedId`` and ``Command``, and is only
+encoded.
+"""
 
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import orjson
+from msgspec.json import Encoder
+from msgspec.structs import replace
 
 from payments.client.errors import InvalidCommand
+from payments.domain.commands import Command
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 
 
-def encode_payment_id(payment: str) -> bytes:
+class CheckedId(NamedTuple):
+    """A payment's id that ``parse_payment_id`` has accepted, so that it is not checked again.
+
+    A ``Command`` that is sent with it was checked too: by ``payments.records.commands``, without a
+    default for its currency, which is the worker's to choose.
+    """
+
+    text: str
+    key: bytes
+    """The same text as the key of the payment's records."""
+
+
+def encode_payment_id(payment: str | CheckedId) -> bytes:
     """Return the key of a payment's records. Raises ``InvalidCommand``, and ``TypeError`` early.
 
     A number or a UUID is not converted to text: two programs could convert it differently, and one
     could not cancel a payment that the other made.
     """
+    if isinstance(payment, CheckedId):
+        return payment.key
     if not isinstance(payment, str):
         raise TypeError(
             f"a payment's id is text (str), not {type(payment).__name__}: nothing was sent; choose "
@@ -32,8 +54,14 @@ def encode_payment_id(payment: str) -> bytes:
     return key
 
 
+def encode_checked(command: Command, *, default_id: str) -> tuple[str, bytes]:
+    """Return a checked command's own id and its value as a record."""
+    own = command.id or default_id
+    return own, _encode_struct(replace(command, id=own))
+
+
 def encode_command(
-    command: Mapping[str, object], *, default_id: str, default_currency: str
+    command: Mapping[str, object] | Command, *, default_id: str, default_currency: str
 ) -> tuple[str, bytes]:
     """Return the command's own id and its value as a record. Raises ``InvalidCommand``.
 
@@ -66,6 +94,9 @@ def movement(
     if command_id is not None:
         command["id"] = command_id
     return command
+
+
+_encode_struct = Encoder().encode
 
 
 def _encode(fields: Mapping[str, object]) -> bytes:

@@ -50,7 +50,9 @@ RULES: Mapping[str, Callable[[object], Fault | None]] = {
 }  # fmt: skip  # The rule of each field, in the order in which faults are reported.
 
 
-class _Command(Frozen, frozen=True, tag_field="type", forbid_unknown_fields=True): ...
+class _Command(
+    Frozen, frozen=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True
+): ...
 
 
 class Make(_Command, frozen=True, tag="make"):

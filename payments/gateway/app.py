@@ -99,16 +99,13 @@ AWAY = {
 class Gateway:
     """The application. ``stopping`` is set when the server begins to stop: streams end then."""
 
-    def __init__(
-        self, service: Service, settings: GatewaySettings, *, default_currency: str
-    ) -> None:
+    def __init__(self, service: Service, settings: GatewaySettings) -> None:
         """Read the file of tokens; raises ``TokensFileError``."""
         self.stopping = asyncio.Event()
         self._service = service
         self._next_log_at = 0.0
         self.tokens = Tokens(settings)
-        own = handlers(service, settings, default_currency, self.stopping)
-        self._find = Routes(OPERATIONS, own).find
+        self._find = Routes(OPERATIONS, handlers(service, settings, self.stopping)).find
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
 
@@ -180,16 +177,11 @@ class Gateway:
             logger.warning("accounts can't be read: %s", error)
 
 
-def handlers(
-    service: Service,
-    settings: GatewaySettings,
-    default_currency: str,
-    stopping: asyncio.Event,
-) -> Handlers:
+def handlers(service: Service, settings: GatewaySettings, stopping: asyncio.Event) -> Handlers:
     """Return the handlers of the operations."""
     deadline_seconds = settings.deadline_seconds
     later = AsyncCommands(service, deadline_seconds, settings.kept_seconds, FORMS)
-    payments = PaymentsApi(service, later, default_currency, deadline_seconds)
+    payments = PaymentsApi(service, later, deadline_seconds)
     return Handlers(
         payments=payments,
         accounts=AccountsApi(service, deadline_seconds),

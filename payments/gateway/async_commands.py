@@ -14,8 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
+from msgspec.structs import replace
 
+from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.commands import Command
 from payments.gateway.exchange import Headers, HttpRequest, HttpResponse, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
@@ -58,14 +61,14 @@ class AsyncCommands:
         self._service = service
         self._deadline_seconds, self._kept_seconds = deadline_seconds, kept_seconds
         self.forms = forms
-        self._kept: OrderedDict[tuple[str, str], _AsyncCommand] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, str], _AsyncCommand] = OrderedDict()
         self._searches = asyncio.Semaphore(MAX_SEARCHES)
 
     async def start(
         self,
         request: HttpRequest,
-        payment: str,
-        command: Mapping[str, object],
+        payment: CheckedId,
+        command: Command,
         form: str,
         *,
         wait_seconds: float = 0,
@@ -77,7 +80,7 @@ class AsyncCommands:
         request.command = own
         waiting = await self._service.submit(
             payment,
-            {**command, "id": own},
+            replace(command, id=own),
             deadline_seconds=self._deadline_seconds,
             result_seconds=self._kept_seconds,
             headers=request.record_headers(),
@@ -86,28 +89,28 @@ class AsyncCommands:
         return await self._answer(request, payment, own, kept, wait_seconds)
 
     async def answer(
-        self, request: HttpRequest, payment: str, own: str, wait_seconds: float
+        self, request: HttpRequest, payment: CheckedId, own: str, wait_seconds: float
     ) -> HttpResponse:
         """Return the answer of a command, or 202 again after ``wait_seconds``."""
         kept = self._find(payment, own) or await self._resumed(request, payment, own)
         return await self._answer(request, payment, own, kept, wait_seconds)
 
     def _keep(
-        self, payment: str, own: str, result: "asyncio.Future[Result]", render: Render
+        self, payment: CheckedId, own: str, result: "asyncio.Future[Result]", render: Render
     ) -> _AsyncCommand:
         result.add_done_callback(_retrieve_error)
         kept = _AsyncCommand(result, render)
-        self._kept.pop((payment, own), None)  # The order is by age, the oldest first.
-        self._kept[payment, own] = kept
+        self._kept.pop((payment.key, own), None)  # The order is by age, the oldest first.
+        self._kept[payment.key, own] = kept
         return kept
 
-    def _find(self, payment: str, own: str) -> _AsyncCommand | None:
-        kept = self._kept.get((payment, own))
+    def _find(self, payment: CheckedId, own: str) -> _AsyncCommand | None:
+        kept = self._kept.get((payment.key, own))
         if kept is None or kept.since <= self._oldest_kept():
             return None
         return kept
 
-    async def _resumed(self, request: HttpRequest, payment: str, own: str) -> _AsyncCommand:
+    async def _resumed(self, request: HttpRequest, payment: CheckedId, own: str) -> _AsyncCommand:
         """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
@@ -140,7 +143,7 @@ class AsyncCommands:
     async def _answer(
         self,
         request: HttpRequest,
-        payment: str,
+        payment: CheckedId,
         own: str,
         kept: _AsyncCommand,
         wait_seconds: float,
@@ -149,8 +152,8 @@ class AsyncCommands:
             await asyncio.wait([kept.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if kept.result.done():
             return kept.render(request, kept.result.result())
-        location = f"{request.prefix}/v1/payments/{path_segment(payment)}/commands/{own}"
-        body = {"payment": payment, "command": own, "status": "pending", "location": location}
+        location = f"{request.prefix}/v1/payments/{path_segment(payment.text)}/commands/{own}"
+        body = {"payment": payment.text, "command": own, "status": "pending", "location": location}
         headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
         return HttpResponse(202, orjson.dumps(body), headers)
 

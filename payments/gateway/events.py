@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from payments.client.errors import WatchBroken
+from payments.domain.commands import Get
 from payments.gateway.exchange import HttpRequest, Stream
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
@@ -32,16 +33,16 @@ class EventsApi:
 
     async def stream(self, request: HttpRequest) -> Stream:
         """Return the stream of a payment's results, the current state first."""
-        payment = request.payment = payment_id(request.parameters[0])
+        payment = payment_id(request.parameters[0])
+        request.payment = payment.text
         if self.open_streams >= self.max_streams:
             raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON)
         self.open_streams += 1
         try:
             watch = self.service.watch(payment)
-            command = {"type": "get", "id": uuid.uuid4().hex}
             state = await self.service.send(
                 payment,
-                command,
+                Get(id=uuid.uuid4().hex),
                 deadline_seconds=self.deadline_seconds,
                 headers=request.record_headers(),
             )

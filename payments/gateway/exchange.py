@@ -136,13 +136,10 @@ class HttpRequest:
         """Return the value of a list header, joined from all of its lines (RFC 9110, 5.3)."""
         return b", ".join(value for name, value in self._scope["headers"] if name == header)
 
-    def query(self) -> dict[str, str]:
-        """Return the query parameters; repeated ones are joined, which makes them invalid."""
+    def query(self) -> list[tuple[str, str]]:
+        """Return the query parameters in their order, with repeated ones."""
         text = self._scope["query_string"].decode("latin-1")
-        found: dict[str, str] = {}
-        for name, value in parse_qsl(text, keep_blank_values=True) if text else ():
-            found[name] = f"{found[name]},{value}" if name in found else value
-        return found
+        return parse_qsl(text, keep_blank_values=True) if text else []
 
     async def body(self) -> bytes:
         """Receive the body, once; raises ``BodyTooLarge`` and ``Disconnected``."""

@@ -6,9 +6,10 @@ the names of its fields may differ.
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import unquote_to_bytes
 
+from payments.client.commands import CheckedId
+from payments.domain.commands import Deposit, Make
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.gateway.exchange import JSON, HttpRequest
@@ -18,12 +19,14 @@ from payments.records.commands import (
     Members,
     command_of,
     decode_members,
+    parse_movement,
     parse_payment_id,
 )
 from payments.records.misread import UTF8_MARK
 
-MovementType = Literal["make", "deposit"]
+FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
 MAX_WAIT_SECONDS = 60.0
+MORE_THAN_ONCE = "is given more than once"
 _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
 _CHARSETS = {"utf-8", "utf8", "us-ascii"}
 """All are UTF-8 or a subset (RFC 8259 allows no other encoding)."""
@@ -31,9 +34,14 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii"}
 _PLAIN = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
 
 
-def payment_id(segment: bytes) -> str:
+def payment_id(segment: bytes) -> CheckedId:
     """Return the payment id of a path's segment; raises ``Malformed``."""
-    return parse_payment_id(unquote_to_bytes(segment) if b"%" in segment else segment)
+    return checked_id(unquote_to_bytes(segment) if b"%" in segment else segment)
+
+
+def checked_id(key: bytes) -> CheckedId:
+    """Return a payment id by its record's key; raises ``Malformed``."""
+    return CheckedId(parse_payment_id(key), key)
 
 
 def account_id(segment: bytes) -> str:
@@ -47,22 +55,28 @@ def account_id(segment: bytes) -> str:
     return text
 
 
-async def members_of(request: HttpRequest) -> Members:
-    """Return the members of the JSON object in a request's body; raises ``Malformed``."""
+async def body_of(request: HttpRequest) -> bytes:
+    """Return a request's body, which says that it is JSON; raises ``Malformed`` without one."""
     body = await request.body()
     if not body:
         raise Malformed(Reason.EMPTY_VALUE, "the request has no body: it is a JSON object")
-    return _members(request, body)
+    return _json(request, body)
+
+
+async def members_of(request: HttpRequest) -> Members:
+    """Return the members of the JSON object in a request's body; raises ``Malformed``."""
+    return decode_members(await body_of(request))
 
 
 async def no_members(request: HttpRequest) -> None:
     """Check that the body is absent, or an object without members."""
     body = await request.body()
-    for name, _ in _members(request, body) if body else ():
+    for name, _ in decode_members(_json(request, body)) if body else ():
         raise invalid(name, "is not a field of this request")
 
 
-def _members(request: HttpRequest, body: bytes) -> Members:
+def _json(request: HttpRequest, body: bytes) -> bytes:
+    """Return a body without a byte order mark; raises ``RefusedRequest`` if it is not JSON."""
     content_type = request.headers.get(b"content-type", b"")
     if content_type != JSON and not _is_json(content_type):
         raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
@@ -72,38 +86,50 @@ def _members(request: HttpRequest, body: bytes) -> Members:
             headers = ((b"accept-encoding", b"identity"),)
             raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
     # Some clients begin every text with a byte order mark, which RFC 8259 allows to ignore.
-    return decode_members(body.removeprefix(UTF8_MARK))
+    return body.removeprefix(UTF8_MARK)
 
 
-def movement(
-    members: Members, type_: MovementType, names: Mapping[str, str], default_currency: str
-) -> dict[str, object]:
-    """Return the make or deposit of a body, with the field names of a record.
+def movement(body: bytes, type_: type[Make | Deposit]) -> Make | Deposit:
+    """Return the make or deposit of a body with the field names of a record."""
+    if (usual := parse_movement(body, type_)) is not None:
+        return usual
+    return movement_of(decode_members(body), type_, FIELDS)
+
+
+def movement_of(
+    members: Members, type_: type[Make | Deposit], names: Mapping[str, str]
+) -> Make | Deposit:
+    """Return the make or deposit with these members; its currency is "" where none is given.
 
     ``names`` maps a body's field to the command's. Raises ``Malformed`` with the body's field name.
     """
-    renamed: list[tuple[str, object]] = [("type", type_)]
+    renamed: list[tuple[str, object]] = [("type", type_.type)]
     for name, value in members:
         if name not in names:
             raise Malformed(Reason.UNKNOWN_FIELD, "is not a field of this request", name)
         renamed.append((names[name], value))
     try:
-        command_of(renamed, default_currency=default_currency)
+        command = command_of(renamed, default_currency="")
     except Malformed as error:
         own = next((own for own, field in names.items() if field == error.field), error.field)
         raise Malformed(error.reason, error.fault, own) from None
-    return dict(renamed)
+    assert isinstance(command, Make | Deposit), "its type is that of a make or deposit"
+    return command
 
 
 def query_of(request: HttpRequest, *names: str) -> dict[str, str]:
-    """Return the query parameters; raises ``RefusedRequest`` for one that is not among ``names``.
+    """Return the query parameters; raises ``RefusedRequest`` for an unknown or repeated one.
 
-    If a mistyped ``after`` were ignored, the client would get the first page for ever.
+    If a mistyped ``after`` were ignored, the client would get the first page for ever; which of two
+    values counts, proxies and servers decide differently.
     """
-    query = request.query()
-    for name in query:
+    query: dict[str, str] = {}
+    for name, value in request.query():
         if name not in names:
             raise invalid(name, f"is not a parameter of this request: it has {', '.join(names)}")
+        if name in query:
+            raise invalid(name, MORE_THAN_ONCE)
+        query[name] = value
     return query
 
 

@@ -1,15 +1,15 @@
 """The resources of payments: make, deposit, cancel, get, and asynchronous commands."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from payments.client.commands import CheckedId
+from payments.domain.commands import Cancel, Command, Deposit, Get, Make
 from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.exchange import HttpRequest, HttpResponse, path_segment
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
-    MovementType,
-    members_of,
+    body_of,
     movement,
     no_members,
     payment_id,
@@ -20,9 +20,6 @@ from payments.gateway.preferences import idempotency_key, seconds_until_async
 from payments.gateway.service import Service
 from payments.records.record_models import Result
 
-FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
-CANCEL: Mapping[str, object] = {"type": "cancel"}
-GET: Mapping[str, object] = {"type": "get"}
 PLAIN, BY_KEY = "p", "k"
 """Forms of answers: a result alone; a result with the location of its payment."""
 
@@ -33,31 +30,30 @@ class PaymentsApi:
 
     service: Service
     later: AsyncCommands
-    default_currency: str
     deadline_seconds: float
 
     async def make(self, request: HttpRequest) -> HttpResponse:
         """Make the payment of the path."""
-        return await self._move(request, payment_id(request.parameters[0]), "make")
+        return await self._move(request, payment_id(request.parameters[0]), Make)
 
     async def deposit(self, request: HttpRequest) -> HttpResponse:
         """Make the deposit of the path."""
-        return await self._move(request, payment_id(request.parameters[0]), "deposit")
+        return await self._move(request, payment_id(request.parameters[0]), Deposit)
 
     async def make_by_key(self, request: HttpRequest) -> HttpResponse:
         """Make the payment that the header ``Idempotency-Key`` names."""
-        return await self._move(request, idempotency_key(request), "make", BY_KEY)
+        return await self._move(request, idempotency_key(request), Make, BY_KEY)
 
     async def cancel(self, request: HttpRequest) -> HttpResponse:
         """Cancel a payment or a deposit."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
-        return await self.carry_out(request, payment, CANCEL, PLAIN)
+        return await self.carry_out(request, payment, Cancel(), PLAIN)
 
     async def get(self, request: HttpRequest) -> HttpResponse:
         """Return a payment's state."""
         payment = payment_id(request.parameters[0])
-        return await self._send(request, payment, GET, plain_answer)
+        return await self._send(request, payment, Get(), plain_answer)
 
     async def command(self, request: HttpRequest) -> HttpResponse:
         """Return the result of a command that was answered 202."""
@@ -65,31 +61,35 @@ class PaymentsApi:
         request.reads = False  # A problem concerns the command, not this request.
         wait = wait_seconds(query_of(request, "wait").get("wait", "0"))
         payment, command = payment_id(segment), unquote(own.decode("latin-1"))
-        request.payment, request.command = payment, command
+        request.payment, request.command = payment.text, command
         return await self.later.answer(request, payment, command, wait)
 
     async def _move(
-        self, request: HttpRequest, payment: str, type_: MovementType, form: str = PLAIN
+        self,
+        request: HttpRequest,
+        payment: CheckedId,
+        type_: type[Make | Deposit],
+        form: str = PLAIN,
     ) -> HttpResponse:
-        command = movement(await members_of(request), type_, FIELDS, self.default_currency)
+        command = movement(await body_of(request), type_)
         return await self.carry_out(request, payment, command, form)
 
     async def carry_out(
-        self, request: HttpRequest, payment: str, command: Mapping[str, object], form: str
+        self, request: HttpRequest, payment: CheckedId, command: Command, form: str
     ) -> HttpResponse:
         """Send a command; answer with its result or, if ``Prefer`` asks for it, before."""
         wait = None
         if b"prefer" in request.headers:
             wait = seconds_until_async(request.listed(b"prefer"))
         if wait is not None:
-            request.payment = payment
+            request.payment = payment.text
             return await self.later.start(request, payment, command, form, wait_seconds=wait)
         return await self._send(request, payment, command, self.later.forms[form])
 
     async def _send(
-        self, request: HttpRequest, payment: str, command: Mapping[str, object], render: Render
+        self, request: HttpRequest, payment: CheckedId, command: Command, render: Render
     ) -> HttpResponse:
-        request.payment = payment
+        request.payment = payment.text
         result = await self.service.send(
             payment,
             command,

@@ -2,10 +2,11 @@
 
 import re
 
+from payments.client.commands import CheckedId
 from payments.gateway.exchange import HttpRequest
-from payments.gateway.parsing import MAX_WAIT_SECONDS
+from payments.gateway.parsing import MAX_WAIT_SECONDS, checked_id
 from payments.gateway.problems import Problem, RefusedRequest
-from payments.records.commands import Malformed, parse_payment_id
+from payments.records.commands import Malformed
 
 _STRING = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
@@ -27,7 +28,7 @@ def seconds_until_async(prefer: bytes) -> float | None:
     return 0.0
 
 
-def idempotency_key(request: HttpRequest) -> str:
+def idempotency_key(request: HttpRequest) -> CheckedId:
     """Return the payment id of the header ``Idempotency-Key``; raises ``RefusedRequest``.
 
     In the draft it is a string of RFC 8941 (``"order-17"``). A value without quotes is accepted
@@ -43,6 +44,6 @@ def idempotency_key(request: HttpRequest) -> str:
     else:
         raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY)
     try:
-        return parse_payment_id(key)
+        return checked_id(key)
     except Malformed as error:
         raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY, error.fault) from None

@@ -8,12 +8,22 @@ and ``"success": false`` in it.
 
 from collections.abc import Sequence
 
+from payments.client.commands import CheckedId
+from payments.domain.commands import Cancel, Make
 from payments.domain.results import Outcome
 from payments.gateway.exchange import HttpRequest, HttpResponse
 from payments.gateway.outcomes import answer_of
-from payments.gateway.parsing import invalid, members_of, movement, no_members, payment_id
-from payments.gateway.payments_api import CANCEL, PaymentsApi
-from payments.records.commands import Malformed, Members, parse_payment_id
+from payments.gateway.parsing import (
+    MORE_THAN_ONCE,
+    checked_id,
+    invalid,
+    members_of,
+    movement_of,
+    no_members,
+    payment_id,
+)
+from payments.gateway.payments_api import PaymentsApi
+from payments.records.commands import Malformed, Members
 from payments.records.record_models import Result
 from payments.records.wording import sentence_of
 
@@ -39,7 +49,7 @@ class RestateExamplesApi:
         """``POST /payments/ID/cancelPayment`` without a body."""
         payment = payment_id(request.parameters[0])
         await no_members(request)
-        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
+        return await self._api.carry_out(request, payment, Cancel(), EXAMPLE)
 
     async def make_by_body(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/makePayment`` with ``{"key": ..., "request": {...}}``."""
@@ -52,10 +62,12 @@ class RestateExamplesApi:
     async def cancel_by_body(self, request: HttpRequest) -> HttpResponse:
         """``POST /payments/cancelPayment`` with ``{"key": ...}``."""
         payment = _key(_only(await members_of(request), ("key",)))
-        return await self._api.carry_out(request, payment, CANCEL, EXAMPLE)
+        return await self._api.carry_out(request, payment, Cancel(), EXAMPLE)
 
-    async def _make(self, request: HttpRequest, payment: str, members: Members) -> HttpResponse:
-        command = movement(members, "make", FIELDS, self._api.default_currency)
+    async def _make(
+        self, request: HttpRequest, payment: CheckedId, members: Members
+    ) -> HttpResponse:
+        command = movement_of(members, Make, FIELDS)
         return await self._api.carry_out(request, payment, command, EXAMPLE)
 
 
@@ -65,17 +77,17 @@ def _only(members: Members, names: Sequence[str]) -> dict[str, object]:
         if name not in names:
             raise invalid(name, "is not a field of this request")
         if name in fields:
-            raise invalid(name, "is given more than once")
+            raise invalid(name, MORE_THAN_ONCE)
         fields[name] = value
     return fields
 
 
-def _key(fields: dict[str, object]) -> str:
+def _key(fields: dict[str, object]) -> CheckedId:
     key = fields.get("key")
     if not isinstance(key, str):
         raise invalid("key", "must be given, as text: it is the payment's id")
     try:
-        return parse_payment_id(key.encode(errors="surrogatepass"))
+        return checked_id(key.encode(errors="surrogatepass"))
     except Malformed as error:
         raise Malformed(error.reason, error.fault, "key") from None
 

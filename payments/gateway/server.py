@@ -125,12 +125,11 @@ async def serve(
     service: Service,
     settings: GatewaySettings,
     *,
-    default_currency: str,
     listener: socket.socket,
     started: Callable[[Server], None],
 ) -> None:
     """Serve until a signal, or until the server that ``started`` is given is stopped."""
-    gateway = Gateway(service, settings, default_currency=default_currency)
+    gateway = Gateway(service, settings)
     server = Server(gateway, settings, started)
     await server.serve(sockets=[listener])
 
@@ -155,7 +154,6 @@ def run(settings: Settings, gateway_settings: GatewaySettings, listener: socket.
             await serve(
                 client,
                 gateway_settings,
-                default_currency=settings.default_currency,
                 listener=listener,
                 started=say,
             )

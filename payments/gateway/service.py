@@ -1,10 +1,12 @@
 """The gateway's interface to the client library, so that tests can replace it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.commands import Command
 from payments.records.record_models import LedgerEntry, Result
 
 
@@ -29,12 +31,12 @@ class Balance(Protocol):
 
 
 class Service(Protocol):
-    """The part of ``PaymentsClient`` that the gateway uses."""
+    """The part of ``PaymentsClient`` that the gateway uses, with commands that it has checked."""
 
     async def send(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: CheckedId,
+        command: Command,
         *,
         deadline_seconds: float = 30,
         headers: Sequence[tuple[str, bytes]] = (),
@@ -43,8 +45,8 @@ class Service(Protocol):
 
     async def submit(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: CheckedId,
+        command: Command,
         *,
         deadline_seconds: float = 30,
         result_seconds: float | None = None,
@@ -52,12 +54,12 @@ class Service(Protocol):
     ) -> asyncio.Future[Result]:
         """Send a command; return when the brokers have it, with the future of its result."""
 
-    async def mark(self, payment: str, *, deadline_seconds: float = 30) -> Mark:
+    async def mark(self, payment: CheckedId, *, deadline_seconds: float = 30) -> Mark:
         """Return a mark before the records of any command sent from now on."""
 
     async def resume(
         self,
-        payment: str,
+        payment: CheckedId,
         command_id: str,
         mark: Mark,
         *,
@@ -66,7 +68,7 @@ class Service(Protocol):
     ) -> asyncio.Future[Result] | None:
         """Return the future of the result of a command sent after ``mark``; None for no command."""
 
-    def watch(self, payment: str) -> AsyncIterator[Result]:
+    def watch(self, payment: CheckedId) -> AsyncIterator[Result]:
         """Return all later results of a payment."""
 
     async def account(self, account: str, *, deadline_seconds: float = 30) -> Balance | None:

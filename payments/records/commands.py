@@ -50,6 +50,10 @@ class Malformed(ValueError):
 
 
 _decode: Callable[[bytes], Command] = Decoder(Command).decode
+_decode_movement: dict[type[Make | Deposit], Callable[[bytes], Make | Deposit]] = {
+    Make: Decoder(Make).decode,
+    Deposit: Decoder(Deposit).decode,
+}
 _DECODER = json.JSONDecoder(
     object_pairs_hook=tuple,  # Keeps duplicates. An array is a list, so a tuple is an object.
     parse_int=lambda digits: int(digits[:400]),  # Longer is too large in any case, and costs time.
@@ -83,6 +87,24 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
     if command is None:
         return command_of(decode_members(value), default_currency=default_currency)
     return command
+
+
+def parse_movement(value: bytes, movement: type[Make | Deposit]) -> Make | Deposit | None:
+    """Return a make or deposit whose value has neither type nor id, as in an HTTP request.
+
+    Its currency is "" where the value has none. None where it is not sure that the value is
+    well-formed: then ``command_of`` finds the fault.
+    """
+    try:
+        found = _decode_movement[movement](value)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    account, currency = found.account, found.currency
+    known = (not currency) or currency in CURRENCIES
+    if not known or len(account) > MAX_NAME_CHARACTERS or _account_fault(account) is not None:
+        return None
+    # As in ``_parse_quickly``: more quotes are those of another member, or of one given twice.
+    return found if value.count(b'"') == (10 if currency else 6) else None
 
 
 def own_of(value: bytes | None) -> tuple[str | None, str | None]:

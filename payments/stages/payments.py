@@ -127,8 +127,9 @@ class PaymentsLogic:
         self._apply(key, payment_id, payment, decision, record.timestamp, context)
 
     def _settle(self, record: Record, context: Context) -> None:
-        payment_id = parse_payment_id(record.key)
-        key = payment_id.encode()
+        key = record.key
+        assert key is not None, "the accounts stage answers under the id that it was sent"
+        payment_id = key.decode()
         payment = self._rows.get(key, context.get(key))
         settled = decode_settled(record.value or b"")
         try:

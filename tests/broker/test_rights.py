@@ -534,7 +534,7 @@ async def test_a_client_that_may_not_read_results_is_told_before_it_sends(
 
 def asgi(client: PaymentsClient) -> httpx.AsyncClient:
     """Return a client of a gateway on this one."""
-    gateway = Gateway(client, GatewaySettings(), default_currency="EUR")
+    gateway = Gateway(client, GatewaySettings())
     return httpx.AsyncClient(transport=httpx.ASGITransport(gateway), base_url="http://127.0.0.1")
 
 

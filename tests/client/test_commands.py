@@ -1,11 +1,18 @@
 """What the client refuses to send, and by which name."""
 
+import json
 from decimal import Decimal
 
 import pytest
 
-from payments.client.commands import encode_command, encode_payment_id
+from payments.client.commands import (
+    CheckedId,
+    encode_checked,
+    encode_command,
+    encode_payment_id,
+)
 from payments.client.errors import InvalidCommand
+from payments.domain.commands import Cancel, Command, Deposit, Get, Make
 
 MAKE = {"type": "make", "account": "abc", "amount": 100}
 CIRCLE: dict[str, object] = {"type": "make"}
@@ -53,3 +60,31 @@ def test_a_command_without_an_id_is_given_one() -> None:
     assert command_id == "c1"
     assert value == b'{"type":"make","account":"abc","amount":100,"id":"c1"}'
     assert encode_command({**MAKE, "id": "c2"}, default_id="c1", default_currency="EUR")[0] == "c2"
+
+
+@pytest.mark.parametrize(
+    ("command", "value"),
+    [
+        (Make("abc", 100), b'{"type":"make","account":"abc","amount":100,"id":"c1"}'),
+        (
+            Deposit("a/b", 1, "USD", "own"),
+            b'{"type":"deposit","account":"a/b","amount":1,"currency":"USD","id":"own"}',
+        ),
+        (Cancel(), b'{"type":"cancel","id":"c1"}'),
+        (Get("own"), b'{"type":"get","id":"own"}'),
+    ],
+)
+def test_a_checked_command_becomes_the_record_that_its_dict_would(
+    command: Command, value: bytes
+) -> None:
+    """A currency that was not given is not written: its default is the worker's to choose."""
+    own, found = encode_checked(command, default_id="c1")
+    assert (own, found) == (command.id or "c1", value)
+    fields = json.loads(value)
+    assert encode_command(fields, default_id="", default_currency="EUR") == (own, value)
+
+
+def test_a_checked_command_needs_a_checked_id() -> None:
+    with pytest.raises(TypeError, match="a command is a dict"):
+        encode_command(Make("", -1), default_id="c1", default_currency="EUR")
+    assert encode_payment_id(CheckedId("p1", b"p1")) == b"p1"

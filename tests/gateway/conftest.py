@@ -35,7 +35,7 @@ async def fake() -> FakeService:
 
 @pytest.fixture
 def gateway(service: PaymentsClient) -> Gateway:
-    return Gateway(service, GatewaySettings(), default_currency="EUR")
+    return Gateway(service, GatewaySettings())
 
 
 @pytest.fixture

@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import to_builtins
+
 from payments.client import AccountBalance
+from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.commands import Command, Get
 from payments.domain.results import Outcome
 from payments.records.record_models import LedgerEntry, Result
 
@@ -48,14 +52,14 @@ class FakeService:
 
     async def send(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: CheckedId,
+        command: Command,
         *,
         deadline_seconds: float = 30,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> Result:
         """Answer when released."""
-        self.sent.append((payment, command))
+        self.sent.append((payment.text, to_builtins(command)))
         self.headers = headers
         self.waiting += 1
         try:
@@ -64,16 +68,16 @@ class FakeService:
             self.waiting -= 1
         if self.error is not None:
             raise self.error
-        own = str(command.get("id", f"command-{len(self.sent)}"))
-        found = result(payment, own, **{"type": command["type"], **self.changes})
-        if command["type"] == "get":
+        own = command.id or f"command-{len(self.sent)}"
+        found = result(payment.text, own, **{"type": command.type, **self.changes})
+        if isinstance(command, Get):
             self.shown.put_nowait(found)
         return found
 
     async def submit(
         self,
-        payment: str,
-        command: Mapping[str, object],
+        payment: CheckedId,
+        command: Command,
         *,
         deadline_seconds: float = 30,
         result_seconds: float | None = None,
@@ -83,13 +87,13 @@ class FakeService:
         answer = self.send(payment, command, headers=headers)
         return asyncio.ensure_future(answer)
 
-    async def mark(self, payment: str, *, deadline_seconds: float = 30) -> Mark:
+    async def mark(self, payment: CheckedId, *, deadline_seconds: float = 30) -> Mark:
         """Return the same mark always."""
         return Mark(4, 3)
 
     async def resume(
         self,
-        payment: str,
+        payment: CheckedId,
         command_id: str,
         mark: Mark,
         *,
@@ -99,7 +103,7 @@ class FakeService:
         """Know no command."""
         return None
 
-    async def watch(self, payment: str) -> AsyncIterator[Result]:
+    async def watch(self, payment: CheckedId) -> AsyncIterator[Result]:
         """Show what the test puts into ``shown``."""
         while True:
             shown = await self.shown.get()

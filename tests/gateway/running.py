@@ -69,9 +69,7 @@ async def running(service: Service, **settings: Any) -> AsyncIterator[Running]:
         run.server = server
         started.set()
 
-    run.ended = asyncio.create_task(
-        serve(service, given, default_currency="EUR", listener=listener, started=note)
-    )
+    run.ended = asyncio.create_task(serve(service, given, listener=listener, started=note))
     await started.wait()
     try:
         yield run

@@ -84,3 +84,23 @@ async def test_a_bad_page_is_refused_by_field(
 ) -> None:
     response = await http.get(f"/v1/accounts/abc/entries?{query}")
     assert problem(response, 422, "invalid")["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/accounts/abc/entries?after=0&after=1", "after"),
+        ("/v1/accounts/abc/entries?limit=5&after=1&limit=5", "limit"),
+        ("/v1/accounts/abc/entries?after=0&%61fter=", "after"),
+        ("/v1/payments/p1/commands/c1?wait=1&wait=1", "wait"),
+    ],
+)
+async def test_a_query_parameter_given_twice_is_refused_by_that_name(
+    http: httpx.AsyncClient, path: str, field: str
+) -> None:
+    """All requests that take query parameters; others ignore them (test_http_page_rules.py).
+
+    Members given twice in a body, and a second Idempotency-Key, are in test_payments_api.py.
+    """
+    refused = problem(await http.get(path), 422, "invalid")
+    assert (refused["field"], refused["detail"]) == (field, f"{field} is given more than once")

@@ -20,7 +20,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 @pytest.fixture
 async def gateway(fake: FakeService) -> Gateway:
-    return Gateway(fake, GatewaySettings(), default_currency="EUR")
+    return Gateway(fake, GatewaySettings())
 
 
 async def test_a_command_is_taken_and_its_result_waited_for(

@@ -56,7 +56,7 @@ class Reader:
 @pytest.fixture
 async def gateway(fake: FakeService) -> Gateway:
     fake.release.set()
-    return Gateway(fake, GatewaySettings(max_streams=1), default_currency="EUR")
+    return Gateway(fake, GatewaySettings(max_streams=1))
 
 
 async def started(gateway: Gateway) -> Reader:

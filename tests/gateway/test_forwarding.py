@@ -17,7 +17,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 
 def client(service: Any, **settings: str) -> httpx.AsyncClient:
-    gateway = Gateway(service, GatewaySettings.model_validate(settings), default_currency="EUR")
+    gateway = Gateway(service, GatewaySettings.model_validate(settings))
     transport = httpx.ASGITransport(gateway, client=("10.0.0.7", 1))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 

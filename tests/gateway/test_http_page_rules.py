@@ -74,5 +74,5 @@ async def test_a_query_parameter_is_ignored_but_by_entries_and_locations(fake: F
 
 
 def _client(fake: FakeService, settings: GatewaySettings) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(Gateway(fake, settings, default_currency="EUR"))
+    transport = httpx.ASGITransport(Gateway(fake, settings))
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")

@@ -30,7 +30,7 @@ async def new_gateway(testbed: PaymentsTestbed) -> AsyncIterator[httpx.AsyncClie
     """Run a gateway that knows nothing of any before."""
     transport = LogTransport(testbed.log)
     async with PaymentsClient(settings=testbed.settings, transport=transport) as client:
-        gateway = Gateway(client, GatewaySettings(), default_currency="EUR")
+        gateway = Gateway(client, GatewaySettings())
         asgi = httpx.ASGITransport(gateway)
         async with httpx.AsyncClient(transport=asgi, base_url="http://gateway") as http:
             yield http

@@ -99,7 +99,7 @@ async def test_a_line_that_can_not_be_made_touches_no_answer(
         raise ZeroDivisionError
 
     monkeypatch.setattr(access_logs, "iso_time", fail)
-    gateway = Gateway(service, GatewaySettings(access_log=True), default_currency="EUR")
+    gateway = Gateway(service, GatewaySettings(access_log=True))
     transport = httpx.ASGITransport(gateway)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         for _ in range(3):

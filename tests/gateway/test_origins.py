@@ -19,7 +19,7 @@ SHOP = "https://shop.example.com"
 
 def client(fake: FakeService, **settings: Any) -> httpx.AsyncClient:
     fake.release.set()
-    gateway = Gateway(fake, GatewaySettings.model_validate(settings), default_currency="EUR")
+    gateway = Gateway(fake, GatewaySettings.model_validate(settings))
     transport = httpx.ASGITransport(gateway)
     return httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
 

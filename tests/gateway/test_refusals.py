@@ -30,7 +30,7 @@ TOKEN = "a-token-for-the-tests-1"  # noqa: S105 - of no use anywhere
 @pytest.fixture
 async def gateway(fake: FakeService) -> Gateway:
     fake.release.set()
-    return Gateway(fake, GatewaySettings(), default_currency="EUR")
+    return Gateway(fake, GatewaySettings())
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/payments/", "/v1/payments/a/b", "/docs/"])
@@ -105,7 +105,7 @@ async def test_too_many_waiting_for_one_payment_is_429(
 async def guarded(fake: FakeService) -> httpx.AsyncClient:
     fake.release.set()
     tokens = (SecretStr("another-token-of-the-list"), SecretStr(TOKEN))
-    gateway = Gateway(fake, GatewaySettings(tokens=tokens), default_currency="EUR")
+    gateway = Gateway(fake, GatewaySettings(tokens=tokens))
     transport = httpx.ASGITransport(gateway)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 

@@ -54,7 +54,7 @@ PLAIN = "pay"
 @pytest.fixture
 def gateway(fake: FakeService, file: Path) -> Gateway:
     fake.release.set()
-    return Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+    return Gateway(fake, GatewaySettings(tokens_file=file))
 
 
 @pytest.fixture
@@ -165,14 +165,14 @@ async def test_without_any_token_nobody_is_let_in_so_it_does_not_start(  # noqa:
     """In a running gateway it takes every token back, which needs no restart; that is told."""
     put(file, nothing)
     with pytest.raises(TokensFileError, match=f"{file}: there is no token in it, so every request"):
-        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+        Gateway(fake, GatewaySettings(tokens_file=file))
     gateway.tokens.check_file()
     gateway.tokens.check_file()
     assert caplog.text.count("there is no token in it any more: every request is refused") == 1
     response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["admin"]))
     problem(response, 401, "unauthorized")
     listed = GatewaySettings.model_validate({"tokens_file": file, "tokens": TOKENS["read"]})
-    Gateway(fake, listed, default_currency="EUR")
+    Gateway(fake, listed)
 
 
 def test_what_others_may_do_with_the_file_is_warned_of(
@@ -180,14 +180,14 @@ def test_what_others_may_do_with_the_file_is_warned_of(
 ) -> None:
     settings = GatewaySettings(tokens_file=file)
     file.chmod(0o600)
-    Gateway(fake, settings, default_currency="EUR")
+    Gateway(fake, settings)
     assert caplog.text == ""
     file.chmod(0o606)
     if os.geteuid() == 0:
         os.chown(file, 4242, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    Gateway(fake, settings, default_currency="EUR")
+    Gateway(fake, settings)
     for told in ("may change it, and so add tokens: chmod", "its owner, user", "may read the tok"):
         assert caplog.text.count(told) == 1
     assert not any(token in caplog.text for token in TOKENS.values())
@@ -225,7 +225,7 @@ def test_what_is_no_file_of_text_is_refused_at_the_start(
 ) -> None:
     make(file)
     with pytest.raises(TokensFileError, match=why):
-        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+        Gateway(fake, GatewaySettings(tokens_file=file))
 
 
 def test_a_file_that_may_not_be_read_is_refused_with_who_may_not(
@@ -236,7 +236,7 @@ def test_a_file_that_may_not_be_read_is_refused_with_who_may_not(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(TokensFileError, match=f"user {os.geteuid()}, may not read it"):
-        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+        Gateway(fake, GatewaySettings(tokens_file=file))
 
 
 @pytest.mark.parametrize("name", ["token-1", "other"])
@@ -247,7 +247,7 @@ def test_a_listed_token_and_its_name_are_not_in_the_file_too(
     put(file, table(name, token, ["read"]))
     settings = {"tokens_file": file, "tokens": "a-token-that-is-listed"}
     with pytest.raises(TokensFileError, match=f"line 1: .{name}.: "):
-        Gateway(fake, GatewaySettings.model_validate(settings), default_currency="EUR")
+        Gateway(fake, GatewaySettings.model_validate(settings))
     with pytest.raises(ValueError, match="one token is given twice"):
         GatewaySettings.model_validate({"tokens": "the-very-same-token,the-very-same-token"})
 
@@ -285,7 +285,7 @@ async def test_a_file_that_is_wrong_is_refused_at_the_start_without_showing_a_to
 ) -> None:
     put(file, text)
     with pytest.raises(TokensFileError, match=why) as caught:
-        Gateway(fake, GatewaySettings(tokens_file=file), default_currency="EUR")
+        Gateway(fake, GatewaySettings(tokens_file=file))
     assert str(file) in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -294,7 +294,7 @@ async def test_the_record_of_a_command_says_who_sent_it_and_never_the_token(
     testbed: PaymentsTestbed, service: PaymentsClient, file: Path
 ) -> None:
     settings = GatewaySettings(tokens_file=file)
-    http = client_of(Gateway(service, settings, default_currency="EUR"))
+    http = client_of(Gateway(service, settings))
     headers = bearer(TOKENS["pay"])
     await http.post("/v1/payments/p1", json=MOVEMENT, headers=headers)
     later = {**headers, "Prefer": "respond-async, wait=5"}
@@ -313,14 +313,14 @@ async def test_without_tokens_a_record_has_no_header(
 
 @pytest.fixture
 def http_open(service: PaymentsClient) -> httpx.AsyncClient:
-    return client_of(Gateway(service, GatewaySettings(), default_currency="EUR"))
+    return client_of(Gateway(service, GatewaySettings()))
 
 
 async def test_the_access_log_has_a_line_for_each_request_and_no_secret(
     service: PaymentsClient, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = GatewaySettings(tokens_file=file, access_log=True)
-    http = client_of(Gateway(service, settings, default_currency="EUR"))
+    http = client_of(Gateway(service, settings))
     made = await http.post("/v1/payments/p1", json=MOVEMENT, headers=bearer(TOKENS["pay"]))
     await http.get("/v1/accounts/abc?secret=1", headers=bearer("nobody-knows-this-token"))
     await http.get("/nothing", headers=bearer(TOKENS["read"]))

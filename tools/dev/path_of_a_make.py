@@ -78,7 +78,7 @@ async def record_one_make() -> Recorder:
     async with PaymentsTestbed(opening_balance=OPENING_BALANCE) as testbed:
         transport = LogTransport(testbed.log)
         async with PaymentsClient(settings=testbed.settings, transport=transport) as client:
-            gateway = Gateway(client, GatewaySettings(), default_currency="EUR")
+            gateway = Gateway(client, GatewaySettings())
             http = httpx.AsyncClient(
                 transport=httpx.ASGITransport(gateway), base_url="http://gateway"
             )
