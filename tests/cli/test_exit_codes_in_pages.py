@@ -17,7 +17,7 @@ from payments.cli.user_errors import NO_BROKER
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_OTHERS = {"faults.md", "simulator.md"}
+OF_OTHERS = {"mutation-testing.md", "simulator.md"}
 """Pages on tools for development, whose code is 1."""
 
 MEANINGS = {

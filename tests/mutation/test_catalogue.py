@@ -1,65 +1,76 @@
-"""The catalogue of faults: each still fits the source, and each is told apart from no fault."""
+"""The catalogue of faults: how it is read, and that each fault is distinguished from no fault.
+
+A fault that no longer fits the source is a warning here, since whoever changes the source need not
+know how the fault is to be rewritten. ``make mutation`` counts it as not noticed.
+"""
 
 import ast
+import warnings
+from pathlib import Path
 
 import pytest
 
 from tools.mutation.catalogue import Fault, chosen, load, parse
-from tools.mutation.errors import FaultsError
+from tools.mutation.errors import FaultsError, MisfitError
+from tools.mutation.fitting import SourceTree
 from tools.mutation.running import REPOSITORY
 from tools.mutation.suites import SUITES
 
 FAULTS = load()
+TREE = SourceTree(REPOSITORY)
 ONE = """= a-name
 What it would do
 to a client.
 harmless: because of that.
-@ some/file.py
--old
- kept
-+new
+@ some.module:Class.function
+- old
+  kept
++ if new:
++     newer
 """
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_fits_the_source_once_and_leaves_a_program(fault: Fault) -> None:
-    source = (REPOSITORY / fault.file).read_text()
-    changed = ast.parse(fault.apply(source))
-    assert ast.dump(changed) != ast.dump(ast.parse(source))
+def test_a_fault_that_fits_leaves_another_program_that_a_usual_suite_sees(fault: Fault) -> None:
+    try:
+        mutant = TREE.mutant(fault)
+    except MisfitError as error:
+        warnings.warn(f"{fault.written_at}: {error}", stacklevel=1)
+        return
+    source = (REPOSITORY / mutant.file).read_text()
+    assert ast.dump(ast.parse(mutant.source)) != ast.dump(ast.parse(source))
+    assert any(suite.is_usual and suite.sees(mutant.file) for suite in SUITES.values())
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_seen_by_a_suite_that_runs_usually(fault: Fault) -> None:
-    assert any(suite.is_usual and suite.sees(fault.file) for suite in SUITES.values())
-
-
-def test_a_fault_is_read_with_its_words_and_lines() -> None:
+def test_a_fault_is_read_with_its_words_its_symbol_and_its_lines() -> None:
     (fault,) = parse(ONE)
-    assert (fault.name, fault.file) == ("a-name", "some/file.py")
+    assert (fault.name, fault.place) == ("a-name", "some.module:Class.function")
     assert (fault.why, fault.harmless) == ("What it would do to a client.", "because of that.")
-    assert fault.apply("a\nold\nkept\nb\n") == "a\nkept\nnew\nb\n"
+    assert (fault.old, fault.new) == (["old", "kept"], ["kept", "if new:", "    newer"])
 
 
-@pytest.mark.parametrize("source", ["", "old\n", "x = old\nkept\n", "old\nkept\n" * 2])
-def test_lines_that_are_not_there_exactly_once_are_an_error(source: str) -> None:
-    (fault,) = parse(ONE)
-    with pytest.raises(FaultsError, match=r"a-name: its old lines are [02] times in some/file.py"):
-        fault.apply(source)
+def test_a_fault_of_a_file_knows_where_it_is_written() -> None:
+    fault = FAULTS[0]
+    file, _, line = fault.written_at.rpartition(":")
+    assert Path(file).read_text().splitlines()[int(line) - 1] == f"= {fault.name}"
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("What it would do\nto a client.\nharmless: because of that.\n", ""), ("+new", "+old")],
+    [
+        ("What it would do\nto a client.\nharmless: because of that.\n", ""),
+        ("@ some.module:Class.function", "@ some.module"),
+        ("- old\n  kept\n+ if new:\n+     newer", "- old\n+ old"),
+    ],
 )
 def test_a_fault_that_says_or_does_nothing_is_an_error(old: str, new: str) -> None:
-    text = ONE.replace(old, new).replace("-old\n kept\n+old", "-old\n+old")
     with pytest.raises(FaultsError, match="a-name: needs words"):
-        list(parse(text))
+        list(parse(ONE.replace(old, new)))
 
 
 def test_a_line_without_its_mark_is_an_error() -> None:
     with pytest.raises(FaultsError, match="a-name: what does 'kept' mean"):
-        list(parse(ONE.replace(" kept", "kept")))
+        list(parse(ONE.replace("  kept", "kept")))
 
 
 def test_faults_are_chosen_by_name() -> None:

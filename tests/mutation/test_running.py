@@ -7,7 +7,7 @@ import pytest
 
 from tools.mutation import running
 from tools.mutation.catalogue import parse
-from tools.mutation.errors import FaultsError
+from tools.mutation.errors import FaultsError, MisfitError
 from tools.mutation.report import Finding, as_json, noticed_before, rates, report
 from tools.mutation.running import Trial, Verdict, copied_tree, require_soundness, run, try_fault
 from tools.mutation.suites import Suite
@@ -18,8 +18,8 @@ TESTS = {
     "hangs": "import time\ndef test_it(): time.sleep(60)",
     "breaks": "import nothing_of_this_name",
 }
-HEALTHY, FAULTY = "def test_it(): assert 1 == 1\n", "def test_it(): assert 1 == 2\n"
-FAULT = "= a-fault\nIt is wrong.\n@ test_it.py\n-{}+{}"
+HEALTHY = "def test_it(): assert 1 == 1\n"
+FAULT = "= a-fault\nIt is wrong.\n@ test_it:test_it\n- 1 == 1\n+ 1 == 2"
 
 
 def suite(file: str, name: str = "short", **options: float) -> Suite:
@@ -85,7 +85,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_fault_is_tried_until_it_is_noticed_and_leaves_the_sound_tree_alone(
     tree: Path, runs: list[str]
 ) -> None:
-    (fault,) = parse(FAULT.format(HEALTHY, FAULTY))
+    (fault,) = parse(FAULT)
     (tree / "test_other.py").write_text(HEALTHY)
     suites = [
         Suite("sees nothing of it", ("test_it.py",), ("elsewhere/",)),
@@ -115,7 +115,7 @@ def test_the_copy_is_of_the_files_that_git_knows() -> None:
 
 
 def finding(harmless: str, *trials: Trial) -> Finding:
-    (fault,) = parse(FAULT.format(HEALTHY, FAULTY).replace("wrong.", f"wrong.{harmless}"))
+    (fault,) = parse(FAULT.replace("wrong.", f"wrong.{harmless}"))
     return Finding(fault, list(trials))
 
 
@@ -128,6 +128,20 @@ def test_a_fault_is_open_when_nothing_noticed_it_and_nobody_says_why() -> None:
     assert not finding("\nharmless: so it is.", SURVIVED).is_open
     assert not finding("", KILLED, SURVIVED).is_open
     assert as_json([finding("", SURVIVED), finding("", HUNG)])["open"] == ["a-fault"]
+
+
+def test_a_fault_that_does_not_fit_is_not_tried_and_not_noticed(tree: Path) -> None:
+    (fault,) = parse(FAULT.replace("1 == 1", "1 == 3"))
+    with pytest.raises(MisfitError, match="a-fault: its old lines are 0 times"):
+        try_fault(fault, [suite("test_it.py")], tree, everything=False)
+    found = Finding(fault, [], misfit="it does not fit")
+    assert found.is_open
+    assert noticed_before([fault], as_json([found])) == []
+    text = report([found, finding("", KILLED)], ["a"], everything=False)
+    assert (
+        "2 faults: 1 killed, 0 survived and are argued to be harmless, 0 survived, 1 do not" in text
+    )
+    assert "| a-fault | It is wrong. | it does not fit |" in text
 
 
 def test_what_was_noticed_once_is_taken_from_there_unless_the_fault_has_changed() -> None:
@@ -155,4 +169,4 @@ def test_survivors_stand_in_a_table_of_their_own() -> None:
     assert "Every suite ran" not in report(found, ["a", "b"], everything=False)
     assert "2 faults: 1 killed, 1 survived and are argued to be harmless, 0 survived." in text
     assert "| a-fault | It is wrong. | so it is. |" in text
-    assert "| `a-fault` | test_it.py | killed | - | `test_it` |" in text
+    assert "| `a-fault` | `test_it:test_it` | killed | - | `test_it` |" in text

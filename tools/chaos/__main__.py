@@ -20,11 +20,12 @@ from tools.chaos.part import Part
 from tools.chaos.run import Plan, run_part, say
 from tools.chaos.schedule import MANY_ROUNDS, by_stand, made, missing, rounds
 from tools.chaos.timeline import draw
+from tools.closing import closing_lines
 from tools.dev.errors import BrokerError
 
 INTERRUPTED = 130
 PARTS = "part-*.json"
-PICTURE = "tools.chaos.svg"
+PICTURE = "chaos.svg"
 
 
 def main() -> int:
@@ -50,7 +51,11 @@ def main() -> int:
             text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
             (given.write.parent / PICTURE).write_text(draw(parts))
         given.write.write_text(with_figures(given.write.read_text(), text, given.marker))
-    return 0 if all(part.ok for part in (new or parts)) else 1
+    found = report.found(new or parts)
+    sys.stdout.flush()  # The report is there before what failed, also where both are one file.
+    for line in closing_lines(found):
+        say(line)
+    return 1 if found else 0
 
 
 def _say_what_is_missing(given: argparse.Namespace, parts: list[Part]) -> None:

@@ -32,7 +32,9 @@ from payments.recovery.scanning import partitions_of, scan
 from payments.settings import Settings
 from payments.topics.cluster import cluster
 from payments.topics.file import PACKAGED, read_topics
+from tools.closing import closing_lines
 from tools.dev.broker import kafka_version
+from tools.dev.errors import BrokerError
 from tools.dev.local_broker import LocalBroker
 
 from .errors import ChaosError
@@ -283,4 +285,10 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ChaosError, BrokerError, OSError, TimeoutError) as error:
+        said = f"drill: {str(error) or repr(error)}"
+        sys.exit("\n".join([said, *closing_lines([said])]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -35,6 +35,8 @@ class Ending:
 
     expected: bool
     log: str
+    last_line: str
+    """Of the log, with the log's name."""
 
 
 class Seat:
@@ -111,6 +113,7 @@ class Seat:
                 self._cause,
                 fine and TRACEBACK not in said,
                 str(self.process.log),
+                last_line(self.process.log),
             )
         )
 
@@ -232,6 +235,12 @@ class Fleet:
         """Return how all processes ended so far, in the order of time."""
         found = [ending for seat in (*self.seats, *self.guests) for ending in seat.endings]
         return sorted(found, key=lambda ending: ending.at)
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that is not empty, behind the log's name."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{log}: {lines[-1] if lines else '(empty)'}"
 
 
 def first_traceback(log: Path) -> str | None:

@@ -42,7 +42,7 @@ def write_json(parts: Sequence[Part], file: Path) -> None:
     """Write the same figures for programs."""
     content = {
         "ok": all(part.ok for part in parts),
-        "found": _found(parts),
+        "found": found(parts),
         "parts": len(parts),
         "seconds": sum(part.seconds for part in parts),
         "counts": dict(_counts(parts)),
@@ -57,10 +57,10 @@ def write_json(parts: Sequence[Part], file: Path) -> None:
 
 
 def _verdict(parts: Sequence[Part]) -> str:
-    found = _found(parts)
-    if found:
-        shown = "\n".join(f"- {line}" for line in found[:MAX_SHOWN])
-        return f"**{len(found)} things did not hold:**\n\n{shown}"
+    complaints = found(parts)
+    if complaints:
+        shown = "\n".join(f"- {line}" for line in complaints[:MAX_SHOWN])
+        return f"**{len(complaints)} things did not hold:**\n\n{shown}"
     return (
         f"All held in {len(parts)} parts: every command has its one result, none was stuck, the "
         "lag came to zero, `payments verify` found no violation, and no worker ended otherwise "
@@ -68,7 +68,8 @@ def _verdict(parts: Sequence[Part]) -> str:
     )
 
 
-def _found(parts: Iterable[Part]) -> list[str]:
+def found(parts: Iterable[Part]) -> list[str]:
+    """Return what did not hold, each with the stand and the seed of its part."""
     return [
         f"{part.stand}, seed {part.seed}: {line}" for part in parts for line in part.faults_found
     ]

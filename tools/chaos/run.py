@@ -222,7 +222,7 @@ def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
         if not ending.expected:
             cause = ending.cause or "by itself"
             part.faults_found.append(
-                f"{ending.seat} ended with {ending.code} ({cause}): {ending.log}"
+                f"{ending.seat} ended with {ending.code} ({cause}): {ending.last_line}"
             )
     for log in sorted(folder.glob("worker-*.log")):
         if (met := first_traceback(log)) is not None:

@@ -37,10 +37,11 @@ from tools.chaos import verdict
 from tools.chaos.allowed_lines import Reading, read_logs
 from tools.chaos.brokers import Brokers, single_broker
 from tools.chaos.errors import ChaosError
-from tools.chaos.fleet import Fleet, Seat
+from tools.chaos.fleet import Fleet, Seat, last_line
 from tools.chaos.run import say
 from tools.chaos.scene import start
 from tools.chaos.storm import Storm
+from tools.closing import closing_lines
 from tools.dev.errors import BrokerError
 
 SHORTEST_MINUTES = 6.0
@@ -105,7 +106,9 @@ def main() -> int:
         soak.findings += verdict.complaints(verdict.verify(settings))
     reading = read_logs(sorted(folder.glob("*.log")))
     print(_report(soak, reading))
-    return 1 if soak.findings or reading.findings else 0
+    findings = soak.findings + reading.findings
+    print(*closing_lines(findings), sep="\n", flush=True)
+    return 1 if findings else 0
 
 
 def _installed(brokers: Brokers) -> AbstractContextManager[Settings]:
@@ -257,12 +260,12 @@ async def _stop(soak: Soak) -> None:
     await soak.fleet.stop()
     for ending in soak.fleet.endings():
         if not ending.expected:
-            soak.findings.append(f"{ending.seat} ended with {ending.code}: {ending.log}")
+            soak.findings.append(f"{ending.seat} ended with {ending.code}: {ending.last_line}")
     for process in (soak.idle, soak.gateway):
         process.send(signal.SIGTERM)
         await verdict.until(lambda: process.exit_code is not None, LIMIT_SECONDS)  # noqa: B023 - waited for at once
         if process.exit_code != 0:
-            soak.findings.append(f"{process.log} ended with {process.exit_code}")
+            soak.findings.append(f"exit code {process.exit_code}: {last_line(process.log)}")
 
 
 def _report(soak: Soak, reading: Reading) -> str:

@@ -1,7 +1,12 @@
-"""``python -m tools.mutation``: tries the catalogue's faults on the suites; prints a report."""
+"""``python -m tools.mutation``: tries the catalogue's faults on the suites; prints a report.
+
+``--check`` runs nothing and only warns of faults that no longer fit the source: as annotations of
+a pull request where the environment is that of GitHub Actions.
+"""
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +16,10 @@ from pathlib import Path
 from tools.bench.failures import BenchError
 from tools.bench.markdown import with_figures
 from tools.mutation.catalogue import Fault, chosen, load
-from tools.mutation.errors import FaultsError
+from tools.mutation.errors import FaultsError, MisfitError
+from tools.mutation.fitting import SourceTree
 from tools.mutation.report import Finding, as_json, noticed_before, report
-from tools.mutation.running import copied_tree, end_all, require_soundness, try_fault
+from tools.mutation.running import REPOSITORY, copied_tree, end_all, require_soundness, try_fault
 from tools.mutation.suites import SUITES, Suite
 
 INTERRUPTED = 130
@@ -26,6 +32,8 @@ def main() -> int:
     given = _parser().parse_args()
     suites = [suite for suite in SUITES.values() if _is_wanted(suite, given.suite)]
     faults = chosen(load(), given.only)
+    if given.check:
+        return _check(faults)
     if given.write is not None:
         with_figures(given.write.read_text(), "")
     done = _noticed_before(faults, given.resume)
@@ -34,7 +42,10 @@ def main() -> int:
         require_soundness(suites, sound)
 
         def try_one(fault: Fault) -> Finding:
-            return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
+            try:
+                return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
+            except MisfitError as error:
+                return Finding(fault, [], misfit=str(error))
 
         for finding in _tried(left, try_one, jobs=given.jobs):
             done[finding.fault.name] = finding
@@ -48,6 +59,24 @@ def main() -> int:
     return 1 if any(finding.is_open for finding in findings) else 0
 
 
+def _check(faults: Sequence[Fault]) -> int:
+    """Warn of the faults that do not fit: whoever changes the source need not rewrite them."""
+    tree, misfits = SourceTree(REPOSITORY), 0
+    for fault in faults:
+        try:
+            tree.mutant(fault)
+        except MisfitError as error:
+            misfits += 1
+            file, _, line = fault.written_at.rpartition(":")
+            shown = Path(file).relative_to(REPOSITORY)
+            if os.environ.get("GITHUB_ACTIONS") == "true":
+                print(f"::warning file={shown},line={line}::{error}")
+            else:
+                print(f"warning: {shown}:{line}: {error}")
+    print(f"{len(faults) - misfits} of {len(faults)} faults fit the source")
+    return 0
+
+
 def _tried(
     faults: Sequence[Fault], try_one: Callable[[Fault], Finding], *, jobs: int
 ) -> Iterator[Finding]:
@@ -57,7 +86,7 @@ def _tried(
         for done in as_completed([pool.submit(try_one, fault) for fault in faults]):
             finding = done.result()
             told = ", ".join(f"{t.suite} {t.verdict} ({t.seconds:.0f} s)" for t in finding.trials)
-            told = told or "no suite sees it"
+            told = told or finding.misfit or "no suite sees it"
             print(f"{finding.fault.name}: {told}", file=sys.stderr, flush=True)
             yield finding
     finally:
@@ -85,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", nargs="+", default=[], choices=SUITES, help="suites to run")
     parser.add_argument(
         "--matrix", action="store_true", help="run every suite on every fault that it can see"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only warn of faults that do not fit the source"
     )
     parser.add_argument("--jobs", type=int, default=1, help="faults at a time (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial too")

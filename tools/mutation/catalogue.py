@@ -1,30 +1,36 @@
-"""The catalogue: faults as they stand in ``patches/``, and how one is put into a source file.
+"""The catalogue: the deliberate faults of ``faults/``, each with its reason and its symbol.
 
-A file of faults reads like a patch. ``=`` begins a fault with its name; then come the words that
-say what it would do, the file after ``@``, and whole lines: ``-`` old, ``+`` new, and a space for
-lines that stay. ``harmless:`` before the words makes them the argument why no test has to notice.
-The old lines must be in the file exactly once, so that a fault that no longer fits is told.
+``=`` begins a fault with its name; then come the words that say what it would do, ``@`` with the
+symbol as ``package.module:Class.function`` (or ``:CONSTANT``), and what changes in it: ``-`` old,
+``+`` new, and a space for lines that stay. ``harmless:`` before the words makes them the argument
+why no test has to notice. How a fault is put into a source is in ``fitting``.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.mutation.errors import FaultsError
 
-PATCHES = Path(__file__).parent / "patches"
+FOLDER = Path(__file__).parent / "faults"
 HARMLESS = "harmless: "
 
 
 @dataclass
 class Fault:
-    """One deliberate fault: what it would do, and lines of a file that it replaces."""
+    """One deliberate fault: what it would do, and the lines of a symbol that it replaces."""
 
     name: str
     words: list[str] = field(default_factory=list)
-    file: str = ""
+    module: str = ""
+    symbol: str = ""
+    """Qualified name in the module: ``Class.function``."""
+
     old: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
+    written_at: str = ""
+    """File of the catalogue and line, as ``FILE:LINE``."""
 
     @property
     def why(self) -> str:
@@ -36,52 +42,59 @@ class Fault:
         """Why no test has to notice it; empty when one has to."""
         return " ".join(self.words).partition(HARMLESS)[2]
 
-    def apply(self, source: str) -> str:
-        """Return the source with the fault. Raises ``FaultsError`` unless it fits exactly once."""
-        lines, size = source.split("\n"), len(self.old)
-        places = [at for at in range(len(lines)) if lines[at : at + size] == self.old]
-        if len(places) != 1:
-            message = f"its old lines are {len(places)} times in {self.file}, not 1"
-            raise FaultsError(f"{self.name}: {message}")
-        lines[places[0] : places[0] + size] = self.new
-        return "\n".join(lines)
+    @property
+    def place(self) -> str:
+        """The symbol with its module."""
+        return f"{self.module}:{self.symbol}"
 
 
-def load(folder: Path = PATCHES) -> list[Fault]:
+def load(folder: Path = FOLDER) -> list[Fault]:
     """Return all faults. Raises ``FaultsError`` for a name that is there twice."""
-    faults = [fault for file in sorted(folder.glob("*.diff")) for fault in parse(file.read_text())]
+    faults = [fault for file in sorted(folder.glob("*.txt")) for fault in read(file)]
     names = [fault.name for fault in faults]
     if twice := {name for name in names if names.count(name) > 1}:
         raise FaultsError(f"named twice: {', '.join(sorted(twice))}")
     return faults
 
 
-def parse(text: str) -> Iterator[Fault]:
-    """Read the faults of one file. Raises ``FaultsError`` for one that is not complete."""
-    for part in f"\n{text}".split("\n= ")[1:]:
-        name, *lines = part.splitlines()
-        fault = Fault(name)
-        for line in lines:
-            _read(line, fault)
-        if not (fault.words and fault.file and fault.old) or fault.old == fault.new:
-            raise FaultsError(f"{name}: needs words, a file, and lines that it changes")
+def read(file: Path) -> Iterator[Fault]:
+    """Read the faults of one file."""
+    text = file.read_text()
+    lines = text.split("\n")
+    for fault in parse(text):
+        fault.written_at = f"{file}:{lines.index(f'= {fault.name}') + 1}"
         yield fault
 
 
-def _read(line: str, fault: Fault) -> None:
-    mark, rest = line[:1], line[1:]
-    if not fault.file:
-        if mark == "@":
-            fault.file = rest.strip()
-        elif line:
-            fault.words.append(line)
-        return
-    if mark in "- ":
-        fault.old.append(rest)
-    if mark in "+ ":
-        fault.new.append(rest)
-    if mark and mark not in "-+ ":
-        raise FaultsError(f"{fault.name}: what does {line!r} mean?")
+def parse(text: str) -> Iterator[Fault]:
+    """Yield the faults of a text. Raises ``FaultsError`` for one that is not complete."""
+    for part in f"\n{text}".split("\n= ")[1:]:
+        name, *lines = part.rstrip().splitlines()
+        fault, body = Fault(name), []
+        for line in lines:
+            if fault.module:
+                body.append(line)
+            elif line.startswith("@ "):
+                fault.module, _, fault.symbol = line[2:].strip().partition(":")
+            elif line:
+                fault.words.append(line)
+        _read_change(fault, body)
+        if not (fault.words and fault.symbol and fault.old) or fault.old == fault.new:
+            raise FaultsError(f"{name}: needs words, a symbol, and lines that it changes")
+        yield fault
+
+
+def _read_change(fault: Fault, body: Sequence[str]) -> None:
+    for line in body:
+        if line[:1] not in {"-", "+", " ", ""}:
+            raise FaultsError(f"{fault.name}: what does {line!r} mean?")
+    # The old and the new lines have one margin: what is left of all of them.
+    texts = textwrap.dedent("\n".join(line[1:] for line in body)).split("\n")
+    for line, text in zip(body, texts, strict=True) if body else ():
+        if line[:1] != "+":
+            fault.old.append(text)
+        if line[:1] != "-":
+            fault.new.append(text)
 
 
 def chosen(faults: Sequence[Fault], names: Sequence[str]) -> list[Fault]:

@@ -3,3 +3,7 @@
 
 class FaultsError(Exception):
     """The trial can't go on, or would prove nothing."""
+
+
+class MisfitError(FaultsError):
+    """A fault does not fit the source, which has changed since the fault was written."""

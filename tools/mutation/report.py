@@ -15,6 +15,8 @@ class Finding:
 
     fault: Fault
     trials: Sequence[Trial]
+    misfit: str = ""
+    """Why the fault does not fit the source: it was not tried, so it proves nothing."""
 
     @property
     def noticed(self) -> bool:
@@ -23,8 +25,11 @@ class Finding:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing noticed the fault, and nobody has said why that is no harm."""
-        return not self.noticed and not self.fault.harmless
+        """Whether nothing noticed the fault, and nobody has said why that is no harm.
+
+        One that does not fit was not noticed either.
+        """
+        return bool(self.misfit) or not (self.noticed or self.fault.harmless)
 
 
 def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bool) -> str:
@@ -35,10 +40,15 @@ def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bo
     parts = [f"{summary(findings)} {how}", rates(findings, suites, everything=everything)]
     survivors = [finding for finding in findings if not finding.noticed]
     if survivors:
-        rows = [[f.fault.name, f.fault.why, f.fault.harmless or "**open**"] for f in survivors]
+        rows = [
+            [f.fault.name, f.fault.why, f.misfit or f.fault.harmless or "**open**"]
+            for f in survivors
+        ]
         parts += [
-            "Survivors:",
-            markdown_table(["fault", "what it does", "why that is harmless"], rows),
+            "Survivors, and faults that do not fit the source:",
+            markdown_table(
+                ["fault", "what it does", "why that is harmless, or why it was not tried"], rows
+            ),
         ]
     parts += ["All faults:", details(findings, suites)]
     return "\n\n".join(parts)
@@ -48,10 +58,16 @@ def summary(findings: Sequence[Finding]) -> str:
     """Return one sentence of counts."""
     killed = sum(finding.noticed for finding in findings)
     argued = sum(not f.noticed and not f.is_open for f in findings)
-    left = sum(finding.is_open for finding in findings)
-    return (
+    misfits = sum(bool(finding.misfit) for finding in findings)
+    left = sum(finding.is_open for finding in findings) - misfits
+    counts = (
         f"{len(findings)} faults: {killed} killed, {argued} survived and are argued to be "
-        f"harmless, {left} survived."
+        f"harmless, {left} survived"
+    )
+    return (
+        f"{counts}, {misfits} do not fit the source and were not tried."
+        if misfits
+        else f"{counts}."
     )
 
 
@@ -77,7 +93,7 @@ def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
     for finding in findings:
         by_suite = {trial.suite: trial for trial in finding.trials}
         first = next((trial.test for trial in finding.trials if trial.test), "")
-        row = [f"`{finding.fault.name}`", finding.fault.file]
+        row = [f"`{finding.fault.name}`", f"`{finding.fault.place}`"]
         row += [_word(by_suite.get(suite)) for suite in suites]
         rows.append([*row, f"`{first.partition('::')[2]}`" if first else ""])
     return markdown_table(["fault", "in", *suites, "first test that failed"], rows)
@@ -92,9 +108,10 @@ def as_json(findings: Sequence[Finding]) -> Mapping[str, object]:
                 "name": finding.fault.name,
                 "why": finding.fault.why,
                 "harmless": finding.fault.harmless,
-                "file": finding.fault.file,
+                "symbol": finding.fault.place,
                 "old": finding.fault.old,
                 "new": finding.fault.new,
+                "misfit": finding.misfit,
                 "trials": [trial._asdict() for trial in finding.trials],
             }
             for finding in findings

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from tools.mutation.catalogue import Fault
 from tools.mutation.errors import FaultsError
+from tools.mutation.fitting import SourceTree
 from tools.mutation.suites import Suite
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,16 +55,17 @@ def try_fault(
 ) -> list[Trial]:
     """Run the suites that see the fault's file: until one notices it, or all of them.
 
-    ``sound`` is a copy of the tree without a fault, which stays as it is.
+    ``sound`` is a copy of the tree without a fault, which stays as it is. Raises ``MisfitError``
+    when the fault does not fit it.
     """
+    mutant = SourceTree(sound).mutant(fault)
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="payments-fault-") as folder:
         # With the times of the files, so that what was compiled without the fault counts here too.
         tree = shutil.copytree(sound, Path(folder) / "tree")
-        file = tree / fault.file
-        file.write_text(fault.apply(file.read_text()))
+        (tree / mutant.file).write_text(mutant.source)
         for suite in suites:
-            if suite.sees(fault.file):
+            if suite.sees(mutant.file):
                 trials.append(run(suite, tree, what=f"with {fault.name}"))
                 if trials[-1].noticed and not everything:
                     break
