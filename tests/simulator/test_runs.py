@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from exactstage import Record, TopicPartition
 from tools.simulator.faults import Kind
 from tools.simulator.run import Outcome, draw_story, play, replayed
+from tools.simulator.subject import Remains
+from tools.simulator.words_subject import COUNTS, LINES, Words
 
 # Measuring coverage would take far longer than the runs; the same code has tests of its own.
 pytestmark = pytest.mark.no_cover
@@ -69,3 +72,43 @@ def test_a_list_of_the_faults_that_struck_replays_the_run() -> None:
         assert outcome.injected
         story = draw_story(seed, COMMANDS, HOURS)
         assert play(replayed(story, outcome)).hash == outcome.hash
+
+
+# --- another subject -----------------------------------------------------------------------------
+
+
+@functools.cache
+def counted(seed: int) -> Outcome:
+    return play(draw_story(seed, COMMANDS, HOURS, subject="words"))
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_words_are_counted_once_in_any_storm(seed: int) -> None:
+    assert counted(seed).findings == []
+
+
+def test_words_are_counted_while_workers_crash() -> None:
+    injected = {fault.kind for seed in SEEDS[:8] for fault in counted(seed).injected}
+    assert {Kind.CRASH, Kind.PAUSE, Kind.TWO_OWNERS} <= injected
+
+
+def test_a_word_that_is_counted_twice_or_not_at_all_is_found() -> None:
+    words = Words(partitions=1)
+    committed = {
+        TopicPartition(LINES, 0): [record(LINES, b"line", b"a a b c")],
+        TopicPartition(COUNTS, 0): [
+            *(record(COUNTS, b"a", b"%d" % number) for number in (1, 2, 2)),
+            record(COUNTS, b"b", b"1"),
+        ],
+    }
+    assert list(words.violations(Remains(committed, {}, {}, may_wait=False))) == [
+        "the counts of b'a' are [b'1', b'2', b'2']",
+        "b'a' was written 2 times, and counted 3 times",
+        "b'c' was written 1 times, and counted 0 times",
+    ]
+    waiting = list(words.violations(Remains(committed, {}, {}, may_wait=True)))
+    assert len(waiting) == 2, "a word may wait, but not be counted twice"
+
+
+def record(topic: str, key: bytes, value: bytes) -> Record:
+    return Record(topic, 0, 0, 0, key, value, ())

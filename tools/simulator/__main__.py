@@ -12,10 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import islice
 
+from tools.closing import closing_lines
+
 from .faults import LOSING_RUNS, Kind
-from .run import RUN_COMMANDS, Outcome, draw_story, play
+from .run import RUN_COMMANDS, SUBJECTS, Outcome, Story, draw_story, play
 from .shrink import shrink, told
 
 _PROGRESS_SECONDS = 5.0
@@ -32,6 +35,9 @@ class Totals:
     takeovers: int = 0
     faults: Counter[Kind] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    hashes: dict[int, str] = field(default_factory=dict)
+    """Of the traces, by seed."""
+
     failed: dict[int, list[str]] = field(default_factory=dict)
     """Findings by seed."""
 
@@ -43,6 +49,7 @@ class Totals:
         self.takeovers += outcome.takeovers
         self.faults.update(fault.kind for fault in outcome.injected)
         self.ends += outcome.failures
+        self.hashes[seed] = outcome.hash
         if outcome.findings:
             self.failed[seed] = outcome.findings
 
@@ -54,27 +61,35 @@ class Totals:
         )
         yield f"faults: {sum(self.faults.values()):,}"
         yield from (f"  {kind:22} {self.faults[kind]:9,}" for kind in Kind)
+        together = "".join(found for _, found in sorted(self.hashes.items()))
+        yield f"trace: {sha256(together.encode()).hexdigest()[:16]}"
         yield "workers that ended themselves: " + ", ".join(
             f"{name} {count:,}" for name, count in sorted(self.ends.items())
         )
 
 
-def simulate(seed: int, commands: int, hours: float, losing: float) -> tuple[int, Outcome]:
+def story_of(options: argparse.Namespace, seed: int) -> Story:
+    """Return the story of one seed."""
+    size = min(options.commands, RUN_COMMANDS)
+    return draw_story(seed, size, options.hours, options.losing, options.subject)
+
+
+def simulate(options: argparse.Namespace, seed: int) -> tuple[int, Outcome]:
     """Run one seed."""
-    return seed, play(draw_story(seed, commands, hours, losing))
+    return seed, play(story_of(options, seed))
 
 
-def run_all(seed: int, commands: int, hours: float, jobs: int, losing: float) -> Totals:
+def run_all(options: argparse.Namespace) -> Totals:
     """Run seeds from ``seed`` on until so many commands were simulated, or runs have failed."""
-    size = min(commands, RUN_COMMANDS)
-    seeds = iter(range(seed, seed + -(-commands // size)))
+    jobs, size = options.jobs, min(options.commands, RUN_COMMANDS)
+    seeds = iter(range(options.seed, options.seed + -(-options.commands // size)))
     totals, shown = Totals(), time.monotonic()
     with ProcessPoolExecutor(jobs, initializer=_silence) as pool:
         under_way: set[Future[tuple[int, Outcome]]] = set()
         while True:
             if not totals.failed:
                 more = islice(seeds, 2 * jobs - len(under_way))
-                under_way |= {pool.submit(simulate, next_, size, hours, losing) for next_ in more}
+                under_way |= {pool.submit(simulate, options, next_) for next_ in more}
             if not under_way:
                 return totals
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -109,11 +124,14 @@ def main() -> int:
         default=LOSING_RUNS,
         help="share of runs that lose acknowledged records, 0 to 1 (default: 0.125)",
     )
+    parser.add_argument(
+        "--subject", choices=SUBJECTS, default="payments", help="application (default: payments)"
+    )
     options = parser.parse_args()
     if options.commands < 1 or options.hours <= 0 or options.jobs < 1:
         parser.error("--commands, --hours and --jobs must be positive")
     started = time.monotonic()
-    totals = run_all(options.seed, options.commands, options.hours, options.jobs, options.losing)
+    totals = run_all(options)
     print(*totals.lines(), sep="\n")
     print(f"in {time.monotonic() - started:.0f} s")
     if not totals.failed:
@@ -124,13 +142,14 @@ def main() -> int:
     print(f"FAILED: seeds {sorted(totals.failed)}", *findings, sep="\n  ")
     print(
         f"again: python -m tools.simulator --seed {seed} --commands {size} "
-        f"--hours {options.hours:g} --losing {options.losing:g}\n"
+        f"--hours {options.hours:g} --losing {options.losing:g} --subject {options.subject}\n"
         f"a shorter story of seed {seed}:",
         flush=True,
     )
     _silence()
-    story = draw_story(seed, size, options.hours, options.losing)
+    story = story_of(options, seed)
     print(*told(shrink(story, play(story)), _STORY_LINES), sep="\n")
+    print(*closing_lines([f"seed {seed}: {finding}" for finding in findings]), sep="\n")
     return 1
 
 

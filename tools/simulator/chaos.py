@@ -25,15 +25,6 @@ _LONGEST_WORKER_CLOCK_JUMP_SECONDS = 2 * 86_400.0
 _LONGEST_CUT_SECONDS = 30.0
 CHAOS = "chaos"
 
-READERS = {
-    "payments.commands": "payments",
-    "payments.transfers": "accounts",
-    "payments.inbox": "payments",
-}
-"""Inputs, and the stages that read them."""
-
-VISIBLE = ("payments.results", "accounts.ledger", "payments.dead-letters", "accounts.dead-letters")
-
 _KILLED_FIRST = 0.7
 """Share of the losses of commands that their owners do not live to see."""
 
@@ -77,7 +68,7 @@ def _leader_change(world: World, size: float) -> None:
 
 
 def _compaction(world: World, size: float) -> None:
-    journals = [stage + "-changelog" for stage in ("payments-payments", "payments-accounts")]
+    journals = list(dict.fromkeys(world.shape.subject.inputs.values()))
     gone = world.brokers.compact(
         journals, size, lag_ms=_COMPACTION_LAG_MS, tombstones_ms=_TOMBSTONES_MS
     )
@@ -85,8 +76,7 @@ def _compaction(world: World, size: float) -> None:
 
 
 def _retention(world: World, _size: float) -> None:
-    topics = ["payments.commands", "payments.transfers", "payments.inbox"]
-    gone = world.brokers.retain(topics, _RETENTION_MS)
+    gone = world.brokers.retain(list(world.shape.subject.inputs), _RETENTION_MS)
     world.trace.note("retention", f"{gone} records are gone")
 
 
@@ -134,17 +124,15 @@ def _scale(world: World, size: float) -> None:
 
 def _lost_tail(world: World, size: float) -> None:
     """Let a partition lose its last batches, mostly while its owner is down."""
-    brokers, settings = world.brokers, world.shape.settings
-    changelogs = {stage: settings.changelog(stage) for stage in READERS.values()}
-    readers = {settings.topic(topic): stage for topic, stage in READERS.items()}
-    topics = [*changelogs.values(), *map(settings.topic, VISIBLE), *readers]
+    brokers, subject = world.brokers, world.shape.subject
+    commands, changelogs = subject.commands, list(dict.fromkeys(subject.inputs.values()))
+    topics = [*changelogs, *subject.public, *subject.inputs]
     topic = topics[int(size * 97 % 1 * len(topics))]
     at = TopicPartition(topic, int(size * 89 % 1 * world.shape.partitions))
-    commands = settings.topic("payments.commands")
     if topic != commands or size * 83 % 1 < _KILLED_FIRST:
         for machine in world.machines.values():
             # Messages have many writers, each of which would end at its next append there.
-            writes = topic in readers and topic != commands
+            writes = topic in subject.inputs and topic != commands
             if machine.worker is not None and (writes or machine.worker.serves(at.partition)):
                 machine.kill()
     end = brokers.partitions[at].end
@@ -156,14 +144,14 @@ def _lost_tail(world: World, size: float) -> None:
         return
     if topic == commands and size * 79 % 1 < _GROWN_AT_ONCE:
         _write_anew(world, at, lost + 1)
-    if topic in readers:
-        journal = TopicPartition(changelogs[readers[topic]], at.partition)
+    if topic in subject.inputs:
+        journal = TopicPartition(subject.inputs[topic], at.partition)
         position = _handled(brokers.partitions[journal].records, topic)
         world.lost_handled = world.lost_handled or cut < position
         # Nobody knows of a message that nobody has read, once a newer one has come.
         unread = topic != commands and position < end
         world.may_wait = world.may_wait or unread
-    elif topic in changelogs.values() and world.shape.local_delivery:
+    elif topic in changelogs and world.shape.local_delivery:
         # What was delivered locally is in no log: that a receiver has lost it is surely noticed
         # only where the next owner takes over its senders too.
         world.may_wait = world.may_wait or world.shape.partitions > 1
@@ -173,7 +161,8 @@ def _write_anew(world: World, at: TopicPartition, count: int) -> None:
     """Let so many commands come in before any worker looks."""
     names = (b"anew-%d" % number for number in itertools.count())
     keys = (name for name in names if partition_of(name, world.shape.partitions) == at.partition)
-    records = [(key, b'{"type":"get"}', NO_HEADERS) for key in itertools.islice(keys, count)]
+    value = world.shape.subject.harmless
+    records = [(key, value, NO_HEADERS) for key in itertools.islice(keys, count)]
     world.brokers.append(at, world.brokers.new_writer(), 0, records)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from exactstage.log import NewRecord, TopicPartition, Writer
 
-from .storm import COMMANDS, Command, Transaction
+from .subject import Command, Transaction
 from .world import World
 
 _TRANSACTION_SECONDS = 1.5
@@ -32,7 +32,7 @@ class Clients:
     def _write(self, now: tuple[int, Command], left: Iterator[tuple[int, Command]]) -> None:
         number, command = now
         self._await_next(left)
-        at = TopicPartition(COMMANDS, command.partition)
+        at = TopicPartition(self._world.shape.subject.commands, command.partition)
         brokers, loop = self._world.brokers, self._world.loop
         record: NewRecord = (command.key, command.value, [])
         self.unfinished -= 1

@@ -14,12 +14,18 @@ from exactstage.log import TopicPartition
 from .chaos import draw_timed_faults, schedule
 from .clients import Clients
 from .faults import LOSING_RUNS, Fault, Faults, Kind, Point, draw_rates
-from .invariants import early, fold, violations
+from .invariants import fold, out_of_order
 from .loop import SimulatedLoop, Stuck
+from .payments_subject import draw_payments
 from .shape import Shape, draw_shape
-from .storm import Command, all_ways, draw_commands, draw_weather, probes
+from .storm import all_ways, draw_commands, draw_weather, probes
+from .subject import Command, DrawSubject, Remains
 from .trace import Trace
+from .words_subject import draw_words
 from .world import World
+
+SUBJECTS: dict[str, DrawSubject] = {"payments": draw_payments, "words": draw_words}
+"""What may be simulated, by the name of the option ``--subject``."""
 
 RUN_COMMANDS = 400
 """Commands of one run: many short runs find more than a few long ones."""
@@ -59,12 +65,19 @@ class Outcome:
     lines: Sequence[str] = ()
 
 
-def draw_story(seed: int, commands: int, hours: float, losing_runs: float = LOSING_RUNS) -> Story:
+def draw_story(
+    seed: int,
+    commands: int,
+    hours: float,
+    losing_runs: float = LOSING_RUNS,
+    subject: str = "payments",
+) -> Story:
     """Return the story of a seed."""
     random = Random(f"story {seed}")
     weather = draw_weather(random, hours * 3600)
-    shape, rates = draw_shape(random, weather.seconds), draw_rates(random, losing_runs)
-    storm = draw_commands(random, weather, commands, shape.partitions, str(seed))
+    shape = draw_shape(random, weather.seconds, SUBJECTS[subject])
+    rates = draw_rates(random, losing_runs)
+    storm = draw_commands(random, weather, commands, shape.subject, shape.partitions, str(seed))
     timed = draw_timed_faults(random, rates, weather.seconds)
     return Story(seed, shape, weather.seconds, rates, storm, timed)
 
@@ -106,7 +119,7 @@ def play(story: Story, lines: int = 0) -> Outcome:
 
 async def _live(world: World, story: Story) -> None:
     """Let the storm pass, heal, wait for quiet, and judge."""
-    clients = Clients(world)
+    clients, installed = Clients(world), (world.shape.subject, world.shape.partitions)
     clients.schedule(story.commands)
     world.scale(story.shape.workers)
     await asyncio.sleep(story.seconds)
@@ -115,12 +128,12 @@ async def _live(world: World, story: Story) -> None:
     world.heal()
     await _until_quiet(world, "the last fault")
     # A stale owner that has nothing to do is found out by the next record: so each gets one.
-    clients.schedule(probes(world.shape.partitions, world.loop.time()))
+    clients.schedule(probes(*installed, world.loop.time()))
     await asyncio.sleep(_LOOK_SECONDS)
     await _until_quiet(world, "the last command")
     if world.may_have_lost and not world.has_noticed:
         # A loss is noticed at the next message from each sender to each receiver, if not before.
-        clients.schedule(all_ways(world.shape.partitions, world.loop.time()))
+        clients.schedule(all_ways(*installed, world.loop.time()))
         await asyncio.sleep(_LOOK_SECONDS)
         await _until_quiet(world, "the last command")
     if world.lost_handled and not world.has_noticed:
@@ -150,7 +163,7 @@ def _noise(world: World) -> list[str]:
     found: list[str] = []
     owners: Counter[int] = Counter()
     if not world.group.is_settled:
-        found.append("the commit shares the partitions out")
+        found.append("the group shares the partitions out")
     for worker in world.workers.values():
         engine, name = worker.engine, worker.process.name
         owners.update(worker.owned)
@@ -183,11 +196,10 @@ def _judge(world: World) -> list[str]:
             if not journal.rows == fold(history[journal.at]) == fold(left):
                 found.append(f"{journal.at}: the rows in memory are not those of the journal")
             history[journal.at] = left
-    found += violations(world.shape.settings, history, may_wait=world.may_wait)
-    results = world.shape.settings.topic("payments.results")
-    for at in sorted(at for at in history if at.topic == results):
-        found += early(world.brokers.history[at], world.brokers.latest_ms[at])
-    return found
+    found += out_of_order(history, world.shape.subject.public)
+    appended, latest_ms = world.brokers.history, world.brokers.latest_ms
+    remains = Remains(history, appended, latest_ms, may_wait=world.may_wait)
+    return [*found, *world.shape.subject.violations(remains)]
 
 
 def replayed(story: Story, outcome: Outcome) -> Story:

@@ -1,10 +1,13 @@
-"""The shape of a run's installation: partitions, workers, settings and limits, from its seed."""
+"""The shape of a run's installation: subject, partitions, workers and limits, from its seed."""
 
 from random import Random
 from typing import NamedTuple
 
 from exactstage.limits import Limits
-from payments.settings import Settings
+
+from .subject import DrawSubject, Subject
+
+REQUEST_TIMEOUT_SECONDS, DELIVERY_TIMEOUT_SECONDS = 20.0, 60.0
 
 
 class Shape(NamedTuple):
@@ -15,29 +18,23 @@ class Shape(NamedTuple):
     workers: int
     latency_seconds: float
     fetch_records: int
-    settings: Settings
+    subject: Subject
+    renewal_seconds: float
+    drain_timeout_seconds: float
     limits: Limits
     local_delivery: bool
     """Whether messages between stages of one worker take the short way."""
 
 
-def draw_shape(random: Random, seconds: float) -> Shape:
+def draw_shape(random: Random, seconds: float, draw_subject: DrawSubject) -> Shape:
     """Return the installation of a run of so many seconds; some have tiny limits.
 
     What is done again and again is done less often in a long run, since it takes real time.
     """
     partitions = random.choice((1, 2, 3, 4))
-    retention_seconds = random.choice((5.0, 60.0, 86_400.0))
-    settings = Settings(
-        partitions=partitions,
-        opening_balance=random.choice((0, 20, 1000)),
-        decline_policy=random.choice(("retry", "pin")),
-        max_waiters=random.choice((1, 3, 100)),
-        retention_seconds=retention_seconds,
-        window_seconds=min(retention_seconds, random.choice((1.0, 60.0))),
-        renewal_seconds=max(random.choice((10.0, 3600.0)), seconds / 500),
-        drain_timeout_seconds=random.choice((1.0, 8.0)),
-    )
+    subject = draw_subject(random, partitions)
+    renewal_seconds = max(random.choice((10.0, 3600.0)), seconds / 500)
+    drain_timeout_seconds = random.choice((1.0, 8.0))
     limits = Limits(
         commit_bytes=random.choice((600, 4096, 512 * 1024)),
         batch_bytes=random.choice((700, 768 * 1024)),
@@ -57,7 +54,9 @@ def draw_shape(random: Random, seconds: float) -> Shape:
         workers=random.choice((1, 2, 3)),
         latency_seconds=random.choice((0.0003, 0.002, 0.02)),
         fetch_records=random.choice((1, 5, 500)),
-        settings=settings,
+        subject=subject,
+        renewal_seconds=renewal_seconds,
+        drain_timeout_seconds=drain_timeout_seconds,
         limits=limits,
         local_delivery=random.random() < 0.5,  # a coin
     )

@@ -59,6 +59,7 @@ class Worker:
         brokers: Brokers,
         network: Network,
         group: Group,
+        app_id: str,
         stages: Sequence[Stage],
         limits: Limits,
         wall_ms: Callable[[], int],
@@ -70,7 +71,7 @@ class Worker:
     ) -> None:
         self.process = process
         self.engine = Engine(
-            app_id="payments",
+            app_id=app_id,
             stages=stages,
             log=SimulatedLog(
                 process,

@@ -6,14 +6,13 @@ from random import Random
 
 from exactstage.errors import FailStop
 from exactstage.stage import topics_of
-from payments.stages import accounts_stage, payments_stage
 
 from .brokers import Brokers
 from .faults import Fault, Faults, Kind
 from .group import Group
 from .loop import Process, SimulatedLoop
 from .network import Network
-from .shape import Shape
+from .shape import DELIVERY_TIMEOUT_SECONDS, REQUEST_TIMEOUT_SECONDS, Shape
 from .trace import Trace
 from .worker import EXPECTED_FAILURES, NOTICED, Worker
 
@@ -43,20 +42,18 @@ class World:
         self.lost_handled = False
         """Whether an input has lost records that were handled: that must be noticed."""
         self.may_wait = False
-        """Whether a message between the stages may be gone without a trace: then payments wait."""
+        """Whether a message between the stages may be gone without a trace: then answers wait."""
         self.has_noticed = False
         """Whether one has refused: the run is over."""
         self.clock_offsets_ms: dict[str, int] = {}
         self.takeovers = 0
         self.machines = {f"w{n}": Machine(f"w{n}", self, Random(f"{seed} w{n}")) for n in range(3)}
-        settings = shape.settings
-        topics = topics_of([payments_stage(settings), accounts_stage(settings)])
         self.brokers = Brokers(
             loop,
             Random(f"{seed} brokers"),
             faults,
             trace,
-            topics=topics,
+            topics=topics_of(shape.subject.stages()),
             partitions=shape.partitions,
             nodes=shape.nodes,
             fetch_records=shape.fetch_records,
@@ -67,7 +64,7 @@ class World:
             Random(f"{seed} network"),
             faults,
             latency_seconds=shape.latency_seconds,
-            request_timeout_seconds=settings.request_timeout_seconds,
+            request_timeout_seconds=REQUEST_TIMEOUT_SECONDS,
         )
         self.group = Group(
             loop,
@@ -170,20 +167,21 @@ class Machine:
         if not self._is_on or self.worker is not None:
             return
         self._lives += 1
-        world, settings = self._world, self._world.shape.settings
+        world, shape = self._world, self._world.shape
         process = Process(f"{self.name}.{self._lives}", world.loop)
         self.worker = Worker(
             process,
             brokers=world.brokers,
             network=world.network,
             group=world.group,
-            stages=[payments_stage(settings), accounts_stage(settings)],
-            limits=world.shape.limits,
+            app_id=shape.subject.app_id,
+            stages=shape.subject.stages(),
+            limits=shape.limits,
             wall_ms=lambda: world.clock_ms(self.name),
-            renewal_seconds=settings.renewal_seconds,
-            local_delivery=world.shape.local_delivery,
-            drain_timeout_seconds=settings.drain_timeout_seconds,
-            delivery_timeout_seconds=settings.delivery_timeout_seconds,
+            renewal_seconds=shape.renewal_seconds,
+            local_delivery=shape.local_delivery,
+            drain_timeout_seconds=shape.drain_timeout_seconds,
+            delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
             on_end=self._ended,
         )
         world.trace.note("started", process.name)
