@@ -9,7 +9,6 @@ from setuptools import setup
 
 COMPILED = (
     "payments/stages/expiry.py",
-    "payments/records/row_cache.py",
     "payments/stages/accounts.py",
     "payments/stages/payments.py",
     "exactstage/checkpoint.py",

@@ -232,14 +232,19 @@ class MemoryReader:
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return the next records, or those appended before the timeout; nothing at the ends."""
         fetched = self._take()
-        if not fetched and not self._is_read:
-            await self._log.grown(timeout_seconds)
-            fetched = self._take()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                # More than once: others append to partitions that are not read here.
+                while not fetched and not self._is_read:
+                    await self._log.grown(timeout_seconds)
+                    fetched = self._take()
+        except TimeoutError:
+            pass
         return fetched
 
     @property
     def _is_read(self) -> bool:
-        return is_read(self._positions, self._ends)
+        return bool(self._ends) and is_read(self._positions, self._ends)
 
     def _take(self) -> dict[TopicPartition, Sequence[Record]]:
         fetched: dict[TopicPartition, Sequence[Record]] = {}

@@ -2,5 +2,5 @@
 
 ``commands`` parses what clients send. ``record_models`` describes the public records,
 ``record_writer`` writes them, ``wording`` puts them into sentences. ``internal_codec`` has messages
-and rows; ``row_cache`` keeps decoded rows.
+and rows.
 """

@@ -1,5 +1,6 @@
 """The formats that only the stages read: messages between them, and rows in the journals."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from msgspec.json import Decoder, Encoder
@@ -9,11 +10,6 @@ from payments.domain.payment import Payment
 
 _TIME = b'"time_ms":'
 _encode = Encoder().encode
-
-
-def encode_payment(payment: Payment) -> bytes:
-    """Return the row of a payment; fields with their default value are left out."""
-    return _encode(payment)
 
 
 def payment_time_ms(row: bytes) -> int:
@@ -35,20 +31,15 @@ def encode_transfer(transfer: Transfer, payment: str) -> bytes:
     return _encode(Transfer(kind, account, amount, transfer.currency, transfer.counter, payment))
 
 
-def encode_account(account: Account) -> bytes:
-    """Return the row of an account."""
-    return _encode(account)
+encode_payment: Callable[[Payment], bytes] = _encode
+"""Returns the row of a payment; fields with their default value are left out."""
 
+encode_account: Callable[[Account], bytes] = _encode
+encode_counter: Callable[[CounterAccount], bytes] = _encode
+"""Return the row of an account, and of a counter-account."""
 
-def encode_counter(row: CounterAccount) -> bytes:
-    """Return the row of a counter-account."""
-    return _encode(row)
-
-
-def encode_settled(settled: Settled) -> bytes:
-    """Return the message that reports the end of a transfer to its payment."""
-    return _encode(settled)
-
+encode_settled: Callable[[Settled], bytes] = _encode
+"""Returns the message that reports the end of a transfer to its payment."""
 
 decode_payment = Decoder(Payment).decode
 decode_transfer = Decoder(Transfer).decode

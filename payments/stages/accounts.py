@@ -8,7 +8,6 @@ from msgspec import DecodeError
 
 from exactstage import Context, Record, Stage
 from payments.domain.account import (
-    Account,
     CounterAccount,
     Entry,
     Opening,
@@ -27,7 +26,6 @@ from payments.records.internal_codec import (
     encode_settled,
 )
 from payments.records.record_writer import encode_ledger_entry
-from payments.records.row_cache import RowCache
 from payments.settings import Settings
 
 ENTRY_TYPE = "accounts.entry"
@@ -60,8 +58,6 @@ class AccountsLogic:
         self._ledger = settings.topics.ledger
         self._inbox = settings.topics.inbox
         self._opening = Opening(settings.opening_balance, settings.default_currency)
-        self._rows = RowCache[Account](decode_account)
-        self._counters = RowCache[CounterAccount](decode_counter)
         self._second_legs: dict[int, dict[bytes, CounterAccount]] = {}
         """Counter-accounts after the open commit of each partition, by name."""
 
@@ -69,15 +65,14 @@ class AccountsLogic:
         """Post one transfer, or decline it."""
         transfer = decode_transfer(record.value or b"")
         key = transfer.account.encode()
-        account = self._rows.get(key, context.get(key))
+        row = context.get(key)
+        account = None if row is None else decode_account(row)
         posting = post(account, transfer, opening=self._opening)
         if isinstance(posting, Reason):
             reply = encode_settled(Settled(ok=False, reason=posting))
             self._reply(transfer.payment, reply, record, context)
             return
-        row = encode_account(posting.account)
-        context.put(key, row)
-        self._rows.put(key, row, posting.account)
+        context.put(key, encode_account(posting.account))
         partition, time_ms = context.partition, record.timestamp
         for entry in posting.entries:
             value = encode_ledger_entry(entry, partition=partition, time_ms=time_ms)
@@ -93,14 +88,14 @@ class AccountsLogic:
             context.before_seal(partial(self._write_counters, context))
         for entry in entries:
             name = counter_name(entry.transfer.counter, context.partition).encode()
-            counter = counters.get(name) or self._counters.get(name, context.get(name))
+            counter = counters.get(name)
+            if counter is None and (row := context.get(name)) is not None:
+                counter = decode_counter(row)
             counters[name] = post_counter(counter, entry)
 
     def _write_counters(self, context: Context) -> None:
         for name, counter in self._second_legs.pop(context.partition).items():
-            row = encode_counter(counter)
-            context.put(name, row)
-            self._counters.put(name, row, counter)
+            context.put(name, encode_counter(counter))
 
     def _reply(self, payment: str | None, settled: bytes, record: Record, context: Context) -> None:
         """Answer to the partition of the payments stage that sent the transfer."""

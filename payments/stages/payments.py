@@ -30,13 +30,15 @@ from payments.records.internal_codec import (
     payment_time_ms,
 )
 from payments.records.record_writer import encode_result
-from payments.records.row_cache import RowCache
 from payments.settings import Settings
 from payments.stages.expiry import Windows
 
 logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
+
+MAX_IN_FLIGHT = 8192
+"""Most payments that are kept decoded."""
 
 _partition_of_account = lru_cache(maxsize=8192)(partition_of)
 """Accounts recur, so their partitions are cached; payment ids do not recur."""
@@ -76,6 +78,33 @@ def address_of(record: Record) -> str:
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
+class InFlight:
+    """Payments that wait for a settlement, by key: they are read again within milliseconds.
+
+    One is valid for as long as the journal has the identical row.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, tuple[bytes, Payment]] = {}
+
+    def get(self, key: bytes, row: bytes | None) -> Payment | None:
+        """Return the payment of a row; None where there is none."""
+        if row is None:
+            return None
+        held = self._held.get(key)
+        return held[1] if held is not None and held[0] is row else decode_payment(row)
+
+    def put(self, key: bytes, row: bytes, payment: Payment) -> None:
+        """Keep the payment of ``row``. It is never returned if the decision is discarded."""
+        if len(self._held) >= MAX_IN_FLIGHT:
+            self._held.clear()
+        self._held[key] = row, payment
+
+    def forget(self, key: bytes) -> None:
+        """Drop a payment."""
+        self._held.pop(key, None)
+
+
 class PaymentsLogic:
     """Decides payments, answers every command once, and closes windows."""
 
@@ -89,7 +118,7 @@ class PaymentsLogic:
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
         self._windows: dict[int, Windows] = {}
-        self._rows = RowCache[Payment](decode_payment)
+        self._in_flight = InFlight()
 
     def handle(self, record: Record, context: Context) -> None:
         """Decide a command, or how a transfer ended."""
@@ -116,7 +145,7 @@ class PaymentsLogic:
             self._answer(payment_id, [answer], record.timestamp, context)
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
-        payment = self._rows.get(key, context.get(key))
+        payment = self._in_flight.get(key, context.get(key))
         own = command.id or address_of(record)
         if payment is None and (fault := fault_of_new_payment(payment_id, command)) is not None:
             answer = Answer(own, command.type, Outcome.REJECTED, *fault)
@@ -130,7 +159,7 @@ class PaymentsLogic:
         key = record.key
         assert key is not None, "the accounts stage answers under the id that it was sent"
         payment_id = key.decode()
-        payment = self._rows.get(key, context.get(key))
+        payment = self._in_flight.get(key, context.get(key))
         settled = decode_settled(record.value or b"")
         try:
             decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
@@ -161,9 +190,9 @@ class PaymentsLogic:
             row = encode_payment(after)
             context.put(key, row)
             if after.waiters:  # Its settlement comes soon; a settled payment may not be read again.
-                self._rows.put(key, row, after)
+                self._in_flight.put(key, row, after)
             else:
-                self._rows.forget(key)
+                self._in_flight.forget(key)
         if transfer is not None:
             account = transfer.account.encode()
             partition = _partition_of_account(account, self._partitions)
