@@ -22,8 +22,11 @@ COMPILED = (
     "exactstage/log.py",
     "exactstage/outputs.py",
     "exactstage/partitioner.py",
+    "exactstage/pipeline.py",
     "exactstage/processing.py",
+    "exactstage/published.py",
     "exactstage/receiving.py",
+    "exactstage/senders.py",
 )
 """What a worker runs for each payment; the rest gains nothing, and what only makes or reads
 msgspec's values (the domain, the records) is even a little slower when compiled."""

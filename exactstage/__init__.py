@@ -14,7 +14,7 @@ after any crash::
     stage = Stage("count", count, changelog="words-count-changelog", dead_letters="dead-words",
                   public_inputs=("words",), outputs=("counts",))
 
-This module is for whoever writes a stage. The other public modules are ``exactstage.hosting`` (run
+This module is for authors of stages. The other public modules are ``exactstage.hosting`` (run
 stages), ``exactstage.testing`` (test them), ``exactstage.errors``, ``exactstage.log`` and
 ``exactstage.kafka`` (read and write topics without a stage), ``exactstage.inspection`` and
 ``exactstage.recovery`` (for operators' tools). Only what these export is public; all of it is in

@@ -19,7 +19,7 @@ from .limits import RING
 from .outputs import Output, OutputId
 from .senders import Owner
 
-_BARE_POSITION = 2
+_WITHOUT_OWNER = 2
 
 RESERVED = b"\0"
 """First byte of the engine's own keys in a journal; no row's key may begin with it."""
@@ -27,7 +27,7 @@ RESERVED = b"\0"
 FENCE_KEY = b"\0fence"
 
 MOVED_KEY = b"\0moved"
-"""Key of the mark of an installation that goes on elsewhere (repartition)."""
+"""Key of the mark of an installation that has moved elsewhere (repartition)."""
 
 NOTE_KEY = b"\0rebuilt"
 """Key of the note that a journal has which was rebuilt (rebuild), or whose commands
@@ -56,21 +56,20 @@ class Checkpoint:
 
     outputs: list[Output]
     identity: Identity | None = None
-    """What the journal was written for; the ring always has it (``identity.TOLD_WITHIN``)."""
+    """What the journal was written for; the ring always has it (``identity.IDENTITY_EVERY``)."""
 
     sent: Mapping[str, OutputId] = field(default_factory=dict)
-    """Last position of the commits before for each public topic; written with the identity."""
+    """Last output of the commits before for each public topic; written with the identity."""
 
     owners: Mapping[str, Owner] = field(default_factory=dict)
     """Newest ownership that is known of senders in ``sources``; none of versions before."""
 
     epochs: Mapping[str, int] = field(default_factory=dict)
     """Leader epoch, by input topic, under which the records before the next offset were appended,
-    or a newer one that had been read by then (KIP-320). None of versions before, which pass over
-    it."""
+    or a newer one that had been read by then (KIP-320). None of versions before, which skip it."""
 
     def last_public(self, public: Collection[str]) -> dict[str, OutputId]:
-        """Return the last position among the outputs for each of these topics that has one."""
+        """Return the last output id for each of these topics that has an output."""
         found: dict[str, OutputId] = {}
         for index, output in enumerate(self.outputs):
             if output.topic in public:
@@ -106,8 +105,8 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         "format": CHECKPOINT_FORMAT,
         "inputs": checkpoint.inputs,
         "sources": {
-            name: (*position, *owners[name][1:]) if name in owners else position
-            for name, position in checkpoint.sources.items()
+            name: (*output_id, *owners[name][1:]) if name in owners else output_id
+            for name, output_id in checkpoint.sources.items()
         },
         "outputs": index,
     }
@@ -142,19 +141,19 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
         owners = {
             name: Owner("", source[2], source[3])
             for name, source in fields["sources"].items()
-            if len(source) > _BARE_POSITION
+            if len(source) > _WITHOUT_OWNER
         }
         identity = fields.get("identity")
         return Checkpoint(
-            fields["n"],
-            fields["published"],
-            fields["inputs"],
-            sources,
-            outputs,
-            None if identity is None else Identity.from_fields(identity),
-            {topic: (at[0], at[1]) for topic, at in fields.get("sent", {}).items()},
-            owners,
-            fields.get("epochs", {}),
+            n=fields["n"],
+            published=fields["published"],
+            inputs=fields["inputs"],
+            sources=sources,
+            outputs=outputs,
+            identity=None if identity is None else Identity.from_fields(identity),
+            sent={topic: (at[0], at[1]) for topic, at in fields.get("sent", {}).items()},
+            owners=owners,
+            epochs=fields.get("epochs", {}),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"

@@ -1,7 +1,7 @@
 """The brokers' time: what everything that expires goes by, whatever this machine's clock says.
 
 A broker states its time in the answer to each append to a topic with ``message.timestamp.type:
-LogAppendTime``. Between two answers the time goes on by this process's monotonic clock. It never
+LogAppendTime``. Between two answers the time advances by this process's monotonic clock. It never
 goes back: where brokers differ by seconds, it follows the one that is ahead, and stands still when
 a broker states an earlier time.
 
@@ -17,7 +17,7 @@ from .outputs import iso_time
 
 logger = logging.getLogger(__name__)
 
-WORTH_TELLING_SECONDS = 5.0
+WORTH_LOGGING_SECONDS = 5.0
 """A difference between this machine's clock and the brokers' that is logged."""
 
 _MUCH_MORE = 0.1
@@ -47,7 +47,7 @@ class BrokerClock:
         """When it was stated, by the monotonic clock."""
         self._latest_ms = 0
         """The latest time that was returned."""
-        self._told_seconds = 0.0
+        self._logged_seconds = 0.0
         """The difference that was logged last."""
         self.difference_seconds = 0.0
         """How far this machine's clock is ahead of the brokers'; negative when it is behind.
@@ -87,17 +87,17 @@ class BrokerClock:
         # The broker's clock stood at ``time_ms`` at some moment between question and answer.
         ahead_ms = max(0, asked_ms - time_ms) or min(0, self.wall_ms() - time_ms)
         self.difference_seconds = seconds = ahead_ms / 1000
-        if abs(seconds - self._told_seconds) > max(
-            WORTH_TELLING_SECONDS, abs(self._told_seconds) * _MUCH_MORE
+        if abs(seconds - self._logged_seconds) > max(
+            WORTH_LOGGING_SECONDS, abs(self._logged_seconds) * _MUCH_MORE
         ):
-            self._tell(seconds, time_ms)
+            self._log_difference(seconds, time_ms)
 
-    def _tell(self, seconds: float, time_ms: int) -> None:
-        if abs(seconds) < WORTH_TELLING_SECONDS:
-            self._told_seconds = 0.0
+    def _log_difference(self, seconds: float, time_ms: int) -> None:
+        if abs(seconds) < WORTH_LOGGING_SECONDS:
+            self._logged_seconds = 0.0
             logger.info("the clock of this machine agrees with the brokers' again")
             return
-        self._told_seconds = seconds
+        self._logged_seconds = seconds
         here, there = iso_time(self.wall_ms()).decode(), iso_time(time_ms).decode()
         logger.warning(
             "the clock of this machine is %.0f s %s the brokers': %s here, %s there. Records go "

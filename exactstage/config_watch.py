@@ -34,8 +34,8 @@ class ConfigWatch:
         self._log = log
         self._inputs, self._journals, self._keeps = inputs, journals, keeps
         self._between_seconds = between_seconds
-        self._told = ""
-        self._told_losses: Sequence[str] = ()
+        self._logged = ""
+        self._logged_losses: Sequence[str] = ()
 
     async def run(self) -> None:
         """Look for ever; at once at what no start looks at."""
@@ -51,13 +51,13 @@ class ConfigWatch:
             await self._log.require_configs(inputs=self._inputs, journals=self._journals)
         except FailStop as error:
             found = str(error)
-            if found != self._told:
-                logger.warning("this worker goes on, but its next start is refused: %s", found)
+            if found != self._logged:
+                logger.warning("this worker continues, but its next start is refused: %s", found)
         else:
             found = ""
-            if self._told:
+            if self._logged:
                 logger.warning("the next start is not refused any more: all fits again")
-        self._told = found
+        self._logged = found
 
     async def look_at_losses(self) -> None:
         """Warn where records are deleted that have to be kept, and say when that is over."""
@@ -66,8 +66,8 @@ class ConfigWatch:
         except FailStop as error:
             logger.debug("the retention of topics can't be read: %s", error)  # Appends report it.
             return
-        if found and found != self._told_losses:
+        if found and found != self._logged_losses:
             logger.warning("records will be lost that are still needed: %s", "; ".join(found))
-        elif self._told_losses and not found:
+        elif self._logged_losses and not found:
             logger.warning("the retention of the topics keeps what is needed again")
-        self._told_losses = found
+        self._logged_losses = found

@@ -23,7 +23,7 @@ from .tails import NOTHING, Tail
 logger = logging.getLogger(__name__)
 
 _TAKEN_OVER = 2
-"""A journal with an identity and so many commits was owned: the first takeover writes one commit to
+"""A journal with an identity and two commits was owned: the first takeover writes one commit to
 each journal, and is complete when all have it; only then come others. A version before wrote none
 to a journal that had nothing to store."""
 
@@ -142,16 +142,16 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
         identity = around.identity(journal.stage, journal.partition, installation)
         if (recorded := each.recorded) is not None:
             rows = max(identity.rows, recorded.rows)
-            _tell_of_settings(journal, recorded, identity)
+            _warn_of_settings(journal, recorded, identity)
             identity = replace(identity, rows=rows, copied=recorded.copied)
         journal.identify(identity)
 
 
-def _tell_of_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
+def _warn_of_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
     """Log each setting that the last owner decided by another value of.
 
     An operator may have changed it on purpose, or this worker's settings are not those of the
-    others: nothing is lost by either, so the takeover goes on.
+    others: nothing is lost by either, so the takeover continues.
     """
     for name, (before, now) in differing_settings(recorded, found).items():
         logger.warning(
@@ -184,14 +184,14 @@ def missing_messages(
     }
     for each in evidence:
         sender = each.journal
-        for (topic, partition), position in _last_messages(each).items():
+        for (topic, partition), output_id in _last_messages(each).items():
             receiver = receivers.get((topic, partition))
             if receiver is None or receiver.inputs[topic] < ends[TopicPartition(topic, partition)]:
                 continue
-            taken = receiver.sources.get(repr(sender), NOTHING)
-            if taken < position:
+            taken = receiver.senders.positions.get(repr(sender), NOTHING)
+            if taken < output_id:
                 found.append(
-                    f"{sender.at} was published up to {_printed(position)} for "
+                    f"{sender.at} was published up to {_printed(output_id)} for "
                     f"{topic}/{partition}, but {receiver.at} has read all of it and taken no more "
                     f"than {_printed(taken)}: acknowledged messages were lost (an unclean "
                     f"election, an older backup, deleted or given up by hand), and what "
@@ -232,9 +232,9 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
     assert journal.identity is not None, "identify() comes first"
     ours, theirs = journal.identity.installation, tail.installation
     _require_own_app(at, tail, journal.identity.app)
-    if tail.position[0] > journal.n:
+    if tail.output_id[0] > journal.n:
         message = (
-            f"{at} is at commit {tail.position[0]} (offset {tail.offset}), the journal "
+            f"{at} is at commit {tail.output_id[0]} (offset {tail.offset}), the journal "
             f"{journal.at} ends at {journal.n}: acknowledged records of the journal were lost "
             f"(deleted and recreated, emptied, an unclean election, an older backup), or another "
             f"program wrote to {at.topic}; restore the journal, or make it anew from the public "
@@ -286,7 +286,7 @@ def _require_unclaimed(each: Evidence) -> None:
         return  # An inspection has claimed nothing.
     for topic, tail in each.tails.items():
         others = tail.claimants - {own}
-        if others and tail.position == NOTHING:
+        if others and tail.output_id == NOTHING:
             assert journal.identity is not None, "identify() comes first"
             message = (
                 f"{topic}/{journal.partition} was claimed by producer id {min(others)} too, not "
@@ -304,43 +304,43 @@ def _require_unclaimed(each: Evidence) -> None:
 def _require_published(each: Evidence) -> None:
     """Check that public records which were acknowledged are there, unless retention took them."""
     journal = each.journal
-    for topic, position in journal.surely_published.items():
+    for topic, output_id in journal.last_published.surely.items():
         tail = each.tails[topic]
         # Retention removes the beginning of a partition: all of it, or none of its last records.
-        if tail.position < position and not (tail.position == NOTHING and tail.held.first > 0):
+        if tail.output_id < output_id and not (tail.output_id == NOTHING and tail.held.first > 0):
             at = TopicPartition(topic, journal.partition)
             message = (
-                f"{at} ends with position {_printed(tail.position)} of {journal}, but the journal "
-                f"{journal.at} says that {_printed(position)} was published: acknowledged records "
+                f"{at} ends with output {_printed(tail.output_id)} of {journal}, but the journal "
+                f"{journal.at} says that {_printed(output_id)} was published: acknowledged records "
                 f"of {topic} were lost (an unclean election, an older backup, deleted by hand); "
                 f"restore it, or see what is missing with: {command('journal inspect')}"
             )
             raise RecordsLost(message)
 
 
-def _printed(position: OutputId) -> str:
-    return "no record" if position == NOTHING else f"{position[0]}/{position[1]}"
+def _printed(output_id: OutputId) -> str:
+    return "no record" if output_id == NOTHING else f"{output_id[0]}/{output_id[1]}"
 
 
 def _require_known_senders(journals: Collection[Journal]) -> None:
-    """Check that no journal has heard more of another one than that one remembers.
+    """Check that no journal has accepted messages of commits that their sender does not have.
 
     Each receiver notes the present owner of each sender, with the commit at which that one began:
-    later commits of the owners before, which may still be on their way, are noticed by that.
+    later commits of former owners, whose messages may still arrive, are noticed by that.
     """
     by_name = {repr(journal): journal for journal in journals}
     for receiver in journals:
-        for name, position in receiver.sources.items():
+        for name, taken in receiver.senders.positions.items():
             sender = by_name.get(name)
             if sender is None:
                 continue
-            if position[0] > sender.n:
+            if taken[0] > sender.n:
                 message = (
-                    f"{receiver.at} has taken a message of commit {position[0]} of {name}, the "
+                    f"{receiver.at} has taken a message of commit {taken[0]} of {name}, the "
                     f"journal {sender.at} ends at {sender.n}: acknowledged records of it were lost "
                     f"(an unclean election, an older backup, emptied); restore it, or make it anew "
                     f"from the public topics with: {command('rebuild')}"
                 )
                 raise RecordsLost(message)
             if sender.owner is not None:
-                receiver.meet_here(name, sender.owner)
+                receiver.senders.meet_here(name, sender.owner)

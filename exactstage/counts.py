@@ -1,7 +1,10 @@
 """Counts: what an engine did since its start, and what it holds, for metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from .log import Clock
+from .readiness import Readiness
 
 
 class Counts(NamedTuple):
@@ -40,3 +43,21 @@ class Counts(NamedTuple):
 
     clock_difference_seconds: float
     """How far this machine's clock is ahead of the brokers'; negative when it is behind."""
+
+
+def nothing_done(stages: Iterable[str], readiness: Readiness, clock: Clock) -> Counts:
+    """Return the counts of a worker whose engine is not open yet."""
+    return Counts(
+        handled={},
+        dead_lettered={},
+        rows=dict.fromkeys(stages, 0),
+        owned_partitions=0,
+        ready=False,
+        standing_partitions=readiness.standing_partitions,
+        standing_seconds=readiness.standing_seconds,
+        commits=0,
+        commit_rounds=0,
+        rows_taken_over=0,
+        records_read=0,
+        clock_difference_seconds=clock.difference_seconds,
+    )

@@ -39,7 +39,7 @@ def dead_letter(
     stage: Stage, partition: int, record: Record, error: Exception, limits: Limits
 ) -> Output:
     """Return the dead letter for ``record``; ``error`` says why (``Refused`` has a reason code)."""
-    key, value, headers = _cut(record, limits.dead_letter_bytes)
+    key, value, headers = _truncated(record, limits.dead_letter_bytes)
     facts = {
         "reason": reason_of(error),
         "exception": type(error).__name__,
@@ -77,7 +77,13 @@ def batch_letter(
     ``unanswered`` of its records, the last ones, could not be distinguished.
     """
     first = Record(
-        batch.topic, batch.partition, batch.offset, batch.timestamp, None, batch.data, ()
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=batch.offset,
+        timestamp=batch.timestamp,
+        key=None,
+        value=batch.data,
+        headers=(),
     )
     letter = dead_letter(stage, partition, first, Refused(batch.reason, batch.cause), limits)
     # The last one stays the last: by it versions before know the letter of a batch.
@@ -133,7 +139,7 @@ def unpack_dead_letter(record: Record) -> Unpacked:
     return Unpacked(headers, facts)
 
 
-def _cut(record: Record, limit: int) -> NewRecord:
+def _truncated(record: Record, limit: int) -> NewRecord:
     """Return key, value and headers as received, unless the journal could not hold them.
 
     Only a compressed batch can bring a record over the limit. Its value is truncated, its headers

@@ -1,16 +1,12 @@
-"""What can go wrong in the engine: this module is for whoever catches errors or reports them.
+"""What can go wrong in the engine: this module is for code that catches or reports errors.
 
 What may pass is retried inside the log; all else is a ``FailStop``, the end of the process.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
 
 from .advice import command, setting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from .log import Record
+from .record import Record
 
 __all__ = [
     "BATCH_TOO_LARGE",
@@ -30,7 +26,7 @@ __all__ = [
 ]
 
 EXIT_FAIL_STOP = 70
-"""Exit code of a process that can't go on (``EX_SOFTWARE`` of sysexits.h)."""
+"""Exit code of a process that can't continue (``EX_SOFTWARE`` of sysexits.h)."""
 
 
 UNDECODABLE_BATCH = "undecodable_batch"
@@ -42,13 +38,14 @@ BATCH_TOO_LARGE = "batch_too_large"
 
 OUT_OF_ORDER = (
     "acknowledged records are missing there, as after an unclean election or of a broker that came "
-    "back without the end of its log; the next start finds out what is lost, and says how to go on"
+    "back without the end of its log; the next start finds out what is lost, "
+    "and names the command that comes next"
 )
 """Why a partition refuses a sequence number that does not follow, and the next step."""
 
 
 class FailStop(Exception):
-    """The process can't go on: the message says where, why, and what to do next."""
+    """The process can't continue: the message says where, why, and what to do next."""
 
 
 class NotAuthorized(FailStop):
@@ -66,7 +63,7 @@ class PositionLost(FailStop):
 class NoTopic(FailStop):
     """A topic is not there: the brokers answer, and know of none with its name."""
 
-    def __init__(self, message: str, names: "Sequence[str]" = ()) -> None:
+    def __init__(self, message: str, names: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.names = names
 
@@ -77,7 +74,7 @@ def usual_apply(_: "Iterable[str]") -> str:
 
 
 def no_topic(
-    names: "Iterable[str]", apply_command: "Callable[[Iterable[str]], str]" = usual_apply
+    names: Iterable[str], apply_command: Callable[[Iterable[str]], str] = usual_apply
 ) -> NoTopic:
     """Return the error for topics that are not there."""
     missing = list(names)
@@ -89,7 +86,7 @@ def no_topic(
 
 
 class JournalBroken(FailStop):
-    """What a journal holds contradicts itself; going on could lose or repeat a decision."""
+    """What a journal holds contradicts itself; continuing could lose or repeat a decision."""
 
 
 class NewerFormat(JournalBroken):
@@ -106,17 +103,18 @@ def newer_format(what: str, found: int, known: int) -> NewerFormat:
 
 
 class NotOurs(FailStop):
-    """Topics and journals are not those of one installation; going on would mix two of them."""
+    """Topics and journals are not those of one installation; continuing would mix two of them."""
 
 
 class RecordsLost(FailStop):
-    """Acknowledged records are gone; going on could double, lose or repeat one."""
+    """Acknowledged records are gone; continuing could double, lose or repeat one."""
 
 
 class UnreadableBatch(FailStop):
-    """A batch can't be decoded. Who may go on without its records passes over it.
+    """A batch can't be decoded.
 
-    ``Reader.skip`` does that, for topics that anyone may write. Everywhere else it is the end.
+    ``Reader.skip`` continues behind it, for topics that anyone may write. Everywhere else it ends
+    the process.
     """
 
     def __init__(
@@ -131,7 +129,7 @@ class UnreadableBatch(FailStop):
         reason: str,
         cause: str,
         data: bytes,
-        heads: "Iterable[Record]" = (),
+        heads: Iterable[Record] = (),
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -166,7 +164,7 @@ class Defect(FailStop):
 
 
 def as_fail_stop(what: str, error: Exception) -> FailStop:
-    """Return the failure that ends the process; a bug ends it too, since going on could hang."""
+    """Return the failure that ends the process; a bug ends it too, since continuing could hang."""
     if isinstance(error, FailStop):
         return error
     failure = Defect(f"{what} failed: {error!r}")

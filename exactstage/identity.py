@@ -2,8 +2,8 @@
 
 A position in a topic means something only as long as the topic is the same one: a topic that was
 deleted and recreated, or copied to another cluster, has the same name and other offsets. So a
-journal says, in the first checkpoint of each ownership and in one of ``TOLD_WITHIN`` after it, what
-it was written for, and a takeover compares that with what the broker has (docs/design.md 4.5).
+journal says, in the first checkpoint of each ownership and in one of ``IDENTITY_EVERY`` after it,
+what it was written for, and a takeover compares that with what the broker has (docs/design.md 4.5).
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from .errors import NotOurs
 
 CHECKPOINT_FORMAT = 1
 """Oldest format of checkpoints that a reader has to know. It changes only when a worker of the
-version before could not go on from what this one writes."""
+version before could not continue from what this one writes."""
 
-TOLD_WITHIN = 32
-"""One checkpoint in so many has the identity: half the ring, so that the ring always has it."""
+IDENTITY_EVERY = 32
+"""Every 32nd checkpoint has the identity: half the ring, so that the ring always has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .advice import command
-from .committer import Committer
 from .errors import FailStop
 from .journal import Journal  # noqa: TC001 - a dataclass has it
 from .limits import Limits
 from .log import NO_EPOCH, Clock, TopicPartition
 from .ownership import Ownership
+from .pipeline import CommitPipeline
 
 
 @dataclass(slots=True)
@@ -35,14 +35,14 @@ class IdleJournals:
     """Appends checkpoints to the journals of one worker that are idle."""
 
     def __init__(
-        self, owned: Ownership, committer: Committer, *, clock: Clock, limits: Limits
+        self, owned: Ownership, pipeline: CommitPipeline, *, clock: Clock, limits: Limits
     ) -> None:
         self._owned = owned
-        self._committer = committer
+        self._pipeline = pipeline
         self._clock = clock
         self._limits = limits
         self._seen: dict[Journal, int] = {}
-        """CommitBatch number at which a journal was last seen."""
+        """Number of the commit at which a journal was last seen."""
         self._rests: dict[Journal, _Rest] = {}
         self._asks_for_time = False
 
@@ -61,7 +61,7 @@ class IdleJournals:
                     at = TopicPartition(topic, journal.partition)
                     journal.skip_to(topic, handled.get(at, 0), epochs.get(at, NO_EPOCH))
                 if not journal.published_on_record:
-                    self._committer.touch(journal)
+                    self._pipeline.touch(journal)
             self._seen[journal] = journal.n
 
     def close_segments(self) -> None:
@@ -77,7 +77,7 @@ class IdleJournals:
             if rest is None or rest.n < journal.n:
                 rest = _Rest(journal.n, now, self._limits.rest_seconds)
             elif now - rest.since >= rest.pause_seconds:
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
                 # The checkpoint of this one counts as no movement.
                 rest = _Rest(journal.n + 1, now, rest.pause_seconds * 2)
             self._rests[journal] = rest
@@ -94,14 +94,14 @@ class IdleJournals:
         if journal is not None:
             self._asks_for_time = True
             journal.when_journalled(self._require_time)
-            self._committer.touch(journal)
+            self._pipeline.touch(journal)
 
     def _require_time(self) -> None:
         self._asks_for_time = False
         if self._clock.age_seconds >= self._limits.time_seconds:
             message = (
-                "the brokers do not tell their time any more, and what expires goes by it: has a "
-                "journal lost its message.timestamp.type=LogAppendTime? Bring the topics back "
+                "the brokers do not state their time any more, and what expires depends on it: has "
+                "a journal lost its message.timestamp.type=LogAppendTime? Bring the topics back "
                 f"with: {command('topics apply')} (--file for those of an own stage), then start "
                 f"the "
                 "worker again (nothing is lost)"

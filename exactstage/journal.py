@@ -5,22 +5,17 @@ Nothing that a decision changes leaves the process before its commit is journall
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
-from .advice import command
 from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from .context import MAX_PARTITIONS, Context
-from .errors import RecordsLost
-from .identity import TOLD_WITHIN, Identity
-from .limits import MAX_COMMITS_AHEAD, SOURCE_ROTATION_CHECKPOINTS, Limits
+from .identity import IDENTITY_EVERY, Identity
+from .limits import MAX_COMMITS_AHEAD, Limits
 from .log import NO_EPOCH, NO_HEADERS, Batch, Header, TopicPartition, Writer
-from .outputs import INSTALLATION, Output, OutputId, Publication, Source
-from .senders import Owner, owner_header, writer_number
-
-_BEFORE_ALL: OutputId = (0, -1)
+from .outputs import INSTALLATION, Output, Publication
+from .published import LastPublished
+from .senders import KnownSenders, Owner, owner_header, writer_number
 
 _ROW_BYTES = 40
 """What a row weighs in a batch beside key and value: an upper bound."""
@@ -64,27 +59,17 @@ class Journal(Context):
         self.writer = writer
         self.inputs, self.epochs = dict[str, int](), dict[str, int]()
         """Next offset by topic; leader epoch of the records before it, or a newer one."""
-        self.sources: OrderedDict[str, OutputId] = OrderedDict()
-        """Source position of each sender; first the one that no checkpoint has for longest."""
-        self.owners: dict[str, Owner] = {}
-        """Newest ownership that is known of a sender."""
-        self._owner_here = owner_here
-        """Returns this worker's ownership of a sender, if it has it."""
-        self._vouched: dict[str, int] = {}
-        """Last commit of senders whose messages of a version before their journals have."""
-        self._sent: dict[str, OutputId] = {}
-        """Last position that went, or will go, to each public topic."""
-        self.surely_published: dict[str, OutputId] = {}
-        """What each topic held at least, by the restored checkpoints."""
-        self._heard: dict[str, None] = {}
-        """Senders of messages in the open commit."""
+        self.senders = KnownSenders(self.at, owner_here)
+        """What it knows of the journals that send it messages."""
+        self.last_published = LastPublished(public)
+        """How far publishing got, as far as the journal itself knows."""
         self.n = 0
         """Number of the last sealed commit."""
         self.published = 0
         """All outputs of commits up to this one are acknowledged."""
         self.identity: Identity | None = None
         """What it is written for, once the takeover has established it."""
-        self._tells_identity = False
+        self._owes_identity = False
         """Whether this ownership has yet to write the identity."""
         self.owner: Owner | None = None
         """This ownership, as receivers of messages know it."""
@@ -95,80 +80,14 @@ class Journal(Context):
         self._outputs, self._sizes, self._bytes = list[Output](), list[int](), 0
         self.is_full = False
         """Whether the open commit has to be sealed before it takes another decision."""
-        self._room = asyncio.Event()
-        self._room.set()
+        self._may_grow = asyncio.Event()
+        self._may_grow.set()
 
     def __repr__(self) -> str:
         """Name it as it is named in messages."""
         return f"{self.stage}/{self.partition}"
 
     # --- what the processing does around it ------------------------------------------------------
-
-    def accept_once(self, source: Source) -> bool:
-        """Note a message's sender; False when the message was taken before (a repeat)."""
-        name, position = source
-        if position <= self.sources.get(name, _BEFORE_ALL):
-            return False
-        self.sources[name] = position
-        self._heard[name] = None
-        self.source = source
-        return True
-
-    def meet(self, source: Source, owner: Owner) -> None:
-        """Note who owns the sender of a message that comes now.
-
-        Owners come one after the other, and each begins with all that the ones before have
-        journalled; a message leaves only after its commit is journalled. So no commit of an older
-        owner is later than where a newer one began. Raises ``RecordsLost`` when one is.
-        """
-        name, (n, _) = source
-        # One that was never heard may be owned here: then a late message of an owner before shows.
-        known = self.owners.get(name) or self._owner_here(name)
-        if known is not None and known.writer == owner.writer:
-            self.owners[name] = owner  # Read from a checkpoint, which has no installation.
-        elif known is None or owner.follows(known, n):
-            taken = 0 if known is None else self.sources.get(name, _BEFORE_ALL)[0]
-            if taken > owner.base:
-                raise self._ahead_of(name, taken, owner.base)
-            self.owners[name] = owner
-            self._heard[name] = None
-            self.sources.setdefault(name, _BEFORE_ALL)
-        elif n > known.base:
-            raise self._ahead_of(name, n, known.base)
-
-    def meet_here(self, name: str, owner: Owner) -> None:
-        """Note that this worker owns a sender, whose messages may be delivered locally.
-
-        Raises ``RecordsLost`` when one of a later commit than this owner began at was taken before.
-        """
-        known, taken = self.owners.get(name), self.sources[name][0]
-        if known is None or known.writer == owner.writer or known.follows(owner, 0):
-            return
-        if taken > owner.base:
-            raise self._ahead_of(name, taken, owner.base)
-        self.owners[name] = owner
-
-    def needs_vouching(self, source: Source) -> bool:
-        """Whether a message without an owner is taken only when its sender's journal has it."""
-        name, position = source
-        if position <= self.sources.get(name, _BEFORE_ALL):
-            return False  # A repeat is not taken anyway.
-        return position[0] > self._vouched.get(name, 0)
-
-    def vouch(self, name: str, last: int) -> None:
-        """Take messages of a sender that name no owner, up to the last commit of its journal."""
-        self._vouched[name] = last
-        self.owners.pop(name, None)
-
-    def _ahead_of(self, name: str, n: int, base: int) -> RecordsLost:
-        stage, _, partition = name.partition("/")
-        message = (
-            f"{self.at} knows a message of commit {n} of {name}, but a later owner of {name} began "
-            f"at commit {base}: the journal of stage {stage}, partition {partition}, has lost "
-            f"acknowledged commits (an unclean election, an older backup); stop all workers and "
-            f"look at it with: {command('journal inspect')}"
-        )
-        return RecordsLost(message)
 
     def accept(self) -> None:
         """Add what is staged to the open commit: the decision is made."""
@@ -195,7 +114,7 @@ class Journal(Context):
         self._open = True
         if size >= self.limits.commit_bytes:
             self.is_full = True
-            self._room.clear()
+            self._may_grow.clear()
 
     def advance(self, topic: str, position: int) -> None:
         """Note that the records before ``position`` are handled.
@@ -219,11 +138,11 @@ class Journal(Context):
     def release_waiters(self) -> None:
         """Release what waits for capacity: nothing will be sealed here any more."""
         self.is_full = False
-        self._room.set()
+        self._may_grow.set()
 
     async def wait_capacity(self) -> None:
         """Wait until the open commit may grow."""
-        await self._room.wait()
+        await self._may_grow.wait()
 
     # --- what the committer does -----------------------------------------------------------------
 
@@ -273,61 +192,34 @@ class Journal(Context):
         callbacks, self._callbacks = self._callbacks, []
         self._changed, self._bytes, self._open = {}, 0, False
         self.is_full = False
-        self._room.set()
+        self._may_grow.set()
         self.n += 1
         if outputs:
             self._last_with_outputs = self.n
         self._published_on_record = self.published
         checkpoint = Checkpoint(
-            self.n,
-            self.published,
-            self.inputs,
-            self._told_sources(),
-            outputs,
-            self._told_identity(),
-            self._sent,
-            self.owners,
-            self.epochs,
+            n=self.n,
+            published=self.published,
+            inputs=self.inputs,
+            sources=self.senders.for_checkpoint(),
+            outputs=outputs,
+            identity=self._identity_for_checkpoint(),
+            sent=self.last_published.sent,
+            owners=self.senders.owners,
+            epochs=self.epochs,
         )
         if outputs:
-            self._note_sent(outputs)
+            self.last_published.note(self.n, outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
         batch = Batch(self.at, self.writer, rows)
         return CommitBatch(self, batch, self.publication(self.n, outputs, sizes), callbacks)
 
-    def _note_sent(self, outputs: Sequence[Output]) -> None:
-        """Note the last output of the sealed commit for each public topic."""
-        topics = {output[0] for output in outputs} & self.public
-        for topic in topics:
-            index = len(outputs) - 1
-            while outputs[index][0] != topic:
-                index -= 1
-            self._sent[topic] = (self.n, index)
-
-    def _told_identity(self) -> Identity | None:
+    def _identity_for_checkpoint(self) -> Identity | None:
         """Return the identity where this checkpoint has it."""
-        if not self._tells_identity and self.n % TOLD_WITHIN:
+        if not self._owes_identity and self.n % IDENTITY_EVERY:
             return None
-        self._tells_identity = False
+        self._owes_identity = False
         return self.identity
-
-    def _told_sources(self) -> dict[str, OutputId]:
-        """Return the positions that a checkpoint has: those of the commit, and others by rotation.
-
-        There is a sender for each partition of the stage before, so all of them at once could be
-        too much. By rotation they come so often that the ring always has each.
-        """
-        turn = islice(self.sources, -(-len(self.sources) // SOURCE_ROTATION_CHECKPOINTS))
-        told = {name: self.sources[name] for name in (*self._heard, *turn)}
-        for name in told:
-            self.sources.move_to_end(name)
-            # Its messages may have been delivered locally, without headers. But a worker that has
-            # lost the sender without knowing it may have heard of a newer owner through the log.
-            owner, known = self._owner_here(name), self.owners.get(name)
-            if owner is not None and (known is None or owner.follows(known, 0)):
-                self.owners[name] = owner
-        self._heard.clear()
-        return told
 
     def publication(self, n: int, outputs: list[Output], sizes: list[int]) -> Publication:
         """Return the outputs of commit ``n`` as they are published."""
@@ -347,13 +239,13 @@ class Journal(Context):
     def identify(self, identity: Identity) -> None:
         """Set the identity that is written from now on; the next checkpoint has it."""
         self.identity = identity
-        self._tells_identity = True
+        self._owes_identity = True
         self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
         installation = (INSTALLATION, identity.installation.encode())
         self._signature = [installation], [owner_header(self.owner)]
 
     def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
-        """Go on where an earlier owner ended: these are its last checkpoints, in order."""
+        """Continue where an earlier owner ended: these are its last checkpoints, in order."""
         last = checkpoints[-1]
         self.n = last.n
         self.published = last.published
@@ -362,15 +254,5 @@ class Journal(Context):
         self.inputs = dict(last.inputs)
         self.epochs = dict(last.epochs)
         for checkpoint in checkpoints:
-            self._sent |= checkpoint.sent
-            self._sent |= checkpoint.last_public(self.public)
-            known = {topic: at for topic, at in self._sent.items() if at[0] <= last.published}
-            self.surely_published |= known
-            self.sources.update(checkpoint.sources)
-            for name in checkpoint.sources:
-                self.sources.move_to_end(name)
-                if name in checkpoint.owners:
-                    self.owners[name] = checkpoint.owners[name]
-                else:
-                    # A version before wrote it, which knows no owners.
-                    self.owners.pop(name, None)
+            self.last_published.restore(checkpoint, published=last.published)
+            self.senders.restore(checkpoint.sources, checkpoint.owners)

@@ -9,7 +9,7 @@ MAX_COMMITS_AHEAD = RING - 2
 """Commits journalled but not published: each of them must still be in the ring after a crash."""
 
 SOURCE_ROTATION_CHECKPOINTS = RING - 2
-"""Any this many consecutive checkpoints together contain every known sender's position."""
+"""Any this many consecutive checkpoints together contain every source position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Limits:
     """Records that are decoded at once; the others wait as they were fetched."""
 
     local_queue_bytes: int = 4 * 1024 * 1024
-    """Messages that wait in memory for one partition; when this is reached, they take the log."""
+    """Messages queued in memory for one partition; beyond it they go through the log instead."""
 
     deliveries: int = 2
     """Fetches that a stage has in flight; the reader waits for it."""
 
     publish_queue: int = 4
-    """Cycles journalled but not yet taken up by the publisher."""
+    """Rounds journalled but not yet taken up by the publisher."""
 
     loop_iterations_before_seal: int = 8
     """Iterations of the event loop for which a seal waits for messages just delivered locally."""
@@ -66,7 +66,7 @@ class Limits:
     slow."""
 
     slow_append_seconds: float = 0.005
-    """An append that takes so long is slow: a disk is waited for."""
+    """Appends at least this slow are taken to wait for a disk: they turn piggybacking on."""
 
     yield_every: int = 200
     """Records handled before the event loop runs."""

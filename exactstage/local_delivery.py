@@ -3,30 +3,29 @@
 A message whose receiver this worker owns need not go through the log. It is delivered locally when
 its sender's commit is journalled, so it can't be lost: after a crash the next owner of the sender
 publishes it. It is done with when the receiver's commit is journalled, so it is taken once: the
-receiver's checkpoint has its position by then.
+receiver's checkpoint has its output id by then.
 
 Two rules make that safe:
 
 - *No overtaking.* A receiver skips what is not newer than the last message of a source. So one is
   delivered locally only when no older one may still be in the log: the receiver has read up to
-  where any of them could be, and none is on its way there. The other way round, when messages have
-  to take the log after all, all that wait in memory for the same receiver go there first.
+  where any of them could be, and none is in flight to it. The other way round, when messages have
+  to go through the log after all, all that are queued for the same receiver go there first.
 - *No waiting in circles.* Two journals may wait for each other's commits, and each can run only so
-  far ahead. A journal that is far ahead gets nothing more locally: the messages take the log, which
-  does not wait.
+  far ahead. A journal that is far ahead gets nothing more locally: the messages go through the log,
+  which does not wait.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from .journal import CommitBatch
 from .limits import MAX_COMMITS_AHEAD, Limits
 from .log import Batch, Clock, Header, Record, TopicPartition
 from .outputs import Publication, Source
 from .ownership import Ownership
+from .pipeline import CommitRound, Message, PublishJob
 from .senders import owner_header
 from .stage import Stage
 
@@ -39,18 +38,6 @@ NO_OFFSET = -1
 """Offset of a record that was never in the log."""
 
 
-Message = tuple[Record, Source]
-"""A message as its receiver would read it, but without its position's header; and who sent it."""
-
-
-@dataclass(eq=False, slots=True)
-class CommitRound:
-    """Commits that were journalled together; they are published when no part is left."""
-
-    commits: Sequence[CommitBatch]
-    parts_left: int = 1
-
-
 @dataclass(eq=False, slots=True)
 class LocalRun:
     """Messages of one round for one partition, in order; what is taken is removed."""
@@ -60,15 +47,6 @@ class LocalRun:
     messages: deque[Message] = field(default_factory=deque)
     size: int = 0
     """Upper bound of the bytes that all its messages took in a batch at first."""
-
-
-class PublishJob(NamedTuple):
-    """What goes to the log of one round: messages that waited in memory, then outputs."""
-
-    commit_round: CommitRound
-    messages: Sequence[Message]
-    outputs: Sequence[tuple[Publication, Sequence[int]]]
-    """Outputs of each commit, by their indexes."""
 
 
 class LocalQueue:
@@ -120,7 +98,7 @@ class LocalQueue:
 
 
 class LocalDelivery:
-    """Decides which way each message takes, and keeps those that wait in memory."""
+    """Routes each output, to the log or to a receiver here, and keeps what is queued in memory."""
 
     def __init__(
         self,
@@ -155,7 +133,7 @@ class LocalDelivery:
 
     @property
     def all_taken(self) -> bool:
-        """Whether no message waits in memory."""
+        """Whether no message is queued in memory."""
         return not any(waiting.has_runs for waiting in self.waiting.values())
 
     def note_log_ends(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -169,6 +147,7 @@ class LocalDelivery:
             if batch.at.topic in self._stage_of:
                 count = len(batch.records)
                 self._in_flight[batch.at] -= count
+                assert self._in_flight[batch.at] >= 0, f"{batch.at}: one more than was sent"
                 # A repeat that the broker knows by its sequence alone has no offset: from then on
                 # it is unknown whether all of it was read, until the next assignment.
                 if offsets[batch.at] < 0:
@@ -207,17 +186,22 @@ class LocalDelivery:
                 run.size += sizes[index]
             if rest:
                 outputs.append((publication, rest))
-        for run in runs.values():
-            if run is not None:
-                commit_round.parts_left += 1
-                self.waiting[self._stage_of[run.at.topic]].add(run)
-        jobs.append(PublishJob(commit_round, (), outputs))
+        local = [run for run in runs.values() if run is not None]
+        job = PublishJob(commit_round, (), outputs)
+        sealed = sum(len(commit.publication.outputs) for commit in commit_round.commits)
+        assert sum(len(run.messages) for run in local) + job.size == sealed, (
+            "an output would be lost, or go both ways"
+        )
+        for run in local:
+            commit_round.parts_left += 1
+            self.waiting[self._stage_of[run.at.topic]].add(run)
+        jobs.append(job)
         return jobs
 
     def _begin(
         self, at: TopicPartition, commit_round: CommitRound, jobs: list[PublishJob]
     ) -> LocalRun | None:
-        """Return the run for messages of a round to a partition; None: they take the log."""
+        """Return the run for messages of a round to a partition; None: they go through the log."""
         if not self._is_open(at):
             return None
         if self.waiting[self._stage_of[at.topic]].size(at) >= self._limits.local_queue_bytes:
@@ -226,7 +210,7 @@ class LocalDelivery:
         return LocalRun(at, commit_round)
 
     def _is_open(self, at: TopicPartition) -> bool:
-        """Whether no older message for a partition may be in the log, or on its way there."""
+        """Whether no older message for a partition may be in the log, or in flight to it."""
         stage = self._stage_of.get(at.topic)
         journal = None if stage is None else self._owned.of(stage).get(at.partition)
         end = self._ends.get(at)
@@ -239,7 +223,7 @@ class LocalDelivery:
         )
 
     def spill_to_log(self, at: TopicPartition) -> list[PublishJob]:
-        """Send all that wait in memory for a partition through the log instead."""
+        """Send all messages queued for a partition through the log instead."""
         jobs = []
         for run in self.waiting[self._stage_of[at.topic]].drain(at):
             self._in_flight[at] += len(run.messages)

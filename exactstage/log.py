@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from .errors import UnreadableBatch
+from .record import Header, Headers, Record, TopicPartition
 from .troubles import Trouble
 
 __all__ = [
@@ -36,38 +37,8 @@ __all__ = [
     "Writer",
 ]
 
-Header = tuple[str, bytes | None]
-Headers = Sequence[Header]
-"""Names and values; a value may be null."""
-
 SEQUENCE_MODULUS = 2**31
-"""Sequence numbers are 32 bits and go on at 0 (``DefaultRecordBatch.incrementSequence``)."""
-
-
-class TopicPartition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        """Return the form used in every message: ``topic/partition``."""
-        return f"{self.topic}/{self.partition}"
-
-
-class Record(NamedTuple):
-    """A record as read."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    """Milliseconds since 1970, UTC: the broker's where the topic says LogAppendTime."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    """In order; a name may come more than once."""
+"""Sequence numbers are 32 bits and continue at 0 (``DefaultRecordBatch.incrementSequence``)."""
 
 
 NO_EPOCH = -1
@@ -80,7 +51,7 @@ NO_HEADERS: list[Header] = []
 """Shared by all records without headers; aiokafka wants a list. Never changed."""
 
 NewRecord = tuple[bytes | None, bytes | None, list[Header]]
-"""A record to append: key, value, headers. A plain tuple, since there are so many."""
+"""A record to append: key, value, headers. A plain tuple, since there are many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -179,16 +150,16 @@ class Reader(Protocol):
         """Return what is there, in order for each partition; empty after the timeout.
 
         It is empty at once when all partitions are read up to their ``ends`` (see ``assign``): so
-        nobody waits behind control records, which are passed and not returned. What was fetched
+        no caller waits behind control records, which are skipped. What was fetched
         with the last record before an end may come too.
 
         Raises ``PositionLost`` when an offset is not in the log any more, ``RecordsLost`` when the
         log has lost records before it (see ``assign``), and ``UnreadableBatch`` at a batch that
-        can't be decoded: again and again, unless it is passed over.
+        can't be decoded: again and again, until ``skip``.
         """
 
     def skip(self, batch: UnreadableBatch) -> None:
-        """Go on behind a batch that ``fetch`` has raised."""
+        """Continue behind a batch that ``fetch`` has raised."""
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition; control records that were met are passed."""
@@ -240,7 +211,7 @@ class Log(Protocol):
         """
 
     async def losses(self, keeps: Mapping[str, float]) -> Sequence[str]:
-        """Return a sentence for each topic that deletes records sooner than after so many seconds.
+        """Return a sentence for each topic that deletes records sooner than after these seconds.
 
         A topic whose configuration this user may not see is left out.
         """

@@ -45,10 +45,10 @@ class Outage:
         return True
 
     def failed(self, doing: str, why: str, seconds: float, limit_seconds: float) -> None:
-        """Say that ``doing`` fails since so many seconds, unless something was said just now.
+        """Say that ``doing`` fails since some seconds, unless something was said just now.
 
-        Whoever gives up after ``limit_seconds`` may begin again at once, as a gateway does without
-        end: the line names the beginning of all of it.
+        A caller that gives up after ``limit_seconds`` may begin again at once, as a gateway does
+        without end: the line names the beginning of all of it.
         """
         now = time.monotonic()
         with self._lock:

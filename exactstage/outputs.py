@@ -1,7 +1,7 @@
 """Outputs: records that a commit publishes after it is journalled, and their ids.
 
-Every output has a position ``<stage>/<partition>/<n>/<i>``: the i-th output of the n-th commit of
-one journal. A position is never used twice. It travels in a header: ``ce_id`` on public topics
+Every output has an id ``<stage>/<partition>/<n>/<i>``: the i-th output of the n-th commit of one
+journal. An output id is never used twice. It travels in a header: ``ce_id`` on public topics
 (CloudEvents 1.0, Kafka protocol binding, binary mode), ``src`` on internal ones.
 """
 
@@ -11,14 +11,14 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .log import Batch, Header, Headers, NewRecord, TopicPartition, Writer
+from .log import Batch, Channel, Header, Headers, Log, NewRecord, TopicPartition, Writer
 
 OUTPUT_ID_HEADER = "ce_id"
 SOURCE_HEADER = "src"
 INSTALLATION = "ce_installation"
 """Header of a public record that names the installation that wrote it (``identity``).
 
-It comes right behind the position, where records of versions before have another one."""
+It comes right behind the output id, where records of versions before have another one."""
 
 ORIGIN = "origin"
 """Header of a record that was forwarded: ``<topic>/<partition>/<offset>`` where it came in.
@@ -33,7 +33,7 @@ _HEADER_BYTES = 400
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 
 OutputId = tuple[int, int]
-"""CommitBatch and index of an output in its journal's history; later ones compare greater."""
+"""Commit number and index of an output in its journal's history; later ones compare greater."""
 
 
 class Output(NamedTuple):
@@ -61,10 +61,10 @@ def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
 
 
 class Source(NamedTuple):
-    """Who sent a message: ``<stage>/<partition>``, and the message's position there."""
+    """Who sent a message: ``<stage>/<partition>``, and which of its outputs the message is."""
 
     name: str
-    position: OutputId
+    output_id: OutputId
 
     @property
     def partition(self) -> int:
@@ -78,21 +78,21 @@ def parse_source(text: bytes) -> Source:
     return tuple.__new__(Source, (_sender(name), (int(commit), int(index))))
 
 
-def position_header(source: Source) -> Header:
-    """Return the header that names a message by its sender's position."""
+def source_header(source: Source) -> Header:
+    """Return the header that names a message by its output id."""
     name, (commit, index) = source
     return SOURCE_HEADER, f"{name}/{commit}/{index}".encode()
 
 
-def message_headers(headers: Headers, sent_by: Sequence[Header], position: Header) -> list[Header]:
+def message_headers(headers: Headers, sent_by: Sequence[Header], source: Header) -> list[Header]:
     """Return the headers of a message as it is in the log.
 
     The engine's own are the last ones, so that no header of a forwarded record can stand for one of
-    them; ``origin`` stays right before the position, where versions before look for it.
+    them; ``origin`` stays right before the output id, where versions before look for it.
     """
     if headers and headers[-1][0] == ORIGIN:
-        return [*headers[:-1], *sent_by, headers[-1], position]
-    return [*headers, *sent_by, position]
+        return [*headers[:-1], *sent_by, headers[-1], source]
+    return [*headers, *sent_by, source]
 
 
 @lru_cache(maxsize=16_384)
@@ -163,7 +163,7 @@ class Publication(NamedTuple):
         """Add outputs, as records with their headers, to what is published.
 
         ``messenger`` writes the internal ones. ``only`` are the indexes of the outputs to add: all
-        without it. ``after`` gives, by topic, the last position that is known to be published.
+        without it. ``after`` gives, by topic, the last output that is known to be published.
         """
         commit, public, owner = self.commit, self.public, self.owner
         source = f"{self.stage}/{self.partition}".encode()
@@ -173,12 +173,12 @@ class Publication(NamedTuple):
             topic, partition, key, value, kind, time_ms, more = self.outputs[index]
             if after and (commit, index) <= after.get(topic, (0, -1)):
                 continue
-            position = prefix + b"%d" % index
+            output_id = prefix + b"%d" % index
             if topic in public:
                 # Ours come first: a dead letter may carry CloudEvents headers of its own.
                 headers: list[Header] = [
                     _SPEC_VERSION,
-                    (OUTPUT_ID_HEADER, position),
+                    (OUTPUT_ID_HEADER, output_id),
                     *self.installation,
                     ce_source,
                     _type_header(kind),
@@ -190,13 +190,13 @@ class Publication(NamedTuple):
                     headers.extend(more)
                 writer = owner
             else:
-                headers = message_headers(more, self.sent_by, (SOURCE_HEADER, position))
+                headers = message_headers(more, self.sent_by, (SOURCE_HEADER, output_id))
                 writer = messenger
             rounds.add(topic, partition, writer, (key, value, headers), self.sizes[index])
 
 
 class Rounds:
-    """Records on their way, in batches: one for each partition and round, in order.
+    """Records to append, in batches: one for each partition and round, in order.
 
     A round is one append; what would make a batch too large goes into the next round.
     """
@@ -243,3 +243,9 @@ class _Part:
         self.round = number
         self.free_bytes = free_bytes
         self.records: list[NewRecord] = []
+
+
+async def publish(log: Log, rounds: Rounds) -> None:
+    """Append outputs in order, in as few appends as their sizes allow."""
+    for batches in rounds:
+        await log.append(batches, Channel.PUBLISH)

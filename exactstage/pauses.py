@@ -1,7 +1,7 @@
 """Pauses: times in which this process did not run (SIGSTOP, a suspended machine, a starved host).
 
-They count against nobody: what was asked of Kafka before is not late because nobody read the
-answer. A watch ticks once a second; where the ticks are far apart, the process did not run.
+They count for no deadline: an answer of Kafka is not late because this process did not read it. A
+watch ticks once a second; where the ticks are far apart, the process did not run.
 """
 
 import logging
@@ -34,7 +34,7 @@ class Pauses:
             self._known.append((now - gap, now))
             logger.warning(
                 "this process did not run for %.0f s: it was paused, or its machine was; what it "
-                "had asked of Kafka meanwhile is asked again",
+                "had asked of Kafka is asked again",
                 gap,
             )
         self._ticked = now
@@ -46,7 +46,7 @@ class Pauses:
     def within(self, since: float) -> float:
         """Return how many seconds since a time this process did not run.
 
-        Only pauses that a tick has met: a watch that has ended must not let anybody wait for ever.
+        Only pauses that a tick has met: a watch that has ended must not prolong deadlines for ever.
         """
         return sum(max(0.0, end - max(begin, since)) for begin, end in self._known)
 

@@ -43,20 +43,29 @@ class PlainHost:
         }
         self._agents: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
-        self.engine = Engine(
-            app_id=app_id,
-            stages=stages,
-            log=log,
-            deliver=self._deliver,
-            on_failure=self._fail,
-            limits=limits,
-            local_delivery=local_delivery,
-        )
+        self._app_id, self._stages, self._log, self._limits = app_id, stages, log, limits
+        self._local_delivery = local_delivery
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, once the host is entered. Raises ``RuntimeError`` before."""
+        if self._engine is None:
+            raise RuntimeError("it is not running: use it as ``async with PlainHost(...):``")
+        return self._engine
 
     async def __aenter__(self) -> Self:
         """Start, take the partitions over, and read. Raises ``FailStop``."""
         try:
-            await self.engine.start()
+            self._engine = await Engine.open(
+                app_id=self._app_id,
+                stages=self._stages,
+                log=self._log,
+                deliver=self._deliver,
+                on_failure=self._fail,
+                limits=self._limits,
+                local_delivery=self._local_delivery,
+            )
             self._agents = [asyncio.create_task(self._handle(name)) for name in self._queues]
             await self.engine.rebalance(self._inputs())
         except BaseException:
@@ -104,7 +113,8 @@ class PlainHost:
         for agent in self._agents:
             agent.cancel()
         await asyncio.gather(*self._agents, return_exceptions=True)
-        await self.engine.stop()
+        if self._engine is not None:
+            await self._engine.stop()
 
     def _inputs(self) -> set[TopicPartition]:
         wanted = self._partitions

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from .anonymous import Anonymous
-from .committer import Committer
 from .dead_letters import (
     FOREIGN_RECORD,
     MISSING_POSITION,
@@ -29,10 +28,11 @@ from .outputs import (
     SOURCE_HEADER,
     Source,
     parse_source,
-    position_header,
     size_of,
+    source_header,
 )
 from .partitioner import partition_of
+from .pipeline import CommitPipeline
 from .senders import OWNER, parse_owner
 from .stage import Refused, Stage
 from .vouching import Vouching
@@ -47,7 +47,7 @@ _REASON = "refused-as"
 because versions before know no other."""
 
 _FOREIGN_SECONDS = 10.0
-"""Foreign records on internal topics make at most one line in so many seconds."""
+"""Foreign records on internal topics make at most one line in this time."""
 
 _new = tuple.__new__
 """A named tuple's own constructor, and ``_replace`` even more, cost too much for each record."""
@@ -70,7 +70,7 @@ class Run(NamedTuple):
         return self.records[0].offset if self.unreadable is None else self.unreadable.offset
 
 
-class _Unsigned(Exception):
+class _NamesNoOwner(Exception):
     """A message names no owner: its sender's journal is to be asked."""
 
     def __init__(self, source: Source) -> None:
@@ -85,7 +85,7 @@ class Processing:
         self,
         stage: Stage,
         partitions: int,
-        committer: Committer,
+        pipeline: CommitPipeline,
         limits: Limits,
         *,
         senders: Mapping[str, frozenset[str]],
@@ -93,7 +93,7 @@ class Processing:
     ) -> None:
         self.stage = stage
         self._partitions = partitions
-        self._committer = committer
+        self._pipeline = pipeline
         self._limits = limits
         self._internal = frozenset(stage.internal_inputs)
         self._senders = senders
@@ -102,7 +102,7 @@ class Processing:
         self._handle = stage.callbacks.handle
         self.handled = 0
         """Records that were new, since the start."""
-        self._told_foreign = -_FOREIGN_SECONDS
+        self._logged_foreign = -_FOREIGN_SECONDS
         self.dead_lettered: Counter[str] = Counter()
         """Dead letters by reason, since the start."""
 
@@ -127,7 +127,7 @@ class Processing:
                 await self._dead_letter_batch(run.unreadable, journal, is_stopped)
             handled = await self._handle_run(run, journal, handled)
             if journal.is_open:
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
         self.handled += handled
         return handled
 
@@ -135,26 +135,26 @@ class Processing:
         """Handle the records of one run; return how many it are with those ``handled`` before."""
         yield_every = self._limits.yield_every
         topic = run.at.topic
-        take = self._take_message if topic in self._internal else self._take_public
+        take = self._take_from_log if topic in self._internal else self._take_public
         position = journal.inputs[topic]
         for record in run.records:
             if record.offset < position:
                 continue
             if journal.is_full:
                 journal.advance(topic, position)
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
                 await journal.wait_capacity()
             try:
                 take(record, journal)
-            except _Unsigned as unsigned:
+            except _NamesNoOwner as message:
                 journal.advance(topic, position)
-                self._committer.touch(journal)
-                await self._take_unsigned(record, unsigned.source, journal)
+                self._pipeline.touch(journal)
+                await self._take_without_owner(record, message.source, journal)
             position = record.offset + 1
             handled += 1
             if not handled % yield_every:
                 journal.advance(topic, position)
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
                 await asyncio.sleep(0)
         if position > journal.inputs[topic]:
             journal.advance(topic, position)
@@ -163,32 +163,32 @@ class Processing:
     async def _dead_letter_batch(
         self, batch: UnreadableBatch, journal: Journal, is_stopped: Callable[[], bool]
     ) -> None:
-        """Refuse the records of a batch that can't be decoded, write its dead letter, and go on.
+        """Refuse the records of a batch that can't be decoded, and write its dead letter.
 
-        Records are refused as they come: so another owner may go on within the batch. The letter
-        comes last, with the position behind the batch.
+        Records are refused one after the other, so another owner may continue within the batch. The
+        letter comes last, with the position behind the batch.
         """
-        topic, told = batch.topic, 0
+        topic, refused = batch.topic, 0
         if batch.last_offset < journal.inputs[topic]:
             return  # It was dead-lettered before.
         refusal = refusal_of(batch)
         for head in batch.heads:
-            told += 1
+            refused += 1
             if head.offset >= journal.inputs[topic]:
                 if journal.is_full:
-                    self._committer.touch(journal)
+                    self._pipeline.touch(journal)
                     await journal.wait_capacity()
                 self._reject(head, refusal, journal)
                 journal.advance(topic, head.offset + 1)
-            if not told % self._limits.yield_every:
-                self._committer.touch(journal)
+            if not refused % self._limits.yield_every:
+                self._pipeline.touch(journal)
                 await asyncio.sleep(0)
                 if is_stopped():
                     return
         if journal.is_full:
-            self._committer.touch(journal)
+            self._pipeline.touch(journal)
             await journal.wait_capacity()
-        unanswered = batch.last_offset + 1 - batch.offset - told
+        unanswered = batch.last_offset + 1 - batch.offset - refused
         limits, partition = self._limits, journal.partition
         journal.publish(*batch_letter(self.stage, partition, batch, limits, unanswered=unanswered))
         journal.accept()
@@ -196,7 +196,7 @@ class Processing:
         self.dead_lettered[batch.reason] += 1
         logger.warning(
             "%s/%d/%d: the batch of offsets %d to %d is dead-lettered on %s as %s: %s; %d of its "
-            "records are refused, %d can't be told and get no answer",
+            "records are refused, %d can't be found and get no answer",
             batch.topic,
             batch.partition,
             batch.offset,
@@ -205,7 +205,7 @@ class Processing:
             self.stage.dead_letters,
             batch.reason,
             batch.cause,
-            told,
+            refused,
             unanswered,
         )
 
@@ -220,11 +220,18 @@ class Processing:
             return
         origin = _origin(head) + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
         headers = [(_REASON, refusal.reason.encode()), (ORIGIN, origin)]
-        journal.publish(forward_to, right, key, head.value, "", head.timestamp, headers)
+        journal.emit(
+            forward_to,
+            key,
+            head.value,
+            partition=right,
+            time_ms=head.timestamp,
+            headers=headers,
+        )
         journal.accept()
 
     def _take_public(self, record: Record, journal: Journal) -> None:
-        """Decide a record that anyone may have written, or pass it on to its right partition.
+        """Decide a record that anyone may have written, or forward it to its right partition.
 
         One whose key and value are too large to forward is refused, whatever its key's row is.
         """
@@ -251,7 +258,7 @@ class Processing:
         journal.accept()
 
     def _refuse(self, record: Record, key: bytes, size: int, right: int, journal: Journal) -> None:
-        """Put a record aside where it is, and have it answered where its key's row is.
+        """Dead-letter a record where it is, and have it answered where its key's row is.
 
         All answers to one key come from one partition: so they stay in their order.
         """
@@ -261,33 +268,39 @@ class Processing:
         self._dead_letter(record, refusal, journal)
         if len(key) <= limit and self.stage.forward_to is not None:
             origin = _origin(record) + _REFUSAL + f"{refusal.reason} {refusal}".encode()
-            headers = [(ORIGIN, origin)]
-            journal.publish(self.stage.forward_to, right, key, None, "", record.timestamp, headers)
+            journal.emit(
+                self.stage.forward_to,
+                key,
+                None,
+                partition=right,
+                time_ms=record.timestamp,
+                headers=[(ORIGIN, origin)],
+            )
             journal.accept()
 
-    def _take_message(self, record: Record, journal: Journal) -> None:
+    def _take_from_log(self, record: Record, journal: Journal) -> None:
         """Decide a message of a stage, unless it is a repeat.
 
         The engine's headers are the last ones, whatever the headers of a forwarded record are.
         """
         try:
-            *headers, (name, position) = record.headers
-            if name != SOURCE_HEADER or position is None:
+            *headers, (name, output_id) = record.headers
+            if name != SOURCE_HEADER or output_id is None:
                 raise ValueError(name)  # noqa: TRY301 - one answer to every way of being foreign
-            source = parse_source(position)
+            source = parse_source(output_id)
         except ValueError:
             message = f"no stage wrote this record: its last header is not {SOURCE_HEADER}"
             self._dead_letter_foreign(record, Refused(MISSING_POSITION, message), journal)
             return
-        foreign = self._stranger(record, source) or self._sign(source, headers, journal)
+        foreign = self._why_no_sender(record, source) or self._note_owner(source, headers, journal)
         if foreign is not None:
             self._dead_letter_foreign(record, Refused(FOREIGN_RECORD, foreign), journal)
             return
         if _is_forwarded(headers) and _owner_text(headers) is not None:
             headers = [*headers[:-2], headers[-1]]  # What is left is what the client has sent.
-        self.take_local(_new(Record, (*record[:-1], headers)), source, journal)
+        self.take_message(_new(Record, (*record[:-1], headers)), source, journal)
 
-    def _stranger(self, record: Record, source: Source) -> str | None:
+    def _why_no_sender(self, record: Record, source: Source) -> str | None:
         """Return why no worker can have sent a message; None if one may have."""
         if source.name not in self._senders[record.topic]:
             return f"{source.name} sends no messages to {record.topic}"
@@ -295,16 +308,18 @@ class Processing:
             return "its producer is not idempotent, workers are"
         return None
 
-    def _sign(self, source: Source, headers: Sequence[Header], journal: Journal) -> str | None:
+    def _note_owner(
+        self, source: Source, headers: Sequence[Header], journal: Journal
+    ) -> str | None:
         """Note the owner that a message names; return why it is none of this installation.
 
-        Raises ``_Unsigned`` where the message should name one, ``NewerFormat`` for a message of a
-        newer version, ``RecordsLost`` when it proves that its sender's journal has lost commits.
+        Raises ``_NamesNoOwner`` where it should name one, ``NewerFormat`` for a message of a newer
+        version, ``RecordsLost`` when it proves that its sender's journal has lost commits.
         """
         text = _owner_text(headers)
         if text is None:
-            if journal.needs_vouching(source):
-                raise _Unsigned(source)
+            if journal.senders.needs_vouching(source):
+                raise _NamesNoOwner(source)
             return None
         try:
             owner = parse_owner(text)
@@ -316,28 +331,31 @@ class Processing:
                 f"it was sent by installation {owner.installation}, this one is "
                 f"{journal.identity.installation}"
             )
-        if journal.owners.get(source.name) != owner:
-            journal.meet(source, owner)
+        if journal.senders.owners.get(source.name) != owner:
+            journal.senders.meet(source, owner)
         return None
 
-    async def _take_unsigned(self, record: Record, source: Source, journal: Journal) -> None:
+    async def _take_without_owner(self, record: Record, source: Source, journal: Journal) -> None:
         """Decide a message of a version before, when its sender's journal has it."""
-        if last := await self._vouching.last_group(source, record):
-            journal.vouch(source.name, last)
+        if last := await self._vouching.last_commit(source, record):
+            journal.senders.vouch(source.name, last)
             await journal.wait_capacity()
-            self._take_message(record, journal)
+            self._take_from_log(record, journal)
         else:
             message = f"the journal of {source.name} has not sent it, and it names no owner"
             self._dead_letter_foreign(record, Refused(FOREIGN_RECORD, message), journal)
 
-    def take_local(self, record: Record, source: Source, journal: Journal) -> None:
-        """Decide a message, without the header of its position, unless it is a repeat."""
-        if journal.accept_once(source):
-            forwarded = _is_forwarded(record.headers)
-            if forwarded and _REFUSAL in (record.headers[-1][1] or b""):
-                self._answer_refused(record, journal)
-            else:
-                self._decide(_as_received(record) if forwarded else record, journal)
+    def take_message(self, record: Record, source: Source, journal: Journal) -> bool:
+        """Decide a message, without the header of its output id; False when it is a repeat."""
+        if not journal.senders.accept_once(source):
+            return False
+        journal.source = source
+        forwarded = _is_forwarded(record.headers)
+        if forwarded and _REFUSAL in (record.headers[-1][1] or b""):
+            self._answer_refused(record, journal)
+        else:
+            self._decide(_as_received(record) if forwarded else record, journal)
+        return True
 
     def _decide(self, record: Record, journal: Journal) -> None:
         journal.time_ms = record.timestamp
@@ -374,10 +392,10 @@ class Processing:
         self._answer(_as_received(record), Refused(reason, message), journal)
 
     def _as_sent(self, record: Record, journal: Journal) -> Record:
-        """Return a message as it is, or would be, in the log: with the header of its position."""
+        """Return a message as it is, or would be, in the log: with the header of its output id."""
         if journal.source is None or record.topic not in self._internal:
             return record
-        return record._replace(headers=[*record.headers, position_header(journal.source)])
+        return record._replace(headers=[*record.headers, source_header(journal.source)])
 
     def _dead_letter(self, record: Record, error: Exception, journal: Journal) -> None:
         """Write the dead letter, together with what was staged."""
@@ -386,12 +404,12 @@ class Processing:
         self.dead_lettered[reason_of(error)] += 1
 
     def _dead_letter_foreign(self, record: Record, refusal: Refused, journal: Journal) -> None:
-        """Put a record aside that no worker sent; say so, at most once in some seconds."""
+        """Dead-letter a record that no worker sent, with a warning at most once in some seconds."""
         self._dead_letter(record, refusal, journal)
         now = asyncio.get_running_loop().time()
-        if now - self._told_foreign < _FOREIGN_SECONDS:
+        if now - self._logged_foreign < _FOREIGN_SECONDS:
             return
-        self._told_foreign = now
+        self._logged_foreign = now
         logger.warning(
             "%s/%d/%d (key %r) is dead-lettered on %s as %s: %s; only workers may write there, "
             "so find who else does",
@@ -420,7 +438,7 @@ def _origin(record: Record) -> bytes:
 
 
 def _is_forwarded(headers: Headers) -> bool:
-    """Whether a message is a record that was forwarded; without the header of its position."""
+    """Whether a message is a record that was forwarded; without the header of its output id."""
     return bool(headers) and headers[-1][0] == ORIGIN
 
 

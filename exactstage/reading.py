@@ -6,8 +6,9 @@ for it, so what is taken but not yet decided is bounded.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .errors import UnreadableBatch
@@ -20,15 +21,32 @@ _FETCH_SECONDS = 60.0
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """What one fetch brought for one stage. ``done`` is called once, when it is handled."""
+    """What one fetch brought for one stage."""
 
     stage: str
     runs: Sequence[Run]
     reading: "Reading"
 
-    def done(self) -> None:
-        """Let the next delivery come."""
-        self.reading.done(self.stage)
+    def is_stopped(self) -> bool:
+        """Whether the assignment that it was read for has ended."""
+        return self.reading.stopped
+
+    @contextmanager
+    def being_handled(self) -> Iterator[bool]:
+        """Handle it inside, once; False when it is left to the next assignment.
+
+        The next delivery comes when this one is handled to its end, without an error.
+        """
+        if self.reading.stopped:
+            yield False
+            return
+        self.reading.begin()
+        try:
+            yield True
+            if not self.reading.stopped:
+                self.reading.done(self.stage)  # Else it may not have been handled to its end.
+        finally:
+            self.reading.end()
 
 
 Deliver = Callable[[Delivery], Awaitable[None]]
@@ -59,9 +77,9 @@ class Reading:
         }
         self._taken = dict.fromkeys(self._slots, 0)
         """Deliveries of each stage that were fetched but are not handled yet."""
-        self._under_way = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._being_handled = 0
+        self._ended = asyncio.Event()
+        self._ended.set()
         self.waiting_since: float | None = None
         """Since when a delivery waits for its stage to handle those before it (the loop's time)."""
         self.stopped = False
@@ -97,27 +115,25 @@ class Reading:
                 raise
             self._reader.skip(batch)
             at = TopicPartition(batch.topic, batch.partition)
-            return [Run(at, (), batch, self.epochs().get(at, NO_EPOCH))]
+            epoch = self.epochs().get(at, NO_EPOCH)
+            return [Run(at, (), unreadable=batch, epoch=epoch)]
         epochs = self.epochs()
-        return [Run(at, records, None, epochs.get(at, NO_EPOCH)) for at, records in fetched.items()]
+        return [Run(at, records, epoch=epochs.get(at, NO_EPOCH)) for at, records in fetched.items()]
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was fetched last of each partition, where known."""
         return self._reader.epochs()
 
-    def begin(self) -> bool:
-        """Say that a delivery is being handled; False when it must be left alone."""
-        if self.stopped:
-            return False
-        self._under_way += 1
-        self._quiet.clear()
-        return True
+    def begin(self) -> None:
+        """Note that a delivery is being handled."""
+        self._being_handled += 1
+        self._ended.clear()
 
     def end(self) -> None:
-        """Say that the handling of a delivery has ended."""
-        self._under_way -= 1
-        if not self._under_way:
-            self._quiet.set()
+        """Note that the handling of a delivery has ended."""
+        self._being_handled -= 1
+        if not self._being_handled:
+            self._ended.set()
 
     def done(self, stage: str) -> None:
         """Free the slot of a delivery."""
@@ -136,6 +152,6 @@ class Reading:
             if self._stage_of[at.topic] in idle
         }
 
-    async def quiet(self) -> None:
+    async def handling_ended(self) -> None:
         """Wait until no delivery is being handled."""
-        await self._quiet.wait()
+        await self._ended.wait()

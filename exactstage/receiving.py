@@ -3,11 +3,11 @@
 import asyncio
 from functools import partial
 
-from .committer import Committer
 from .journal import Journal
 from .limits import Limits
 from .local_delivery import MAX_COMMITS_AHEAD_LOCAL, LocalDelivery, LocalRun
 from .ownership import Ownership
+from .pipeline import CommitPipeline
 from .processing import Processing
 
 
@@ -16,10 +16,11 @@ class Receiving:
 
     def __init__(
         self,
+        *,
         processing: Processing,
         local_delivery: LocalDelivery,
         owned: Ownership,
-        committer: Committer,
+        pipeline: CommitPipeline,
         limits: Limits,
     ) -> None:
         stage = processing.stage.name
@@ -27,7 +28,7 @@ class Receiving:
         self._local_delivery = local_delivery
         self._waiting = local_delivery.waiting[stage]
         self._journals = owned.of(stage)
-        self._committer = committer
+        self._pipeline = pipeline
         self._yield_every = limits.yield_every
 
     async def run(self) -> None:
@@ -36,26 +37,28 @@ class Receiving:
             run = await self._waiting.first()
             # A partition is given up only when nothing is in flight: so it is there.
             journal = self._journals[run.at.partition]
+            assert journal.partition == run.at.partition, f"{journal} is not {run.at}"
             await self._take(run, journal)
             self._waiting.finish(run)
             # What was taken is in the open commit or an earlier one.
-            journal.when_journalled(partial(self._committer.part_done, run.commit_round))
-            self._committer.touch(journal)
+            journal.when_journalled(partial(self._pipeline.part_done, run.commit_round))
+            self._pipeline.touch(journal)
 
     async def _take(self, run: LocalRun, journal: Journal) -> None:
         taken = 0
         while run.messages:
             if journal.is_full:
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
                 await journal.wait_capacity()
             if journal.ahead >= MAX_COMMITS_AHEAD_LOCAL:
                 for job in self._local_delivery.spill_to_log(run.at):
-                    self._committer.enqueue(job)
+                    self._pipeline.to_publish.put_nowait(job)
             elif run.messages:
                 record, source = run.messages.popleft()
-                self._processing.take_local(record, source, journal)
+                is_new = self._processing.take_message(record, source, journal)
+                assert is_new, f"{journal} skips a message of {source} that is in no log"
                 taken += 1
                 if not taken % self._yield_every:
-                    self._committer.touch(journal)
+                    self._pipeline.touch(journal)
                     await asyncio.sleep(0)
         self._processing.handled += taken

@@ -14,6 +14,7 @@ from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
 from .log import Bounds, Log, Positions, Reader, Record, TopicPartition, unread
+from .stage import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ _FETCH_SECONDS = 5.0
 _STALLED_FETCHES = 12
 """Fetches in a row without a record (a minute) after which reading is given up."""
 
-_TELLING_RECORDS = 2048
+_IDENTITY_RECORDS = 2048
 """Offsets at the end of a journal that are looked at before anything is claimed."""
 
 _BRIEF_FETCHES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -171,11 +172,11 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     found: Identity | None = None
     reader = await log.open_reader(committed_only=False)
     try:
-        reader.assign({at: max(first, end - _TELLING_RECORDS)}, ends={at: end})
+        reader.assign({at: max(first, end - _IDENTITY_RECORDS)}, ends={at: end})
         for patience in _BRIEF_FETCHES_SECONDS:
             while fetched := (await reader.fetch(timeout_seconds=patience)).get(at, ()):
                 for record in fetched:
-                    found = _told(record) or found
+                    found = _identity_in(record) or found
             if reader.positions()[at] >= end:
                 break
     finally:
@@ -183,7 +184,7 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     return found
 
 
-def _told(record: Record) -> Identity | None:
+def _identity_in(record: Record) -> Identity | None:
     """Return the identity in a record, if it is a checkpoint that has one and can be read."""
     key, value = record.key, record.value
     if not key or key[:1] != RESERVED or value is None or b'"identity":' not in value:
@@ -191,10 +192,10 @@ def _told(record: Record) -> Identity | None:
     try:
         return decode_checkpoint(value).identity
     except JournalBroken:
-        return None  # The takeover says so, with its place.
+        return None  # The takeover reports it, with its place.
 
 
-async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
+async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
     """Return the record of a journal that has this row; None when it is not there any more."""
     first, end = (await log.bounds([at]))[at]
     found: Record | None = None
@@ -207,6 +208,32 @@ async def find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Reco
     finally:
         await reader.close()
     return found
+
+
+async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
+    """Let the stage build what it keeps beside the rows.
+
+    Raises ``JournalBroken`` with the row that it can't read.
+    """
+    logic = stage.callbacks
+    try:
+        logic.restored(journal.partition, journal.rows)
+    except FailStop:
+        raise  # It names the row already.
+    except Exception as error:
+        for key, row in journal.rows.items():
+            try:
+                logic.restored(journal.partition, {key: row})
+            except Exception as cause:  # noqa: BLE001 - whatever it is, it names the row
+                record = await _find_row(log, journal.at, key, row)
+                where = f"{journal.at}" if record is None else f"{journal.at}/{record.offset}"
+                message = (
+                    f"{where} with the key {key!r} is a row that the stage {journal.stage} "
+                    f"can't read ({cause!r}): another program wrote to the journal, or a newer "
+                    f"version; remove it with: {command('journal repair')}"
+                )
+                raise JournalBroken(message) from error
+        raise
 
 
 def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:

@@ -91,7 +91,7 @@ class _Completed:
             self.handle = logic  # type: ignore[method-assign, assignment]
 
     def handle(self, record: Record, context: Context) -> None:
-        """Give way to the logic's own."""
+        """Be replaced by the logic's own."""
         raise NotImplementedError
 
     def on_error(self, record: Record, error: Exception, context: Context) -> None:
@@ -166,7 +166,7 @@ class Stage:
     """Anyone may write there, with any partitioner."""
 
     internal_inputs: tuple[str, ...] = ()
-    """Only stages write there; every record carries its position."""
+    """Only stages write there; every record carries its output id."""
 
     outputs: tuple[str, ...] = ()
     """Public topics that this stage alone writes, beside its dead letters."""

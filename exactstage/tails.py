@@ -1,8 +1,8 @@
 """Tails: how far publishing got on public topics, as the last records there show.
 
 A public topic has one writing stage, and a stage writes to its own partition number only; once the
-partition is fenced, the position in its last record is the last one that was published. That record
-also names the installation that wrote it.
+partition is fenced, the output id in its last record is the last one that was published. That
+record also names the installation that wrote it.
 """
 
 import logging
@@ -16,7 +16,7 @@ from .outputs import INSTALLATION, OUTPUT_ID_HEADER, OutputId, parse_source
 logger = logging.getLogger(__name__)
 
 NOTHING: OutputId = (0, -1)
-"""Before every position: nothing was published yet, or retention has removed all of it."""
+"""Before every output: nothing was published yet, or retention has removed all of it."""
 
 NO_OFFSET = -1
 
@@ -27,8 +27,8 @@ class Tail(NamedTuple):
     held: Bounds
     """What the partition holds."""
 
-    position: OutputId = NOTHING
-    """OutputId of the stage's last record there."""
+    output_id: OutputId = NOTHING
+    """Of the stage's last record there."""
 
     offset: int = NO_OFFSET
     """Where that record is."""
@@ -84,8 +84,8 @@ async def _read_tails(
                 tp: Bounds(max(bounds[tp].first, end - step), end) for tp, end in open_ends.items()
             }
             for tp, record in (await _scan(log, reader, writers, spans)).items():
-                position, installation = _written(record, writers[tp]) or (NOTHING, None)
-                found[tp] = Tail(bounds[tp], position, record.offset, installation)
+                output_id, installation = _written(record, writers[tp]) or (NOTHING, None)
+                found[tp] = Tail(bounds[tp], output_id, record.offset, installation)
             for tp, producers in reader.claimants().items():
                 claimants[tp] = claimants.get(tp, frozenset()) | producers
             starts |= {tp: span.first for tp, span in spans.items()}
@@ -140,7 +140,7 @@ async def _require_ends(log: Log, ends: Mapping[TopicPartition, int]) -> None:
 
 
 def _written(record: Record, stage: str) -> tuple[OutputId, str | None] | None:
-    """Return the position in the record's first ``ce_id`` and the installation behind it.
+    """Return the output id in the record's first ``ce_id`` and the installation behind it.
 
     None when the stage did not write the record.
     """
@@ -155,6 +155,6 @@ def _written(record: Record, stage: str) -> tuple[OutputId, str | None] | None:
                 return None
             follower, installation = headers[index + 1] if index + 1 < len(headers) else ("", None)
             if follower != INSTALLATION or installation is None:
-                return source.position, None
-            return source.position, installation.decode(errors="replace")
+                return source.output_id, None
+            return source.output_id, installation.decode(errors="replace")
     return None

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from .advice import command, setting
 from .checkpoint import FENCE_KEY, Checkpoint
-from .committer import publish
 from .consistency import (
     Evidence,
     Surroundings,
@@ -24,7 +23,8 @@ from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
 from .log import NO_EPOCH, NO_HEADERS, Batch, Bounds, Channel, Cluster, Log, TopicPartition, Writer
-from .outputs import Rounds, size_of
+from .outputs import Rounds, publish, size_of
+from .partition_claims import PartitionClaims
 from .restoring import Restored, last_identity, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
@@ -84,13 +84,13 @@ async def require_own_installation(
 
 
 class Takeover:
-    """Brings partitions of all stages to the point where this worker goes on with them."""
+    """Brings partitions of all stages to the point where this worker continues with them."""
 
     def __init__(
         self,
         *,
         log: Log,
-        claim_prefix: str,
+        app_id: str,
         stages: Sequence[Stage],
         partitions: int,
         messenger: Writer,
@@ -99,31 +99,18 @@ class Takeover:
         owner_here: Callable[[str], Owner | None] = lambda _: None,
         tombstone_seconds: float = math.inf,
     ) -> None:
-        """Take note; an operator chose the positions ``moved`` instead of the journals' own."""
+        """Prepare; ``moved`` are positions that an operator chose instead of the journals' own."""
         self._moved = moved
         self._longest_restore_seconds = tombstone_seconds * _SHARE_OF_TOMBSTONES
         self._log = log
         self._partitions = partitions
         self._owner_here = owner_here
-        self._claim_prefix = claim_prefix
+        self._app_id = app_id
+        self.claims = PartitionClaims(log, app_id, stages)
+        """Claims what it takes over, and renews the claims later."""
         self._stages = stages
         self._messenger = messenger
         self._limits = limits
-
-    def claim_name(self, partition: int) -> str:
-        """Return the transactional id that owns a partition number."""
-        return f"{self._claim_prefix}-{partition}"
-
-    def public_at(self, partition: int) -> list[TopicPartition]:
-        """Return the public outputs that the owner of a partition number writes."""
-        topics = sorted({topic for stage in self._stages for topic in stage.public})
-        return [TopicPartition(topic, partition) for topic in topics]
-
-    async def renew(self, partition: int, writer: Writer) -> None:
-        """Renew the claim of a partition, over its public outputs and its journals."""
-        journals = [TopicPartition(stage.changelog, partition) for stage in self._stages]
-        fenced = self.public_at(partition) + journals
-        await self._log.renew(self.claim_name(partition), writer, fenced)
 
     async def run(
         self,
@@ -131,7 +118,7 @@ class Takeover:
         still_wanted: Callable[[], bool] = lambda: True,
         owned: Collection[Journal] = (),
     ) -> tuple[list[Journal], TakeoverReport]:
-        """Take over ``partitions``; return their journals, ready to go on.
+        """Take over ``partitions``; return their journals, ready to continue.
 
         0. Mark journals that nothing was ever written to, so that a claim shows.
         1. Claim each partition: from here on no older owner writes to its public outputs.
@@ -139,13 +126,13 @@ class Takeover:
         3. Read each journal up to its fence: rows, and checkpoints by number. At the same time find
            out how far publishing got.
         4. Check that all of it fits together, and with the journals that are ``owned`` already.
-        5. Find where the inputs go on, and check that the log still has it.
+        5. Find where the inputs continue, and check that the log still has it.
         6. Publish again what is later than what was published.
         7. Let empty journals say what they are written for, so that they never look new again.
 
         Raises ``Superseded`` when ``still_wanted`` says no before a step that others would feel,
         ``Fenced`` when another worker claims a partition, ``NotOurs``, ``RecordsLost``,
-        ``JournalBroken`` and ``PositionLost`` where going on could lose or repeat something.
+        ``JournalBroken`` and ``PositionLost`` where continuing could lose or repeat something.
         """
 
         def require_wanted() -> None:
@@ -156,21 +143,13 @@ class Takeover:
         timer = _Timer(report.seconds)
         await self._mark_unused(report.partitions)
         timer.lap("look")
-        writers, cluster = await asyncio.gather(
+        journals, cluster = await asyncio.gather(
             self._claim(report.partitions, require_wanted),
             self._log.describe(topics_of(self._stages)),
         )
         require_wanted()
         timer.lap("claim")
-        journals = [
-            self._new_journal(stage, partition, writers[partition])
-            for stage in self._stages
-            for partition in report.partitions
-        ]
-        fence = [(FENCE_KEY, None, NO_HEADERS)]
-        fences = await self._log.append(
-            [Batch(journal.at, journal.writer, fence) for journal in journals], Channel.JOURNAL
-        )
+        fences = await self._fence(journals)
         timer.lap("fence")
         restored, tails = await asyncio.gather(
             read_journals(self._log, journals, fences), self._tails(journals)
@@ -179,18 +158,9 @@ class Takeover:
         report.rows = sum(len(journal.rows) for journal in journals)
         timer.lap("restore")
         self._require_tombstones(report.partitions, restored.seconds)
-        try:
-            evidence = self._check(cluster, restored, tails, owned)
-        except FailStop:
-            # A worker that has claimed since writes what looks impossible here; or had claimed what
-            # this one believes to own still.
-            held = {journal.partition: journal.writer for journal in owned}
-            for partition, writer in (held | writers).items():
-                await self.renew(partition, writer)
-            raise
+        evidence = await self._checked(cluster, restored, tails, owned)
         timer.lap("check")
-        bounds = await self._find_positions(journals)
-        ends = {at: held.end for at, held in bounds.items()}
+        ends = {at: held.end for at, held in (await self._find_positions(journals)).items()}
         report.missing_messages = missing_messages(evidence, self._stages, ends)
         for line in report.missing_messages:
             logger.warning("%s", line)
@@ -202,6 +172,29 @@ class Takeover:
         timer.lap("introduce")
         return journals, report
 
+    async def _checked(
+        self,
+        cluster: Cluster,
+        restored: Restored,
+        tails: Mapping[TopicPartition, Tail],
+        owned: Collection[Journal],
+    ) -> Sequence[Evidence]:
+        """Check that all of it fits together.
+
+        Raises ``Fenced`` instead of another ``FailStop`` where that has made it look wrong.
+        """
+        try:
+            return self._check(cluster, restored, tails, owned)
+        except FailStop:
+            # A worker that has claimed since writes what looks impossible here; or had claimed what
+            # this one believes to own still.
+            held = {
+                journal.partition: journal.writer for journal in (*owned, *restored.checkpoints)
+            }
+            for partition, writer in held.items():
+                await self.claims.renew(partition, writer)
+            raise
+
     def _check(
         self,
         cluster: Cluster,
@@ -209,7 +202,7 @@ class Takeover:
         tails: Mapping[TopicPartition, Tail],
         owned: Collection[Journal],
     ) -> Sequence[Evidence]:
-        """Let the journals go on from what they hold, if all of it fits together."""
+        """Let the journals continue from what they hold, if all of it fits together."""
         evidence: list[Evidence] = []
         for journal, checkpoints in restored.checkpoints.items():
             if checkpoints:
@@ -218,7 +211,7 @@ class Takeover:
                 topic: tails[TopicPartition(topic, journal.partition)] for topic in journal.public
             }
             evidence.append(Evidence(journal, checkpoints, restored.held[journal.at], ends))
-        around = Surroundings(self._claim_prefix, self._stages, self._partitions, cluster)
+        around = Surroundings(self._app_id, self._stages, self._partitions, cluster)
         identify(around, evidence, owned)
         for each in evidence:
             foreign = restored.foreign.get(each.journal)
@@ -238,7 +231,7 @@ class Takeover:
         at = [TopicPartition(stage.changelog, p) for stage in self._stages for p in partitions]
         if all(held.end for held in (await self._log.bounds(at)).values()):
             return
-        public = [tp for partition in partitions for tp in self.public_at(partition)]
+        public = [tp for partition in partitions for tp in self.claims.public_at(partition)]
         # In this order: a worker of this app id that has claimed there by now had marked the
         # journal.
         claimed = await self._log.bounds(public)
@@ -274,13 +267,13 @@ class Takeover:
         recorded = {
             tp.partition
             for tp, tail in (await read_tails(self._log, writers)).items()
-            if tail.position != NOTHING
+            if tail.output_id != NOTHING
         }
         for at, public in suspects.items():
             if at.partition not in recorded:
                 message = (
                     f"{at} holds nothing, not even the mark that workers of {setting('APP_ID')} "
-                    f"{self._claim_prefix} leave before their first claim, but {public} was "
+                    f"{self._app_id} leave before their first claim, but {public} was "
                     f"claimed before (it ends at {claimed[public].end}): another app id uses the "
                     f"same topics, or the journal was made anew; set {setting('APP_ID')} to that "
                     f"one, "
@@ -310,7 +303,7 @@ class Takeover:
             message = (
                 f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "
                 f"than the {limit_seconds:.0f} s for which it is sure that no tombstone was "
-                f"compacted away meanwhile: raise delete.retention.ms of the changelogs in "
+                f"compacted away: raise delete.retention.ms of the changelogs in "
                 f"topics.yaml (or an own stage's file), run {command('topics apply')} (--file for "
                 f"that), and start the worker again (nothing is lost)"
             )
@@ -331,16 +324,28 @@ class Takeover:
 
     async def _claim(
         self, partitions: Sequence[int], require_wanted: Callable[[], None]
-    ) -> dict[int, Writer]:
+    ) -> list[Journal]:
+        """Claim each partition; return the journals that this worker may write, still empty."""
         slots = asyncio.Semaphore(self._limits.concurrent_claims)
 
         async def claim(partition: int) -> Writer:
             async with slots:
                 require_wanted()
-                return await self._log.claim(self.claim_name(partition), self.public_at(partition))
+                return await self.claims.claim(partition)
 
         writers = await asyncio.gather(*map(claim, partitions))
-        return dict(zip(partitions, writers, strict=True))
+        return [
+            self._new_journal(stage, partition, writer)
+            for stage in self._stages
+            for partition, writer in zip(partitions, writers, strict=True)
+        ]
+
+    async def _fence(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, int]:
+        """Append a tombstone of the new epoch to each journal; return where it is."""
+        fence = [(FENCE_KEY, None, NO_HEADERS)]
+        return await self._log.append(
+            [Batch(journal.at, journal.writer, fence) for journal in journals], Channel.JOURNAL
+        )
 
     async def _republish(
         self,
@@ -349,13 +354,13 @@ class Takeover:
     ) -> int:
         """Publish outputs of commits that are not known to be published.
 
-        Public ones only past the last position at the tail of their partition, which is fenced;
+        Public ones only past the last output id at the tail of their partition, which is fenced;
         messages always, since their receiver skips what it has.
         """
         rounds = Rounds(self._limits.batch_bytes)
         for journal, found in checkpoints.items():
             after = {
-                topic: tails[TopicPartition(topic, journal.partition)].position
+                topic: tails[TopicPartition(topic, journal.partition)].output_id
                 for topic in journal.public
             }
             unpublished = [checkpoint for checkpoint in found if checkpoint.n > journal.published]
@@ -363,6 +368,11 @@ class Takeover:
                 *range(journal.published + 1, journal.n + 1)
             ], f"{journal}: outputs of a commit would be lost"
             for checkpoint in unpublished:
+                assert all(
+                    output.partition == journal.partition
+                    for output in checkpoint.outputs
+                    if output.topic in journal.public
+                ), f"{journal}: an output would go where another worker is the owner"
                 if checkpoint.outputs:
                     sizes = [size_of(o.key, o.value, o.headers) for o in checkpoint.outputs]
                     publication = journal.publication(checkpoint.n, checkpoint.outputs, sizes)
@@ -381,7 +391,7 @@ class Takeover:
         return await read_tails(self._log, writers)
 
     async def _find_positions(self, journals: Sequence[Journal]) -> Mapping[TopicPartition, Bounds]:
-        """Set where each input goes on; return what the inputs hold.
+        """Set where each input continues; return what the inputs hold.
 
         Raises ``PositionLost`` when the log does not have a position, ``RecordsLost`` when it has
         lost what was handled before one.
@@ -410,14 +420,14 @@ class Takeover:
             position = journal.inputs.setdefault(tp.topic, held.first)
             if self._moved:
                 continue  # The other inputs may be lost too: each is moved by itself.
-            if (cut := ends.get(tp, position)) < position:
-                raise truncated_after_handling(journal.at, tp, position, epochs[tp], cut)
+            if (end := ends.get(tp, position)) < position:
+                raise truncated_after_handling(journal.at, tp, position, epochs[tp], end)
             if not held.first <= position <= held.end:
                 message = (
-                    f"{journal.at} goes on at {tp}/{position}, but the broker has {held.first} to "
-                    f"{held.end} there: records were deleted before they were handled (retention, "
-                    f"or deleted by hand). Restore the topic, or give the missing records up with: "
-                    f"{command('journal skip')}"
+                    f"{journal.at} continues at {tp}/{position}, but the broker has {held.first} "
+                    f"to {held.end} there: records were deleted before they were handled "
+                    f"(retention, or deleted by hand). Restore the topic, or give the missing "
+                    f"records up with: {command('journal skip')}"
                 )
                 raise PositionLost(message)
         return bounds

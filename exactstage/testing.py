@@ -1,4 +1,4 @@
-"""Test stages without a broker: this module is for whoever writes them.
+"""Test stages without a broker: this module is for their authors.
 
 A log in memory, a clock that a test moves, a worker that a test kills::
 

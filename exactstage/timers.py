@@ -6,20 +6,17 @@ claims.
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from .committer import Committer
 from .errors import Fenced
 from .idle import IdleJournals
+from .intake import Intake
 from .journal import Journal
 from .limits import Limits
 from .log import Clock, Writer
 from .ownership import Ownership
+from .partition_claims import PartitionClaims
+from .pipeline import CommitPipeline
 from .stage import Stage
-from .takeover import Takeover
-
-if TYPE_CHECKING:
-    from .reading import Reading
 
 
 class Timers:
@@ -27,11 +24,12 @@ class Timers:
 
     def __init__(
         self,
+        *,
         stages: Mapping[str, Stage],
         owned: Ownership,
-        committer: Committer,
-        takeover: Takeover,
-        *,
+        pipeline: CommitPipeline,
+        intake: Intake,
+        claims: PartitionClaims,
         limits: Limits,
         clock: Clock,
         renewal_seconds: float,
@@ -39,16 +37,15 @@ class Timers:
         self._stages = stages
         self._owned = owned
         self._limits = limits
-        self.reading: Reading | None = None
-        """What reads now; None between two assignments."""
-        self._committer = committer
-        self._takeover = takeover
+        self._pipeline = pipeline
+        self._intake = intake
+        self._claims = claims
         self._clock = clock
         self._renewal_seconds = renewal_seconds
-        self._idle = IdleJournals(owned, committer, clock=clock, limits=limits)
+        self._idle = IdleJournals(owned, pipeline, clock=clock, limits=limits)
 
     async def tick_forever(self) -> None:
-        """Run the stages' timers, and write the last word of journals that are idle."""
+        """Run the stages' timers, and write the checkpoints that idle journals are due."""
         limits = self._limits
         ticks_until_idle = max(1, round(limits.idle_seconds / limits.tick_seconds))
         ticks = 0
@@ -70,21 +67,21 @@ class Timers:
         logic = self._stages[journal.stage].callbacks
         more = True
         # Between two assignments nothing is decided, by the clock no more than by records.
-        while more and self.reading is not None and self._owned.holds(journal):
+        while more and self._intake.reading is not None and self._owned.holds(journal):
             if journal.is_full:
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
                 await journal.wait_capacity()
                 continue
             journal.time_ms = self._clock()
             more = logic.tick(journal, journal.time_ms, limits.expiry_rows)
             journal.accept()
             if journal.is_open:
-                self._committer.touch(journal)
+                self._pipeline.touch(journal)
             await asyncio.sleep(0)
 
     def write_idle_checkpoints(self) -> None:
-        """Append what idle journals are due; see ``idle``."""
-        if (reading := self.reading) is None:
+        """Append the checkpoints that idle journals are due; see ``idle``."""
+        if (reading := self._intake.reading) is None:
             self._idle.write_published({}, {})
         else:
             self._idle.write_published(reading.handled(), reading.epochs())
@@ -103,7 +100,7 @@ class Timers:
         if self._owned.writers().get(partition) is not writer:
             return
         try:
-            await self._takeover.renew(partition, writer)
+            await self._claims.renew(partition, writer)
         except Fenced:
             if self._owned.writers().get(partition) is writer:
                 raise

@@ -24,14 +24,14 @@ class Vouching:
         self._changelogs = changelogs
         """By stage."""
 
-    async def last_group(self, source: Source, record: Record) -> int:
+    async def last_commit(self, source: Source, record: Record) -> int:
         """Return the last commit of the journal that has sent a message; 0 when it has not.
 
         A commit later than its last one has not been; one that the ring still has must have the
         message among its outputs. What an older commit sent is not known any more.
         """
         at = TopicPartition(self._changelogs[source.name.rpartition("/")[0]], source.partition)
-        n, index = source.position
+        n, index = source.output_id
         checkpoints = await self._ring(at, n)
         last = max(checkpoints, default=0)
         if n not in checkpoints:
@@ -75,7 +75,7 @@ async def _checkpoints(
             try:
                 checkpoint = decode_checkpoint(value)
             except JournalBroken:
-                continue  # Its own next owner says so; here it vouches for nothing.
+                continue  # The next owner of that journal reports it; here it vouches for nothing.
             found[checkpoint.n] = checkpoint
         stalled = 0 if fetched else stalled + 1
         if stalled > _STALLED_FETCHES:

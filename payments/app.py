@@ -73,7 +73,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     app = create_app(settings)
     if settings.metrics_address is not None:
         try:
-            metrics.serve(app.engine.counts, settings.metrics_address)
+            metrics.serve(app.counts, settings.metrics_address)
         except metrics.MetricsError as error:
             logger.error("%s", error)  # noqa: TRY400 - the user's mistake needs no traceback
             return EXIT_USER_ERROR

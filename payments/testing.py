@@ -182,7 +182,7 @@ class PaymentsTestbed(Testbed):
         def make_app(log: MemoryLog) -> EngineApp:
             return create_app(self.settings, log=log)
 
-        stages = create_app(self.settings).engine.stages.values()
+        stages = create_app(self.settings).stages.values()
         super().__init__(make_app, topics_of(stages), self.settings.partitions)
 
     def client(self) -> PaymentsClient:

@@ -1,4 +1,4 @@
-"""Run stages: this module is for whoever deploys them, or writes a host of their own.
+"""Run stages: this module is for deploying them, or for a host of your own.
 
 ``EngineApp`` is a Faust app (extra ``faust``): Faust provides app, worker, group membership and
 co-partitioned assignment, agents, channels, read-only tables, command line, web. ``PlainHost`` runs

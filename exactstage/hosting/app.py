@@ -5,18 +5,19 @@ import logging
 import os
 import threading
 import uuid
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-import faust
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.types import TP, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from exactstage.advice import setting
+from exactstage.counts import Counts, nothing_done
 from exactstage.engine import Engine
 from exactstage.errors import (
     EXIT_FAIL_STOP,
@@ -33,10 +34,12 @@ from exactstage.kafka.rights import Right
 from exactstage.limits import Limits
 from exactstage.log import Log, TopicPartition
 from exactstage.pauses import PAUSES
+from exactstage.readiness import Readiness
 from exactstage.reading import Delivery
-from exactstage.stage import Stage
+from exactstage.stage import Stage, by_name
 from exactstage.takeover import TakeoverReport
 
+from .host import Host
 from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
 from .tables import JournalTable, JournalTableManager
@@ -60,6 +63,24 @@ class _Boot(BootStrategy):
     enable_kafka_producer = False
 
 
+def _faust_options(connection: Mapping[str, Any], request_timeout_ms: int) -> dict[str, Any]:
+    """Return the settings that leave reading, writing and restoring to the engine."""
+    return {
+        "broker": [f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
+        "broker_request_timeout": request_timeout_ms / 1000,
+        "broker_max_poll_interval": _MEMBERSHIP_POLL_LIMIT_SECONDS,
+        "store": "memory://",
+        "Table": JournalTable,
+        "TableManager": JournalTableManager,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "table_standby_replicas": 0,
+        "web_enabled": False,
+        "stream_recovery_delay": 0.0,
+        "stream_wait_empty": False,
+    }
+
+
 def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
     """Return a worker's rights on each topic: it reads all of them, also those it writes.
 
@@ -75,7 +96,7 @@ def rights_of(stages: Iterable[Stage]) -> dict[str, set[Right]]:
     return needed
 
 
-class EngineApp(faust.App):
+class EngineApp(Host):
     """Hosts ``stages``. Agents pass ``Delivery`` events to ``engine.handle``.
 
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
@@ -106,6 +127,8 @@ class EngineApp(faust.App):
         show_end: Callable[[str], None] | None = None,
         **options: Any,
     ) -> None:
+        self._app_id = app_id
+        self.stages = by_name(stages)
         self.connection = connection
         self.delivery_timeout_seconds = delivery_timeout_seconds
         self.partitions = partitions
@@ -117,17 +140,11 @@ class EngineApp(faust.App):
             apply_command=apply_command,
             keeps_topics=True,
         )
-        """Used unless ``log`` replaces it."""
-
-        self.engine = Engine(
-            app_id=app_id,
-            stages=stages,
-            log=log or self._brokers,
-            deliver=self.deliver,
-            on_failure=self.fail_stop,
-            renewal_seconds=renewal_seconds,
-            limits=limits,
-        )
+        self._log = log or self._brokers
+        self._limits = limits or Limits()
+        self._renewal_seconds = renewal_seconds
+        self._readiness = Readiness(self._limits.stall_seconds)
+        self._engine: Engine | None = None
         self._channels: dict[str, Any] = {}
         self._test_agents: dict[str, Any] = {}
         self._lag: asyncio.Future[Any] | None = None
@@ -137,33 +154,46 @@ class EngineApp(faust.App):
         self._instance_id = instance_id
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
         """Called with a failure instead of ending the process, when the app runs embedded."""
-
         self.was_ready = False
-        """Whether it has ever owned its partitions; before that it makes no decision."""
         super().__init__(
             app_id,
-            broker=[f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
-            store="memory://",
-            Table=JournalTable,
-            TableManager=JournalTableManager,
             topic_partitions=partitions,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            table_standby_replicas=0,
             broker_session_timeout=session_timeout_seconds,
             broker_heartbeat_interval=min(3.0, session_timeout_seconds / 4),
-            broker_request_timeout=self._brokers.connection.request_timeout_ms / 1000,
-            broker_max_poll_interval=_MEMBERSHIP_POLL_LIMIT_SECONDS,
             consumer_group_instance_id=instance_id,
             # Faust's assignor refuses an assignment with another URL than the worker's own; a
             # static member gets its former assignment back, even when it restarts on another host.
             canonical_url=f"http://{instance_id or uuid.uuid4().hex}",
-            web_enabled=False,
-            stream_recovery_delay=0.0,
-            stream_wait_empty=False,
+            **_faust_options(connection, self._brokers.connection.request_timeout_ms),
             **options,
         )
         self.on_partitions_revoked.connect(self._drain_before_rebalance)  # type: ignore[arg-type] # Faust's signals have no types
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, once it is open. Raises ``RuntimeError`` before."""
+        if self._engine is None:
+            raise RuntimeError("the app has not started, so its engine is not open")
+        return self._engine
+
+    async def _open_engine(self) -> Engine:
+        self._engine = await Engine.open(
+            app_id=self._app_id,
+            stages=list(self.stages.values()),
+            log=self._log,
+            deliver=self.deliver,
+            on_failure=self.fail_stop,
+            limits=self._limits,
+            readiness=self._readiness,
+            renewal_seconds=self._renewal_seconds,
+        )
+        return self._engine
+
+    def counts(self) -> Counts:
+        """Return what was done since the start, before it too; any thread may ask."""
+        if self._engine is not None:
+            return self._engine.counts()
+        return nothing_done(self.stages, self._readiness, self._log.clock)
 
     def _new_transport(self) -> TransportT:
         return MembershipTransport(self.conf.broker_consumer, self)
@@ -196,7 +226,7 @@ class EngineApp(faust.App):
 
     def Table(self, name: str, **options: Any) -> Any:  # noqa: N802 - Faust's name and types
         """Define the table of a stage (``rows``). Raises ``FailStop`` for any other."""
-        require_stage(name, self.engine.stages)
+        require_stage(name, self.stages)
         return super().Table(name, **options)
 
     def GlobalTable(self, name: str, **_: Any) -> NoReturn:  # noqa: N802
@@ -238,8 +268,17 @@ class EngineApp(faust.App):
     @property
     def written(self) -> AbstractSet[str]:
         """Topics that the stages alone write."""
-        found = {stage.changelog for stage in self.engine.stages.values()}
-        return found.union(*(stage.emits for stage in self.engine.stages.values()))
+        found = {stage.changelog for stage in self.stages.values()}
+        return found.union(*(stage.emits for stage in self.stages.values()))
+
+    def changelog(self, stage: str) -> str:
+        """Return the journal's topic of a stage."""
+        return self.stages[stage].changelog
+
+    def rows_in_memory(self, stage: str) -> Mapping[bytes, bytes]:
+        """Return the rows of a stage, of all owned partitions; none before it owns some."""
+        journals = {} if self._engine is None else self._engine.owned.of(stage)
+        return ChainMap(*(journal.rows for journal in journals.values()))
 
     def _require_own_agents(self) -> None:
         for name, agent in self.agents.items():
@@ -332,7 +371,8 @@ class EngineApp(faust.App):
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._drain_timeout_seconds):
-                await self.engine.drain()
+                if self._engine is not None:
+                    await self._engine.drain()
         except TimeoutError:
             message = (
                 f"what was decided could not be published within {self._drain_timeout_seconds} "
@@ -387,8 +427,12 @@ class EngineApp(faust.App):
             PAUSES.stop()
 
     def _reasons(self) -> Sequence[str]:
-        troubles = self.engine.look()
-        if self.rebalancing or not self.engine.is_reading:
+        engine = self._engine
+        if engine is None:
+            now = asyncio.get_running_loop().time()
+            return ["it joins its group", *self._readiness.look(self._log.troubles(), now)]
+        troubles = engine.look()
+        if self.rebalancing or not engine.is_reading:
             what = "its partitions are being taken over" if self._joined else "it joins its group"
             return [what, *troubles]
         return troubles
@@ -399,15 +443,14 @@ class EngineApp(faust.App):
 
     async def _start_engine(self) -> None:
         try:
-            await self.engine.start()
-            self._check_partitions()
+            self._require_partitions(await self._open_engine())
         except Exception as error:  # noqa: BLE001 - without the engine there is no worker
             self.fail_stop(as_fail_stop("the start", error))
 
-    def _check_partitions(self) -> None:
-        if self.engine.partitions != self.partitions:
+    def _require_partitions(self, engine: Engine) -> None:
+        if engine.partitions != self.partitions:
             message = (
-                f"the topics have {self.engine.partitions} partitions, but {setting('PARTITIONS')} "
+                f"the topics have {engine.partitions} partitions, but {setting('PARTITIONS')} "
                 f"is {self.partitions}; the number can't be changed in place"
             )
             raise FailStop(message)
@@ -435,7 +478,8 @@ class EngineApp(faust.App):
                 await self._commit_positions()
         except TimeoutError:
             logger.debug("positions were not committed to the group: no broker answered in time")
-        await self.engine.stop()
+        if self._engine is not None:
+            await self._engine.stop()
 
     async def _commit_for_lag_tools(self) -> None:
         """Commit positions to the consumer group at intervals, for lag tools only."""
@@ -444,9 +488,10 @@ class EngineApp(faust.App):
             await self._commit_positions()
 
     async def _commit_positions(self) -> None:
+        journals = [] if self._engine is None else self._engine.owned.journals()
         positions = {
             TP(topic, journal.partition): offset
-            for journal in self.engine.owned.journals()
+            for journal in journals
             for topic, offset in journal.inputs.items()
         }
         if positions:
@@ -485,20 +530,20 @@ class EngineApp(faust.App):
                     if agent.channel is channel:
                         wrapper = await agents.enter_async_context(agent.test_context())
                         self._test_agents[stage] = wrapper
-            await self.engine.start()
-            await self.engine.rebalance(self.all_inputs())
+            engine = await self._open_engine()
             try:
+                await engine.rebalance(self.all_inputs())
                 yield
                 if not failures:
-                    await self.engine.drain()
+                    await engine.drain()
             finally:
-                await self.engine.stop()
+                await engine.stop()
 
     def all_inputs(self) -> set[TopicPartition]:
         """Return every input partition of every stage."""
         return {
             TopicPartition(topic, partition)
-            for stage in self.engine.stages.values()
+            for stage in self.stages.values()
             for topic in stage.inputs
             for partition in range(self.partitions)
         }

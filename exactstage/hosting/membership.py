@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import aiokafka
 from aiokafka import errors
@@ -29,13 +29,11 @@ from exactstage.kafka.connection import RETRIABLE, RetryPolicy
 from exactstage.kafka.hints import GROUP_COORDINATOR
 from exactstage.kafka.metadata import NonCreatingClient
 
+from .host import Host, host_of
 from .loop_errors import install
 from .refusals import dead_membership, not_allowed_in_group
 from .sending import NonCreatingProducer, StagesConductor
 from .static_membership import require_own_instance
-
-if TYPE_CHECKING:
-    from .app import EngineApp
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +74,8 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
     _without_coordinator: RetryPolicy | None = None
 
     @property
-    def _host(self) -> "EngineApp":
-        return cast("EngineApp", self.app)
+    def _host(self) -> Host:
+        return host_of(self.app)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ARG002 - Faust's signature
         conf = self.app.conf
@@ -257,8 +255,8 @@ class MembershipConsumer(driver.Consumer):
     _thread: MembershipThread
 
     @property
-    def _host(self) -> "EngineApp":
-        return cast("EngineApp", self.app)
+    def _host(self) -> Host:
+        return host_of(self.app)
 
     def _new_consumer_thread(self) -> MembershipThread:
         return MembershipThread(self, loop=self.loop, beacon=self.beacon)

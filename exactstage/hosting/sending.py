@@ -3,7 +3,7 @@
 The stages never use it; ``app.topic(...).send()`` and the sinks of agents do.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import aiokafka
 from faust.transport.conductor import Conductor
@@ -13,10 +13,8 @@ from faust.types import TopicT
 from exactstage.errors import FailStop, NoTopic
 from exactstage.kafka.metadata import NonCreatingClient
 
+from .host import host_of
 from .unsupported import PAGE, require_channel
-
-if TYPE_CHECKING:
-    from .app import EngineApp
 
 
 class StagesConductor(Conductor):
@@ -24,7 +22,7 @@ class StagesConductor(Conductor):
 
     def add(self, topic: TopicT) -> None:
         """Register a topic. Raises ``FailStop`` for one that no agent of a stage reads."""
-        host = cast("EngineApp", self.app)
+        host = host_of(self.app)
         # An agent reads a copy of its channel, which shares only the schema.
         if not any(topic.schema is known.schema for known in [*host.channels, *self._changelogs()]):
             require_channel("a stream", topic, ())
@@ -39,7 +37,7 @@ class NonCreatingProducer(driver.Producer):
     """Faust's producer over the app's own connection; a topic that is missing is an error."""
 
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
-        host = cast("EngineApp", self.app)
+        host = host_of(self.app)
         producer = aiokafka.AIOKafkaProducer(
             **host.connection,
             client_id=self.client_id,
@@ -62,7 +60,7 @@ class NonCreatingProducer(driver.Producer):
 
     async def send(self, topic: str, *arguments: Any, **options: Any) -> Any:
         """Send a record. Raises ``NoTopic``, or ``FailStop`` for a topic that only stages write."""
-        host = cast("EngineApp", self.app)
+        host = host_of(self.app)
         if topic in host.written:
             raise FailStop(f"{topic}: only the stages write there, through the journal; {PAGE}")
         client = self._ensure_producer().client

@@ -5,10 +5,9 @@ partitions that this worker owns.
 """
 
 import logging
-from collections import ChainMap
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from faust.stores.base import Store
 from faust.tables import TableManager
@@ -21,10 +20,8 @@ from exactstage.errors import as_fail_stop
 from exactstage.log import TopicPartition
 from exactstage.takeover import TakeoverReport
 
+from .host import Host, host_of
 from .membership import FAUST_LOGGER
-
-if TYPE_CHECKING:
-    from .app import EngineApp
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +32,9 @@ class JournalStore(Store[bytes, bytes]):
     logger = FAUST_LOGGER
 
     @property
-    def _host(self) -> "EngineApp":
-        return cast("EngineApp", self.app)
-
-    @property
     def data(self) -> Mapping[bytes, bytes]:  # type: ignore[override] # this is read-only
         """The rows of all owned partitions, read-only."""
-        journals = self._host.engine.owned.of(self.table_name)
-        return MappingProxyType(ChainMap(*(journal.rows for journal in journals.values())))
+        return MappingProxyType(host_of(self.app).rows_in_memory(self.table_name))
 
     def apply_changelog_batch(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: the engine restores."""
@@ -82,8 +74,7 @@ class JournalTable(Table[bytes, bytes]):
     def _changelog_topic_name(self) -> str:
         # The membership subscribes to this topic. With Faust's own name it would request a topic
         # that does not exist, which some brokers create.
-        stage = cast("EngineApp", self.app).engine.stages[self.name]
-        return stage.changelog
+        return host_of(self.app).changelog(self.name)
 
 
 class EngineRecovery(Recovery):
@@ -92,8 +83,8 @@ class EngineRecovery(Recovery):
     logger = FAUST_LOGGER
 
     @property
-    def _host(self) -> "EngineApp":
-        return cast("EngineApp", self.app)
+    def _host(self) -> Host:
+        return host_of(self.app)
 
     @Service.task
     async def _restart_recovery(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from exactstage._doors import exports
 
 if TYPE_CHECKING:
-    from exactstage.clock import WORTH_TELLING_SECONDS, BrokerClock, wall_clock_ms
+    from exactstage.clock import WORTH_LOGGING_SECONDS, BrokerClock, wall_clock_ms
     from exactstage.outage import OUTAGE
     from exactstage.readiness import Readiness
     from exactstage.troubles import Trouble, troubles_in_words
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OUTAGE",
     "RETRIABLE",
-    "WORTH_TELLING_SECONDS",
+    "WORTH_LOGGING_SECONDS",
     "AppendFailure",
     "BrokerClock",
     "Chunk",
@@ -78,7 +78,7 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     {
-        "clock": ("WORTH_TELLING_SECONDS", "BrokerClock", "wall_clock_ms"),
+        "clock": ("WORTH_LOGGING_SECONDS", "BrokerClock", "wall_clock_ms"),
         "kafka.admin": ("hidden_topics", "open_admin"),
         "kafka.appender": ("encode_batch",),
         "kafka.connection": ("RETRIABLE", "Connection"),

@@ -275,11 +275,11 @@ class MemoryPartition:
         self._marks = [mark for mark in self._marks if mark[0] < self.end]
         self.elect()
         for known in self._producers.values():
-            gone = [sequence for sequence, _, at in known.recent if at >= offset]
-            if len(gone) == REMEMBERED_BATCHES:
+            removed = [sequence for sequence, _, at in known.recent if at >= offset]
+            if len(removed) == REMEMBERED_BATCHES:
                 known.next_sequence = _ANY_SEQUENCE
-            elif gone:
-                known.next_sequence = gone[0]
+            elif removed:
+                known.next_sequence = removed[0]
             left = [batch for batch in known.recent if batch[2] < offset]
             known.recent.clear()
             known.recent.extend(left)

@@ -1,6 +1,6 @@
 """Change the journals of stages while no worker runs: this module is for operators' tools.
 
-A tool claims the partitions first (``Claimed``), so that a worker that starts meanwhile fences the
+A tool claims the partitions first (``Claimed``), so that a worker that starts then fences the
 tool, or is fenced. ``NewJournal`` and ``write_journals`` make journals anew, ``Deciding`` decides
 records as a worker would, ``skip_input`` gives records up, ``renew_identity`` moves a journal to
 topics that were recreated. What a tool puts into a note or a mark is the tool's own.

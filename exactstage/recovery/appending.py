@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from exactstage.committer import publish
 from exactstage.limits import Limits
 from exactstage.log import Log, NewRecord, TopicPartition, Writer
-from exactstage.outputs import Rounds, size_of
+from exactstage.outputs import Rounds, publish, size_of
 
 
 async def append_records(

@@ -54,7 +54,7 @@ class Claimed:
         await self._log.append([batch], Channel.JOURNAL)
 
     async def mark_moved(self, where: str) -> None:
-        """Mark all journals: a worker that takes one over ends, and says ``where`` they went on."""
+        """Mark all journals: a worker that takes one over ends, and names ``where`` they are."""
         marks = [(MOVED_KEY, where.encode(), NO_HEADERS), (FENCE_KEY, None, NO_HEADERS)]
         for stage in self.stages:
             batches = [

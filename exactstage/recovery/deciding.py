@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from exactstage.committer import Committer
 from exactstage.dead_letters import batch_letter, refusal_of
-from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.errors import UnreadableBatch
 from exactstage.limits import Limits
-from exactstage.local_delivery import LocalDelivery
-from exactstage.log import Log, Record, TopicPartition, Writer
+from exactstage.log import Log, Record, TopicPartition
 from exactstage.outputs import Output
-from exactstage.ownership import Ownership
+from exactstage.pipeline import CommitPipeline
 from exactstage.processing import Processing, Run
-from exactstage.stage import Stage, by_name, senders_of
+from exactstage.stage import Stage, senders_of
 from exactstage.vouching import Vouching
 
 from .new_journals import NewJournal
@@ -34,16 +32,10 @@ class Deciding:
         """Decide records of ``stage``, one of the ``stages`` of its application."""
         self._stage = stage
         self._limits = limits or Limits()
-        names = by_name(stages)
-        local_delivery = LocalDelivery(
-            names, Ownership(names), clock=log.clock, limits=self._limits, enabled=False
-        )
-        # Its committer never runs: a journal's commits are sealed by ``NewJournal``.
-        committer = Committer(log, Writer(-1, -1), local_delivery, self._limits, _fail)
         self._processing = Processing(
             stage,
             partitions,
-            committer,
+            CommitPipeline(),  # Nothing takes from it: ``NewJournal`` seals a journal's commits.
             self._limits,
             senders=senders_of(stage, stages, partitions),
             vouching=Vouching(log, {}),
@@ -82,7 +74,3 @@ class Deciding:
         inner.inputs[topic] = 0  # Whatever its offset is: it was not handled.
         run = Run(TopicPartition(topic, inner.partition), [record])
         await self._processing.handle([run], {inner.partition: inner})
-
-
-def _fail(failure: FailStop) -> None:
-    raise failure

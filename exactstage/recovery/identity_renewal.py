@@ -1,4 +1,4 @@
-"""Renewing the identity of a journal: it goes on with topics that were made anew."""
+"""Renewing the identity of a journal: it continues with topics that were recreated."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ async def renew_identity(
     """Append a whole ring of checkpoints, so that none with the former identity remains.
 
     ``last`` is the journal's last checkpoint, of which all is published; ``inputs`` and ``sources``
-    are where its owner goes on. Raises ``Fenced`` when a worker has started since the claim.
+    are where its owner continues. Raises ``Fenced`` when a worker has started since the claim.
     """
     assert last.published == last.n or not last.outputs, f"{at} has outputs to be published"
     records: list[NewRecord] = [(FENCE_KEY, None, NO_HEADERS)]

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from exactstage.checkpoint import NOTE_KEY
-from exactstage.committer import publish
 from exactstage.limits import Limits
 from exactstage.log import NO_HEADERS, Channel, Log, TopicPartition
-from exactstage.outputs import Output, Rounds
+from exactstage.outputs import Output, Rounds, publish
 from exactstage.stage import Stage
 from exactstage.takeover import Takeover
 
@@ -21,7 +20,7 @@ async def skip_input(
     notice: Output | None = None,
     note: Callable[[int], bytes] | None = None,
 ) -> None:
-    """Take a partition over as a worker does, but go on at ``position`` of the input ``at``.
+    """Take a partition over as a worker does, but continue at ``position`` of the input ``at``.
 
     ``notice`` is published with the commit that moves the journal. ``note`` returns what the
     journal keeps for ever, from the number of that commit. All workers must be stopped: one that
@@ -32,7 +31,7 @@ async def skip_input(
     messenger = await log.new_writer()
     takeover = Takeover(
         log=log,
-        claim_prefix=app_id,
+        app_id=app_id,
         stages=stages,
         partitions=log.partition_count(at.topic),
         messenger=messenger,

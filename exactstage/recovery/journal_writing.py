@@ -19,7 +19,7 @@ from exactstage.checkpoint import (
 )
 from exactstage.consistency import Surroundings
 from exactstage.errors import FailStop
-from exactstage.identity import TOLD_WITHIN
+from exactstage.identity import IDENTITY_EVERY
 from exactstage.limits import MAX_COMMITS_AHEAD
 from exactstage.log import NO_HEADERS, Batch, Channel, Log, NewRecord, Writer
 from exactstage.stage import topics_of
@@ -105,7 +105,7 @@ def _commit_batches(new: NewJournal, writer: Writer) -> Iterator[Batch]:
             decode_checkpoint(value or b""), published=new.base, inputs=journal.inputs, sources={}
         )
         if index == len(new.commits) - 1:
-            sources = dict(journal.sources)
+            sources = dict(journal.senders.positions)
             checkpoint = replace(checkpoint, sources=sources, identity=journal.identity)
         records = [*rows, (key, encode_checkpoint(checkpoint), headers)]
         yield Batch(journal.at, writer, records)
@@ -117,8 +117,8 @@ def _ring(new: NewJournal, writer: Writer, note: bytes) -> Batch:
     last = new.base + len(new.commits)
     records: list[NewRecord] = []
     for n in range(last - MAX_COMMITS_AHEAD + 1, new.base + 1):
-        sources = dict(journal.sources) if n == last else {}
-        identity = journal.identity if n == last or not n % TOLD_WITHIN else None
+        sources = dict(journal.senders.positions) if n == last else {}
+        identity = journal.identity if n == last or not n % IDENTITY_EVERY else None
         checkpoint = Checkpoint(n, n, journal.inputs, sources, [], identity)
         records.append((checkpoint_key(n), encode_checkpoint(checkpoint), NO_HEADERS))
     if not records:

@@ -117,7 +117,7 @@ class NewJournal:
         """
         self._journal.inputs = dict(inputs)
         for name in senders:
-            self._journal.sources[name] = (taken_up_to, 0)
+            self._journal.senders.positions[name] = (taken_up_to, 0)
         if self._journal.is_open:
             self._seal()
 

@@ -105,7 +105,9 @@ def _lines(found: "Inspected") -> Iterator[str]:
         yield f"  input {_input(each)}"
     for topic, tail in found.tails.items():
         ahead = "  AHEAD of the journal" if topic in found.tails_ahead else ""
-        shown = "nothing of this stage" if tail.position < (0, 0) else f"commit {tail.position[0]}"
+        shown = (
+            "nothing of this stage" if tail.output_id < (0, 0) else f"commit {tail.output_id[0]}"
+        )
         yield f"  output {topic}/{held.at.partition} ends with {shown}{ahead}"
     sources = found.as_json()["sources"]
     if sources:

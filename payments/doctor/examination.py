@@ -20,7 +20,7 @@ from aiokafka.errors import (
 from exactstage import Stage, TopicPartition
 from exactstage.errors import FailStop, NotOurs
 from exactstage.inspection import MOVED_KEY, differing_settings, require_own_installation
-from exactstage.kafka import WORTH_TELLING_SECONDS, Connection, open_admin, prove_fencing
+from exactstage.kafka import WORTH_LOGGING_SECONDS, Connection, open_admin, prove_fencing
 from exactstage.log import Bounds
 from payments.broker_time import ahead_seconds
 from payments.doctor.rights import GRANTS, Role, rules
@@ -369,7 +369,7 @@ async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> AsyncIte
 
 def judge_clock(ahead_seconds: float) -> Finding:
     """Return the finding for a difference between this machine's clock and the broker's."""
-    if abs(ahead_seconds) < WORTH_TELLING_SECONDS:
+    if abs(ahead_seconds) < WORTH_LOGGING_SECONDS:
         return Finding("ok", "clock", "this machine", "agrees with the broker's")
     side = "ahead of" if ahead_seconds > 0 else "behind"
     value = f"{abs(ahead_seconds):.0f} s {side} the broker's, by which payments expire"

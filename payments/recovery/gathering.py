@@ -204,7 +204,7 @@ class Gathering:
             ),
         }
         tails = await read_tails(self.log, writers)
-        self._facts.last_commit = max(tail.position[0] for tail in tails.values())
+        self._facts.last_commit = max(tail.output_id[0] for tail in tails.values())
         self._facts.installation = _installation(tails, self.settings.app_id)
 
     def _since(self, topic: str, partition: int) -> float:
@@ -259,5 +259,5 @@ def _position(record: Record, stage: str) -> OutputId | None:
                 source = parse_source(value or b"")
             except ValueError:
                 return None
-            return source.position if source.name == f"{stage}/{record.partition}" else None
+            return source.output_id if source.name == f"{stage}/{record.partition}" else None
     return None

@@ -257,7 +257,7 @@ class Inspected:
             "identity": None if held.identity is None else held.identity.as_fields(),
             "sources": _sources(held),
             "tails": {
-                topic: None if tail.position == NOTHING else list(tail.position)
+                topic: None if tail.output_id == NOTHING else list(tail.output_id)
                 for topic, tail in self.tails.items()
             },
             "tails_ahead": list(self.tails_ahead),
@@ -297,7 +297,7 @@ async def _truncated(log: Log, journal: Held) -> dict[str, int]:
 def _ahead(held: Held, tails: Mapping[str, Tail]) -> list[str]:
     """Return the public topics that have outputs of later commits than a journal has."""
     n = 0 if held.last is None else held.last.n
-    return [topic for topic, tail in tails.items() if tail.position[0] > n]
+    return [topic for topic, tail in tails.items() if tail.output_id[0] > n]
 
 
 async def _still_ahead(

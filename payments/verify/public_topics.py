@@ -59,7 +59,7 @@ class Public:
         self.counts[record.topic] += 1
         try:
             found = next(value for name, value in record.headers if name == OUTPUT_ID_HEADER)
-            position = parse_source(found or b"").position
+            position = parse_source(found or b"").output_id
         except (StopIteration, ValueError):
             message = f"no stage wrote it: it has no header {OUTPUT_ID_HEADER} with a position"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)

@@ -345,7 +345,7 @@ async def test_each_command_of_a_batch_that_is_too_large_is_refused_once(
         assert {letter["reason"] for letter in letters} == {"batch_too_large"}
         report = await verified(settings)
         assert report["counts"]["commands"] == 5 * 350 + 1
-        assert "0 can't be told" in worker.log.read_text()
+        assert "0 can't be found" in worker.log.read_text()
     finally:
         await worker.kill()
 

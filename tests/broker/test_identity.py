@@ -43,7 +43,7 @@ async def running(settings: Settings) -> AsyncIterator[Engine]:
     async def deliver(delivery: Delivery) -> None:
         await engine.handle(delivery)
 
-    engine = Engine(
+    engine = await Engine.open(
         app_id=settings.app_id,
         stages=[payments_stage(settings), accounts_stage(settings)],
         log=KafkaLog(settings.connection()),
@@ -51,11 +51,9 @@ async def running(settings: Settings) -> AsyncIterator[Engine]:
         on_failure=failures.append,
     )
     try:
-        await engine.start()
         inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
         partitions = range(settings.partitions)
-        await engine.assign({TopicPartition(t, p) for t in inputs for p in partitions})
-        engine.resume()
+        await engine.rebalance({TopicPartition(t, p) for t in inputs for p in partitions})
         yield engine
         await engine.drain()
     finally:

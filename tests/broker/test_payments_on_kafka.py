@@ -250,17 +250,17 @@ async def test_what_was_journalled_but_not_published_is_published_by_the_next_ow
     async def deliver(delivery: Delivery) -> None:
         await engine.handle(delivery)
 
-    engine = Engine(
+    engine = await Engine.open(
         app_id=settings.app_id,
         stages=[payments_stage(settings), accounts_stage(settings)],
         log=log,
         deliver=deliver,
         on_failure=lambda _: dead.set(),
     )
-    await engine.start()
     topics = {topic for stage in engine.stages.values() for topic in stage.inputs}
-    await engine.assign({TopicPartition(t, p) for t in topics for p in range(settings.partitions)})
-    engine.resume()
+    await engine.rebalance(
+        {TopicPartition(t, p) for t in topics for p in range(settings.partitions)}
+    )
     async with Client(settings) as client:
         for number in range(40):
             await client.post(f"pay-{number}", MAKE | {"account": f"acct-{number}"})

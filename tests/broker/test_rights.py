@@ -287,8 +287,8 @@ async def test_a_running_worker_tells_of_a_right_that_only_its_next_start_needs(
         guarded.grant("worker", [rule])
         await log.close()
     assert told[0].startswith(
-        "this worker goes on, but its next start is refused: not authorized: this user lacks Read "
-        "on g.payments.results. Grant it: kafka-acls.sh "
+        "this worker continues, but its next start is refused: not authorized: this user lacks "
+        "Read on g.payments.results. Grant it: kafka-acls.sh "
     )
 
 

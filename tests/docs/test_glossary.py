@@ -3,8 +3,10 @@
 A word comes into ``RETIRED`` when the last sentence with it is gone, so none comes back.
 """
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,26 @@ RETIRED_IN_PAGES = {
 }
 """The same for the pages, whose sentences are all edited."""
 
+RETIRED_IN_ENGINE = {
+    r"(?:goe|doe)s on|go on|going on|gone on|went on": "to continue",
+    r"cuts?|cutting": "to seal, to truncate, the end",
+    r"(?<!\.)(?:tells?|telling|told)": "to report, to record, to log, to distinguish",
+    r"rid(?:e|es|ing)|rode": "to piggyback",
+    r"take the log|takes the log|short way": "to go through the log, local delivery",
+    r"handed": "delivered locally, sent, assigned",
+    r"meanwhile": "the time that is meant",
+    r"passe[sd] over|pass over": "to skip",
+    r"so many": "the number, or what it is the number of",
+    r"whoever": "who or what it is",
+}
+"""The same for the engine."""
+
+RETIRED_IN_NAMES = {
+    "cut", "gone", "handed", "heir", "heirs", "ride", "rider", "riding", "room", "tell", "telling",
+    "tells", "told",
+}  # fmt: skip
+"""Parts of names in the engine, and of its tests' names."""
+
 
 def texts() -> list[Path]:
     """Return the files whose words count: what the project says of itself, and its code."""
@@ -75,6 +97,36 @@ def test_a_word_that_was_retired_is_not_used(retired: str) -> None:
 def test_a_word_that_was_retired_from_the_pages_is_not_used_there(retired: str) -> None:
     pages = [file for file in texts() if file.suffix == ".md"]
     assert not uses(retired, pages), f"say {RETIRED_IN_PAGES[retired]} instead"
+
+
+@pytest.mark.parametrize("retired", RETIRED_IN_ENGINE)
+def test_a_word_that_was_retired_from_the_engine_is_not_used_there(retired: str) -> None:
+    engine = [file for file in texts() if file.is_relative_to(ROOT / "exactstage")]
+    assert not uses(retired, engine), f"say {RETIRED_IN_ENGINE[retired]} instead"
+
+
+def names(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield what a module names: functions, arguments, variables, attributes."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name, node.lineno
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                yield name, node.lineno
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name, node.lineno
+
+
+@pytest.mark.parametrize("folder", ["exactstage", "tests/engine", "tests/simulator"])
+def test_no_name_in_the_engine_has_a_word_that_was_retired(folder: str) -> None:
+    is_test = folder.startswith("tests")
+    assert [
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for name, line in names(file)
+        if RETIRED_IN_NAMES & set(name.lower().split("_"))
+        if name.startswith("test_") or not is_test
+    ] == []
 
 
 def test_every_place_of_the_glossary_is_there() -> None:

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ MODULES = {
     for folder in [Path(package.__file__ or "").parent]
     for file in sorted(folder.rglob("*.py"))
 }
+MOST_LINES = 60
 IMPURE = {"asyncio", "io", "logging", "os", "pathlib", "random", "socket", "threading", "time"}
 
 
@@ -51,6 +53,33 @@ def imported(module: str, source: str) -> set[str]:
 def imports(module: str) -> set[str]:
     """Return what a module of this package imports."""
     return imported(module, MODULES[module].read_text(encoding="utf-8"))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        module: {found for name in imports(module) if (found := module_of(name)) is not None}
+        for module in MODULES
+    }
+    TopologicalSorter(graph).prepare()  # Raises CycleError, with the circle.
+
+
+def module_of(name: str) -> str | None:
+    """Return the module of these packages that a name is, or is in; None for all others."""
+    while name:
+        for module in (name, f"{name}.__init__"):
+            if module in MODULES:
+                return module
+        name = name.rpartition(".")[0]
+    return None
+
+
+@pytest.mark.parametrize("module", inside("exactstage"))
+def test_functions_of_the_engine_fit_a_screen(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= MOST_LINES, f"{node.name} has {lines} lines"
 
 
 def is_standard(name: str) -> bool:

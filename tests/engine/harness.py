@@ -66,19 +66,38 @@ class Worker:
         self.failure: FailStop | None = None
         self.ended = asyncio.Event()
         self._agents: set[asyncio.Task[int]] = set()
-        self.engine = Engine(
-            app_id=app_id,
-            stages=[stage],
-            log=log,
+        self._log = log
+        self._limits = limits or Limits(tick_seconds=0.01, idle_seconds=0.02)
+        self._local_delivery = local_delivery
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Its engine, once it is open."""
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has an engine."""
+        return self._engine is not None
+
+    async def open(self) -> "Worker":
+        """Start, and own nothing yet."""
+        self._engine = await Engine.open(
+            app_id=self.app_id,
+            stages=[self.stage],
+            log=self._log,
             deliver=self._deliver,
             on_failure=self._fail,
-            limits=limits or Limits(tick_seconds=0.01, idle_seconds=0.02),
-            local_delivery=local_delivery,
+            limits=self._limits,
+            local_delivery=self._local_delivery,
         )
+        return self
 
     async def start(self, partitions: range = range(PARTITIONS)) -> "Worker":
         """Start, own ``partitions``, and read."""
-        await self.engine.start()
+        await self.open()
         await self.assign(partitions)
         return self
 
@@ -94,8 +113,9 @@ class Worker:
         await self.engine.stop()
 
     async def kill(self) -> None:
-        """End where it is."""
-        await self.engine.stop()
+        """End where it is, or was before it was open."""
+        if self._engine is not None:
+            await self._engine.stop()
 
     async def _deliver(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self.engine.handle(delivery))

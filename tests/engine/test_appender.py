@@ -94,7 +94,7 @@ async def test_a_retriable_error_is_retried_with_the_same_bytes(answer: Answer) 
     assert writer.sequences[AT] == 1
 
 
-async def test_a_sender_whose_records_were_lost_is_told_what_happened_and_what_comes_next() -> None:
+async def test_a_sender_whose_records_were_lost_learns_what_happened_and_what_comes_next() -> None:
     """The broker has cut its log: what a next start says of it is in ``tests/recovery``.
 
     Of the same kind: that of the log in memory, which users' own tests meet.
@@ -215,7 +215,7 @@ async def test_a_batch_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch
         await appender(Brokers([])).append([huge], Channel.JOURNAL)
 
 
-def test_sequence_numbers_go_on_at_zero_after_31_bits() -> None:
+def test_sequence_numbers_continue_at_zero_after_31_bits() -> None:
     writer = Writer(7, 3, {AT: SEQUENCE_MODULUS - 2})
     assert writer.take_sequence(AT, 5) == SEQUENCE_MODULUS - 2
     assert writer.take_sequence(AT, 1) == 3

@@ -155,7 +155,7 @@ def test_what_aiokafka_packs_is_read(codec: int, records: list[New]) -> None:
 @pytest.mark.parametrize("codec", COMPRESS)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_damage_is_told_and_never_misread(codec: str, data: st.DataObject) -> None:
+def test_damage_is_reported_and_never_misread(codec: str, data: st.DataObject) -> None:
     """Bytes are flipped or lost behind the header, and the checksum made right again."""
     records: list[New] = [(b"p%d" % n, b'{"type":"get"}' * 5, [("h", b"v")]) for n in range(30)]
     number, compress = COMPRESS[codec]
@@ -238,7 +238,7 @@ def with_attributes(batch: bytes, attributes: int) -> bytes:
     return bytes(changed)
 
 
-def test_a_number_without_an_end_is_told_in_no_time() -> None:
+def test_a_number_without_an_end_is_found_at_once() -> None:
     payload = b"\x80" * MIB
     answer = sealed(payload, codec=0, count=2000)
     assert read(answer, headers=False).unreadable is not None
@@ -246,7 +246,7 @@ def test_a_number_without_an_end_is_told_in_no_time() -> None:
 
 @settings(max_examples=100)
 @given(payload=st.binary(max_size=200), codec=st.integers(0, 7), count=st.integers(-2, 2**31 - 1))
-def test_noise_is_told(payload: bytes, codec: int, count: int) -> None:
+def test_noise_is_reported(payload: bytes, codec: int, count: int) -> None:
     found = read(sealed(payload, codec=codec, count=count, last=5))
     assert found.records == [] or len(found.records) == count
     assert found.unreadable is None or found.unreadable.data.endswith(payload)
@@ -289,7 +289,7 @@ def test_a_batch_of_the_limit_is_read_and_one_byte_more_is_not(codec: str) -> No
         assert found.unreadable.reason == BATCH_TOO_LARGE
 
 
-def test_batches_of_one_answer_are_decoded_as_there_is_room_for_them() -> None:
+def test_batches_of_one_answer_are_decoded_as_memory_allows() -> None:
     one = packed("zstd", [(b"k", bytes(MIB - 100), [])])
     data = b"".join(struct.pack(">q", n) + one[8:] for n in range(200))
     batches = Batches(AT, data, 0, aborted=None, limits=Limits())
@@ -398,7 +398,7 @@ def test_a_record_with_attributes_of_a_later_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("codec", [5, 6, 7])
-def test_a_codec_that_kafka_does_not_have_is_told(codec: int) -> None:
+def test_a_codec_that_kafka_does_not_have_is_reported(codec: int) -> None:
     found = read(sealed(b"x" * 50, codec=codec, count=3))
     assert found.unreadable is not None
     assert f"no codec has the number {codec}" in found.unreadable.cause
@@ -406,7 +406,7 @@ def test_a_codec_that_kafka_does_not_have_is_told(codec: int) -> None:
 
 
 @pytest.mark.parametrize("magic", [0, 1])
-def test_a_message_of_an_old_format_is_told(magic: int) -> None:
+def test_a_message_of_an_old_format_is_reported(magic: int) -> None:
     builder = LegacyRecordBatchBuilder(magic, 0, MIB)
     builder.append(0, 1000, b"k", b"v")
     found = read(bytes(builder.build()))
@@ -437,7 +437,7 @@ def test_the_end_of_a_damaged_batch_is_known_only_where_all_agrees() -> None:
 
 
 @pytest.mark.parametrize("place", range(HEADER_BYTES))
-def test_no_damaged_header_is_passed_over_in_silence(place: int) -> None:
+def test_no_damaged_header_is_skipped_in_silence(place: int) -> None:
     data = packed("none", [(b"k", b"v", [])] * 3)
     changed = damaged(data, place)
     found = read(changed)

@@ -102,7 +102,7 @@ def arguments(files: Path, client: str | None) -> dict[str, object]:
         ("stranger", ssl.TLSVersion.TLSv1_3),
     ],
 )
-async def test_a_certificate_that_the_broker_refuses_is_told_as_that(
+async def test_a_certificate_that_the_broker_refuses_is_reported_as_that(
     files: Path, client: str | None, version: ssl.TLSVersion
 ) -> None:
     refuses = "refuses the certificate of this process .*PAYMENTS_SSL_CERTFILE"
@@ -111,13 +111,13 @@ async def test_a_certificate_that_the_broker_refuses_is_told_as_that(
     assert str(refused.value).startswith(f"{HOST}:{port} ")
 
 
-async def test_a_certificate_that_is_missing_is_told_with_an_older_tls_too(files: Path) -> None:
+async def test_a_certificate_that_is_missing_is_reported_with_an_older_tls_too(files: Path) -> None:
     with listener(files, ssl.TLSVersion.TLSv1_2) as port:
         told = await diagnosis([(HOST, port)], arguments(files, None))
     assert "wants a client's certificate (PAYMENTS_SSL_CERTFILE)" in told
 
 
-async def test_a_listener_that_resets_the_connection_is_told_as_one_without_tls() -> None:
+async def test_a_listener_that_resets_the_connection_is_reported_as_one_without_tls() -> None:
     """As Kafka's does without TLS: it takes the greeting of TLS for the size of a request."""
 
     class Resetting(socketserver.BaseRequestHandler):

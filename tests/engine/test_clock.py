@@ -42,7 +42,7 @@ def machine() -> Machine:
 
 
 @pytest.mark.parametrize("off_ms", [0, 2 * DAYS_MS, -2 * DAYS_MS])
-def test_time_is_what_a_broker_told_and_what_has_passed_since(
+def test_time_is_what_a_broker_stated_and_what_has_passed_since(
     machine: Machine, off_ms: int
 ) -> None:
     machine.wall_ms += off_ms
@@ -66,7 +66,7 @@ def test_time_stands_still_until_a_broker_that_is_behind_has_caught_up(machine: 
     assert machine.clock() == START_MS + 5000
 
 
-def test_new_records_have_the_machine_s_time_only_until_a_broker_has_told_its_own(
+def test_new_records_have_the_machine_s_time_only_until_a_broker_has_stated_its_own(
     machine: Machine,
 ) -> None:
     machine.wall_ms += 2 * DAYS_MS
@@ -75,7 +75,7 @@ def test_new_records_have_the_machine_s_time_only_until_a_broker_has_told_its_ow
     assert machine.clock.stamp_ms() == START_MS
 
 
-def test_a_difference_is_told_once_and_again_when_it_has_changed_much(
+def test_a_difference_is_logged_once_and_again_when_it_has_changed_much(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -161,7 +161,7 @@ async def test_an_idle_worker_asks_for_the_time_by_one_checkpoint() -> None:
     await worker.stop()
 
 
-async def test_a_worker_ends_when_the_brokers_tell_no_time_any_more() -> None:
+async def test_a_worker_ends_when_the_brokers_state_no_time_any_more() -> None:
     log, clock, worker = await idle_worker()
     log.tells, clock.age_seconds = False, 61.0
     async with asyncio.timeout(60):

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from exactstage.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
-from exactstage.committer import Committer, publish
+from exactstage.committer import Committer
 from exactstage.journal import Journal
 from exactstage.limits import MAX_COMMITS_AHEAD, Limits
 from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition, Writer
 from exactstage.memory import MemoryLog
-from exactstage.outputs import Output, Rounds
+from exactstage.outputs import Output, Rounds, publish
 from exactstage.partitioner import partition_of
+from exactstage.pipeline import CommitPipeline
 from exactstage.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, until_counted
@@ -40,15 +41,15 @@ class SlowLog(CrashingLog):
         self.waiting = 0
         self.appended: list[tuple[Channel, set[str]]] = []
         """Channel and topics of each append, in the order of their acknowledgements."""
-        self._under_way: set[tuple[TopicPartition, int]] = set()
+        self._in_flight: set[tuple[TopicPartition, int]] = set()
 
     async def append(
         self, batches: Sequence[Batch], channel: Channel
     ) -> Mapping[TopicPartition, int]:
         """Append when it is allowed; never two of one writer to one partition at a time."""
         at = {(batch.at, batch.writer.producer_id) for batch in batches}
-        assert not at & self._under_way, "two appends to one partition are in flight"
-        self._under_way |= at
+        assert not at & self._in_flight, "two appends to one partition are in flight"
+        self._in_flight |= at
         try:
             if channel is self.held:
                 self.waiting += 1
@@ -56,7 +57,7 @@ class SlowLog(CrashingLog):
                 self.waiting -= 1
             offsets = await super().append(batches, channel)
         finally:  # Or it was given up, before it came to the log.
-            self._under_way -= at
+            self._in_flight -= at
         self.appended.append((channel, {topic for (topic, _), _ in at}))
         return offsets
 
@@ -72,7 +73,7 @@ class SlowLog(CrashingLog):
             self.produce(AT, b"w0", b"x")
 
     @property
-    def rode(self) -> bool:
+    def piggybacked(self) -> bool:
         """Whether outputs were appended together with commits."""
         return any({"counts", "words-count-changelog"} <= topics for _, topics in self.appended)
 
@@ -114,7 +115,9 @@ async def test_outputs_are_published_in_order_and_count_when_they_are_acknowledg
     assert counted(log) == {b"w0": [1, 2, 3]}
 
 
-async def test_many_outputs_ride_with_the_next_groups_and_the_last_ones_do_not_wait() -> None:
+async def test_many_outputs_are_piggybacked_on_the_next_commits_and_the_last_ones_do_not_wait() -> (
+    None
+):
     log = SlowLog()
     worker, journal = await started(
         log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
@@ -153,10 +156,10 @@ async def test_outputs_are_published_at_once_where_nothing_is_gained_by_waiting(
     log.send(10)
     await until_counted(log, 10, worker)
     await worker.stop()
-    assert not log.rode
+    assert not log.piggybacked
 
 
-async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None:
+async def test_outputs_are_not_piggybacked_past_those_that_are_being_published() -> None:
     log = SlowLog()
     worker, journal = await started(
         log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
@@ -176,7 +179,7 @@ async def test_outputs_do_not_ride_past_those_that_are_being_published() -> None
     assert counted(log) == {b"w0": [*range(1, 22)]}
 
 
-async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_them() -> None:
+async def test_outputs_whose_next_commits_can_not_be_sealed_are_published_without_them() -> None:
     log = SlowLog()
     worker, journal = await started(
         log, replace(ONE_EACH, piggyback_min_outputs=1, slow_append_seconds=0)
@@ -190,20 +193,20 @@ async def test_outputs_whose_next_groups_can_not_be_cut_are_published_without_th
     await until(lambda: other.is_open, log)
     log.release()
     await until(lambda: counted(log) == {b"w0": [1]}, log)
-    assert not log.rode
+    assert not log.piggybacked
     other.published += MAX_COMMITS_AHEAD
-    worker.engine._committer.touch(other)
+    worker.engine._pipeline.touch(other)
     await until_counted(log, 2, worker)
     await worker.stop()
     assert journal.published_on_record
 
 
-@pytest.mark.parametrize("riding", [1, 3])
-async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int) -> None:
+@pytest.mark.parametrize("fewest", [1, 3])
+async def test_piggybacked_outputs_are_neither_lost_nor_doubled_by_a_kill(fewest: int) -> None:
     for appends in range(1, 12):
         log = SlowLog()
         worker, _ = await started(
-            log, replace(ONE_EACH, piggyback_min_outputs=riding, slow_append_seconds=0)
+            log, replace(ONE_EACH, piggyback_min_outputs=fewest, slow_append_seconds=0)
         )
         log.held = Channel.JOURNAL
         log.send(8)
@@ -212,9 +215,9 @@ async def test_riding_outputs_are_neither_lost_nor_doubled_by_a_kill(riding: int
         await turns(200)
         await worker.kill()
         log.release()
-        heir = await Worker(log, word_count(), ONE_EACH).start()
-        await until_counted(log, 8, heir)
-        await heir.stop()
+        next_owner = await Worker(log, word_count(), ONE_EACH).start()
+        await until_counted(log, 8, next_owner)
+        await next_owner.stop()
         assert counted(log) == {b"w0": [*range(1, 9)]}
 
 
@@ -233,7 +236,7 @@ async def test_a_journal_is_never_further_ahead_than_its_ring() -> None:
     assert counted(log) == {b"w0": [*range(1, MAX_COMMITS_AHEAD + 21)]}
 
 
-async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
+async def test_a_commit_counts_as_published_only_when_all_earlier_ones_are(
     monkeypatch: pytest.MonkeyPatch, pure_python: None
 ) -> None:
     async def never(*_: object) -> None:
@@ -254,9 +257,9 @@ async def test_a_group_counts_as_published_only_when_all_earlier_ones_are(
         await until(lambda: sender.n > n + 1, log)  # When it is idle, it says what is published.
         assert sender.published < n
         await worker.kill()
-    heir = await Worker(log, word_count()).start()
-    await until_counted(log, 2, heir)
-    await heir.stop()
+    next_owner = await Worker(log, word_count()).start()
+    await until_counted(log, 2, next_owner)
+    await next_owner.stop()
     assert counted(log) == {ANOTHER_WORD: [1], b"w0": [1]}
 
 
@@ -304,7 +307,7 @@ async def test_a_takeover_publishes_while_the_worker_does_so_too() -> None:
     await log.append([Batch(journal, writer, [record])], Channel.JOURNAL)
     own = next(p for p in range(PARTITIONS) if p not in {AT.partition, ELSEWHERE.partition})
     worker = Worker(log, word_count(), ONE_EACH)
-    await worker.engine.start()
+    await worker.open()
     await worker.assign(range(own, own + 1))
     await until(lambda: worker.engine.is_idle, log)
     log.held = Channel.PUBLISH
@@ -330,21 +333,27 @@ async def test_rounds_follow_one_another() -> None:
     assert [record.value for record in log.records("counts")] == [b"0", b"1", b"2"]
 
 
-async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it() -> None:
+async def test_a_journal_that_is_given_up_is_not_written_and_nothing_waits_for_it() -> None:
     log = SlowLog()
     worker, journal = await started(log)
+    pipeline = CommitPipeline()
     committer = Committer(
-        log, Writer(8, 0), worker.engine._local_delivery, ONE_EACH, lambda _: None
+        log=log,
+        messenger=Writer(8, 0),
+        pipeline=pipeline,
+        local_delivery=worker.engine._local_delivery,
+        limits=ONE_EACH,
+        on_failure=lambda _: None,
     )
     journal.put(b"w0", b"")
     journal.accept()
-    committer.touch(journal)
+    pipeline.touch(journal)
     waiting = asyncio.create_task(journal.wait_capacity())
     await turns()
-    assert (committer.is_idle, waiting.done()) == (False, False)
-    committer.forget(journal)
+    assert (pipeline.is_idle, waiting.done()) == (False, False)
+    pipeline.forget(journal)
     await waiting
-    assert committer.is_idle is True
+    assert pipeline.is_idle is True
     n = journal.n
     committer.start()
     await turns()
@@ -353,7 +362,7 @@ async def test_a_journal_that_is_given_up_is_not_written_and_nobody_waits_for_it
     await worker.stop()
 
 
-async def test_a_timer_waits_for_room_like_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_timer_waits_for_capacity_like_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     log = SlowLog()
     worker, journal = await started(log)
     ticks: list[bytes] = []

@@ -60,7 +60,7 @@ async def test_a_change_for_the_worse_is_warned_of_once_and_its_end_too(
     await watch.look()
     await watch.look()
     assert caplog.messages == [
-        f"this worker goes on, but its next start is refused: {DELETES}",
+        f"this worker continues, but its next start is refused: {DELETES}",
         "the next start is not refused any more: all fits again",
     ]
 

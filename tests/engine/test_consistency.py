@@ -16,7 +16,7 @@ import pytest
 from exactstage.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
 from exactstage.consistency import Evidence, missing_messages, require_all_there
 from exactstage.errors import FailStop, Fenced, JournalBroken, NotOurs, RecordsLost
-from exactstage.identity import TOLD_WITHIN, Identity
+from exactstage.identity import IDENTITY_EVERY, Identity
 from exactstage.journal import Journal
 from exactstage.limits import RING, Limits
 from exactstage.log import NO_HEADERS, Batch, Bounds, Channel, Header, TopicPartition, Writer
@@ -54,7 +54,7 @@ async def refused(log: MemoryLog, error: type[FailStop], *, app_id: str = "words
     worker = Worker(log, word_count(app_id), app_id=app_id)
     with pytest.raises(error) as refusal:
         await worker.start()
-    await worker.engine.stop()
+    await worker.kill()
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -98,7 +98,7 @@ async def test_the_ring_always_has_the_identity() -> None:
         commit = journal.seal()
         await log.append([commit.batch], Channel.JOURNAL)
     told = [c.n for c in checkpoints(log) if c.identity is not None]
-    assert max(b - a for a, b in itertools.pairwise(told)) <= TOLD_WITHIN
+    assert max(b - a for a, b in itertools.pairwise(told)) <= IDENTITY_EVERY
     assert checkpoints(log)[0].identity is not None
     await worker.kill()
 
@@ -106,16 +106,18 @@ async def test_the_ring_always_has_the_identity() -> None:
 async def test_an_empty_journal_says_at_once_what_it_is_written_for() -> None:
     log, _ = new_log()
     worker = Worker(log, word_count())
-    await worker.engine.start()
-    await worker.engine.assign({TopicPartition(topic, 0) for topic in worker.stage.inputs})
-    await worker.engine.stop()
+    await worker.open()
+    await worker.engine._rebalancing.assign(
+        {TopicPartition(topic, 0) for topic in worker.stage.inputs}
+    )
+    await worker.kill()
     identity = checkpoints(log)[0].identity
     assert identity is not None
     assert identity.installation == INSTALLED
     assert identity.topics["words"] == "id-of-words"
 
 
-async def test_visible_records_name_the_installation_behind_their_position() -> None:
+async def test_public_records_name_the_installation_behind_their_output_id() -> None:
     log, _ = new_log()
     await use(log)
     headers = [record.headers for record in log.records("counts")]
@@ -176,7 +178,7 @@ async def test_topics_with_the_records_of_another_installation_are_refused() -> 
     await use(log)
 
 
-async def test_a_journal_behind_its_visible_topic_is_refused() -> None:
+async def test_a_journal_behind_its_public_topic_is_refused() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(n, n - 1, []) for n in range(1, 8)])
     await published_as(log, writer, b"count/0/9/0", b"9")
@@ -208,7 +210,7 @@ async def test_a_journal_that_lost_everything_is_refused(left: int) -> None:
     await refused(log, RecordsLost)
 
 
-async def test_an_emptied_journal_whose_visible_topics_are_empty_is_refused() -> None:
+async def test_an_emptied_journal_whose_public_topics_are_empty_is_refused() -> None:
     log, _ = new_log()
     await use(log, 3)
     for topic in (JOURNAL.topic, "counts"):
@@ -218,12 +220,12 @@ async def test_an_emptied_journal_whose_visible_topics_are_empty_is_refused() ->
     assert "begins at offset" in await refused(log, RecordsLost)
 
 
-async def test_a_visible_topic_that_lost_published_records_is_refused() -> None:
+async def test_a_public_topic_that_lost_published_records_is_refused() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(1, 0, [output(1)]), (2, 1, [output(2)]), (3, 2, [])])
     await published_as(log, writer, b"count/0/1/0", b"1")
     message = await refused(log, RecordsLost)
-    assert "counts/0 ends with position 1/0 of count/0" in message
+    assert "counts/0 ends with output 1/0 of count/0" in message
     assert "says that 2/0 was published" in message
 
 
@@ -248,7 +250,7 @@ async def test_a_sender_that_a_receiver_is_ahead_of_is_refused() -> None:
     assert "the journal words-count-changelog/1 ends at 0" in message
 
 
-async def test_a_first_start_that_was_interrupted_anywhere_is_gone_on_from() -> None:
+async def test_a_first_start_that_was_interrupted_anywhere_is_continued() -> None:
     for crash_at in range(1, 8):
         log, stage = new_log()
         log.crash_at, log.crash_mode = crash_at, "half"
@@ -263,7 +265,7 @@ async def test_a_first_start_that_was_interrupted_anywhere_is_gone_on_from() -> 
         await use(log)
 
 
-async def test_journals_and_records_of_the_version_before_are_gone_on_from() -> None:
+async def test_journals_and_records_of_the_version_before_are_accepted() -> None:
     """As that version wrote them: no format, no identity, no ``ce_installation``."""
     log, _ = new_log()
     writer = await log.claim("words-0", [COUNTS])
@@ -323,12 +325,12 @@ async def test_a_newer_owner_is_not_taken_for_a_loss() -> None:
     log, stage = new_log()
     await use(log)
     slow, fast = Worker(log, stage), Worker(log, stage)
-    await slow.engine.start()
+    await slow.open()
     claim = log.claim
 
     async def claim_and_be_overtaken(name: str, fenced: list[TopicPartition]) -> Writer:
         writer = await claim(name, fenced)
-        if name == "words-2" and not fast.engine.partitions:
+        if name == "words-2" and not fast.is_open:
             log.claim = claim  # type: ignore[method-assign]
             seen = len(log.records("counts"))
             await fast.start()
@@ -349,7 +351,7 @@ async def test_a_partition_that_another_worker_had_meanwhile_is_fenced_and_no_lo
     log, stage = new_log()
     await use(log)
     slow, fast = Worker(log, stage), Worker(log, stage)
-    await slow.engine.start()
+    await slow.open()
     await slow.assign(range(1))
     seen = len(log.records("counts"))
     await fast.start()
@@ -365,7 +367,7 @@ def with_settings(log: MemoryLog, **settings: str) -> Worker:
     return Worker(log, replace(word_count(), settings=settings))
 
 
-async def test_another_value_of_a_shared_setting_is_told_and_gone_on_with(
+async def test_another_value_of_a_shared_setting_is_logged_and_accepted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Also of a setting that another version does not have, and of a journal from before.
@@ -494,7 +496,9 @@ class Interleaved(MemoryLog):
 
 
 @pytest.mark.parametrize("seed", range(60))
-async def test_of_two_app_ids_that_start_in_the_same_moment_one_at_most_goes_on(seed: int) -> None:
+async def test_of_two_app_ids_that_start_in_the_same_moment_one_at_most_continues(
+    seed: int,
+) -> None:
     """Each claims before it looks who else has claimed.
 
     With workers as processes on a broker: ``tests/broker/test_identity.py``.
@@ -504,7 +508,7 @@ async def test_of_two_app_ids_that_start_in_the_same_moment_one_at_most_goes_on(
     ends = await asyncio.gather(*(worker.start() for worker in workers), return_exceptions=True)
     refusals = [end for end in ends if not isinstance(end, Worker)]
     for worker in workers:
-        await worker.engine.stop()
+        await worker.kill()
     assert refusals, "both have passed"
     for refusal in refusals:
         assert isinstance(refusal, NotOurs)
@@ -516,10 +520,10 @@ async def test_of_two_app_ids_that_start_in_the_same_moment_one_at_most_goes_on(
         else:
             with pytest.raises(NotOurs):
                 await again.start()
-        await again.engine.stop()
+        await again.kill()
 
 
-async def test_a_first_takeover_that_ends_at_any_append_is_gone_on_with() -> None:
+async def test_a_first_takeover_that_ends_at_any_append_is_continued() -> None:
     """What it leaves, marks, claims or fences, is never taken for another installation's."""
     crash_at, crashed = 0, True
     while crashed:

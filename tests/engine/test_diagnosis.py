@@ -53,7 +53,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         (b"", "it closes the connection at Kafka's first request"),
     ],
 )
-async def test_a_server_that_is_no_kafka_broker_is_told_as_what_it_is(
+async def test_a_server_that_is_no_kafka_broker_is_reported_as_what_it_is(
     answer: bytes, told: str
 ) -> None:
     async with server(answering(answer)) as port:
@@ -66,7 +66,7 @@ async def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.Mo
         assert "does not answer within" in await diagnosis([(HOST, port)], PLAIN)
 
 
-async def test_a_listener_without_tls_is_told_to_a_client_with_tls() -> None:
+async def test_a_listener_without_tls_is_reported_to_a_client_with_tls() -> None:
     arguments = {"security_protocol": "SSL", "ssl_context": ssl.create_default_context()}
     async with server(answering(b"\x00\x00\x00\x0a0123456789")) as port:
         told = await diagnosis([(HOST, port)], arguments)
@@ -74,7 +74,7 @@ async def test_a_listener_without_tls_is_told_to_a_client_with_tls() -> None:
     assert "PAYMENTS_SECURITY_PROTOCOL" in told
 
 
-async def test_names_and_ports_that_lead_nowhere_are_told_apart() -> None:
+async def test_names_and_ports_that_lead_nowhere_are_distinguished() -> None:
     [port] = free_ports(1)
     told = await diagnosis([("no.such.host.invalid", 9092), (HOST, port)], PLAIN)
     unknown, refused = told.split("; ")

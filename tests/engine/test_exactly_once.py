@@ -58,9 +58,9 @@ async def test_a_worker_killed_at_any_append_loses_and_doubles_nothing(
             crashed = True
         await worker.kill()
         log.crash_at = None
-        heir = await Worker(log, stage, SMALL_GROUPS).start()
-        await until_counted(log, RECORDS, heir)
-        await heir.stop()
+        next_owner = await Worker(log, stage, SMALL_GROUPS).start()
+        await until_counted(log, RECORDS, next_owner)
+        await next_owner.stop()
         assert counted(log) == EXACT, f"killed {mode} append {crash_at}"
     assert crash_at > 10, "the run is too short to mean anything"
 
@@ -97,7 +97,7 @@ async def test_partitions_move_between_two_workers_without_loss() -> None:
     log, stage = new_log()
     first = await Worker(log, stage, SMALL_GROUPS).start()
     second = Worker(log, stage, SMALL_GROUPS)
-    await second.engine.start()
+    await second.open()
     total = 0
     for share in (1, 2, 0, 3, 1):
         produce(log, RECORDS)

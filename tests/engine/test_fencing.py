@@ -61,13 +61,13 @@ async def owner_with_an_append_under_way(log: Gate, channel: Channel) -> AsyncIt
 
 
 @pytest.mark.parametrize("arrives", ["after the fence", "after the takeover"])
-async def test_a_group_that_arrives_late_is_refused_and_decided_anew(arrives: str) -> None:
+async def test_a_commit_that_arrives_late_is_refused_and_decided_anew(arrives: str) -> None:
     log = Gate()
     async with owner_with_an_append_under_way(log, Channel.JOURNAL) as old:
         new = Worker(log, word_count(), NEVER_IDLE)
         taking_over = asyncio.create_task(new.start(range(1)))
         await log.holds(2)
-        log.held[1].set()  # The fence; what comes next is the heir's first commit.
+        log.held[1].set()  # The fence; what comes next is the next owner's first commit.
         await log.holds(3)
         if arrives == "after the takeover":
             log.open()
@@ -83,15 +83,15 @@ async def test_a_group_that_arrives_late_is_refused_and_decided_anew(arrives: st
     assert new.failure is None
     assert counted(log) == {b"w0": [1]}
     rows = [record.value for record in log.records("words-count-changelog") if record.key == b"w0"]
-    assert rows == [b"1"], "only the heir's commit is in the journal"
+    assert rows == [b"1"], "only the next owner's commit is in the journal"
 
 
-async def test_outputs_that_arrive_late_are_refused_and_published_by_the_heir() -> None:
+async def test_outputs_that_arrive_late_are_refused_and_published_by_the_next_owner() -> None:
     log = Gate()
     async with owner_with_an_append_under_way(log, Channel.PUBLISH) as old:
         new = Worker(log, word_count(), NEVER_IDLE)
         taking_over = asyncio.create_task(new.start(range(1)))
-        await log.holds(2)  # The heir has read the tail, and is about to publish.
+        await log.holds(2)  # The next owner has read the tail, and is about to publish.
         log.held[0].set()
         await old.ended.wait()
         assert isinstance(old.failure, Fenced)
@@ -102,7 +102,7 @@ async def test_outputs_that_arrive_late_are_refused_and_published_by_the_heir() 
     assert counted(log) == {b"w0": [1]}
 
 
-async def test_a_takeover_goes_on_only_when_all_is_published_again() -> None:
+async def test_a_takeover_continues_only_when_all_is_published_again() -> None:
     log = Gate()
     async with owner_with_an_append_under_way(log, Channel.PUBLISH):
         new = Worker(log, word_count(), NEVER_IDLE)
@@ -115,7 +115,7 @@ async def test_a_takeover_goes_on_only_when_all_is_published_again() -> None:
         await new.stop()
 
 
-async def test_a_claim_is_renewed_over_visible_outputs_and_journals(
+async def test_a_claim_is_renewed_over_public_outputs_and_journals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = Gate()

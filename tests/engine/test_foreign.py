@@ -8,6 +8,7 @@ import pytest
 from exactstage.errors import JournalBroken
 from exactstage.log import Batch, Channel, TopicPartition
 from exactstage.memory import MemoryLog
+from payments.app import create_app
 from payments.testing import PaymentsTestbed
 
 from .harness import PARTITIONS, Worker, new_log
@@ -20,10 +21,10 @@ OFFSET = 3
 
 async def refused(log: MemoryLog) -> str:
     worker = Worker(log, word_count())
-    await worker.engine.start()
+    await worker.open()
     with pytest.raises(JournalBroken) as refusal:
         await worker.assign(range(PARTITIONS))
-    await worker.engine.stop()
+    await worker.kill()
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -70,19 +71,14 @@ async def test_a_row_of_a_producer_without_an_identity_is_named(value: bytes | N
 @pytest.mark.parametrize("stage", ["payments", "accounts"])
 async def test_a_row_that_the_stage_can_not_read_is_named(stage: str) -> None:
     """Of an idempotent producer, as Java's are by default: only the stage can tell."""
-    testbed = PaymentsTestbed(opening_balance=1000)
-    await testbed.app.engine.start()
-    await testbed.app.engine.assign(testbed.app.all_inputs())
-    await testbed.app.engine.drain()
+    async with PaymentsTestbed(opening_balance=1000) as testbed:
+        await testbed.quiet()
     log, at = testbed.log, TopicPartition(f"payments-{stage}-changelog", 2)
     offset = log.end(at)
     batch = Batch(at, await log.new_writer(), [(b"foo", b"bar", [])])
     await log.append([batch], Channel.JOURNAL)
-    heir = PaymentsTestbed(opening_balance=1000)
-    heir.app.engine.log = log
-    await heir.app.engine.start()
+    next_owner = create_app(testbed.settings, log=log)
     line = rf"{at}/{offset} with the key b'foo' is a row that the stage {stage} can't read \("
     with pytest.raises(JournalBroken, match=line):
-        await heir.app.engine.assign(heir.app.all_inputs())
-    await heir.app.engine.stop()
-    await testbed.app.engine.stop()
+        async with next_owner.test_context():
+            pass

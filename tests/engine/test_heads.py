@@ -52,7 +52,7 @@ def heads(data: bytes, limits: Limits = SMALL) -> list[Record]:
 @pytest.mark.parametrize("codec", [codec for codec in COMPRESS if codec != "none"])
 @settings(max_examples=30)
 @given(records=some_records)
-def test_every_codec_tells_key_value_offset_and_time(codec: str, records: list[New]) -> None:
+def test_every_codec_shows_key_value_offset_and_time(codec: str, records: list[New]) -> None:
     told = heads(packed(codec, records))
     assert [(r.offset, r.timestamp, r.key, r.value) for r in told] == [
         (7 + index, 1000, key, value) for index, (key, value, _) in enumerate(records)
@@ -86,7 +86,7 @@ LARGE: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("codec", LARGE)
-def test_what_is_much_larger_than_a_piece_is_told_to_its_end(codec: str) -> None:
+def test_what_is_much_larger_than_a_piece_is_found_to_its_end(codec: str) -> None:
     records = records_of(300, 20_000)
     number, compress = LARGE[codec]
     told = heads(sealed(compress(body(records)), codec=number, count=300))
@@ -156,7 +156,7 @@ def test_so_many_records_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "xerial", "lz4", "zstd"])
-def test_what_stands_before_a_break_is_told(codec: str) -> None:
+def test_what_stands_before_a_break_is_found(codec: str) -> None:
     records: list[New] = [(b"p%d" % n, zlib.compress(b"%d" % n) * 500, []) for n in range(400)]
     number, compress = COMPRESS[codec]
     payload = compress(body(records))
@@ -184,18 +184,18 @@ def test_damage_ends_them_and_raises_nothing(codec: str, data: st.DataObject) ->
 
 @settings(max_examples=100)
 @given(payload=st.binary(max_size=200), codec=st.integers(0, 7), count=st.integers(-2, 2**31 - 1))
-def test_noise_tells_nothing_wrong(payload: bytes, codec: int, count: int) -> None:
+def test_noise_shows_nothing_wrong(payload: bytes, codec: int, count: int) -> None:
     found = read(sealed(payload, codec=codec, count=count, last=5), limits=SMALL).unreadable
     if found is not None:
         assert len(list(found.heads)) <= 6
 
 
-def test_a_batch_with_a_wrong_checksum_tells_nothing() -> None:
+def test_a_batch_with_a_wrong_checksum_shows_nothing() -> None:
     batch = packed("zstd", records_of(3, 1))
     assert heads(damaged(batch, len(batch) - 3)) == []
 
 
-def test_an_lz4_frame_with_sizes_and_checksums_is_told() -> None:
+def test_an_lz4_frame_with_sizes_and_checksums_is_decoded() -> None:
     """The frame's optional parts, as other libraries write them."""
     packed_block = bytes(cramjam.lz4.compress_block(body(records_of(3, 9)), store_size=False))
     size = len(packed_block).to_bytes(4, "little")

@@ -24,6 +24,7 @@ from exactstage.errors import FailStop, Fenced
 from exactstage.hosting import EngineApp
 from exactstage.hosting.membership import MembershipConsumer
 from exactstage.memory import MemoryLog
+from exactstage.ownership import Ownership
 from exactstage.reading import Delivery
 from exactstage.stage import topics_of
 from payments.testing import Testbed
@@ -143,7 +144,7 @@ async def test_a_consumer_that_fetches_nothing_is_never_reported_as_slow(
     assert caplog.records == []
 
 
-async def test_a_fenced_worker_with_an_instance_id_is_told_about_it(
+async def test_a_fenced_worker_with_an_instance_id_is_advised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The broker tells it too, if it comes first: ``tests/broker/test_start_and_stop.py``."""
@@ -266,7 +267,7 @@ async def test_a_drain_that_takes_too_long_ends_the_worker(
 ) -> None:
     app, failures = embedded_app(monkeypatch)
     monkeypatch.setattr(app, "_drain_timeout_seconds", 0.01)
-    monkeypatch.setattr(app.engine, "drain", asyncio.Event().wait)
+    monkeypatch.setattr(app, "_engine", SimpleNamespace(drain=asyncio.Event().wait))
     with pytest.raises(Ended):
         await app._drain()
     assert "could not be published within" in str(failures[0])
@@ -298,8 +299,8 @@ async def test_an_end_that_fails_ends_the_worker_all_the_same(
     async def drain() -> None:
         """Have nothing to publish."""
 
-    monkeypatch.setattr(app.engine, "drain", drain)
-    monkeypatch.setattr(app.engine, "stop", stop)
+    engine = SimpleNamespace(drain=drain, stop=stop, owned=Ownership(["count"]))
+    monkeypatch.setattr(app, "_engine", engine)
     with pytest.raises(Ended):
         await app.on_stop()
     assert "the end failed: RuntimeError('the handler is closed')" in str(failures[0])

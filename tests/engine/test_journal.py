@@ -30,8 +30,8 @@ def emit(journal: Journal, value: bytes) -> None:
     journal.publish("counts", 0, b"w", value, "count", 0)
 
 
-def cut(journal: Journal) -> list[tuple[bytes | None, bytes | None]]:
-    """Cut the open commit; return its rows without the checkpoint."""
+def sealed_rows(journal: Journal) -> list[tuple[bytes | None, bytes | None]]:
+    """Seal the open commit; return its rows without the checkpoint."""
     *rows, (key, _, _) = journal.seal().batch.records
     assert key is not None
     assert key.startswith(RESERVED)
@@ -58,19 +58,19 @@ def test_a_deleted_row_leaves_a_tombstone() -> None:
     journal = new_journal()
     journal.put(b"w", b"1")
     journal.accept()
-    assert cut(journal) == [(b"w", b"1")]
+    assert sealed_rows(journal) == [(b"w", b"1")]
     journal.delete(b"w")
     journal.accept()
-    assert cut(journal) == [(b"w", None)]
+    assert sealed_rows(journal) == [(b"w", None)]
     assert journal.get(b"w") is None
 
 
-def test_a_group_has_the_last_of_several_changes_of_a_row() -> None:
+def test_a_commit_has_the_last_of_several_changes_of_a_row() -> None:
     journal = new_journal()
     for row in (b"1", b"2"):
         journal.put(b"w", row)
         journal.accept()
-    assert cut(journal) == [(b"w", b"2")]
+    assert sealed_rows(journal) == [(b"w", b"2")]
 
 
 def test_a_decision_that_only_answers_is_published_too() -> None:
@@ -84,7 +84,7 @@ def test_a_decision_that_only_answers_is_published_too() -> None:
 
 
 @pytest.mark.parametrize("what", ["row", "output", "key"])
-def test_a_group_is_full_when_its_rows_and_outputs_reach_the_limit(what: str) -> None:
+def test_a_commit_is_full_when_its_rows_and_outputs_reach_the_limit(what: str) -> None:
     journal = new_journal(commit_bytes=1000)
     large = b"x" * 1000
     if what == "output":
@@ -111,7 +111,7 @@ def test_a_row_of_the_largest_size_is_stored() -> None:
     assert journal.get(b"w") == b"x" * 10
 
 
-def test_an_idle_journal_is_passed_on_but_never_back() -> None:
+def test_an_idle_journal_advances_but_never_goes_back() -> None:
     journal = new_journal()
     journal.inputs["words"] = 7
     journal.skip_to("words", 0)
@@ -120,7 +120,9 @@ def test_an_idle_journal_is_passed_on_but_never_back() -> None:
     assert (journal.inputs["words"], journal.is_open) == (9, True)
 
 
-def test_a_journal_is_settled_when_it_says_itself_that_its_outputs_are_published() -> None:
+def test_a_journal_is_published_on_record_when_it_says_itself_that_its_outputs_are_published() -> (
+    None
+):
     journal = new_journal()
     emit(journal, b"1")
     journal.accept()
@@ -136,7 +138,7 @@ def test_a_journal_is_settled_when_it_says_itself_that_its_outputs_are_published
 def test_of_each_source_a_message_is_taken_once_and_in_order() -> None:
     journal = new_journal()
     taken = [
-        journal.accept_once(Source(name, position))
+        journal.senders.accept_once(Source(name, position))
         for name, position in (
             ("a/0", (1, 0)),
             ("a/0", (1, 0)),
@@ -150,7 +152,7 @@ def test_of_each_source_a_message_is_taken_once_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("senders", [1, 5, 62, 63, 200])
-def test_the_ring_tells_the_position_of_every_sender_and_no_checkpoint_tells_many(
+def test_the_ring_has_every_source_position_and_no_checkpoint_has_many(
     senders: int,
 ) -> None:
     random = Random(senders)
@@ -160,18 +162,18 @@ def test_the_ring_tells_the_position_of_every_sender_and_no_checkpoint_tells_man
         heard = range(senders) if n == 1 else random.sample(range(senders), k=min(senders, n % 3))
         for number in heard if n < 200 else ():
             said[f"payments/{number}"] = (n, 0)
-            assert journal.accept_once(Source(f"payments/{number}", (n, 0)))
+            assert journal.senders.accept_once(Source(f"payments/{number}", (n, 0)))
         journal.advance("words", n)
         journal.published = journal.n
         [(_, value, _)] = journal.seal().batch.records
         ring.append(decode_checkpoint(value or b""))
         if n > 1:
             assert len(ring[-1].sources) <= 2 + -(-senders // SOURCE_ROTATION_CHECKPOINTS)
-        heir = new_journal()
-        heir.restore(list(ring))
-        assert heir.sources == said
+        next_owner = new_journal()
+        next_owner.restore(list(ring))
+        assert next_owner.senders.positions == said
         if random.random() < 0.1:  # Now and then it changes hands.
-            journal = heir
+            journal = next_owner
 
 
 def test_what_no_broker_could_take_is_refused_before_it_is_staged() -> None:

@@ -60,14 +60,14 @@ def test_a_checkpoint_that_is_something_else_is_an_error(value: bytes) -> None:
         decode_checkpoint(value)
 
 
-def test_a_checkpoint_cut_short_is_an_error() -> None:
+def test_a_truncated_checkpoint_is_an_error() -> None:
     output = Output("results", 0, b"key", b"value", "", 0)
     value = encode_checkpoint(Checkpoint(1, 0, {}, {}, [output]))
     with pytest.raises(JournalBroken, match="bytes expected"):
         decode_checkpoint(value[:-1])
 
 
-def test_a_slot_of_the_ring_is_used_again_after_64_groups() -> None:
+def test_a_slot_of_the_ring_is_used_again_after_64_commits() -> None:
     assert checkpoint_key(7) == checkpoint_key(7 + RING)
     assert len({checkpoint_key(n) for n in range(RING)}) == RING
 

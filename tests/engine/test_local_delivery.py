@@ -8,9 +8,10 @@ import pytest
 
 from exactstage.journal import Journal
 from exactstage.limits import Limits
-from exactstage.local_delivery import CommitRound, LocalQueue, LocalRun
+from exactstage.local_delivery import LocalQueue, LocalRun
 from exactstage.log import Batch, Channel, NewRecord, Record, TopicPartition
 from exactstage.outputs import Source
+from exactstage.pipeline import CommitRound
 from exactstage.receiving import Receiving
 
 from .harness import Worker, counted, until_counted
@@ -69,7 +70,7 @@ async def test_what_waits_in_memory_goes_to_the_log_first_and_is_waited_for(
     assert sent == [b"count/%d/%d/0" % (sender.partition, before + n) for n in (1, 2, 3, 4, 5)]
 
 
-async def test_the_short_way_is_open_when_everything_in_the_log_has_been_read() -> None:
+async def test_local_delivery_is_open_when_everything_in_the_log_has_been_read() -> None:
     log = SlowLog()
     worker, journal = await started(log)
     local_delivery = worker.engine._local_delivery
@@ -110,7 +111,7 @@ async def test_a_message_counts_as_published_when_its_receiver_is_journalled() -
     assert counted(log) == {b"w0": [1]}
 
 
-async def test_a_partition_lost_without_a_drain_still_takes_what_was_handed_to_it(
+async def test_a_partition_lost_without_a_drain_still_takes_what_was_delivered_to_it(
     gate: asyncio.Event,
 ) -> None:
     log = SlowLog()
@@ -118,12 +119,11 @@ async def test_a_partition_lost_without_a_drain_still_takes_what_was_handed_to_i
     log.produce(ELSEWHERE, b"w0", b"x")
     await until(lambda: waiting(worker) == 1, log)
     kept = {TopicPartition(topic, ELSEWHERE.partition) for topic in worker.stage.inputs}
-    losing = asyncio.create_task(worker.engine.assign(kept))
+    losing = asyncio.create_task(worker.engine.rebalance(kept))
     await turns()
     assert not losing.done()
     gate.set()
     await losing
-    worker.engine.resume()
     assert counted(log) == {b"w0": [1]}
     await worker.stop()
     assert worker.failure is None
@@ -143,7 +143,7 @@ def test_nothing_weighs_where_nothing_waits_any_more() -> None:
         assert waiting.size(INBOX) == 0
 
 
-async def test_what_is_handed_over_joins_the_next_group_of_its_receiver() -> None:
+async def test_what_is_delivered_locally_joins_the_next_commit_of_its_receiver() -> None:
     log = SlowLog()
     worker, journal = await started(log, Limits(tick_seconds=60.0))
     before = journal.n

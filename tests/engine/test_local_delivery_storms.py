@@ -10,9 +10,10 @@ import pytest
 from exactstage import receiving
 from exactstage.journal import Journal
 from exactstage.limits import Limits
-from exactstage.local_delivery import CommitRound, LocalRun
+from exactstage.local_delivery import LocalRun
 from exactstage.log import Batch, Channel, TopicPartition
 from exactstage.partitioner import partition_of
+from exactstage.pipeline import CommitRound
 from exactstage.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
@@ -70,7 +71,7 @@ class CyclesCounted(CrashingLog):
         return await super().append(batches, channel)
 
 
-async def test_what_is_published_is_forgotten_while_the_load_goes_on() -> None:
+async def test_what_is_published_is_forgotten_while_the_load_continues() -> None:
     log = CyclesCounted()
     worker = await Worker(log, log.stage, replace(LIMITS, commit_bytes=1)).start()
     gc.freeze()  # What other tests have left is neither counted nor looked through.
@@ -107,7 +108,7 @@ async def test_messages_to_a_partition_of_another_worker_take_the_log() -> None:
 
 
 @pytest.mark.usefixtures("slow_receiving")
-async def test_after_a_crash_the_heir_publishes_what_was_handed_over_and_not_journalled() -> None:
+async def test_after_a_crash_the_next_owner_publishes_what_only_memory_had() -> None:
     log, stage = new_log()
     dying = await Worker(log, stage, LIMITS).start()
     send(log, 50)
@@ -117,10 +118,10 @@ async def test_after_a_crash_the_heir_publishes_what_was_handed_over_and_not_jou
     await dying.kill()
     assert not log.records("inbox")
     assert len(log.records("counts")) < 50
-    heir = await Worker(log, stage).start()
+    next_owner = await Worker(log, stage).start()
     assert log.records("inbox")
-    await counts_exactly(log, heir, 50)
-    await heir.stop()
+    await counts_exactly(log, next_owner, 50)
+    await next_owner.stop()
 
 
 async def test_nothing_overtakes_a_message_that_is_still_in_the_log() -> None:
@@ -131,8 +132,8 @@ async def test_nothing_overtakes_a_message_that_is_still_in_the_log() -> None:
         while len(log.records("inbox")) < 20:
             await log.grown(0.01)
     send(log, 20)
-    await first.engine.assign({TopicPartition(t, p) for t in stage.inputs for p in (RIGHT, WRONG)})
-    first.engine.resume()
+    both = {TopicPartition(topic, p) for topic in stage.inputs for p in (RIGHT, WRONG)}
+    await first.engine.rebalance(both)
     await counts_exactly(log, first, 40)
     send(log, 5)
     await counts_exactly(log, first, 45)
@@ -154,7 +155,7 @@ async def test_when_too_many_wait_all_of_them_take_the_log_in_order(limit: int) 
     assert log.records("inbox"), "nothing took the log: the limit was never met"
 
 
-async def test_a_journal_that_is_far_ahead_is_handed_nothing(
+async def test_a_journal_that_is_far_ahead_gets_nothing_locally(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(receiving, "MAX_COMMITS_AHEAD_LOCAL", 1)
@@ -182,7 +183,7 @@ class SlowOutputs(CrashingLog):
         return await super().append(batches, channel)
 
 
-async def test_a_drain_waits_for_what_was_handed_over() -> None:
+async def test_a_drain_waits_for_what_was_delivered_locally() -> None:
     _, stage = new_log()
     log = SlowOutputs(stage)
     log.open.set()
@@ -190,7 +191,7 @@ async def test_a_drain_waits_for_what_was_handed_over() -> None:
     log.open.clear()
     send(log, 30)
     async with asyncio.timeout(LIMIT_SECONDS):
-        while not worker.engine.owned.of(stage.name)[RIGHT].sources:
+        while not worker.engine.owned.of(stage.name)[RIGHT].senders.positions:
             await log.grown(0.01)
     draining = asyncio.create_task(worker.engine.drain())
     await asyncio.sleep(0)
@@ -204,7 +205,7 @@ async def test_a_drain_waits_for_what_was_handed_over() -> None:
     await worker.kill()
 
 
-async def test_a_batch_whose_place_in_the_log_is_not_known_closes_the_short_way() -> None:
+async def test_a_batch_whose_place_in_the_log_is_not_known_closes_local_delivery() -> None:
     log, stage = new_log()
     worker = await Worker(log, stage).start()
     batch = Batch(INBOX, await log.new_writer(), [(WORD, b"x", [])])

@@ -56,7 +56,7 @@ async def test_a_record_with_large_headers_is_still_decided_on_its_right_partiti
 
 
 @pytest.mark.parametrize("local_delivery", [True, False])
-async def test_a_record_too_large_to_pass_on_is_answered_once_on_its_right_partition(
+async def test_a_record_too_large_to_forward_is_answered_once_on_its_right_partition(
     *, local_delivery: bool
 ) -> None:
     """Its bytes stay where they came in; a restart of either partition repeats nothing."""
@@ -65,8 +65,8 @@ async def test_a_record_too_large_to_pass_on_is_answered_once_on_its_right_parti
     log.produce(TopicPartition("words", WRONG), b"w0", large, [("refused", b"words/0/0")])
     log.produce(TopicPartition("words", WRONG), b"w0", b"x")
     await run(log, Worker(log, stage, local_delivery=local_delivery), 2)
-    heir = await Worker(log, stage, local_delivery=local_delivery).start()
-    await heir.stop()
+    next_owner = await Worker(log, stage, local_delivery=local_delivery).start()
+    await next_owner.stop()
     assert {record.partition for record in log.records("counts")} == {RIGHT}
     assert [record.value for record in log.records("counts")] == [b"error", b"1"]
     [letter] = dead(log)
@@ -94,8 +94,8 @@ async def test_a_null_header_is_carried_like_any_other(value: bytes, partition: 
     log.produce(TopicPartition("words", partition), b"w0", value, [("nothing", None)])
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
     await run(log, Worker(log, stage), 1)
-    heir = await Worker(log, stage).start()
-    await heir.stop()
+    next_owner = await Worker(log, stage).start()
+    await next_owner.stop()
     if value == b"bad":
         assert [letter["nothing"] for letter in dead(log)] == [None]
 
@@ -117,10 +117,10 @@ async def test_headers_that_imitate_the_engine_change_nothing(
         log.produce(TopicPartition("words", partition), b"w0", b"x", headers)
     log.produce(TopicPartition("words", RIGHT), b"w0", b"bad", headers)
     await run(log, Worker(log, stage), 3)
-    heir = await Worker(log, stage).start()
+    next_owner = await Worker(log, stage).start()
     log.produce(TopicPartition("words", RIGHT), b"w0", b"x")
-    await until_counted(log, 4, heir)
-    await heir.stop()
+    await until_counted(log, 4, next_owner)
+    await next_owner.stop()
     assert counted(log) == {b"w0": [1, 2, 3, 4]}
     assert [letter["reason"] for letter in dead(log)] == [b"bad_word"]
 
@@ -129,7 +129,7 @@ async def test_headers_that_imitate_the_engine_change_nothing(
     "headers",
     [[], [("src", None)], [("src", b"nonsense")], [("src", b"count/0/1/0"), ("other", b"")]],
 )
-async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
+async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_dead_lettered(
     headers: Headers, caplog: pytest.LogCaptureFixture
 ) -> None:
     log, stage = new_log()
@@ -142,7 +142,7 @@ async def test_a_record_that_no_stage_wrote_on_an_internal_topic_is_buried(
     assert caplog.text.count("is dead-lettered") == 1
 
 
-async def test_a_refused_record_is_buried_as_it_was_received() -> None:
+async def test_a_refused_record_is_dead_lettered_as_it_was_received() -> None:
     log, stage = new_log()
     offset = log.produce(TopicPartition("words", WRONG), b"w0", b"bad", [("mine", b"\xff\x00")])
     log.produce(TopicPartition("words", WRONG), b"w0", b"x")
@@ -180,7 +180,7 @@ async def test_the_dead_letter_of_a_message_names_its_place_at_its_sender(
     assert letter["src"].startswith(b"count/%d/" % RIGHT)
 
 
-async def test_a_bug_leaves_the_rows_alone_and_is_buried_answered_and_logged(
+async def test_a_bug_leaves_the_rows_alone_and_is_dead_lettered_answered_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log, stage = new_log()
@@ -212,7 +212,7 @@ async def test_a_bug_in_the_answer_too_still_leaves_a_dead_letter(
     assert [letter["reason"] for letter in dead(log)] == [b"internal_error"]
 
 
-async def test_a_value_over_the_limit_is_cut_in_its_dead_letter() -> None:
+async def test_a_value_over_the_limit_is_truncated_in_its_dead_letter() -> None:
     log, stage = new_log()
     limits = Limits(dead_letter_bytes=4, forward_bytes=4, tick_seconds=0.01)
     log.produce(TopicPartition("words", WRONG), b"w0", b"bad", [("mine", b"large")])

@@ -158,8 +158,8 @@ async def test_two_plain_hosts_share_the_partitions_and_a_later_one_takes_over()
         for partition in (0, 1):
             log.produce(TopicPartition("numbers", partition), b"a", b"1")
         await published(log, 2)
-        heir = PlainHost("app", [stage()], log, partitions=[0])
-        async with heir:
+        next_owner = PlainHost("app", [stage()], log, partitions=[0])
+        async with next_owner:
             log.produce(TopicPartition("numbers", 0), b"a", b"2")
             await published(log, 3)
             with pytest.raises(Fenced):

@@ -94,32 +94,42 @@ async def test_a_position_counts_as_handled_when_all_deliveries_of_the_stage_are
     made, delivered = await reading([WORDS])
     assert made.handled() == {}
     while delivered:
-        delivered.pop().done()
+        with delivered.pop().being_handled() as is_wanted:
+            assert is_wanted
         assert made.handled() == {}, "one that waits for its turn is left"
     made.done("count")
     assert made.handled() == {WORDS: 10}
 
 
 async def test_a_delivery_of_a_former_assignment_is_left_alone() -> None:
-    made, _ = await reading([WORDS])
-    assert made.begin()
-    made.end()
+    made, delivered = await reading([WORDS])
     made.stopped = True
-    assert not made.begin()
+    with delivered.pop().being_handled() as is_wanted:
+        assert not is_wanted
     async with asyncio.timeout(LIMIT_SECONDS):
-        await made.quiet()
+        await made.handling_ended()
 
 
-async def test_quiet_waits_for_every_delivery_that_was_begun() -> None:
-    made, _ = await reading([WORDS])
-    assert made.begin()
-    assert made.begin()
-    quiet = asyncio.create_task(made.quiet())
-    made.end()
-    await asyncio.sleep(0)
-    assert not quiet.done()
-    made.end()
-    await quiet
+async def test_a_stop_waits_for_every_delivery_that_is_being_handled() -> None:
+    made, delivered = await reading([WORDS])
+    with delivered[0].being_handled():
+        with delivered[1].being_handled():
+            waiting = asyncio.create_task(made.handling_ended())
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+
+
+async def test_a_delivery_whose_handling_fails_keeps_its_slot() -> None:
+    made, delivered = await reading([WORDS])
+    with pytest.raises(RuntimeError, match="can't"), delivered.pop().being_handled():
+        raise RuntimeError("can't")
+    with delivered.pop().being_handled():
+        made.done("count")  # The one that waited for its turn.
+    assert made.handled() == {}
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await made.handling_ended()
 
 
 async def test_a_record_that_is_delivered_again_is_not_handled_again() -> None:

@@ -60,7 +60,7 @@ async def test_a_journal_is_read_to_its_fence_in_however_many_fetches() -> None:
     assert published(log) == [b"1", b"2", b"3"]
 
 
-async def test_the_last_of_many_checkpoints_is_gone_on_from() -> None:
+async def test_the_last_of_many_checkpoints_is_restored() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(n, n - 1, [output(n)]) for n in range(1, LAST + 1)])
     await published_as(log, writer, b"count/0/%d/0" % (LAST - 1), b"%d" % (LAST - 1))
@@ -96,13 +96,13 @@ async def test_what_this_stage_has_not_written_is_no_tail(headers: list[Header])
     writer = await journalled(log, [(1, 0, [output(1), output(2)])])
     await published_as(log, writer, b"count/0/1/0", b"1")
     log.produce(COUNTS, b"x", b"noise", headers)
-    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].position == (1, 0)
+    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].output_id == (1, 0)
 
 
 async def test_the_engine_s_own_position_comes_before_one_that_a_record_brought_along() -> None:
     log, _ = new_log()
     log.produce(COUNTS, b"x", b"1", [("ce_id", b"count/0/1/0"), ("ce_id", b"count/0/9/9")])
-    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].position == (1, 0)
+    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].output_id == (1, 0)
 
 
 @pytest.mark.parametrize("held", [Bounds(5, 9), Bounds(0, 2)])
@@ -126,7 +126,7 @@ async def test_inputs_that_the_broker_no_longer_has_are_an_error(
         await take_over(log)
 
 
-async def test_each_visible_topic_goes_on_from_its_own_tail() -> None:
+async def test_each_public_topic_goes_on_from_its_own_tail() -> None:
     log, _ = new_log()
     letter = Output("dead-words", 0, b"w", b"letter", "dead-letter", 0)
     writer = await journalled(log, [(1, 0, [output(1), letter, output(2)])])

@@ -121,7 +121,7 @@ async def test_a_message_of_a_newer_version_ends_the_worker() -> None:
 
 
 @pytest.mark.parametrize("receiver_is_new", [False, True])
-async def test_a_sender_that_lost_groups_is_noticed_by_its_receivers(
+async def test_a_sender_that_lost_commits_is_noticed_by_its_receivers(
     receiver_is_new: bool,
 ) -> None:
     """Nothing else tells: what was forwarded leaves no public record of its sender's own."""
@@ -140,14 +140,14 @@ async def test_a_sender_that_lost_groups_is_noticed_by_its_receivers(
         forget(log, at, 1)
     log.partition(at)._producers.clear()
     # It goes on from where its journal ends now: it would send commit 3 and 4 again.
-    heir = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
+    next_owner = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
     if receiver_is_new:
         receiver = await Worker(log, stage).start(range(RIGHT, RIGHT + 1))
     await until(log, receiver)
     assert isinstance(receiver.failure, RecordsLost)
     assert f"of {SENDER}, but a later owner of {SENDER} began at commit" in str(receiver.failure)
     assert counted(log) == {b"w0": [1, 2, 3]}
-    await heir.kill()
+    await next_owner.kill()
     await receiver.kill()
 
 
@@ -168,18 +168,18 @@ async def test_a_receiver_that_knows_of_a_loss_is_refused_when_its_sender_has_ca
         forget(log, at, 1)
     log.partition(at)._producers.clear()
     sent = len(log.records("inbox"))
-    heir = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
+    next_owner = await Worker(log, word_count()).start(range(OTHER, OTHER + 1))
     async with asyncio.timeout(LIMIT_SECONDS):
         while len(log.records("inbox")) == sent:
             await log.grown(0.01)
-    [journal] = heir.engine.owned.journals()
+    [journal] = next_owner.engine.owned.journals()
     taken = int((dict(log.records("inbox")[0].headers)["src"] or b"").split(b"/")[2])
     assert journal.n >= taken, "it has as many commits as before"
     both = range(min(RIGHT, OTHER), max(RIGHT, OTHER) + 1)
     with pytest.raises(RecordsLost, match=f"a later owner of {SENDER} began at commit"):
-        await heir.assign(both)
+        await next_owner.assign(both)
     assert counted(log) == {b"w0": [1]}
-    await heir.kill()
+    await next_owner.kill()
 
 
 # --- owners --------------------------------------------------------------------------------------
@@ -197,8 +197,8 @@ def receiver_of(*taken: tuple[int, Owner]) -> Journal:
         limits=Limits(),
     )
     for n, owner in taken:
-        journal.meet(source(n), owner)
-        journal.accept_once(source(n))
+        journal.senders.meet(source(n), owner)
+        journal.senders.accept_once(source(n))
     return journal
 
 
@@ -230,7 +230,7 @@ def owner(base: int, epoch: int, producer_id: int = 7) -> Owner:
 def test_messages_of_owners_that_come_one_after_the_other_are_in_order(
     taken: list[tuple[int, Owner]], n: int, comes: Owner
 ) -> None:
-    receiver_of(*taken).meet(source(n), comes)
+    receiver_of(*taken).senders.meet(source(n), comes)
 
 
 @pytest.mark.parametrize(
@@ -246,21 +246,21 @@ def test_messages_of_owners_that_come_one_after_the_other_are_in_order(
         ([(8, owner(7, 1))], 9, owner(0, 0)),
     ],
 )
-def test_an_owner_that_began_before_a_group_that_was_taken_proves_a_loss(
+def test_an_owner_that_began_before_a_commit_that_was_taken_proves_a_loss(
     taken: list[tuple[int, Owner]], n: int, comes: Owner
 ) -> None:
     journal = receiver_of(*taken)
     with pytest.raises(RecordsLost, match="a later owner of count/1 began at commit 7"):
-        journal.meet(source(n), comes)
+        journal.senders.meet(source(n), comes)
 
 
 def test_a_late_message_of_an_owner_before_this_worker_proves_a_loss() -> None:
     """The receiver has never heard of the sender, which this worker owns from commit 7 on."""
     journal = receiver_of()
-    journal._owner_here = lambda _: owner(7, 1)
+    journal.senders._owner_here = lambda _: owner(7, 1)
     with pytest.raises(RecordsLost, match="a later owner of count/1 began at commit 7"):
-        journal.meet(source(8), owner(0, 0))
-    journal.meet(source(7), owner(0, 0))
+        journal.senders.meet(source(8), owner(0, 0))
+    journal.senders.meet(source(7), owner(0, 0))
 
 
 @pytest.mark.parametrize(
@@ -273,20 +273,21 @@ def test_a_late_message_of_an_owner_before_this_worker_proves_a_loss() -> None:
         ([(8, owner(7, 2))], owner(7, 1)),
     ],
 )
-def test_a_receiver_goes_on_with_a_sender_that_this_worker_owns(
+def test_a_receiver_continues_with_a_sender_that_this_worker_owns(
     taken: list[tuple[int, Owner]], here: Owner
 ) -> None:
     journal = receiver_of(*taken)
-    journal.meet_here("count/1", here)
-    assert journal.owners["count/1"] == max(here, taken[-1][1], key=lambda each: each.writer)
+    journal.senders.meet_here("count/1", here)
+    newest = max(here, taken[-1][1], key=lambda each: each.writer)
+    assert journal.senders.owners["count/1"] == newest
 
 
 def test_a_worker_that_has_lost_a_sender_keeps_the_newer_owner_in_mind() -> None:
     journal = receiver_of((10, owner(5, 2)))
-    journal._owner_here = lambda _: owner(5, 1)
+    journal.senders._owner_here = lambda _: owner(5, 1)
     journal.seal()
-    journal.meet(source(11), owner(5, 2))
-    assert journal.owners["count/1"] == owner(5, 2)
+    journal.senders.meet(source(11), owner(5, 2))
+    assert journal.senders.owners["count/1"] == owner(5, 2)
 
 
 def test_an_owner_is_read_as_it_was_written() -> None:

@@ -1,6 +1,7 @@
 """What a takeover publishes again, and what it refuses to go on from."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -46,7 +47,7 @@ async def published_as(log: MemoryLog, writer: Writer, position: bytes, value: b
 
 async def take_over(log: MemoryLog) -> Worker:
     worker = Worker(log, word_count())
-    await worker.engine.start()
+    await worker.open()
     await worker.assign(range(1))
     return worker
 
@@ -58,7 +59,7 @@ async def test_outputs_that_were_journalled_but_not_published_are_published_in_o
     assert published(log) == [b"1", b"2", b"3"]
 
 
-async def test_visible_outputs_are_published_only_past_the_tail() -> None:
+async def test_public_outputs_are_published_only_past_the_tail() -> None:
     log, _ = new_log()
     writer = await journalled(log, [(1, 0, [output(1)]), (2, 0, [output(2), output(3)])])
     await published_as(log, writer, b"count/0/1/0", b"1")
@@ -84,7 +85,7 @@ async def test_the_tail_is_found_behind_records_and_control_records_of_others() 
         log.produce(COUNTS, b"x", b"noise")
     for _ in range(20):
         await log.claim("somebody-else", [COUNTS])
-    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].position == (1, 0)
+    assert (await read_tails(log, {COUNTS: "count"}))[COUNTS].output_id == (1, 0)
     await (await take_over(log)).stop()
     assert [value for value in published(log) if value != b"noise"] == [b"1", b"2"]
 
@@ -95,7 +96,7 @@ async def test_an_empty_partition_has_no_tail() -> None:
     assert tails == {COUNTS: Tail(Bounds(0, 0), NOTHING)}
 
 
-async def test_groups_ahead_fit_into_the_ring() -> None:
+async def test_commits_ahead_fit_into_the_ring() -> None:
     assert MAX_COMMITS_AHEAD < RING - 1
     log, _ = new_log()
     commits = [(n, 0, [output(n)]) for n in range(1, MAX_COMMITS_AHEAD + 1)]
@@ -112,7 +113,7 @@ async def test_a_missing_checkpoint_is_an_error_that_names_it() -> None:
 
 
 @pytest.mark.parametrize(("missing", "is_needed"), [(38, False), (39, True), (99, True)])
-async def test_the_checkpoints_that_tell_all_sources_have_to_be_there(
+async def test_the_checkpoints_that_have_all_sources_have_to_be_there(
     missing: int, is_needed: bool
 ) -> None:
     log, _ = new_log()
@@ -147,14 +148,14 @@ async def test_a_position_that_the_log_does_not_have_is_an_error() -> None:
     checkpoint = Checkpoint(1, 1, {"words": 7, "inbox": 0}, {}, [])
     record = (checkpoint_key(1), encode_checkpoint(checkpoint), NO_HEADERS)
     await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
-    with pytest.raises(PositionLost, match="goes on at words/0/7, but the broker has 0 to 0"):
+    with pytest.raises(PositionLost, match="continues at words/0/7, but the broker has 0 to 0"):
         await take_over(log)
 
 
 async def test_a_claim_that_is_lost_during_the_takeover_is_a_fence() -> None:
     log, stage = new_log()
     slow, fast = Worker(log, stage), Worker(log, stage)
-    await slow.engine.start()
+    await slow.open()
     claims: list[str] = []
     claim = log.claim
 
@@ -175,20 +176,18 @@ async def test_a_claim_that_is_lost_during_the_takeover_is_a_fence() -> None:
 async def test_partitions_that_are_not_assigned_together_are_an_error() -> None:
     log, stage = new_log()
     worker = Worker(log, stage)
-    await worker.engine.start()
+    await worker.open()
     with pytest.raises(
         FailStop, match="partition 1 of words was assigned to this worker, that of inbox was not"
     ):
-        await worker.engine.assign({TopicPartition("words", 1)})
+        await worker.engine._rebalancing.assign({TopicPartition("words", 1)})
 
 
-async def test_partitions_that_were_added_to_one_of_several_topics_are_told_in_good_grammar() -> (
-    None
-):
+async def test_partitions_that_were_added_to_one_of_several_topics_are_named() -> None:
     log, stage = new_log()
     worker = Worker(log, stage)
-    await worker.engine.start()
-    failure = worker.engine._not_together(9, ["commands"], ["inbox", "transfers"])
+    await worker.open()
+    failure = worker.engine._rebalancing._not_together(9, ["commands"], ["inbox", "transfers"])
     assert "commands has more than " in str(failure)
     assert "inbox, transfers have not: " in str(failure)
 
@@ -198,15 +197,15 @@ async def test_topics_with_different_partition_counts_are_an_error() -> None:
     log = MemoryLog(topics_of([stage]), 2)
     log._counts["words"] = 3
     with pytest.raises(FailStop, match=r"words has 3, the other 4 have 2; .* payments repartition"):
-        await Worker(log, stage).engine.start()
+        await Worker(log, stage).open()
 
 
 async def test_a_missing_topic_is_an_error() -> None:
     with pytest.raises(FailStop, match="there is no topic"):
-        await Worker(MemoryLog([], 1), word_count()).engine.start()
+        await Worker(MemoryLog([], 1), word_count()).open()
 
 
-async def test_control_records_at_the_end_of_an_input_are_passed_over_when_idle() -> None:
+async def test_control_records_at_the_end_of_an_input_are_skipped_when_idle() -> None:
     log, _ = new_log()
     words = TopicPartition("words", 0)
     worker = await take_over(log)
@@ -223,7 +222,7 @@ async def test_control_records_at_the_end_of_an_input_are_passed_over_when_idle(
 async def test_a_takeover_that_a_newer_assignment_overtakes_claims_nothing_more() -> None:
     log, stage = new_log()
     worker = Worker(log, stage)
-    await worker.engine.start()
+    await worker.open()
     claimed: list[str] = []
     claim = log.claim
 
@@ -234,8 +233,8 @@ async def test_a_takeover_that_a_newer_assignment_overtakes_claims_nothing_more(
 
     log.claim = claim_and_be_revoked  # type: ignore[method-assign, assignment]
     everything = {TopicPartition(topic, p) for topic in stage.inputs for p in range(3)}
-    worker.engine._takeover._limits = Limits(concurrent_claims=1)
-    assert await worker.engine.assign(everything) is None
+    worker.engine._rebalancing._takeover._limits = Limits(concurrent_claims=1)
+    assert await worker.engine._rebalancing.assign(everything) is None
     assert claimed == ["words-0"]
     assert not worker.engine.owned.partitions
     marks = [(record.offset, record.value) for record in log.records("words-count-changelog")]
@@ -250,7 +249,7 @@ async def test_a_claim_that_has_moved_is_not_renewed() -> None:
     await log.claim("words-0", [])
     with pytest.raises(Fenced):
         await worker.engine.timers._renew(0, writer)
-    worker.engine._release(0)
+    worker.engine._rebalancing._release(0)
     await worker.engine.timers._renew(0, writer)
     assert worker.failure is None
     await worker.kill()
@@ -265,7 +264,7 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
     def tick(*_: object) -> bool:
         ticks.append(1)
         journal.is_full = True
-        journal._room.clear()
+        journal._may_grow.clear()
         return True
 
     stage = worker.engine.stages["count"]
@@ -278,16 +277,33 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
     async with asyncio.timeout(LIMIT_SECONDS):
         while not ticks:
             await log.grown(0.01)
-        worker.engine._release(0)
+        worker.engine._rebalancing._release(0)
         await waiting
     await worker.kill()
 
 
-async def test_a_worker_that_is_told_to_end_before_it_has_started_ends() -> None:
-    log, stage = new_log()
-    engine = Worker(log, stage).engine
-    await engine.drain()
-    await engine.stop()
+async def test_a_worker_that_is_asked_to_end_while_it_starts_closes_its_connections() -> None:
+    class Silent(MemoryLog):
+        """A broker that does not answer."""
+
+        is_closed = False
+
+        async def start(self, _: Sequence[str]) -> None:
+            """Wait for ever."""
+            await asyncio.Event().wait()
+
+        async def close(self) -> None:
+            """Note it."""
+            self.is_closed = True
+
+    stage = word_count()
+    log = Silent(topics_of([stage]), 1)
+    opening = asyncio.create_task(Worker(log, stage).open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert log.is_closed
     assert not log.records(stage.changelog)
 
 
@@ -301,7 +317,7 @@ async def test_a_restore_that_took_longer_than_tombstones_surely_stay_is_refused
 
     log = Forgetful(topics_of([word_count()]), 1)
     worker = Worker(log, word_count())
-    await worker.engine.start()
+    await worker.open()
     with pytest.raises(FailStop, match=r"raise delete\.retention\.ms"):
         await worker.assign(range(1))
     await worker.kill()

@@ -52,10 +52,10 @@ async def test_it_is_put_aside_once_whatever_append_a_worker_dies_at(mode: Crash
             crashed = True
         await worker.kill()
         log.crash_at = None
-        heir = await Worker(log, stage).start()
-        await until_counted(log, 2, heir)
-        await heir.stop()
-        assert heir.failure is None
+        next_owner = await Worker(log, stage).start()
+        await until_counted(log, 2, next_owner)
+        await next_owner.stop()
+        assert next_owner.failure is None
         assert counted(log) == {b"w0": [1, 2]}
         [letter] = [read_letter(record) for record in log.records("dead-words")]
         assert (letter.reason, letter.source) == (UNDECODABLE_BATCH, f"words/{RIGHT}/1")
@@ -93,10 +93,10 @@ async def test_its_records_are_refused_once_each_whatever_append_a_worker_dies_a
             crashed = True
         await worker.kill()
         log.crash_at = None
-        heir = await Worker(log, stage, limits).start()
-        await until_counted(log, 42, heir)
-        await heir.stop()
-        assert heir.failure is None
+        next_owner = await Worker(log, stage, limits).start()
+        await until_counted(log, 42, next_owner)
+        await next_owner.stop()
+        assert next_owner.failure is None
         answers = [(record.partition, record.key) for record in log.records("counts")]
         assert sorted(answers) == sorted(
             (partition_of(key, PARTITIONS), key) for key in [*keys, b"w0", b"w0"]
@@ -121,14 +121,14 @@ async def test_a_rebalance_does_not_wait_for_a_whole_batch() -> None:
     await until_counted(log, 200, worker)
     await worker.stop()
     assert 200 <= len(log.records("counts")) < 3000
-    heir = await Worker(log, stage, limits).start()
-    await until_counted(log, 3000, heir)
-    await heir.stop()
+    next_owner = await Worker(log, stage, limits).start()
+    await until_counted(log, 3000, next_owner)
+    await next_owner.stop()
     assert [record.value for record in log.records("counts")] == [b"error"] * 3000
     assert len(log.records("dead-words")) == 1
 
 
-async def test_it_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     log, stage = new_log()
     produce(log)
     worker = await Worker(log, stage).start()
@@ -182,7 +182,7 @@ async def test_a_damage_on_the_way_is_fetched_again() -> None:
     assert brokers.refreshed
 
 
-async def test_a_damage_that_stays_is_told_again_and_again_until_it_is_passed_over() -> None:
+async def test_a_damage_that_stays_is_reported_again_until_it_is_skipped() -> None:
     brokers = Brokers([(0, [fetched(data=BROKEN + NEXT)])])
     reading = reader(brokers)
     with pytest.raises(UnreadableBatch, match="inbox/0/0") as told:

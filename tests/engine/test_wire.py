@@ -38,7 +38,7 @@ def test_the_answer_to_produce_is_read() -> None:
     ]
 
 
-def test_answers_tell_for_how_long_the_broker_throttles() -> None:
+def test_answers_state_for_how_long_the_broker_throttles() -> None:
     produce = Produce({}, 1)
     produce.decode(BytesIO(ProduceResponse_v7([("a", [(0, 0, 42, 1, 0)])], 1500).encode()))
     fetch = Fetch({}, wait_ms=0, min_bytes=0, max_bytes=0, partition_bytes=0, committed_only=False)

@@ -154,27 +154,18 @@ class Worker:
         self._failure: FailStop | None = None
         self._ended = asyncio.Event()
         self._agents: set[asyncio.Task[int]] = set()
-        self.engine = Engine(
-            app_id=log.settings.app_id,
-            stages=stages_of(log.settings),
-            log=log,
-            deliver=self._deliver,
-            on_failure=self._fail,
-            limits=Limits(tick_seconds=0.01, idle_seconds=0.02),
-            local_delivery=local_delivery,
-        )
+        self._local_delivery = local_delivery
 
     async def run(self) -> FailStop | None:
         """Work until all is handled or the worker ends."""
-        engine = self.engine
+        engine: Engine | None = None
         try:
-            await engine.start()
+            engine = await self._open()
             inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
             partitions = range(self._log.settings.partitions)
-            await engine.assign({TopicPartition(t, p) for t in inputs for p in partitions})
-            engine.resume()
+            await engine.rebalance({TopicPartition(t, p) for t in inputs for p in partitions})
             async with asyncio.timeout(LIMIT_SECONDS):
-                work = asyncio.create_task(self._work())
+                work = asyncio.create_task(self._work(engine))
                 ended = asyncio.create_task(self._ended.wait())
                 await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
                 work.cancel()
@@ -184,26 +175,39 @@ class Worker:
                 self._failure = self._failure or failure
             else:
                 self._failure = FailStop("killed")
-        await engine.stop()
+        if engine is not None:
+            await engine.stop()
         return self._failure
 
-    async def _work(self) -> None:
-        while self._behind() or not self.engine.is_idle:
-            await self._log.grown(0.001)
-        await self.engine.timers.tick_all()
-        await self.engine.drain()
+    async def _open(self) -> Engine:
+        async def deliver(delivery: Delivery) -> None:
+            task = asyncio.create_task(engine.handle(delivery))
+            self._agents.add(task)
+            task.add_done_callback(self._agents.discard)
 
-    def _behind(self) -> bool:
+        engine = await Engine.open(
+            app_id=self._log.settings.app_id,
+            stages=stages_of(self._log.settings),
+            log=self._log,
+            deliver=deliver,
+            on_failure=self._fail,
+            limits=Limits(tick_seconds=0.01, idle_seconds=0.02),
+            local_delivery=self._local_delivery,
+        )
+        return engine
+
+    async def _work(self, engine: Engine) -> None:
+        while self._behind(engine) or not engine.is_idle:
+            await self._log.grown(0.001)
+        await engine.timers.tick_all()
+        await engine.drain()
+
+    def _behind(self, engine: Engine) -> bool:
         return any(
             offset < self._log.end(TopicPartition(topic, journal.partition))
-            for journal in self.engine.owned.journals()
+            for journal in engine.owned.journals()
             for topic, offset in journal.inputs.items()
         )
-
-    async def _deliver(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self.engine.handle(delivery))
-        self._agents.add(task)
-        task.add_done_callback(self._agents.discard)
 
     def _fail(self, failure: FailStop) -> None:
         self._failure = failure

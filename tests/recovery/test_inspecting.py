@@ -86,7 +86,7 @@ async def test_a_worker_that_goes_on_meanwhile_has_lost_nothing() -> None:
         [journal] = await inspect(log, stages_of(payments.settings)[:1], [0])
         assert journal.held.last is not None
         tail = journal.tails[payments.settings.topic("payments.results")]
-        assert tail.position[0] > journal.held.last.n, "the worker went on"
+        assert tail.output_id[0] > journal.held.last.n, "the worker went on"
         assert journal.tails_ahead == []
 
 

@@ -53,7 +53,7 @@ async def test_commands_that_were_written_anew_before_the_position_are_noticed_a
     commands(log, 10, 20)
     failure = await log.work()
     assert isinstance(failure, RecordsLost)
-    assert f"goes on at {COMMANDS}/10" in str(failure)
+    assert f"continues at {COMMANDS}/10" in str(failure)
     assert "ends at 6 now" in str(failure)
     assert f"skip --topic {COMMANDS.topic} --partition 0 --lost" in str(failure)
     assert (await skip_lost(log, COMMANDS)).end == 6
@@ -81,7 +81,7 @@ async def test_each_input_is_checked_whatever_length_it_has_grown_to(
         log.produce(at, b"p", b'{"type":"get"}')
     failure = await log.work(local_delivery=False)
     assert isinstance(failure, RecordsLost), failure
-    assert f"goes on at {at}/{end}" in str(failure)
+    assert f"continues at {at}/{end}" in str(failure)
     stages = stages_of(log.settings)
     found = await inspect(log, stages, [0])
     assert {
@@ -201,6 +201,6 @@ async def test_positions_of_other_partitions_are_not_touched() -> None:
     assert await log.work() is None
     at = TopicPartition("payments.commands", partition_of(b"p0", 2))
     log.partition(at).truncate(log.end(at) - 1)
-    assert f"goes on at {at}/" in str(await log.work())
+    assert f"continues at {at}/" in str(await log.work())
     await skip_lost(log, at)
     assert await log.work() is None

@@ -58,7 +58,7 @@ async def test_commands_that_were_written_anew_are_handled_once(
         async with Client(settings) as client:
             anew = [await client.post(f"q{number}", MAKE) for number in range(10)]
         line = await fails(worker)
-        assert f"goes on at {topic}/0/10, but leader epoch" in line
+        assert f"continues at {topic}/0/10, but leader epoch" in line
         assert f"ends at {KEPT} now" in line
         await without_workers(settings)
         doctor = await payments(settings, "doctor")

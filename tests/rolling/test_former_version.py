@@ -129,7 +129,7 @@ async def sending_through_the_log(testbed: PaymentsTestbed) -> AsyncIterator[Eng
     async def deliver(delivery: Delivery) -> None:
         await engine.handle(delivery)
 
-    engine = Engine(
+    engine = await Engine.open(
         app_id=APP,
         stages=[payments_stage(testbed.settings), accounts_stage(testbed.settings)],
         log=testbed.log,
@@ -138,10 +138,8 @@ async def sending_through_the_log(testbed: PaymentsTestbed) -> AsyncIterator[Eng
         local_delivery=False,
     )
     try:
-        await engine.start()
         inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
-        await engine.assign({TopicPartition(t, p) for t in inputs for p in range(PARTITIONS)})
-        engine.resume()
+        await engine.rebalance({TopicPartition(t, p) for t in inputs for p in range(PARTITIONS)})
         yield engine
         await engine.drain()
     finally:

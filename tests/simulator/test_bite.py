@@ -12,9 +12,11 @@ from exactstage.checkpoint import Checkpoint
 from exactstage.clock import BrokerClock
 from exactstage.committer import Committer
 from exactstage.journal import Journal
-from exactstage.local_delivery import CommitRound, LocalDelivery
+from exactstage.local_delivery import LocalDelivery
 from exactstage.log import Channel, Log, TopicPartition, Writer
-from exactstage.takeover import Takeover
+from exactstage.partition_claims import PartitionClaims
+from exactstage.pipeline import CommitRound
+from exactstage.senders import KnownSenders
 from tools.simulator.chaos import draw_timed_faults
 from tools.simulator.faults import Kind
 from tools.simulator.log import SimulatedLog
@@ -29,7 +31,7 @@ MOST_SEEDS = 200
 FIRST_SEEDS = {
     "a claim makes one empty transaction only": 140,
     "public outputs are not fenced": 180,
-    "a journal behind its public topic is gone on from": 62,
+    "a journal behind its public topic is accepted": 62,
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,
     "an owner that lost commits is not noticed": 2710,
@@ -42,29 +44,26 @@ _restore = Journal.restore
 
 async def publish_before_the_journal_has_it(self: Committer) -> None:
     while True:
-        await self._wake.wait()
-        self._wake.clear()
-        ready = [dirty for dirty in self._dirty if dirty.may_seal]
-        for dirty in ready:
-            del self._dirty[dirty]
-        if groups := [dirty.seal() for dirty in ready]:
-            self._rounds_in_flight += 1
-            commit_round = CommitRound(groups)
-            self._commit_rounds.append(commit_round)
+        pipeline = self._pipeline
+        await pipeline.touched.wait()
+        pipeline.touched.clear()
+        if commits := pipeline.seal_ready():
+            commit_round = CommitRound(commits)
+            pipeline._journalled.append(commit_round)
             for job in self._local_delivery.route(commit_round):
-                self.enqueue(job)
-            await self._log.append([group.batch for group in groups], Channel.JOURNAL)
-            for callback in [each for group in groups for each in group.callbacks]:
+                pipeline.to_publish.put_nowait(job)
+            await self._log.append([commit.batch for commit in commits], Channel.JOURNAL)
+            for callback in [each for commit in commits for each in commit.callbacks]:
                 callback()
 
 
-def short_way_is_always_open(self: LocalDelivery, at: TopicPartition) -> bool:
+def local_delivery_is_always_open(self: LocalDelivery, at: TopicPartition) -> bool:
     return at.partition in self._owned.partitions
 
 
 def forget_the_sources(self: Journal, checkpoints: Sequence[Checkpoint]) -> None:
     _restore(self, checkpoints)
-    self.sources.clear()
+    self.senders.positions.clear()
 
 
 def read_sources_of_the_last_only(self: Journal, checkpoints: Sequence[Checkpoint]) -> None:
@@ -77,7 +76,7 @@ def tails_off_by(step: int) -> object:
     ) -> Mapping[TopicPartition, tails.Tail]:
         found = await tails.read_tails(log, writers)
         return {
-            tp: t._replace(position=(t.position[0], t.position[1] + step))
+            tp: t._replace(output_id=(t.output_id[0], t.output_id[1] + step))
             for tp, t in found.items()
         }
 
@@ -110,9 +109,9 @@ NEEDS_FENCING = {
 NEEDS_CLOCKS = {"payments expire by the clock of the worker's machine"}
 MANY_JUMPS = 0.5
 NEEDS_LOSS = {
-    "a journal behind its public topic is gone on from",
-    "a public topic that lost records is gone on from",
-    "an input that lost what was handled is gone on from",
+    "a journal behind its public topic is accepted",
+    "a public topic that lost records is accepted",
+    "an input that lost what was handled is accepted",
 }
 """What only a loss of acknowledged records brings to light."""
 
@@ -125,12 +124,12 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "_journal_loop",
         publish_before_the_journal_has_it,
     ),
-    "public outputs are not fenced": (Takeover, "public_at", lambda *_: []),
+    "public outputs are not fenced": (PartitionClaims, "public_at", lambda *_: []),
     "a claim makes one empty transaction only": (SimulatedLog, "claim", claim_with_one_transaction),
-    "a message handed over may overtake one in the log": (
+    "a locally delivered message may overtake one in the log": (
         LocalDelivery,
         "_is_open",
-        short_way_is_always_open,
+        local_delivery_is_always_open,
     ),
     "positions of sources are not restored": (Journal, "restore", forget_the_sources),
     "positions of sources are read from one checkpoint": (
@@ -145,18 +144,18 @@ FAULTS: dict[str, tuple[object, str, object]] = {
         "__call__",
         lambda clock: clock.wall_ms(),
     ),
-    "a journal behind its public topic is gone on from": (
+    "a journal behind its public topic is accepted": (
         consistency,
         "_require_own_tail",
         lambda *_: None,
     ),
-    "a public topic that lost records is gone on from": (
+    "a public topic that lost records is accepted": (
         consistency,
         "_require_published",
         lambda *_: None,
     ),
-    "an owner that lost commits is not noticed": (Journal, "meet", lambda *_: None),
-    "an input that lost what was handled is gone on from": (
+    "an owner that lost commits is not noticed": (KnownSenders, "meet", lambda *_: None),
+    "an input that lost what was handled is accepted": (
         SimulatedLog,
         "epoch_ends",
         know_no_epochs,
@@ -166,7 +165,7 @@ FAULTS: dict[str, tuple[object, str, object]] = {
 
 
 ALSO: dict[str, tuple[object, str, object]] = {
-    "an owner that lost commits is not noticed": (Journal, "meet_here", lambda *_: None),
+    "an owner that lost commits is not noticed": (KnownSenders, "meet_here", lambda *_: None),
 }
 """What would notice the fault too."""
 

@@ -94,7 +94,7 @@ class History:
         for record in records:
             journal = journals[record.partition]
             if record.topic != self._commands:
-                journal.accept_once(parse_source(record.headers[-1][1] or b""))
+                journal.senders.accept_once(parse_source(record.headers[-1][1] or b""))
             stage.callbacks.handle(record, journal)
             journal.accept()
             journal.advance(record.topic, record.offset)

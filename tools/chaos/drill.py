@@ -23,10 +23,9 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from exactstage.committer import publish
 from exactstage.kafka import KafkaLog
 from exactstage.log import Bounds, Record, TopicPartition
-from exactstage.outputs import Rounds, size_of
+from exactstage.outputs import Rounds, publish, size_of
 from payments.recovery.copying import COPIED
 from payments.recovery.scanning import partitions_of, scan
 from payments.settings import Settings

@@ -20,9 +20,9 @@ def _out_of_order(at: TopicPartition, records: Sequence[Record]) -> Iterator[str
     last: OutputId = (0, -1)
     for record in records:
         source = parse_source(dict(record.headers[:2])[OUTPUT_ID_HEADER] or b"")
-        if source.position <= last or source.partition != at.partition:
+        if source.output_id <= last or source.partition != at.partition:
             yield f"{at}/{record.offset} has the position {source}, after {last}"
-        last = source.position
+        last = source.output_id
 
 
 def fold(records: Sequence[Record]) -> dict[bytes, bytes]:

@@ -165,11 +165,11 @@ def _noise(world: World) -> list[str]:
     if not world.group.is_settled:
         found.append("the group shares the partitions out")
     for worker in world.workers.values():
-        engine, name = worker.engine, worker.process.name
+        name = worker.process.name
         owners.update(worker.owned)
-        if worker.owned and not engine.is_idle:
+        if worker.owned and not worker.engine.is_idle:
             found.append(f"{name} still publishes")
-        for journal in engine.owned.journals():
+        for journal in worker.journals:
             for topic, offset in journal.inputs.items():
                 held = world.brokers.partitions[TopicPartition(topic, journal.partition)]
                 if offset != held.end:
@@ -191,7 +191,7 @@ def _judge(world: World) -> list[str]:
         for at, records in world.brokers.history.items()
     }
     for worker in world.workers.values():
-        for journal in worker.engine.owned.journals():
+        for journal in worker.journals:
             left = partitions[journal.at].records
             if not journal.rows == fold(history[journal.at]) == fold(left):
                 found.append(f"{journal.at}: the rows in memory are not those of the journal")

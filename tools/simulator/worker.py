@@ -21,6 +21,7 @@ from exactstage.errors import (
     RecordsLost,
     as_fail_stop,
 )
+from exactstage.journal import Journal
 from exactstage.limits import Limits
 from exactstage.log import TopicPartition
 from exactstage.reading import Delivery
@@ -70,7 +71,8 @@ class Worker:
         on_end: Callable[["Worker", FailStop | None], None],
     ) -> None:
         self.process = process
-        self.engine = Engine(
+        self._open = partial(
+            Engine.open,
             app_id=app_id,
             stages=stages,
             log=SimulatedLog(
@@ -86,6 +88,7 @@ class Worker:
             renewal_seconds=renewal_seconds,
             local_delivery=local_delivery,
         )
+        self._engine: Engine | None = None
         self.takeovers = 0
         self._partitions = brokers.partition_counts
         self._network = network
@@ -98,7 +101,6 @@ class Worker:
         self._inputs = [topic for stage in stages for topic in stage.inputs]
         self._assigned: tuple[int, frozenset[int]] = (0, frozenset())
         self._assignment_came = asyncio.Event()
-        self._is_started = False
         self._is_stopping = False
 
     def start(self) -> None:
@@ -109,15 +111,26 @@ class Worker:
         """End as after SIGTERM: finish what is decided, leave the group, exit."""
         if not self._is_stopping:
             self._is_stopping = True
-            if self._is_started:
+            if self._engine is not None:
                 self.process.spawn(self._stop(), "stop")
             else:
                 self._end(None)
 
     @property
+    def engine(self) -> Engine:
+        """Its engine, once it has started."""
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def journals(self) -> Sequence[Journal]:
+        """Journals that it believes to own."""
+        return [] if self._engine is None else self._engine.owned.journals()
+
+    @property
     def owned(self) -> frozenset[int]:
         """Partitions that it believes to own."""
-        return frozenset(self.engine.owned.partitions)
+        return frozenset(journal.partition for journal in self.journals)
 
     def serves(self, partition: int) -> bool:
         """Whether a partition is its own, or was assigned to it."""
@@ -125,11 +138,10 @@ class Worker:
 
     async def _run(self) -> None:
         try:
-            await self.engine.start()
+            self._engine = await self._open()
         except Exception as error:  # noqa: BLE001 - without the engine there is no worker
             self._fail(as_fail_stop("the start", error))
             return
-        self._is_started = True
         self._agents = [asyncio.create_task(self._agent(stage)) for stage in self._channels]
         self._recovery = asyncio.create_task(self._take_over_for_ever())
         while not self._is_stopping:

@@ -1,0 +1,37 @@
+"""Guarded tasks: loops of one worker, of which an error in any ends the process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from .errors import FailStop, as_fail_stop
+
+
+class GuardedTasks:
+    """Tasks by name; what one raises is given to ``on_failure``."""
+
+    def __init__(self, on_failure: Callable[[FailStop], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Start a task. ``name`` is what a failure says of it."""
+        self._tasks[name] = asyncio.create_task(self._guard(name, work), name=name)
+
+    async def cancel(self, name: str) -> None:
+        """End one task, if it was started."""
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def cancel_all(self) -> None:
+        """End every task where it is."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+
+    async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
+            self._on_failure(as_fail_stop(name, error))

@@ -1,0 +1,158 @@
+"""Rebalancing: the partitions of one worker change, from one assignment to the next.
+
+The protocol of every host stands here: drain when partitions are revoked, take over what is
+assigned, and read again, unless a newer assignment has come since.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+
+from .advice import command
+from .errors import FailStop, NotOurs
+from .intake import Intake
+from .journal import Journal
+from .local_delivery import LocalDelivery
+from .log import Log, TopicPartition
+from .ownership import Ownership
+from .pipeline import CommitPipeline
+from .restoring import restore_stage
+from .stage import Stage
+from .takeover import Superseded, Takeover, TakeoverReport
+
+logger = logging.getLogger(__name__)
+
+
+class Rebalancing:
+    """Takes partitions over and gives them up, for all stages of one worker together."""
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        stages: Sequence[Stage],
+        partitions: int,
+        log: Log,
+        takeover: Takeover,
+        owned: Ownership,
+        pipeline: CommitPipeline,
+        local_delivery: LocalDelivery,
+        intake: Intake,
+    ) -> None:
+        self._app_id = app_id
+        self._stages = {stage.name: stage for stage in stages}
+        self._partitions = partitions
+        self._log = log
+        self._takeover = takeover
+        self._owned = owned
+        self._pipeline = pipeline
+        self._local_delivery = local_delivery
+        self._intake = intake
+        self._assigning = asyncio.Lock()
+        self._drains = 0
+        """A takeover that began before the last drain is out of date."""
+        self.rows_taken_over = self.records_read = 0
+        """What all takeovers found, and read for it."""
+
+    async def rebalance(
+        self,
+        assigned: AbstractSet[TopicPartition],
+        *,
+        is_superseded: Callable[[], bool],
+        settle: Callable[[TakeoverReport | None], Awaitable[None]] | None,
+        on_ready: Callable[[], None],
+    ) -> None:
+        """Own exactly these input partitions, then read on; see ``Engine.rebalance``."""
+        drains = self._drains
+        report = await self.assign(assigned)
+        if settle is not None:
+            await settle(report)
+        if is_superseded() or self._drains != drains:
+            return
+        on_ready()
+        self._intake.start(self._owned.journals())
+
+    async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
+        """Own exactly these input partitions: drop what is lost, take over what is new.
+
+        Partitions that are kept keep their memory: if another worker had owned them in between, the
+        first append is refused and the process ends. Returns what was taken over, if anything.
+        Raises ``FailStop``.
+        """
+        async with self._assigning:
+            drains = self._drains
+            await self._intake.stop()
+            wanted = self._partition_numbers(assigned)
+            if lost := self._owned.partitions - wanted:
+                # A drain has done this before, unless the partitions were lost without one.
+                await self._pipeline.flush()
+                for partition in lost:
+                    self._release(partition)
+            report, journals = None, list[Journal]()
+            if new := wanted - self._owned.partitions:
+                try:
+                    journals, report = await self._takeover.run(
+                        new, lambda: self._drains == drains, self._owned.journals()
+                    )
+                except Superseded:
+                    logger.info("the takeover of %s is left to a newer assignment", sorted(new))
+                    return None
+            bounds = await self._log.bounds(self._local_delivery.inputs(sorted(wanted)))
+            if self._drains != drains:
+                return None
+            if report is not None:
+                self.rows_taken_over += report.rows
+                self.records_read += report.records_read
+            self._local_delivery.note_log_ends({at: held.end for at, held in bounds.items()})
+            for journal in journals:
+                await restore_stage(self._log, self._stages[journal.stage], journal)
+                self._owned.add(journal)
+                self._pipeline.touch(journal)
+            return report
+
+    async def drain(self) -> None:
+        """Stop taking records, and wait until all that was decided is journalled and published."""
+        self._drains += 1
+        await self._intake.stop()
+        await self._pipeline.flush()
+        for journal in self._owned.journals():
+            if not journal.published_on_record:
+                self._pipeline.touch(journal)
+        await self._pipeline.flush()
+
+    def _release(self, partition: int) -> None:
+        for journal in self._owned.remove(partition):
+            self._pipeline.forget(journal)
+            self._stages[journal.stage].callbacks.released(partition)
+
+    def _partition_numbers(self, assigned: AbstractSet[TopicPartition]) -> set[int]:
+        """Return the partition numbers that are assigned, each for the inputs of all stages."""
+        inputs = {topic for stage in self._stages.values() for topic in stage.inputs}
+        found: dict[int, set[str]] = {}
+        for at in assigned:
+            if at.topic in inputs:
+                found.setdefault(at.partition, set()).add(at.topic)
+        for partition, topics in found.items():
+            if topics != inputs:
+                raise self._not_together(partition, sorted(topics), sorted(inputs - topics))
+        return set(found)
+
+    def _not_together(
+        self, partition: int, here: Sequence[str], elsewhere: Sequence[str]
+    ) -> FailStop:
+        """Return the failure for a partition whose inputs were not all assigned to this worker."""
+        if partition >= self._partitions:
+            has, have = ("has" if len(topics) == 1 else "have" for topics in (here, elsewhere))
+            message = (
+                f"{', '.join(here)} {has} more than {self._partitions} partitions now, "
+                f"{', '.join(elsewhere)} {have} not: a number is never changed in place, since "
+                f"keys would move; go to another one with {command('repartition')}"
+            )
+            return NotOurs(message)
+        message = (
+            f"partition {partition} of {', '.join(here)} was assigned to this worker, that of "
+            f"{', '.join(elsewhere)} was not: another member of the consumer group {self._app_id} "
+            f"has it, or none; is a foreign consumer in the group, or a worker with other topics?"
+        )
+        return FailStop(message)
