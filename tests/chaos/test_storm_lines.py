@@ -1,9 +1,12 @@
 """Lines of a storm: what a fault explains, and a refusal that must be a false one."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from payments.process.logs import StandardError
 from tools.chaos.storm_lines import STORM, strange_lines
 
 STAMP = "2026-01-01 00:00:00,000"
@@ -31,6 +34,24 @@ def test_an_end_by_another_owner_is_explained_and_a_refusal_is_not(tmp_path: Pat
 def test_a_foreign_record_is_refused_only_where_one_was_written(tmp_path: Path) -> None:
     assert strange(tmp_path, FOREIGN) == [FOREIGN]
     assert strange(tmp_path, FOREIGN, foreign=True) == []
+
+
+def test_a_disk_that_was_full_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other lines that are no log lines are those of few files and of a held-up membership."""
+    log = tmp_path / "worker-0.0001.log"
+    full = os.open("/dev/full", os.O_WRONLY)
+    with log.open("w") as healthy:
+        monkeypatch.setattr(sys, "stderr", healthy)
+        handler = StandardError()
+        disk = os.dup(healthy.fileno())
+        os.dup2(full, healthy.fileno())
+        handler.say(LOST)
+        os.dup2(disk, healthy.fileno())
+        handler.say(FENCED)
+    for number in (full, disk):
+        os.close(number)
+    assert log.read_text().splitlines()[0].endswith("standard error took nothing)")
+    assert strange_lines(log, foreign=False) == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ STORM = (
     Allowed("INFO", r"the clock of this machine agrees", "and its end"),
     Allowed("WARNING", r".* is dead-lettered on .*\.dead-letters as ", "a foreign message"),
     Allowed("", r"Error: this process may have \d+ open files", "few files: one line"),
+    Allowed("", r"\(\d+ lines are missing here: standard error took nothing\)$", "a full disk"),
     Allowed("", r"chaos: the membership is held up", "what chaos.hooks says"),
 )
 ENDS = (
