@@ -17,25 +17,21 @@ from payments.client.accounts import (
     require_counter,
 )
 from payments.client.arguments import (
-    checked_headers,
     require_connect_seconds,
-    require_deadline,
     require_instance,
     require_number,
-    require_result_seconds,
     require_text,
 )
-from payments.client.calls import Call, Calls, expire
-from payments.client.commands import (
-    CheckedId,
-    encode_checked,
-    encode_command,
-    encode_payment_id,
-    movement,
+from payments.client.calls import (
+    Call,
+    Calls,
+    expire,
+    require_deadline,
+    require_result_seconds,
 )
+from payments.client.commands import CheckedId, encode_payment_id, movement, outgoing
 from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
 from payments.client.kafka import KafkaTransport
-from payments.client.partition_queues import size_of
 from payments.client.reading import read_within
 from payments.client.result_consumer import ResultConsumer
 from payments.client.resuming import Mark, Resuming
@@ -231,8 +227,8 @@ class PaymentsClient:
         a value (bytes); others raise ``TypeError``. A ``CheckedId`` and a ``Command`` are the
         gateway's, which has checked them: they are only encoded.
         """
-        call = await self._call(payment, command, deadline_seconds, headers=headers)
-        return await self._result(call)
+        call = await self._start(payment, command, deadline_seconds, headers=headers)
+        return await self._answered(call)
 
     async def submit(
         self,
@@ -253,11 +249,11 @@ class PaymentsClient:
         require_result_seconds(result_seconds)
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_seconds
-        call = await self._call(
+        call = await self._start(
             payment, command, deadline_seconds, result_seconds or 0.0, headers=headers
         )
         stored = call.stored = loop.create_future()
-        result = asyncio.ensure_future(self._result(call))
+        result = asyncio.ensure_future(self._answered(call))
         call.answer.add_done_callback(call.mark_stored)
         try:
             async with asyncio.timeout_at(end):
@@ -302,15 +298,16 @@ class PaymentsClient:
         key = encode_payment_id(payment)
         require_text("command_id", command_id, "the command's own id")
         require_instance("mark", mark, Mark, "what mark() returned")
+        require_deadline(deadline_seconds)
         require_result_seconds(result_seconds)
         left = await self._opened(deadline_seconds)
         partition = partition_of(key, self._results.partitions)
         answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, b"", answer, sent=True)
+        call = Call(key, partition, command_id, answer, sent=True)
         self._calls.add(call, max(left, result_seconds or 0.0))
         known = False
         try:
-            known = await self._read(
+            known = await self._attempt(
                 left,
                 lambda _: self._resuming.complete(call, mark),
                 lambda: self._resuming.progress(partition),
@@ -321,12 +318,12 @@ class PaymentsClient:
                 answer.cancel()
         if not known:
             return None
-        result = asyncio.ensure_future(self._awaited(call))
+        result = asyncio.ensure_future(self._answered(call))
         if answer.done():
             await asyncio.wait([result])  # So that the returned future is done already.
         return result
 
-    async def _call(
+    async def _start(
         self,
         payment: str | CheckedId,
         command: Mapping[str, object] | Command,
@@ -335,37 +332,37 @@ class PaymentsClient:
         *,
         headers: Sequence[tuple[str, bytes]],
     ) -> Call:
-        """Return the call of a command; ``_result`` must follow without an await in between."""
-        key = encode_payment_id(payment)
-        default_id = f"{self._prefix}-{next(self._numbers)}"
-        if isinstance(payment, CheckedId) and isinstance(command, Command):
-            command_id, value = encode_checked(command, default_id=default_id)
-        else:
-            command_id, value = encode_command(
-                command, default_id=default_id, default_currency=self.settings.default_currency
-            )
-        record_headers = checked_headers(headers)
-        size = size_of(key, value, record_headers)
-        deadline_seconds = await self._opened(deadline_seconds)
-        partition = partition_of(key, self._results.partitions)
-        answer = asyncio.get_running_loop().create_future()
-        call = Call(key, partition, command_id, value, answer, record_headers, size)
-        self._calls.add(call, max(deadline_seconds, result_seconds))
+        """Begin to send a command; ``_answered`` must follow without an await in between."""
+        sent = outgoing(
+            payment,
+            command,
+            headers,
+            default_id=f"{self._prefix}-{next(self._numbers)}",
+            default_currency=self.settings.default_currency,
+        )
+        require_deadline(deadline_seconds)
+        left = await self._opened(deadline_seconds)
+        key = sent.record[0]
+        call = Call(
+            key=key,
+            partition=partition_of(key, self._results.partitions),
+            command=sent.id,
+            answer=asyncio.get_running_loop().create_future(),
+            record=sent.record,
+            size=sent.size,
+        )
+        self._calls.add(call, max(left, result_seconds))
+        self._sender.add(call)
         return call
 
-    async def _result(self, call: Call) -> Result:
-        try:
-            self._sender.add(call)
-            return await self._awaited(call)
-        finally:
-            if not call.sent:
-                self._sender.discard(call)
-
-    async def _awaited(self, call: Call) -> Result:
+    async def _answered(self, call: Call) -> Result:
+        """Return the result of a call, and forget the call however it ends."""
         try:
             return await call.answer
         finally:
             self._calls.discard(call)
+            if not call.sent:
+                self._sender.discard(call)
 
     def watch(self, payment: str | CheckedId) -> Watch:
         """Iterate over the payment's results from now on, of commands of any client.
@@ -442,30 +439,35 @@ class PaymentsClient:
         return None if self._sender.healthy else NOT_TAKEN
 
     async def _read(
-        self,
-        deadline_seconds: float,
-        read: Callable[[int], Awaitable[_Value]],
-        progress: Callable[[], str | None] | None = None,
+        self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]
     ) -> _Value:
         """Read from the topics; ``read`` takes the number of partitions."""
+        require_deadline(deadline_seconds)
         left = await self._opened(deadline_seconds)
+        return await self._attempt(left, read, lambda: self._accounts.progress)
+
+    async def _attempt(
+        self,
+        seconds: float,
+        read: Callable[[int], Awaitable[_Value]],
+        progress: Callable[[], str | None],
+    ) -> _Value:
+        """Read as ``_read`` does, once there has been a connection."""
 
         def attempt() -> Awaitable[_Value]:
             self._require_open()
             return read(self._results.partitions)
 
-        return await read_within(left, attempt, progress or (lambda: self._accounts.progress))
+        return await read_within(seconds, attempt, progress)
 
-    async def _opened(self, deadline_seconds: float) -> float:
+    async def _opened(self, seconds: float) -> float:
         """Wait for the first connection; return the rest of the deadline in seconds."""
-        require_deadline(deadline_seconds)
         self._require_open()
-        if self._results.ready.is_set():
-            self._results.require_rights()
-            return deadline_seconds
+        if self._results.following:
+            return seconds
         loop = asyncio.get_running_loop()
-        end = loop.time() + deadline_seconds
-        await self._results.until_ready(deadline_seconds, fail_fast=False)
+        end = loop.time() + seconds
+        await self._results.until_ready(seconds, fail_fast=False)
         self._require_open()
         return max(end - loop.time(), 0.0)
 

@@ -1,21 +1,34 @@
-"""Commands of the client: encoded, and checked by the worker's rules.
+"""Commands of the client: checked by the worker's rules and encoded, before anything is sent.
 
 What the gateway has parsed by the same rules comes as ``CheckedId`` and ``Command``, and is only
 encoded.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import orjson
 from msgspec.json import Encoder
 from msgspec.structs import replace
 
+from exactstage import Header
+from exactstage.log import NO_HEADERS
+from payments.client.arguments import wrong_type
 from payments.client.errors import InvalidCommand
+from payments.client.transport import CommandRecord
 from payments.domain.commands import Command
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""``max.message.bytes`` of the commands in topics.yaml, and Kafka's default."""
+
+_BATCH_OVERHEAD_BYTES, _HEADER_OVERHEAD_BYTES = 100, 10
+"""Maximum overhead of a batch of one record, and of a header, in addition to their contents
+(Kafka's record format: 61 bytes, and numbers of variable length)."""
+
+_HEADERS = "a list of pairs of a name (str) and a value (bytes), such as [('trace', b'1')]"
 
 
 class CheckedId(NamedTuple):
@@ -28,6 +41,37 @@ class CheckedId(NamedTuple):
     text: str
     key: bytes
     """The same text as the key of the payment's records."""
+
+
+class Outgoing(NamedTuple):
+    """A command as it is sent."""
+
+    id: str
+    """The command's own id."""
+
+    record: CommandRecord
+    size: int
+    """Bytes that the record takes in a batch."""
+
+
+def outgoing(
+    payment: str | CheckedId,
+    command: Mapping[str, object] | Command,
+    headers: Sequence[tuple[str, bytes]],
+    *,
+    default_id: str,
+    default_currency: str,
+) -> Outgoing:
+    """Return a command as it is sent. Raises ``InvalidCommand`` and ``TypeError``."""
+    key = encode_payment_id(payment)
+    if isinstance(payment, CheckedId) and isinstance(command, Command):
+        own, value = encode_checked(command, default_id=default_id)
+    else:
+        own, value = encode_command(
+            command, default_id=default_id, default_currency=default_currency
+        )
+    record = (key, value, checked_headers(headers))
+    return Outgoing(own, record, size_of(*record))
 
 
 def encode_payment_id(payment: str | CheckedId) -> bytes:
@@ -94,6 +138,48 @@ def movement(
     if command_id is not None:
         command["id"] = command_id
     return command
+
+
+def checked_headers(headers: object) -> list[Header]:
+    """Return headers in the form of a record's.
+
+    Raises ``TypeError``, and ``InvalidCommand`` for a name that can't be encoded as UTF-8.
+    """
+    if isinstance(headers, (str, bytes)) or not isinstance(headers, Sequence):
+        raise wrong_type("headers", _HEADERS, headers)
+    if not headers:
+        return NO_HEADERS
+    found: list[Header] = []
+    for number, header in enumerate(headers):
+        if not isinstance(header, (tuple, list)) or len(header) != len(("name", "value")):
+            raise wrong_type(f"headers[{number}]", "a pair of a name and a value", header)
+        name, value = header
+        if not isinstance(name, str):
+            raise wrong_type(f"the name of headers[{number}]", "text (str)", name)
+        if value is not None and not isinstance(value, bytes):
+            raise wrong_type(f"the value of headers[{number}] ({name!a})", "bytes", value)
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                message = f"the name of headers[{number}] is not Unicode text: {name!a}"
+                raise InvalidCommand("headers", message, Reason.NOT_UTF8) from None
+        found.append((name, value))
+    return found
+
+
+def size_of(key: bytes, value: bytes, headers: list[Header]) -> int:
+    """Return the bytes of a command in a batch. Raises ``InvalidCommand`` if it fits in none."""
+    size = len(key) + len(value)
+    for name, content in headers:
+        size += len(name.encode()) + len(content or b"") + _HEADER_OVERHEAD_BYTES
+    if size > MAX_MESSAGE_BYTES - _BATCH_OVERHEAD_BYTES:
+        message = (
+            f"with its headers the command is {size:,} bytes; a batch on the topic is at most "
+            f"{MAX_MESSAGE_BYTES:,} (max.message.bytes)"
+        )
+        raise InvalidCommand("headers", message, Reason.TOO_LARGE)
+    return size
 
 
 _encode_struct = Encoder().encode

@@ -5,7 +5,7 @@ broker's restart (see ``Connection.refresh``) and take a fraction of the CPU tim
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import errors
@@ -30,7 +30,7 @@ from exactstage.kafka import (
     troubles_in_words,
 )
 from exactstage.log import Batch, Bounds, Cluster, Writer
-from payments.client.transport import Command, Unavailable
+from payments.client.transport import CommandRecord, Unavailable
 
 
 class KafkaTransport:
@@ -138,9 +138,9 @@ class KafkaTransport:
         """Return a plain idempotent writer."""
         return await self._opened.new_writer()
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> bytes:
+    def seal(self, at: TopicPartition, writer: Writer, commands: Sequence[CommandRecord]) -> bytes:
         """Return the batch in Kafka's format, with the writer's next sequence number."""
-        return encode_batch(Batch(at, writer, list(commands)))
+        return encode_batch(Batch(at, writer, commands))
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, bytes]

@@ -160,14 +160,14 @@ class ResultConsumer:
             self._watches.break_all("results can't be read")
             reader.skip(batch)
             return
+        called, watched = self._calls.by_payment, self._watches.by_payment
         for records in fetched.values():
             for record in records:
-                key = record.key
-                called, watched = self._calls.awaits(key), self._watches.awaits(key)
-                if called or watched:
-                    self._deliver(record, called=called, watched=watched)
+                if record.key in called or record.key in watched:
+                    self._deliver(record)
 
-    def _deliver(self, record: Record, *, called: bool, watched: bool) -> None:
+    def _deliver(self, record: Record) -> None:
+        """Pass on a result to the calls and watches of its payment."""
         key = record.key or b""
         try:
             result = worded(_parse_result(record.value or b"", extra="ignore"))
@@ -176,7 +176,6 @@ class ResultConsumer:
             where = RecordAddress(*record[:3])
             logger.warning("%s is no result; it is skipped", where)
             return
-        if called:
-            self._calls.answer(key, result)
-        if watched:
+        self._calls.answer(key, result)
+        if key in self._watches.by_payment:
             self._watches.show(key, result)

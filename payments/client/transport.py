@@ -4,7 +4,7 @@ The client decides what is sent, retried and dropped; a transport makes one atte
 whether a failed batch may have arrived.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from exactstage import Header, MemoryLog, TopicPartition
@@ -30,7 +30,7 @@ def standing_at(
     return Standing(position, chunk.stable, chunk.end, since)
 
 
-Command = tuple[bytes, bytes, list[Header]]
+CommandRecord = tuple[bytes, bytes, list[Header]]
 """Key, value and headers of a record."""
 
 
@@ -72,7 +72,7 @@ class Transport(Protocol):
     async def new_writer(self) -> Writer:
         """Return an idempotent writer."""
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Any:
+    def seal(self, at: TopicPartition, writer: Writer, commands: Sequence[CommandRecord]) -> Any:
         """Return a batch that is stored once, however often it is appended."""
 
     async def append(
@@ -149,11 +149,10 @@ class LogTransport:
         """Return a writer."""
         return await self._log.new_writer()
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
+    def seal(self, at: TopicPartition, writer: Writer, commands: Sequence[CommandRecord]) -> Batch:
         """Return a batch. It is encoded only to raise the same errors as for a broker."""
-        records = list(commands)
-        encode_batch(Batch(at, Writer(writer.producer_id, writer.epoch), records))
-        return Batch(at, writer, records)
+        encode_batch(Batch(at, Writer(writer.producer_id, writer.epoch), commands))
+        return Batch(at, writer, commands)
 
     async def append(
         self, node: int, batches: Mapping[TopicPartition, Batch]

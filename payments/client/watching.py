@@ -23,7 +23,8 @@ class Watches:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = 0
-        self._by_key: dict[bytes, list[_Feed]] = {}
+        self.by_payment: dict[bytes, list[_Feed]] = {}
+        """By the payment's key."""
 
     def add(self, key: bytes, check: Callable[[asyncio.AbstractEventLoop], None]) -> Watch:
         """Begin a watch. Raises ``Overloaded`` at the limit.
@@ -35,36 +36,32 @@ class Watches:
             raise Overloaded(message)
         feed = _Feed()
         self._count += 1
-        self._by_key.setdefault(key, []).append(feed)
+        self.by_payment.setdefault(key, []).append(feed)
         return Watch(self, key, feed, check)
 
     def discard(self, key: bytes, feed: _Feed) -> None:
         """End a watch."""
-        feeds = self._by_key.get(key, [])
+        feeds = self.by_payment.get(key, [])
         if feed in feeds:
             feeds.remove(feed)
             self._count -= 1
             if not feeds:
-                del self._by_key[key]
-
-    def awaits(self, key: bytes | None) -> bool:
-        """Whether a watch of this payment is open."""
-        return key in self._by_key
+                del self.by_payment[key]
 
     def show(self, key: bytes, result: Result) -> None:
         """Deliver a result to all watches of its payment."""
-        for feed in self._by_key.get(key, ()):
+        for feed in self.by_payment.get(key, ()):
             feed.put(result)
 
     def break_all(self, message: str) -> None:
         """End all watches with an error."""
-        for feeds in self._by_key.values():
+        for feeds in self.by_payment.values():
             for feed in feeds:
                 feed.end(WatchBroken(message))
 
     def close(self) -> None:
         """End all watches without an error."""
-        for feeds in self._by_key.values():
+        for feeds in self.by_payment.values():
             for feed in feeds:
                 feed.end(None)
 

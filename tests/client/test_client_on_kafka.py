@@ -14,7 +14,7 @@ from payments.client import (
     PaymentsClient,
     PaymentsClientError,
 )
-from payments.client.partition_queues import MAX_MESSAGE_BYTES
+from payments.client.commands import MAX_MESSAGE_BYTES
 from payments.domain.results import Outcome
 from payments.settings import Settings
 from tests.broker.client import WorkerProcess, read_all

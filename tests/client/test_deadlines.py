@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from payments.client.deadlines import TICK_SECONDS, Deadlines
+from payments.client.calls import TICK_SECONDS, Deadlines
 
 LOOP_CLOCK_SECONDS = 0.001
 

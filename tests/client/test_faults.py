@@ -14,7 +14,7 @@ from payments.client import (
     PaymentsClient,
 )
 from payments.client.calls import Call, expire
-from payments.client.partition_queues import PartitionQueue
+from payments.client.sender import PartitionQueue
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
 
@@ -116,8 +116,8 @@ async def test_a_call_that_has_ended_is_not_sent_however_soon_a_batch_is_made(
     """Its caller is told that it was not sent, before he has had a turn to take it back."""
     loop = asyncio.get_running_loop()
     queue = PartitionQueue(TopicPartition(COMMANDS, 0), await transport.new_writer())
-    calls = [Call(b"p", 0, f"c{n}", b"{}", loop.create_future()) for n in range(3)]
-    queue.queue = dict.fromkeys(calls)
+    calls = [Call(b"p", 0, f"c{n}", loop.create_future()) for n in range(3)]
+    queue.waiting = dict.fromkeys(calls)
     expire(calls[1])
     sealed = queue.seal(transport)
     assert len(sealed.records) == 2
@@ -125,11 +125,11 @@ async def test_a_call_that_has_ended_is_not_sent_however_soon_a_batch_is_made(
     with pytest.raises(BrokersUnavailable, match="was not sent"):
         await calls[1].answer
     queue.stored()
-    last = Call(b"p", 0, "c4", b"{}", loop.create_future())
-    queue.queue = {last: None}
+    last = Call(b"p", 0, "c4", loop.create_future())
+    queue.waiting = {last: None}
     last.answer.cancel()
     assert queue.seal(transport) is None
-    assert not queue.queue
+    assert not queue.waiting
 
 
 async def test_a_closed_client_says_of_each_call_whether_it_may_have_been_sent(
@@ -201,7 +201,7 @@ async def test_cancelled_callers_leave_nothing_behind(
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     assert len(client._calls) == 0
-    assert not client._calls._by_key
+    assert not client._calls.by_payment
     assert not client._calls._deadlines._buckets
     transport.leaderless = False
     assert await make(client, 99) is Outcome.COMPLETED

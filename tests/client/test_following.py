@@ -37,6 +37,7 @@ class FaultyReader:
         """Fetch, or fail."""
         error, self._transport.error = self._transport.error, None
         if error is not None:
+            self._transport.failed.set()
             raise error
         return await self._reader.fetch(timeout_seconds=min(timeout_seconds, 0.01))
 
@@ -48,7 +49,7 @@ class FaultyReads(FaultyTransport):
 
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
-        self.reading = asyncio.Event()
+        self.reading, self.failed = asyncio.Event(), asyncio.Event()
 
     async def open_reader(self) -> Reader:
         """Return the reader."""
@@ -79,6 +80,7 @@ async def test_results_that_came_while_the_connection_was_lost_are_read_afterwar
 ) -> None:
     watch = client.watch("pay-1")
     transport.error = error
+    await transport.failed.wait()
     await testbed.send("pay-1", {"type": "get"})
     assert (await anext(watch)).outcome is Outcome.NOT_FOUND
     assert transport.opened == 2

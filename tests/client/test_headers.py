@@ -5,7 +5,7 @@ record that can't be written at all. Other arguments are in ``test_misuse.py``.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from aiokafka.errors import MessageSizeTooLargeError
 from exactstage.kafka import AppendFailure, encode_batch
 from exactstage.log import Batch, TopicPartition, Writer
 from payments.client import InvalidCommand, LogTransport, PaymentsClient
-from payments.client.partition_queues import MAX_MESSAGE_BYTES, size_of
-from payments.client.transport import Command
+from payments.client.commands import MAX_MESSAGE_BYTES, size_of
+from payments.client.transport import CommandRecord
 from payments.domain.results import Outcome, Reason
 from payments.testing import PaymentsTestbed
 
@@ -137,7 +137,7 @@ async def test_a_topic_that_allows_less_refuses_the_command_that_is_too_large_al
 class BrittleTransport(LogTransport):
     """One that can't write a header, as none of today's."""
 
-    def seal(self, at: TopicPartition, writer: Writer, commands: Iterable[Command]) -> Batch:
+    def seal(self, at: TopicPartition, writer: Writer, commands: Sequence[CommandRecord]) -> Batch:
         """Fail for any batch that has the header."""
         records = list(commands)
         if any(headers for _, _, headers in records):

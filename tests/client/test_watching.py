@@ -60,7 +60,7 @@ async def test_a_watch_that_is_closed_or_dropped_makes_room_for_another(
     await first.aclose()
     assert [result async for result in first] == []
     del second
-    assert not client._watches._by_key
+    assert not client._watches.by_payment
     third, fourth = client.watch("pay-1"), client.watch("pay-2")
     assert third is not fourth
 
@@ -77,7 +77,7 @@ async def test_a_watcher_that_is_too_slow_is_told_so_after_what_it_was_given(
         await anext(watch)
     with pytest.raises(WatchBroken, match="too slow"):
         await anext(watch)
-    assert not client._watches._by_key
+    assert not client._watches.by_payment
 
 
 async def test_a_waiting_watcher_may_be_cancelled_and_go_on(client: PaymentsClient) -> None:
