@@ -1,5 +1,6 @@
 """The benchmark: its arithmetic and tables, what it writes, and one short run on a broker."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -18,16 +19,27 @@ from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
 from tools.bench.__main__ import COMMAND
 from tools.bench.failures import BenchError
-from tools.bench.latencies import Figures, Stopwatch
 from tools.bench.load import Cell, faults, faults_text, load_table
-from tools.bench.loading import MEASURES, UNIQUE, Load, median, median_cpu_us
+from tools.bench.load_client import UNIQUE, Figures, figures_of
+from tools.bench.loading import MEASURES, Load, median, median_cpu_us
 from tools.bench.markdown import with_figures
 from tools.bench.measured_process import Child, cpu_seconds, output_of, resident_bytes
-from tools.bench.restore import RestoreFigures, restore_table, write_journals
-from tools.bench.takeover_log import Takeover, takeovers
+from tools.bench.restore import write_journals
+from tools.bench.takeover_log import takeovers
 from tools.dev import compiled
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = [
+    "tools.bench.__main__",
+    "tools.bench.gateway_load",
+    "tools.bench.aging",
+    "tools.bench.accounts_index",
+    "tools.bench.rebuild_time",
+    "tools.bench.verify_time",
+    "tools.bench.takeover_time",
+    "tools.bench.scale",
+    "tools.bench.peers.__main__",
+]
 LIMIT_SECONDS = 120
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -52,13 +64,9 @@ def cell_of(*rates: float) -> Cell:
     return Cell(8, flush=False, concurrency=1000, loads=[load_of(rate) for rate in rates])
 
 
-def test_a_stopwatch_gives_rate_and_percentiles() -> None:
-    watch = Stopwatch()
-    now = watch._started
-    for n in range(100):
-        watch.note(now - 0.001 * (n + 1), now)
-    found = watch.figures(missing=3)
-    assert (found.payments, found.missing) == (100, 3)
+def test_a_load_gives_rate_and_percentiles() -> None:
+    found = figures_of([0.001 * (n + 1) for n in range(100)], 2.0, not_completed=1, missing=3)
+    assert (found.payments, found.rate, found.not_completed, found.missing) == (100, 50.0, 1, 3)
     assert (found.p50_ms, found.p95_ms, found.p99_ms) == (51.0, 96.0, 100.0)
 
 
@@ -89,31 +97,6 @@ def test_missing_payments_are_named_beside_the_table() -> None:
     assert faults_text([cell]) == "payments: 200 payments answered, 2 missing, 3 not completed."
 
 
-def restore_of(*, empty_bytes: int | None) -> RestoreFigures:
-    return RestoreFigures(
-        payments=1000,
-        partitions=2,
-        takeover=Takeover(1000, 1500, {"claim": 0.1, "restore": 0.5}),
-        ready_seconds=2.0,
-        empty_bytes=empty_bytes,
-        full_bytes=80_500_000,
-        idle_percent=1.26,
-    )
-
-
-def test_memory_per_payment_is_what_the_payments_add() -> None:
-    figures = restore_of(empty_bytes=80_000_000)
-    assert figures.bytes_per_payment == 500
-    text = restore_table(figures)
-    assert "| memory per stored payment | 500 bytes |" in text
-    assert "| restore rate | 3,000 records/s |" in text
-    assert "| idle worker, 1,000 payments | 1.3 % of a core |" in text
-
-
-def test_memory_that_is_not_known_is_a_dash() -> None:
-    assert "| memory per stored payment | - |" in restore_table(restore_of(empty_bytes=None))
-
-
 def test_figures_replace_only_what_is_between_the_markers() -> None:
     document = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
     once = with_figures(document, "new\n")
@@ -137,6 +120,15 @@ def test_quick_gives_way_to_what_is_named() -> None:
     assert given.concurrency == [7, 9]
     assert (given.seconds, given.repeats, given.restore) == (1.0, 1, 0)
     assert COMMAND.parse([]).restore == 1_000_000
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_quick_run(name: str) -> None:
+    command = importlib.import_module(name).COMMAND
+    assert command.module == name.removesuffix(".__main__")
+    assert command.parse(["--quick"]).quick
+    whole = command.parse([])
+    assert vars(whole) != vars(command.parse(["--quick"])) | {"quick": False}
 
 
 @pytest.mark.parametrize(

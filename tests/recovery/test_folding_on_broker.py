@@ -11,16 +11,16 @@ from payments.recovery.folding import Ranges, fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.recovery.scanning import partitions_of, show_nothing
 from payments.settings import Settings
-from tools.bench.rebuild_time import OLD_MS, Plan, write_ledger
+from tools.bench.ledger import Ledger
 
 pytestmark = pytest.mark.broker
-PLAN = Plan(entries=60, accounts=12, payments=0, partitions=4)
-NOW_MS = 1_800_000_000_000
+ENTRIES, ACCOUNTS = 60, 12
+TIME_MS = 1_800_000_000_000
 
 
 async def ledger_of(log: KafkaLog, settings: Settings) -> Ranges:
-    writer = await log.new_writer()
-    await write_ledger(log, settings, writer, PLAN, NOW_MS - OLD_MS)
+    ledger = Ledger(settings, ACCOUNTS, TIME_MS)
+    await ledger.write(log, await log.new_writer(), ledger.in_turns(ENTRIES))
     return await log.bounds(partitions_of(settings.topic("accounts.ledger"), settings.partitions))
 
 
@@ -40,9 +40,9 @@ async def test_shares_make_the_same_balances_as_one_reader(
         together = await fold_in_shares(log, settings, shares, 0, show_nothing)
         alone = await fold(log, ranges, 0, show_nothing)
     assert [shown(each) for each in together.balances] == [shown(each) for each in alone.balances]
-    assert sum(each.entries for each in together.balances) == PLAN.entries
+    assert sum(each.entries for each in together.balances) == ENTRIES
     assert together.movements == alone.movements
-    assert len(together.movements) == PLAN.entries
+    assert len(together.movements) == ENTRIES
 
 
 async def test_a_fault_in_the_share_of_another_process_is_told_as_ever(
@@ -73,4 +73,4 @@ async def test_a_share_whose_process_is_killed_is_read_by_the_one_that_asks(
     async with open_log(settings) as log:
         shares = shares_of(await ledger_of(log, settings), 2)
         folded = await fold_in_shares(log, settings, shares, 0, show_nothing)
-    assert sum(each.entries for each in folded.balances) == PLAN.entries
+    assert sum(each.entries for each in folded.balances) == ENTRIES

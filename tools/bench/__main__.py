@@ -11,7 +11,8 @@ from tools.bench.bench_command import Command, Option, Report
 from tools.bench.failures import BenchError
 from tools.bench.installations import measured_broker
 from tools.bench.load import OPTIONS, faults, load_report, measure_load
-from tools.bench.restore import measure_restore, restore_table
+from tools.bench.markdown import figures_table
+from tools.bench.restore import measure_restore
 
 COMMAND = Command(
     "tools.bench",
@@ -39,7 +40,7 @@ def measure(given: argparse.Namespace) -> Report:
             parts += ["### Load", load_report(cells, given.seconds)]
         if given.restore:
             figures = measure_restore(broker, given.restore, given.partitions[0], folder)
-            parts += ["### Restore and memory", restore_table(figures)]
+            parts += ["### Restore and memory", figures_table(list(figures))]
     _, missing, not_completed = faults(cells)
     return Report("\n\n".join(parts), broker.description, ok=not (missing or not_completed))
 

@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,7 +44,7 @@ class Option:
     """Smallest whole number that it takes."""
 
     choices: Sequence[str] = ()
-    """Of a text; of a list: names from these, separated by commas."""
+    """Of a text, or of each in a list."""
 
 
 PURE = Option(default=False, help="measure the checkout, also when .compiled is there")
@@ -72,9 +72,6 @@ class Command:
     marker: str | None = None
     """Of the block that ``--write`` replaces in a document; None where no document has one."""
 
-    pictures: Callable[[argparse.Namespace, Path], Sequence[str]] | None = field(default=None)
-    """Writes pictures into a folder beside the document; returns the Markdown that shows them."""
-
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Read the command line; ends the program when it is not understood."""
         parser = argparse.ArgumentParser(
@@ -85,18 +82,20 @@ class Command:
         for name, option in self.options.items():
             parser.add_argument(f"--{name}", default=option.default, **_reading(option))
         parser.add_argument("--quick", action="store_true", help="a few seconds, only to try it")
+        parser.set_defaults(write=None)
         if self.marker is not None:
             parser.add_argument(
                 "--write", type=Path, metavar="FILE", help="a document to put it in"
             )
-        else:
-            parser.set_defaults(write=None)
         given = parser.parse_args(arguments)
         if given.quick and given.write is not None:
             parser.error("--write is for the figures of a whole run, not of --quick")
         if given.quick:
-            names = {name.replace("-", "_"): option for name, option in self.options.items()}
-            quick = {name: o.quick for name, o in names.items() if o.quick is not None}
+            quick = {
+                name.replace("-", "_"): option.quick
+                for name, option in self.options.items()
+                if option.quick is not None
+            }
             parser.set_defaults(**quick)
             given = parser.parse_args(arguments)
         return given
@@ -129,9 +128,6 @@ class Command:
             text = f"`{command}`, {environment(report.broker)}.\n\n{text}"
         print(text)
         if document is not None:
-            if self.pictures is not None:
-                shown = self.pictures(given, document.parent / "pictures")
-                text = "\n\n".join([text, *shown])
             document.write_text(with_figures(document.read_text(), text, marker))
         return 0 if report.ok else 1
 
@@ -141,16 +137,14 @@ def _reading(option: Option) -> dict[str, Any]:
     default, shown = option.default, f"{option.help} (%(default)s)".strip()
     if isinstance(default, bool):
         return {"action": "store_true", "help": option.help}
-    if isinstance(default, list) and option.choices:
-        names = ", ".join(option.choices)
-        return {"type": names_of(option.choices), "metavar": "NAME,...", "help": names}
+    if option.choices:
+        many = {"nargs": "+"} if isinstance(default, list) else {}
+        return {"choices": option.choices, "help": shown, **many}
     if isinstance(default, (int, list)):
         many = {"nargs": "+"} if isinstance(default, list) else {}
         return {"type": whole(option.least), "metavar": "N", "help": shown, **many}
     if isinstance(default, float):
         return {"type": positive, "metavar": "X", "help": shown}
-    if isinstance(default, str):
-        return {"choices": option.choices, "help": shown}
     return {"type": Path, "metavar": "PATH", "help": option.help}
 
 
@@ -172,18 +166,6 @@ def positive(text: str) -> float:
     if not found > 0:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
     return found
-
-
-def names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return a reader of names from a closed list, separated by commas."""
-
-    def read(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)!r} is not of {', '.join(known)}")
-        return names
-
-    return read
 
 
 def environment(broker: str) -> str:

@@ -1,6 +1,6 @@
 """``python -m tools.bench.gateway_load``: payments over HTTP, with the CPU of each process.
 
-A closed loop of makes with unique ids (``http_load``) on a gateway with one worker; gateway,
+A closed loop of makes with unique ids (``load_client``) on a gateway with one worker; gateway,
 worker, broker and load share the machine.
 """
 

@@ -1,4 +1,4 @@
-"""Loading a system that runs: one client for each transport, and what the processes used for it."""
+"""Loading a system that runs, and what its processes used for it."""
 
 import json
 import statistics
@@ -10,22 +10,20 @@ from dataclasses import dataclass
 
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker
-from tools.bench.latencies import Figures
+from tools.bench.load_client import UNIQUE, Figures
 from tools.bench.measured_process import Child, cpu_seconds, output_of, peak_bytes
-
-UNIQUE = "unique"
-"""The workload that topics have too: payments with ids never used before, on 1,000 accounts."""
 
 LOAD_LIMIT_SECONDS = 120.0
 """What a load may take beyond its own time: start, the payments still in flight, a stall."""
 
+STORE_SECONDS, STORE_CONCURRENCY, STORE_RATE = 20.0, 1000, 2000
 LIGHT, LIGHT_SECONDS = 8, 600
 """Payments in flight in a light load; it lasts longer than what it runs beside."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpEndpoint:
-    """Where a system answers over HTTP, and which requests it takes (``http_load.DIALECTS``)."""
+    """Where a system answers over HTTP, and which requests it takes (``http_client.DIALECTS``)."""
 
     port: int
     dialect: str
@@ -112,7 +110,9 @@ def run_load(target: Target, seconds: float, concurrency: int, workload: str = U
     """
     processes = target.processes()
     before = {name: cpu_seconds(pid) for name, pid in processes.items()}
-    command = _command(target, workload, seconds=seconds, concurrency=concurrency)
+    command = load_command(
+        target.endpoint, workload=workload, seconds=seconds, concurrency=concurrency
+    )
     said = output_of(f"the load on {target.name}", command, seconds + LOAD_LIMIT_SECONDS)
     figures = Figures(**json.loads(said))
     if figures.payments == 0:
@@ -136,7 +136,7 @@ def light_load(target: Target) -> Iterator[None]:
         yield
         return
     options = {"seconds": LIGHT_SECONDS, "concurrency": LIGHT, "stalled-seconds": LIGHT_SECONDS}
-    command = _command(target, UNIQUE, **options)
+    command = load_command(target.endpoint, **options)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:
         try:
             yield
@@ -144,14 +144,20 @@ def light_load(target: Target) -> Iterator[None]:
             load.terminate()
 
 
-def _command(target: Target, workload: str, **options: float) -> list[str]:
-    endpoint = target.endpoint
-    given: dict[str, object] = dict(options)
+def load_command(endpoint: HttpEndpoint | TopicsEndpoint, **options: object) -> list[str]:
+    """Return the command of the load; ``options`` are those of ``load_client``."""
+    given = [f"--{name}={value}" for name, value in options.items()]
     if isinstance(endpoint, HttpEndpoint):
-        program = "tools.bench.http_load"
-        given |= {"port": endpoint.port, "dialect": endpoint.dialect, "workload": workload}
+        where = ["--http", str(endpoint.port), endpoint.dialect]
     else:
-        program = "tools.bench.topics_load"
-        names = ("brokers", "commands", "results")
-        given |= {name: getattr(endpoint, name) for name in names}
-    return [sys.executable, "-m", program, *(f"--{name}={value}" for name, value in given.items())]
+        where = ["--topics", endpoint.brokers, endpoint.commands, endpoint.results]
+    return [sys.executable, "-m", "tools.bench.load_client", *where, *given]
+
+
+def store_by_load(target: Target, payments: int) -> None:
+    """Make so many payments at least."""
+    made = 0
+    while made < payments:
+        seconds = min(STORE_SECONDS, 1 + payments / STORE_RATE)
+        made += run_load(target, seconds, STORE_CONCURRENCY).figures.payments
+        print(f"{made:,} of {payments:,} payments are made", file=sys.stderr, flush=True)

@@ -9,12 +9,7 @@ from typing import Any
 from payments.settings import Settings
 from tools.bench.installations import MeasuredBroker, installation
 from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
-from tools.bench.measured_process import (
-    READY_LIMIT_SECONDS,
-    Child,
-    WorkerProcess,
-    gateway_process,
-)
+from tools.bench.measured_process import READY_LIMIT_SECONDS, Child, WorkerProcess, gateway_process
 from tools.bench.restore import SLOWEST_RATE, store_payments
 from tools.dev.ports import free_ports
 
@@ -33,20 +28,35 @@ def running_ours(
     stored: int = 0,
     instance_id: str | None = None,
 ) -> Iterator[Target]:
-    """Make an installation and start its processes, with logs in ``folder``; all end with it.
+    """Make an installation and start its processes; all end with it.
 
     ``flush``: the broker calls fsync for each append to its topics. ``stored``: completed payments
     that the workers restore first. ``instance_id``: static membership, of a single worker.
     """
     static: dict[str, Any] = {} if instance_id is None else {"instance_id": instance_id}
-    limit = READY_LIMIT_SECONDS + stored / SLOWEST_RATE
-    with (
-        installation(broker.bootstrap, partitions=partitions, flush=flush, **static) as settings,
-        ExitStack() as stack,
-    ):
+    with installation(broker.bootstrap, partitions=partitions, flush=flush, **static) as settings:
         if stored:
             asyncio.run(store_payments(settings, stored))
-        children: dict[str, Child] = {}
+        with running_on(
+            settings, broker, folder, http=http, workers=workers, stored=stored
+        ) as target:
+            yield target
+
+
+@contextmanager
+def running_on(
+    settings: Settings,
+    broker: MeasuredBroker,
+    folder: Path,
+    *,
+    http: bool = False,
+    workers: int = 1,
+    stored: int = 0,
+) -> Iterator[Target]:
+    """Start the processes of an installation that is there, with logs in ``folder``."""
+    children: dict[str, Child] = {}
+    limit = READY_LIMIT_SECONDS + settings.partitions / 10 + stored / SLOWEST_RATE
+    with ExitStack() as stack:
         for number in range(1, workers + 1):
             log = folder / f"{settings.app_id}-worker-{number}.log"
             worker = stack.enter_context(WorkerProcess(settings, log))

@@ -9,7 +9,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from exactstage.journal import Journal
@@ -23,14 +22,14 @@ from payments.settings import Settings
 from tools.bench.bench_command import say
 from tools.bench.failures import BenchError
 from tools.bench.installations import MeasuredBroker, installation, open_log
-from tools.bench.markdown import figure, figures_table, megabytes
+from tools.bench.markdown import figure, megabytes
 from tools.bench.measured_process import (
     READY_LIMIT_SECONDS,
     WorkerProcess,
     cpu_percent,
     resident_bytes,
 )
-from tools.bench.takeover_log import Takeover, takeovers
+from tools.bench.takeover_log import takeovers
 
 IDLE_SECONDS = 10.0
 SETTLE_SECONDS = 3.0
@@ -45,53 +44,14 @@ SLOWEST_RATE = 5_000
 """Rows restored in a second below which waiting is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreFigures:
-    """What a worker needs to take over stored payments, and to keep them."""
-
-    payments: int
-    partitions: int
-    takeover: Takeover
-    ready_seconds: float
-    """From the start of the process to its readiness, everything included."""
-
-    empty_bytes: int | None
-    full_bytes: int | None
-    idle_percent: float | None
-
-    @property
-    def bytes_per_payment(self) -> float | None:
-        """Resident memory that one stored payment adds."""
-        if self.empty_bytes is None or self.full_bytes is None:
-            return None
-        return (self.full_bytes - self.empty_bytes) / self.payments
-
-
-def restore_table(figures: RestoreFigures) -> str:
-    """Return the table of restore and memory."""
-    of, takeover = f"{figures.payments:,} payments", figures.takeover
-    rate = takeover.records / takeover.restore_seconds
-    return figures_table(
-        [
-            ("stored payments", f"{figures.payments:,} in {figures.partitions} partitions"),
-            ("restore", f"{takeover.records:,} records in {takeover.restore_seconds:.1f} s"),
-            ("restore rate", f"{rate:,.0f} records/s"),
-            ("from start to ready", f"{figures.ready_seconds:.1f} s"),
-            ("memory (RSS), empty", megabytes(figures.empty_bytes)),
-            (f"memory (RSS), {of}", megabytes(figures.full_bytes)),
-            ("memory per stored payment", figure(figures.bytes_per_payment, unit=" bytes")),
-            (f"idle worker, {of}", figure(figures.idle_percent, 1, " % of a core")),
-        ]
-    )
-
-
 def measure_restore(
     broker: MeasuredBroker, payments: int, partitions: int, folder: Path
-) -> RestoreFigures:
-    """Measure a worker without payments, then one that takes over ``payments`` of them.
+) -> Iterator[tuple[str, str]]:
+    """Yield the figures of a worker that takes over ``payments`` of them, and of an empty one.
 
     Each has an installation of its own, so both meet journals that nobody has claimed before.
     """
+    of = f"{payments:,} payments"
     say(f"restore: an empty worker, {partitions} partitions")
     with (
         installation(broker.bootstrap, partitions=partitions, flush=False) as settings,
@@ -101,6 +61,7 @@ def measure_restore(
         cpu_percent(worker.pid, SETTLE_SECONDS + IDLE_SECONDS)
         worker.must_run()
         empty_bytes = resident_bytes(worker.pid)
+    yield "stored payments", f"{payments:,} in {partitions} partitions"
     with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
         asyncio.run(store_payments(settings, payments))
         say("restore: a worker that takes them over")
@@ -113,9 +74,16 @@ def measure_restore(
             takeover = takeovers(worker.log.read_text())[-1]
     if takeover.rows != payments:
         raise BenchError(f"{takeover.rows} rows were restored, but {payments} were written")
-    return RestoreFigures(
-        payments, partitions, takeover, ready_seconds, empty_bytes, full_bytes, idle_percent
-    )
+    rate = takeover.records / takeover.restore_seconds
+    yield "restore", f"{takeover.records:,} records in {takeover.restore_seconds:.1f} s"
+    yield "restore rate", f"{rate:,.0f} records/s"
+    yield "from start to ready", f"{ready_seconds:.1f} s"
+    yield "memory (RSS), empty", megabytes(empty_bytes)
+    yield f"memory (RSS), {of}", megabytes(full_bytes)
+    if empty_bytes is not None and full_bytes is not None:
+        added = (full_bytes - empty_bytes) / payments
+        yield "memory per stored payment", figure(added, unit=" bytes")
+    yield f"idle worker, {of}", figure(idle_percent, 1, " % of a core")
 
 
 async def store_payments(settings: Settings, payments: int) -> None:

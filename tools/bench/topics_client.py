@@ -1,5 +1,6 @@
-"""Clients of a system that runs on topics: a writer of commands, a reader of committed records."""
+"""Clients of a system that runs on topics: a writer of commands, readers of its results."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,11 +15,53 @@ QUIET = {"log_level": 2}
 """Only what is critical: that the broker is gone at the end of a run is no news."""
 
 
+def make_command(payment: str, account: str) -> str:
+    """Return the command that pays 0.01 EUR; its id is that of the payment."""
+    make = {"type": "make", "id": payment, "account": account, "amount": 1, "currency": "EUR"}
+    return json.dumps(make)
+
+
 def writer(brokers: str) -> Producer:
     """Return a producer that sends at once and places keys as Java's does."""
     return Producer(
-        {"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 0, **QUIET}
+        {
+            "bootstrap.servers": brokers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 0,
+            "socket.nagle.disable": True,
+            **QUIET,
+        }
     )
+
+
+def at_end(brokers: str, topic: str) -> Consumer:
+    """Return a consumer of what is written to a topic from now on."""
+    consumer = _consumer(brokers, {"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 0})
+    places = _partitions(consumer, topic)
+    for at in places:
+        at.offset = consumer.get_watermark_offsets(at, timeout=10)[1]
+    consumer.assign(places)
+    consumer.poll(0.5)
+    return consumer
+
+
+def from_start(brokers: str, topic: str) -> Consumer:
+    """Return a consumer of committed records of a whole topic, from its start."""
+    consumer = _consumer(brokers, {"enable.partition.eof": True, "fetch.wait.max.ms": 50})
+    consumer.assign(_partitions(consumer, topic))
+    return consumer
+
+
+def _consumer(brokers: str, options: dict[str, object]) -> Consumer:
+    # Only what is committed, which is librdkafka's default.
+    group = f"bench-{uuid.uuid4().hex}"
+    given = {"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False}
+    return Consumer({**given, **options, **QUIET})
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    return [TopicPartition(topic, number, 0) for number in numbers]
 
 
 def read_whole(brokers: str, topic: str) -> Iterator[Message]:
@@ -27,7 +70,7 @@ def read_whole(brokers: str, topic: str) -> Iterator[Message]:
     A partition is done at its last record, or at its end where that is a transaction's marker; an
     end alone would not do, since a partition that grows may have none for long.
     """
-    consumer = reader(brokers, topic)
+    consumer = from_start(brokers, topic)
     ends = {at.partition: consumer.get_watermark_offsets(at)[1] for at in consumer.assignment()}
     left = {partition for partition, end in ends.items() if end > 0}
     until = time.monotonic() + READ_LIMIT_SECONDS
@@ -43,21 +86,3 @@ def read_whole(brokers: str, topic: str) -> Iterator[Message]:
             if partition is not None and offset is not None and offset >= ends[partition] - 1:
                 left.discard(partition)
     consumer.close()
-
-
-def reader(brokers: str, topic: str) -> Consumer:
-    """Return a consumer of committed records of a whole topic, from its start."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": f"audit-{uuid.uuid4().hex}",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 50,
-            **QUIET,
-        }
-    )
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    return consumer

@@ -12,18 +12,17 @@ from pathlib import Path
 
 from tools.bench.bench_command import PURE, Command, Option, Report, environment, say
 from tools.bench.failures import BenchError
-from tools.bench.http_load import WORKLOADS
 from tools.bench.load import described
-from tools.bench.loading import UNIQUE, Target, light_load, run_load
+from tools.bench.load_client import UNIQUE, WORKLOADS
+from tools.bench.loading import Target, light_load, run_load
 from tools.bench.ours import OURS
 from tools.bench.peers import on_faust, on_kafka_streams, on_payments, on_restate
 from tools.bench.peers.conformance import check, talk_with
 from tools.bench.peers.install import PEERS
 from tools.bench.peers.kills import kill_under_load
-from tools.bench.peers.peer_results import KILLS, Result, is_there, read_results, write_result
+from tools.bench.peers.peer_results import Result, read_results
 from tools.bench.peers.peer_system import HTTP, PAGE_CACHE, TOPICS, System
-from tools.bench.peers.peers_report import refused, report
-from tools.bench.peers.pictures import write_pictures
+from tools.bench.peers.peers_report import draw, report
 from tools.dev.broker import kafka_version
 
 MODULES = {module.PEER: module for module in (on_restate, on_kafka_streams, on_faust)}
@@ -32,6 +31,7 @@ SYSTEMS = [
     *(system for module in MODULES.values() for system in module.systems()),
 ]
 KEYS = list(dict.fromkeys(system.key for system in SYSTEMS))
+KILLS = "kills"
 KILLS_WARM_UP = 2.0, 64
 """Seconds and concurrency."""
 
@@ -41,20 +41,18 @@ COMMAND = Command(
     {
         "only": Option(list(MODULES), choices=list(MODULES)),
         "parts": Option([HTTP, TOPICS, KILLS], choices=[HTTP, TOPICS, KILLS]),
-        "workloads": Option(list(WORKLOADS), choices=list(WORKLOADS)),
+        "workloads": Option(list(WORKLOADS), choices=WORKLOADS),
         "systems": Option(KEYS, choices=KEYS),
         "concurrency": Option([1, 16, 64, 256, 1000], "requests in flight at a time", quick=[8]),
         "seconds": Option(5.0, "of each load", quick=1.0),
         "warm-up": Option(10.0, "seconds before the loads", quick=1.0),
         "repeats": Option(3, "of each load", quick=1, least=0),
-        "kills": Option(3, "of each system in the part kills", quick=1, least=0),
+        "kills": Option(3, "of each system in the part kills", quick=1),
         "pure": PURE,
         "report": Option(default=False, help="measure nothing: report what the folder holds"),
-        "fresh": Option(default=False, help="measure again what is there"),
         "results": Option(PEERS / "results", "folder of the results", PEERS / "results-quick"),
     },
     marker="figures",
-    pictures=lambda given, folder: write_pictures(read_results(given.results), folder),
 )
 
 
@@ -64,7 +62,13 @@ def main(given: argparse.Namespace) -> Report:
     if not given.report:
         measure(given)
     results = read_results(given.results)
-    return Report(report(results), ok=OURS not in {result.peer for result in refused(results)})
+    text = report(results)
+    if given.write is not None:
+        for part in (HTTP, TOPICS):
+            picture = f"pictures/{part}-latency.svg"
+            if draw(results, part, given.write.parent / picture):
+                text += f"\n\n![Over {part}: latency against rate, at each concurrency]({picture})"
+    return Report(text, ok=not any(r.refused for r in results if r.peer == OURS))
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -73,7 +77,7 @@ def measure(given: argparse.Namespace) -> None:
         MODULES[peer].install()
     where = environment(f"Kafka {kafka_version()}, all processes and the load on the same cores")
     for wanted, system in plan(given, where):
-        if not given.fresh and is_there(given.results, wanted):
+        if wanted.file(given.results).exists():
             continue
         what = f"{wanted.part}, {system.name} ({system.durability}), repeat {wanted.repeat}"
         say(f"{what}: starting")
@@ -84,23 +88,24 @@ def measure(given: argparse.Namespace) -> None:
             say(f"{what}: {error}")
             wanted.loads.clear()
             wanted.refused = str(error).partition("\n")[0]
-        write_result(given.results, wanted)
+        wanted.write(given.results)
 
 
 def plan(given: argparse.Namespace, where: str) -> Iterator[tuple[Result, System]]:
     """Yield what is asked for, still empty, in the order in which it is measured."""
     systems = [s for s in SYSTEMS if s.peer in {OURS, *given.only} and s.key in given.systems]
-    for repeat in range(1, given.repeats + 1):
-        for system in systems:
-            if system.transport in given.parts:
-                asked = f"{given.seconds:g} s each: {loads_of(system, given)}"
-                yield _empty(system, system.transport, repeat, asked, given.seconds, where), system
-    if KILLS in given.parts and given.kills:
-        for system in systems:
-            # A process that is killed leaves what it wrote to the system: a flush changes nothing.
-            if (system.transport, system.durability) == (TOPICS, PAGE_CACHE):
-                asked = f"{given.kills} kills"
-                yield _empty(system, KILLS, 1, asked, given.seconds, where), system
+    planned = [
+        (s.transport, s, repeat)
+        for repeat in range(1, given.repeats + 1)
+        for s in systems
+        if s.transport in given.parts
+    ]
+    if KILLS in given.parts:
+        # A process that is killed leaves what it wrote to the system: a flush changes nothing.
+        cached = [s for s in systems if (s.transport, s.durability) == (TOPICS, PAGE_CACHE)]
+        planned += [(KILLS, system, 1) for system in cached]
+    for part, s, repeat in planned:
+        yield Result(part, s.key, s.name, s.peer, s.durability, repeat, where), s
 
 
 def loads_of(system: System, given: argparse.Namespace) -> list[tuple[str, int]]:
@@ -108,13 +113,6 @@ def loads_of(system: System, given: argparse.Namespace) -> list[tuple[str, int]]
     workloads = given.workloads if system.transport == HTTP else [UNIQUE]
     concurrency = [each for each in given.concurrency if each <= system.most_at_once]
     return [(workload, each) for workload in workloads for each in concurrency]
-
-
-def _empty(  # noqa: PLR0917 - private, and called from two lines
-    system: System, part: str, repeat: int, asked: str, seconds: float, where: str
-) -> Result:
-    names = system.key, system.name, system.peer, system.durability
-    return Result(part, *names, repeat, asked, seconds, where)
 
 
 def _measure(given: argparse.Namespace, result: Result, system: System, what: str) -> None:
@@ -130,8 +128,7 @@ def _measure(given: argparse.Namespace, result: Result, system: System, what: st
             say(f"{what}: {result.kills.audit}")
             return
         loads = loads_of(system, given)
-        most = max((concurrency for _, concurrency in loads), default=1)
-        result.missing_in_warm_up = warm_up(system, target, given.warm_up, most)
+        warm_up(system, target, given.warm_up, max(each for _, each in loads))
         for workload, concurrency in loads:
             load = run_load(target, given.seconds, concurrency, workload)
             target.must_run()
@@ -139,16 +136,15 @@ def _measure(given: argparse.Namespace, result: Result, system: System, what: st
             say(f"{what}, {workload}, concurrency {concurrency}: {described(load)}")
 
 
-def warm_up(system: System, target: Target, seconds: float, concurrency: int) -> int:
-    """Load a system, then check that it does the job; return what it has left unanswered.
+def warm_up(system: System, target: Target, seconds: float, concurrency: int) -> None:
+    """Load a system, then check that it does the job.
 
     In this order, since a system may lose the first records of partitions never used before; and
     over topics under a light load, since one may answer only when the next command comes.
     """
-    load = run_load(target, seconds, concurrency)
+    run_load(target, seconds, concurrency)
     with light_load(target):
         check(system.name, talk_with(target))
-    return load.figures.missing
 
 
 if __name__ == "__main__":

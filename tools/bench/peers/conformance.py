@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tools.bench.failures import BenchError
-from tools.bench.http_load import DIALECTS, Connection
+from tools.bench.http_client import DIALECTS, Connection
 from tools.bench.installations import OPENING_BALANCE
 from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
-from tools.bench.topics_client import read_whole, reader, writer
+from tools.bench.topics_client import from_start, read_whole, writer
 
 ANSWER_SECONDS = 60.0
 """Faust with exactly_once took over 20 for a payment while little else was sent."""
@@ -105,7 +105,7 @@ class TopicsTalk:
     def __init__(self, endpoint: TopicsEndpoint) -> None:
         self._endpoint = endpoint
         self._producer = writer(endpoint.brokers)
-        self._results = reader(endpoint.brokers, endpoint.results)
+        self._results = from_start(endpoint.brokers, endpoint.results)
         self._sent = 0
 
     def send(self, step: Step, payment: str, account: str) -> str:

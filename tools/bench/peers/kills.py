@@ -8,73 +8,134 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tools.bench.failures import BenchError
+from tools.bench.installations import OPENING_BALANCE
 from tools.bench.loading import Target, TopicsEndpoint
-from tools.bench.measured_process import Child
-from tools.bench.peers.audit import Entry, audit
-from tools.bench.peers.peer_results import KillFigures
-from tools.bench.topics_client import read_whole, reader, writer
+from tools.bench.topics_client import from_start, make_command, read_whole, writer
 
-RATE = 200
-ACCOUNTS = 100
-FIRST_KILL_SECONDS = 5.0
-BETWEEN_KILLS_SECONDS = 15.0
+RATE, ACCOUNTS = 200, 100
+FIRST_KILL_SECONDS, BETWEEN_KILLS_SECONDS = 5.0, 15.0
 QUIET_SECONDS = 60.0
 """Without a result for so long, no more is waited for: six times the session timeout of all."""
 
 SEND_LIMIT_SECONDS = 60.0
-SLICE_SECONDS = 0.1
-"""Width of one step of the timeline."""
+
+
+class Entry(NamedTuple):
+    """One ledger entry: ``amount`` was added to the account, ``balance`` is what it holds then."""
+
+    account: str
+    payment: str | None
+    amount: int
+    balance: int
+
+
+class Audit(NamedTuple):
+    """Counts of payments, of accounts at the end."""
+
+    sent: int
+    unanswered: int
+    """Without any result."""
+
+    answered_twice: int
+    """With more than one result."""
+
+    not_taken: int
+    """Without a ledger entry: the money has not moved."""
+
+    taken_twice: int
+    """With more than one ledger entry: the money has moved again."""
+
+    wrong_accounts: int
+    """Accounts whose last balance is not the opening balance and all entries added up."""
+
+
+@dataclass(slots=True)
+class KillFigures:
+    """What one run with kills ended in."""
+
+    audit: Audit
+    back_seconds: list[float | None]
+    """From each kill to the first result of a payment that was sent after it."""
+
+
+def audit(sent: Iterable[str], results: Mapping[str, int], entries: Iterable[Entry]) -> Audit:
+    """Count what is missing and what is double. All payments are makes of an amount above zero.
+
+    ``results`` is the number of result records by payment. Entries without a payment, or of one
+    that was not sent, open accounts or belong to others; they count for their account alone.
+    """
+    wanted = set(sent)
+    taken: Counter[str] = Counter()
+    moved: Counter[str] = Counter()
+    last: dict[str, int] = {}
+    for entry in entries:
+        last[entry.account] = entry.balance
+        if entry.payment is not None:
+            moved[entry.account] += entry.amount
+            taken[entry.payment] += 1
+    return Audit(
+        sent=len(wanted),
+        unanswered=sum(not results.get(payment) for payment in wanted),
+        answered_twice=sum(results.get(payment, 0) > 1 for payment in wanted),
+        not_taken=sum(not taken[payment] for payment in wanted),
+        taken_twice=sum(taken[payment] > 1 for payment in wanted),
+        wrong_accounts=sum(
+            balance != OPENING_BALANCE + moved[account] for account, balance in last.items()
+        ),
+    )
 
 
 def kill_under_load(target: Target, kills: int) -> KillFigures:
     """Kill a system's handler under load ``kills`` times, and count."""
-    if target.handler is None or not isinstance(target.endpoint, TopicsEndpoint):
+    endpoint = target.endpoint
+    if target.handler is None or not isinstance(endpoint, TopicsEndpoint):
         raise BenchError(f"{target.name} can't be killed here")
-    run = KilledRun(target.handler, target.endpoint)
-    run.load(kills)
-    counts = audit(run.sent_at, run.results, _ledger(target.endpoint))
-    at = [round(each, 2) for each in run.kills]
-    return KillFigures(kills, counts, run.back_seconds(), at, run.timeline())
+    run = _Run(endpoint)
+    killed = [FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * n for n in range(kills)]
+    for at in killed:
+        run.load_until(at)
+        target.handler.restart()
+    run.load_until(killed[-1] + BETWEEN_KILLS_SECONDS)
+    run.settle()
+    entries = (
+        json.loads(each.value() or b"{}") for each in read_whole(endpoint.brokers, endpoint.ledger)
+    )
+    ledger = (Entry(e["account"], e["payment"], e["amount"], e["balance"]) for e in entries)
+    return KillFigures(audit(run.sent_at, run.results, ledger), [run.back(at) for at in killed])
 
 
-def _ledger(endpoint: TopicsEndpoint) -> Iterator[Entry]:
-    """Yield all committed ledger entries there are."""
-    for message in read_whole(endpoint.brokers, endpoint.ledger):
-        entry = json.loads(message.value() or b"{}")
-        yield Entry(entry["account"], entry["payment"], entry["amount"], entry["balance"])
-
-
-class KilledRun:
+class _Run:
     """One load with kills; all times are seconds since its start."""
 
-    def __init__(self, handler: Child, endpoint: TopicsEndpoint) -> None:
-        self._handler = handler
+    def __init__(self, endpoint: TopicsEndpoint) -> None:
         self._commands = endpoint.commands
         self._producer = writer(endpoint.brokers)
-        self._results = reader(endpoint.brokers, endpoint.results)
+        self._consumer = from_start(endpoint.brokers, endpoint.results)
         self._name = uuid.uuid4().hex[:8]
         self._started = time.monotonic()
         self.sent_at: dict[str, float] = {}
         self.results: Counter[str] = Counter()
-        self.kills: list[float] = []
         self._arrivals: list[tuple[float, str]] = []
 
-    def load(self, kills: int) -> None:
-        """Send and kill, then wait until no result comes any more."""
-        self._started = time.monotonic()
-        kill_at = [FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * n for n in range(kills)]
-        end = FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * kills
-        while (now := self._now()) < end:
-            if kill_at and now >= kill_at[0]:
-                kill_at.pop(0)
-                self.kills.append(self._now())
-                self._handler.restart()
+    def load_until(self, end: float) -> None:
+        """Send what is due, and take results."""
+        while self._now() < end:
             while len(self.sent_at) < RATE * self._now():
-                self._send()
+                number = len(self.sent_at)
+                payment, account = f"{self._name}-{number}", f"{self._name}-{number % ACCOUNTS}"
+                self.sent_at[payment] = self._now()
+                command = make_command(payment, account)
+                self._producer.produce(self._commands, key=payment, value=command)
+                self._producer.poll(0)
             self._take()
+
+    def settle(self) -> None:
+        """Wait until no result comes any more."""
         self._producer.flush(SEND_LIMIT_SECONDS)
         last = self._now()
         while len(self.results) < len(self.sent_at) and self._now() - last < QUIET_SECONDS:
@@ -84,44 +145,19 @@ class KilledRun:
         settled = self._now() + BETWEEN_KILLS_SECONDS
         while self._now() < settled:
             self._take()
-        self._results.close()
+        self._consumer.close()
 
-    def back_seconds(self) -> list[float | None]:
-        """Return the seconds from each kill to the first result of a payment sent after it."""
-        return [self._back(kill) for kill in self.kills]
-
-    def _back(self, kill: float) -> float | None:
+    def back(self, kill: float) -> float | None:
+        """Return the seconds from a kill to the first result of a payment sent after it."""
         back = (at for at, payment in self._arrivals if self.sent_at[payment] > kill)
         return next((round(at - kill, 2) for at in back), None)
-
-    def timeline(self) -> list[int]:
-        """Return how many results came in each step."""
-        last = self._arrivals[-1][0] if self._arrivals else 0.0
-        steps = [0] * (int(last / SLICE_SECONDS) + 1)
-        for at, _ in self._arrivals:
-            steps[int(at / SLICE_SECONDS)] += 1
-        return steps
 
     def _now(self) -> float:
         return time.monotonic() - self._started
 
-    def _send(self) -> None:
-        number = len(self.sent_at)
-        payment = f"{self._name}-{number}"
-        command = {
-            "type": "make",
-            "id": payment,
-            "account": f"acct-{self._name}-{number % ACCOUNTS}",
-            "amount": 1,
-            "currency": "EUR",
-        }
-        self.sent_at[payment] = self._now()
-        self._producer.produce(self._commands, key=payment, value=json.dumps(command))
-        self._producer.poll(0)
-
     def _take(self) -> int:
         taken = 0
-        for message in self._results.consume(500, 0.02):
+        for message in self._consumer.consume(500, 0.02):
             payment = (message.key() or b"").decode()
             if message.error() is None and payment in self.sent_at:
                 self.results[payment] += 1

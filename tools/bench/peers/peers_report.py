@@ -1,93 +1,62 @@
-"""The report of all results that are there: tables in Markdown."""
+"""The report of all results that are there: tables in Markdown, and a picture of each transport."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
-from tools.bench.http_load import ACCOUNTS, STORM_PAYMENTS
+from matplotlib.figure import Figure
+
+from tools.bench.load_client import ACCOUNTS, HOT, STORM, STORM_PAYMENTS, UNIQUE
 from tools.bench.loading import MEASURES, median_cpu_us
 from tools.bench.markdown import MEGABYTE, figure, markdown_table
-from tools.bench.peers.kills import RATE
-from tools.bench.peers.peer_results import Cell, KillFigures, Reached, Result, cells, reached
+from tools.bench.peers.goals import goal_rows
+from tools.bench.peers.kills import RATE, KillFigures
+from tools.bench.peers.peer_results import Cell, Result, cells
 from tools.bench.peers.peer_system import HTTP, TOPICS
 
 WORKLOADS = {
-    "unique": f"unique makes on {ACCOUNTS:,} accounts",
-    "storm": f"storm: 70 % makes and 30 % cancels of {STORM_PAYMENTS} payments",
-    "hot": "unique makes on one account",
+    UNIQUE: f"unique makes on {ACCOUNTS:,} accounts",
+    STORM: f"storm: 70 % makes and 30 % cancels of {STORM_PAYMENTS} payments",
+    HOT: "unique makes on one account",
 }
-TRANSPORTS = {HTTP: "HTTP", TOPICS: "topics"}
+GOALS = ("what", "ours", "theirs", "target", "ours through theirs")
+LOADS = (
+    "concurrency", "system", "durability", "payments/s", "p50 ms", "p95 ms", "p99 ms",
+    "CPU µs per payment", "peak memory MB", "wrong or missing",
+)  # fmt: skip
+KILLS = (
+    "system", "durability", "sent", "without a result", "with more than one", "money not moved",
+    "money moved more than once", "accounts that don't add up", "back after, s",
+)  # fmt: skip
 
 
 def report(results: Sequence[Result]) -> str:
     """Return the whole text."""
     found = cells(results)
-    sections = list(_environments(results))
-    if goals := list(reached(found)):
-        headings = ["what", "ours", "theirs", "target", "ours through theirs"]
-        sections += ["### Ratios", markdown_table(headings, list(map(_goal_row, goals)))]
-    for part, title in TRANSPORTS.items():
+    sections = [f"{each}." for each in dict.fromkeys(result.environment for result in results)]
+    if found:
+        sections += ["Figures are medians of all runs; in brackets the range."]
+    if goals := list(goal_rows(found)):
+        sections += ["### Ratios", markdown_table(GOALS, goals)]
+    for part in (HTTP, TOPICS):
         for workload, what in WORKLOADS.items():
             chosen = [c for c in found if (c.part, c.workload) == (part, workload)]
             if chosen:
-                sections += [f"### Over {title}: {what}", _load_table(chosen)]
-    sections += _lost_in_warm_ups(results)
-    sections += [f"Not measured: {r.name}, {r.durability}. {r.refused}" for r in refused(results)]
+                ordered = sorted(chosen, key=lambda cell: cell.concurrency)
+                table = markdown_table(LOADS, list(map(_load_row, ordered)))
+                sections += [f"### Over {part}: {what}", table]
+    sections += [
+        f"Not measured: {r.name}, {r.durability}. {r.refused}" for r in results if r.refused
+    ]
     killed = [(result, result.kills) for result in results if result.kills is not None]
     if killed:
         text = (
             f"{RATE} payments/s, each sent once; the process that handles them is killed (SIGKILL) "
-            f"{killed[0][1].kills} times and started again at once. Counted are payments, at the "
-            "end."
+            f"{len(killed[0][1].back_seconds)} times and started again at once. Counted are "
+            "payments, at the end."
         )
-        sections += ["### Kills under load", text, _kills_table(killed)]
+        rows = [_kills_row(*each) for each in killed]
+        sections += ["### Kills under load", text, markdown_table(KILLS, rows)]
     return "\n\n".join(sections)
-
-
-def refused(results: Sequence[Result]) -> list[Result]:
-    """Return what was not measured."""
-    return [result for result in results if result.refused is not None]
-
-
-def _environments(results: Sequence[Result]) -> Iterator[str]:
-    """Say on what was measured; results of several days may differ."""
-    for environment in dict.fromkeys(result.environment for result in results):
-        yield f"{environment}."
-    loaded = [result for result in results if result.loads]
-    if loaded:
-        repeats = len({result.repeat for result in loaded})
-        seconds = sorted({f"{result.seconds:g}" for result in loaded})
-        count = "one run" if repeats == 1 else f"up to {repeats} runs"
-        yield f"Figures are medians of {count} of {' or '.join(seconds)} s; in brackets the range."
-
-
-def _lost_in_warm_ups(results: Sequence[Result]) -> list[str]:
-    lost: Counter[str] = Counter()
-    for result in results:
-        lost[f"{result.name}, {result.durability}"] += result.missing_in_warm_up
-    named = [f"{name}: {count:,}" for name, count in lost.items() if count]
-    return [f"Payments never answered in the warm-ups: {'; '.join(named)}."] if named else []
-
-
-def _goal_row(one: Reached) -> list[str]:
-    goal, ours, theirs = one.goal, one.ours, one.theirs
-    sign = "≥" if goal.measure == "payments/s" else "≤"
-    what = goal.measure, TRANSPORTS[goal.part], goal.workload
-    return [
-        f"{', '.join(what)}, concurrency {goal.concurrency}",
-        f"{ours.name}, {ours.durability}",
-        f"{theirs.name}, {theirs.durability}",
-        f"{sign} {goal.target:g} x",
-        f"{one.ratio:.2f} x" if one.met else f"{one.ratio:.2f} x, **missed**",
-    ]
-
-
-def _load_table(chosen: Sequence[Cell]) -> str:
-    headings = [
-        "concurrency", "system", "durability", "payments/s", "p50 ms", "p95 ms", "p99 ms",
-        "CPU µs per payment", "peak memory MB", "wrong or missing",
-    ]  # fmt: skip
-    ordered = sorted(chosen, key=lambda cell: cell.concurrency)
-    return markdown_table(headings, list(map(_load_row, ordered)))
 
 
 def _load_row(cell: Cell) -> list[str]:
@@ -115,15 +84,27 @@ def _peak_mb(cell: Cell, process: str) -> float | None:
     return max(known) / MEGABYTE if known else None
 
 
-def _kills_table(killed: Sequence[tuple[Result, KillFigures]]) -> str:
-    headings = [
-        "system", "durability", "sent", "without a result", "with more than one",
-        "money not moved", "money moved more than once", "accounts that don't add up",
-        "back after, s",
-    ]  # fmt: skip
-    return markdown_table(headings, [_kills_row(*each) for each in killed])
-
-
 def _kills_row(result: Result, kills: KillFigures) -> list[str]:
     back = ", ".join("never" if s is None else f"{s:.1f}" for s in kills.back_seconds)
     return [result.name, result.durability, *(f"{count:,}" for count in kills.audit), back]
+
+
+def draw(results: Sequence[Result], part: str, file: Path) -> bool:
+    """Draw latency against rate, a line for each system; return whether there was any."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for cell in sorted(cells(results), key=lambda cell: cell.concurrency):
+        if (cell.part, cell.workload) == (part, UNIQUE):
+            rate, p50 = (cell.median(MEASURES[name]) or 0.0 for name in ("payments/s", "p50"))
+            lines.setdefault(f"{cell.name}, {cell.durability}", []).append((rate, p50))
+    if not lines:
+        return False
+    drawn = Figure(figsize=(9.0, 6.5), layout="constrained")
+    axes = drawn.subplots()
+    axes.set(xscale="log", yscale="log", xlabel="payments/s", ylabel="p50, ms")
+    axes.grid(color="#e3e3e3")
+    for name, points in sorted(lines.items()):
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False)
+    file.parent.mkdir(exist_ok=True)
+    drawn.savefig(file, format="svg", metadata={"Date": None})
+    return True

@@ -1,0 +1,235 @@
+"""The load: payments over topics or over HTTP, in a process of its own.
+
+``concurrency`` payments are in flight at any time; the next one is sent when an answer comes. With
+``--rate``, over topics, payments are sent at that rate instead. Prints one line of JSON: payments/s
+and latencies in milliseconds.
+"""
+
+import argparse
+import json
+import random
+import select
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from tools.bench.failures import BenchError
+from tools.bench.http_client import DIALECTS, Connection, Dialect
+from tools.bench.topics_client import at_end, make_command, writer
+
+STALLED_SECONDS = 15.0
+CONNECT_SECONDS = 10.0
+COMPLETED, CANCELLED = b'"outcome":"completed"', b'"outcome":"cancelled"'
+ACCOUNTS = 1000
+STORM_PAYMENTS = 200
+STORM_MAKES = 0.7
+FEW = 8
+"""Payments in flight up to which waiting for a batch of answers would cost latency."""
+
+UNIQUE, STORM, HOT = "unique", "storm", "hot"
+WORKLOADS = (UNIQUE, STORM, HOT)
+"""Makes on 1,000 accounts; 70 % makes and 30 % cancels of 200 payments; makes on one account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one run measured: from sending a request to reading its answer."""
+
+    payments: int
+    seconds: float
+    rate: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    not_completed: int
+    missing: int
+
+
+class Transport(Protocol):
+    """How payments are sent, and answers come."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many are not answered yet."""
+
+    def send(self) -> None:
+        """Send the next payment."""
+
+    def answers(self) -> Iterator[tuple[float, bool]]:
+        """Wait shortly; yield when each answered payment was sent, and whether it is as wanted."""
+
+
+def run(
+    transport: Transport,
+    seconds: float,
+    concurrency: int,
+    *,
+    stalled_seconds: float = STALLED_SECONDS,
+    rate: float | None = None,
+) -> Figures:
+    """Load for ``seconds``, then wait for what is in flight; end when nothing comes any more."""
+    started = last = now = time.perf_counter()
+    latencies: list[float] = []
+    not_completed = sent = 0
+    for _ in range(concurrency if rate is None else 0):
+        transport.send()
+    while (transport.in_flight or now < started + seconds) and now - last < stalled_seconds:
+        if rate is not None:
+            while now < started + seconds and sent < (now - started) * rate:
+                transport.send()
+                sent += 1
+        for sent_at, as_wanted in transport.answers():
+            last = time.perf_counter()
+            latencies.append(last - sent_at)
+            not_completed += not as_wanted
+            if rate is None and last < started + seconds:
+                transport.send()
+        now = time.perf_counter()
+    return figures_of(latencies, now - started, not_completed, transport.in_flight)
+
+
+def figures_of(
+    latencies: Sequence[float], took: float, not_completed: int, missing: int
+) -> Figures:
+    """Return the figures of a run; latencies are seconds."""
+    ordered = sorted(latencies) or [0.0]
+
+    def at_share(share: float) -> float:
+        return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+
+    return Figures(
+        payments=len(latencies),
+        seconds=round(took, 3),
+        rate=round(len(latencies) / took, 1),
+        p50_ms=at_share(0.5),
+        p95_ms=at_share(0.95),
+        p99_ms=at_share(0.99),
+        not_completed=not_completed,
+        missing=missing,
+    )
+
+
+class OverTopics:
+    """Makes with ids never used before, on 1,000 accounts, with librdkafka."""
+
+    def __init__(self, brokers: str, commands: str, results: str, *, few: bool) -> None:
+        self._producer = writer(brokers)
+        self._results = at_end(brokers, results)
+        self._commands, self._few = commands, few
+        self._run, self._sent = uuid.uuid4().hex[:8], 0
+        self._waiting: dict[bytes, float] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Payments without an answer."""
+        return len(self._waiting)
+
+    def send(self) -> None:
+        """Send the next payment."""
+        payment, account = f"{self._run}-{self._sent}", f"acct-{random.randrange(ACCOUNTS)}"
+        self._sent += 1
+        self._waiting[payment.encode()] = time.perf_counter()
+        self._producer.produce(self._commands, key=payment, value=make_command(payment, account))
+        self._producer.poll(0)
+
+    def answers(self) -> Iterator[tuple[float, bool]]:
+        """Yield what has come."""
+        if self._few:
+            message = self._results.poll(0.05)
+            messages = [] if message is None else [message]
+        else:
+            messages = self._results.consume(500, 0.002)
+        for message in messages:
+            if message.error() is not None:
+                raise BenchError(f"reading results: {message.error()}")
+            if (sent_at := self._waiting.pop(message.key() or b"", None)) is not None:
+                yield sent_at, COMPLETED in (message.value() or b"")
+        self._producer.poll(0)
+
+
+class OverHttp:
+    """Requests of a workload, each connection with one in flight at most."""
+
+    def __init__(self, port: int, dialect: Dialect, workload: str, concurrency: int) -> None:
+        self._next_request = _requests(dialect, workload)
+        self._wanted = (COMPLETED, CANCELLED) if workload == STORM else (COMPLETED,)
+        self._free = [Connection(port, CONNECT_SECONDS) for _ in range(concurrency)]
+        self._connections = {each.socket.fileno(): each for each in self._free}
+        self._poll = select.epoll()
+        for number in self._connections:
+            self._poll.register(number, select.EPOLLIN)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer."""
+        return len(self._connections) - len(self._free)
+
+    def send(self) -> None:
+        """Send the next request."""
+        connection = self._free.pop()
+        connection.sent_at = time.perf_counter()
+        connection.socket.sendall(self._next_request())
+
+    def answers(self) -> Iterator[tuple[float, bool]]:
+        """Yield what has come."""
+        for number, _ in self._poll.poll(STALLED_SECONDS):
+            connection = self._connections[number]
+            if (answer := connection.receive()) is not None:
+                self._free.append(connection)
+                yield connection.sent_at, any(mark in answer for mark in self._wanted)
+
+
+def _requests(dialect: Dialect, workload: str) -> Callable[[], bytes]:
+    """Return a source of requests."""
+    run, sent = uuid.uuid4().hex[:8], 0
+
+    def make() -> bytes:
+        nonlocal sent
+        sent += 1
+        account = f"acct-{run}-{random.randrange(1 if workload == HOT else ACCOUNTS)}"
+        return dialect.make_request(f"{run}-{sent}", account, 1)
+
+    def make_or_cancel() -> bytes:
+        number = random.randrange(STORM_PAYMENTS)
+        if random.random() < STORM_MAKES:
+            return dialect.make_request(f"{run}-{number}", f"acct-{run}-{number}", 1)
+        return dialect.cancel_request(f"{run}-{number}")
+
+    return make_or_cancel if workload == STORM else make
+
+
+def main() -> None:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--topics", nargs=3, metavar=("BROKERS", "COMMANDS", "RESULTS"))
+    parser.add_argument("--http", nargs=2, metavar=("PORT", "DIALECT"))
+    parser.add_argument("--workload", choices=WORKLOADS, default=UNIQUE, help="over HTTP")
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--rate", type=float, help="payments/s, over topics")
+    parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
+    given = parser.parse_args()
+    transport: Transport
+    if given.http is None:
+        transport = OverTopics(*given.topics, few=given.concurrency <= FEW)
+    else:
+        port, dialect = given.http
+        transport = OverHttp(int(port), DIALECTS[dialect], given.workload, given.concurrency)
+    figures = run(
+        transport,
+        given.seconds,
+        given.concurrency,
+        stalled_seconds=given.stalled_seconds,
+        rate=given.rate,
+    )
+    sys.stdout.write(json.dumps(asdict(figures)) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BenchError, OSError) as error:
+        sys.exit(f"Error: {error}")
