@@ -28,9 +28,9 @@ from tools.bench.measured_process import Child, cpu_seconds, gateway_process, pe
 from tools.dev.ports import free_ports
 
 PARTITIONS = 8
-READS, PAGE = 1000, 100
-MORE = 100_000
-"""Entries that are written while the gateway is stopped."""
+PAGE = 100
+MORE_OF = 100
+"""So many entries make another one that is written while the gateway is stopped."""
 
 BUSIEST, BUSIEST_EVERY = 0, 100
 LIMIT_SECONDS = 3600
@@ -41,6 +41,7 @@ COMMAND = Command(
     {
         "entries": Option(10_000_000, "ledger entries", quick=10_000),
         "accounts": Option(100_000, "of these entries", quick=100),
+        "reads": Option(1000, "of each kind of request", quick=20),
         "folder": Option(None, "where the index is kept meanwhile"),
         "pure": PURE,
     },
@@ -57,13 +58,14 @@ def measure(given: argparse.Namespace) -> Report:
             broker.bootstrap, partitions=PARTITIONS, flush=False, client_state_dir=Path(name)
         ) as settings,
     ):
-        figures = list(_figures(settings, Path(name), given.entries, given.accounts))
+        figures = list(_figures(settings, Path(name), given))
     return Report(figures_table(figures), broker.description)
 
 
 def _figures(
-    settings: Settings, folder: Path, entries: int, accounts: int
+    settings: Settings, folder: Path, given: argparse.Namespace
 ) -> Iterator[tuple[str, str]]:
+    entries, accounts, more = given.entries, given.accounts, given.entries // MORE_OF
     ledger = Ledger(settings, accounts)
     asyncio.run(_write(settings, ledger, entries))
     say("written; now the gateway reads it")
@@ -77,13 +79,13 @@ def _figures(
         yield "entries read per second", f"{entries / took:,.0f}"
         yield "index on disk", f"{size / 1e9:.2f} GB, {size / entries:,.0f} bytes per entry"
         yield "memory of the gateway (RSS) at the most", megabytes(peak_bytes(gateway.pid))
-        yield from latencies(port, ledger)
+        yield from latencies(port, ledger, given.reads)
         gateway.must_run()
-    asyncio.run(_write(settings, ledger, MORE))
+    asyncio.run(_write(settings, ledger, more))
     began = time.monotonic()
     with _gateway(settings, folder) as (_, port):
         until_read(port, ledger)
-        what = f"from a restart until it has {MORE:,} more entries, start included"
+        what = f"from a restart until it has {more:,} more entries, start included"
         yield what, f"{time.monotonic() - began:.1f} s"
 
 
@@ -144,7 +146,7 @@ def until_read(port: int, ledger: Ledger) -> float:
     return time.monotonic() - began
 
 
-def latencies(port: int, ledger: Ledger) -> Iterator[tuple[str, str]]:
+def latencies(port: int, ledger: Ledger, reads: int) -> Iterator[tuple[str, str]]:
     """Yield p50 and p99 of each kind of request, one at a time."""
     connection, chance = Connection(port, LIMIT_SECONDS), random.Random(2)
     held = [
@@ -161,7 +163,7 @@ def latencies(port: int, ledger: Ledger) -> Iterator[tuple[str, str]]:
     }
     for what, path in kinds.items():
         times = []
-        for _ in range(READS):
+        for _ in range(reads):
             asked, began = path(), time.perf_counter()
             _get(connection, asked)
             times.append(1000 * (time.perf_counter() - began))
