@@ -167,7 +167,7 @@ class ResultConsumer:
                     self._deliver(record)
 
     def _deliver(self, record: Record) -> None:
-        """Pass on a result to the calls and watches of its payment."""
+        """Give a result to the calls and watches of its payment."""
         key = record.key or b""
         try:
             result = worded(_parse_result(record.value or b"", extra="ignore"))
