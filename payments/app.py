@@ -8,13 +8,12 @@ import logging
 from functools import partial
 from typing import Any
 
-import faust
 import uvloop
 from faust.types import StreamT
 
 from exactstage import Limits, Log
 from exactstage.hosting import Delivery, EngineApp
-from payments.process import ending, logs
+from payments.process import logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.worker import health, metrics
@@ -85,7 +84,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     app.finalize()
     app.worker_init()
     app.worker_init_post_autodiscover()
-    worker = _Worker(app, loop=loop, override_logging=False, quiet=True)
+    worker = app.Worker(loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     try:
         worker.execute_from_commandline()
@@ -96,29 +95,12 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
             health.remove(settings.health_file)
 
 
-class _Worker(faust.Worker):
-    """Faust's worker; a second signal while it ends has no effect."""
-
-    def _shutdown_loop(self) -> None:
-        # The loop takes its own handlers away when it is closed.
-        for number in ending.SIGNALS:
-            self.loop.remove_signal_handler(number)
-        ending.ignore()
-        super()._shutdown_loop()
-
-
 def _configure_logging(log_level: str) -> None:
-    """Log to standard error; of Faust only warnings and errors.
-
-    aiokafka logs each retry, and raises its final failures to this package, which logs them. So
-    aiokafka's own lines are shown with ``debug`` only.
-    """
+    """Log to standard error; of Faust only warnings and errors, of aiokafka see ``EngineApp``."""
     logs.configure(log_level)
     if log_level != "debug":
         for name in ("faust", "mode"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        for name in ("aiokafka", "kafka"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def __getattr__(name: str) -> Any:

@@ -174,7 +174,7 @@ class Installations:
     """Makes installations (settings with topics) on the broker, each apart from all others."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+        self.bootstrap = bootstrap
         self._made: list[Settings] = []
 
     async def make(
@@ -191,7 +191,7 @@ class Installations:
             "topic_prefix": f"{name}.",
             "app_id": name,
         } | values
-        settings = Settings(brokers=self._bootstrap, **given)
+        settings = Settings(brokers=self.bootstrap, **given)
         changes = {
             _full_name(topic, settings): changed for topic, changed in (configs or {}).items()
         }

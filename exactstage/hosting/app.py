@@ -39,9 +39,11 @@ from exactstage.reading import Delivery
 from exactstage.stage import Stage, by_name
 from exactstage.takeover import TakeoverReport
 
+from .client_noise import install, quiet_client
 from .host import Host
-from .loop_errors import install
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
+from .orderly_end import OrderlyEnd
+from .stage_worker import StageWorker
 from .tables import JournalTable, JournalTableManager
 from .unsupported import no_page, no_table_route, require_channel, require_stage
 
@@ -151,10 +153,13 @@ class EngineApp(Host):
         self._show_readiness, self._show_end = show_readiness, show_end
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
+        self.orderly_end = OrderlyEnd()
+        self._left_partitions = 0
         self._instance_id = instance_id
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
         """Called with a failure instead of ending the process, when the app runs embedded."""
         self.was_ready = False
+        options.setdefault("Worker", StageWorker)
         super().__init__(
             app_id,
             topic_partitions=partitions,
@@ -386,6 +391,7 @@ class EngineApp(Host):
         Faust would make a data directory here; the engine keeps everything in Kafka.
         """
         install(asyncio.get_running_loop())
+        quiet_client()
         try:
             self._require_own_agents()
         except FailStop as failure:
@@ -460,6 +466,7 @@ class EngineApp(Host):
 
         Otherwise the membership would continue in its thread, and keep partitions unserved.
         """
+        self.orderly_end.begin("its program ended it")
         try:
             await self._finish()
         except Exception as error:  # noqa: BLE001 - after any error the worker must end
@@ -472,7 +479,11 @@ class EngineApp(Host):
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
+        self.orderly_end.draining(self._drain_timeout_seconds)
         await self._drain()
+        self.orderly_end.drained()
+        if self._engine is not None:
+            self._left_partitions = len(self._engine.owned.partitions)
         try:
             async with asyncio.timeout(_LAST_COMMIT_SECONDS):
                 await self._commit_positions()
@@ -480,6 +491,25 @@ class EngineApp(Host):
             logger.debug("positions were not committed to the group: no broker answered in time")
         if self._engine is not None:
             await self._engine.stop()
+
+    async def on_shutdown(self) -> None:
+        """Log the last line of an orderly end."""
+        await super().on_shutdown()
+        self.orderly_end.ended(self._left())
+
+    def _left(self) -> str:
+        """Return what an ended worker has left, and to whom."""
+        if not self.was_ready:
+            return "it was not ready yet, nothing was decided"
+        count = self._left_partitions
+        partitions = f"{count} partition{'' if count == 1 else 's'}"
+        if self._instance_id is None:
+            return f"all that was decided is published, {partitions} left to the other workers"
+        seconds = self.conf.broker_session_timeout
+        return (
+            f"all that was decided is published, {partitions} kept for {self._instance_id} for "
+            f"{seconds:g} s, then left to the other workers"
+        )
 
     async def _commit_for_lag_tools(self) -> None:
         """Commit positions to the consumer group at intervals, for lag tools only."""

@@ -13,6 +13,8 @@ from exactstage.engine import Engine
 from exactstage.errors import FailStop
 from exactstage.takeover import TakeoverReport
 
+from .orderly_end import OrderlyEnd
+
 
 class Host(faust.App):
     """A Faust app that runs stages on the engine."""
@@ -21,6 +23,7 @@ class Host(faust.App):
     """The arguments of every aiokafka client."""
 
     delivery_timeout_seconds: float
+    orderly_end: OrderlyEnd
     was_ready: bool
     """Whether it has ever owned its partitions; before that it makes no decision."""
 

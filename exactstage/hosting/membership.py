@@ -29,8 +29,8 @@ from exactstage.kafka.connection import RETRIABLE, RetryPolicy
 from exactstage.kafka.hints import GROUP_COORDINATOR
 from exactstage.kafka.metadata import NonCreatingClient
 
+from .client_noise import install
 from .host import Host, host_of
-from .loop_errors import install
 from .refusals import dead_membership, not_allowed_in_group
 from .sending import NonCreatingProducer, StagesConductor
 from .static_membership import require_own_instance

@@ -4,11 +4,14 @@ In between the worker and the gateway have their own handlers. From the moment a
 begins the exit code is 0; before that it is the signal's (143 for a shell).
 """
 
+import logging
 import os
 import signal
 from types import FrameType
 
 import click
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -34,5 +37,6 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
+    logger.info("stopped: %s, before its work began", signal.Signals(number).name)
     os._exit(0)

@@ -25,6 +25,7 @@ from payments.topics.cluster import cluster
 from payments.topics.file import read_topics
 from tests.broker.client import LIMIT_SECONDS, Client, WorkerProcess, read_all
 from tests.broker_fixture import Installations, process_environment
+from tools.dev.ports import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAUST = (sys.executable, "-m", "faust", "--workdir")
@@ -82,6 +83,37 @@ async def test_an_own_app_and_an_own_stage_run_beside_a_worker(
         assert counted == [10, 20, 30, 20, 30]
 
 
+def serious_lines(process: WorkerProcess) -> list[str]:
+    """Return the warnings, errors and tracebacks in a log of Faust's command."""
+    lines = process.log.read_text().splitlines()
+    return [line for line in lines if re.search(r"WARN|ERROR|CRITICAL|Traceback", line)]
+
+
+async def test_an_own_stage_that_meets_no_broker_ends_with_one_line(tmp_path: Path) -> None:
+    """Without its topics: below. Of the workers: ``tests/broker/test_start_and_stop.py``.
+
+    With ``--loglevel debug``, or a level for the logger ``aiokafka``, its lines are shown.
+    """
+    [port] = free_ports(1)
+    settings = Settings(brokers=f"127.0.0.1:{port}", delivery_timeout_seconds=1.0)
+    (tmp_path / "own.py").write_text(OWN)
+    own = WorkerProcess(settings, *FAUST, str(tmp_path), "-A", "own", "worker", "--without-web")
+    try:
+        own.spawn()
+        assert await own.ended() == EXIT_FAIL_STOP
+        [line] = serious_lines(own)
+        assert "fail-stop: connecting to Kafka at 127.0.0.1" in line
+    finally:
+        own.log.unlink()
+
+
+OWN = """
+from payments.app import create_app
+from payments.settings import Settings
+
+app = create_app(Settings())
+"""
+
 ENTRY = {
     "account": "xenia", "sequence": 1, "payment": "p1", "kind": "make", "amount": -1999,
     "balance": 3001, "currency": "EUR", "exponent": 2, "counter_account": "sales/0",
@@ -123,6 +155,7 @@ async def test_the_topics_and_dead_letters_of_an_own_stage_have_commands_that_wo
         points.spawn()
         assert await points.ended() == EXIT_FAIL_STOP
         told = points.log.read_text()
+        [_] = serious_lines(points)
         [file] = re.findall(
             rf"there is no topic .*{dead}.*: payments topics apply --file (\S+) ", told
         )

@@ -20,7 +20,7 @@ from tools.chaos.proxy import Proxy
 from tools.dev.broker import kafka_version
 from tools.dev.local_broker import LocalBroker
 
-from .client import WorkerProcess
+from .client import Client, WorkerProcess
 
 LINE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|CRITICAL) +(payments|exactstage)\."
@@ -58,6 +58,11 @@ def last_words(worker: WorkerProcess) -> str:
     return said
 
 
+def last_line(worker: WorkerProcess) -> str:
+    """Return the last line of the log, behind its time, level and logger."""
+    return lines(worker)[-1].split(": ", 1)[1]
+
+
 async def behind(proxy: Proxy, installations: Installations) -> Settings:
     """Return settings of a worker that comes through the proxy."""
     settings = await installations.make()
@@ -91,7 +96,37 @@ async def test_a_broker_that_comes_back_during_the_start_is_waited_for(
     proxy.heal()
     await worker.until(worker.ready_count, "is not ready")
     assert await worker.stop() == 0
-    lines(worker)
+    assert re.fullmatch(
+        r"stopped: SIGTERM, after \d+\.\d s; all that was decided is published, 4 partitions left "
+        r"to the other workers",
+        last_line(worker),
+    )
+    assert "stopping: " not in worker.log.read_text()
+
+
+async def test_a_stop_that_takes_long_says_so_and_then_what_it_left(
+    proxy: Proxy, installations: Installations, spawned: Start
+) -> None:
+    """A drain without an end is ``fail-stop:`` after its limit, and the next owner publishes."""
+    settings = await behind(proxy, installations)
+    worker = spawned(
+        settings.model_copy(update={"drain_timeout_seconds": 60.0, "instance_id": "one"})
+    )
+    await worker.until(worker.ready_count, "is not ready")
+    direct = settings.model_copy(update={"brokers": installations.bootstrap})
+    async with Client(direct) as client:
+        await client.send("p1", {"type": "get"})
+    proxy.cut()
+    worker.signal(signal.SIGTERM)
+    said = "stopping: SIGTERM; publishing what was decided takes more than 1 s, after 60 s the"
+    await worker.until(lambda: said in worker.log.read_text(), "says nothing")
+    proxy.heal()
+    assert await worker.ended() == 0
+    assert re.fullmatch(
+        r"stopped: SIGTERM, after \d+\.\d s; all that was decided is published, 4 partitions kept "
+        r"for one for 10 s, then left to the other workers",
+        last_line(worker),
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,6 +144,10 @@ async def test_a_stop_while_it_starts_is_orderly_also_twice_in_a_row(
         worker.signal(number)
     assert await worker.ended() == 0
     assert not [line for line in lines(worker) if " CRITICAL " in line]
+    assert re.match(
+        rf"stopped(: {number.name}, after \d+\.\d s; it was not| before it was) ready",
+        last_line(worker),
+    )
 
 
 async def test_of_two_workers_with_one_instance_id_the_first_ends_with_a_line(
@@ -209,11 +248,14 @@ def test_a_stop_before_anything_is_imported_ends_with_0(number: signal.Signals) 
     """Documented: before the command begins, the code is the signal's (143)."""
     code = (
         "import os, click\n"
-        "from payments.process import ending\n"
+        "from payments.process import ending, logs\n"
         "with click.Context(click.Command('worker')):\n"
         "    ending.end_at_once()\n"
+        "    logs.configure('info')\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
         "    raise SystemExit(9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0
+    [line] = done.stderr.splitlines()
+    assert line.endswith(f"stopped: {number.name}, before its work began")

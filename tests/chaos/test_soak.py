@@ -7,6 +7,7 @@ import pytest
 from tools.chaos.allowed_lines import ALLOWED, read_logs
 
 READY = "2026-01-01 00:00:00,000 INFO    exactstage.hosting.tables: worker ready: 8 partitions"
+STOPPED = READY.replace("worker ready: 8 partitions", "stopped: {}, after 0.4 s; nothing is left")
 AWAY = "2026-01-01 00:00:{:02},000 WARNING exactstage.outage: reading: no success since 0 UTC"
 
 
@@ -17,8 +18,9 @@ def findings(folder: Path, *lines: str) -> list[str]:
 
 
 def test_what_is_allowed_is_counted_and_no_finding(tmp_path: Path) -> None:
-    assert findings(tmp_path, READY, AWAY.format(1), AWAY.format(12)) == []
-    assert sum(read_logs([tmp_path / "worker.log"]).counts.values()) == 3
+    lines = READY, AWAY.format(1), AWAY.format(12), STOPPED.format("SIGTERM")
+    assert findings(tmp_path, *lines) == []
+    assert sum(read_logs([tmp_path / "worker.log"]).counts.values()) == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,7 @@ def test_what_is_allowed_is_counted_and_no_finding(tmp_path: Path) -> None:
         READY.replace("worker ready", "Aiokafka has not sent fetch request for"),
         "Traceback (most recent call last):",
         "Task exception was never retrieved",
+        STOPPED.format("its program ended it"),
         "",
     ],
 )

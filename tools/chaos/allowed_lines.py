@@ -38,6 +38,8 @@ ALLOWED = (
     Allowed("INFO", r"the takeover was interrupted, the worker ends", "told to end in a takeover"),
     Allowed("INFO", r"the worker did not leave its group", "told to end while the broker was away"),
     Allowed("INFO", r"stopped before it was ready", "told to end while it started"),
+    Allowed("INFO", r"stopped: SIG(TERM|INT), ", "an orderly end: cause, time, what is left"),
+    Allowed("INFO", r"stopping: SIG(TERM|INT); ", "told to end, and draining takes over a second"),
     Allowed("INFO", r"(not ready|ready again)", "readiness has changed: one line each time"),
     Allowed("WARNING", r"not ready", "why, and since when: once, and rarely again"),
     Allowed("WARNING", r".*: no success since .* UTC", "no broker answers: once in ten seconds"),
