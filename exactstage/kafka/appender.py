@@ -19,7 +19,7 @@ from exactstage.troubles import Trouble
 from .connection import FENCED, RETRIABLE, Connection, RetryPolicy, error_for, fenced
 from .hints import refusal
 from .rights import Right, denied
-from .wire import Produce, Produced
+from .wire import NO_IDS, Produce, Produced, TopicIds
 
 _MAGIC = 2
 _REQUEST_BYTES = 32 * 1024 * 1024
@@ -76,7 +76,8 @@ class Appender:
     """Appends batches, with idempotent retries; ``clock`` learns the brokers' append times.
 
     ``require_same_topics`` raises when a topic was recreated. It runs before a batch is sent again,
-    since the recreated topic would accept it.
+    since the recreated topic would accept it, unless its id is among ``topic_ids`` and the broker
+    knows requests that have it.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class Appender:
         connection: Connection,
         clock: BrokerClock,
         require_same_topics: Callable[[], Awaitable[None]] = _no_check,
+        topic_ids: TopicIds = NO_IDS,
     ) -> None:
         self._connection = connection
+        self._topic_ids = topic_ids
         self._clock = clock
         self._require_same_topics = require_same_topics
         self._retried: dict[int, RetryPolicy] = {}
@@ -188,7 +191,8 @@ class Appender:
         topics: dict[str, list[tuple[int, bytes]]] = {}
         for at, batch in encoded.items():
             topics.setdefault(at.topic, []).append((at.partition, batch))
-        request = Produce(topics, self._connection.request_timeout_ms)
+        timeout_ms = self._connection.request_timeout_ms
+        request = Produce(topics, timeout_ms, ids=self._topic_ids)
         try:
             response: list[Produced] = await self._connection.send(node, request, channel)
         except RETRIABLE as lost:

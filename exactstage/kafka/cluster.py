@@ -76,3 +76,8 @@ def _require_no_errors(connection: Connection, found: Sequence[DescribedTopic]) 
 def printed(id_: bytes) -> str:
     """Return a topic id as Kafka's tools print it: URL-safe base64 without padding."""
     return base64.urlsafe_b64encode(id_).decode().rstrip("=")
+
+
+def raw(printed_id: str) -> bytes:
+    """Return the 16 bytes of a topic id that Kafka's tools print."""
+    return base64.urlsafe_b64decode(printed_id + "==")

@@ -58,11 +58,22 @@ FENCED: tuple[type[Exception], ...] = (errors.InvalidProducerEpoch, errors.Produ
 _PRODUCER_FENCED_CODE = 90
 """PRODUCER_FENCED of KIP-588, which aiokafka 0.14 does not know."""
 
-_KIP_890_RETRIABLE_CODES = {
+
+class OtherTopicId(errors.UnknownTopicOrPartitionError):  # type: ignore[misc] # aiokafka has no types
+    """The leader knows no topic with this id: it was deleted, and maybe recreated (KIP-516).
+
+    Or the leader does not know it yet; so the topic's id decides whether to try again.
+    """
+
+
+_FURTHER_RETRIABLE_CODES = {
     74: errors.NotLeaderForPartitionError,  # FENCED_LEADER_EPOCH
     75: errors.NotLeaderForPartitionError,  # UNKNOWN_LEADER_EPOCH
+    100: OtherTopicId,  # UNKNOWN_TOPIC_ID
+    103: OtherTopicId,  # INCONSISTENT_TOPIC_ID
     120: errors.ConcurrentTransactions,  # TRANSACTION_ABORTABLE
 }
+"""Errors that aiokafka 0.14 does not know."""
 
 
 def error_for(code: int) -> type[errors.KafkaError] | None:
@@ -72,7 +83,7 @@ def error_for(code: int) -> type[errors.KafkaError] | None:
     if code == _PRODUCER_FENCED_CODE:
         found: type[errors.KafkaError] = errors.ProducerFenced
     else:
-        found = _KIP_890_RETRIABLE_CODES.get(code) or errors.for_code(code)
+        found = _FURTHER_RETRIABLE_CODES.get(code) or errors.for_code(code)
     return found
 
 

@@ -33,7 +33,8 @@ class KafkaLog:
 
     ``start`` raises ``FailStop`` when one of the ``rights`` is missing. ``apply_command`` returns
     the command that creates or corrects the given topics. With ``keeps_topics``, a topic must keep
-    the id that ``describe`` first returned for it; another id raises ``NotOurs``.
+    the id that ``describe`` first returned for it; another id raises ``NotOurs``, and appends and
+    fetches name the topic by that id where the broker knows such requests.
     """
 
     def __init__(
@@ -57,7 +58,12 @@ class KafkaLog:
         self.clock = BrokerClock()
         self._same_topics = SameTopics(self._describe)
         self._keeps_topics = keeps_topics
-        self._appender = Appender(self.connection, self.clock, self.require_same_topics)
+        self._appender = Appender(
+            self.connection,
+            self.clock,
+            self.require_same_topics,
+            topic_ids=self._same_topics.raw_ids,
+        )
         self.append = self._appender.append
         self.claim = self._claims.claim
         self.renew = self._claims.renew
@@ -174,4 +180,5 @@ class KafkaLog:
             limits=self._limits,
             closing=closing,
             require_same_topics=self.require_same_topics,
+            topic_ids=self._same_topics.raw_ids,
         )

@@ -20,13 +20,13 @@ from exactstage.log import NO_ENDS, NO_EPOCH, Record, TopicPartition, is_read
 from exactstage.pauses import PAUSES
 from exactstage.troubles import Trouble
 
-from .connection import RETRIABLE, Connection, RetryPolicy, error_for
+from .connection import RETRIABLE, Connection, OtherTopicId, RetryPolicy, error_for
 from .epochs import epoch_ends
 from .fetched import Batches, Budget
 from .hints import error_in_words, refusal
 from .rights import Right, denied
 from .standing import Standing
-from .wire import Fetch
+from .wire import NO_IDS, Fetch, TopicIds
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +59,10 @@ class KafkaReader:
         limits: Limits | None = None,
         closing: bytes | None = None,
         require_same_topics: Callable[[], Awaitable[None]] = _no_check,
+        topic_ids: TopicIds = NO_IDS,
     ) -> None:
         self._connection = connection
+        self._topic_ids = topic_ids
         self._require_same_topics = require_same_topics
         self._committed_only = committed_only
         self._limits = limits or Limits()
@@ -288,6 +290,7 @@ class KafkaReader:
             max_bytes=_MAX_BYTES,
             partition_bytes=_PARTITION_BYTES,
             committed_only=self._committed_only,
+            ids=self._topic_ids,
         )
         try:
             code, parts = await self._connection.send(node, request)
@@ -315,16 +318,25 @@ class KafkaReader:
                     )
                 if self._standing or not batches:
                     self._note(at, positions[at], stable, end, moved=bool(batches))
-            elif issubclass(error, RETRIABLE):
-                retriable = error(str(at))
-                self._failed([at], retriable, asked)
             else:
-                # In a recreated topic, positions are not valid.
-                await self._require_same_topics()
-                raise _refusal(at, positions[at], error, self._connection.arguments)
+                retriable = await self._failure(at, positions[at], error, asked)
         if retriable is not None and not found:
             raise retriable
         return found
+
+    async def _failure(
+        self, at: TopicPartition, position: int, error: type[errors.KafkaError], asked: float
+    ) -> Exception:
+        """Note and return a retriable error of a partition. Raises ``FailStop`` for any other."""
+        may_pass = issubclass(error, RETRIABLE)
+        if error is OtherTopicId or not may_pass:
+            # In a recreated topic, positions are not valid.
+            await self._require_same_topics()
+        if not may_pass:
+            raise _refusal(at, position, error, self._connection.arguments)
+        failure: Exception = error(str(at))
+        self._failed([at], failure, asked)
+        return failure
 
     def _failed(
         self, at: Iterable[TopicPartition], failure: Exception, asked: float | None = None

@@ -2,14 +2,18 @@
 
 Every record needs Produce and Fetch, every takeover several ListOffsets for each partition; the
 others are missing in aiokafka, which walks schemas field by field where this takes a few steps. The
-layouts are Kafka's (protocol guide: Produce version 7, Fetch version 11, ListOffsets version 3,
-Metadata version 10, OffsetForLeaderEpoch version 3); aiokafka's connections send them like its own
-requests.
+layouts are Kafka's (protocol guide: Produce version 7 or 13, Fetch version 11 or 13, ListOffsets
+version 3, Metadata version 10, OffsetForLeaderEpoch version 3); aiokafka's connections send them
+like its own requests.
+
+Produce and Fetch of version 13 name topics by their ids (KIP-516; brokers have the first since 4.1,
+the second since 3.1): a topic that is recreated under the same name refuses them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from struct import Struct
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiokafka.errors import IncompatibleBrokerVersion
@@ -26,6 +30,16 @@ _FETCHED_HEAD = Struct(">ihii")  # throttle, error, session, number of topics
 _FETCHED = Struct(">ihqqqi")  # partition, error, high watermark, stable, log start, aborted
 _ABORTED = Struct(">qq")  # producer id, first offset
 _FETCHED_END = Struct(">ii")  # preferred replica, length of the records
+_PRODUCE_BY_ID = Struct(">bhi")  # no transactional id, acks, timeout
+_FETCH_BY_ID = Struct(">iiiibii")  # replica, wait, min, max, isolation, session, epoch
+_FETCH_PARTITION_BY_ID = Struct(">iiqiqib")  # as above with no fetched epoch, no tags
+_FETCH_END_BY_ID = bytes((0, 1, 1, 0))  # tags of the last topic, none forgotten, empty rack, tags
+_FETCHED_HEAD_BY_ID = Struct(">ihi")  # throttle, error, session
+_FETCHED_BY_ID = Struct(">ihqqq")  # partition, error, high watermark, stable, log start
+_ID_BYTES = 16
+_MORE = 0x80
+"""Bit of a byte that another byte of the same number follows."""
+
 _new = tuple.__new__
 """Saves a Python call for each partition: a named tuple's own constructor."""
 
@@ -38,6 +52,16 @@ _EPOCH_END = Struct(">hiiq")  # error, partition, epoch, its end
 _NONE = -1
 _ACKS_ALL = -1
 _NO_SESSION, _NO_SESSION_EPOCH = 0, -1
+_NO_TAGS = b"\0"
+_NO_DETAILS = b"\1\0\0"  # no errors of records, no message, no tags
+
+_BY_ID = 13
+"""Version of Produce and Fetch that names topics by their ids."""
+
+TopicIds = Mapping[str, bytes]
+"""Topic ids (16 bytes) by name."""
+
+NO_IDS: TopicIds = MappingProxyType({})
 
 
 class Produced(NamedTuple):
@@ -73,6 +97,8 @@ class _Request:
 
     API_KEY = 0
     API_VERSION = 0
+    is_flexible = False
+    """Whether headers and body have tagged fields (KIP-482)."""
     throttle_ms = 0
     """Pause that the broker imposes on this client, from the response (KIP-219)."""
 
@@ -100,7 +126,7 @@ class _Request:
         """Keep what the header needs; ``encode`` returns it first."""
         client = client_id.encode()
         header = _REQUEST_HEADER.pack(self.API_KEY, self.API_VERSION, correlation_id, len(client))
-        self._parts[0] = header + client
+        self._parts[0] = header + client + _NO_TAGS if self.is_flexible else header + client
         return _EMPTY
 
     def encode(self) -> bytes:
@@ -109,7 +135,10 @@ class _Request:
 
     def parse_response_header(self, buffer: BytesIO) -> "_ResponseHeader":
         """Read the header of the response."""
-        return _ResponseHeader(*_INT32.unpack(buffer.read(4)))
+        header = _ResponseHeader(*_INT32.unpack(buffer.read(4)))
+        if self.is_flexible:
+            buffer.seek(_skip_tags(buffer.getvalue(), buffer.tell()))
+        return header
 
     def decode(self, buffer: BytesIO) -> Any:
         """Read the body of the response."""
@@ -123,24 +152,75 @@ class _ResponseHeader(NamedTuple):
     correlation_id: int
 
 
-class Produce(_Request):
+class _ByNameOrId(_Request):
+    """A request that names topics by their ids, if all are known and the broker takes them."""
+
+    def __init__(self, topics: Iterable[str], ids: TopicIds) -> None:
+        super().__init__([])
+        self._topics = topics
+        self._ids = ids
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> "_Request":
+        """Choose the version by what the broker knows, and write the body."""
+        first, last = versions.get(self.API_KEY, (0, -1))
+        ids = self._ids
+        if ids and first <= _BY_ID <= last and all(topic in ids for topic in self._topics):
+            self.API_VERSION, self.is_flexible = _BY_ID, True
+        self._parts = self._by_id() if self.is_flexible else self._by_name()
+        return super().prepare(versions)
+
+    def _by_name(self) -> list[bytes]:
+        raise NotImplementedError
+
+    def _by_id(self) -> list[bytes]:
+        raise NotImplementedError
+
+    def _names(self) -> dict[bytes, str]:
+        return {self._ids[topic]: topic for topic in self._topics}
+
+
+class Produce(_ByNameOrId):
     """Batches for partitions of one leader; acknowledged by all in-sync replicas."""
 
     API_KEY = 0
     API_VERSION = 7
 
-    def __init__(self, batches: Mapping[str, Sequence[tuple[int, bytes]]], timeout_ms: int) -> None:
-        parts = [b"", _PRODUCE.pack(_NONE, _ACKS_ALL, timeout_ms, len(batches))]
-        for topic, partitions in batches.items():
+    def __init__(
+        self,
+        batches: Mapping[str, Sequence[tuple[int, bytes]]],
+        timeout_ms: int,
+        *,
+        ids: TopicIds = NO_IDS,
+    ) -> None:
+        super().__init__(batches, ids)
+        self.batches = batches
+        self._timeout_ms = timeout_ms
+
+    def _by_name(self) -> list[bytes]:
+        parts = [b"", _PRODUCE.pack(_NONE, _ACKS_ALL, self._timeout_ms, len(self.batches))]
+        for topic, partitions in self.batches.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
             for partition, batch in partitions:
                 parts += (_PRODUCE_PARTITION.pack(partition, len(batch)), batch)
-        super().__init__(parts)
-        self.batches = batches
+        return parts
+
+    def _by_id(self) -> list[bytes]:
+        parts = [b"", _PRODUCE_BY_ID.pack(0, _ACKS_ALL, self._timeout_ms)]
+        parts.append(_uvarint(len(self.batches) + 1))
+        for topic, partitions in self.batches.items():
+            parts += (self._ids[topic], _uvarint(len(partitions) + 1))
+            for partition, batch in partitions:
+                parts += (_INT32.pack(partition), _uvarint(len(batch) + 1), batch, _NO_TAGS)
+            parts.append(_NO_TAGS)
+        parts.append(_NO_TAGS)
+        return parts
 
     def decode(self, buffer: BytesIO) -> list[Produced]:
         """Return the result of each batch."""
         data, at = buffer.getvalue(), buffer.tell()
+        return self._decode_by_id(data, at) if self.is_flexible else self._decode_by_name(data, at)
+
+    def _decode_by_name(self, data: bytes, at: int) -> list[Produced]:
         (topics,) = _INT32.unpack_from(data, at)
         at += 4
         found: list[Produced] = []
@@ -153,8 +233,22 @@ class Produce(_Request):
         (self.throttle_ms,) = _INT32.unpack_from(data, at)
         return found
 
+    def _decode_by_id(self, data: bytes, at: int) -> list[Produced]:
+        names = self._names()
+        topics, at = _length(data, at)
+        found: list[Produced] = []
+        for _ in range(topics):
+            topic, count, at = _topic_by_id(data, at, names)
+            for _ in range(count):
+                partition, code, offset, time_ms, _ = _PRODUCED.unpack_from(data, at)
+                at = _skip_details(data, at + _PRODUCED.size)
+                found.append(_new(Produced, (topic, partition, code, offset, time_ms)))
+            at = _skip_tags(data, at)
+        (self.throttle_ms,) = _INT32.unpack_from(data, at)
+        return found
 
-class Fetch(_Request):
+
+class Fetch(_ByNameOrId):
     """Records of partitions of one leader, from given offsets on."""
 
     API_KEY = 1
@@ -169,21 +263,46 @@ class Fetch(_Request):
         max_bytes: int,
         partition_bytes: int,
         committed_only: bool,
+        ids: TopicIds = NO_IDS,
     ) -> None:
-        head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only))
-        parts = [b"", _FETCH.pack(*head, _NO_SESSION, _NO_SESSION_EPOCH, len(offsets))]
-        for topic, partitions in offsets.items():
+        super().__init__(offsets, ids)
+        self._offsets = offsets
+        self._partition_bytes = partition_bytes
+        self._head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only))
+
+    def _by_name(self) -> list[bytes]:
+        head = (*self._head, _NO_SESSION, _NO_SESSION_EPOCH, len(self._offsets))
+        parts = [b"", _FETCH.pack(*head)]
+        size = self._partition_bytes
+        for topic, partitions in self._offsets.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
             parts += [
-                _FETCH_PARTITION.pack(partition, _NONE, offset, _NONE, partition_bytes)
+                _FETCH_PARTITION.pack(partition, _NONE, offset, _NONE, size)
                 for partition, offset in partitions
             ]
         parts.append(_FETCH_END.pack(0, 0))
-        super().__init__(parts)
+        return parts
+
+    def _by_id(self) -> list[bytes]:
+        parts = [b"", _FETCH_BY_ID.pack(*self._head, _NO_SESSION, _NO_SESSION_EPOCH)]
+        parts.append(_uvarint(len(self._offsets) + 1))
+        size, end = self._partition_bytes, b""
+        for topic, partitions in self._offsets.items():
+            parts += (end, self._ids[topic], _uvarint(len(partitions) + 1))
+            parts += [
+                _FETCH_PARTITION_BY_ID.pack(partition, _NONE, offset, _NONE, _NONE, size, 0)
+                for partition, offset in partitions
+            ]
+            end = _NO_TAGS
+        parts.append(_FETCH_END_BY_ID)
+        return parts
 
     def decode(self, buffer: BytesIO) -> tuple[int, list[FetchedBytes]]:
         """Return the error code of the whole fetch, and the result of each partition."""
         data, at = buffer.getvalue(), buffer.tell()
+        return self._decode_by_id(data, at) if self.is_flexible else self._decode_by_name(data, at)
+
+    def _decode_by_name(self, data: bytes, at: int) -> tuple[int, list[FetchedBytes]]:
         self.throttle_ms, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
         at += _FETCHED_HEAD.size
         found: list[FetchedBytes] = []
@@ -201,6 +320,29 @@ class Fetch(_Request):
                 each = (topic, partition, error, aborted, part, stable, end)
                 found.append(_new(FetchedBytes, each))
                 at += size
+        return code, found
+
+    def _decode_by_id(self, data: bytes, at: int) -> tuple[int, list[FetchedBytes]]:
+        names = self._names()
+        self.throttle_ms, code, _ = _FETCHED_HEAD_BY_ID.unpack_from(data, at)
+        topics, at = _length(data, at + _FETCHED_HEAD_BY_ID.size)
+        found: list[FetchedBytes] = []
+        for _ in range(topics):
+            topic, count, at = _topic_by_id(data, at, names)
+            for _ in range(count):
+                partition, error, end, stable, _ = _FETCHED_BY_ID.unpack_from(data, at)
+                transactions, at = _length(data, at + _FETCHED_BY_ID.size)
+                aborted: list[tuple[int, int]] = []
+                for _ in range(transactions):
+                    aborted += _aborted(data, at, 1)
+                    at = _skip_tags(data, at + _ABORTED.size)
+                size, at = _length(data, at + 4)  # after the preferred replica
+                size = max(size, 0)
+                part = data[at : at + size]
+                each = (topic, partition, error, aborted, part, stable, end)
+                found.append(_new(FetchedBytes, each))
+                at = _skip_tags(data, at + size)
+            at = _skip_tags(data, at)
         return code, found
 
 
@@ -306,6 +448,7 @@ class Metadata(_Request):
 
     API_KEY = 3
     API_VERSION = 10
+    is_flexible = True
 
     def __init__(self, topics: Sequence[str], *, rights: bool = False) -> None:
         parts = [b"", _uvarint(len(topics) + 1)]
@@ -315,20 +458,6 @@ class Metadata(_Request):
         # Create no topics, leave out rights on the cluster.
         parts += (bytes(2), bytes([rights]), _NO_TAGS)
         super().__init__(parts)
-
-    def build_request_header(self, correlation_id: int, client_id: str) -> "_Request":
-        """Keep what the header needs: one of version 2, with tagged fields."""
-        super().build_request_header(correlation_id, client_id)
-        self._parts[0] += _NO_TAGS
-        return _EMPTY
-
-    def parse_response_header(self, buffer: BytesIO) -> "_ResponseHeader":
-        """Read the header of the response: one of version 1, with tagged fields."""
-        header = super().parse_response_header(buffer)
-        data = _Flexible(buffer.getvalue(), buffer.tell())
-        data.skip_tags()
-        buffer.seek(data.at)
-        return header
 
     def decode(self, buffer: BytesIO) -> tuple[str | None, list[DescribedTopic]]:
         """Return the cluster's id, and the metadata of each topic."""
@@ -358,9 +487,6 @@ class Metadata(_Request):
         (rights,) = _INT32.unpack(data.raw(4))
         data.skip_tags()
         return DescribedTopic(name, code, id_, rights)
-
-
-_NO_TAGS = b"\0"
 
 
 def _uvarint(number: int) -> bytes:
@@ -409,6 +535,51 @@ class _Flexible:
         for _ in range(self.number()):
             self.number()
             self.skip(self.number())
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """Read a compact length, -1 for a null; return it and the next index."""
+    number = data[at]
+    if number < _MORE:
+        return number - 1, at + 1
+    number, shift = number & 0x7F, 7  # seven bits in each byte
+    while True:
+        at += 1
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        if byte < _MORE:
+            return number - 1, at + 1
+        shift += 7
+
+
+def _skip_tags(data: bytes, at: int) -> int:
+    """Return the index after tagged fields, which are optional by design."""
+    if not data[at]:
+        return at + 1
+    flexible = _Flexible(data, at)
+    flexible.skip_tags()
+    return flexible.at
+
+
+def _skip_details(data: bytes, at: int) -> int:
+    """Return the index after what a broker adds to the error code of a batch."""
+    if data[at : at + 3] == _NO_DETAILS:
+        return at + 3
+    flexible = _Flexible(data, at)
+    for _ in range(flexible.length()):
+        flexible.skip(4)  # number of the record
+        flexible.take()  # message
+        flexible.skip_tags()
+    flexible.take()  # message
+    flexible.skip_tags()
+    return flexible.at
+
+
+def _topic_by_id(data: bytes, at: int, names: Mapping[bytes, str]) -> tuple[str, int, int]:
+    """Read a topic's id and the number of its partitions; return its name, that, the next index."""
+    topic = names[data[at : at + _ID_BYTES]]
+    count, at = _length(data, at + _ID_BYTES)
+    return topic, count, at
 
 
 def _aborted(data: bytes, at: int, count: int) -> Iterator[tuple[int, int]]:

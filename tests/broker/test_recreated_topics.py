@@ -4,11 +4,19 @@ What a start says then is in ``test_identity.py``; what an operator does, in ``t
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import pytest
+
+from exactstage.errors import NotOurs
+from exactstage.kafka import KafkaLog
+from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition
 from payments.settings import Settings
 from payments.topics.cluster import cluster
 from payments.topics.file import read_topics
 from tests.broker_fixture import TOPICS, Installations
+from tools.dev.broker import kafka_version
 
 from .client import Client, WorkerProcess, read_all
 
@@ -85,3 +93,73 @@ async def test_a_worker_at_work_writes_nothing_to_a_ledger_that_is_recreated(
     finally:
         await worker.kill()
         worker.log.unlink()
+
+
+@asynccontextmanager
+async def log_of(settings: Settings, *topics: str) -> AsyncIterator[KafkaLog]:
+    """Return a log that has established the ids of these topics."""
+    log = KafkaLog(settings.connection(), keeps_topics=True)
+    await log.start(topics)
+    try:
+        await log.describe(topics)
+        yield log
+    finally:
+        await log.close()
+
+
+BY_ID = pytest.mark.skipif(
+    kafka_version().startswith("3."), reason="the broker does not know appends by topic id"
+)
+
+
+@BY_ID
+async def test_the_first_append_after_a_topic_is_recreated_is_refused(
+    installations: Installations,
+) -> None:
+    """Within the second before the worker looks at its topics again, and without an error before.
+
+    Of the same kind: fetches (below), other error codes of ids (``tests/engine``), and a topic that
+    is only deleted (the idle workers above).
+    """
+    settings = await installations.make(partitions=1)
+    ledger, results = settings.topic("accounts.ledger"), settings.topic("payments.results")
+    async with log_of(settings, ledger, results) as log:
+        writer = await log.new_writer()
+
+        async def append(topic: str, value: bytes) -> None:
+            batch = Batch(TopicPartition(topic, 0), writer, [(b"key", value, NO_HEADERS)])
+            await log.append([batch], Channel.PUBLISH)
+
+        await append(ledger, b"one")
+        await append(results, b"two")
+        await make_anew(settings, ledger)
+        await append(results, b"others are not affected")
+        with pytest.raises(NotOurs, match=f"{ledger} (had the topic id|was deleted)"):
+            await append(ledger, b"lost")
+    assert not await read_all(settings, ledger)
+    assert [record.value for record in await read_all(settings, results)] == [
+        b"two",
+        b"others are not affected",
+    ]
+
+
+async def test_a_fetch_from_a_recreated_topic_is_refused(installations: Installations) -> None:
+    """A position in it may be valid again: the new topic is as long as the old one was."""
+    settings = await installations.make(partitions=1)
+    at = TopicPartition(settings.topic("payments.transfers"), 0)
+    async with log_of(settings, at.topic) as log, log_of(settings, at.topic) as other:
+        batch = Batch(at, await other.new_writer(), [(b"key", b"old", NO_HEADERS)])
+        await other.append([batch], Channel.PUBLISH)
+        reader = await log.open_reader(committed_only=True)
+        try:
+            reader.assign({at: 0})
+            assert await reader.fetch(timeout_seconds=10)
+            await make_anew(settings, at.topic)
+            async with log_of(settings, at.topic) as anew:
+                for value in (b"new", b"never read"):
+                    batch = Batch(at, await anew.new_writer(), [(b"key", value, NO_HEADERS)])
+                    await anew.append([batch], Channel.PUBLISH)
+            with pytest.raises(NotOurs, match=f"{at.topic} (had the topic id|was deleted)"):
+                await reader.fetch(timeout_seconds=20)
+        finally:
+            await reader.close()

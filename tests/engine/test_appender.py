@@ -75,6 +75,8 @@ RETRIED = {
     "not enough replicas": always(19),
     "not enough replicas after the append": always(20),
     "topic not known yet": always(3),
+    "topic id not known yet": always(100),
+    "topic id of another topic": always(103),
     "storage error": always(56),
     "request timed out": errors.RequestTimedOutError(),
     "connection lost": errors.KafkaConnectionError(),

@@ -27,7 +27,7 @@ from exactstage.outage import SAME_WITHIN_SECONDS, Outage
 
 AT = TopicPartition("inbox", 0)
 NEXT = TopicPartition("inbox", 1)
-RETRIABLE_CODES = [3, 5, 6, 56]
+RETRIABLE_CODES = [3, 5, 6, 56, 100, 103]
 
 
 class Brokers:

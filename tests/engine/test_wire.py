@@ -3,6 +3,7 @@
 import gc
 import weakref
 from io import BytesIO
+from struct import pack
 
 import pytest
 from aiokafka.errors import IncompatibleBrokerVersion
@@ -20,12 +21,16 @@ from exactstage.log import Record, TopicPartition
 
 AT = TopicPartition("inbox", 1)
 ABORT, COMMIT = b"\0\0\0\0", b"\0\0\0\1"
+BY_NAME, BY_ID = {0: (3, 12), 1: (4, 12)}, {0: (3, 13), 1: (4, 18)}
+"""Versions of Kafka 3.9, were it not for its Fetch 17, and of Kafka 4.1."""
+
+IDS = {"a": bytes(range(16)), "b": bytes(range(16, 32)), "unused": bytes(16)}
 
 
 def test_produce_is_laid_out_as_version_7() -> None:
     batches = {"a-topic": [(0, b"first"), (7, b"second")], "b": [(1, b"")]}
     expected = ProduceRequest_v7(None, -1, 5000, list(batches.items()))
-    assert Produce(batches, 5000).encode() == expected.encode()
+    assert Produce(batches, 5000).prepare(BY_ID).encode() == expected.encode()
 
 
 def test_the_answer_to_produce_is_read() -> None:
@@ -57,7 +62,131 @@ def test_fetch_is_laid_out_as_version_11() -> None:
     )
     partitions = [(0, -1, 42, -1, 100), (1, -1, 7, -1, 100)]
     expected = FetchRequest_v11(-1, 250, 1, 1000, 1, 0, -1, [("a", partitions)], [], "")
-    assert ours.encode() == expected.encode()
+    assert ours.prepare(BY_ID).encode() == expected.encode()
+
+
+@pytest.mark.parametrize(
+    ("ids", "versions", "version"),
+    [
+        (IDS, BY_ID, 13),
+        (IDS, BY_NAME, 7),
+        ({"a": IDS["a"]}, BY_ID, 7),  # mixed: all topics or none
+        ({}, BY_ID, 7),
+    ],
+)
+def test_topics_are_named_by_id_where_all_ids_and_the_version_are_known(
+    ids: dict[str, bytes], versions: dict[int, tuple[int, int]], version: int
+) -> None:
+    request = Produce({"a": [(0, b"one")], "b": [(1, b"two")]}, 1, ids=ids).prepare(versions)
+    assert version == request.API_VERSION
+    request.build_request_header(7, "me")
+    header = pack(">hhih", 0, version, 7, 2) + b"me" + (b"\0" if version == 13 else b"")
+    assert request.encode().startswith(header)
+    tags = b"\1\5\1?" if version == 13 else b""  # one field of one byte
+    answer = BytesIO(pack(">i", 7) + tags + b"body")
+    assert request.parse_response_header(answer).correlation_id == 7
+    assert answer.read() == b"body"
+
+
+def test_produce_is_laid_out_as_version_13() -> None:
+    """By the protocol guide; ``tests/broker/test_recreated_topics.py`` asks a broker."""
+    long = bytes(200)
+    request = Produce({"a": [(0, b"first"), (7, long)], "b": [(1, b"")]}, 5000, ids=IDS)
+    assert request.prepare(BY_ID).encode() == b"".join(
+        [
+            pack(">bhi", 0, -1, 5000),  # no transactional id, acks, timeout
+            b"\3",  # two topics
+            *(IDS["a"], b"\3"),  # two partitions
+            *(pack(">i", 0), b"\6first", b"\0"),
+            *(pack(">i", 7), b"\xc9\1", long, b"\0"),  # 201 in two bytes
+            b"\0",
+            *(IDS["b"], b"\2", pack(">i", 1), b"\1", b"\0", b"\0"),
+            b"\0",
+        ]
+    )
+
+
+def test_the_answer_to_produce_of_version_13_is_read() -> None:
+    """Leaders and errors of records are passed over: the next metadata has the leaders."""
+    request = Produce({"a": [(0, b""), (1, b"")], "b": [(5, b"")]}, 1, ids=IDS).prepare(BY_ID)
+    body = b"".join(
+        [
+            b"\3",
+            *(IDS["a"], b"\3"),
+            *(pack(">ihqqq", 0, 0, 42, 1_767_225_600_000, 0), b"\1\0\0"),
+            *(pack(">ihqqq", 1, 6, -1, -1, -1), b"\1\4why\1\0\x08", pack(">ii", 3, 9)),
+            b"\0",
+            *(IDS["b"], b"\2", pack(">ihqqq", 5, 87, -1, -1, -1)),
+            *(b"\3", pack(">i", 0), b"\0\0", pack(">i", 1), b"\4bad\0"),  # of records
+            b"\0\0",  # no message, no tags
+            b"\0",
+            pack(">i", 1500),
+            b"\0",
+        ]
+    )
+    assert request.decode(BytesIO(body)) == [
+        Produced("a", 0, 0, 42, 1_767_225_600_000),
+        Produced("a", 1, 6, -1, -1),
+        Produced("b", 5, 87, -1, -1),
+    ]
+    assert request.throttle_ms == 1500
+
+
+def by_id() -> Fetch:
+    request = Fetch(
+        {"a": [(0, 42), (1, 7)], "b": [(3, 9)]},
+        wait_ms=250,
+        min_bytes=1,
+        max_bytes=1000,
+        partition_bytes=100,
+        committed_only=True,
+        ids=IDS,
+    )
+    request.prepare(BY_ID)
+    return request
+
+
+def test_fetch_is_laid_out_as_version_13() -> None:
+    assert by_id().encode() == b"".join(
+        [
+            pack(">iiiibii", -1, 250, 1, 1000, 1, 0, -1),
+            b"\3",
+            *(IDS["a"], b"\3"),
+            *(pack(">iiqiqi", 0, -1, 42, -1, -1, 100), b"\0"),
+            *(pack(">iiqiqi", 1, -1, 7, -1, -1, 100), b"\0"),
+            b"\0",
+            *(IDS["b"], b"\2", pack(">iiqiqi", 3, -1, 9, -1, -1, 100), b"\0", b"\0"),
+            b"\1\1\0",  # no forgotten topics, empty rack, no tags
+        ]
+    )
+
+
+def test_the_answer_to_fetch_of_version_13_is_read() -> None:
+    body = b"".join(
+        [
+            pack(">ihi", 2500, 0, 0),
+            b"\3",
+            *(IDS["a"], b"\3"),
+            *(pack(">ihqqq", 0, 0, 9, 4, 0), b"\2", pack(">qq", 5, 3), b"\0"),
+            *(pack(">i", -1), b"\x08batches", b"\0"),
+            *(pack(">ihqqq", 1, 1, -1, -1, -1), b"\0", pack(">i", -1), b"\0", b"\0"),
+            b"\0",
+            *(IDS["b"], b"\2", pack(">ihqqq", 3, 0, 9, 9, 0), b"\1", pack(">i", -1)),
+            *(b"\xc9\1", bytes(200), b"\1\1\x08", pack(">ii", 1, 4)),  # the current leader
+            b"\0",
+            b"\0",
+        ]
+    )
+    request = by_id()
+    assert request.decode(BytesIO(body)) == (
+        0,
+        [
+            FetchedBytes("a", 0, 0, [(5, 3)], b"batches", 4, 9),
+            FetchedBytes("a", 1, 1, [], b"", -1, -1),
+            FetchedBytes("b", 3, 0, [], bytes(200), 9, 9),
+        ],
+    )
+    assert request.throttle_ms == 2500
 
 
 def test_the_answer_to_fetch_is_read() -> None:
