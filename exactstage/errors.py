@@ -3,10 +3,10 @@
 What may pass is retried inside the log; all else is a ``FailStop``, the end of the process.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .advice import command, setting
-from .record import Record
+from .record import Record, TopicPartition
 
 __all__ = [
     "BATCH_TOO_LARGE",
@@ -22,6 +22,7 @@ __all__ = [
     "NotOurs",
     "PositionLost",
     "RecordsLost",
+    "Stalled",
     "UnreadableBatch",
 ]
 
@@ -58,6 +59,20 @@ class Fenced(FailStop):
 
 class PositionLost(FailStop):
     """The broker no longer has the position that the journal names (retention, or a new topic)."""
+
+
+class Stalled(FailStop):
+    """No more records come, although there are more: Kafka does not give them."""
+
+    def __init__(self, positions: Mapping[TopicPartition, int], seconds: float) -> None:
+        behind = ", ".join(f"{at}/{position}" for at, position in positions.items())
+        super().__init__(
+            f"no record comes from {behind} on for {seconds:.0f} s, although there are more: is "
+            f"its leader up, or a transaction of another producer open there? Nothing was skipped; "
+            f"try again later"
+        )
+        self.positions = positions
+        """Next offset of each partition that is not read up to its end."""
 
 
 class NoTopic(FailStop):

@@ -12,7 +12,7 @@ from .checkpoint import FENCE_KEY, NOTE_KEY, RESERVED
 from .limits import RING
 from .log import Record
 
-_NO_PRODUCER_ID = "its producer is not idempotent, or its batch ends with no checkpoint"
+NO_WORKERS_BATCH = "its producer is not idempotent, or its batch ends with no checkpoint"
 
 
 def foreign_reason(record: Record, *, copied: bool = False) -> str | None:
@@ -34,7 +34,7 @@ def foreign_reason(record: Record, *, copied: bool = False) -> str | None:
             return "its key is reserved for checkpoints, and names none"
         elif value is None:
             return "it is a tombstone over a checkpoint"
-    return _NO_PRODUCER_ID if type(record) is Anonymous and not copied else None
+    return NO_WORKERS_BATCH if type(record) is Anonymous and not copied else None
 
 
 def is_removal(record: Record) -> bool:

@@ -1,7 +1,9 @@
 """What stages have written, for programs that read it: this module is for operators' tools.
 
 - A journal is rows and checkpoints (``Checkpoint``, ``decode_checkpoint``), under keys of which
-  those that begin with ``RESERVED`` are the engine's; ``journal_batches`` reads one batch by batch.
+  those that begin with ``RESERVED`` are the engine's.
+- ``read_ranges`` reads ranges of offsets of any topics, each partition in order up to its end: the
+  only loop for that, with its limit of time, its progress and its errors.
 - An output names itself and its sender in headers (``OutputId``, ``parse_source``, ``ORIGIN``);
   ``read_tails`` finds the last output of each public partition.
 - A dead letter has the record as it was received, and headers that say why
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
         UNANSWERED,
         unpack_dead_letter,
     )
-    from .foreign import is_removal
+    from .foreign import NO_WORKERS_BATCH, is_removal
     from .identity import Identity, differing_settings
-    from .kafka.journal_batches import JournalBatch, journal_batches
     from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
     from .outputs import (
         INSTALLATION,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         iso_time,
         parse_source,
     )
+    from .ranges import OnUnreadable, Ranges, Show, partitions_of, read_ranges, show_nothing
     from .tails import NOTHING, Tail, read_tails
     from .takeover import require_own_installation
     from .takeover_check import FoundJournal, takeover_failure
@@ -56,6 +58,7 @@ __all__ = [
     "MOVED_KEY",
     "NOTE_KEY",
     "NOTHING",
+    "NO_WORKERS_BATCH",
     "ORIGIN",
     "OUTPUT_ID_HEADER",
     "RESERVED",
@@ -66,18 +69,22 @@ __all__ = [
     "Checkpoint",
     "FoundJournal",
     "Identity",
-    "JournalBatch",
+    "OnUnreadable",
     "Output",
     "OutputId",
+    "Ranges",
+    "Show",
     "Tail",
     "decode_checkpoint",
     "differing_settings",
     "is_removal",
     "iso_time",
-    "journal_batches",
     "parse_source",
+    "partitions_of",
+    "read_ranges",
     "read_tails",
     "require_own_installation",
+    "show_nothing",
     "takeover_failure",
     "unpack_dead_letter",
 ]
@@ -104,9 +111,8 @@ __getattr__ = exports(
             "UNANSWERED",
             "unpack_dead_letter",
         ),
-        "foreign": ("is_removal",),
+        "foreign": ("NO_WORKERS_BATCH", "is_removal"),
         "identity": ("Identity", "differing_settings"),
-        "kafka.journal_batches": ("JournalBatch", "journal_batches"),
         "limits": ("RING", "SOURCE_ROTATION_CHECKPOINTS"),
         "outputs": (
             "INSTALLATION",
@@ -116,6 +122,14 @@ __getattr__ = exports(
             "OutputId",
             "iso_time",
             "parse_source",
+        ),
+        "ranges": (
+            "OnUnreadable",
+            "Ranges",
+            "Show",
+            "partitions_of",
+            "read_ranges",
+            "show_nothing",
         ),
         "tails": ("NOTHING", "Tail", "read_tails"),
         "takeover": ("require_own_installation",),

@@ -8,26 +8,22 @@ from typing import NamedTuple
 from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .errors import FailStop, JournalBroken, NewerFormat, NotOurs
+from .errors import JournalBroken, NewerFormat, NotOurs, Stalled
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
-from .log import Bounds, Log, Positions, Reader, Record, TopicPartition, unread
+from .log import Bounds, Log, Record, TopicPartition
+from .ranges import TAKEOVER_LIMIT_SECONDS, read_ranges
 from .stage import Stage
 
 logger = logging.getLogger(__name__)
 
-_FETCH_SECONDS = 5.0
-_STALLED_FETCHES = 12
-"""Fetches in a row without a record (a minute) after which reading is given up."""
-
 _IDENTITY_RECORDS = 2048
 """Offsets at the end of a journal that are looked at before anything is claimed."""
 
-_BRIEF_FETCHES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-
-_PROGRESS_SECONDS = 3.0
+_BRIEF_SECONDS = 1.5
+"""How long their records may fail to come; a takeover reports later what was not found."""
 
 _RESERVED_BYTE = RESERVED[0]
 
@@ -60,48 +56,35 @@ async def read_journals(
 
     What is foreign for another reason than its producer (``engine/foreign``) is an error here.
     ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
-    are missing or out of order, ``FailStop`` when the log stops answering.
+    are missing or out of order, and what ``read_ranges`` raises.
     """
     by_address = {journal.at: journal for journal in journals}
     slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
     foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
-    ends = {at: fence + 1 for at, fence in fences.items()}
     bounds = await log.bounds(list(by_address))
-    reader = await log.open_reader(committed_only=False, closing=RESERVED)
-    progress = _Progress(sum(fences[at] - bounds[at].first for at in by_address))
+    # What comes after the fences is a newer owner's, who has claimed since.
+    ranges = {at: Bounds(bounds[at].first, fences[at] + 1) for at in by_address}
     count, now = 0, asyncio.get_running_loop().time
     began = now()
-    try:
-        reader.assign({at: bounds[at].first for at in by_address}, ends=ends)
-        while unread(reader.positions(), ends):
-            for at, fetched in (await _fetch(reader, ends)).items():
-                # What comes behind the fence is a newer owner's, who has claimed since.
-                records = fetched
-                if fetched[-1].offset > fences[at]:
-                    records = [record for record in fetched if record.offset <= fences[at]]
-                journal = by_address[at]
-                _fold(records, journal.rows, slots[journal], foreign[journal])
-                count += len(records)
-            progress.show(count)
-        took_seconds = now() - began
-    finally:
-        await reader.close()
+    async for at, records in read_ranges(
+        log,
+        ranges,
+        committed_only=False,
+        closing=RESERVED,
+        limit_seconds=TAKEOVER_LIMIT_SECONDS,
+        show=_log_progress,
+    ):
+        journal = by_address[at]
+        _fold(records, journal.rows, slots[journal], foreign[journal])
+        count += len(records)
+    took_seconds = now() - began
     checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
     anonymous = {journal: first for journal, by_key in foreign.items() if (first := _first(by_key))}
     return Restored(checkpoints, bounds, anonymous, count, took_seconds)
 
 
-async def _fetch(reader: Reader, ends: Positions) -> Mapping[TopicPartition, Sequence[Record]]:
-    """Return what came; nothing only when everything up to the ``ends`` is read."""
-    for _ in range(_STALLED_FETCHES):
-        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
-        if fetched or not unread(reader.positions(), ends):
-            return fetched
-    message = (
-        f"no record came from {', '.join(map(str, unread(reader.positions(), ends)))} for "
-        f"{_FETCH_SECONDS * _STALLED_FETCHES:.0f} s while restoring; is its leader up?"
-    )
-    raise FailStop(message)
+def _log_progress(progress: str) -> None:
+    logger.info("restoring %s", progress)
 
 
 def _fold(
@@ -170,17 +153,15 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     """Return what a journal says of itself near its end; None when it says nothing there."""
     first, end = (await log.bounds([at]))[at]
     found: Identity | None = None
-    reader = await log.open_reader(committed_only=False)
+    last = {at: Bounds(max(first, end - _IDENTITY_RECORDS), end)}
     try:
-        reader.assign({at: max(first, end - _IDENTITY_RECORDS)}, ends={at: end})
-        for patience in _BRIEF_FETCHES_SECONDS:
-            while fetched := (await reader.fetch(timeout_seconds=patience)).get(at, ()):
-                for record in fetched:
-                    found = _identity_in(record) or found
-            if reader.positions()[at] >= end:
-                break
-    finally:
-        await reader.close()
+        async for _, records in read_ranges(
+            log, last, committed_only=False, limit_seconds=_BRIEF_SECONDS
+        ):
+            for record in records:
+                found = _identity_in(record) or found
+    except Stalled:
+        return found  # The takeover reads all of it, and is more patient.
     return found
 
 
@@ -197,16 +178,11 @@ def _identity_in(record: Record) -> Identity | None:
 
 async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
     """Return the record of a journal that has this row; None when it is not there any more."""
-    first, end = (await log.bounds([at]))[at]
     found: Record | None = None
-    reader = await log.open_reader(committed_only=False)
-    try:
-        reader.assign({at: first}, ends={at: end})
-        while unread(reader.positions(), {at: end}):
-            for records in (await _fetch(reader, {at: end})).values():
-                found = next((r for r in records if (r.key, r.value) == (key, row)), found)
-    finally:
-        await reader.close()
+    async for _, records in read_ranges(
+        log, await log.bounds([at]), committed_only=False, limit_seconds=TAKEOVER_LIMIT_SECONDS
+    ):
+        found = next((r for r in records if (r.key, r.value) == (key, row)), found)
     return found
 
 
@@ -256,19 +232,3 @@ def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
         )
         raise JournalBroken(message)
     return found
-
-
-class _Progress:
-    """Says how far a long restore is."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._now = asyncio.get_running_loop().time
-        self._started = self._shown = self._now()
-
-    def show(self, count: int) -> None:
-        now = self._now()
-        if now - self._shown >= _PROGRESS_SECONDS:
-            self._shown = now
-            rate = count / (now - self._started)
-            logger.info("restoring: %d of about %d records, %d/s", count, self._total, rate)

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .errors import FailStop, PositionLost
+from .errors import PositionLost
 from .log import Bounds, Log, Reader, Record, TopicPartition
 from .outputs import INSTALLATION, OUTPUT_ID_HEADER, OutputId, parse_source
+from .ranges import TAKEOVER_LIMIT_SECONDS, read_with
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,6 @@ class Tail(NamedTuple):
 
 _FIRST_STEP = 64
 _STEP_GROWTH = 16
-_FETCH_SECONDS = 5.0
-_STALLED_FETCHES = 12
-"""Fetches in a row that get no further (a minute) after which reading is given up."""
-
 _RETENTION_RACES = 3
 
 
@@ -104,39 +101,14 @@ async def _scan(
     writers: Mapping[TopicPartition, str],
     spans: Mapping[TopicPartition, Bounds],
 ) -> dict[TopicPartition, Record]:
-    """Read these spans; return the last record of the stage in each that has one.
-
-    Raises ``PositionLost`` where an end is lost, ``FailStop`` when no record comes.
-    """
+    """Read these spans; return the last record of the stage in each that has one."""
     found: dict[TopicPartition, Record] = {}
-    left = set(spans)
-    ends = {tp: span.end for tp, span in spans.items()}
-    reader.assign({tp: span.first for tp, span in spans.items()}, ends=ends)
-    stalled = 0
-    while left:
-        fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
-        for tp, records in fetched.items():
-            stage = writers[tp]
-            for record in records:
-                if record.offset < ends[tp] and _written(record, stage) is not None:
-                    found[tp] = record
-        positions = reader.positions()
-        done = {tp for tp in left if positions[tp] >= ends[tp]}
-        left -= done
-        stalled = 0 if fetched or done else stalled + 1
-        if stalled:
-            await _require_ends(log, {tp: ends[tp] for tp in left})
-        if stalled > _STALLED_FETCHES:
-            message = f"the end of {', '.join(map(str, left))} can't be read; is its leader up?"
-            raise FailStop(message)
+    async for tp, records in read_with(log, reader, spans, limit_seconds=TAKEOVER_LIMIT_SECONDS):
+        stage = writers[tp]
+        for record in records:
+            if _written(record, stage) is not None:
+                found[tp] = record
     return found
-
-
-async def _require_ends(log: Log, ends: Mapping[TopicPartition, int]) -> None:
-    """Raise ``PositionLost`` where a partition has become shorter: its end would never come."""
-    for tp, held in (await log.bounds(list(ends))).items():
-        if held.end < ends[tp]:
-            raise PositionLost(f"{tp} ended at {ends[tp]} before, and ends at {held.end} now")
 
 
 def _written(record: Record, stage: str) -> tuple[OutputId, str | None] | None:

@@ -7,13 +7,12 @@ journal knows: every message is an output of a commit there.
 from collections.abc import Mapping, Sequence
 
 from .checkpoint import FENCE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .errors import FailStop, JournalBroken
-from .log import Log, Reader, Record, TopicPartition
+from .errors import JournalBroken
+from .log import Bounds, Log, Record, TopicPartition
 from .outputs import Source
+from .ranges import TAKEOVER_LIMIT_SECONDS, read_with
 
 _FIRST_STEP, _STEP_GROWTH = 1024, 8
-_FETCH_SECONDS = 5.0
-_STALLED_FETCHES = 12
 
 
 class Vouching:
@@ -53,32 +52,26 @@ class Vouching:
             while start > first and min(found, default=wanted + 1) > wanted:
                 before, start = start, max(first, start - step)
                 step *= _STEP_GROWTH
-                found |= await _checkpoints(reader, at, start, before)
+                span = {at: Bounds(start, before)}
+                async for _, records in read_with(
+                    self._log, reader, span, limit_seconds=TAKEOVER_LIMIT_SECONDS
+                ):
+                    found |= _checkpoints(records)
         finally:
             await reader.close()
         return found
 
 
-async def _checkpoints(
-    reader: Reader, at: TopicPartition, start: int, end: int
-) -> dict[int, Checkpoint]:
-    """Read the checkpoints between two offsets of a journal."""
+def _checkpoints(records: Sequence[Record]) -> dict[int, Checkpoint]:
+    """Return the checkpoints among records of a journal by number."""
     found: dict[int, Checkpoint] = {}
-    reader.assign({at: start}, ends={at: end})
-    stalled = 0
-    while reader.positions()[at] < end:
-        fetched: Sequence[Record] = (await reader.fetch(timeout_seconds=_FETCH_SECONDS)).get(at, ())
-        for record in fetched:
-            key, value = record.key, record.value
-            if not key or key[:1] != RESERVED or key == FENCE_KEY or value is None:
-                continue
-            try:
-                checkpoint = decode_checkpoint(value)
-            except JournalBroken:
-                continue  # The next owner of that journal reports it; here it vouches for nothing.
-            found[checkpoint.n] = checkpoint
-        stalled = 0 if fetched else stalled + 1
-        if stalled > _STALLED_FETCHES:
-            message = f"the end of {at} can't be read; is its leader up?"
-            raise FailStop(message)
+    for record in records:
+        key, value = record.key, record.value
+        if not key or key[:1] != RESERVED or key == FENCE_KEY or value is None:
+            continue
+        try:
+            checkpoint = decode_checkpoint(value)
+        except JournalBroken:
+            continue  # The next owner of that journal reports it; here it vouches for nothing.
+        found[checkpoint.n] = checkpoint
     return found

@@ -269,7 +269,8 @@ class Batches:
         budget.bytes_left -= len(plain)
         if len(plain) > _LARGE_BATCH_BYTES or header.records > self._limits.fetch_records:
             # It is checked first, so that all of its records are returned or none.
-            self._rest = _from(self.position, records.checked(self._limits.fetch_records))
+            checked = records.checked(self._limits.fetch_records, self._closing)
+            self._rest = _from(self.position, checked)
             self._rest_last_offset = header.last_offset
             return []
         found = records.read(batch)
@@ -436,16 +437,22 @@ class _Records:
         if first + len(offsets) - 1 != last or offsets != list(range(first, last + 1)):
             _require_order(self._header, found)
 
-    def checked(self, max_headers: int) -> Iterator[Record]:
-        """Return an iterator over the records, after all were checked."""
+    def checked(self, max_headers: int, closing: bytes | None) -> Iterator[Record]:
+        """Return an iterator over the records, after all were checked (see ``_as_closed``)."""
         bare = memoryview(self._plain)[_HEADER.size :]
         require_few_headers(bare, self._header.records, max_headers)
+        is_plain = True
         try:
-            _require_order(self._header, self._plainly())
+            last = _require_order(self._header, self._plainly())
         except _MISREAD:
-            _require_order(self._header, self._tolerantly())
-            return self._tolerantly()
-        return self._plainly()
+            is_plain = False
+            last = _require_order(self._header, self._tolerantly())
+        if closing is not None and last is not None and not self._is_closed(last, closing):
+            self._kind = Anonymous
+        return self._plainly() if is_plain else self._tolerantly()
+
+    def _is_closed(self, last: Record, closing: bytes) -> bool:
+        return last.offset != self._header.last_offset or (last.key or b"").startswith(closing)
 
     def _plainly(self) -> Iterator[Record]:
         at, kind = self._at, self._kind
@@ -466,19 +473,20 @@ class _Records:
         )
 
 
-def _require_order(header: Header, records: Iterable[Record]) -> None:
-    """Raise ``Undecodable`` when offsets do not rise, or are outside of the batch.
+def _require_order(header: Header, records: Iterable[Record]) -> Record | None:
+    """Return the last one. Raises ``Undecodable`` if offsets do not rise, or leave the batch.
 
     Brokers do not check the offsets in a batch that is not compressed, and readers continue after
     the last one. Gaps are allowed: compaction leaves them.
     """
-    previous = header.base_offset - 1
+    previous, record = header.base_offset - 1, None
     for record in records:
         offset = record[2]
         if not previous < offset <= header.last_offset:
             message = f"a record has offset {offset}, after offset {previous}"
             raise Undecodable(message)
         previous = offset
+    return record
 
 
 class _CommittedOnly:

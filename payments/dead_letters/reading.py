@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from exactstage import Header, Log, Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.inspection import partitions_of, read_ranges
 from exactstage.kafka import KafkaLog, wall_clock_ms
 from exactstage.log import Batch, Bounds, Channel, NewRecord
 from payments.dead_letters.letter import (
@@ -24,8 +25,6 @@ from payments.topics.file import PACKAGED, apply_command, read_topics
 STAGES = ("payments", "accounts")
 CONNECT_SECONDS = 5.0
 _REPLAY = b"replay/"
-_FETCH_SECONDS = 0.3
-_MAX_EMPTY_FETCHES = 60
 _CLOCKS_MS = 60_000
 """How much the clocks of two brokers or workers may differ."""
 
@@ -217,7 +216,7 @@ class DeadLetters:
         return {tp: Bounds(max(starts[tp], bounds[tp].first), bounds[tp].end) for tp in at}
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
-        return [TopicPartition(topic, p) for p in range(self._log.partition_count(topic))]
+        return partitions_of(topic, self._log.partition_count(topic))
 
     async def _records(
         self, ranges: Mapping[TopicPartition, Bounds], *, with_unreadable: bool = False
@@ -226,35 +225,17 @@ class DeadLetters:
 
         A batch that can't be decoded is one record ``with_unreadable``, else it is left out.
         """
-        ends = {tp: end for tp, (first, end) in ranges.items() if first < end}
-        if not ends:
-            return
-        reader = await self._log.open_reader(committed_only=False)
-        try:
-            reader.assign({tp: ranges[tp].first for tp in ends})
-            empty = 0
-            while any(reader.positions()[tp] < end for tp, end in ends.items()):
-                try:
-                    fetched = await reader.fetch(timeout_seconds=_FETCH_SECONDS)
-                except UnreadableBatch as batch:
-                    if not batch.end_is_known:
-                        raise
-                    reader.skip(batch)
-                    at = TopicPartition(batch.topic, batch.partition)
-                    if with_unreadable and batch.offset < ends[at]:
-                        yield _as_record(batch)
-                    continue
-                empty = 0 if fetched else empty + 1
-                if empty > _MAX_EMPTY_FETCHES:
-                    behind = ", ".join(str(tp) for tp in ends if reader.positions()[tp] < ends[tp])
-                    message = f"{behind}: the broker gives no more records, but there are some"
-                    raise FailStop(message)
-                for tp, records in fetched.items():
-                    for record in records:
-                        if record.offset < ends[tp]:
-                            yield record
-        finally:
-            await reader.close()
+
+        def replaced(batch: UnreadableBatch, _last_offset: int) -> Sequence[Record]:
+            if not batch.end_is_known:
+                raise batch
+            return [_as_record(batch)] if with_unreadable else []
+
+        async for _, records in read_ranges(
+            self._log, ranges, committed_only=False, on_unreadable=replaced
+        ):
+            for record in records:
+                yield record
 
 
 def _as_record(batch: UnreadableBatch) -> Record:

@@ -19,7 +19,12 @@ from aiokafka.errors import (
 
 from exactstage import Stage, TopicPartition
 from exactstage.errors import FailStop, NotOurs
-from exactstage.inspection import MOVED_KEY, differing_settings, require_own_installation
+from exactstage.inspection import (
+    MOVED_KEY,
+    differing_settings,
+    partitions_of,
+    require_own_installation,
+)
 from exactstage.kafka import WORTH_LOGGING_SECONDS, Connection, open_admin, prove_fencing
 from exactstage.log import Bounds
 from payments.broker_time import ahead_seconds
@@ -30,7 +35,6 @@ from payments.recovery.fitting import misfit
 from payments.recovery.inspecting import Inspected, inspect
 from payments.recovery.installation import open_log, stages_of
 from payments.recovery.repairing import foreign_records
-from payments.recovery.scanning import partitions_of
 from payments.settings import Settings
 from payments.topics.cluster import TopicsError, cluster
 from payments.topics.file import FENCING_TOPIC, Topic

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from exactstage import Log, Record, TopicPartition, partition_of
-from exactstage.inspection import INSTALLATION, OUTPUT_ID_HEADER
+from exactstage.inspection import INSTALLATION, OUTPUT_ID_HEADER, Show, partitions_of, read_ranges
 from exactstage.log import NewRecord, Writer
 from exactstage.recovery import append_records
 from payments.domain.account import counter_name
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
-from .scanning import Show, partitions_of, scan
 
 COPIED: Mapping[str, str | None] = {
     "payments.commands": None,
@@ -65,7 +64,7 @@ class Copying:
             at = partitions_of(name, self._from.partition_count(name))
             ranges = await self._from.bounds(at)
             show(f"copying {name}")
-            async for records in scan(self._from, ranges, show=show):
+            async for _, records in read_ranges(self._from, ranges, committed_only=True, show=show):
                 await self._copy(topic, stage, records, writer)
 
     async def _copy(

@@ -7,27 +7,24 @@ each process takes a share of them.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from exactstage import Log, TopicPartition
+from exactstage import Log
 from exactstage.hosting import freeze_and_relax
-from exactstage.log import Bounds
+from exactstage.inspection import Ranges, Show, read_ranges, show_nothing
 from payments.settings import Settings
 
 from .balances import Balances, Movement
 from .installation import open_log
-from .scanning import Show, scan, show_nothing
 
 LONG = 500_000
 """Number of entries from which several processes are faster, with the time to start them."""
 
 MAX_PROCESSES = 8
-
-Ranges = Mapping[TopicPartition, Bounds]
 
 
 class Folded(NamedTuple):
@@ -80,10 +77,11 @@ async def fold_in_shares(
 async def fold(log: Log, ranges: Ranges, since_ms: int, show: Show) -> Folded:
     """Return the balances of these partitions, read by this process."""
     movements: dict[str, list[Movement]] = {}
-    balances = {at.partition: Balances(at.partition, movements, since_ms) for at in ranges}
-    async for records in scan(log, ranges, show=show):
-        balances[records[0].partition].read(records)
-    return Folded(list(balances.values()), movements)
+    numbers = [at.partition for at in ranges]
+    by_partition = {number: Balances(number, movements, since_ms) for number in numbers}
+    async for at, records in read_ranges(log, ranges, committed_only=True, show=show):
+        by_partition[at.partition].read(records)
+    return Folded(list(by_partition.values()), movements)
 
 
 async def _fold_elsewhere(settings: Settings, share: Ranges, since_ms: int) -> Folded | None:

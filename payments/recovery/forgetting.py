@@ -14,13 +14,18 @@ import msgspec
 
 from exactstage import Log
 from exactstage.errors import JournalBroken
-from exactstage.inspection import RESERVED, Checkpoint, decode_checkpoint
+from exactstage.inspection import (
+    RESERVED,
+    Checkpoint,
+    decode_checkpoint,
+    partitions_of,
+    read_ranges,
+)
 from payments.domain.account import Account
 from payments.records.internal_codec import decode_account
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
-from .scanning import partitions_of, scan_readable
 
 _WAY_ON = (
     "restore the ledger from a replica or a backup. Only where the commands topic still has all "
@@ -69,7 +74,9 @@ async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes
     journals = partitions_of(settings.changelog("accounts"), settings.partitions)
     held: dict[tuple[int, bytes], bytes] = {}
     bounds = await log.bounds(journals)
-    async for records in scan_readable(log, bounds, lambda _batch, _last: None):
+    async for _, records in read_ranges(
+        log, bounds, committed_only=False, on_unreadable=lambda _batch, _last: None
+    ):
         for record in records:
             at = record.partition, record.key or b""
             if record.value is None:

@@ -8,7 +8,17 @@ from math import inf
 from msgspec import DecodeError
 
 from exactstage import Log, Record, TopicPartition, partition_of
-from exactstage.inspection import OUTPUT_ID_HEADER, OutputId, Tail, parse_source, read_tails
+from exactstage.inspection import (
+    OUTPUT_ID_HEADER,
+    OnUnreadable,
+    OutputId,
+    Show,
+    Tail,
+    parse_source,
+    partitions_of,
+    read_ranges,
+    read_tails,
+)
 from exactstage.log import Bounds
 from payments.settings import Settings
 
@@ -16,7 +26,6 @@ from .balances import Balances, Movement
 from .errors import RecoveryRefused
 from .folding import fold_in_shares, shares_of
 from .lives import Life, decode_result, epoch_ms
-from .scanning import OnUnreadable, Show, partitions_of, scan
 from .unanswered import Unanswered
 
 CLOCKS_DIFFER_MS = 60_000
@@ -104,7 +113,11 @@ class Gathering:
                     f"and set retention.ms to -1 (payments topics apply)"
                 )
                 raise RecoveryRefused(message)
-        await self._read(self.commands, self._command, on_unreadable=facts.unanswered.batch)
+        await self._read(
+            self.commands,
+            self._command,
+            on_unreadable=lambda batch, _last: facts.unanswered.batch(batch),
+        )
         await self._read(self.results, self._result)
         await self._read(self.letters, self._letter)
         self._require_own_positions()
@@ -122,9 +135,9 @@ class Gathering:
         on_unreadable: OnUnreadable | None = None,
     ) -> None:
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)}
-        show: Show = lambda progress: self.show(f"{topic}: {progress}")  # noqa: E731 - one line
-        async for records in scan(self.log, ranges, show=show, on_unreadable=on_unreadable):
-            at = TopicPartition(topic, records[0].partition)
+        async for at, records in read_ranges(
+            self.log, ranges, committed_only=True, show=self.show, on_unreadable=on_unreadable
+        ):
             self._first_ms.setdefault(at, records[0].timestamp)
             take(records)
 
@@ -178,8 +191,8 @@ class Gathering:
         since_ms = 0 if self.source.copied else oldest - min_retention_ms - CLOCKS_DIFFER_MS
         ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         shares = shares_of(ranges, self._processes)
-        part = f" (part 1 of {len(shares)}, all at once)" if len(shares) > 1 else ""
-        show: Show = lambda progress: self.show(f"{self.ledger}{part}: {progress}")  # noqa: E731 - one line
+        part = f"part 1 of {len(shares)}, all at once: " if len(shares) > 1 else ""
+        show: Show = lambda progress: self.show(part + progress)  # noqa: E731 - one line
         facts.balances, facts.movements = await fold_in_shares(
             self.log, settings, shares, since_ms, show
         )
@@ -190,8 +203,8 @@ class Gathering:
         found: dict[str, list[Movement]] = {}
         balances = [Balances(p, found, 0, only=payments) for p in range(self._partitions)]
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
-        async for records in scan(self.log, ranges, show=self.show):
-            balances[records[0].partition].read(records)
+        async for at, records in read_ranges(self.log, ranges, committed_only=True, show=self.show):
+            balances[at.partition].read(records)
         return found
 
     async def _read_tails(self) -> None:

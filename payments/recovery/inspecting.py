@@ -18,11 +18,10 @@ from exactstage.inspection import (
     Tail,
     decode_checkpoint,
     is_removal,
+    read_ranges,
     read_tails,
 )
 from exactstage.log import Bounds
-
-from .scanning import scan, scan_readable
 
 MAX_FOREIGN_KEPT = 100
 """Foreign records that are named one by one; more are only counted."""
@@ -105,8 +104,12 @@ class Held:
         first = min(last.published, max(0, last.n - SOURCE_ROTATION_CHECKPOINTS)) + 1
         return [n for n in range(first, last.n + 1) if n not in have]
 
-    def take(self, record: Record) -> None:
-        """Note one record."""
+    def take(self, records: Sequence[Record]) -> None:
+        """Note records, in their order."""
+        for record in records:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         self.records += 1
         if record.key and record.key[:1] == RESERVED and is_removal(record):
             undo(self.foreign, record.key)
@@ -155,19 +158,13 @@ def _foreign_checkpoint(slot: bytes, value: bytes | None) -> str | None:
     return None if n % RING == int(slot) else f"checkpoint {n} in another slot of the ring"
 
 
-async def read_held(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
+async def read_held(log: Log, journals: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
     """Read journals from their first record to their present end. Raises ``UnreadableBatch``."""
-    bounds = await log.bounds(at)
-    held = {tp: Held(tp, bounds[tp]) for tp in at}
-    async for records in scan(log, bounds, committed_only=False):
-        _take(held, records)
+    bounds = await log.bounds(journals)
+    held = {tp: Held(tp, bounds[tp]) for tp in journals}
+    async for at, records in read_ranges(log, bounds, committed_only=False):
+        held[at].take(records)
     return held
-
-
-def _take(held: Mapping[TopicPartition, Held], records: Sequence[Record]) -> None:
-    at = TopicPartition(records[0].topic, records[0].partition)
-    for record in records:
-        held[at].take(record)
 
 
 async def read_readable(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPartition, Held]:
@@ -180,8 +177,8 @@ async def read_readable(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPar
         why = f"{batch.reason}: {batch.cause}"
         held[tp].unreadable.append(Unreadable(batch.offset, last_offset, why))
 
-    async for records in scan_readable(log, bounds, note):
-        _take(held, records)
+    async for tp, records in read_ranges(log, bounds, committed_only=False, on_unreadable=note):
+        held[tp].take(records)
     return held
 
 
@@ -317,8 +314,10 @@ async def _still_ahead(
         at: Held(at, bounds, checkpoints=behind[at].checkpoints.copy())
         for at, bounds in rest.items()
     }
-    async for records in scan_readable(log, rest, lambda _batch, _last: None):
-        _take(later, records)
+    async for at, records in read_ranges(
+        log, rest, committed_only=False, on_unreadable=lambda _batch, _last: None
+    ):
+        later[at].take(records)
     return {at: _ahead(held, tails[at]) for at, held in later.items()}
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from exactstage import topics_of
+from exactstage.inspection import Show, partitions_of
 from exactstage.recovery import Claimed, Surroundings
 from payments.settings import Settings
 
@@ -11,7 +12,6 @@ from .gathering import Source
 from .installation import open_log, stages_of
 from .offline import require_no_workers
 from .run import Options, rebuild
-from .scanning import Show, partitions_of
 
 
 async def preview(settings: Settings, new: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from exactstage import Log, Record, Stage, TopicPartition, partition_of
+from exactstage.inspection import Show, partitions_of, read_ranges
 from exactstage.log import Bounds
 from exactstage.recovery import MAX_COMMITS, MAX_COMMITS_AHEAD, Deciding, NewJournal, TooManyCommits
 from payments.domain.account import (
@@ -38,7 +39,6 @@ from .errors import RecoveryRefused
 from .forgetting import numbers_of, refuse_fewer_entries, refuse_unknown_losses
 from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
-from .scanning import Show, partitions_of, scan
 from .settling import Settlement, Waiting, settle
 from .unanswered import Left
 
@@ -203,8 +203,12 @@ class _Planning:
         def take(records: Iterable[Record]) -> None:
             found.extend(r for r in records if (r.partition, r.offset) in places)
 
-        async for records in scan(
-            self._log, ranges, show=self._show, on_unreadable=lambda batch: take(batch.heads)
+        async for _, records in read_ranges(
+            self._log,
+            ranges,
+            committed_only=True,
+            show=self._show,
+            on_unreadable=lambda batch, _last: take(batch.heads),
         ):
             take(records)
         return sorted(found, key=lambda record: (record.partition, record.offset))

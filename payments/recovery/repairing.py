@@ -13,13 +13,13 @@ from msgspec import DecodeError
 
 from exactstage import Record, Stage, TopicPartition, partition_of
 from exactstage.inspection import (
+    NO_WORKERS_BATCH,
     NOTE_KEY,
     RESERVED,
     RING,
     Anonymous,
-    JournalBatch,
     is_removal,
-    journal_batches,
+    read_ranges,
 )
 from exactstage.kafka import KafkaLog
 from exactstage.log import NO_HEADERS, NewRecord
@@ -107,12 +107,10 @@ class Repairing:
         self._uncleaned = False
         """Whether two records of one key were read: compaction has not reached the second."""
 
-    def take(self, batch: JournalBatch) -> None:
-        """Take the next batch."""
-        for record in batch.records:
+    def take(self, records: Sequence[Record]) -> None:
+        """Take the next records."""
+        for record in records:
             why = self._foreign_reason(record)
-            if batch.is_foreign:
-                why = why or "no stage appended it: its batch does not end with a checkpoint"
             if why is not None:
                 self._repair.foreign.append(Foreign(record.offset, record.key, why))
                 if not record.key:
@@ -128,7 +126,7 @@ class Repairing:
     def _foreign_reason(self, record: Record) -> str | None:
         key, value = record.key, record.value
         if type(record) is Anonymous:
-            return "its producer is not idempotent, workers are"
+            return NO_WORKERS_BATCH
         if not key or key[:1] == RESERVED:
             return None if key and is_removal(record) else foreign_reason(key, value)
         if value is None or self._is_row(key, value, record.partition, self._partitions):
@@ -159,11 +157,16 @@ class Repairing:
 
 
 async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -> Repair:
-    """Return the repair of a journal."""
+    """Return the repair of a journal. Raises what ``read_ranges`` raises.
+
+    A stage appends whole commits, each a batch that ends with its checkpoint; a takeover appends a
+    fence. So a batch whose last record is neither was written by another program, whatever its keys
+    and values are.
+    """
     repairing = Repairing(stage, at, partitions)
-    held = (await log.bounds([at]))[at]
-    async for batch in journal_batches(log, at, held):
-        repairing.take(batch)
+    held = await log.bounds([at])
+    async for _, records in read_ranges(log, held, committed_only=False, closing=RESERVED):
+        repairing.take(records)
     return repairing.finish()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from exactstage import Log
+from exactstage.inspection import Show
 from exactstage.recovery import Claimed
 from payments.settings import Settings
 
@@ -11,7 +12,6 @@ from .forgetting import published_entries
 from .gathering import Source
 from .installation import stages_of
 from .rebuilding import OldCommands, Plan, plan_rebuild
-from .scanning import Show
 from .writing import journals_in_use, refuse_used, write
 
 

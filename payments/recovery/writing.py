@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 
 from exactstage import Log, Stage, TopicPartition
+from exactstage.inspection import Show
 from exactstage.recovery import Claimed, NewJournal, write_journals
 
 from .errors import RecoveryRefused
 from .inspecting import Held, read_readable
 from .rebuilding import Plan
-from .scanning import Show
 
 
 async def journals_in_use(log: Log, stages: Sequence[Stage], partitions: int) -> list[Held]:

@@ -6,30 +6,28 @@ compares everything with the ends of the journals, so the other topics are read 
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from exactstage import Log, Record, TopicPartition
-from exactstage.errors import UnreadableBatch
-from exactstage.log import Bounds, Reader
+from exactstage import Log, TopicPartition
+from exactstage.errors import Stalled
+from exactstage.inspection import Show, read_ranges
+from exactstage.log import Bounds
 
 from .auditor import Auditor
 from .findings import Report
 
-FETCH_SECONDS = 5.0
-STALLED_FETCHES = 4
-"""Consecutive fetches without progress after which the rest of a partition is reported unread."""
+LIMIT_SECONDS = 20.0
+"""How long records may fail to come, before what is left is reported as unread."""
 
-PROGRESS_SECONDS = 2.0
 CATCH_UP_SECONDS = 20.0
 """Well under ``min.compaction.lag.ms`` in topics.yaml."""
-
-Show = Callable[[str], None]
 
 
 async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
     """Read everything that the auditor needs, and return its report.
 
-    ``show`` gets the progress every two seconds. Raises what the log raises.
+    ``show`` gets the progress every two seconds. Raises what ``read_ranges`` and the log raise;
+    what stalls is reported as unread.
     """
     counts = {t: log.partition_count(t) for topics in auditor.topics.phases for t in topics}
     for topic, partitions in auditor.added_partitions(counts).items():
@@ -49,8 +47,6 @@ class _Reading:
 
     def __init__(self, log: Log, auditor: Auditor, show: Show) -> None:
         self._log, self._auditor, self._show = log, auditor, show
-        self._count = self._total = 0
-        self._started = self._shown = time.monotonic()
 
     async def note_public_ends(self) -> None:
         """Note the ends of the public topics before the journals are read."""
@@ -91,47 +87,17 @@ class _Reading:
     async def _read(
         self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> None:
-        left = {at for at, end in ends.items() if starts[at] < end}
-        if not left:
-            return
-        self._total += sum(ends[at] - starts[at] for at in left)
-        reader = await self._log.open_reader(committed_only=True)
+        ranges = {at: Bounds(starts[at], ends[at]) for at in sorted(ends)}
         try:
-            reader.assign({at: starts[at] for at in sorted(left)})
-            stalled = 0
-            while left and stalled < STALLED_FETCHES:
-                before = dict(reader.positions())
-                await self._fetch(reader, ends)
-                positions = reader.positions()
-                left = {at for at in left if positions[at] < ends[at]}
-                stalled = stalled + 1 if before == positions else 0
-            for at in left:
-                self._auditor.unread(at, reader.positions()[at], ends[at])
-        finally:
-            await reader.close()
-
-    async def _fetch(self, reader: Reader, ends: Mapping[TopicPartition, int]) -> None:
-        """Take what the next fetch brings; a batch that can't be read hides no other."""
-        try:
-            fetched = await reader.fetch(timeout_seconds=FETCH_SECONDS)
-        except UnreadableBatch as batch:
-            if batch.offset < ends[TopicPartition(batch.topic, batch.partition)]:
-                self._auditor.unreadable(batch)
-            reader.skip(batch)
-            return
-        for at, records in fetched.items():
-            self._take(at, records, ends[at])
-
-    def _take(self, at: TopicPartition, records: Sequence[Record], end: int) -> None:
-        if records[-1].offset >= end:
-            records = [record for record in records if record.offset < end]
-        self._auditor.read(records)
-        self._count += len(records)
-        now = time.monotonic()
-        if now - self._shown >= PROGRESS_SECONDS:
-            self._shown = now
-            rate = self._count / (now - self._started)
-            self._show(
-                f"reading {at.topic}: {self._count:,} of {self._total:,} records so far, "
-                f"{rate:,.0f}/s"
-            )
+            async for _, records in read_ranges(
+                self._log,
+                ranges,
+                committed_only=True,
+                limit_seconds=LIMIT_SECONDS,
+                on_unreadable=lambda batch, _last: self._auditor.unreadable(batch),
+                show=lambda progress: self._show(f"reading {progress}"),
+            ):
+                self._auditor.read(records)
+        except Stalled as stalled:
+            for at, position in stalled.positions.items():
+                self._auditor.unread(at, position, ends[at])

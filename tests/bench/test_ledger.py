@@ -1,9 +1,9 @@
 """The ledger that benchmarks write is one that the rebuild takes, entry by entry."""
 
 from exactstage.log import TopicPartition
+from exactstage.ranges import show_nothing
 from payments.recovery.gathering import Source
 from payments.recovery.rebuilding import plan_rebuild
-from payments.recovery.scanning import show_nothing
 from tests.recovery.rig import Installation
 from tools.bench.ledger import Ledger
 from tools.bench.rebuild_time import OLD_MS

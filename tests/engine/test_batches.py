@@ -345,7 +345,8 @@ def test_offsets_that_leave_the_batch_or_fall_move_no_position(
     assert (found.unreadable.last_offset, found.position) == (8, 0)
 
 
-def test_records_of_a_batch_that_is_not_closed_are_no_workers() -> None:
+@pytest.mark.parametrize("limits", [Limits(), Limits(fetch_records=1)], ids=["whole", "in steps"])
+def test_records_of_a_batch_that_is_not_closed_are_no_workers(limits: Limits) -> None:
     """Java's client is idempotent by default: only how its batches end tells that it was no worker.
 
     Compaction may have removed the end; what is left of such a batch is taken as it is.
@@ -355,7 +356,7 @@ def test_records_of_a_batch_that_is_not_closed_are_no_workers() -> None:
     for codec in ("none", "zstd"):
         answer = packed(codec, closed) + cut + packed(codec, closed[:1], base=11)
         batches = Batches(
-            AT, as_written_by(5, answer), 0, aborted=None, limits=Limits(), closing=b"\0"
+            AT, as_written_by(5, answer), 0, aborted=None, limits=limits, closing=b"\0"
         )
         kinds = [type(record) for record in batches.take(Budget(MIB, 100))]
         assert kinds == [Record, Record, Record, Anonymous]

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from exactstage.errors import FailStop, Fenced, PositionLost
+from exactstage.errors import FailStop, Fenced, NotOurs, PositionLost
 from exactstage.kafka import connection as connection_module
 from exactstage.kafka.claims import Claims
 from exactstage.kafka.connection import Connection, RetryPolicy
@@ -108,6 +108,23 @@ async def test_a_fetch_is_asked_again_after_a_retriable_error(code: int) -> None
     brokers = Brokers([(0, [fetched(code)]), (0, [fetched(data=batch(b"a"))])])
     assert await values(reader(brokers)) == [b"a"]
     assert brokers.refreshed
+
+
+@pytest.mark.parametrize("code", [100, 103])
+async def test_a_fetch_by_the_id_of_a_topic_that_was_recreated_ends_it(code: int) -> None:
+    """A broker that does not know the id yet is no reason: above. Appends: ``test_appender``."""
+    told = NotOurs("inbox had another topic id")
+
+    async def require_same_topics() -> None:
+        raise told
+
+    brokers = Brokers([(0, [fetched(code)])])
+    reading = KafkaReader(brokers, committed_only=False, require_same_topics=require_same_topics)  # type: ignore[arg-type]
+    reading.assign({AT: 0})
+    with pytest.raises(NotOurs) as ended:
+        await reading.fetch(timeout_seconds=5)
+    assert ended.value is told
+    await reading.close()
 
 
 @pytest.mark.parametrize("error", [errors.KafkaConnectionError(), errors.RequestTimedOutError()])

@@ -12,13 +12,13 @@ from exactstage.log import Batch, Channel, TopicPartition
 from exactstage.memory import MemoryLog
 from exactstage.memory.partition import MemoryPartition
 from exactstage.partitioner import partition_of
+from exactstage.ranges import show_nothing
 from exactstage.reading import Delivery
 from exactstage.stage import topics_of
 from payments.recovery.gathering import Source
 from payments.recovery.installation import stages_of
 from payments.recovery.rebuilding import Plan
 from payments.recovery.run import Options, rebuild
-from payments.recovery.scanning import show_nothing
 from payments.settings import Settings
 from payments.testing import Clock
 from payments.verify.auditor import Auditor

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from exactstage import ranges
 from exactstage.errors import UNDECODABLE_BATCH, FailStop
 from exactstage.log import Bounds, Record, TopicPartition
 from exactstage.memory import MemoryLog, MemoryReader
@@ -32,7 +33,7 @@ class HeldBack(MemoryLog):
 async def test_what_an_open_transaction_holds_back_is_said_and_no_violation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "FETCH_SECONDS", 0.01)
+    monkeypatch.setattr(reading, "LIMIT_SECONDS", 0.05)
     async with PaymentsTestbed(opening_balance=1000) as payments:
         await payments.send("p1", MAKE)
         end = payments.log.end(TopicPartition("payments.commands", 1))
@@ -44,7 +45,7 @@ async def test_what_an_open_transaction_holds_back_is_said_and_no_violation(
 
 
 async def test_it_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(ranges, "_PROGRESS_SECONDS", 0)
     shown: list[str] = []
     async with PaymentsTestbed(opening_balance=1000) as payments:
         for number in range(20):

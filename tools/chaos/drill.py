@@ -26,8 +26,8 @@ from aiokafka import AIOKafkaProducer
 from exactstage.kafka import KafkaLog
 from exactstage.log import Bounds, Record, TopicPartition
 from exactstage.outputs import Rounds, publish, size_of
+from exactstage.ranges import Ranges, partitions_of, read_ranges
 from payments.recovery.copying import COPIED
-from payments.recovery.scanning import partitions_of, scan
 from payments.settings import Settings
 from payments.topics.cluster import cluster
 from payments.topics.file import PACKAGED, read_topics
@@ -154,9 +154,14 @@ async def _results(settings: Settings, count: int) -> None:
         await log.close()
 
 
+async def _all(log: KafkaLog, ranges: Ranges) -> list[Record]:
+    found = read_ranges(log, ranges, committed_only=True)
+    return [record async for _, records in found for record in records]
+
+
 async def _read(log: KafkaLog, topic: str) -> list[Record]:
     bounds = await log.bounds(partitions_of(topic, PARTITIONS))
-    return [record async for records in scan(log, bounds) for record in records]
+    return await _all(log, bounds)
 
 
 # --- disasters -----------------------------------------------------------------------------------
@@ -212,7 +217,7 @@ async def _restore_older(settings: Settings) -> None:
 
 
 async def _older(log: KafkaLog, at: TopicPartition, held: Bounds) -> list[Record]:
-    return [record async for records in scan(log, {at: held}) for record in records]
+    return await _all(log, {at: held})
 
 
 # --- processes -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ ENDS = (
     r"with the same PAYMENTS_INSTANCE_ID",
     r"no success after",
     r"could not be (read for|published within)",
-    r"is its leader up\?",
+    r"is its leader up",
     r"the membership ",
 )
 """Parts of the last line of a worker that another one, or an absent broker, may end."""
