@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .errors import JournalBroken, NewerFormat, NotOurs, Stalled
+from .errors import FailStop, JournalBroken, NewerFormat, NotOurs, Stalled
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from exactstage.engine import Engine
@@ -147,10 +147,19 @@ class Installation(MemoryLog):
 
 
 class Worker:
-    """One engine with both stages."""
+    """One engine with both stages, for all partitions or some; works on ``until`` a condition."""
 
-    def __init__(self, log: Installation, *, local_delivery: bool = True) -> None:
+    def __init__(
+        self,
+        log: Installation,
+        *,
+        local_delivery: bool = True,
+        partitions: Iterable[int] | None = None,
+        until: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._log = log
+        self._partitions = range(log.settings.partitions) if partitions is None else partitions
+        self._until = until
         self._failure: FailStop | None = None
         self._ended = asyncio.Event()
         self._agents: set[asyncio.Task[int]] = set()
@@ -162,8 +171,7 @@ class Worker:
         try:
             engine = await self._open()
             inputs = {topic for stage in engine.stages.values() for topic in stage.inputs}
-            partitions = range(self._log.settings.partitions)
-            await engine.rebalance({TopicPartition(t, p) for t in inputs for p in partitions})
+            await engine.rebalance({TopicPartition(t, p) for t in inputs for p in self._partitions})
             async with asyncio.timeout(LIMIT_SECONDS):
                 work = asyncio.create_task(self._work(engine))
                 ended = asyncio.create_task(self._ended.wait())
@@ -197,7 +205,7 @@ class Worker:
         return engine
 
     async def _work(self, engine: Engine) -> None:
-        while self._behind(engine) or not engine.is_idle:
+        while self._behind(engine) or not engine.is_idle or not self._until():
             await self._log.grown(0.001)
         await engine.timers.tick_all()
         await engine.drain()
