@@ -8,22 +8,19 @@ is to be read, slots limit the memory: a few large chunks, and one fetch of each
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from exactstage import Record, TopicPartition
 from exactstage.errors import PositionLost
-from exactstage.kafka import Chunk, Trouble
+from exactstage.kafka import Trouble
+from payments.client.chunks import Chunks
 from payments.client.index import Index
 from payments.client.runs import RUN_RECORDS
-from payments.client.transport import Transport, standing_at
-
-if TYPE_CHECKING:
-    from exactstage.kafka import Standing
+from payments.client.transport import Transport
 
 CHUNKS_AT_ONCE = 2
 """Large chunks in memory: one is stored while the next is read."""
 
-_FETCH_BYTES = 1024 * 1024
 _FETCHES = 16
 """Maximum number of fetches in a chunk; it ends earlier with the records of a run."""
 
@@ -31,10 +28,7 @@ _INLINE_RECORDS = 100
 """Up to this number, records are stored in the event loop; more in a thread."""
 
 _IDLE_SECONDS = 0.005
-"""Pause before the next fetch from a partition that has no new records yet."""
-
-_STANDING_SECONDS = 0.1
-"""The same while an open transaction blocks it, which may last for minutes."""
+"""Pause before the end is asked for again, where records that are decided are not there yet."""
 
 
 class Intake(NamedTuple):
@@ -62,7 +56,7 @@ class PartitionView:
         self._begun = 0
         self._run: asyncio.Task[None] | None = None
         self._position = self._end = 0
-        self._standing: Standing | None = None
+        self._chunks = Chunks(transport, at, headers=False)
 
     @property
     def progress(self) -> str | None:
@@ -73,7 +67,7 @@ class PartitionView:
 
     def trouble(self, servers: str) -> Trouble | None:
         """Return why fetches return no records now; see ``Standing.trouble``."""
-        return None if self._standing is None else self._standing.trouble(self.at, servers)
+        return self._chunks.trouble(servers)
 
     async def refresh(self) -> None:
         """Return when the index has all records that the partition had at the call."""
@@ -129,11 +123,10 @@ class PartitionView:
         try:
             while position < end:
                 following = await self._take(position, end)
-                # A pause if there is nothing new; else only a yield to other tasks.
-                await asyncio.sleep(0 if following != position else self._pause_seconds())
+                await self._chunks.pause()
                 position = self._position = following
         finally:
-            self._standing = None
+            self._chunks.end()
 
     async def _take(self, begin: int, end: int) -> int:
         """Read and store one chunk; return the position after it."""
@@ -155,8 +148,7 @@ class PartitionView:
 
     async def _fetch(self, position: int) -> tuple[int, list[Any]]:
         """Return the position after a fetch, and the items to store of it."""
-        chunk = await self._transport.read(self.at, position, max_bytes=_FETCH_BYTES, headers=False)
-        self._note(chunk, position)
+        chunk = await self._chunks.read(position)
         return chunk.position, self._intake.pick(chunk.records)
 
     async def _store(self, picked: list[Any], begin: int, position: int) -> None:
@@ -165,14 +157,6 @@ class PartitionView:
             self._intake.store(*stored)
         else:
             await asyncio.to_thread(self._intake.store, *stored)
-
-    def _note(self, chunk: Chunk, position: int) -> None:
-        """Record whether the partition has records of which the fetch returned none."""
-        now = asyncio.get_running_loop().time()
-        self._standing = standing_at(position, chunk, self._standing, now)
-
-    def _pause_seconds(self) -> float:
-        return _IDLE_SECONDS if self._standing is None else _STANDING_SECONDS
 
     async def _known_position(self) -> int | None:
         if self._source is None:

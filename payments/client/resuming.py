@@ -6,32 +6,27 @@ any client finds the command and its result, also after a restart, while the top
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, PositionLost, UnreadableBatch
-from exactstage.kafka import Chunk, troubles_in_words
+from exactstage.kafka import troubles_in_words
 from payments.client.calls import Call
+from payments.client.chunks import Chunks
 from payments.client.errors import BrokersUnavailable
-from payments.client.transport import Transport, standing_at
+from payments.client.transport import Transport
 from payments.records.record_models import Result
 from payments.records.wording import worded
 from payments.settings import Settings
-
-if TYPE_CHECKING:
-    from exactstage.kafka import Standing
 
 MARK_SECONDS = 1.0
 """How long a mark also serves later commands: it is before them too, and saves a request."""
 
 MAX_COMMANDS = 100_000
 """Maximum number of records searched after a mark, which bounds the cost of an invented mark."""
-
-_CHUNK_BYTES = 1024 * 1024
-_IDLE_SECONDS = 0.005
 
 _Found = TypeVar("_Found")
 
@@ -52,7 +47,7 @@ class Resuming:
         self._commands = settings.topics.commands
         self._results = settings.topics.results
         self._marks: dict[int, tuple[float, Mark]] = {}
-        self._standing: dict[TopicPartition, Standing] = {}
+        self._searches: dict[TopicPartition, Chunks] = {}
 
     async def mark(self, partition: int) -> Mark:
         """Return a mark before all commands sent from now on. Raises ``Unavailable``."""
@@ -68,8 +63,8 @@ class Resuming:
     def progress(self, partition: int) -> str | None:
         """Return what blocks a search in this partition, in words; None if nothing does."""
         at = [TopicPartition(topic, partition) for topic in (self._commands, self._results)]
-        found = [self._standing[tp].trouble(tp, self._brokers) for tp in at if tp in self._standing]
-        causes = "; ".join(troubles_in_words(found))
+        found = [self._searches[tp].trouble(self._brokers) for tp in at if tp in self._searches]
+        causes = "; ".join(troubles_in_words([trouble for trouble in found if trouble is not None]))
         return f"the command can't be searched for: {causes}" if causes else None
 
     async def complete(self, call: Call, mark: Mark) -> bool:
@@ -115,10 +110,10 @@ class Resuming:
         bounds = (await self._transport.bounds([at]))[at]
         end = bounds.end if most is None else min(bounds.end, start + most)
         position = max(start, bounds.first)
-        self._standing.pop(at, None)
+        chunks = self._searches[at] = Chunks(self._transport, at)
         while position < end:
             try:
-                chunk = await self._transport.read(at, position, max_bytes=_CHUNK_BYTES)
+                chunk = await chunks.read(position)
             except PositionLost:
                 return None  # The topic's retention removed them since the request for the bounds.
             except UnreadableBatch as batch:
@@ -130,18 +125,9 @@ class Resuming:
                 searched = record.key == key and record.offset < end
                 if searched and (found := take(record)) is not None:
                     return found
-            self._note(at, chunk, position)
-            # A pause if there is nothing new; else only a yield to other tasks.
-            await asyncio.sleep(_IDLE_SECONDS if chunk.position == position else 0)
+            await chunks.pause()
             position = chunk.position
         return None
-
-    def _note(self, at: TopicPartition, chunk: Chunk, position: int) -> None:
-        """Record whether the partition has records of which none came, and since when."""
-        now = asyncio.get_running_loop().time()
-        held = standing_at(position, chunk, self._standing.pop(at, None), now)
-        if held is not None:
-            self._standing[at] = held
 
 
 def _id(value: bytes | None) -> object:
