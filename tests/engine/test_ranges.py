@@ -6,9 +6,11 @@ words of its errors for an operator: ``tests/recovery/test_runbook.py``.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
+import exactstage
 from exactstage import ranges as ranges_module
 from exactstage.errors import UNDECODABLE_BATCH, PositionLost, Stalled, UnreadableBatch
 from exactstage.log import Bounds, Record, TopicPartition
@@ -69,6 +71,22 @@ async def read(
         assert records, "nothing is never given out"
         found.setdefault(at, []).extend(record.offset for record in records)
     return found
+
+
+def test_nobody_reads_ranges_with_a_loop_of_its_own() -> None:
+    """Those who follow topics without an end are the only others that fetch."""
+    root = Path(exactstage.__file__ or "").parents[1]
+    fetching = {
+        str(file.relative_to(root))
+        for package in ("exactstage", "payments")
+        for file in (root / package).rglob("*.py")
+        if "fetch(timeout_seconds=" in file.read_text(encoding="utf-8")
+    }
+    assert fetching == {
+        "exactstage/ranges.py",
+        "exactstage/reading.py",
+        "payments/client/result_consumer.py",
+    }
 
 
 async def test_each_partition_is_read_from_its_start_up_to_its_end() -> None:
