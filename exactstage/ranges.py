@@ -5,7 +5,7 @@ follows topics without an end uses a ``Reader`` (``reading``).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from .errors import PositionLost, Stalled, UnreadableBatch
 from .log import Bounds, Log, Reader, Record, TopicPartition, unread
@@ -45,7 +45,7 @@ async def read_ranges(
     limit_seconds: float = LIMIT_SECONDS,
     on_unreadable: OnUnreadable | None = None,
     show: Show = show_nothing,
-) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
     """Yield the records in these ranges: some of one partition at a time, at least one.
 
     ``committed_only`` and ``closing`` are those of ``Log.open_reader``. ``show`` gets the progress
@@ -80,7 +80,7 @@ async def read_with(
     limit_seconds: float = LIMIT_SECONDS,
     on_unreadable: OnUnreadable | None = None,
     show: Show = show_nothing,
-) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
     """Do what ``read_ranges`` does with a reader that the caller has opened and closes."""
     ends = {at: end for at, (first, end) in ranges.items() if first < end}
     reader.assign({at: ranges[at].first for at in ends}, ends=ends)

@@ -16,7 +16,10 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Float64, Int16, Int32, Schema, String
 from confluent_kafka import Consumer, Producer
 
-from exactstage.kafka import KafkaLog
+from exactstage import TopicPartition
+from exactstage.kafka import KafkaLog, encode_batch
+from exactstage.kafka.wire import Produce
+from exactstage.log import NO_HEADERS, Batch
 from payments.settings import Settings
 from payments.worker.health import why_not_ready
 from tests.broker_fixture import Installations
@@ -26,9 +29,9 @@ from .client import WorkerProcess
 CLIENT_ID = f"aiokafka-{aiokafka.__version__}"
 """That of a worker's connections; this test's own clients are librdkafka's."""
 
-AT_ONCE = 8
+AT_ONCE = 2
 LIMIT_SECONDS = 60.0
-COMMANDS = 150
+COMMANDS = 120
 
 TEXT = String("utf-8")
 _ENTITY = ("entity", Array(("type", TEXT), ("name", TEXT)))
@@ -112,11 +115,27 @@ def answered(settings: Settings, count: int) -> dict[str, Any]:
                 message = consumer.poll(LIMIT_SECONDS)
                 assert message is not None, f"{len(found)} of {count} are answered"
                 assert message.error() is None
-                result = json.loads(message.value())
+                result = json.loads(message.value() or b"")
                 found[result["command"]] = result
     finally:
         consumer.close()
     return found
+
+
+async def throttled_ms(settings: Settings) -> int:
+    """Append as a client with the worker's id; return for how long the broker throttles it."""
+    at = TopicPartition(settings.topics.commands, 0)
+    log = KafkaLog(settings.connection())
+    await log.start([at.topic])
+    try:
+        node = log.connection.leader(at)
+        assert node is not None
+        get = Batch(at, await log.new_writer(), [(b"p0", b'{"type":"get"}', NO_HEADERS)])
+        request = Produce({at.topic: [(at.partition, encode_batch(get))]}, 30_000)
+        await log.connection.send(node, request)
+        return int(request.throttle_ms)
+    finally:
+        await log.close()
 
 
 async def test_a_throttled_worker_answers_everything_stays_ready_and_says_nothing(
@@ -125,12 +144,13 @@ async def test_a_throttled_worker_answers_everything_stays_ready_and_says_nothin
     settings = await installations.make(
         partitions=2, opening_balance=1_000_000, health_file=tmp_path / "ready"
     )
-    async with quotas(settings, producer_byte_rate=20_000, consumer_byte_rate=20_000):
+    async with quotas(settings, producer_byte_rate=15_000, consumer_byte_rate=6_000):
         worker = await WorkerProcess(settings).start()
         try:
             found = await asyncio.to_thread(answered, settings, COMMANDS)
             assert len(found) == COMMANDS
             assert {result["outcome"] for result in found.values()} == {"completed"}
+            assert await throttled_ms(settings) > 0
             assert why_not_ready(tmp_path / "ready") is None
             assert await worker.stop() == 0
         finally:

@@ -224,7 +224,7 @@ def test_a_request_is_freed_as_soon_as_it_was_answered() -> None:
     held = Held(a=[(0, b"batch")])
     gone = weakref.ref(held)
     request = Produce(held, 1000)
-    request.build_request_header(1, "client")
+    request.prepare(BY_ID).build_request_header(1, "client")
     assert request.RESPONSE_TYPE is request
     gc.disable()
     try:

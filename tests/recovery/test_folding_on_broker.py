@@ -4,11 +4,11 @@ import pytest
 
 from exactstage.kafka import KafkaLog
 from exactstage.log import Batch, Channel, NewRecord
-from exactstage.ranges import partitions_of, show_nothing
+from exactstage.ranges import Ranges, partitions_of, show_nothing
 from payments.recovery import folding
 from payments.recovery.balances import Balances
 from payments.recovery.errors import RecoveryRefused
-from payments.recovery.folding import Ranges, fold, fold_in_shares, shares_of
+from payments.recovery.folding import fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.settings import Settings
 from tools.bench.ledger import Ledger

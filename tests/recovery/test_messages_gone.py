@@ -53,6 +53,13 @@ async def living(log: Installation, partition: int) -> AsyncIterator[None]:
     assert ended is None, ended
 
 
+async def installed() -> Installation:
+    """Return an installation whose partitions were all owned before."""
+    log = Installation(partitions=2)
+    assert await log.work() is None
+    return log
+
+
 async def settle(log: Installation) -> None:
     """Take the way back of docs/runbook.md, and check that money moved once for each payment."""
     await log.rebuild(replace=True)
@@ -66,7 +73,7 @@ async def settle(log: Installation) -> None:
 
 
 async def test_transfers_deleted_unread_end_their_receiver_and_not_their_sender() -> None:
-    log = Installation(partitions=2)
+    log = await installed()
     at = TopicPartition("payments.transfers", RECEIVER)
     async with living(log, SENDER):
         log.command(name("payment", SENDER), MAKE)
@@ -83,7 +90,7 @@ async def test_transfers_deleted_unread_end_their_receiver_and_not_their_sender(
 
 async def test_answers_deleted_unread_are_settled_too() -> None:
     """The money has moved, and the payment waits for the answer on the inbox."""
-    log = Installation(partitions=2)
+    log = await installed()
     inbox = TopicPartition("payments.inbox", SENDER)
     log.command(name("payment", SENDER), MAKE)
     assert await Worker(log, partitions=[SENDER]).run() is None
@@ -97,7 +104,7 @@ async def test_answers_deleted_unread_are_settled_too() -> None:
 
 
 async def test_a_receiver_that_lives_ends_where_its_next_message_was_deleted() -> None:
-    log = Installation(partitions=2)
+    log = await installed()
     at = TopicPartition("payments.transfers", RECEIVER)
     worker = Worker(log, partitions=[RECEIVER], until=lambda: False)
     running = asyncio.create_task(worker.run())
@@ -121,7 +128,7 @@ async def test_a_sender_that_lives_through_a_cut_of_its_transfers_ends_and_nothi
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The end of the log was lost by the broker: an unclean election, a disk without power."""
-    log = Installation(partitions=2)
+    log = await installed()
     at = TopicPartition("payments.transfers", RECEIVER)
     done = asyncio.Event()
     sender = asyncio.create_task(Worker(log, partitions=[SENDER], until=done.is_set).run())
@@ -139,5 +146,5 @@ async def test_a_sender_that_lives_through_a_cut_of_its_transfers_ends_and_nothi
     told = [r.message for r in caplog.records if f"for {at}, but" in r.message]
     assert not told, "the last message is republished, so the receiver lacks none at its end"
     report = await log.audit()
-    assert {each.place.partition for each in report.violations} == {SENDER}
+    assert (report.ok, report.pending) == (True, 2)
     await settle(log)

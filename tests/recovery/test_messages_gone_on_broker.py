@@ -7,13 +7,18 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 
+from exactstage.kafka import KafkaLog
 from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import LIMIT_SECONDS, Client, WorkerProcess
 from tests.broker_fixture import Installations
 
 from .operator import delete_records, fails, payments, without_workers
+
+TEXT = String("utf-8")
 
 
 def name(kind: str, partition: int) -> str:
@@ -34,12 +39,53 @@ async def end_of(settings: Settings, topic: str, partition: int) -> int:
     return int(ends[at])
 
 
+class _Left(Response):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 13
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("members", Array(("member", TEXT), ("instance", TEXT), ("error_code", Int16))),
+    )
+
+
+class _LeaveGroup3(RequestStruct):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 13
+    API_VERSION = 3
+    RESPONSE_TYPE = _Left
+    SCHEMA = Schema(("group", TEXT), ("members", Array(("member", TEXT), ("instance", TEXT))))
+
+
+class _LeaveGroup(Request[_LeaveGroup3]):  # type: ignore[misc] # aiokafka has no types
+    API_KEY = 13
+
+    def __init__(self, *values: object) -> None:
+        self._values = values
+
+    def build(self, request_struct_class: type[_LeaveGroup3]) -> _LeaveGroup3:
+        """Return the request in the format of its version."""
+        return request_struct_class(*self._values)
+
+
+async def forget_members(settings: Settings, *instances: str) -> None:
+    """Let static members leave: they would stay for the session timeout (KIP-345)."""
+    log = KafkaLog(settings.connection())
+    await log.start([])
+    try:
+        node = log.connection.client.get_random_node()
+        members = [("", instance) for instance in instances]
+        answer = await log.connection.send(node, _LeaveGroup(settings.app_id, members))
+        assert answer.error_code == 0
+    finally:
+        await log.close()
+
+
 async def test_deleted_transfers_are_refused_and_settled_by_the_runbook(
     installations: Installations,
 ) -> None:
     """The receiver keeps its partition while it is away: its sender sends through the log."""
     settings = await installations.make(
-        partitions=2, opening_balance=1000, session_timeout_seconds=8
+        partitions=2, opening_balance=1000, session_timeout_seconds=60
     )
     transfers = settings.topic("payments.transfers")
     sender, receiver = (
@@ -65,6 +111,7 @@ async def test_deleted_transfers_are_refused_and_settled_by_the_runbook(
         assert f"goes on at {transfers}/{there}/0, but the broker has {end} to {end} there" in line
         assert sender.process.poll() is None, sender.log.read_text()
         assert await sender.stop() == 0
+        await forget_members(settings, "worker-0", "worker-1")
         await without_workers(settings)
         dry_run = await payments(settings, "rebuild", "--replace")
         assert dry_run.code == 0, dry_run
