@@ -81,7 +81,7 @@ async def test_transfers_deleted_unread_end_their_receiver_and_not_their_sender(
         log.partition(at).delete_before(1)
         failure = await Worker(log, partitions=[RECEIVER]).run()
         assert isinstance(failure, PositionLost)
-        assert f"goes on at {at}/0, but the broker has 1 to 1 there" in str(failure)
+        assert f"continues at {at}/0, but the broker has 1 to 1 there" in str(failure)
         log.command(name("payment", SENDER, 1), MAKE)
         await until_written(log, at, 2)
     assert isinstance(await log.work(), PositionLost), "whoever starts is refused"
@@ -99,7 +99,7 @@ async def test_answers_deleted_unread_are_settled_too() -> None:
         log.partition(inbox).delete_before(1)
         failure = await Worker(log, partitions=[SENDER]).run()
         assert isinstance(failure, PositionLost)
-        assert f"goes on at {inbox}/0, but the broker has 1 to 1 there" in str(failure)
+        assert f"continues at {inbox}/0, but the broker has 1 to 1 there" in str(failure)
     await settle(log)
 
 
