@@ -108,7 +108,8 @@ async def test_deleted_transfers_are_refused_and_settled_by_the_runbook(
         end = await end_of(settings, transfers, there)
         await delete_records(settings, transfers, {there: end})
         line = await fails(receiver)
-        assert f"continues at {transfers}/{there}/0, but the broker has {end} to {end} there" in line
+        lost = f"continues at {transfers}/{there}/0, but the broker has {end} to {end} there"
+        assert lost in line
         assert sender.process.poll() is None, sender.log.read_text()
         assert await sender.stop() == 0
         await forget_members(settings, "worker-0", "worker-1")
