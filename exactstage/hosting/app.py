@@ -74,6 +74,7 @@ def _faust_options(connection: Mapping[str, Any], request_timeout_ms: int) -> di
         "store": "memory://",
         "Table": JournalTable,
         "TableManager": JournalTableManager,
+        "Worker": StageWorker,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "table_standby_replicas": 0,
@@ -153,13 +154,10 @@ class EngineApp(Host):
         self._show_readiness, self._show_end = show_readiness, show_end
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
-        self.orderly_end = OrderlyEnd()
-        self._left_partitions = 0
         self._instance_id = instance_id
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
         """Called with a failure instead of ending the process, when the app runs embedded."""
-        self.was_ready = False
-        options.setdefault("Worker", StageWorker)
+        self.was_ready, self.orderly_end = False, OrderlyEnd()
         super().__init__(
             app_id,
             topic_partitions=partitions,
@@ -483,7 +481,7 @@ class EngineApp(Host):
         await self._drain()
         self.orderly_end.drained()
         if self._engine is not None:
-            self._left_partitions = len(self._engine.owned.partitions)
+            self.orderly_end.partitions_left = len(self._engine.owned.partitions)
         try:
             async with asyncio.timeout(_LAST_COMMIT_SECONDS):
                 await self._commit_positions()
@@ -501,7 +499,7 @@ class EngineApp(Host):
         """Return what an ended worker has left, and to whom."""
         if not self.was_ready:
             return "it was not ready yet, nothing was decided"
-        count = self._left_partitions
+        count = self.orderly_end.partitions_left
         partitions = f"{count} partition{'' if count == 1 else 's'}"
         if self._instance_id is None:
             return f"all that was decided is published, {partitions} left to the other workers"

@@ -15,6 +15,8 @@ class OrderlyEnd:
         self._cause = ""
         self._began = 0.0
         self._slow: asyncio.TimerHandle | None = None
+        self.partitions_left = 0
+        """Partitions that it owned at its end."""
 
     def begin(self, cause: str) -> None:
         """Note why the worker ends; the first cause is the one that counts."""
