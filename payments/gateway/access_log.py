@@ -13,8 +13,9 @@ from time import perf_counter, time
 from typing import TextIO
 
 import orjson
+from starlette.responses import Response
 
-from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
+from payments.gateway.exchange import HttpRequest
 from payments.gateway.problems import slug_of
 from payments.process.lines import Lines
 from payments.records.record_writer import iso_time
@@ -34,20 +35,17 @@ class AccessLog:
         self._losing = self._failed = False
         self._next_log_at = 0.0
 
-    def write(self, request: HttpRequest, answer: HttpResponse | Stream, began: float) -> None:
+    def write(self, request: HttpRequest, answer: Response, began: float) -> None:
         """Write the line of a request that began at ``began`` (``perf_counter``)."""
 
         def found() -> dict[str, object]:
-            status, problem = 200, None
-            if isinstance(answer, HttpResponse):
-                status, problem = answer.status, slug_of(answer)
             return {
-                "client": request.client,
+                "client": request.sender,
                 "token": request.token,
                 "method": request.method,
                 "route": request.route,
-                "status": status,
-                "problem": problem,
+                "status": answer.status_code,
+                "problem": slug_of(answer),
                 "ms": round((perf_counter() - began) * 1000, 1),
                 "payment": request.payment,
                 "command": request.command,
@@ -56,7 +54,7 @@ class AccessLog:
         self._write(found)
 
     def write_refused(
-        self, client: str, answer: HttpResponse, why: str | None, status: int | None
+        self, client: str, answer: Response, why: str | None, status: int | None
     ) -> None:
         """Write the line of data that is no request; without a status it was not answered."""
         self._write(

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-import orjson
+from starlette.responses import Response
 
-from payments.gateway.exchange import Headers, HttpRequest, HttpResponse, path_segment
+from payments.gateway.exchange import HttpRequest, json_answer, path_segment
 from payments.gateway.parsing import account_id, query_of, whole_number
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
@@ -24,17 +24,17 @@ class AccountsApi:
     service: Service
     deadline_seconds: float
 
-    async def balance(self, request: HttpRequest) -> HttpResponse:
+    async def balance(self, request: HttpRequest) -> Response:
         """Return an account's balance."""
-        account = account_id(request.parameters[0])
+        account = account_id(request.path_params["account"])
         answer = await self.service.account(account, deadline_seconds=self.deadline_seconds)
         found = _existing(answer)
         body = balance_members(found.account, found.balance, found.currency, found.sequence)
-        return HttpResponse(200, orjson.dumps(body))
+        return json_answer(body)
 
-    async def entries(self, request: HttpRequest) -> HttpResponse:
+    async def entries(self, request: HttpRequest) -> Response:
         """Return a page of an account's ledger, in the order of its sequence numbers."""
-        account = account_id(request.parameters[0])
+        account = account_id(request.path_params["account"])
         query = query_of(request, "after", "limit")
         after = whole_number(query, "after", 0, least=0, most=MAX_SEQUENCE)
         limit = whole_number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
@@ -47,10 +47,8 @@ class AccountsApi:
         if len(found) == limit:
             following = f"{path}?after={found[-1].sequence}&limit={limit}"
         body = {"entries": [entry_members(entry) for entry in found], "next": following}
-        headers: Headers = ()
-        if following is not None:
-            headers = ((b"link", f'<{following}>; rel="next"'.encode()),)
-        return HttpResponse(200, orjson.dumps(body), headers)
+        link = None if following is None else {"link": f'<{following}>; rel="next"'}
+        return json_answer(body, link)
 
 
 def _existing(found: _Found | None) -> _Found:

@@ -8,6 +8,10 @@ import asyncio
 import logging
 from time import perf_counter
 
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,
@@ -24,20 +28,7 @@ from payments.gateway.access_log import AccessLog
 from payments.gateway.accounts_api import AccountsApi
 from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.events import EventsApi
-from payments.gateway.exchange import (
-    BodyTooLarge,
-    Disconnected,
-    Headers,
-    HttpRequest,
-    HttpResponse,
-    Message,
-    Receive,
-    Send,
-    Stream,
-    send_answer,
-    send_head,
-    send_stream,
-)
+from payments.gateway.exchange import BodyTooLarge, Headers, HttpRequest
 from payments.gateway.forwarding import Forwarding
 from payments.gateway.openapi import document
 from payments.gateway.operations import OPERATIONS, Handlers
@@ -70,13 +61,13 @@ logger = logging.getLogger(__name__)
 HEALTH = {"/health/live", "/health/ready"}
 """Supervisors and load balancers request them under any host name of this process."""
 
-SINGLE = (b"authorization", b"content-type", b"origin", b"sec-fetch-site", b"x-api-key")
+SINGLE = ("authorization", "content-type", "origin", "sec-fetch-site", "x-api-key")
 """Headers that must not be repeated: a proxy could use another value than this gateway."""
 
 LOG_INTERVAL_SECONDS = 60.0
 """A problem with the accounts is not logged again within this time."""
 
-CLOSE: Headers = ((b"connection", b"close"),)
+CLOSE: Headers = {"connection": "close"}
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
 
 FORMS: dict[str, Render] = {
@@ -109,51 +100,45 @@ class Gateway:
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = perf_counter()
         request = HttpRequest(scope, receive)
         try:
             answer = await self._handled(request)
-        except Disconnected:
+        except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             answer = self._refusal(request, error)
             put_prefix(answer, request.prefix)
         if shared := self._origins.shared(request):
-            answer.headers = (*answer.headers, *shared)
-        if b"expect" in request.headers and not request.asked_for_body:
+            answer.headers.update(shared)
+        if b"expect" in request.fields and not request.asked_for_body:
             # It is not known whether the announced body still arrives (RFC 9110, 10.1.1).
-            answer.headers = (*answer.headers, *CLOSE)
+            answer.headers.update(CLOSE)
         if self.access_log is not None:
             self.access_log.write(request, answer, began)
-        if not isinstance(answer, Stream):
-            await send_answer(send, answer)
-        elif request.method == "HEAD":
-            await send_head(send, answer)
-        else:
-            await send_stream(send, answer, request, self.stopping)
+        await answer(scope, receive, send)
 
-    async def _handled(self, request: HttpRequest) -> HttpResponse | Stream:
+    async def _handled(self, request: HttpRequest) -> Response:
         """Route and authorize a request; return the answer of its handler."""
-        if request.repeats:
+        if len(request.fields) < len(request.headers.raw):
             _check_repeats(request)
         self._forwarding.apply(request)
         preflight = self._origins.preflight(request)
         if preflight is not None:
             return preflight
-        (operation, handler), request.parameters = self._find(request.method, request.raw_path)
+        operation, handler = self._find(request)
         request.route = operation.path
         if operation.path not in HEALTH:
             self._origins.check(request)
         if operation.scopes:
             self.tokens.check(request, operation.scopes)
         answer = await handler(request)
-        if not isinstance(answer, Stream):
-            put_prefix(answer, request.prefix)
+        put_prefix(answer, request.prefix)
         return answer
 
-    def _refusal(self, request: HttpRequest, error: Exception) -> HttpResponse:
+    def _refusal(self, request: HttpRequest, error: Exception) -> Response:
         """Return the answer to a request that failed."""
         if isinstance(error, RefusedRequest):
             return error.answer
@@ -166,7 +151,7 @@ class Gateway:
         if isinstance(error, PaymentsClientError):
             return _not_done(error, reading=request.reads)
         # The log has the details of a defect, the answer has none.
-        logger.error("%s %s met a defect", request.method, request.raw_path, exc_info=error)
+        logger.error("%s %s met a defect", request.method, request.scope["path"], exc_info=error)
         return problem_answer(Problem.INTERNAL)
 
     def _log(self, error: AccountsUnavailable) -> None:
@@ -185,7 +170,7 @@ def handlers(service: Service, settings: GatewaySettings, stopping: asyncio.Even
     return Handlers(
         payments=payments,
         accounts=AccountsApi(service, deadline_seconds),
-        events=EventsApi(service, deadline_seconds, settings.max_streams),
+        events=EventsApi(service, deadline_seconds, settings.max_streams, stopping),
         examples=RestateExamplesApi(payments),
         pages=ServicePages(service, stopping, document()),
     )
@@ -193,13 +178,11 @@ def handlers(service: Service, settings: GatewaySettings, stopping: asyncio.Even
 
 def _check_repeats(request: HttpRequest) -> None:
     for name in SINGLE:
-        if request.count(name) > 1:
-            raise RefusedRequest(
-                Problem.BAD_HTTP, f"The header {name.decode()} is sent more than once."
-            )
+        if len(request.headers.getlist(name)) > 1:
+            raise RefusedRequest(Problem.BAD_HTTP, f"The header {name} is sent more than once.")
 
 
-def _malformed(malformed: Malformed) -> HttpResponse:
+def _malformed(malformed: Malformed) -> Response:
     reason, field = malformed.reason, malformed.field
     if reason in NOT_JSON:
         return problem_answer(Problem.NOT_JSON, malformed.message, reason=reason)
@@ -212,7 +195,7 @@ def _malformed(malformed: Malformed) -> HttpResponse:
     return problem_answer(Problem.INVALID, message, reason=reason, field=field)
 
 
-def _not_done(error: PaymentsClientError, *, reading: bool) -> HttpResponse:
+def _not_done(error: PaymentsClientError, *, reading: bool) -> Response:
     """Return what an error of the client library means for a command, or for a read."""
     if isinstance(error, InvalidCommand):
         return problem_answer(

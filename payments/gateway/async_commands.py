@@ -13,13 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import orjson
 from msgspec.structs import replace
+from starlette.responses import Response
 
 from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
 from payments.domain.commands import Command
-from payments.gateway.exchange import Headers, HttpRequest, HttpResponse, path_segment
+from payments.gateway.exchange import Headers, HttpRequest, json_answer, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
 from payments.gateway.problems import Problem, RefusedRequest
@@ -30,8 +30,8 @@ MAX_COMMANDS = 10_000
 MAX_SEARCHES = 4
 """Maximum number of concurrent searches in the topics for commands of other gateways."""
 
-APPLIED: Headers = ((b"preference-applied", b"respond-async"),)
-Render = Callable[[HttpRequest, Result], HttpResponse]
+APPLIED: Headers = {"preference-applied": "respond-async"}
+Render = Callable[[HttpRequest, Result], Response]
 """Returns the answer to a request for a result."""
 
 _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
@@ -72,7 +72,7 @@ class AsyncCommands:
         form: str,
         *,
         wait_seconds: float = 0,
-    ) -> HttpResponse:
+    ) -> Response:
         """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
         self._require_capacity()
         mark = await self._service.mark(payment, deadline_seconds=self._deadline_seconds)
@@ -90,7 +90,7 @@ class AsyncCommands:
 
     async def answer(
         self, request: HttpRequest, payment: CheckedId, own: str, wait_seconds: float
-    ) -> HttpResponse:
+    ) -> Response:
         """Return the answer of a command, or 202 again after ``wait_seconds``."""
         kept = self._find(payment, own) or await self._resumed(request, payment, own)
         return await self._answer(request, payment, own, kept, wait_seconds)
@@ -147,15 +147,14 @@ class AsyncCommands:
         own: str,
         kept: _AsyncCommand,
         wait_seconds: float,
-    ) -> HttpResponse:
+    ) -> Response:
         if wait_seconds > 0 and not kept.result.done():
             await asyncio.wait([kept.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if kept.result.done():
             return kept.render(request, kept.result.result())
         location = f"{request.prefix}/v1/payments/{path_segment(payment.text)}/commands/{own}"
         body = {"payment": payment.text, "command": own, "status": "pending", "location": location}
-        headers = ((b"location", location.encode()), *APPLIED, *RETRY_SOON)
-        return HttpResponse(202, orjson.dumps(body), headers)
+        return json_answer(body, {"location": location, **APPLIED, **RETRY_SOON}, 202)
 
     def _require_capacity(self) -> None:
         """Drop expired commands; raise ``RefusedRequest`` at the limit."""

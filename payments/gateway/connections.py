@@ -9,12 +9,13 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
+from starlette.responses import Response
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from payments.gateway.access_log import AccessLog
-from payments.gateway.exchange import MAX_DISCARDED_BYTES, HttpResponse
+from payments.gateway.exchange import MAX_DISCARDED_BYTES
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
 
@@ -322,7 +323,7 @@ class Connection(HttpToolsProtocol):
             self._overlong = True
             raise Overlong
 
-    def _refuse(self, answer: HttpResponse, why: str | None = None) -> None:
+    def _refuse(self, answer: Response, why: str | None = None) -> None:
         """Answer with a problem, unless an answer has begun, and close the connection.
 
         ``why`` is only for the access log: the parser's error.
@@ -337,10 +338,10 @@ class Connection(HttpToolsProtocol):
         # After the head, arriving data is the body of this cycle's request.
         if cycle is None or self._in_head or not (self._arriving and cycle.response_started):
             self.transport.write(_bytes(answer))
-            self._note(answer, why, answer.status)
+            self._note(answer, why, answer.status_code)
         self.end()
 
-    def _note(self, answer: HttpResponse, why: str | None, status: int | None) -> None:
+    def _note(self, answer: Response, why: str | None, status: int | None) -> None:
         if self.refusals is not None:
             client = self.client[0] if self.client else ""
             self.refusals.write_refused(client, answer, why, status)
@@ -371,14 +372,9 @@ def limited(limits: ConnectionLimits, access_log: AccessLog | None = None) -> ty
     return type("LimitedConnection", (Connection,), given)
 
 
-def _bytes(answer: HttpResponse) -> bytes:
-    status = HTTPStatus(answer.status)
-    headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(answer.body)),
-        (b"connection", b"close"),
-        *answer.headers,
-    ]
+def _bytes(answer: Response) -> bytes:
+    status = HTTPStatus(answer.status_code)
+    headers = [*answer.raw_headers, (b"connection", b"close")]
     lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode())]
     lines += [b"%s: %s" % header for header in headers]
-    return b"\r\n".join([*lines, b"", answer.body])
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])

@@ -32,12 +32,12 @@ START = b"""SwaggerUIBundle({
   requestSnippetsEnabled: true
 });
 """
-CSS, SCRIPT = b"text/css; charset=utf-8", b"text/javascript; charset=utf-8"
+CSS, SCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 TYPES = {"swagger-ui.css": CSS, "swagger-ui-bundle.js": SCRIPT, "start.js": SCRIPT}
 
 
 @cache
-def file(name: str) -> tuple[bytes, bytes] | None:
+def file(name: str) -> tuple[bytes, str] | None:
     """Return a file of the page and its content type; None when it does not exist."""
     if name not in TYPES:
         return None

@@ -4,6 +4,7 @@ The first event has the state: it is the result of a ``get`` that is sent after 
 so no result is missed between them. Later results of ``get`` are left out: they change nothing.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -12,14 +13,12 @@ import orjson
 
 from payments.client.errors import WatchBroken
 from payments.domain.commands import Get
-from payments.gateway.exchange import HttpRequest, Stream
+from payments.gateway.exchange import EventStream, HttpRequest
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
 from payments.records.record_models import Result
-
-EVENT_STREAM = b"text/event-stream"
 
 
 @dataclass(slots=True)
@@ -29,11 +28,12 @@ class EventsApi:
     service: Service
     deadline_seconds: float
     max_streams: int
+    stopping: asyncio.Event
     open_streams: int = 0
 
-    async def stream(self, request: HttpRequest) -> Stream:
+    async def stream(self, request: HttpRequest) -> EventStream:
         """Return the stream of a payment's results, the current state first."""
-        payment = payment_id(request.parameters[0])
+        payment = payment_id(request.path_params["payment"])
         request.payment = payment.text
         if self.open_streams >= self.max_streams:
             raise RefusedRequest(Problem.OVERLOADED, headers=RETRY_SOON)
@@ -49,7 +49,7 @@ class EventsApi:
         except BaseException:
             self._closed()
             raise
-        return Stream(_parts(watch, state), EVENT_STREAM, self._closed)
+        return EventStream(_parts(watch, state), self.stopping, self._closed)
 
     def _closed(self) -> None:
         self.open_streams -= 1

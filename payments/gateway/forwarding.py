@@ -21,29 +21,29 @@ class Forwarding:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._root = settings.root_path
-        self._root_bytes = settings.root_path.encode() + b"/"
         self._networks = [ip_network(network) for network in settings.trusted_proxies]
         self._is_trusted = lru_cache(maxsize=1024)(self._in_networks)
 
     def apply(self, request: HttpRequest) -> None:
         """Set the request's prefix, host and client; remove the root path from its path."""
         request.prefix = self._root
-        if self._networks and self._is_trusted(request.client):
+        if self._networks and self._is_trusted(request.sender):
             self._apply_headers(request)
-        if self._root and request.raw_path.startswith(self._root_bytes):
-            request.raw_path = request.raw_path[len(self._root) :]
+        path = request.scope["path"]
+        if self._root and path.startswith(f"{self._root}/"):
+            request.scope["path"] = path[len(self._root) :]
 
     def _apply_headers(self, request: HttpRequest) -> None:
         """Use the values that the nearest proxy added: the last element of each header."""
-        forwarded = _last(request, b"forwarded")
-        prefix = _last(request, b"x-forwarded-prefix").rstrip("/")
+        forwarded = _last(request, "forwarded")
+        prefix = _last(request, "x-forwarded-prefix").rstrip("/")
         if prefix and _PREFIX.fullmatch(prefix):
             request.prefix = prefix
-        host = _last(request, b"x-forwarded-host") or _found(_HOST, forwarded)
+        host = _last(request, "x-forwarded-host") or _found(_HOST, forwarded)
         if host:
-            request.host = host.encode("latin-1")
-        request.client = (
-            _last(request, b"x-forwarded-for") or _found(_FOR, forwarded) or request.client
+            request.host = host
+        request.sender = (
+            _last(request, "x-forwarded-for") or _found(_FOR, forwarded) or request.sender
         )
 
     def _in_networks(self, client: str) -> bool:
@@ -54,8 +54,8 @@ class Forwarding:
         return any(address in network for network in self._networks)
 
 
-def _last(request: HttpRequest, header: bytes) -> str:
-    return request.listed(header).rpartition(b",")[2].strip().decode("latin-1")
+def _last(request: HttpRequest, header: str) -> str:
+    return request.listed(header).rpartition(",")[2].strip()
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

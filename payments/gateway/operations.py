@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from starlette.responses import Response
+
 from payments.gateway.accounts_api import AccountsApi
 from payments.gateway.events import EventsApi
-from payments.gateway.exchange import HttpRequest, HttpResponse, Stream
+from payments.gateway.exchange import HttpRequest
 from payments.gateway.payments_api import PaymentsApi
 from payments.gateway.problems import Problem
 from payments.gateway.restate_examples import RestateExamplesApi
 from payments.gateway.service_pages import ServicePages
 from payments.gateway.tokens_file import DEPOSIT, PAY, READ
 
-Handler = Callable[[HttpRequest], Awaitable[HttpResponse | Stream]]
+Handler = Callable[[HttpRequest], Awaitable[Response]]
 
 
 class Handlers(NamedTuple):

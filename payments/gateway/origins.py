@@ -10,13 +10,15 @@ import ipaddress
 import socket
 from functools import lru_cache
 
-from payments.gateway.exchange import Headers, HttpRequest, HttpResponse
+from starlette.responses import Response
+
+from payments.gateway.exchange import Headers, HttpRequest
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.settings import GatewaySettings
 
-SAFE_SITES = {b"same-origin", b"none"}
-EXPOSED = b"idempotent-replayed, link, location, preference-applied, retry-after"
-ALLOWED_HEADERS = b"authorization, content-type, idempotency-key, prefer, x-api-key"
+SAFE_SITES = {"same-origin", "none"}
+EXPOSED = "idempotent-replayed, link, location, preference-applied, retry-after"
+ALLOWED_HEADERS = "authorization, content-type, idempotency-key, prefer, x-api-key"
 
 
 class Origins:
@@ -24,7 +26,7 @@ class Origins:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._hosts = settings.allowed_hosts
-        self._origins = {origin.encode() for origin in settings.allowed_origins}
+        self._origins = set(settings.allowed_origins)
         # With tokens, host names need no check: a page with a name that leads here has no token.
         self._any_host = settings.needs_tokens or "*" in self._hosts
         self._own_name = socket.gethostname().lower()
@@ -39,43 +41,45 @@ class Origins:
 
     def shared(self, request: HttpRequest) -> Headers:
         """Return the headers that let a page of an allowed origin read the answer (CORS)."""
-        origin = request.headers.get(b"origin") if self._origins else None
+        origin = request.headers.get("origin") if self._origins else None
         if origin is None or origin not in self._origins:
-            return ()
-        return (
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", EXPOSED),
-            (b"vary", b"origin"),
-        )
+            return {}
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": EXPOSED,
+            "vary": "origin",
+        }
 
-    def preflight(self, request: HttpRequest) -> HttpResponse | None:
+    def preflight(self, request: HttpRequest) -> Response | None:
         """Return the answer to a browser's preflight request (CORS); None for other requests."""
-        if request.method != "OPTIONS" or b"access-control-request-method" not in request.headers:
+        if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
             return None
         if not self.shared(request):
             return None
-        headers = (
-            (b"access-control-allow-methods", b"GET, HEAD, POST"),
-            (b"access-control-allow-headers", ALLOWED_HEADERS),
-            (b"access-control-max-age", b"600"),
-        )
-        return HttpResponse(204, b"", headers)
+        headers = {
+            "access-control-allow-methods": "GET, HEAD, POST",
+            "access-control-allow-headers": ALLOWED_HEADERS,
+            "access-control-max-age": "600",
+        }
+        return Response(None, 204, headers)
 
     def _check_origin(self, request: HttpRequest) -> None:
-        site, origin = request.headers.get(b"sec-fetch-site"), request.headers.get(b"origin")
-        if (site is None and origin is None) or site in SAFE_SITES or origin in self._origins:
+        if b"sec-fetch-site" not in request.fields and b"origin" not in request.fields:
             return
-        own = _authority(b"//" + (request.host or b""))
-        if site is None and origin is not None and _authority(origin) == own != b"":
+        site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+        if site in SAFE_SITES or origin in self._origins:
+            return
+        own = _authority(f"//{request.host or ''}")
+        if site is None and origin is not None and _authority(origin) == own != "":
             return
         raise RefusedRequest(Problem.CROSS_ORIGIN)
 
-    def _is_our_name(self, host: bytes) -> bool:
+    def _is_our_name(self, host: str) -> bool:
         """Whether no page of another origin can have this host.
 
         An address can't be redirected, and a name without a dot belongs to the local network.
         """
-        text = host.decode("latin-1").lower()
+        text = host.lower()
         name = text.rpartition(":")[0] if not text.endswith("]") and ":" in text else text
         name = name.strip("[]").rstrip(".")
         if "." not in name or name.endswith(".localhost") or name == self._own_name:
@@ -93,7 +97,7 @@ def _matches(name: str, host: str, allowed: str) -> bool:
     return allowed in {name, host}
 
 
-def _authority(origin: bytes) -> bytes:
+def _authority(origin: str) -> str:
     """Return the host and port of an origin, without the default ports, as in a header."""
-    authority = origin.partition(b"//")[2].lower()
-    return authority.removesuffix(b":80").removesuffix(b":443")
+    authority = origin.partition("//")[2].lower()
+    return authority.removesuffix(":80").removesuffix(":443")

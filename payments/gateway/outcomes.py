@@ -1,16 +1,14 @@
 """Answers for results: the status of each outcome, and the body."""
 
-from collections.abc import Sequence
-
-import orjson
+from starlette.responses import Response
 
 from payments.domain.results import Outcome, Reason
-from payments.gateway.exchange import Headers, HttpResponse
+from payments.gateway.exchange import Headers, json_answer
 from payments.gateway.problems import Problem, problem_answer
 from payments.records.record_models import Result
 
-REPLAYED: Headers = ((b"idempotent-replayed", b"true"),)
-RETRY_SOON: Headers = ((b"retry-after", b"1"),)
+REPLAYED: Headers = {"idempotent-replayed": "true"}
+RETRY_SOON: Headers = {"retry-after": "1"}
 DIFFERENT = {
     Reason.DIFFERENT_TYPE: "type",
     Reason.DIFFERENT_ACCOUNT: "account",
@@ -54,21 +52,21 @@ def _rejection(reason: Reason | None) -> Problem:
 def answer_of(
     result: Result,
     *,
-    headers: Sequence[tuple[bytes, bytes]] = (),
+    headers: Headers | None = None,
     names: dict[str, str] | None = None,
     **extensions: object,
-) -> HttpResponse:
+) -> Response:
     """Return the answer to the sender of the command.
 
     ``names`` maps the command's fields to those of the request where they differ; ``extensions``
     are added to the body, before the result's own members or to a problem's.
     """
-    more = (*headers, *REPLAYED) if result.replayed else headers
+    more = {**(headers or {}), **REPLAYED} if result.replayed else headers
     problem = problem_of(result)
     if problem is None:
-        return HttpResponse(200, orjson.dumps({**extensions, **members(result)} | extensions), more)
+        return json_answer({**extensions, **members(result)} | extensions, more)
     if problem is Problem.OVERLOADED:
-        more = (*more, *RETRY_SOON)
+        more = {**(more or {}), **RETRY_SOON}
     field = FIELDS.get(result.reason) if result.reason is not None else None
     if field is not None:
         extensions["field"] = (names or {}).get(field, field)

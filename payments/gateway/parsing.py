@@ -31,12 +31,18 @@ _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
 _CHARSETS = {"utf-8", "utf8", "us-ascii"}
 """All are UTF-8 or a subset (RFC 8259 allows no other encoding)."""
 
-_PLAIN = {b"content-encoding": b"identity", b"transfer-encoding": b"chunked"}
+_PLAIN = {b"content-encoding": "identity", b"transfer-encoding": "chunked"}
 
 
-def payment_id(segment: bytes) -> CheckedId:
+def payment_id(segment: str) -> CheckedId:
     """Return the payment id of a path's segment; raises ``Malformed``."""
-    return checked_id(unquote_to_bytes(segment) if b"%" in segment else segment)
+    return checked_id(decoded(segment))
+
+
+def decoded(segment: str) -> bytes:
+    """Return the bytes that a segment of a path stands for."""
+    raw = segment.encode("latin-1")
+    return unquote_to_bytes(raw) if b"%" in raw else raw
 
 
 def checked_id(key: bytes) -> CheckedId:
@@ -44,10 +50,10 @@ def checked_id(key: bytes) -> CheckedId:
     return CheckedId(parse_payment_id(key), key)
 
 
-def account_id(segment: bytes) -> str:
+def account_id(segment: str) -> str:
     """Return the account of a path's segment; raises ``RefusedRequest``."""
     try:
-        text = unquote_to_bytes(segment).decode()
+        text = decoded(segment).decode()
     except UnicodeDecodeError:
         raise invalid("account", "must be UTF-8, percent-encoded") from None
     if not is_name(text):
@@ -77,13 +83,13 @@ async def no_members(request: HttpRequest) -> None:
 
 def _json(request: HttpRequest, body: bytes) -> bytes:
     """Return a body without a byte order mark; raises ``RefusedRequest`` if it is not JSON."""
-    content_type = request.headers.get(b"content-type", b"")
+    content_type = request.fields.get(b"content-type", b"").decode("latin-1")
     if content_type != JSON and not _is_json(content_type):
-        raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, headers=((b"accept-post", JSON),))
+        raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, headers={"accept-post": JSON})
     for header, plain in _PLAIN.items():
-        if header in request.headers and request.listed(header).strip().lower() != plain:
+        if header in request.fields and request.listed(header.decode()).strip().lower() != plain:
             detail = "Send the body as it is, without Content-Encoding or other encodings."
-            headers = ((b"accept-encoding", b"identity"),)
+            headers = {"accept-encoding": "identity"}
             raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
     # Some clients begin every text with a byte order mark, which RFC 8259 allows to ignore.
     return body.removeprefix(UTF8_MARK)
@@ -124,7 +130,7 @@ def query_of(request: HttpRequest, *names: str) -> dict[str, str]:
     values counts, proxies and servers decide differently.
     """
     query: dict[str, str] = {}
-    for name, value in request.query():
+    for name, value in request.query_params.multi_items():
         if name not in names:
             raise invalid(name, f"is not a parameter of this request: it has {', '.join(names)}")
         if name in query:
@@ -161,9 +167,9 @@ def invalid(field: str, rule: str) -> RefusedRequest:
     return RefusedRequest(Problem.INVALID, f"{shown} {rule}", field=shown)
 
 
-def _is_json(content_type: bytes) -> bool:
-    media_type, *parameters = content_type.decode("latin-1").lower().split(";")
-    if media_type.strip() != JSON.decode():
+def _is_json(content_type: str) -> bool:
+    media_type, *parameters = content_type.lower().split(";")
+    if media_type.strip() != JSON:
         return False
     for parameter in parameters:
         name, _, value = parameter.partition("=")

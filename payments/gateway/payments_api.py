@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from starlette.responses import Response
+
 from payments.client.commands import CheckedId
 from payments.domain.commands import Cancel, Command, Deposit, Get, Make
 from payments.gateway.async_commands import AsyncCommands, Render
-from payments.gateway.exchange import HttpRequest, HttpResponse, path_segment
+from payments.gateway.exchange import HttpRequest, path_segment
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
     body_of,
@@ -32,35 +34,35 @@ class PaymentsApi:
     later: AsyncCommands
     deadline_seconds: float
 
-    async def make(self, request: HttpRequest) -> HttpResponse:
+    async def make(self, request: HttpRequest) -> Response:
         """Make the payment of the path."""
-        return await self._move(request, payment_id(request.parameters[0]), Make)
+        return await self._move(request, payment_id(request.path_params["payment"]), Make)
 
-    async def deposit(self, request: HttpRequest) -> HttpResponse:
+    async def deposit(self, request: HttpRequest) -> Response:
         """Make the deposit of the path."""
-        return await self._move(request, payment_id(request.parameters[0]), Deposit)
+        return await self._move(request, payment_id(request.path_params["payment"]), Deposit)
 
-    async def make_by_key(self, request: HttpRequest) -> HttpResponse:
+    async def make_by_key(self, request: HttpRequest) -> Response:
         """Make the payment that the header ``Idempotency-Key`` names."""
         return await self._move(request, idempotency_key(request), Make, BY_KEY)
 
-    async def cancel(self, request: HttpRequest) -> HttpResponse:
+    async def cancel(self, request: HttpRequest) -> Response:
         """Cancel a payment or a deposit."""
-        payment = payment_id(request.parameters[0])
+        payment = payment_id(request.path_params["payment"])
         await no_members(request)
         return await self.carry_out(request, payment, Cancel(), PLAIN)
 
-    async def get(self, request: HttpRequest) -> HttpResponse:
+    async def get(self, request: HttpRequest) -> Response:
         """Return a payment's state."""
-        payment = payment_id(request.parameters[0])
+        payment = payment_id(request.path_params["payment"])
         return await self._send(request, payment, Get(), plain_answer)
 
-    async def command(self, request: HttpRequest) -> HttpResponse:
+    async def command(self, request: HttpRequest) -> Response:
         """Return the result of a command that was answered 202."""
-        segment, own = request.parameters
+        segment, own = request.path_params["payment"], request.path_params["command"]
         request.reads = False  # A problem concerns the command, not this request.
         wait = wait_seconds(query_of(request, "wait").get("wait", "0"))
-        payment, command = payment_id(segment), unquote(own.decode("latin-1"))
+        payment, command = payment_id(segment), unquote(own)
         request.payment, request.command = payment.text, command
         return await self.later.answer(request, payment, command, wait)
 
@@ -70,17 +72,17 @@ class PaymentsApi:
         payment: CheckedId,
         type_: type[Make | Deposit],
         form: str = PLAIN,
-    ) -> HttpResponse:
+    ) -> Response:
         command = movement(await body_of(request), type_)
         return await self.carry_out(request, payment, command, form)
 
     async def carry_out(
         self, request: HttpRequest, payment: CheckedId, command: Command, form: str
-    ) -> HttpResponse:
+    ) -> Response:
         """Send a command; answer with its result or, if ``Prefer`` asks for it, before."""
         wait = None
-        if b"prefer" in request.headers:
-            wait = seconds_until_async(request.listed(b"prefer"))
+        if b"prefer" in request.fields:
+            wait = seconds_until_async(request.listed("prefer"))
         if wait is not None:
             request.payment = payment.text
             return await self.later.start(request, payment, command, form, wait_seconds=wait)
@@ -88,7 +90,7 @@ class PaymentsApi:
 
     async def _send(
         self, request: HttpRequest, payment: CheckedId, command: Command, render: Render
-    ) -> HttpResponse:
+    ) -> Response:
         request.payment = payment.text
         result = await self.service.send(
             payment,
@@ -100,13 +102,13 @@ class PaymentsApi:
         return render(request, result)
 
 
-def plain_answer(request: HttpRequest, result: Result) -> HttpResponse:
+def plain_answer(request: HttpRequest, result: Result) -> Response:
     """Return a result alone as the answer."""
     del request
     return answer_of(result)
 
 
-def answer_with_location(request: HttpRequest, result: Result) -> HttpResponse:
+def answer_with_location(request: HttpRequest, result: Result) -> Response:
     """Return a result with the location of its payment as the answer."""
     location = f"{request.prefix}/v1/payments/{path_segment(result.payment)}"
-    return answer_of(result, headers=((b"location", location.encode()),))
+    return answer_of(result, headers={"location": location})

@@ -4,10 +4,11 @@ from enum import Enum
 from typing import NamedTuple, cast
 
 import orjson
+from starlette.responses import Response
 
-from payments.gateway.exchange import Headers, HttpResponse
+from payments.gateway.exchange import Headers
 
-PROBLEM_JSON = b"application/problem+json"
+PROBLEM_JSON = "application/problem+json"
 TYPES = "/problems/"
 """Path under which the gateway describes the types; their references are relative to it."""
 
@@ -159,7 +160,7 @@ class RefusedRequest(Exception):
         problem: Problem,
         detail: str | None = None,
         *,
-        headers: Headers = (),
+        headers: Headers | None = None,
         **extensions: object,
     ) -> None:
         super().__init__(detail)
@@ -167,8 +168,12 @@ class RefusedRequest(Exception):
 
 
 def problem_answer(
-    problem: Problem, detail: str | None = None, *, headers: Headers = (), **extensions: object
-) -> HttpResponse:
+    problem: Problem,
+    detail: str | None = None,
+    *,
+    headers: Headers | None = None,
+    **extensions: object,
+) -> Response:
     """Return the answer with a problem."""
     status, title, advice = problem.value
     members = {
@@ -178,7 +183,7 @@ def problem_answer(
         "detail": detail or advice,
         **extensions,
     }
-    return HttpResponse(status, _encoded(members), headers, PROBLEM_JSON)
+    return Response(_encoded(members), status, headers, PROBLEM_JSON)
 
 
 def what_is_missing(message: str) -> str:
@@ -186,17 +191,21 @@ def what_is_missing(message: str) -> str:
     return message.partition(" Grant it")[0]
 
 
-def slug_of(answer: HttpResponse) -> str | None:
+def slug_of(answer: Response) -> str | None:
     """Return the slug of an answer's problem; None for an answer without a problem."""
-    if answer.content_type is not PROBLEM_JSON:
+    if answer.media_type is not PROBLEM_JSON:
         return None
-    return answer.body.split(b'"', 4)[3].rpartition(b"/")[2].decode()
+    return bytes(answer.body).split(b'"', 4)[3].rpartition(b"/")[2].decode()
 
 
-def put_prefix(answer: HttpResponse, prefix: str) -> None:
+def put_prefix(answer: Response, prefix: str) -> None:
     """Put the path under which a proxy serves the gateway before the type of a problem."""
-    if prefix and answer.content_type is PROBLEM_JSON and answer.body.startswith(_TYPE_FIRST):
-        answer.body = b'{"type":"' + prefix.encode() + answer.body[len(b'{"type":"') :]
+    if not prefix or answer.media_type is not PROBLEM_JSON:
+        return
+    body = bytes(answer.body)
+    if body.startswith(_TYPE_FIRST):
+        answer.body = b'{"type":"' + prefix.encode() + body[len(b'{"type":"') :]
+        answer.headers["content-length"] = str(len(answer.body))
 
 
 def _encoded(members: dict[str, object]) -> bytes:

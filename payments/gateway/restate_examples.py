@@ -8,10 +8,12 @@ and ``"success": false`` in it.
 
 from collections.abc import Sequence
 
+from starlette.responses import Response
+
 from payments.client.commands import CheckedId
 from payments.domain.commands import Cancel, Make
 from payments.domain.results import Outcome
-from payments.gateway.exchange import HttpRequest, HttpResponse
+from payments.gateway.exchange import HttpRequest
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
     MORE_THAN_ONCE,
@@ -40,18 +42,18 @@ class RestateExamplesApi:
     def __init__(self, api: PaymentsApi) -> None:
         self._api = api
 
-    async def make(self, request: HttpRequest) -> HttpResponse:
+    async def make(self, request: HttpRequest) -> Response:
         """``POST /payments/ID/makePayment`` with ``{"accountId": ..., "amount": ...}``."""
-        payment = payment_id(request.parameters[0])
+        payment = payment_id(request.path_params["payment"])
         return await self._make(request, payment, await members_of(request))
 
-    async def cancel(self, request: HttpRequest) -> HttpResponse:
+    async def cancel(self, request: HttpRequest) -> Response:
         """``POST /payments/ID/cancelPayment`` without a body."""
-        payment = payment_id(request.parameters[0])
+        payment = payment_id(request.path_params["payment"])
         await no_members(request)
         return await self._api.carry_out(request, payment, Cancel(), EXAMPLE)
 
-    async def make_by_body(self, request: HttpRequest) -> HttpResponse:
+    async def make_by_body(self, request: HttpRequest) -> Response:
         """``POST /payments/makePayment`` with ``{"key": ..., "request": {...}}``."""
         fields = _only(await members_of(request), ("key", "request"))
         payment, inner = _key(fields), fields.get("request")
@@ -59,14 +61,12 @@ class RestateExamplesApi:
             raise invalid("request", "must be an object with accountId and amount")
         return await self._make(request, payment, inner)
 
-    async def cancel_by_body(self, request: HttpRequest) -> HttpResponse:
+    async def cancel_by_body(self, request: HttpRequest) -> Response:
         """``POST /payments/cancelPayment`` with ``{"key": ...}``."""
         payment = _key(_only(await members_of(request), ("key",)))
         return await self._api.carry_out(request, payment, Cancel(), EXAMPLE)
 
-    async def _make(
-        self, request: HttpRequest, payment: CheckedId, members: Members
-    ) -> HttpResponse:
+    async def _make(self, request: HttpRequest, payment: CheckedId, members: Members) -> Response:
         command = movement_of(members, Make, FIELDS)
         return await self._api.carry_out(request, payment, command, EXAMPLE)
 
@@ -92,7 +92,7 @@ def _key(fields: dict[str, object]) -> CheckedId:
         raise Malformed(error.reason, error.fault, "key") from None
 
 
-def example_answer(request: HttpRequest, result: Result) -> HttpResponse:
+def example_answer(request: HttpRequest, result: Result) -> Response:
     """Return the answer with ``success``, ``message`` and the members of the result."""
     del request
     done = result.outcome is Outcome.COMPLETED

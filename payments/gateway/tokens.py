@@ -62,7 +62,7 @@ class Tokens:
             raise RefusedRequest(
                 Problem.UNAUTHORIZED,
                 f"Send Authorization: Bearer TOKEN, of a token with the scope {needed}.",
-                headers=((b"www-authenticate", b'Bearer realm="payments"'),),
+                headers={"www-authenticate": 'Bearer realm="payments"'},
                 scope=needed,
             )
         request.token = found.name
@@ -71,7 +71,7 @@ class Tokens:
             raise RefusedRequest(
                 Problem.FORBIDDEN,
                 f"The token {found.name} lacks the scope {needed}.",
-                headers=((b"www-authenticate", challenge.encode()),),
+                headers={"www-authenticate": challenge},
                 scope=needed,
             )
 
@@ -121,7 +121,7 @@ def _shown(tokens: Sequence[Token]) -> str:
 
 
 def _token(request: HttpRequest) -> bytes:
-    scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        return token.strip()
-    return request.headers.get(b"x-api-key", b"")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        token = request.headers.get("x-api-key", "")
+    return token.strip().encode("latin-1")

@@ -17,12 +17,12 @@ from typing import TextIO
 import httpx
 import orjson
 import pytest
+from starlette.responses import Response
 
 from payments.client import PaymentsClient
 from payments.gateway import access_log as access_logs
 from payments.gateway.access_log import AccessLog
 from payments.gateway.app import Gateway
-from payments.gateway.exchange import HttpResponse
 from payments.gateway.settings import GatewaySettings
 from payments.process import logs
 from tests.gateway.fake_service import FakeService
@@ -150,8 +150,8 @@ def _record(message: str) -> logging.LogRecord:
     return logging.LogRecord("payments", logging.INFO, "", 0, message, None, None)
 
 
-def _answer() -> HttpResponse:
-    return HttpResponse(400, b"{}")
+def _answer() -> Response:
+    return Response(b"{}", 400)
 
 
 @pytest.mark.parametrize("command", ["worker", "gateway"])

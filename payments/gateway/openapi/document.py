@@ -180,7 +180,7 @@ def _problem(problems: list[Problem]) -> Json:
     content = {"schema": _reference("Problem"), "examples": shown}
     return {
         "description": "; ".join(problem.value.title for problem in problems) + ".",
-        "content": {PROBLEM_JSON.decode(): content},
+        "content": {PROBLEM_JSON: content},
     }
 
 
