@@ -31,7 +31,7 @@ from payments.testing import Testbed
 
 from .wordcount import word_count
 
-CONNECTION = {"bootstrap_servers": "localhost:9092", "request_timeout_ms": 20_000}
+CONNECTION = {"bootstrap_servers": "localhost:9092"}  # All else has a default.
 
 
 def words_app(log: Any) -> EngineApp:

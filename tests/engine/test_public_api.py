@@ -149,6 +149,23 @@ async def no_room(*_: object) -> None:
     raise FailStop("no room")
 
 
+async def test_leaving_a_host_that_can_not_publish_ends_with_the_reason() -> None:
+    log, leaving = MemoryLog(topics_of([stage()]), 1), asyncio.Event()
+
+    async def no_room_once_it_leaves(*_: object) -> None:
+        await leaving.wait()
+        await no_room()
+
+    async with asyncio.timeout(LIMIT_SECONDS):
+        with pytest.raises(FailStop, match="no room"):  # noqa: PT012 - it comes at the end
+            async with PlainHost("app", [stage()], log) as host:
+                log.append = no_room_once_it_leaves  # type: ignore[method-assign, assignment]
+                log.produce(TopicPartition("numbers", 0), b"a", b"1")
+                while host.engine.is_idle:
+                    await log.grown(0.005)
+                asyncio.get_running_loop().call_soon(leaving.set)
+
+
 async def test_two_plain_hosts_share_the_partitions_and_a_later_one_takes_over() -> None:
     log = MemoryLog(topics_of([stage()]), 2)
     async with (

@@ -3,13 +3,17 @@
 Of the same kind, with several workers at once and commits of a few records: ``test_exactly_once``.
 """
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from exactstage import Context, Record, Stage
-from exactstage.pytest_plugin import NewTestbed
 from exactstage.testing import Arrived, StageTestbed, crash_at_every_append
 
 from .wordcount import word_count
+
+if TYPE_CHECKING:  # pytest imports the plugin itself.
+    from exactstage.pytest_plugin import NewTestbed
 
 pytest_plugins = ["exactstage.pytest_plugin"]
 
@@ -88,7 +92,7 @@ async def test_a_client_s_retry_is_a_record_of_its_own() -> None:
         assert [record.value for record in bed.records("counts")] == [b"1", b"2"]
 
 
-async def test_the_fixture_makes_running_test_beds(stage_testbed: NewTestbed) -> None:
+async def test_the_fixture_makes_running_test_beds(stage_testbed: "NewTestbed") -> None:
     first = await stage_testbed(word_count())
     second = await stage_testbed(word_count(), partitions=1, app_id="other")
     await first.send("words", b"a", b"x")
