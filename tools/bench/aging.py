@@ -28,7 +28,7 @@ from tools.bench.ours import topics_of
 from tools.bench.restore import store_payments
 from tools.bench.takeover_log import takeovers
 
-STALLED_SECONDS = 60.0
+STALLED_SECONDS = 300.0
 """Longer than the worker is away: no payment of the load is given up."""
 
 HEADINGS = ("after", "rows", "records read", "records per row", "restore s", "MB")

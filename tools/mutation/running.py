@@ -77,7 +77,8 @@ def require_soundness(suites: Sequence[Suite], sound: Path) -> None:
     for suite in suites:
         trial = run(suite, sound, what="without a fault")
         if trial.noticed:
-            raise FaultsError(f"{suite.name} fails without a fault: {trial.test}")
+            why = trial.test or f"it {trial.verdict} after {trial.seconds:.0f} s"
+            raise FaultsError(f"{suite.name} fails without a fault: {why}")
 
 
 @contextmanager
