@@ -9,11 +9,10 @@ were dead-lettered once more: only the payments' workers write to the ledger.
 import json
 from pathlib import Path
 
-from faust.types import StreamT
 from pydantic import ValidationError
 
 from exactstage import Context, Log, Record, Refused, Stage
-from exactstage.hosting import Delivery, EngineApp
+from exactstage.hosting import EngineApp
 from payments.client import LedgerEntry
 from payments.settings import Settings
 from payments.topics.file import apply_command
@@ -68,12 +67,7 @@ def create_app(settings: Settings, log: Log | None = None) -> EngineApp:
         apply_command=apply_command(settings, TOPICS),
     )
     app.rows(stage)
-
-    @app.agent(app.inputs(stage), name="points")
-    async def count_points(stream: StreamT[Delivery]) -> None:
-        async for delivery in stream:
-            await app.engine.handle(delivery)
-
+    app.run_stage(stage)
     return app
 
 

@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 import uvloop
-from faust.types import StreamT
 
 from exactstage import Limits, Log
-from exactstage.hosting import Delivery, EngineApp
+from exactstage.hosting import EngineApp
 from payments.process import logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
@@ -43,19 +42,9 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
         show_readiness=None if file is None else partial(health.show, file),
         show_end=None if file is None else partial(health.show_end, file),
     )
-    app.rows(payments)
-    app.rows(accounts)
-
-    @app.agent(app.inputs(payments), name="payments")
-    async def decide_payments(stream: StreamT[Delivery]) -> None:
-        async for delivery in stream:
-            await app.engine.handle(delivery)
-
-    @app.agent(app.inputs(accounts), name="accounts")
-    async def move_money(stream: StreamT[Delivery]) -> None:
-        async for delivery in stream:
-            await app.engine.handle(delivery)
-
+    for stage in (payments, accounts):
+        app.rows(stage)
+        app.run_stage(stage)
     return app
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
-from faust.types import TP, TransportT
+from faust.types import TP, StreamT, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from exactstage.advice import setting
@@ -213,6 +213,15 @@ class EngineApp(Host):
             acks=False,
         )
         return channel
+
+    def run_stage(self, stage: Stage) -> None:
+        """Define the agent of a stage, by its name: it hands each delivery to the engine."""
+
+        async def handle(stream: StreamT[Delivery]) -> None:
+            async for delivery in stream:
+                await self.engine.handle(delivery)
+
+        self.agent(self.inputs(stage), name=stage.name)(handle)
 
     def rows(self, stage: Stage) -> JournalTable:
         """Return a read-only table of a stage's rows, of the partitions that this worker owns."""
