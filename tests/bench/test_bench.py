@@ -31,6 +31,7 @@ from tools.dev import compiled
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "tools.bench.__main__",
+    "tools.bench.frameworks",
     "tools.bench.gateway_load",
     "tools.bench.aging",
     "tools.bench.accounts_index",
