@@ -85,7 +85,7 @@ async def test_deleted_transfers_are_refused_and_settled_by_the_runbook(
 ) -> None:
     """The receiver keeps its partition while it is away: its sender sends through the log."""
     settings = await installations.make(
-        partitions=2, opening_balance=1000, session_timeout_seconds=60
+        partitions=2, opening_balance=1000, session_timeout_seconds=60, request_timeout_seconds=60
     )
     transfers = settings.topic("payments.transfers")
     sender, receiver = (
