@@ -52,7 +52,7 @@ async def read_ranges(
     every two seconds. ``on_unreadable`` gets each batch that can't be decoded, which is skipped.
 
     Raises ``UnreadableBatch`` at such a batch if there is no ``on_unreadable``, ``PositionLost``
-    where a partition has lost the start or the end of its range meanwhile, and ``Stalled`` when no
+    where a partition has lost the start or the end of its range since, and ``Stalled`` when no
     record comes for ``limit_seconds``. Nothing is read where all ranges are empty.
     """
     if not any(first < end for first, end in ranges.values()):
