@@ -17,6 +17,10 @@ COUNTERS: tuple[Counter, ...] = ("world", "sales")
 COUNTER_OF: Mapping[Kind, Counter] = {"make": "sales", "deposit": "world", "opening": "world"}
 """The other side of an entry, by its kind. A rollback has that of the payment that it undoes."""
 COUNTER_PREFIXES = tuple(f"{counter}/" for counter in COUNTERS)
+COUNTER_PATTERN = f"^({'|'.join(COUNTERS)})/[0-9]+$"
+"""The form of ``is_counter_name`` as a regular expression, for schemas."""
+
+_MAX_DIGITS = 10
 
 
 def counter_name(counter: Counter, partition: int) -> str:
@@ -30,15 +34,28 @@ def is_counter_name(name: str) -> bool:
     return number.isascii() and number.isdecimal()
 
 
+def partition_of_counter(name: str) -> int | None:
+    """Return the partition whose counter-account has this name; None where none can have it."""
+    number = name.partition("/")[2] if is_counter_name(name) else ""
+    if not number or len(number) > _MAX_DIGITS or (number[0] == "0" and number != "0"):
+        return None
+    return int(number)
+
+
 class Transfer(Frozen, frozen=True):
-    """Money to move to an account (from it when negative); ``decide`` knows no payment id."""
+    """Money to move: the message from a payment to an account."""
 
     kind: Kind
     account: str
     amount: int
+    """Minor units to add to the account; negative where they are taken."""
+
     currency: str
     counter: Counter
+    """The other side of the double entry."""
+
     payment: str | None = None
+    """The payment's id, which ``decide`` does not know; None in an opening."""
 
 
 class Settled(Frozen, frozen=True):
@@ -49,10 +66,12 @@ class Settled(Frozen, frozen=True):
 
 
 class Account(Frozen, frozen=True):
-    """The row of an account; ``sequence`` is the number of its last entry."""
+    """The row of an account."""
 
     balance: int
     sequence: int
+    """Number of its last ledger entry."""
+
     currency: str
 
 
@@ -92,10 +111,16 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
             return Reason.UNKNOWN_ACCOUNT
         if has_outer_space(transfer.account):  # An account that was opened before the rule stays.
             return Reason.INVALID_ACCOUNT
-        account = Account(0, 0, transfer.currency)
+        account = Account(balance=0, sequence=0, currency=transfer.currency)
         if opens:
-            counter = COUNTER_OF["opening"]
-            steps.insert(0, Transfer("opening", transfer.account, *opening, counter))
+            first = Transfer(
+                kind="opening",
+                account=transfer.account,
+                amount=opening.balance,
+                currency=opening.currency,
+                counter=COUNTER_OF["opening"],
+            )
+            steps.insert(0, first)
     if transfer.currency != account.currency:
         return Reason.WRONG_CURRENCY
     entries = []

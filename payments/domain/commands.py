@@ -12,7 +12,8 @@ from payments.domain.results import Frozen, Reason
 
 MAX_AMOUNT = 10**15
 Amount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
-Fault = tuple[Reason, str]  # Why a field's value is refused, and its rule in words.
+Fault = tuple[Reason, str]
+"""Why a field's value is refused, and its rule in words."""
 
 
 def _id(value: object) -> Fault | None:
@@ -47,7 +48,8 @@ def _currency(value: object) -> Fault | None:
 
 RULES: Mapping[str, Callable[[object], Fault | None]] = {
     "id": _id, "account": _account, "amount": _amount, "currency": _currency,
-}  # fmt: skip  # The rule of each field, in the order in which faults are reported.
+}  # fmt: skip
+"""The rule of each field, in the order in which faults are reported."""
 
 
 class _Command(
@@ -61,7 +63,9 @@ class Make(_Command, frozen=True, tag="make"):
     type: ClassVar[Literal["make"]] = "make"
     account: str
     amount: Amount
-    currency: str = ""  # ``parse_command`` replaces the empty text by the installation's default.
+    currency: str = ""
+    """``parse_command`` replaces the empty text by the installation's default."""
+
     id: str | None = None
 
 

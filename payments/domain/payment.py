@@ -54,15 +54,31 @@ Event = StrEnum("Event", "MAKE_OR_DEPOSIT CANCEL GET SETTLED_OK SETTLED_DECLINED
 class Rule(NamedTuple):
     """One cell of the table."""
 
-    to: State | None  # The state after the message.
-    outcome: Outcome | None = None  # Of the command, or of all that wait; None: the command waits.
-    reason: Reason | None = None  # Why it is cancelled; None: the stored or the transfer's reason.
-    transfer: Literal["forward", "back"] | None = None  # The money to move.
-    forgets: bool = False  # With the decline policy retry, the row is deleted.
+    to: State | None
+    """The state after the message."""
+
+    outcome: Outcome | None = None
+    """Of the command, or of all that wait; None: the command waits."""
+
+    reason: Reason | None = None
+    """Why it is cancelled; None: the stored or the transfer's reason."""
+
+    transfer: Literal["forward", "back"] | None = None
+    """The money to move."""
+
+    forgets: bool = False
+    """With the decline policy ``retry``, the row is deleted."""
 
 
-IMPOSSIBLE, NOTHING = Rule(None), Rule(None)  # Distinguished by identity.
-MAKE, CANCEL, GET, OK, DECLINED, CLOSES = Event
+IMPOSSIBLE, NOTHING = Rule(None), Rule(None)
+"""Distinguished by identity."""
+
+MAKE = Event.MAKE_OR_DEPOSIT
+CANCEL = Event.CANCEL
+GET = Event.GET
+OK = Event.SETTLED_OK
+DECLINED = Event.SETTLED_DECLINED
+CLOSES = Event.WINDOW_CLOSES
 # The formatter would spread each state over eight lines; a reader compares them in three or four.
 # fmt: off
 TABLE: dict[State | None, dict[Event, Rule]] = {
@@ -97,31 +113,44 @@ TABLE: dict[State | None, dict[Event, Rule]] = {
 }
 # fmt: on
 _EVENTS = {"make": MAKE, "deposit": MAKE, "cancel": CANCEL, "get": GET}
-Waiter = tuple[str, str, bool]  # A command's id, its type, and whether its answer is a replay.
+
+Waiter = tuple[str, str, bool]
+"""A command that waits: its id, its type, and whether its answer is a replay."""
 
 
 class Payment(Frozen, frozen=True, omit_defaults=True):
     """The row of a payment."""
 
     state: State
-    time_ms: int  # When the state last changed, by the broker's clock.
-    request: Request | None = None  # None when it was cancelled before its make came.
+    time_ms: int
+    """When the state last changed, by the broker's clock: milliseconds since 1970, UTC."""
+
+    request: Request | None = None
+    """None when it was cancelled before its make came."""
+
     reason: Reason | None = None
+    """Why it was declined or cancelled."""
+
     waiters: tuple[Waiter, ...] = ()
+    """The commands that are answered when the transfer in flight settles."""
 
 
 class Policy(NamedTuple):
     """The choices of an installation."""
 
     decline_policy: Literal["retry", "pin"] = "retry"
+    """``retry``: a declined payment has no row, so its id may be tried again; ``pin``: it has."""
+
     max_waiters: int = 100
+    """Commands that may wait for one payment."""
 
 
 class Received(Frozen, frozen=True):
-    """A command with its id: its own, or the address of its record."""
+    """A command that came in."""
 
     command: Command
     id: str
+    """Its own id, else the address of its record."""
 
 
 class WindowCloses:
@@ -129,9 +158,11 @@ class WindowCloses:
 
 
 class Decision(Frozen, frozen=True):
-    """The row after a message (the same object if it is unchanged), answers and transfer."""
+    """What a message changes."""
 
     payment: Payment | None
+    """The row after it; the same object if it is unchanged, None for no row."""
+
     answers: tuple[Answer, ...] = ()
     transfer: Transfer | None = None
 
@@ -160,7 +191,8 @@ def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: P
         return _on_settled(payment, message, rule, time_ms, policy)
     if payment is None or rule.outcome is None:
         return Decision(payment)
-    return Decision(None, (Answer(None, "expire", rule.outcome, request=payment.request),))
+    notice = Answer(command=None, type="expire", outcome=rule.outcome, request=payment.request)
+    return Decision(None, (notice,))
 
 
 def _on_command(
@@ -178,17 +210,39 @@ def _on_command(
         text = f"{len(waiters)} commands wait for this payment; send it again when it has settled"
         fault = Reason.TOO_MANY_WAITING, text
     if fault is not None:
-        answer = Answer(own, command.type, Outcome.REJECTED, *fault, state=state, request=stored)
+        reason, message = fault
+        answer = Answer(
+            command=own,
+            type=command.type,
+            outcome=Outcome.REJECTED,
+            reason=reason,
+            message=message,
+            state=state,
+            request=stored,
+        )
         return Decision(payment, (answer,))
     if outcome is None:
         waiters = (*waiters, (own, command.type, replayed))
     if rule.to is not None and (outcome is None or rule.to is not state):
         changed_ms = payment.time_ms if payment is not None and rule.to is state else time_ms
-        payment = Payment(rule.to, changed_ms, request, rule.reason, waiters)
+        payment = Payment(
+            state=rule.to,
+            time_ms=changed_ms,
+            request=request,
+            reason=rule.reason,
+            waiters=waiters,
+        )
     if outcome is None:
-        return Decision(payment, (), _transfer(request, rule.transfer))
-    reason = None if payment is None else payment.reason
-    answer = Answer(own, command.type, outcome, reason, None, replayed, rule.to, stored)
+        return Decision(payment, transfer=_transfer(request, rule.transfer))
+    answer = Answer(
+        command=own,
+        type=command.type,
+        outcome=outcome,
+        reason=None if payment is None else payment.reason,
+        replayed=replayed,
+        state=rule.to,
+        request=stored,
+    )
     return Decision(payment, (answer,))
 
 
@@ -199,12 +253,24 @@ def _on_settled(
     state = None if rule.forgets and policy.decline_policy == "retry" else rule.to
     reason = settled.reason if outcome is Outcome.DECLINED else rule.reason
     waiters = payment.waiters if outcome is None else ()
-    after = None if state is None else Payment(state, time_ms, request, reason, waiters)
+    after = None
+    if state is not None:
+        after = Payment(
+            state=state, time_ms=time_ms, request=request, reason=reason, waiters=waiters
+        )
     if outcome is None:
-        return Decision(after, (), _transfer(request, rule.transfer))
+        return Decision(after, transfer=_transfer(request, rule.transfer))
     answers = []
     for own, type_, replayed in payment.waiters:
-        answer = Answer(own, type_, outcome, reason, None, replayed, state, request)
+        answer = Answer(
+            command=own,
+            type=type_,
+            outcome=outcome,
+            reason=reason,
+            replayed=replayed,
+            state=state,
+            request=request,
+        )
         if outcome is Outcome.COMPLETED and type_ == "cancel":
             text = "the money can't be moved back"
             answer = replace(answer, outcome=Outcome.REJECTED, reason=settled.reason, message=text)
@@ -220,7 +286,13 @@ def _transfer(request: Request | None, direction: str | None) -> Transfer | None
     kind: Kind = request.type if direction == "forward" else "rollback"
     # The payment's own kind decides, so that a rollback is booked against the same counter-account.
     counter = COUNTER_OF[request.type]
-    return Transfer(kind, request.account, amount, request.currency, counter)
+    return Transfer(
+        kind=kind,
+        account=request.account,
+        amount=amount,
+        currency=request.currency,
+        counter=counter,
+    )
 
 
 def _difference(stored: Request, request: Request) -> tuple[Reason, str] | None:

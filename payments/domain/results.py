@@ -11,46 +11,125 @@ Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FO
 class Reason(StrEnum):
     """Why a command has its outcome; results and dead letters share the list."""
 
-    UNKNOWN_ACCOUNT = "unknown_account"  # A make from an account that was never opened.
-    INSUFFICIENT_FUNDS = "insufficient_funds"  # The balance would go below zero.
-    WRONG_CURRENCY = "wrong_currency"  # The account is kept in another currency.
-    BALANCE_LIMIT = "balance_limit"  # A deposit would lift the balance over 10^18.
-    PREVENTED = "prevented"  # Cancelled before any money had moved.
-    ROLLED_BACK = "rolled_back"  # Cancelled by moving the money back.
-    DIFFERENT_TYPE = "different_type"  # The id names a deposit and not a make, or the reverse.
-    DIFFERENT_ACCOUNT = "different_account"  # The id names a payment of another account.
-    DIFFERENT_AMOUNT = "different_amount"  # The id names a payment of another amount.
-    DIFFERENT_CURRENCY = "different_currency"  # The id names a payment in another currency.
-    TOO_MANY_WAITING = "too_many_waiting"  # The limit of commands that wait for the payment.
-    NULL_KEY = "null_key"  # The record has no key, so no payment id.
-    EMPTY_KEY = "empty_key"  # The key has no bytes.
-    KEY_NOT_UTF8 = "key_not_utf8"  # The key is not text.
-    KEY_TOO_LONG = "key_too_long"  # The key has more than 255 characters.
-    KEY_NOT_PRINTABLE = "key_not_printable"  # A character of the key is refused (``names``).
-    NULL_VALUE = "null_value"  # The record has no value.
-    EMPTY_VALUE = "empty_value"  # The value has no bytes.
-    TOO_LARGE = "too_large"  # The value has more than 64 KiB.
-    BATCH_TOO_LARGE = "batch_too_large"  # Its producer's batch inflates to more than 16 MiB.
-    UNDECODABLE_BATCH = "undecodable_batch"  # Its producer's batch contradicts its own header.
-    NOT_UTF8 = "not_utf8"  # The value is not text.
-    NOT_JSON = "not_json"  # The value is not one JSON document.
-    TOO_DEEP = "too_deep"  # The JSON is nested too deeply to be read.
-    NOT_AN_OBJECT = "not_an_object"  # The JSON is not an object.
-    DUPLICATED_FIELD = "duplicated_field"  # A field is given twice.
-    MISSING_TYPE = "missing_type"  # The command has no type.
-    UNKNOWN_TYPE = "unknown_type"  # The type is none of make, deposit, cancel, get.
-    UNKNOWN_FIELD = "unknown_field"  # The command has no such field.
-    MISSING_FIELD = "missing_field"  # A required field is absent.
-    INVALID_ID = "invalid_id"  # The command's own id breaks the rule of ``names``.
-    EMPTY_ACCOUNT = "empty_account"  # The account is empty or only spaces.
-    INVALID_ACCOUNT = "invalid_account"  # The account breaks the rule of ``names``.
-    RESERVED_ACCOUNT = "reserved_account"  # The account looks like a counter-account.
-    AMOUNT_NOT_INTEGER = "amount_not_integer"  # It is 1.5, 1.0, 1e2, NaN, text, a boolean, ...
-    AMOUNT_NOT_POSITIVE = "amount_not_positive"  # The amount is zero or negative.
-    AMOUNT_TOO_LARGE = "amount_too_large"  # The amount is over 10^15.
-    UNKNOWN_CURRENCY = "unknown_currency"  # The currency is not an ISO 4217 code.
-    IMPOSSIBLE = "impossible"  # A defect: the payment table has no such transition.
-    INTERNAL_ERROR = "internal_error"  # A defect: the domain raised an exception.
+    UNKNOWN_ACCOUNT = "unknown_account"
+    """A make from an account that was never opened."""
+
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """The balance would go below zero."""
+
+    WRONG_CURRENCY = "wrong_currency"
+    """The account is kept in another currency."""
+
+    BALANCE_LIMIT = "balance_limit"
+    """A deposit would lift the balance over 10^18."""
+
+    PREVENTED = "prevented"
+    """Cancelled before any money had moved."""
+
+    ROLLED_BACK = "rolled_back"
+    """Cancelled by moving the money back."""
+
+    DIFFERENT_TYPE = "different_type"
+    """The id names a deposit and not a make, or the reverse."""
+
+    DIFFERENT_ACCOUNT = "different_account"
+    """The id names a payment of another account."""
+
+    DIFFERENT_AMOUNT = "different_amount"
+    """The id names a payment of another amount."""
+
+    DIFFERENT_CURRENCY = "different_currency"
+    """The id names a payment in another currency."""
+
+    TOO_MANY_WAITING = "too_many_waiting"
+    """The limit of commands that wait for the payment."""
+
+    NULL_KEY = "null_key"
+    """The record has no key, so no payment id."""
+
+    EMPTY_KEY = "empty_key"
+    """The key has no bytes."""
+
+    KEY_NOT_UTF8 = "key_not_utf8"
+    """The key is not text."""
+
+    KEY_TOO_LONG = "key_too_long"
+    """The key has more than 255 characters."""
+
+    KEY_NOT_PRINTABLE = "key_not_printable"
+    """A character of the key is refused (``names``)."""
+
+    NULL_VALUE = "null_value"
+    """The record has no value."""
+
+    EMPTY_VALUE = "empty_value"
+    """The value has no bytes."""
+
+    TOO_LARGE = "too_large"
+    """The value has more than 64 KiB."""
+
+    BATCH_TOO_LARGE = "batch_too_large"
+    """Its producer's batch inflates to more than 16 MiB."""
+
+    UNDECODABLE_BATCH = "undecodable_batch"
+    """Its producer's batch contradicts its own header."""
+
+    NOT_UTF8 = "not_utf8"
+    """The value is not text."""
+
+    NOT_JSON = "not_json"
+    """The value is not one JSON document."""
+
+    TOO_DEEP = "too_deep"
+    """The JSON is nested too deeply to be read."""
+
+    NOT_AN_OBJECT = "not_an_object"
+    """The JSON is not an object."""
+
+    DUPLICATED_FIELD = "duplicated_field"
+    """A field is given twice."""
+
+    MISSING_TYPE = "missing_type"
+    """The command has no type."""
+
+    UNKNOWN_TYPE = "unknown_type"
+    """The type is none of make, deposit, cancel, get."""
+
+    UNKNOWN_FIELD = "unknown_field"
+    """The command has no such field."""
+
+    MISSING_FIELD = "missing_field"
+    """A required field is absent."""
+
+    INVALID_ID = "invalid_id"
+    """The command's own id breaks the rule of ``names``."""
+
+    EMPTY_ACCOUNT = "empty_account"
+    """The account is empty or only spaces."""
+
+    INVALID_ACCOUNT = "invalid_account"
+    """The account breaks the rule of ``names``."""
+
+    RESERVED_ACCOUNT = "reserved_account"
+    """The account looks like a counter-account."""
+
+    AMOUNT_NOT_INTEGER = "amount_not_integer"
+    """It is 1.5, 1.0, 1e2, NaN, text, a boolean, ..."""
+
+    AMOUNT_NOT_POSITIVE = "amount_not_positive"
+    """The amount is zero or negative."""
+
+    AMOUNT_TOO_LARGE = "amount_too_large"
+    """The amount is over 10^15."""
+
+    UNKNOWN_CURRENCY = "unknown_currency"
+    """The currency is not an ISO 4217 code."""
+
+    IMPOSSIBLE = "impossible"
+    """A defect: the payment table has no such transition."""
+
+    INTERNAL_ERROR = "internal_error"
+    """A defect: the domain raised an exception."""
 
 
 class Frozen(Struct, frozen=True, gc=False):
@@ -67,13 +146,24 @@ class Request(Frozen, frozen=True):
 
 
 class Answer(Frozen, frozen=True):
-    """The answer to one command; ``state`` is the payment's after it (a ``payment.State``)."""
+    """The answer to one command."""
 
     command: str | None
+    """The command's own id, else the address of its record; None in a notice of expiry."""
+
     type: str | None
+    """The command's type; None where it could not be read, ``expire`` in a notice."""
+
     outcome: Outcome
     reason: Reason | None = None
     message: str | None = None
+    """The rule that a rejected command breaks, in words."""
+
     replayed: bool = False
+    """Whether this repeats the outcome of an earlier command."""
+
     state: str | None = None
-    request: Request | None = None  # The payment's, not the command's.
+    """The payment's after the command (a ``payment.State``)."""
+
+    request: Request | None = None
+    """The payment's, not the command's."""

@@ -1,6 +1,7 @@
 """The ledger: what a transfer does to an account, and that no money appears or vanishes."""
 
 import json
+import re
 from collections import defaultdict
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payments.domain.account import (
+    COUNTER_PATTERN,
     MAX_BALANCE,
     Account,
     CounterAccount,
@@ -15,6 +17,9 @@ from payments.domain.account import (
     Opening,
     Posting,
     Transfer,
+    counter_name,
+    is_counter_name,
+    partition_of_counter,
     post,
     post_counter,
 )
@@ -189,3 +194,21 @@ def test_whatever_is_posted_the_ledger_is_gapless_solvent_and_adds_up_to_zero(
         for currency, balance in counter_account.balances.items():
             totals[currency] += balance
     assert not any(totals.values())
+
+
+@pytest.mark.parametrize("partition", [0, 7, 4095])
+def test_the_name_of_a_counter_account_has_its_partition(partition: int) -> None:
+    assert partition_of_counter(counter_name("sales", partition)) == partition
+    assert partition_of_counter(counter_name("world", partition)) == partition
+
+
+@pytest.mark.parametrize(
+    "name", ["", "abc", "sales", "sales/", "sales/x", "sales/-1", "sales/00", "sales/" + "9" * 5000]
+)
+def test_a_name_that_no_partition_gives_has_no_partition(name: str) -> None:
+    assert partition_of_counter(name) is None
+
+
+@given(st.from_regex(r"(sales|world|other)?/?[0-9x٣]{0,3}", fullmatch=True))
+def test_the_pattern_of_counter_accounts_is_their_rule(name: str) -> None:
+    assert bool(re.fullmatch(COUNTER_PATTERN, name)) == is_counter_name(name)
