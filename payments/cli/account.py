@@ -87,7 +87,10 @@ async def _balances(
         counter = await client.counter_account(account_id, deadline_seconds=deadline_seconds)
         if counter is None:
             return None
-        return [AccountBalance(account_id, counter[name], name, 0) for name in sorted(counter)]
+        return [
+            AccountBalance(account=account_id, balance=counter[name], currency=name, sequence=0)
+            for name in sorted(counter)
+        ]
 
 
 async def _entries(
@@ -112,7 +115,7 @@ async def _entries(
 def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:
     from payments.domain.account import is_counter_name
     from payments.domain.money import money_text
-    from payments.records.record_models import balance_members
+    from payments.records.record_models import members
 
     if not as_json:
         for held in balances:
@@ -120,10 +123,10 @@ def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json
             show(printable(f"{account_id}: {money}"))
         return
     for held in balances:
-        members = balance_members(account_id, held.balance, held.currency, held.sequence)
+        shown = dict(members(held))
         if is_counter_name(account_id):
-            del members["sequence"]
-        show_json(members)
+            del shown["sequence"]
+        show_json(shown)
 
 
 def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:

@@ -4,7 +4,6 @@
 the command's own id. See docs/client.md.
 """
 
-from payments.client.accounts import AccountBalance
 from payments.client.client import PaymentsClient
 from payments.client.errors import (
     AccountsUnavailable,
@@ -23,7 +22,7 @@ from payments.client.transport import LogTransport
 from payments.client.watching import Watch
 from payments.domain.payment import State
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountBalance, LedgerEntry, Result
 from payments.settings import Settings
 
 __all__ = [

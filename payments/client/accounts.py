@@ -7,7 +7,6 @@ the last ledger entry to read.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from exactstage import Record, TopicPartition, partition_of
 from exactstage.inspection import RESERVED
@@ -18,24 +17,14 @@ from payments.client.errors import InvalidCommand
 from payments.client.index import Index, Row
 from payments.client.ledger import places, read_page
 from payments.client.transport import Transport
-from payments.domain.account import is_counter_name
+from payments.domain.account import is_counter_name, partition_of_counter
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.records.internal_codec import decode_account, decode_counter
-from payments.records.record_models import LedgerEntry
+from payments.records.record_models import AccountBalance, LedgerEntry
 from payments.settings import Settings
 
 MAX_PAGE_ENTRIES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class AccountBalance:
-    """An account: its balance in minor units, and the sequence of its last ledger entry."""
-
-    account: str
-    balance: int
-    currency: str
-    sequence: int
 
 
 class AccountView:
@@ -84,14 +73,19 @@ class AccountView:
         if row is None:
             return None
         held = decode_account(row)
-        return AccountBalance(account, held.balance, held.currency, held.sequence)
+        return AccountBalance(
+            account=account,
+            balance=held.balance,
+            currency=held.currency,
+            sequence=held.sequence,
+        )
 
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:
         """Return the balances of a counter-account by currency; None when it does not exist."""
-        number = name.partition("/")[2]
-        if len(number) > len(str(partitions)) or int(number) >= partitions:
+        number = partition_of_counter(name)
+        if number is None or number >= partitions:
             return None
-        row = await self._row(name.encode(), int(number))
+        row = await self._row(name.encode(), number)
         return None if row is None else dict(decode_counter(row).balances)
 
     async def entries(

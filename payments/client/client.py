@@ -11,7 +11,6 @@ from exactstage import partition_of
 from exactstage.kafka import Right, cause_in_words
 from payments.client.accounts import (
     MAX_PAGE_ENTRIES,
-    AccountBalance,
     AccountView,
     require_account,
     require_counter,
@@ -40,7 +39,7 @@ from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.domain.commands import Command
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountBalance, LedgerEntry, Result
 from payments.settings import Settings, require_brokers
 
 DEADLINE_SECONDS = 30.0

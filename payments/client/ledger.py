@@ -10,16 +10,7 @@ from payments.client.errors import AccountsUnavailable
 from payments.client.index import Index
 from payments.client.runs import Place
 from payments.records.record_models import LedgerEntry
-
-
-class _Numbered(msgspec.Struct):
-    """The fields of an entry that the index needs."""
-
-    account: str
-    sequence: int
-
-
-_decode = msgspec.json.Decoder(_Numbered).decode
+from payments.records.record_parts import decode_numbered
 
 
 def places(records: Sequence[Record]) -> list[Place]:
@@ -37,7 +28,7 @@ def read_page(
     name = account.encode()
     stray = index.stray(at.partition, name)
     if stray is not None:
-        message = f"{at}/{stray} is no ledger entry, or repeats one: {account} has no pages"
+        message = f"{at.address(stray)} is no ledger entry, or repeats one: {account} has no pages"
         raise AccountsUnavailable(message)
     values = index.entries(at.partition, name, after, limit)
     try:
@@ -53,7 +44,7 @@ def read_page(
 
 def _number(record: Record) -> int | None:
     try:
-        entry = _decode(record.value or b"")
+        entry = decode_numbered(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     own = entry.account.encode(errors="replace") == record.key

@@ -13,14 +13,12 @@ from typing import NamedTuple
 from exactstage import Headers, Record
 from exactstage.inspection import unpack_dead_letter
 from payments.records.commands import Malformed, parse_command, parse_payment_id
-from payments.records.record_address import RecordAddress
+from payments.records.record_address import RecordAddress, address_text
+from payments.records.recovery_notes import SKIPPED
 from payments.settings import Settings
 
 UNKNOWN = "unknown"
 """Reason of a record that no stage wrote."""
-
-SKIPPED = "skipped"
-"""Reason of the notice of a range that ``payments journal skip`` skipped."""
 
 
 class NotReplayable(Exception):
@@ -88,7 +86,7 @@ def command_id_of(position: RecordAddress) -> str:
 
 def read_letter(record: Record) -> DeadLetter:
     """Return the dead letter in a record of a dead-letter topic, also of another program's."""
-    position = RecordAddress(record.topic, record.partition, record.offset)
+    position = RecordAddress(*record[:3])
     try:
         headers, facts = unpack_dead_letter(record)
         received_ms = _time_ms(record)
@@ -99,7 +97,7 @@ def read_letter(record: Record) -> DeadLetter:
         position=position,
         time_ms=record.timestamp,
         received_ms=received_ms,
-        source=f"{facts['topic']}/{facts['partition']}/{facts['offset']}"
+        source=address_text(facts["topic"], facts["partition"], facts["offset"])
         if "topic" in facts
         else "",
         reason=facts.get("reason", UNKNOWN),

@@ -9,7 +9,7 @@ from payments.gateway.exchange import HttpRequest, json_answer, path_segment
 from payments.gateway.parsing import account_id, query_of, whole_number
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
-from payments.records.record_models import balance_members, entry_members
+from payments.records.record_models import entry_members, members
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_SEQUENCE = 2**63 - 1
@@ -28,9 +28,7 @@ class AccountsApi:
         """Return an account's balance."""
         account = account_id(request.path_params["account"])
         answer = await self.service.account(account, deadline_seconds=self.deadline_seconds)
-        found = _existing(answer)
-        body = balance_members(found.account, found.balance, found.currency, found.sequence)
-        return json_answer(body)
+        return json_answer(members(_existing(answer)))
 
     async def entries(self, request: HttpRequest) -> Response:
         """Return a page of an account's ledger, in the order of its sequence numbers."""

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from payments.domain.results import Outcome, Reason
 from payments.gateway.exchange import Headers, json_answer
 from payments.gateway.problems import Problem, problem_answer
-from payments.records.record_models import Result
+from payments.records.record_models import Result, members
 
 REPLAYED: Headers = {"idempotent-replayed": "true"}
 RETRY_SOON: Headers = {"retry-after": "1"}
@@ -20,11 +20,6 @@ FIELDS = {**DIFFERENT, Reason.KEY_NOT_PRINTABLE: "payment", Reason.INVALID_ID: "
 
 CANT_GO_BACK = {Reason.INSUFFICIENT_FUNDS, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CURRENCY}
 DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
-
-
-def members(result: Result) -> dict[str, object]:
-    """Return the members of a result, in the order of the record."""
-    return result.__dict__
 
 
 def problem_of(result: Result) -> Problem | None:

@@ -7,27 +7,7 @@ from typing import Protocol
 from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
 from payments.domain.commands import Command
-from payments.records.record_models import LedgerEntry, Result
-
-
-class Balance(Protocol):
-    """An account, as the client library returns it."""
-
-    @property
-    def account(self) -> str:
-        """Its id."""
-
-    @property
-    def balance(self) -> int:
-        """Its balance in minor units."""
-
-    @property
-    def currency(self) -> str:
-        """Its currency."""
-
-    @property
-    def sequence(self) -> int:
-        """The sequence of its last ledger entry."""
+from payments.records.record_models import AccountBalance, LedgerEntry, Result
 
 
 class Service(Protocol):
@@ -71,7 +51,7 @@ class Service(Protocol):
     def watch(self, payment: CheckedId) -> AsyncIterator[Result]:
         """Return all later results of a payment."""
 
-    async def account(self, account: str, *, deadline_seconds: float = 30) -> Balance | None:
+    async def account(self, account: str, *, deadline_seconds: float = 30) -> AccountBalance | None:
         """Return an account's balance; None when it does not exist."""
 
     async def entries(

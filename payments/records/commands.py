@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from msgspec import DecodeError
 from msgspec.json import Decoder
@@ -69,10 +69,7 @@ _account_fault = lru_cache(maxsize=8192)(RULES["account"])
 """Accounts recur, so the check of each is cached; names that are too long are not cached."""
 
 _TYPES: dict[str, type[Make | Deposit | Cancel | Get]] = {
-    "make": Make,
-    "deposit": Deposit,
-    "cancel": Cancel,
-    "get": Get,
+    model.type: model for model in get_args(Command)
 }
 
 

@@ -1,6 +1,14 @@
-"""Record address: topic, partition and offset of a record, with its one text form."""
+"""Record address: topic, partition and offset of a record, with its one text form.
+
+The engine writes the same form (``exactstage.record``): records do not depend on the engine.
+"""
 
 from typing import NamedTuple, Self
+
+
+def address_text(topic: str, partition: int | str, offset: int | str) -> str:
+    """Return the text form; partition and offset may be texts already, as headers have them."""
+    return f"{topic}/{partition}/{offset}"
 
 
 class RecordAddress(NamedTuple):
@@ -12,15 +20,13 @@ class RecordAddress(NamedTuple):
 
     def __str__(self) -> str:
         """Return the text form."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
+        return address_text(*self)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse the text form. Raises ``ValueError`` when it is something else."""
         topic, *numbers = text.rsplit("/", 2)
-        if (
-            not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers)
-        ):  # partition and offset
+        if not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers):
             message = f"{text!r} is no address such as payments.dead-letters/3/17"
             raise ValueError(message)
         return cls(topic, int(numbers[0]), int(numbers[1]))

@@ -1,6 +1,9 @@
-"""Models of the public records, results and ledger entries: the published interface.
+"""The public records, results and ledger entries, each defined once: the published interface.
 
-``record_writer`` writes them.
+What else knows their fields is made from these models, or checked against them on import: the
+structs that ``record_writer`` writes, the parts of a record that some readers need
+(``record_parts``), and the schemas of topics and HTTP (``payments.schemas``). ``AccountBalance`` is
+no record, since accounts are read from rows, but its readers and its form are the same.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,8 +23,12 @@ StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": [s.value fo
 
 
 def _exponent(fields: dict[str, Any]) -> int | None:
-    """Return the exponent for a record of an earlier version, which did not write it."""
+    """Return the exponent of the currency. Records of an earlier version have none."""
     return EXPONENTS.get(fields.get("currency") or "")
+
+
+def _balance_decimal(fields: dict[str, Any]) -> str | None:
+    return money_decimal(fields["balance"], fields["currency"])
 
 
 class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True):
@@ -106,21 +113,34 @@ class LedgerEntry(_Public):
     """When it was booked, by the broker's clock, in UTC."""
 
 
-def balance_members(account: str, balance: int, currency: str, sequence: int) -> dict[str, object]:
-    """Return the members of an account's balance in JSON, over HTTP and from the command.
+class AccountBalance(_Public):
+    """An account: its balance, and the sequence of its last ledger entry."""
 
-    ``balance_decimal`` keeps all digits where numbers are 64-bit floats (``money_decimal``).
-    """
-    return {
-        "account": account,
-        "balance": balance,
-        "currency": currency,
-        "exponent": EXPONENTS.get(currency),
-        "balance_decimal": money_decimal(balance, currency),
-        "sequence": sequence,
-    }
+    account: str
+    """The id of the account."""
+
+    balance: int
+    """The balance in minor units, up to 10^18."""
+
+    currency: str
+    """The currency of the account, by its ISO 4217 code."""
+
+    exponent: int | None = Field(default_factory=_exponent)
+    """The decimals of the currency by ISO 4217."""
+
+    balance_decimal: str | None = Field(default_factory=_balance_decimal)
+    """The balance in major units, as text: it keeps all digits where numbers are 64-bit floats,
+    exact up to 2^53 only. Null for a currency that ISO 4217 has withdrawn."""
+
+    sequence: int
+    """The number of its last ledger entry."""
 
 
-def entry_members(entry: LedgerEntry) -> dict[str, object]:
-    """Return the members of an entry in JSON: the record's fields and ``balance_decimal``."""
+def members(record: Result | LedgerEntry | AccountBalance) -> dict[str, Any]:
+    """Return the members of a record in JSON, in their order; not to be changed."""
+    return record.__dict__
+
+
+def entry_members(entry: LedgerEntry) -> dict[str, Any]:
+    """Return the members of an entry over HTTP: those of the record, and ``balance_decimal``."""
     return {**entry.__dict__, "balance_decimal": money_decimal(entry.balance, entry.currency)}

@@ -5,7 +5,6 @@ letters may have a gap. A new ledger or new results need a rebuild, and so do co
 cluster. The journal gets a whole ring of checkpoints, so that none with the old ids remains.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from exactstage import Log, Stage, TopicPartition, topics_of
 from exactstage.inspection import Identity
 from exactstage.recovery import Claimed, Surroundings, renew_identity
+from payments.records.recovery_notes import encode_note, note_without_commands
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -90,8 +90,7 @@ def _require_adoptable(held: Held, written: Identity, now: Identity, settings: S
     elif held.unpublished or held.missing:
         wrong = "it has outputs that were not published yet"
     else:
-        for name in ("payments.results", "accounts.ledger"):
-            topic = settings.topic(name)
+        for topic in (settings.topics.results, settings.topics.ledger):
             if written.topics[topic] != now.topics[topic]:
                 wrong = f"{topic} was recreated, and balances and answers are read from it"
     if wrong is not None:
@@ -117,6 +116,7 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
         for checkpoint in sorted(held.checkpoints.values(), key=lambda c: c.n)
         for name, position in checkpoint.sources.items()
     }
+    note = encode_note(note_without_commands(last.n + 1, 0)) if adoption.lost_commands else None
     await renew_identity(
         log,
         held.at,
@@ -125,20 +125,5 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
         identity=adoption.identity,
         inputs=adoption.inputs,
         sources=sources,
-        note=_note(last.n + 1) if adoption.lost_commands else None,
+        note=note,
     )
-
-
-def _note(base: int) -> bytes:
-    """Return the note for ``payments verify``: earlier results answer commands that are gone.
-
-    It replaces the note of a rebuild, whose results are all earlier too.
-    """
-    note = {
-        "base": base,
-        "copied": False,
-        "former_topic": None,
-        "commands_before": 0,
-        "commands_are_gone": True,
-    }
-    return json.dumps(note).encode()

@@ -12,11 +12,14 @@ from exactstage.inspection import OUTPUT_ID_HEADER, iso_time
 from payments.domain.account import Account, CounterAccount, Kind
 from payments.records.internal_codec import encode_account, encode_counter
 from payments.records.record_address import RecordAddress
+from payments.records.record_models import LedgerEntry
+from payments.records.record_parts import part_of
 
 from .errors import RecoveryRefused
 from .lives import epoch_ms
 
 
+@part_of(LedgerEntry)
 class _Entry(Struct, gc=False):
     account: str
     sequence: int
@@ -75,7 +78,7 @@ class Balances:
                 continue
             try:
                 entry = _decode(record.value or b"")
-            except (DecodeError, UnicodeDecodeError) as error:
+            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _broken(record, f"it can't be read ({error})") from error
             name, sequence, balance = entry.account, entry.sequence, entry.balance
             before = accounts.get(name)

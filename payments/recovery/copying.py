@@ -9,23 +9,23 @@ Sequence numbers and balances are unchanged. Output ids (``ce_id``) are the new 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import orjson
+import msgspec
 
 from exactstage import Log, Record, TopicPartition, partition_of
 from exactstage.inspection import INSTALLATION, OUTPUT_ID_HEADER, Show, partitions_of, read_ranges
 from exactstage.log import NewRecord, Writer
 from exactstage.recovery import append_records
 from payments.domain.account import counter_name
-from payments.settings import Settings
+from payments.settings import TOPICS, Settings
 
 from .errors import RecoveryRefused
 
 COPIED: Mapping[str, str | None] = {
-    "payments.commands": None,
-    "payments.results": "payments",
-    "payments.dead-letters": "payments",
-    "accounts.ledger": "accounts",
-    "accounts.dead-letters": "accounts",
+    TOPICS.commands: None,
+    TOPICS.results: "payments",
+    TOPICS.payments_dead_letters: "payments",
+    TOPICS.ledger: "accounts",
+    TOPICS.accounts_dead_letters: "accounts",
 }
 """The topics that are copied, and the stage that writes each. Internal topics are not copied: the
 rebuild decides again what was in flight."""
@@ -80,7 +80,7 @@ class Copying:
                     self.counts["records that no stage wrote, left out"] += 1
                     continue
                 headers = self._headers(headers, stage, partition)
-            if topic == "accounts.ledger":
+            if topic == TOPICS.ledger:
                 value = _moved(value, partition)
             at = TopicPartition(self._new.topic(topic), partition)
             copies.append((at, (key, value, headers)))
@@ -117,7 +117,7 @@ def _moved(value: bytes | None, partition: int) -> bytes | None:
     """Return a ledger entry whose second leg is on this partition's counter-account."""
     if value is None:
         return None
-    entry = orjson.loads(value)
+    entry = msgspec.json.decode(value)
     counter = entry["counter_account"].partition("/")[0]
     entry["counter_account"] = counter_name(counter, partition)
-    return orjson.dumps(entry)
+    return msgspec.json.encode(entry)

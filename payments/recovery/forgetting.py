@@ -23,6 +23,7 @@ from exactstage.inspection import (
 )
 from payments.domain.account import Account
 from payments.records.internal_codec import decode_account
+from payments.records.record_parts import decode_numbered
 from payments.settings import Settings
 
 from .errors import RecoveryRefused
@@ -33,16 +34,6 @@ _WAY_ON = (
 )
 _NAMED = 3
 """Accounts that a refusal names."""
-
-
-class _Numbered(msgspec.Struct, gc=False):
-    """The fields of a ledger entry that are read here."""
-
-    account: str
-    sequence: int
-
-
-_decode_entry = msgspec.json.Decoder(_Numbered).decode
 
 
 async def published_entries(log: Log, settings: Settings) -> dict[bytes, int]:
@@ -96,7 +87,7 @@ def _checkpoint(value: bytes) -> Checkpoint | None:
 def _account(row: bytes) -> Account | None:
     try:
         return decode_account(row)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # A counter-account, or another program's record.
 
 
@@ -104,7 +95,7 @@ def _leave_out(found: dict[bytes, int], checkpoint: Checkpoint, ledger: str) -> 
     """Leave out the entries of a commit that may not have been published before the end."""
     for output in checkpoint.outputs:
         if output.topic == ledger and output.key in found:
-            sequence = _decode_entry(output.value or b"").sequence
+            sequence = decode_numbered(output.value or b"").sequence
             found[output.key] = min(found[output.key], sequence - 1)
 
 

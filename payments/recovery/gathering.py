@@ -158,7 +158,7 @@ class Gathering:
             self._last_ids[record.partition] = position
             try:
                 result = decode_result(record.value or b"")
-            except (DecodeError, UnicodeDecodeError):
+            except (DecodeError, UnicodeDecodeError, RecursionError):
                 facts.foreign += 1
                 continue
             facts.results += 1

@@ -13,13 +13,16 @@ from msgspec.json import Decoder
 
 from payments.domain.payment import Payment, State
 from payments.domain.results import Outcome, Reason, Request
+from payments.records.record_models import Result
+from payments.records.record_parts import part_of
 
 _SETTLED = {State.COMPLETED.value, State.DECLINED.value, State.CANCELLED.value}
 _MOVES: dict[str | None, Literal["make", "deposit"]] = {"make": "make", "deposit": "deposit"}
 
 
+@part_of(Result)
 class ResultFields(Struct, gc=False):
-    """The fields of a result that matter here (``payments.records.record_models.Result``)."""
+    """The fields of a result that matter here."""
 
     payment: str
     command: str | None

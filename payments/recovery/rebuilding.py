@@ -32,7 +32,7 @@ from payments.records.internal_codec import encode_account, encode_counter, enco
 from payments.records.record_writer import encode_ledger_entry, encode_result
 from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
-from payments.stages.payments import RESULT_TYPE, address_of
+from payments.stages.payments import RESULT_TYPE
 
 from .balances import Movement
 from .errors import RecoveryRefused
@@ -185,7 +185,7 @@ class _Planning:
                 )
             except Malformed:
                 continue  # It changes nothing, and is decided again.
-            waiting = Waiting(command.id or address_of(record), own, place, command)
+            waiting = Waiting(command.id or record.address, own, place, command)
             found.setdefault(key.decode(), []).append(waiting)
         for each in found.values():
             each.sort(key=lambda w: (w.place.time_ms, *w.place))

@@ -9,14 +9,18 @@ skipped: the journal goes back to the truncation, since all records after it are
 gets a note for ``payments verify`` that the commands of earlier results may be gone.
 """
 
-import json
 from typing import Any, NamedTuple
 
 from exactstage import Header, Limits, Log, Stage, TopicPartition
 from exactstage.inspection import DEAD_LETTER_TYPE, HEADER_PREFIX, Checkpoint, Output
 from exactstage.log import Bounds
 from exactstage.recovery import skip_input
-from payments.dead_letters.letter import SKIPPED
+from payments.records.recovery_notes import (
+    SKIPPED,
+    encode_note,
+    encode_skip_notice,
+    note_without_commands,
+)
 
 from .errors import RecoveryRefused
 from .inspecting import read_held
@@ -133,8 +137,8 @@ def _checked(  # noqa: PLR0917 - each is of another kind
         to = max(position, held.first)
         if to == position:
             message = (
-                f"nothing is lost: {stage.name}/{at.partition} continues at {at}/{position}, the "
-                f"broker has {held.first} to {held.end}"
+                f"nothing is lost: {stage.name}/{at.partition} continues at "
+                f"{at.address(position)}, the broker has {held.first} to {held.end}"
             )
             raise RecoveryRefused(message)
     if to <= position:
@@ -159,6 +163,10 @@ async def carry_out(
 
     The new position is journalled together with a notice, which is published then.
     """
+
+    def note(commit: int) -> bytes:
+        return encode_note(note_without_commands(commit, skip.end))
+
     loses_commands = skip.goes_back and skip.at.topic in skip.stage.public_inputs
     await skip_input(
         log,
@@ -167,7 +175,7 @@ async def carry_out(
         skip.at,
         skip.end,
         notice=_notice(skip, time_ms) if skip.first < skip.end else None,
-        note=(lambda commit: _note(commit, skip.end)) if loses_commands else None,
+        note=note if loses_commands else None,
     )
 
 
@@ -184,23 +192,8 @@ def _notice(skip: Skip, time_ms: int) -> Output:
     headers: list[Header] = [
         (f"{HEADER_PREFIX}{name}", text.encode()) for name, text in facts.items()
     ]
-    value = b'{"skipped": {"from": %d, "to": %d}}' % (skip.first, skip.end)
+    value = encode_skip_notice(skip.first, skip.end)
     size = len(value) + sum(len(name) + len(text or b"") for name, text in headers)
     assert size < Limits().dead_letter_bytes
     type_ = f"{skip.stage.name}.{DEAD_LETTER_TYPE}"
     return Output(skip.stage.dead_letters, skip.at.partition, None, value, type_, time_ms, headers)
-
-
-def _note(base: int, end: int) -> bytes:
-    """Return the note for ``payments verify``: earlier results answer commands that are gone.
-
-    It replaces the note of a rebuild, whose results are all earlier too.
-    """
-    note = {
-        "base": base,
-        "copied": False,
-        "former_topic": None,
-        "commands_before": end,
-        "commands_are_gone": True,
-    }
-    return json.dumps(note).encode()

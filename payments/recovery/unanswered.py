@@ -54,7 +54,7 @@ class Unanswered:
     ) -> None:
         self._topic, self._currency, self._copied = topic, currency, copied
         former = re.escape(former_topic or topic)
-        self._position = re.compile(rf"{former}/\d+/\d+").fullmatch
+        self._position = re.compile(rf"{former}/\d+/\d+", re.ASCII).fullmatch
         self._open: dict[_Question, list[Place]] = {}
         self._letters: dict[_Letter, list[Place]] = {}
         self.handled: dict[int, int] = {}
@@ -153,7 +153,7 @@ class Unanswered:
         elif self._copied:
             self.unmatched_results += 1
         elif self._position(own):
-            self._unmatched[int(own.rsplit("/", 2)[1])] = own
+            self._unmatched[RecordAddress.parse(own).partition] = own
 
     def letter(self, record: Record) -> None:
         """Take a dead letter of the payments stage."""
@@ -211,9 +211,9 @@ class Unanswered:
         ``bounds`` are those of the topic's partitions.
         """
         for strange in self._unmatched.values():
-            _, partition, offset = strange.rsplit("/", 2)
-            held = bounds[int(partition)] if int(partition) < len(bounds) else Bounds(0, 0)
-            if int(offset) >= held.first:
+            _, partition, offset = RecordAddress.parse(strange)
+            held = bounds[partition] if partition < len(bounds) else Bounds(0, 0)
+            if offset >= held.first:
                 message = (
                     f"a result answers the command at {strange}, and no such command is there: the "
                     f"topic was recreated, or is a copy with other offsets (a mirror, a restored "

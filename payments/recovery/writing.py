@@ -1,11 +1,11 @@
 """Writing: which journals are in use, and those of a plan."""
 
-import json
 from collections.abc import Sequence
 
 from exactstage import Log, Stage, TopicPartition
 from exactstage.inspection import Show
 from exactstage.recovery import Claimed, NewJournal, write_journals
+from payments.records.recovery_notes import JournalNote, encode_note
 
 from .errors import RecoveryRefused
 from .inspecting import Held, read_readable
@@ -40,14 +40,14 @@ async def write(log: Log, plan: Plan, claimed: Claimed, show: Show) -> None:
 
     def note(journal: NewJournal) -> bytes:
         """Return the permanent note of this rebuild, which ``payments verify`` reads."""
-        found = {
-            "base": plan.base,
-            "copied": plan.source.copied,
-            "former_topic": plan.source.former_topic,
-            "commands_before": plan.commands_before[journal.partition],
-            "commands_are_gone": plan.commands_are_gone,
-        }
-        return json.dumps(found).encode()
+        found = JournalNote(
+            base=plan.base,
+            copied=plan.source.copied,
+            former_topic=plan.source.former_topic,
+            commands_before=plan.commands_before[journal.partition],
+            commands_are_gone=plan.commands_are_gone,
+        )
+        return encode_note(found)
 
     await write_journals(
         log, plan.journals, claimed, installation=plan.installation, note=note, show=show

@@ -62,8 +62,7 @@ def _server(host: str, settings: Settings) -> Document:
 def _channels(settings: Settings) -> Document:
     """Return the public topics; internal topics are not described."""
 
-    def channel(name: str, message: str, description: str) -> Document:
-        topic = settings.topic(name)
+    def channel(topic: str, message: str, description: str) -> Document:
         return {
             "address": topic,
             "description": description,
@@ -78,17 +77,20 @@ def _channels(settings: Settings) -> Document:
             },
         }
 
+    topics = settings.topics
     return {
-        "commands": channel("payments.commands", "command", "What clients ask for."),
+        "commands": channel(topics.commands, "command", "What clients ask for."),
         "results": channel(
-            "payments.results", "result", "One result for each command, and expiry notices."
+            topics.results, "result", "One result for each command, and expiry notices."
         ),
-        "ledger": channel("accounts.ledger", "entry", "Double-entry events of each account."),
+        "ledger": channel(topics.ledger, "entry", "Double-entry events of each account."),
         "paymentsDeadLetters": channel(
-            "payments.dead-letters", "deadLetter", "Commands that were not understood or handled."
+            topics.payments_dead_letters,
+            "deadLetter",
+            "Commands that were not understood or handled.",
         ),
         "accountsDeadLetters": channel(
-            "accounts.dead-letters", "deadLetter", "Internal records; it should stay empty."
+            topics.accounts_dead_letters, "deadLetter", "Internal records; it should stay empty."
         ),
     }
 

@@ -5,19 +5,19 @@ A schema can't refuse a field that is given twice, a whole number that is writte
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import FieldInfo, fields
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from exactstage.inspection import DEAD_LETTER_TYPE, FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION
-from payments.domain.account import COUNTERS
-from payments.domain.commands import MAX_AMOUNT, Cancel, Deposit, Get, Make
+from payments.domain.account import COUNTER_PATTERN
+from payments.domain.commands import MAX_AMOUNT, Cancel, Command, Deposit, Get, Make
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountBalance, LedgerEntry, Result
 from payments.stages import ENTRY_TYPE, RESULT_TYPE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -38,7 +38,7 @@ NAME_SCHEMA: Schema = {
 }
 _FIELD_SCHEMAS: Mapping[str, Schema] = {
     "id": {"anyOf": [NAME_SCHEMA, {"type": "null"}]},
-    "account": {**NAME_SCHEMA, "not": {"pattern": f"^ | $|^({'|'.join(COUNTERS)})/[0-9]+$"}},
+    "account": {**NAME_SCHEMA, "not": {"pattern": f"^ | $|{COUNTER_PATTERN}"}},
     "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
     "currency": {"enum": [*sorted(CURRENCIES), None]},
 }
@@ -55,7 +55,7 @@ class _Generator(GenerateJsonSchema):
 
 def command_schema(ref_template: str = LOCAL) -> Schema:
     """Return the schema of a command's value, ``$defs`` included."""
-    made = {model.__name__: _command(model) for model in (Make, Deposit, Cancel, Get)}
+    made = {model.__name__: _command(model) for model in get_args(Command)}
     return {
         "title": "Command",
         "description": "What a client asks for.",
@@ -72,6 +72,11 @@ def result_schema(ref_template: str = LOCAL) -> Schema:
 def entry_schema(ref_template: str = LOCAL) -> Schema:
     """Return the schema of a ledger entry's value."""
     return _of(LedgerEntry, ref_template)
+
+
+def balance_schema() -> Schema:
+    """Return the schema of an account's balance, which is on no topic."""
+    return _of(AccountBalance, LOCAL)
 
 
 def payment_id_schema() -> Schema:

@@ -1,13 +1,16 @@
 """Dead letters: each malformed command is dead-lettered once, and nothing else is."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from msgspec import DecodeError
+
 from exactstage import Record
 from exactstage.errors import BATCH_TOO_LARGE, UNDECODABLE_BATCH, UnreadableBatch
 from exactstage.inspection import HEADER_PREFIX, INTERNAL_ERROR
+from payments.records.record_address import address_text
+from payments.records.recovery_notes import SKIPPED, decode_skip_notice
 
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
@@ -15,9 +18,6 @@ from .numbering import Numbering
 from .topics import Topics
 
 _IN_FLIGHT, _LETTER_EXPIRED = 1, 2
-SKIPPED = "skipped"
-"""Reason code of a notice of ``payments journal skip``: no record was dead-lettered."""
-
 _MALFORMED, _DEFECT = 0, 1
 _OF_BATCHES = frozenset({UNDECODABLE_BATCH, BATCH_TOO_LARGE})
 
@@ -64,7 +64,7 @@ class Letters:
         code = _IN_FLIGHT * in_flight | _LETTER_EXPIRED * letter_expired
         word = pack(code, record.partition, record.offset)
         copied = self._numbering.is_copy(record.partition, record.offset)
-        known_as = digest(_content(record)) if copied else digest(_place(*record[:3]))
+        known_as = digest(_content(record)) if copied else digest(record.address)
         self._malformed.add(known_as, word)
 
     def letter(self, record: Record, commands: str, commit: int) -> None:
@@ -78,7 +78,7 @@ class Letters:
         if facts.get("topic") == commands and reason in _OF_BATCHES:
             self._note_batch(record, facts)
             return
-        place = _place(facts.get("topic", ""), facts.get("partition", ""), facts.get("offset", ""))
+        place = address_text(*(facts.get(name, "") for name in ("topic", "partition", "offset")))
         copied = self._numbering.letter_names_copy(place, record.partition, commit)
         if copied or facts.get("topic") == commands:
             key = digest(_content(record)) if copied else digest(place)
@@ -93,10 +93,10 @@ class Letters:
 
     def _note_skip(self, record: Record, facts: Mapping[str, str]) -> None:
         try:
-            found = json.loads(record.value or b"")["skipped"]
+            found = decode_skip_notice(record.value or b"")
             at = facts["topic"], int(facts["partition"])
-            self._skipped.setdefault(at, []).append((int(found["from"]), int(found["to"])))
-        except (ValueError, KeyError, TypeError) as error:
+            self._skipped.setdefault(at, []).append((found.first, found.end))
+        except (DecodeError, KeyError, RecursionError, ValueError) as error:
             message = f"a notice of a skip that can't be read: {error!r}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
 
@@ -187,7 +187,3 @@ def _facts(record: Record) -> dict[str, str]:
 
 def _content(record: Record) -> tuple[bytes, bytes]:
     return record.key or b"", record.value or b""
-
-
-def _place(topic: str, partition: object, offset: object) -> str:
-    return f"{topic}/{partition}/{offset}"

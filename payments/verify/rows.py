@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import DecodeError
 
 from exactstage import Record, partition_of
-from payments.domain.account import is_counter_name
+from payments.domain.account import is_counter_name, partition_of_counter
 from payments.domain.payment import Payment, State
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
@@ -72,9 +72,8 @@ class Rows:
         name = (record.key or b"").decode(errors="replace")
         accounts, value = self._accounts[record.partition], record.value
         is_counter = is_counter_name(name)
-        if is_counter:
-            right = int(name.partition("/")[2])
-        else:
+        right = partition_of_counter(name)
+        if not is_counter:
             right = partition_of(record.key or b"", len(self._accounts))
         if self._is_misplaced(record, right):
             return
@@ -94,7 +93,7 @@ class Rows:
             message = f"not a row: {error}; another program wrote it? see: payments journal inspect"
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
 
-    def _is_misplaced(self, record: Record, right: int) -> bool:
+    def _is_misplaced(self, record: Record, right: int | None) -> bool:
         """Whether the rows of this key are those of the partition ``right``, not of this one.
 
         No stage writes such a record. A tombstone, as a repair appends it, removes the finding; it
@@ -103,7 +102,8 @@ class Rows:
         if right == record.partition:
             return False
         if record.value is not None:
-            message = f"its key belongs to partition {right}"
+            where = "no partition" if right is None else f"partition {right}"
+            message = f"its key belongs to {where}"
             self._note_malformed(record, ValueError(message))
         return True
 

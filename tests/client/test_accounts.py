@@ -80,7 +80,7 @@ async def test_many_reads_at_once_share_the_reading(
         await client.make(f"pay-{number}", account=f"a{number % 3}", amount=1)
     assert transport.reads == [], "nothing is read while nobody asks"
     held = await asyncio.gather(*(client.account(f"a{n % 3}") for n in range(30)))
-    assert AccountBalance("a0", 996, "EUR", 5) in held
+    assert AccountBalance(account="a0", balance=996, currency="EUR", sequence=5) in held
     assert len(transport.reads) == len(set(transport.reads))
 
 
@@ -92,11 +92,11 @@ async def test_a_balance_that_is_known_costs_one_request_for_the_end(
     transport.asked.clear()
     transport.reads.clear()
     held = await client.account("abc")
-    assert held == AccountBalance("abc", 999, "EUR", 2)
+    assert held == AccountBalance(account="abc", balance=999, currency="EUR", sequence=2)
     assert (transport.asked, transport.reads) == (["end"], [])
     await client.make("pay-2", account="abc", amount=1)
     held = await client.account("abc")
-    assert held == AccountBalance("abc", 998, "EUR", 3)
+    assert held == AccountBalance(account="abc", balance=998, currency="EUR", sequence=3)
     assert transport.asked == ["end"] * 2
 
 

@@ -50,7 +50,9 @@ async def test_a_balance_read_after_an_answer_sees_it(client: PaymentsClient) ->
     for number in range(1, 6):
         await client.make(f"pay-{number}", account="abc", amount=10)
         held = await client.account("abc")
-        assert held == AccountBalance("abc", 100_000 - 10 * number, "EUR", number + 1)
+        assert held == AccountBalance(
+            account="abc", balance=100_000 - 10 * number, currency="EUR", sequence=number + 1
+        )
 
 
 async def test_ledger_pages_are_in_order_and_end(client: PaymentsClient) -> None:
@@ -88,7 +90,7 @@ async def test_a_command_is_handed_over_before_its_result_is_there(
     client: PaymentsClient, payments_testbed: PaymentsTestbed
 ) -> None:
     future = await client.submit("pay-1", {"type": "make", "account": "abc", "amount": 100})
-    topic = payments_testbed.settings.topic("payments.commands")
+    topic = payments_testbed.settings.topics.commands
     [record] = payments_testbed.records(topic)
     assert record.key == b"pay-1"
     assert (await future).outcome is Outcome.COMPLETED

@@ -115,7 +115,7 @@ class FakeService:
         """Answer with a balance."""
         if self.error is not None:
             raise self.error
-        return AccountBalance(account, 5, "EUR", 1)
+        return AccountBalance(account=account, balance=5, currency="EUR", sequence=1)
 
     async def entries(
         self, account: str, *, after: int = 0, limit: int = 100, deadline_seconds: float = 30

@@ -214,7 +214,7 @@ async def _outcomes(payments: PaymentsTestbed) -> None:
 
 
 async def _bad_input(payments: PaymentsTestbed) -> None:
-    topic = payments.settings.topic("payments.commands")
+    topic = payments.settings.topics.commands
     for partition in range(4):
         for key in (None, b"", b"\xff", b"k" * 256):
             payments.produce(topic, key, json.dumps(MAKE).encode(), partition=partition)

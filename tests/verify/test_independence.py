@@ -18,6 +18,7 @@ SHARED = (
     "payments.domain.account.CounterAccount",
     "payments.domain.account.counter_name",
     "payments.domain.account.is_counter_name",
+    "payments.domain.account.partition_of_counter",
     "payments.domain.money.money_text",
     "payments.domain.payment.Payment",
     "payments.domain.payment.State",

@@ -108,6 +108,15 @@ def test_a_row_in_another_keys_partition_until_a_tombstone_removes_it(
     assert run.found() == []
 
 
+@pytest.mark.parametrize("number", [b"00", b"9" * 5000])
+def test_a_row_of_a_counter_account_that_no_partition_has(run: Recording, number: bytes) -> None:
+    row = next(row for row in run.records[ACCOUNTS] if (row.key or b"").startswith(b"sales/"))
+    added = run.append(row)
+    records = run.records[ACCOUNTS]
+    records[records.index(added)] = added = added._replace(key=b"sales/" + number)
+    assert run.found() == [at(Kind.MALFORMED_RECORD, added)]
+
+
 @pytest.mark.parametrize("topic", [RESULTS, LEDGER])
 def test_a_record_that_no_stage_wrote(run: Recording, topic: str) -> None:
     added = run.rewrite(run.append(run.records[topic][0]), value=b"{}", headers=[])

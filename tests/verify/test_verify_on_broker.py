@@ -58,7 +58,7 @@ async def test_it_proves_a_run_while_a_worker_runs_and_finds_what_is_planted(
     assert (code, report["ok"], report["in_flight"], report["pending_payments"]) == (0, True, 0, 0)
     assert report["counts"]["results"] == 250
 
-    topic = settings.topic("payments.results")
+    topic = settings.topics.results
     result = (await read_all(settings, topic))[-1]
     partition, offset = await write_again(settings, result)
     code, shown, told = await verify(settings)

@@ -4,15 +4,10 @@ from typing import Any
 
 from payments.domain.results import Reason
 from payments.gateway.problems import Problem
-from payments.schemas.json_schema import component_schemas
+from payments.schemas.json_schema import balance_schema, component_schemas
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
-BALANCE_DECIMAL: Schema = {
-    "type": ["string", "null"],
-    "description": "The balance in major units, as text: it keeps all digits where numbers are "
-    "64-bit floats, exact up to 2^53 only. Null for a currency that ISO 4217 has withdrawn.",
-}
 
 
 def schemas() -> dict[str, Schema]:
@@ -63,30 +58,28 @@ def _results(records: dict[str, Schema]) -> dict[str, Schema]:
 
 def _accounts(records: dict[str, Schema]) -> dict[str, Schema]:
     """Return the answers to reads of accounts."""
-    entry = records["LedgerEntry"]
-    balance = {
-        "account": TEXT,
-        "balance": {"type": "integer", "description": "In minor units, up to 10^18."},
-        "currency": TEXT,
-        "exponent": {
-            "type": ["integer", "null"],
-            "description": "Decimals of the currency by ISO 4217.",
-        },
-        "balance_decimal": BALANCE_DECIMAL,
-        "sequence": {"type": "integer", "description": "Number of its last entry."},
-    }
+    entry, balance = records["LedgerEntry"], balance_schema()
     following = {
         "type": ["string", "null"],
         "format": "uri-reference",
         "description": "The next page; null after the last entry.",
     }
     entries = {"type": "array", "items": _reference("AccountEntry")}
+    decimal = balance["properties"]["balance_decimal"]
     return {
-        "Balance": _object(balance),
+        "Balance": {
+            **balance,
+            "title": "Balance",
+            "required": list(balance["properties"]),
+            "additionalProperties": False,
+        },
         "AccountEntry": {
             **entry,
             "description": "A ledger entry, and its balance as a decimal number.",
-            "properties": {**entry["properties"], "balance_decimal": BALANCE_DECIMAL},
+            "properties": {
+                **entry["properties"],
+                "balance_decimal": decimal,
+            },
             "title": "AccountEntry",
         },
         "Entries": _object({"entries": entries, "next": following}),
