@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 
 from .errors import JournalBroken, newer_format
 from .identity import CHECKPOINT_FORMAT, Identity
@@ -20,6 +20,15 @@ from .outputs import Output, OutputId
 from .senders import Owner
 
 _WITHOUT_OWNER = 2
+_NO_CHECKPOINT = (
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    msgspec.DecodeError,
+)
+"""Errors of bytes that are something else."""
 
 RESERVED = b"\0"
 """First byte of the engine's own keys in a journal; no row's key may begin with it."""
@@ -115,7 +124,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     if checkpoint.identity is not None:
         fields["identity"] = checkpoint.identity.as_fields()
         fields["sent"] = checkpoint.sent
-    pieces[0] = orjson.dumps(fields)
+    pieces[0] = msgspec.json.encode(fields)
     return b"".join(pieces)
 
 
@@ -127,7 +136,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
     """
     try:
         line, _, body = value.partition(b"\n")
-        fields = orjson.loads(line)
+        fields = msgspec.json.decode(line)
         if fields.get("format", CHECKPOINT_FORMAT) > CHECKPOINT_FORMAT:
             raise newer_format("a checkpoint", fields["format"], CHECKPOINT_FORMAT)
         outputs = []
@@ -155,7 +164,7 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
             owners=owners,
             epochs=fields.get("epochs", {}),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except _NO_CHECKPOINT as error:
         message = f"a checkpoint can't be read ({error!r}): {value[:200]!r}"
         raise JournalBroken(message) from error
 

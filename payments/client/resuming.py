@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-import orjson
 from pydantic import ValidationError
 
 from exactstage import Record, TopicPartition
@@ -18,6 +17,7 @@ from payments.client.calls import Call
 from payments.client.chunks import Chunks
 from payments.client.errors import BrokersUnavailable
 from payments.client.transport import Transport
+from payments.records.commands import own_of
 from payments.records.record_models import Result
 from payments.records.wording import worded
 from payments.settings import Settings
@@ -74,7 +74,7 @@ class Resuming:
         """
 
         def is_command(record: Record) -> bool | None:
-            return True if _id(record.value) == call.command else None
+            return True if own_of(record.value)[0] == call.command else None
 
         def answer(record: Record) -> Result | None:
             try:
@@ -128,12 +128,3 @@ class Resuming:
             await chunks.pause()
             position = chunk.position
         return None
-
-
-def _id(value: bytes | None) -> object:
-    """Return the command's own id; None if it has none, or is no command."""
-    try:
-        members = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
-        return None
-    return members.get("id") if isinstance(members, dict) else None

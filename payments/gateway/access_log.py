@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import perf_counter, time
 from typing import TextIO
 
-import orjson
+from msgspec.json import encode as encode_json
 from starlette.responses import Response
 
 from payments.gateway.exchange import HttpRequest
@@ -68,7 +68,7 @@ class AccessLog:
     def _write(self, found: Callable[[], dict[str, object]]) -> None:
         try:
             line = {"time": iso_time(int(time() * 1000)), **found()}
-            content = orjson.dumps(line)
+            content = encode_json(line)
         except Exception:
             # The request was carried out, so it is answered even if its line can't be written.
             if not self._failed:

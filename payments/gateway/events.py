@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-import orjson
+from msgspec.json import encode as encode_json
 
 from payments.client.errors import WatchBroken
 from payments.domain.commands import Get
@@ -18,7 +18,7 @@ from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.service import Service
-from payments.records.record_models import Result
+from payments.records.record_models import Result, members
 
 
 @dataclass(slots=True)
@@ -72,4 +72,4 @@ async def _parts(watch: AsyncIterator[Result], state: Result) -> AsyncGenerator[
 
 def event(name: str, result: Result) -> bytes:
     """Return one event; this JSON has no line breaks, so one data line is enough."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(result.__dict__))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), encode_json(members(result)))

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import orjson
+from msgspec.json import encode as encode_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -37,7 +37,7 @@ class BodyTooLarge(Exception):
 
 def json_answer(content: object, headers: Headers | None = None, status: int = 200) -> Response:
     """Return an answer in JSON."""
-    return Response(orjson.dumps(content), status, headers, JSON)
+    return Response(encode_json(content), status, headers, JSON)
 
 
 def path_segment(text: str) -> str:

@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple, cast
 
-import orjson
+from msgspec.json import encode as encode_json
 from starlette.responses import Response
 
 from payments.gateway.exchange import Headers
@@ -211,9 +211,9 @@ def put_prefix(answer: Response, prefix: str) -> None:
 def _encoded(members: dict[str, object]) -> bytes:
     """Return the members as JSON; a lone surrogate, which UTF-8 can't encode, is escaped."""
     try:
-        return orjson.dumps(members)
-    except TypeError:
-        return orjson.dumps(_printable(members))
+        return encode_json(members)
+    except UnicodeEncodeError:
+        return encode_json(_printable(members))
 
 
 def _printable(value: object) -> object:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-import orjson
+from msgspec.json import encode as encode_json
 from starlette.responses import Response
 
 from payments.client.client import NOT_READ, NOT_TAKEN
@@ -33,7 +33,7 @@ class ServicePages:
         self, service: Service, stopping: asyncio.Event, openapi: Mapping[str, object]
     ) -> None:
         self._service, self._stopping = service, stopping
-        self._openapi = orjson.dumps(openapi)
+        self._openapi = encode_json(openapi)
 
     async def live(self, request: HttpRequest) -> Response:
         """Report that the process answers, so it needs no restart."""

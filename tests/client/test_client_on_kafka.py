@@ -98,7 +98,7 @@ async def test_thousands_of_calls_wait_at_once_and_their_ledger_can_be_read(
             while page := await client.entries(account, after=len(seen), limit=400):
                 seen += [entry.sequence for entry in page]
             assert seen == list(range(1, count // 3 + 2))
-    assert len(await read_all(settings, settings.topic("payments.commands"))) == count
+    assert len(await read_all(settings, settings.topics.commands)) == count
 
 
 @pytest.mark.usefixtures("worker")
@@ -147,7 +147,7 @@ async def test_a_broker_that_restarts_costs_time_and_no_call(
             )
             assert done >= before
         restarted.set()
-    commands = await read_all(settings, settings.topic("payments.commands"))
+    commands = await read_all(settings, settings.topics.commands)
     assert len(commands) == done + 3, "every command is on the topic once"
 
 

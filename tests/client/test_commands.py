@@ -1,9 +1,15 @@
 """What the client refuses to send, and by which name."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Any
+from uuid import UUID
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from payments.client.commands import (
     CheckedId,
@@ -12,11 +18,24 @@ from payments.client.commands import (
     encode_payment_id,
 )
 from payments.client.errors import InvalidCommand
+from payments.domain.account import is_counter_name
 from payments.domain.commands import Cancel, Command, Deposit, Get, Make
+from payments.domain.names import is_name
 
-MAKE = {"type": "make", "account": "abc", "amount": 100}
+MAKE: dict[Any, object] = {"type": "make", "account": "abc", "amount": 100}
 CIRCLE: dict[str, object] = {"type": "make"}
 CIRCLE["account"] = CIRCLE
+
+
+class Text(str):
+    """A text of a type of its own, as of a library that marks or counts its texts."""
+
+    __slots__ = ()
+
+
+Name = StrEnum("Name", {"ABC": "abc"})
+Word = Enum("Word", {"MAKE": "make"})
+Number = IntEnum("Number", {"HUNDRED": 100})
 
 
 @pytest.mark.parametrize(
@@ -37,11 +56,21 @@ CIRCLE["account"] = CIRCLE
         ({**MAKE, "account": "x" * 70_000}, "command", "too_large"),
         ({**MAKE, "account": object()}, "account", "not_json"),
         ({**MAKE, "amount": Decimal("19.99")}, "amount", "amount_not_integer"),
+        ({**MAKE, "amount": float("nan")}, "amount", "amount_not_integer"),
+        ({**MAKE, "amount": 10**5000}, "command", "not_json"),
+        ({**MAKE, "account": b"abc"}, "account", "not_json"),
+        ({**MAKE, "account": bytearray(b"abc")}, "account", "not_json"),
+        ({**MAKE, "account": {"abc"}}, "account", "not_json"),
+        ({**MAKE, "account": datetime.now(UTC)}, "account", "not_json"),
+        ({**MAKE, "account": ("abc",)}, "account", "invalid_account"),
+        ({**MAKE, "id": b"abc"}, "id", "not_json"),
+        ({**MAKE, b"id": "abc"}, "command", "not_json"),
+        ({**MAKE, 7: "abc"}, "7", "unknown_field"),
         (CIRCLE, "command", "not_json"),
     ],
 )
 def test_a_command_that_the_worker_would_reject_is_not_sent(
-    command: dict[str, object], field: str, reason: str
+    command: dict[Any, object], field: str, reason: str
 ) -> None:
     with pytest.raises(InvalidCommand) as caught:
         encode_command(command, default_id="c1", default_currency="EUR")
@@ -88,3 +117,31 @@ def test_a_checked_command_needs_a_checked_id() -> None:
     with pytest.raises(TypeError, match="a command is a dict"):
         encode_command(Make("", -1), default_id="c1", default_currency="EUR")
     assert encode_payment_id(CheckedId("p1", b"p1")) == b"p1"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "written"),
+    [
+        ("account", Text("é"), '"é"'),
+        ("account", Name.ABC, '"abc"'),
+        ("account", UUID(int=7), '"00000000-0000-0000-0000-000000000007"'),
+        ("type", Word.MAKE, '"make"'),
+        ("amount", Number.HUNDRED, "100"),
+    ],
+)
+def test_a_value_of_a_type_that_stands_for_text_or_a_number_is_written_as_that(
+    field: str, value: object, written: str
+) -> None:
+    _, found = encode_command({**MAKE, field: value}, default_id="é", default_currency="EUR")
+    expected = {name: json.dumps(content) for name, content in MAKE.items()}
+    expected |= {field: written, "id": '"é"'}
+    members = ",".join(f'"{name}":{content}' for name, content in expected.items())
+    assert found == f"{{{members}}}".encode()
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x2FFFF), max_size=20))
+def test_a_command_is_written_as_compact_json_in_utf8(account: str) -> None:
+    assume(is_name(account) and not is_counter_name(account))
+    _, found = encode_command({**MAKE, "account": account}, default_id="c1", default_currency="EUR")
+    fields = {**MAKE, "account": account, "id": "c1"}
+    assert found == json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()

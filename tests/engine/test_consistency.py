@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 from random import Random
 
-import orjson
+import msgspec
 import pytest
 
 from exactstage.checkpoint import Checkpoint, checkpoint_key, decode_checkpoint
@@ -71,10 +71,10 @@ async def retold(log: MemoryLog, changed: Mapping[str, object]) -> None:
     """Append a copy of the last checkpoint whose identity differs."""
     last = [r for r in log.partition(JOURNAL).records if r.value and b'"identity"' in r.value][-1]
     assert last.value is not None
-    fields = orjson.loads(last.value.partition(b"\n")[0])
+    fields = msgspec.json.decode(last.value.partition(b"\n")[0])
     fields["n"] = max(c.n for c in checkpoints(log)) + 1
     fields["identity"] |= changed
-    value = orjson.dumps(fields) + b"\n"
+    value = msgspec.json.encode(fields) + b"\n"
     writer = await log.claim("words-0", [])
     record = (checkpoint_key(fields["n"]), value, NO_HEADERS)
     await log.append([Batch(JOURNAL, writer, [record])], Channel.JOURNAL)
@@ -151,7 +151,7 @@ async def test_a_journal_that_was_written_for_something_else_is_refused(
 async def test_a_checkpoint_of_a_newer_format_is_refused_with_both_versions() -> None:
     log, _ = new_log()
     await use(log)
-    value = orjson.dumps({"n": 1000, "published": 0, "format": 9}) + b"\n"
+    value = msgspec.json.encode({"n": 1000, "published": 0, "format": 9}) + b"\n"
     log.produce(JOURNAL, checkpoint_key(1000), value)
     message = await refused(log, JournalBroken)
     assert "a checkpoint has format 9, this version reads up to 1" in message
@@ -240,7 +240,7 @@ async def test_published_records_that_retention_took_are_no_loss() -> None:
 async def test_a_sender_that_a_receiver_is_ahead_of_is_refused() -> None:
     log, _ = new_log()
     writer = await log.claim("words-0", [])
-    value = orjson.dumps(
+    value = msgspec.json.encode(
         {"n": 1, "published": 1, "inputs": {}, "sources": {"count/1": [9, 0]}, "outputs": []}
     )
     record = (checkpoint_key(1), value + b"\n", NO_HEADERS)

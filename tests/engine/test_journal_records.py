@@ -1,5 +1,7 @@
 """Checkpoints, outputs and partitions in the form in which they stand in Kafka."""
 
+import json
+
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
@@ -54,7 +56,29 @@ def test_a_checkpoint_is_read_as_it_was_written(checkpoint: Checkpoint) -> None:
     assert decode_checkpoint(encode_checkpoint(checkpoint)) == checkpoint
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"nonsense\n", b'{"n":1}\n'])
+@given(outputs, st.text(max_size=8))
+def test_the_line_of_a_checkpoint_is_compact_json_in_utf8(output: Output, topic: str) -> None:
+    value = encode_checkpoint(Checkpoint(2**50, 0, {topic: 2**60}, {}, [output]))
+    line = value.partition(b"\n")[0].decode()
+    assert json.dumps(json.loads(line), ensure_ascii=False, separators=(",", ":")) == line
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"[]\n",
+        b"nonsense\n",
+        b"\xff\n",
+        b'{"n":1}\n',
+        b'{"n":NaN}\n',
+        b'{"n":1e400}\n',
+        b'{"n":%s}\n' % (b"9" * 5000),
+        b'{"n":"\\ud800"}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
 def test_a_checkpoint_that_is_something_else_is_an_error(value: bytes) -> None:
     with pytest.raises(JournalBroken, match="can't be read"):
         decode_checkpoint(value)

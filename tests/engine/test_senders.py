@@ -2,7 +2,7 @@
 
 import asyncio
 
-import orjson
+import msgspec
 import pytest
 
 from exactstage.checkpoint import checkpoint_key
@@ -96,7 +96,7 @@ async def test_a_message_of_the_version_before_is_taken_when_its_journal_has_sen
     at = TopicPartition(stage.changelog, OTHER)
     outputs = [["inbox", RIGHT, 2, 1, "", 0, [["origin", 9]]]]
     fields = {"n": 1, "published": 0, "inputs": {}, "sources": {}, "outputs": outputs}
-    value = orjson.dumps(fields) + b"\nw0xwords/0/0"
+    value = msgspec.json.encode(fields) + b"\nw0xwords/0/0"
     writer = await log.claim(f"words-{OTHER}", [])
     await log.append([Batch(at, writer, [(checkpoint_key(1), value, NO_HEADERS)])], Channel.JOURNAL)
     await sent(log, ("origin", b"words/0/0"), ("src", b"%s/1/0" % SENDER.encode()))

@@ -4,9 +4,9 @@ Of the same kind: requests that were (``test_tokens`` has their lines), and what
 answered (``test_server``, ``test_http_forms``).
 """
 
+import json
 from typing import Any
 
-import orjson
 import pytest
 
 from payments.gateway import server as servers
@@ -27,7 +27,7 @@ async def logged(
 ) -> list[dict[str, Any]]:
     capsys.readouterr()
     answered = await run.exchange(data)
-    lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     said = [line["status"] for line in lines if line["status"] is not None]
     assert said == [status for status, _, _ in answered]
     assert SECRET.decode() not in str(lines)

@@ -162,7 +162,7 @@ async def test_sigterm_answers_what_is_under_way(
         asked = [asyncio.create_task(make(http, f"pay-{number}")) for number in range(1, 50)]
         # A command is on the topic once its record is read there.
         async with asyncio.timeout(LIMIT_SECONDS):
-            while len(await read_all(settings, settings.topic("payments.commands"))) < 50:
+            while len(await read_all(settings, settings.topics.commands)) < 50:
                 assert not any(task.done() for task in asked)
         gateway.signal(signal.SIGTERM)
         worker.signal(signal.SIGCONT)
@@ -205,7 +205,7 @@ async def status_of_make(port: int, payment: str) -> int:
 
 async def exactly_once(http: httpx.AsyncClient, settings: Settings, payments: list[str]) -> None:
     """Check that each payment moved its money once, by the ledger and by the balance."""
-    records = await read_all(settings, settings.topic("accounts.ledger"))
+    records = await read_all(settings, settings.topics.ledger)
     entries = [httpx.Response(200, content=record.value).json() for record in records]
     moved = [entry["payment"] for entry in entries if entry["kind"] == "make"]
     assert sorted(moved) == sorted(payments)

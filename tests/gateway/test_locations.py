@@ -126,7 +126,7 @@ async def test_a_result_that_comes_after_the_search_is_waited_for(
 ) -> None:
     """The live results bring it."""
     real = LogTransport.read
-    results = testbed.settings.topic("payments.results")
+    results = testbed.settings.topics.results
 
     async def read(self: LogTransport, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
         chunk = await real(self, at, offset, max_bytes=max_bytes)

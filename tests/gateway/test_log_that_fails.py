@@ -5,6 +5,7 @@ Standard output of the gateway (the access log) and standard error of workers an
 their output is lost (``tests/cli/test_ending.py``).
 """
 
+import json
 import logging
 import os
 import subprocess
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TextIO
 
 import httpx
-import orjson
 import pytest
 from starlette.responses import Response
 
@@ -86,7 +86,7 @@ def test_a_log_goes_on_with_whole_lines_once_it_is_read_again(
         got = os.read(reader, 1 << 20)
         log.write_refused("127.0.0.1", _answer(), "the last one", None)
         got += os.read(reader, 1 << 20)
-    lines = [orjson.loads(line) for line in got.splitlines()]
+    lines = [json.loads(line) for line in got.splitlines()]
     assert lines[-1]["why"] == "the last one"
     assert len(lines) == written  # One was dropped, one came later.
     assert "1 lines of the access log were dropped" in caplog.text

@@ -1,6 +1,7 @@
 """Tokens with names and scopes: who may do what, whose name is kept, and how the file is read."""
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from payments.client import PaymentsClient
@@ -325,7 +325,7 @@ async def test_the_access_log_has_a_line_for_each_request_and_no_secret(
     await http.get("/v1/accounts/abc?secret=1", headers=bearer("nobody-knows-this-token"))
     await http.get("/nothing", headers=bearer(TOKENS["read"]))
     out = capsys.readouterr().out
-    lines = [orjson.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
     first, second, third = lines
     assert first["ms"] >= 0
     assert (first["method"], first["route"], first["status"]) == (

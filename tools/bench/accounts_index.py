@@ -109,7 +109,7 @@ def chosen(ledger: Ledger, entries: int) -> Iterator[Sequence[int]]:
 
 
 async def _write(settings: Settings, ledger: Ledger, entries: int) -> None:
-    topics = [settings.topic("accounts.ledger"), settings.changelog("accounts")]
+    topics = [settings.topics.ledger, settings.changelog("accounts")]
     async with open_log(settings, topics) as log:
         writer = await log.new_writer()
         await ledger.write(log, writer, chosen(ledger, entries))

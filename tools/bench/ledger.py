@@ -53,7 +53,7 @@ class Ledger:
 
     def _publications(self, numbers: Sequence[int], writer: Writer) -> Iterator[Publication]:
         found: list[list[Output]] = [[] for _ in range(self._settings.partitions)]
-        topic = self._settings.topic("accounts.ledger")
+        topic = self._settings.topics.ledger
         for number in numbers:
             self.sequences[number] = sequence = self.sequences[number] + 1
             name, partition = self.names[number], self.homes[number]

@@ -67,7 +67,7 @@ def measure(given: argparse.Namespace) -> Report:
 
 async def _write_ledger(settings: Settings, entries: int, accounts: int) -> None:
     ledger = Ledger(settings, accounts, time.time_ns() // 1_000_000 - OLD_MS)
-    async with open_log(settings, [settings.topic("accounts.ledger")]) as log:
+    async with open_log(settings, [settings.topics.ledger]) as log:
         await ledger.write(log, await log.new_writer(), ledger.in_turns(entries))
 
 

@@ -94,7 +94,7 @@ def take_over(
 
 async def _prepare(settings: Settings, stored: int) -> None:
     """Let the broker make what it makes for the first claim alone: a topic of its own."""
-    topic = settings.topic("payments.fencing-check")
+    topic = settings.topics.fencing_check
     async with open_log(settings, [topic]) as log:
         await log.claim(f"{settings.app_id}-warm-up", [TopicPartition(topic, 0)])
     if stored:
