@@ -108,7 +108,8 @@ def _require_own_app(at: TopicPartition, tail: Tail, app: str) -> None:
     other = tail.installation.partition("/")[0]
     if other != app:
         message = (
-            f"{at}/{tail.offset} was written by installation {tail.installation}, but this worker "
+            f"{at.address(tail.offset)} was written by installation {tail.installation}, but "
+            f"this worker "
             f"belongs to that of {setting('APP_ID')} {app}: both would carry out every command; "
             f"set "
             f"{setting('APP_ID')} to {other}, or give this installation topics of its own "
@@ -243,7 +244,7 @@ def _require_own_tail(each: Evidence, at: TopicPartition, tail: Tail) -> None:
         raise RecordsLost(message)
     if theirs is not None and theirs != ours:
         message = (
-            f"{at}/{tail.offset} was written by installation {theirs}, but the journal "
+            f"{at.address(tail.offset)} was written by installation {theirs}, but the journal "
             f"{journal.at} belongs to {ours}: one of the two topics was deleted and recreated, or "
             f"comes from a backup; see what differs with: {command('journal adopt')}"
         )

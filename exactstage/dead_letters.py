@@ -124,7 +124,7 @@ def unpack_dead_letter(record: Record) -> Unpacked:
         or names[1] != OUTPUT_ID_HEADER
         or names[first:last] != [f"{HEADER_PREFIX}{name}" for name in _FACTS]
     ):
-        message = f"no stage wrote {record.topic}/{record.partition}/{record.offset}"
+        message = f"no stage wrote {record.address}"
         raise ValueError(message)
     headers = list(record.headers[received:first])
     own = list(record.headers[first:])

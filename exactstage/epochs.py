@@ -25,7 +25,8 @@ def truncated_after_handling(
 ) -> RecordsLost:
     """Return the refusal to continue at a position of an input before which records were lost."""
     message = (
-        f"{journal} continues at {at}/{position}, but leader epoch {epoch} of {at}, of which that "
+        f"{journal} continues at {at.address(position)}, but "
+        f"leader epoch {epoch} of {at}, of which that "
         f"was read, ends at {end} now: records that were handled are lost (an unclean election, a "
         f"broker without its disk), and what was written there anew never was handled. Bring the "
         f"lost replica back, or continue at {end} with: {command('journal skip')} "

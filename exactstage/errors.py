@@ -6,7 +6,7 @@ What may pass is retried inside the log; all else is a ``FailStop``, the end of 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .advice import command, setting
-from .record import Record, TopicPartition
+from .record import Record, TopicPartition, address_text
 
 __all__ = [
     "BATCH_TOO_LARGE",
@@ -65,7 +65,7 @@ class Stalled(FailStop):
     """No more records come, although there are more: Kafka does not give them."""
 
     def __init__(self, positions: Mapping[TopicPartition, int], seconds: float) -> None:
-        behind = ", ".join(f"{at}/{position}" for at, position in positions.items())
+        behind = ", ".join(at.address(position) for at, position in positions.items())
         super().__init__(
             f"no record comes from {behind} on for {seconds:.0f} s, although there are more: is "
             f"its leader up, or a transaction of another producer open there? Nothing was skipped; "
@@ -164,7 +164,7 @@ class UnreadableBatch(FailStop):
         """Its first records, as far as they can be found, without headers and large values. Their
         offsets follow one another from ``offset`` on; they can be gone through more than once."""
         super().__init__(
-            f"{topic}/{partition}/{offset}: the batch of offsets {offset} to {last_offset} can't "
+            f"{self.address}: the batch of offsets {offset} to {last_offset} can't "
             f"be read ({reason}): {cause}. Nothing was skipped. No worker writes such a batch: a "
             f"broker's disk has damaged it, or another program wrote it. Restore the partition "
             f"from another replica or from a backup, then start again. Where no copy is left, "
@@ -172,6 +172,11 @@ class UnreadableBatch(FailStop):
             f"{command('rebuild --replace')} "
             f"makes journals anew"
         )
+
+    @property
+    def address(self) -> str:
+        """The address of its first record: ``topic/partition/offset``."""
+        return address_text(self.topic, self.partition, self.offset)
 
 
 class Defect(FailStop):

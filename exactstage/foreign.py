@@ -47,7 +47,7 @@ def is_removal(record: Record) -> bool:
 def described(record: Record, why: str) -> str:
     """Return one line that names a foreign record, and the way to remove it."""
     return (
-        f"{record.topic}/{record.partition}/{record.offset} with the key {record.key!r} was "
-        f"written by no worker ({why}): another program wrote to the journal; stop it, and remove "
-        f"what it wrote with: {command('journal repair')}"
+        f"{record.address} with the key {record.key!r} was written by no worker ({why}): another "
+        f"program wrote to the journal; stop it, and remove what it wrote with: "
+        f"{command('journal repair')}"
     )

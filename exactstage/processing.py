@@ -33,6 +33,7 @@ from .outputs import (
 )
 from .partitioner import partition_of
 from .pipeline import CommitPipeline
+from .record import parse_address
 from .senders import OWNER, parse_owner
 from .stage import Refused, Stage
 from .vouching import Vouching
@@ -195,11 +196,9 @@ class Processing:
         journal.advance(topic, batch.last_offset + 1)
         self.dead_lettered[batch.reason] += 1
         logger.warning(
-            "%s/%d/%d: the batch of offsets %d to %d is dead-lettered on %s as %s: %s; %d of its "
+            "%s: the batch of offsets %d to %d is dead-lettered on %s as %s: %s; %d of its "
             "records are refused, %d can't be found and get no answer",
-            batch.topic,
-            batch.partition,
-            batch.offset,
+            batch.address,
             batch.offset,
             batch.last_offset,
             self.stage.dead_letters,
@@ -218,7 +217,7 @@ class Processing:
         if right == journal.partition or forward_to is None:
             self._answer(head, refusal, journal)
             return
-        origin = _origin(head) + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
+        origin = head.address.encode() + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
         headers = [(_REASON, refusal.reason.encode()), (ORIGIN, origin)]
         journal.emit(
             forward_to,
@@ -251,7 +250,7 @@ class Processing:
         assert self.stage.forward_to is not None
         # Headers take no part in a decision: where they are what makes a record large, they stay.
         large = size_of(key, record.value, record.headers) > 2 * self._limits.forward_bytes
-        headers = [*(() if large else record.headers), (ORIGIN, _origin(record))]
+        headers = [*(() if large else record.headers), (ORIGIN, record.address.encode())]
         journal.publish(
             self.stage.forward_to, right, key, record.value, "", record.timestamp, headers
         )
@@ -267,7 +266,7 @@ class Processing:
         refusal = Refused(TOO_LARGE, f"{message}{limit}")
         self._dead_letter(record, refusal, journal)
         if len(key) <= limit and self.stage.forward_to is not None:
-            origin = _origin(record) + _REFUSAL + f"{refusal.reason} {refusal}".encode()
+            origin = record.address.encode() + _REFUSAL + f"{refusal.reason} {refusal}".encode()
             journal.emit(
                 self.stage.forward_to,
                 key,
@@ -368,11 +367,9 @@ class Processing:
         except Exception as error:
             journal.discard()
             logger.exception(
-                "%s can't handle %s/%d/%d (key %r); it is on %s as internal_error",
+                "%s can't handle %s (key %r); it is on %s as internal_error",
                 self.stage.name,
-                record.topic,
-                record.partition,
-                record.offset,
+                record.address,
                 record.key,
                 self.stage.dead_letters,
             )
@@ -411,11 +408,9 @@ class Processing:
             return
         self._logged_foreign = now
         logger.warning(
-            "%s/%d/%d (key %r) is dead-lettered on %s as %s: %s; only workers may write there, "
+            "%s (key %r) is dead-lettered on %s as %s: %s; only workers may write there, "
             "so find who else does",
-            record.topic,
-            record.partition,
-            record.offset,
+            record.address,
             (record.key or b"")[:80],
             self.stage.dead_letters,
             refusal.reason,
@@ -431,10 +426,6 @@ class Processing:
             logger.exception("%s can't answer %r either", self.stage.name, record.key)
         else:
             journal.accept()
-
-
-def _origin(record: Record) -> bytes:
-    return f"{record.topic}/{record.partition}/{record.offset}".encode()
 
 
 def _is_forwarded(headers: Headers) -> bool:
@@ -453,7 +444,5 @@ def _as_received(record: Record) -> Record:
     """Return a forwarded record as it was on the partition where it came in; its time is now's."""
     *headers, (_, origin) = record.headers
     place, _, _ = (origin or b"").partition(_REFUSAL)
-    topic, partition, offset = place.decode().rsplit("/", 2)
-    return record._replace(
-        topic=topic, partition=int(partition), offset=int(offset), headers=headers
-    )
+    topic, partition, offset = parse_address(place.decode())
+    return record._replace(topic=topic, partition=partition, offset=offset, headers=headers)

@@ -128,10 +128,9 @@ def _first(foreign: Foreign) -> Record | None:
     for record in found:
         if record.key == MOVED_KEY and record.value is not None:
             message = (
-                f"{record.topic}/{record.partition}/{record.offset}: this installation was moved "
-                f"by {command('repartition')}; start workers with "
-                f"{record.value.decode(errors='replace')}. To go back to this one, remove the "
-                f"mark with: {command('journal repair')}"
+                f"{record.address}: this installation was moved by {command('repartition')}; start "
+                f"workers with {record.value.decode(errors='replace')}. To go back to this "
+                f"one, remove the mark with: {command('journal repair')}"
             )
             raise NotOurs(message)
         if (why := foreign_reason(record, copied=True)) is not None:
@@ -143,7 +142,7 @@ def _decoded(record: Record) -> Checkpoint:
     try:
         return decode_checkpoint(record.value or b"")
     except JournalBroken as error:
-        message = f"{record.topic}/{record.partition}/{record.offset}: {error}"
+        message = f"{record.address}: {error}"
         if isinstance(error, NewerFormat):
             raise NewerFormat(message) from error
         raise JournalBroken(described(record, message)) from error
@@ -202,7 +201,7 @@ async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
                 logic.restored(journal.partition, {key: row})
             except Exception as cause:  # noqa: BLE001 - whatever it is, it names the row
                 record = await _find_row(log, journal.at, key, row)
-                where = f"{journal.at}" if record is None else f"{journal.at}/{record.offset}"
+                where = f"{journal.at}" if record is None else record.address
                 message = (
                     f"{where} with the key {key!r} is a row that the stage {journal.stage} "
                     f"can't read ({cause!r}): another program wrote to the journal, or a newer "

@@ -424,10 +424,10 @@ class Takeover:
                 raise truncated_after_handling(journal.at, tp, position, epochs[tp], end)
             if not held.first <= position <= held.end:
                 message = (
-                    f"{journal.at} continues at {tp}/{position}, but the broker has {held.first} "
-                    f"to {held.end} there: records were deleted before they were handled "
-                    f"(retention, or deleted by hand). Restore the topic, or give the missing "
-                    f"records up with: {command('journal skip')}"
+                    f"{journal.at} continues at {tp.address(position)}, but the broker has "
+                    f"{held.first} to {held.end} there: records were deleted before they were "
+                    f"handled (retention, or deleted by hand). Restore the topic, or give the "
+                    f"missing records up with: {command('journal skip')}"
                 )
                 raise PositionLost(message)
         return bounds

@@ -8,7 +8,6 @@ from exactstage.kafka import BrokerClock, KafkaLog
 from exactstage.log import NO_HEADERS, Batch, Channel
 from payments.settings import Settings
 from payments.topics.cluster import TopicsError
-from payments.topics.file import FENCING_TOPIC
 
 _RECORD = (b"time", b"written to be told the time", NO_HEADERS)
 
@@ -28,7 +27,7 @@ async def ahead_seconds(settings: Settings) -> float:
 
 
 async def _broker_clock(settings: Settings) -> BrokerClock:
-    at = TopicPartition(settings.topic(FENCING_TOPIC), 0)
+    at = TopicPartition(settings.topics.fencing_check, 0)
     log = KafkaLog(
         settings.connection(), delivery_timeout_seconds=settings.delivery_timeout_seconds
     )

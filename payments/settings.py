@@ -90,6 +90,16 @@ class TopicNames(NamedTuple):
     ledger: str
     payments_dead_letters: str
     accounts_dead_letters: str
+    fencing_check: str
+    """What the proof appends to that a former owner's writes are refused (``topics check``)."""
+
+    def dead_letters(self, stage: str) -> str:
+        """Return the dead-letter topic of a stage. Raises ``KeyError`` for another name."""
+        of_stages = {
+            "payments": self.payments_dead_letters,
+            "accounts": self.accounts_dead_letters,
+        }
+        return of_stages[stage]
 
 
 TOPICS = TopicNames(
@@ -100,6 +110,7 @@ TOPICS = TopicNames(
     ledger="accounts.ledger",
     payments_dead_letters="payments.dead-letters",
     accounts_dead_letters="accounts.dead-letters",
+    fencing_check="payments.fencing-check",
 )
 """The names in ``topics.yaml``, before a prefix is added."""
 

@@ -252,5 +252,5 @@ class PaymentsTestbed(Testbed):
                 },
             }
             for stage in ("payments", "accounts")
-            for record in self.records(self.settings.topic(f"{stage}.dead-letters"))
+            for record in self.records(self.settings.topics.dead_letters(stage))
         ]

@@ -2,7 +2,8 @@
 
 - ``KafkaLog`` is the log of ``exactstage.log`` on brokers, over aiokafka's client and protocol
   classes; ``Connection`` is what it stands on. ``arguments`` are those of every aiokafka client.
-- ``append_once`` and ``fetch_once`` are single requests, for who retries by rules of its own.
+- ``append_once`` and ``fetch_once`` are single requests, for who retries by rules of its own;
+  ``backoff_seconds`` are the pauses between attempts.
 - ``create_topics`` creates the topics of stages, ``open_admin`` is an admin client; ``Right``,
   ``missing_rights`` and the ``may_*`` functions find out what a user may do; ``prove_fencing``
   tries whether a broker refuses stale appends.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from exactstage._doors import exports
 
 if TYPE_CHECKING:
+    from exactstage.backoff import backoff_seconds
     from exactstage.clock import WORTH_LOGGING_SECONDS, BrokerClock, wall_clock_ms
     from exactstage.outage import OUTAGE
     from exactstage.readiness import Readiness
@@ -54,6 +56,7 @@ __all__ = [
     "Standing",
     "Trouble",
     "append_once",
+    "backoff_seconds",
     "cause_in_words",
     "create_topics",
     "denied",
@@ -78,6 +81,7 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     {
+        "backoff": ("backoff_seconds",),
         "clock": ("WORTH_LOGGING_SECONDS", "BrokerClock", "wall_clock_ms"),
         "kafka.admin": ("hidden_topics", "open_admin"),
         "kafka.appender": ("encode_batch",),

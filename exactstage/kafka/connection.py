@@ -11,6 +11,7 @@ from aiokafka import errors
 from aiokafka.client import ConnectionGroup, CoordinationType
 
 from exactstage.advice import setting
+from exactstage.backoff import backoff_seconds
 from exactstage.errors import FailStop, Fenced
 from exactstage.log import Channel, TopicPartition
 from exactstage.outage import OUTAGE
@@ -24,7 +25,6 @@ from .throttling import Throttling
 
 logger = logging.getLogger(__name__)
 
-_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 RETRIABLE: tuple[type[Exception], ...] = (
     errors.CorruptRecordException,
@@ -113,7 +113,7 @@ class RetryPolicy:
         if self._waited > self._limit_seconds:
             await asyncio.sleep(0.01)  # Lets the watch record a pause of the process first.
         self.require(error)
-        await asyncio.sleep(_BACKOFF_SECONDS[min(self._tries, len(_BACKOFF_SECONDS) - 1)])
+        await asyncio.sleep(backoff_seconds(self._tries))
         self._tries += 1
 
     def require(self, error: BaseException) -> None:

@@ -196,7 +196,7 @@ class KafkaReader:
         if batch is not None:
             if batches.may_be_transient and not self._is_final(at, batch):
                 batches.is_done = True
-                cause = errors.CorruptRecordException(f"{at}/{batch.offset}: {batch.cause}")
+                cause = errors.CorruptRecordException(f"{at.address(batch.offset)}: {batch.cause}")
                 self._failed([at], cause)
             else:
                 self._unreadable[at] = batch
@@ -442,7 +442,9 @@ def _refusal(
     arguments: Mapping[str, Any],
 ) -> FailStop:
     if error is errors.OffsetOutOfRangeError:
-        message = f"{at}/{position} is not in the log any more; was it deleted before it was read?"
+        message = (
+            f"{at.address(position)} is not in the log any more; was it deleted before it was read?"
+        )
         return PositionLost(message)
     refused = denied(error(), arguments, at.topic, Right.READ)
-    return refused or FailStop(f"reading {at}/{position} was refused: {refusal(error)}")
+    return refused or FailStop(f"reading {at.address(position)} was refused: {refusal(error)}")

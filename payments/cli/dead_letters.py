@@ -101,7 +101,7 @@ def list_(
         raise click.UsageError("--to is about an own stage's letters: give their --topic too")
     settings = load_settings()
     now_ms = int(time.time() * 1000)
-    of_stages = [settings.topic(f"{name}.dead-letters") for name in ([stage] if stage else STAGES)]
+    of_stages = list(map(settings.topics.dead_letters, [stage] if stage else STAGES))
     with client_errors(settings):
         found = asyncio.run(_list(settings, of_stages, topics, reason, to=to, now_ms=now_ms))
     if as_json:
@@ -177,7 +177,7 @@ def show(position: "RecordAddress", *, as_json: bool) -> None:
 
 def own_topics(settings: "Settings", positions: "Sequence[RecordAddress]") -> list[str]:
     """Return the topics of these positions that are none of the payments' dead letters."""
-    of_payments = {settings.topic(f"{stage}.dead-letters") for stage in STAGES}
+    of_payments = set(map(settings.topics.dead_letters, STAGES))
     return list(dict.fromkeys(at.topic for at in positions if at.topic not in of_payments))
 
 

@@ -119,13 +119,13 @@ def _lines(found: "Inspected") -> Iterator[str]:
 def _faults(held: "Held") -> Iterator[str]:
     for each in held.unreadable:
         yield (
-            f"  UNREADABLE {held.at.topic}/{held.at.partition}/{each.offset} to offset "
+            f"  UNREADABLE {held.at.address(each.offset)} to offset "
             f"{each.last_offset}: {printable(each.why)}; restore the partition from another "
             f"replica or a backup, else: payments rebuild --replace"
         )
     for foreign in held.foreign:
         yield (
-            f"  FOREIGN {held.at.topic}/{held.at.partition}/{foreign.offset} "
+            f"  FOREIGN {held.at.address(foreign.offset)} "
             f"key {printable(foreign.key, 60)}: {foreign.why}{_undone(foreign)}"
         )
     if held.foreign_count > len(held.foreign):
@@ -272,7 +272,7 @@ async def _repair(
 def _repair_lines(found: "Repair", *, yes: bool) -> Iterator[str]:
     for foreign in found.foreign:
         yield (
-            f"{found.at}/{foreign.offset} key {printable(foreign.key, 60)}: "
+            f"{found.at.address(foreign.offset)} key {printable(foreign.key, 60)}: "
             f"{foreign.why}{_undone(foreign)}"
         )
     shown = found.as_json()

@@ -167,9 +167,8 @@ async def _check(settings: "Settings", file: Path | None, *, as_json: bool) -> N
 
 async def _prove_fencing(settings: "Settings") -> "FencingReport":
     from exactstage.kafka import prove_fencing
-    from payments.topics.file import FENCING_TOPIC
 
-    topic = settings.topic(FENCING_TOPIC)
+    topic = settings.topics.fencing_check
     return await prove_fencing(settings.connection(), topic, FENCING_ROUNDS)
 
 

@@ -181,12 +181,12 @@ class KafkaTransport:
             )
         except RETRIABLE as error:
             self.request_refresh()
-            message = f"reading {at}/{offset}: {error!r}"
+            message = f"reading {at.address(offset)}: {error!r}"
             raise Unavailable(message) from error
         except errors.OffsetOutOfRangeError as error:
-            message = f"{at}/{offset} is not in the log any more"
+            message = f"{at.address(offset)} is not in the log any more"
             raise PositionLost(message) from error
         except errors.KafkaError as error:
-            message = f"reading {at}/{offset} was refused: {type(error).__name__}"
+            message = f"reading {at.address(offset)} was refused: {type(error).__name__}"
             refused = denied(error, self._arguments, at.topic, Right.READ)
             raise (refused or FailStop(message)) from error

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from exactstage import FailStop
+from exactstage.kafka import backoff_seconds
 from payments.client.errors import (
     AccountsUnavailable,
     BrokersUnavailable,
@@ -12,8 +13,6 @@ from payments.client.errors import (
     DeadlineExceeded,
 )
 from payments.client.transport import Unavailable
-
-_PAUSE_SECONDS = 0.05
 
 Value = TypeVar("Value")
 
@@ -31,12 +30,14 @@ async def read_within(
     problem: Unavailable | None = None
     try:
         async with asyncio.timeout(seconds):
+            tries = 0
             while True:
                 try:
                     return await read()
                 except Unavailable as error:
                     problem = error
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(backoff_seconds(tries))
+                tries += 1
     except TimeoutError:
         if problem is not None:
             message = f"the brokers could not be asked before the deadline: {problem}"

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 
 from exactstage import FailStop, TopicPartition
-from exactstage.kafka import OUTAGE, AppendFailure
+from exactstage.kafka import OUTAGE, AppendFailure, backoff_seconds
 from exactstage.log import Writer
 from payments.client.calls import Call, fail
 from payments.client.errors import BrokersUnavailable, InvalidCommand, RightsMissing
@@ -34,7 +34,6 @@ MAX_BATCH_BYTES = 512 * 1024
 """Half of what the topic's ``max.message.bytes`` allows. A value is 64 KiB at most, but headers may
 be larger: such a command is a batch by itself."""
 
-_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
@@ -325,7 +324,7 @@ class Sender:
         self._dirty.pop(queue, None)
         if queue.timer is not None:
             queue.timer.cancel()
-        seconds = _PAUSES_SECONDS[min(queue.tries, len(_PAUSES_SECONDS) - 1)]
+        seconds = backoff_seconds(queue.tries)
         queue.timer = asyncio.get_running_loop().call_later(seconds, self._resume, queue)
         queue.tries += 1
 

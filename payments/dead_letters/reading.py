@@ -79,7 +79,7 @@ class DeadLetters:
 
     def topic(self, stage: str) -> str:
         """Return the dead-letter topic of a stage."""
-        return self._settings.topic(f"{stage}.dead-letters")
+        return self._settings.topics.dead_letters(stage)
 
     async def all(self, topics: Sequence[str]) -> AsyncIterator[DeadLetter]:
         """Yield every dead letter, partition by partition in the order of their offsets."""
@@ -264,13 +264,10 @@ async def open_dead_letters(
         delivery_timeout_seconds=CONNECT_SECONDS,
         apply_command=apply_command(settings, None),
     )
-    names = [
-        *(f"{stage}.dead-letters" for stage in STAGES),
-        "payments.commands",
-        "payments.results",
-    ]
+    topics = settings.topics
+    own = [*map(topics.dead_letters, STAGES), topics.commands, topics.results]
     try:
-        await log.start(others or [settings.topic(name) for name in names])
+        await log.start(others or own)
         yield DeadLetters(log, settings)
     finally:
         await log.close()

@@ -37,7 +37,7 @@ from payments.recovery.installation import open_log, stages_of
 from payments.recovery.repairing import foreign_records
 from payments.settings import Settings
 from payments.topics.cluster import TopicsError, cluster
-from payments.topics.file import FENCING_TOPIC, Topic
+from payments.topics.file import Topic
 
 FENCING_ROUNDS = 20
 COPIES_IN_PRODUCTION = 3
@@ -359,7 +359,7 @@ async def _clock(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _fencing(arguments: Mapping[str, Any], settings: Settings) -> AsyncIterator[Finding]:
     """Prove fencing; its appends have the broker's time too."""
-    topic = settings.topic(FENCING_TOPIC)
+    topic = settings.topics.fencing_check
     report = await prove_fencing(arguments, topic, FENCING_ROUNDS)
     tried = report.refused + report.accepted
     value = f"{report.refused} of {tried} stale appends refused"

@@ -7,7 +7,7 @@ user for each role exactly these, and ``commands`` prints them for ``kafka-acls.
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from payments.settings import Settings
+from payments.settings import TOPICS, Settings
 from payments.topics.file import APP_PLACEHOLDER, full_name
 
 Role = Literal["worker", "client", "operator", "recovery"]
@@ -32,18 +32,18 @@ class Grant(NamedTuple):
 
 
 JOURNALS = ("{app}-payments-changelog", "{app}-accounts-changelog")
-INTERNAL = ("payments.transfers", "payments.inbox")
+INTERNAL = (TOPICS.transfers, TOPICS.inbox)
 PUBLIC = (
-    "payments.results",
-    "accounts.ledger",
-    "payments.dead-letters",
-    "accounts.dead-letters",
+    TOPICS.results,
+    TOPICS.ledger,
+    TOPICS.payments_dead_letters,
+    TOPICS.accounts_dead_letters,
 )
-ALL = ("payments.commands", *INTERNAL, *PUBLIC, *JOURNALS, "payments.fencing-check")
+ALL = (TOPICS.commands, *INTERNAL, *PUBLIC, *JOURNALS, TOPICS.fencing_check)
 
 GRANTS: dict[Role, tuple[Grant, ...]] = {
     "worker": (
-        Grant("topic", ("payments.commands",), ("Read", "DescribeConfigs"), "commands come in"),
+        Grant("topic", (TOPICS.commands,), ("Read", "DescribeConfigs"), "commands come in"),
         Grant(
             "topic",
             (*INTERNAL, *JOURNALS),
@@ -60,11 +60,11 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         Grant("transactional-id", ("{app}-*",), ("Write",), "a worker fences the one before it"),
     ),
     "client": (
-        Grant("topic", ("payments.commands",), ("Write",), "commands go out"),
-        Grant("topic", ("payments.results",), ("Read",), "each command's result"),
+        Grant("topic", (TOPICS.commands,), ("Write",), "commands go out"),
+        Grant("topic", (TOPICS.results,), ("Read",), "each command's result"),
         Grant(
             "topic",
-            ("accounts.ledger", "{app}-accounts-changelog"),
+            (TOPICS.ledger, "{app}-accounts-changelog"),
             ("Read",),
             "entries and balances of accounts; not for a client that only pays",
             optional=True,
@@ -77,8 +77,8 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
             ("Read", "Create", "DescribeConfigs", "AlterConfigs"),
             "`topics`, `verify`, `dead-letters list`",
         ),
-        Grant("topic", ("payments.commands",), ("Write",), "`dead-letters replay`"),
-        Grant("topic", ("payments.fencing-check",), ("Write",), "`topics check` tries the fencing"),
+        Grant("topic", (TOPICS.commands,), ("Write",), "`dead-letters replay`"),
+        Grant("topic", (TOPICS.fencing_check,), ("Write",), "`topics check` tries the fencing"),
         Grant("transactional-id", (FENCING_IDS + PREFIXED,), ("Write",), "the same"),
         Grant("group", ("{app}",), ("Describe",), "`doctor` looks at the group"),
         Grant("cluster", (), ("DescribeConfigs",), "`doctor` looks at the brokers' settings"),
@@ -93,8 +93,8 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         ),
         Grant("topic", JOURNALS, ("Delete",), "`rebuild --replace`"),
         Grant("topic", ALL, ("Create",), "`rebuild --replace`; the new topics of `repartition`"),
-        Grant("topic", ("payments.commands",), ("Write",), "`repartition` copies them"),
-        Grant("topic", ("payments.fencing-check",), ("Write",), "it asks for the brokers' time"),
+        Grant("topic", (TOPICS.commands,), ("Write",), "`repartition` copies them"),
+        Grant("topic", (TOPICS.fencing_check,), ("Write",), "it asks for the brokers' time"),
         Grant("group", ("{app}",), ("Describe",), "it is refused while a worker runs"),
         Grant("transactional-id", ("{app}-*",), ("Write",), "it fences workers"),
     ),

@@ -58,10 +58,10 @@ def payments_stage(settings: Settings) -> Stage:
         forward_to=settings.topics.inbox,
         # A command that is deleted before it is read is never answered, and a rebuild needs the
         # results of all payments.
-        keeps={
-            settings.topic(name): settings.retention_seconds
-            for name in ("payments.commands", "payments.inbox", "payments.results")
-        },
+        keeps=dict.fromkeys(
+            (settings.topics.commands, settings.topics.inbox, settings.topics.results),
+            settings.retention_seconds,
+        ),
         settings=settings.of(
             "default_currency",
             "decline_policy",
@@ -70,12 +70,6 @@ def payments_stage(settings: Settings) -> Stage:
             "window_seconds",
         ),
     )
-
-
-def address_of(record: Record) -> str:
-    """Return the address of a record: the id of a command that has none of its own."""
-    # As ``RecordAddress`` writes it; repeated here, where it is compiled, for the hot path.
-    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 class InFlight:
@@ -136,7 +130,7 @@ class PaymentsLogic:
             command = parse_command(record.value, default_currency=self._currency)
         except Malformed as error:
             answer = Answer(
-                command=error.command or address_of(record),
+                command=error.command or record.address,
                 type=error.type,
                 outcome=Outcome.REJECTED,
                 reason=error.reason,
@@ -146,9 +140,16 @@ class PaymentsLogic:
             raise Refused(error.reason, error.message) from error
         key = payment_id.encode()
         payment = self._in_flight.get(key, context.get(key))
-        own = command.id or address_of(record)
+        own = command.id or record.address
         if payment is None and (fault := fault_of_new_payment(payment_id, command)) is not None:
-            answer = Answer(own, command.type, Outcome.REJECTED, *fault)
+            reason, message = fault
+            answer = Answer(
+                command=own,
+                type=command.type,
+                outcome=Outcome.REJECTED,
+                reason=reason,
+                message=message,
+            )
             self._answer(payment_id, [answer], record.timestamp, context)
             return
         received = Received(command, own)
@@ -225,7 +226,7 @@ class PaymentsLogic:
         payment_id = parse_payment_id(record.key)
         command = parse_command(record.value, default_currency=self._currency)
         answer = Answer(
-            command=command.id or address_of(record),
+            command=command.id or record.address,
             type=command.type,
             outcome=Outcome.REJECTED,
             reason=Reason.INTERNAL_ERROR,
@@ -240,7 +241,7 @@ class PaymentsLogic:
             return  # It names no payment, so there is no key for an answer.
         own, type_ = own_of(record.value)
         answer = Answer(
-            command=own or address_of(record),
+            command=own or record.address,
             type=type_,
             outcome=Outcome.REJECTED,
             reason=Reason(refusal.reason),

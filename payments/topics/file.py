@@ -18,8 +18,6 @@ PACKAGED = Path(__file__).with_name("topics.yaml")
 """The file that is part of this package."""
 
 APP_PLACEHOLDER = "{app}"
-FENCING_TOPIC = "payments.fencing-check"
-"""The topic of the file that the fencing proof appends to."""
 
 
 class TopicsFileError(Exception):

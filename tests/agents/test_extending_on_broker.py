@@ -228,7 +228,7 @@ async def own():
     [
         ("await missing.send(value=1)", "there is no topic .*missing, and this app creates none "),
         ("await forwarded.ask(1)", "docs/extend.md"),
-        ('await app.topic(settings.topic("payments.results")).send(value=1)', "only the stages "),
+        ("await app.topic(settings.topics.results).send(value=1)", "only the stages "),
         ("async for _ in missing.stream(): pass", "a stream would never get a record of .*missing"),
     ],
 )

@@ -15,7 +15,7 @@ async def test_every_entry_is_rebuilt_into_its_account() -> None:
     rig = Installation()
     written = Ledger(rig.settings, ACCOUNTS, rig.clock() - OLD_MS)
     await written.write(rig, await rig.new_writer(), written.in_turns(ENTRIES))
-    ledger = rig.settings.topic("accounts.ledger")
+    ledger = rig.settings.topics.ledger
     at = [TopicPartition(ledger, partition) for partition in range(rig.settings.partitions)]
     assert sum(bounds.end for bounds in (await rig.bounds(at)).values()) == ENTRIES
 

@@ -233,7 +233,7 @@ def test_the_load_over_http_takes_completed_payments() -> None:
 
 
 async def test_a_topic_that_keeps_growing_is_read_to_the_end_it_had(settings: Settings) -> None:
-    topic, stopped = settings.topic("payments.results"), threading.Event()
+    topic, stopped = settings.topics.results, threading.Event()
     producer = writer(settings.brokers)
     for n in range(20):
         producer.produce(topic, key=f"before-{n}", value=b"{}")

@@ -33,7 +33,7 @@ class Client:
             **settings.connection(), linger_ms=2, enable_idempotence=True
         )
         self._consumer = AIOKafkaConsumer(
-            settings.topic("payments.results"),
+            settings.topics.results,
             **settings.connection(),
             auto_offset_reset="earliest",
             isolation_level="read_committed",
@@ -77,7 +77,7 @@ class Client:
         self.sent.append(command_id)
         right = partition_of(payment.encode(), self.settings.partitions)
         await self._producer.send(
-            self.settings.topic("payments.commands"),
+            self.settings.topics.commands,
             key=payment.encode(),
             value=json.dumps({**command, "id": command_id}).encode(),
             partition=(right + wrong_partition) % self.settings.partitions,
@@ -203,9 +203,7 @@ async def audit(settings: Settings, client: Client, *, opening_balance: int) -> 
     assert not doubled, f"answered twice: {sorted(doubled)[:5]}"
     missing = set(client.sent) - set(client.results)
     assert not missing, f"not answered: {sorted(missing)[:5]}"
-    entries = [
-        json.loads(r.value) for r in await read_all(settings, settings.topic("accounts.ledger"))
-    ]
+    entries = [json.loads(r.value) for r in await read_all(settings, settings.topics.ledger)]
     state: dict[str, tuple[int, int]] = {}
     moves: Counter[tuple[str | None, str]] = Counter()
     for entry in entries:

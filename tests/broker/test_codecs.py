@@ -72,7 +72,7 @@ def lines(prefix: str, count: int) -> str:
 
 
 async def kcat_sends(kcat: str, settings: Settings, codec: str, prefix: str) -> None:
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     arguments = ("-P", "-b", settings.brokers, "-t", topic, "-K:", "-z", codec)
     await run(kcat, *arguments, text=lines(prefix, 20))
 
@@ -92,7 +92,7 @@ def padded(names: list[str]) -> str:
 async def kcat_sends_too_much(kcat: str, settings: Settings, codec: str) -> None:
     """Send 350 commands of 50 kB in one batch to one partition, whatever their keys."""
     await run(
-        *(kcat, "-P", "-b", settings.brokers, "-t", settings.topic("payments.commands"), "-K:"),
+        *(kcat, "-P", "-b", settings.brokers, "-t", settings.topics.commands, "-K:"),
         *("-p", "1", "-z", codec, "-X", "message.max.bytes=100000000"),
         *("-X", "batch.size=100000000", "-X", "linger.ms=60000", "-X", "batch.num.messages=350"),
         text=padded([f"kcat-{codec}-{n}" for n in range(350)]),
@@ -109,7 +109,7 @@ async def java_sends(
         *(java(), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{libs}/*"),
         f"{tool}.tools.ConsoleProducer",
         *("--bootstrap-server", settings.brokers),
-        *("--topic", settings.topic("payments.commands")),
+        *("--topic", settings.topics.commands),
         *("--compression-codec", codec),
         *("--property", "parse.key=true", "--property", "key.separator=:"),
         *(word for each in properties for word in ("--producer-property", each)),
@@ -286,7 +286,7 @@ async def test_what_can_not_be_decoded_is_put_aside_and_the_next_command_answere
             assert peak_mib(worker) < 300
             await audit(settings, client, opening_balance=OPENING)
         letters = await letters_of(settings)
-        source = f"{settings.topic('payments.commands')}/{at}"
+        source = f"{settings.topics.commands}/{at}"
         assert [(one["reason"], one["source"], one["last_offset"]) for one in letters] == [
             *(("batch_too_large", f"{source}/{n}", n) for n in range(1, 5)),
             ("undecodable_batch", f"{source}/5", 6),
@@ -312,7 +312,7 @@ async def test_each_command_of_a_batch_that_is_too_large_is_refused_once(
     break off, and bombs, in ``tests/engine/test_heads.py``.
     """
     settings = await installations.make(opening_balance=OPENING)
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     worker = await WorkerProcess(settings).start()
     try:
         async with Client(settings) as client:
@@ -338,7 +338,7 @@ async def test_each_command_of_a_batch_that_is_too_large_is_refused_once(
             assert all(own == r["payment"] for own, [r] in told if not own.startswith(topic))
             assert len({result["payment"] for _, [result] in told}) == 5 * 350
             assert (await client.send("kcat-gzip-7", MAKE))["outcome"] == "completed"
-        results = await read_all(settings, settings.topic("payments.results"))
+        results = await read_all(settings, settings.topics.results)
         for record in results:
             assert record.partition == partition_of(record.key, settings.partitions)
         letters = await letters_of(settings)
@@ -436,7 +436,7 @@ async def test_a_large_command_on_a_wrong_partition_is_answered_on_the_right_one
     wrong = (right + 1) % settings.partitions
     value = tmp_path / "value"
     value.write_bytes(json.dumps(MAKE).encode() + b" " * 900_000)
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     try:
         async with Client(settings) as client:
             await client.send("large", {"type": "get"})
@@ -445,7 +445,7 @@ async def test_a_large_command_on_a_wrong_partition_is_answered_on_the_right_one
                 await run(kcat, "-P", *arguments, "-k", "large", str(value))
             await client.until(lambda: len(client.results) == 3)
             await client.send("large", MAKE)
-        results = await read_all(settings, settings.topic("payments.results"))
+        results = await read_all(settings, settings.topics.results)
         assert {record.partition for record in results} == {right}
         told = sorted(
             (result["command"], result["reason"])
@@ -455,7 +455,7 @@ async def test_a_large_command_on_a_wrong_partition_is_answered_on_the_right_one
         assert told == sorted(
             [(f"{topic}/{wrong}/0", "too_large"), (f"{topic}/{right}/1", "too_large")]
         )
-        letters = await read_all(settings, settings.topic("payments.dead-letters"))
+        letters = await read_all(settings, settings.topics.payments_dead_letters)
         assert {(record.partition, len(record.value)) for record in letters} == {
             (wrong, value.stat().st_size),
             (right, value.stat().st_size),

@@ -215,7 +215,7 @@ async def test_what_retention_deletes_of_visible_topics_is_no_loss(
 
 async def test_one_topic_with_more_partitions_is_named(installations: Installations) -> None:
     settings = await installations.make()
-    commands = settings.topic("payments.commands")
+    commands = settings.topics.commands
     admin = AIOKafkaAdminClient(**settings.connection())
     await admin.start()
     try:
@@ -275,7 +275,7 @@ async def test_a_forged_transfer_moves_no_money_and_blocks_nobody(
     installations: Installations, source: str, is_idempotent: bool
 ) -> None:
     settings = await installations.make(opening_balance=OPENING)
-    transfers = settings.topic("payments.transfers")
+    transfers = settings.topics.transfers
     forged = b'{"kind":"deposit","account":"abc","amount":5,"currency":"EUR","counter":"world"}'
     async with running(settings) as engine, Client(settings) as client:
         if is_idempotent:

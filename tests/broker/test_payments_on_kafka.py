@@ -89,11 +89,11 @@ async def test_kcat_sends_a_command_and_reads_its_result(
 ) -> None:
     await start_worker(settings)
     lines = [f"pay-{n}:" + json.dumps(MAKE) for n in range(12)] * 2
-    produce = [kcat, "-P", "-b", settings.brokers, "-t", settings.topic("payments.commands"), "-K:"]
+    produce = [kcat, "-P", "-b", settings.brokers, "-t", settings.topics.commands, "-K:"]
     write = await asyncio.create_subprocess_exec(*produce, stdin=subprocess.PIPE)
     await asyncio.wait_for(write.communicate("\n".join(lines).encode()), LIMIT_SECONDS)
     assert write.returncode == 0
-    consume = [kcat, "-C", "-q", "-b", settings.brokers, "-t", settings.topic("payments.results")]
+    consume = [kcat, "-C", "-q", "-b", settings.brokers, "-t", settings.topics.results]
     read = await asyncio.create_subprocess_exec(*consume, "-c", "24", stdout=subprocess.PIPE)
     output, _ = await asyncio.wait_for(read.communicate(), LIMIT_SECONDS)
     results = [Result.model_validate_json(line) for line in output.splitlines()]
@@ -236,7 +236,7 @@ async def test_the_faust_command_runs_a_worker_too(
 async def test_a_stale_owner_is_refused_in_the_very_moment_after_a_takeover(
     settings: Settings,
 ) -> None:
-    topic = settings.topic("payments.dead-letters")
+    topic = settings.topics.payments_dead_letters
     report = await prove_fencing(settings.connection(), topic, rounds=200, partitions=2)
     assert report[:2] == (400, 0)
 

@@ -82,7 +82,7 @@ async def test_a_worker_at_work_writes_nothing_to_a_ledger_that_is_recreated(
     """What it appended there would make the ledger contradict itself, and a rebuild impossible."""
     settings = await installations.make(opening_balance=1000, partitions=1)
     worker = WorkerProcess(settings)
-    ledger = settings.topic("accounts.ledger")
+    ledger = settings.topics.ledger
     try:
         await worker.start()
         async with Client(settings) as client:
@@ -122,7 +122,7 @@ async def test_the_first_append_after_a_topic_is_recreated_is_refused(
     is only deleted (the idle workers above).
     """
     settings = await installations.make(partitions=1)
-    ledger, results = settings.topic("accounts.ledger"), settings.topic("payments.results")
+    ledger, results = settings.topics.ledger, settings.topics.results
     async with log_of(settings, ledger, results) as log:
         writer = await log.new_writer()
 
@@ -146,7 +146,7 @@ async def test_the_first_append_after_a_topic_is_recreated_is_refused(
 async def test_a_fetch_from_a_recreated_topic_is_refused(installations: Installations) -> None:
     """A position in it may be valid again: the new topic is as long as the old one was."""
     settings = await installations.make(partitions=1)
-    at = TopicPartition(settings.topic("payments.transfers"), 0)
+    at = TopicPartition(settings.topics.transfers, 0)
     async with log_of(settings, at.topic) as log, log_of(settings, at.topic) as other:
         batch = Batch(at, await other.new_writer(), [(b"key", b"old", NO_HEADERS)])
         await other.append([batch], Channel.PUBLISH)

@@ -166,7 +166,9 @@ async def test_every_connection_of_a_worker_is_secured(secure: Settings) -> None
             assert (await client.send("p1", make))["replayed"] is True
         async with PaymentsClient(settings=secure) as library:
             assert (await library.get("p1")).state == "completed"
-            assert await library.account("abc") == AccountBalance("abc", 900, "EUR", 2)
+            assert await library.account("abc") == AccountBalance(
+                account="abc", balance=900, currency="EUR", sequence=2
+            )
         assert await worker.stop() == 0
     finally:
         await worker.kill()

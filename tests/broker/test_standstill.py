@@ -76,7 +76,7 @@ async def test_an_open_transaction_of_a_producer_is_told_with_its_partitions(
     Without a broker: ``tests/engine/test_kafka_errors.py``,
     ``tests/engine/test_readiness.py``.
     """
-    topic = standing.topic("payments.commands")
+    topic = standing.topics.commands
     command = json.dumps({"type": "make", "account": "abc", "amount": 1}).encode()
     async with AIOKafkaProducer(
         bootstrap_servers=standing.brokers, transactional_id=f"{standing.app_id}-other"
@@ -116,8 +116,8 @@ async def test_an_open_transaction_where_only_readers_wait_is_told_by_worker_and
     """
     at = partition_of(b"abc", standing.partitions)
     blocked = [
-        f"{standing.topic('payments.results')}/{at}",
-        f"{standing.topic('accounts.ledger')}/{at}",
+        f"{standing.topics.results}/{at}",
+        f"{standing.topics.ledger}/{at}",
         f"{standing.changelog('accounts')}/{at}",
     ]
     async with (
@@ -171,7 +171,7 @@ async def test_accounts_that_an_open_transaction_blocks_make_a_client_unready(
     ):
         await client.deposit("p1", account="abc", amount=5)
         await producer.begin_transaction()
-        ledger = standing.topic("accounts.ledger")
+        ledger = standing.topics.ledger
         await producer.send_and_wait(ledger, b"foreign", partition=at)
         await client.deposit("p2", account="abc", amount=5)
         with pytest.raises(CatchingUp, match="blocked by an open transaction"):

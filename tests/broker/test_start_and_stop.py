@@ -168,7 +168,7 @@ async def test_of_two_workers_with_one_instance_id_the_first_ends_with_a_line(
 async def test_a_foreign_member_of_the_group_is_told(
     settings: Settings, spawned: Start, kcat: str
 ) -> None:
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     foreign = await asyncio.create_subprocess_exec(
         *(kcat, "-b", settings.brokers, "-G", settings.app_id, topic),
         stdin=asyncio.subprocess.DEVNULL,

@@ -53,7 +53,7 @@ class Embedded:
         """Let a record come in as from any client."""
 
         async def send() -> None:
-            self.bed.produce(self.bed.settings.topic("payments.commands"), key, value)
+            self.bed.produce(self.bed.settings.topics.commands, key, value)
             await self.bed.quiet()
 
         self.do(send())

@@ -101,7 +101,7 @@ def test_a_whole_batch_is_listed_as_a_notice_and_not_as_what_may_have_been_repla
     """Of the same kind, what ``payments journal skip`` gave up: ``test_skip_on_broker.py``."""
 
     async def receive() -> None:
-        at = TopicPartition(embedded.bed.settings.topic("payments.commands"), 0)
+        at = TopicPartition(embedded.bed.settings.topics.commands, 0)
         embedded.bed.log.produce_unreadable(at, 3, UNDECODABLE_BATCH)
         await embedded.bed.quiet()
 
@@ -281,7 +281,7 @@ def test_a_declined_replay_ends_with_exit_code_3(embedded: Embedded) -> None:
 
 def test_messages_between_the_stages_are_never_sent(embedded: Embedded) -> None:
     async def forge() -> None:
-        inbox = embedded.bed.settings.topic("payments.inbox")
+        inbox = embedded.bed.settings.topics.inbox
         embedded.bed.produce(inbox, b"pay-1", MAKE)
         await embedded.bed.quiet()
 

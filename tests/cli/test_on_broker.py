@@ -85,7 +85,7 @@ async def test_watch_ends_well_with_ctrl_c(settings: Settings) -> None:
 async def receive(settings: Settings, key: bytes, value: bytes) -> None:
     producer = AIOKafkaProducer(**settings.connection())
     await producer.start()
-    await producer.send_and_wait(settings.topic("payments.commands"), value, key)
+    await producer.send_and_wait(settings.topics.commands, value, key)
     await producer.stop()
 
 

@@ -22,10 +22,10 @@ async def put_aside(
 ) -> Record:
     """Return the dead letter that the application makes of a record."""
     async with PaymentsTestbed() as payments:
-        topic = payments.settings.topic("payments.commands")
+        topic = payments.settings.topics.commands
         payments.produce(topic, key, value, headers=headers, partition=partition)
         await payments.quiet()
-        [letter] = payments.records(payments.settings.topic("payments.dead-letters"))
+        [letter] = payments.records(payments.settings.topics.payments_dead_letters)
     return letter
 
 

@@ -17,7 +17,7 @@ from tools.dev.server_properties import Listeners, environment, server_propertie
 async def test_data_survives_a_kill_and_the_address_stays(
     local_broker: LocalBroker, settings: Settings
 ) -> None:
-    place = TopicPartition(settings.topic("payments.commands"), 0)
+    place = TopicPartition(settings.topics.commands, 0)
     async with AIOKafkaProducer(**settings.connection(), acks="all") as producer:
         await producer.send_and_wait(place.topic, b"kept", partition=place.partition)
     bootstrap = local_broker.bootstrap

@@ -67,7 +67,7 @@ class Installation(MemoryLog):
         """Let any record come in."""
         count = self.settings.partitions
         partition = (partition_of(key or b"", count) + wrong) % count
-        at = TopicPartition(self.settings.topic("payments.commands"), partition)
+        at = TopicPartition(self.settings.topics.commands, partition)
         self.produce(at, key, value)
 
     def forget(self, topic: str) -> None:
@@ -137,12 +137,12 @@ class Installation(MemoryLog):
 
     def results(self) -> list[dict[str, Any]]:
         """Return all results."""
-        topic = self.settings.topic("payments.results")
+        topic = self.settings.topics.results
         return [json.loads(record.value or b"") for record in self.records(topic)]
 
     def entries(self) -> list[dict[str, Any]]:
         """Return all ledger entries."""
-        topic = self.settings.topic("accounts.ledger")
+        topic = self.settings.topics.ledger
         return [json.loads(record.value or b"") for record in self.records(topic)]
 
 

@@ -21,7 +21,7 @@ TIME_MS = 1_800_000_000_000
 async def ledger_of(log: KafkaLog, settings: Settings) -> Ranges:
     ledger = Ledger(settings, ACCOUNTS, TIME_MS)
     await ledger.write(log, await log.new_writer(), ledger.in_turns(ENTRIES))
-    return await log.bounds(partitions_of(settings.topic("accounts.ledger"), settings.partitions))
+    return await log.bounds(partitions_of(settings.topics.ledger, settings.partitions))
 
 
 def shown(balances: Balances) -> tuple[object, ...]:

@@ -69,7 +69,7 @@ class GoesOn:
 
     async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         """Answer as the log does, once the worker has gone on."""
-        if any(tp.topic == self._payments.settings.topic("payments.results") for tp in at):
+        if any(tp.topic == self._payments.settings.topics.results for tp in at):
             await self._payments.send("meanwhile", {"type": "get"})
         return await self._payments.log.bounds(at)
 
@@ -85,7 +85,7 @@ async def test_a_worker_that_goes_on_meanwhile_has_lost_nothing() -> None:
         log = cast("Log", GoesOn(payments))
         [journal] = await inspect(log, stages_of(payments.settings)[:1], [0])
         assert journal.held.last is not None
-        tail = journal.tails[payments.settings.topic("payments.results")]
+        tail = journal.tails[payments.settings.topics.results]
         assert tail.output_id[0] > journal.held.last.n, "the worker went on"
         assert journal.tails_ahead == []
 
@@ -93,7 +93,7 @@ async def test_a_worker_that_goes_on_meanwhile_has_lost_nothing() -> None:
 async def test_outputs_that_the_journal_does_not_know_are_named() -> None:
     async with PaymentsTestbed(opening_balance=1000, partitions=1) as payments:
         await payments.send("p1", MAKE)
-        results = payments.settings.topic("payments.results")
+        results = payments.settings.topics.results
         lost = [("ce_id", b"payments/0/99/0")]
         payments.log.produce(TopicPartition(results, 0), b"p2", b"{}", lost)
         [journal] = await inspect(payments.log, stages_of(payments.settings)[:1], [0])

@@ -33,7 +33,7 @@ def cut(broker: LocalBroker, topic: str, batches: int) -> None:
 def lose_commands(broker: LocalBroker, settings: Settings) -> None:
     """Let the broker come back without the end of the commands, as after a power cut."""
     broker.stop()
-    cut(broker, settings.topic("payments.commands"), KEPT)
+    cut(broker, settings.topics.commands, KEPT)
     # Without it, the broker looks at the end of its logs.
     (broker.folder / "topics" / ".kafka_cleanshutdown").unlink()
     broker.start()
@@ -46,7 +46,7 @@ async def test_commands_that_were_written_anew_are_handled_once(
     settings = await installations.make(
         partitions=1, opening_balance=1000, session_timeout_seconds=6
     )
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     skip = ("journal", "skip", "--topic", topic, "--partition", "0", "--lost")
     worker = await WorkerProcess(settings).start()
     try:

@@ -87,7 +87,7 @@ async def test_deleted_transfers_are_refused_and_settled_by_the_runbook(
     settings = await installations.make(
         partitions=2, opening_balance=1000, session_timeout_seconds=60, request_timeout_seconds=60
     )
-    transfers = settings.topic("payments.transfers")
+    transfers = settings.topics.transfers
     sender, receiver = (
         WorkerProcess(settings.model_copy(update={"instance_id": f"worker-{number}"}))
         for number in range(2)

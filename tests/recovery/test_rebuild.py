@@ -107,7 +107,7 @@ async def test_a_copy_without_its_commands_is_no_violation() -> None:
     lost = Installation()
     send_some(lost, "a")
     assert await lost.work() is None
-    lost.forget(lost.settings.topic("payments.commands"))
+    lost.forget(lost.settings.topics.commands)
     log = lost.copied()
     log.command("made-a", {**MAKE, "id": "own-a"})
     await log.rebuild(copied=True)
@@ -120,7 +120,7 @@ async def test_a_copy_without_its_commands_is_no_violation() -> None:
 
 def send_a_batch_that_is_refused(log: Installation) -> None:
     """Let a batch come in that is too large, with commands of several partitions."""
-    commands = TopicPartition(log.settings.topic("payments.commands"), 1)
+    commands = TopicPartition(log.settings.topics.commands, 1)
     value = json.dumps(DEPOSIT).encode()
     told: list[NewRecord] = [(b"refused-%d" % (number % 5), value, []) for number in range(12)]
     log.produce_unreadable(commands, 15, BATCH_TOO_LARGE, told)
@@ -149,7 +149,7 @@ async def test_a_batch_that_is_put_aside_is_never_carried_out() -> None:
         await log.require_clean()
         refused = [each for each in log.results() if each["payment"].startswith("refused-")]
         assert [each["reason"] for each in refused] == [BATCH_TOO_LARGE] * 12, crash_at
-        letters = log.records(log.settings.topic("payments.dead-letters"))
+        letters = log.records(log.settings.topics.payments_dead_letters)
         [letter] = [each for each in map(read_letter, letters) if each.reason == BATCH_TOO_LARGE]
         assert letter.facts["unanswered"] == "3"
 
@@ -190,7 +190,7 @@ async def installation_with_deleted_results() -> Installation:
 async def test_a_lost_ledger_is_never_taken_for_all_that_was(*, journals_are_lost: bool) -> None:
     """Results tell of the last payments only: posting these would forget all balances before."""
     log = await installation_with_deleted_results()
-    log.forget(log.settings.topic("accounts.ledger"))
+    log.forget(log.settings.topics.ledger)
     if journals_are_lost:
         log.lose_journals()
     with pytest.raises(RecoveryRefused, match="restore the ledger"):
@@ -202,11 +202,11 @@ async def test_a_lost_ledger_is_never_taken_for_all_that_was(*, journals_are_los
 async def test_a_ledger_that_lost_its_last_entries_is_compared_with_the_journals() -> None:
     """What is left looks whole: entries end somewhere, and no result tells of the others."""
     log = await installation_with_deleted_results()
-    results = log.settings.topic("payments.results")
+    results = log.settings.topics.results
     for partition in range(log.settings.partitions):
         at = TopicPartition(results, partition)
         log.partition(at).delete_before(log.end(at))
-    ledger = log.settings.topic("accounts.ledger")
+    ledger = log.settings.topics.ledger
     kept = log.records(ledger)
     log.forget(ledger)
     for record in kept:

@@ -56,7 +56,7 @@ async def goes_on(settings: Settings) -> None:
             assert (await client.send("p3", {**MAKE, "account": "a3"}))["replayed"]
             assert not (await client.send("new", {**MAKE, "id": "c-new"}))["replayed"]
             assert await worker.stop() == 0
-            topics = [settings.topic("payments.inbox"), settings.topic("payments.commands")]
+            topics = [settings.topics.inbox, settings.topics.commands]
             async with cluster(settings) as connected:
                 await connected.recreate(topics)
             assert "payments journal adopt" in await fails(worker)
@@ -79,7 +79,7 @@ async def goes_on(settings: Settings) -> None:
 
 
 async def leaves_added_partitions(installations: Installations, settings: Settings) -> None:
-    commands, waiting = settings.topic("payments.commands"), b"in-an-added-partition"
+    commands, waiting = settings.topics.commands, b"in-an-added-partition"
     await add_partition(settings, commands)
     make = json.dumps({**MAKE, "account": "a2"}).encode()
     await produce(settings, commands, PARTITIONS, waiting, make)

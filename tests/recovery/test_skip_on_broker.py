@@ -21,7 +21,7 @@ async def test_deleted_commands_are_given_up_by_name_and_the_worker_goes_on(
     installations: Installations,
 ) -> None:
     settings = await installations.make(opening_balance=1000, session_timeout_seconds=6)
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     partition = partition_of(b"p", settings.partitions)
     skip = ("journal", "skip", "--topic", topic, "--partition", str(partition), "--lost")
     worker = await WorkerProcess(settings).start()

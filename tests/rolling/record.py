@@ -90,7 +90,7 @@ async def _use(settings: Settings, workers: Sequence[subprocess.Popen[bytes]]) -
 def _dump(settings: Settings) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for topic in read_topics(TOPICS, settings):
-        if topic.name != settings.topic("payments.fencing-check"):
+        if topic.name != settings.topics.fencing_check:
             for partition in range(settings.partitions):
                 lines += _read(settings, TopicPartition(topic.name, partition, 0))
     return lines

@@ -21,12 +21,12 @@ async def stand_in(settings: Settings) -> AsyncIterator[None]:
     """Answer every command with its own content, after a result that is for somebody else."""
     connection = settings.connection()
     commands = AIOKafkaConsumer(
-        settings.topic("payments.commands"), auto_offset_reset="earliest", **connection
+        settings.topics.commands, auto_offset_reset="earliest", **connection
     )
     async with commands, AIOKafkaProducer(**connection) as producer:
 
         async def answer() -> None:
-            results = settings.topic("payments.results")
+            results = settings.topics.results
             async for record in commands:
                 command = json.loads(record.value)
                 other = {"command": "of-another", "outcome": "rejected"}

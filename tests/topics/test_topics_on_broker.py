@@ -83,7 +83,7 @@ async def test_what_the_broker_refuses_is_told_with_the_topic(settings: Settings
     async with cluster(settings) as connected:
         for configs in ({"retention.ms": "soon"}, {"no.such.config": "1"}):
             refused = with_configs(wanted, 0, configs)
-            with pytest.raises(TopicsError, match=settings.topic("payments.commands")):
+            with pytest.raises(TopicsError, match=settings.topics.commands):
                 await connected.apply(await connected.plan(refused), refused)
         new = [Topic(f"{settings.topic_prefix}new", 1, 1, {"retention.ms": "soon"})]
         with pytest.raises(TopicsError, match=f"{settings.topic_prefix}new is refused"):

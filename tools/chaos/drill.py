@@ -132,7 +132,7 @@ async def _send(settings: Settings, first: int) -> None:
             if number % 2:
                 make["id"] = f"command-{number}"
             await producer.send(
-                settings.topic("payments.commands"),
+                settings.topics.commands,
                 key=f"p{number}".encode(),
                 value=json.dumps(make).encode(),
             )
@@ -144,7 +144,7 @@ async def _send(settings: Settings, first: int) -> None:
 async def _results(settings: Settings, count: int) -> None:
     """Wait until there are so many results at least."""
     log = KafkaLog(settings.connection())
-    topic = settings.topic("payments.results")
+    topic = settings.topics.results
     try:
         await log.start([topic])
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -195,7 +195,7 @@ async def _append(log: KafkaLog, records: list[Record]) -> None:
 async def _restore_older(settings: Settings) -> None:
     """Make ledger and results anew, each with only the older part of its records."""
     log = KafkaLog(settings.connection())
-    topics = [settings.topic("accounts.ledger"), settings.topic("payments.results")]
+    topics = [settings.topics.ledger, settings.topics.results]
     try:
         await log.start(topics)
         kept: list[Record] = []

@@ -45,7 +45,7 @@ class Pulse:
                 "fetch.wait.max.ms": 20,
             }
         )
-        topic = settings.topic("payments.results")
+        topic = settings.topics.results
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
         self._sent: dict[bytes, float] = {}
         self._running = True
@@ -84,7 +84,7 @@ class Pulse:
         payment = uuid.uuid4().hex.encode()
         value = b'{"type":"make","account":"acct-%d","amount":1}' % (len(self._sent) % ACCOUNTS)
         self._sent[payment] = now
-        self._producer.produce(self._settings.topic("payments.commands"), key=payment, value=value)
+        self._producer.produce(self._settings.topics.commands, key=payment, value=value)
 
     def _take(self, message: Message, now: float) -> None:
         if (error := message.error()) is not None:

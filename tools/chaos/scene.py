@@ -54,7 +54,7 @@ class Scene:
 
     async def leader(self) -> LocalBroker:
         """Return the node that leads a partition of the results, chosen at random."""
-        topic = self.settings.topic("payments.results")
+        topic = self.settings.topics.results
         partition = self.chance.randrange(self.settings.partitions)
 
         def ask() -> int:

@@ -241,7 +241,7 @@ async def _produce(soak: Soak) -> None:
 
 
 def _kcat(kcat: str, settings: Settings, line: str) -> None:
-    topic = settings.topic("payments.commands")
+    topic = settings.topics.commands
     command = [kcat, "-P", "-q", "-b", settings.brokers, "-t", topic, "-K:"]
     subprocess.run(command, input=line, text=True, capture_output=True, check=False, timeout=400)
 

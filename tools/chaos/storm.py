@@ -91,7 +91,7 @@ class Storm:
                 "log_level": 0,
             }
         )
-        topic = settings.topic("payments.results")
+        topic = settings.topics.results
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
         self._under_way: dict[str, UnderWay] = {}
         self._once: set[str] = set()
@@ -226,7 +226,7 @@ class Storm:
 
     def _produce(self, name: str, command: Sent) -> None:
         self._producers[name].produce(
-            self._settings.topic("payments.commands"),
+            self._settings.topics.commands,
             key=command.payment.encode(),
             value=command.value,
             on_delivery=partial(self._delivered, command.id),

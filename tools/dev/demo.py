@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 from payments.topics.cluster import cluster
 from tools.dev.errors import BrokerError
@@ -82,10 +83,10 @@ async def run_guided_set(settings: Settings, steps: list[Step], watch: Callable[
             say(f"{number}. {step.title}")
             say(f"   ->  {step.payment:{width}}  {step.value}")
             record = await producer.send_and_wait(
-                settings.topic("payments.commands"), step.value.encode(), step.payment.encode()
+                settings.topics.commands, step.value.encode(), step.payment.encode()
             )
             # A command without an id of its own is named by the position of its record.
-            command = f"{record.topic}/{record.partition}/{record.offset}"
+            command = str(RecordAddress(record.topic, record.partition, record.offset))
             result = await _watched(_result_of(command, results), watch)
             say(f"   <-  {step.payment:{width}}  {_shown(result)}")
             if (result["outcome"], result["replayed"]) != (step.outcome, step.replayed):
@@ -99,7 +100,7 @@ async def _topics(settings: Settings) -> AsyncIterator[tuple[Any, Any]]:
     connection = settings.connection()
     await _require_topics(settings)
     producer = AIOKafkaProducer(**connection, enable_idempotence=True)
-    results = AIOKafkaConsumer(settings.topic("payments.results"), **connection)
+    results = AIOKafkaConsumer(settings.topics.results, **connection)
     try:
         await producer.start()
         await results.start()

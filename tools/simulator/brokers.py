@@ -123,7 +123,7 @@ class Brokers:
         before = partition.end
         offset = partition.append(writer, sequence, records, in_transaction=in_transaction)
         if offset < before:
-            self._trace.note("repeat", f"{at}/{offset}")
+            self._trace.note("repeat", at.address(offset))
             return offset
         self._batches[at].append(offset)
         new = partition.records[-len(records) :]

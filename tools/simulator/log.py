@@ -4,9 +4,9 @@ import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain, repeat
 from typing import Any, cast
 
+from exactstage.backoff import backoff_seconds
 from exactstage.clock import BrokerClock
 from exactstage.epochs import truncated_after_reading
 from exactstage.errors import FailStop, UnreadableBatch
@@ -28,8 +28,6 @@ from .faults import Fault
 from .loop import Process
 from .network import Handler, Network, Reply, Retriable
 
-_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2)
-_LONGEST_BACKOFF_SECONDS = 0.5
 _LONGEST_FETCH_SECONDS = 20.0
 
 Found = Mapping[TopicPartition, Fetched]
@@ -39,20 +37,21 @@ class Unreachable(FailStop):
     """No broker has answered for as long as appends and such are retried."""
 
 
-class _Patience:
+class _RetryPolicy:
     """Waits longer and longer, up to a limit."""
 
     def __init__(self, what: str, limit_seconds: float) -> None:
         self._what = what
         self._end = asyncio.get_running_loop().time() + limit_seconds
-        self._pauses = chain(_BACKOFF_SECONDS, repeat(_LONGEST_BACKOFF_SECONDS))
+        self._tries = 0
 
     async def after(self, error: Exception) -> None:
         """Wait before the next attempt. Raises ``Unreachable`` when there is none."""
         if asyncio.get_running_loop().time() > self._end:
             message = f"{self._what} failed for too long: {error}"
             raise Unreachable(message) from error
-        await asyncio.sleep(next(self._pauses))
+        await asyncio.sleep(backoff_seconds(self._tries))
+        self._tries += 1
 
 
 class SimulatedLog:
@@ -144,7 +143,7 @@ class SimulatedLog:
         }
         assert len(left) == len(batches), "one batch for each partition"
         offsets: dict[TopicPartition, int] = {}
-        patience = _Patience("appending", self._delivery_timeout_seconds)
+        retry = _RetryPolicy("appending", self._delivery_timeout_seconds)
         while True:
             lost: Exception | None = None
             for at, result in (await self._produce(list(left.values()), channel)).items():
@@ -157,7 +156,7 @@ class SimulatedLog:
                     del left[at]
             if lost is None:
                 return offsets
-            await patience.after(lost)
+            await retry.after(lost)
             self._leaders = dict(self._brokers.leaders)
 
     async def _produce(
@@ -220,12 +219,12 @@ class SimulatedLog:
 
     async def _ask(self, what: str, request: str, carry_out: Callable[[], object]) -> Any:
         handler: Handler = lambda _fault, reply: reply(carry_out())  # noqa: E731 - a name for its type
-        patience = _Patience(what, self._delivery_timeout_seconds)
+        retry = _RetryPolicy(what, self._delivery_timeout_seconds)
         while True:
             try:
                 return await self._network.call(self._process, "control", request, handler)
             except Retriable as error:
-                await patience.after(error)
+                await retry.after(error)
 
 
 class SimulatedReader:
@@ -320,7 +319,7 @@ class SimulatedReader:
         try:
             found: Found = await self._network.call(self._process, "fetch", "fetch", handler)
         except Retriable:
-            await asyncio.sleep(_BACKOFF_SECONDS[0])
+            await asyncio.sleep(backoff_seconds(0))
             return {}
         return found
 

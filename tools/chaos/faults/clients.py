@@ -48,7 +48,7 @@ async def _send_batch(scene: Scene, codec: str) -> None:
         }
     )
     for command in commands:
-        topic = scene.settings.topic("payments.commands")
+        topic = scene.settings.topics.commands
         producer.produce(topic, key=command.payment, value=command.value)
     if await asyncio.to_thread(producer.flush, LIMIT_SECONDS):
         raise ChaosError(f"a batch of {codec} could not be sent")
@@ -57,7 +57,7 @@ async def _send_batch(scene: Scene, codec: str) -> None:
 
 async def _send_with_kcat(scene: Scene, codec: str) -> None:
     commands = scene.storm.take(BATCH, f"kcat, {codec}")
-    topic = scene.settings.topic("payments.commands")
+    topic = scene.settings.topics.commands
     process = await asyncio.create_subprocess_exec(
         *(KCAT, "-P", "-b", scene.settings.brokers, "-t", topic, "-K:", "-z", codec),
         *("-X", "enable.idempotence=true"),
@@ -88,7 +88,7 @@ async def abandon_transaction(scene: Scene) -> None:
 
 async def _transaction(scene: Scene, end: str | None) -> None:
     commands = scene.storm.take(IN_TRANSACTION, "transaction")
-    topic = scene.settings.topic("payments.commands")
+    topic = scene.settings.topics.commands
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tools.chaos.transaction"),
         *(scene.settings.brokers, topic, str(TRANSACTION_SECONDS)),

@@ -36,7 +36,7 @@ async def delete_handled(scene: Scene) -> None:
 async def _handled(scene: Scene) -> Mapping[int, int]:
     """Return the positions of the journals in the commands, as an operator reads them."""
     done = await payments(scene.settings, "journal", "inspect", "--stage", "payments", "--json")
-    commands = scene.settings.topic("payments.commands")
+    commands = scene.settings.topics.commands
     return {
         journal["partition"]: given["position"]
         for journal in done.objects
@@ -46,7 +46,7 @@ async def _handled(scene: Scene) -> Mapping[int, int]:
 
 
 def _delete(scene: Scene, positions: Mapping[int, int]) -> None:
-    topic = scene.settings.topic("payments.commands")
+    topic = scene.settings.topics.commands
     before = [TopicPartition(topic, partition, at) for partition, at in positions.items()]
     # The client must live until it has answered.
     admin = scene.admin()
