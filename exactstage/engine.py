@@ -57,27 +57,27 @@ class Engine:
         continues what a host has observed while the log connected. Claims are renewed every
         ``renewal_seconds``; without ``local_delivery`` all messages go through the log.
 
-        ``rebalance`` comes next, ``stop`` last. Raises ``FailStop``; the log is closed then, as it
-        is when this is cancelled.
+        ``rebalance`` comes next, ``stop`` last. Raises ``FailStop``, and ``ValueError`` for
+        stages that do not fit together; the log is closed then, as it is when this is cancelled.
         """
+        limits = limits or Limits()
         try:
-            connected = await _connect(log, app_id, stages)
+            by_name(stages)  # Reported before what the brokers lack.
+            engine = cls(
+                app_id=app_id,
+                stages=stages,
+                log=log,
+                connected=await _connect(log, app_id, stages),
+                deliver=deliver,
+                on_failure=on_failure,
+                limits=limits,
+                readiness=readiness or Readiness(limits.stall_seconds),
+                renewal_seconds=renewal_seconds,
+                local_delivery=local_delivery,
+            )
         except BaseException:
             await log.close()
             raise
-        limits = limits or Limits()
-        engine = cls(
-            app_id=app_id,
-            stages=stages,
-            log=log,
-            connected=connected,
-            deliver=deliver,
-            on_failure=on_failure,
-            limits=limits,
-            readiness=readiness or Readiness(limits.stall_seconds),
-            renewal_seconds=renewal_seconds,
-            local_delivery=local_delivery,
-        )
         engine._start()
         return engine
 

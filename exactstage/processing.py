@@ -234,6 +234,7 @@ class Processing:
 
         One whose key and value are too large to forward is refused, whatever its key's row is.
         """
+        journal.source = None
         key = record.key
         if key and self.stage.forward_to is not None:
             right = partition_of(key, self._partitions)
@@ -421,6 +422,8 @@ class Processing:
         """Let the stage answer a record that it failed on."""
         try:
             self.stage.callbacks.on_error(record, error, journal)
+        except FailStop:
+            raise
         except Exception:
             journal.discard()
             logger.exception("%s can't answer %r either", self.stage.name, record.key)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from .errors import PositionLost, Stalled, UnreadableBatch
 from .log import Bounds, Log, Reader, Record, TopicPartition, unread
+from .pauses import PAUSES
 
 LIMIT_SECONDS = 20.0
 """How long records may fail to come."""
@@ -17,6 +18,9 @@ TAKEOVER_LIMIT_SECONDS = 60.0
 """The same in a takeover, since a worker has nothing else to do."""
 
 _FETCH_SECONDS = 5.0
+_LEAST_FETCHES = 2
+"""Fetches without a record after which reading may be given up."""
+
 _PROGRESS_SECONDS = 2.0
 
 Ranges = Mapping[TopicPartition, Bounds]
@@ -44,12 +48,15 @@ async def read_ranges(
     closing: bytes | None = None,
     limit_seconds: float = LIMIT_SECONDS,
     on_unreadable: OnUnreadable | None = None,
+    skip_by_header: bool = False,
     show: Show = show_nothing,
 ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
     """Yield the records in these ranges: some of one partition at a time, at least one.
 
     ``committed_only`` and ``closing`` are those of ``Log.open_reader``. ``show`` gets the progress
     every two seconds. ``on_unreadable`` gets each batch that can't be decoded, which is skipped.
+    Where the damage hides the batch's end, its whole range is skipped; with ``skip_by_header`` only
+    as much as its header says, which may be damaged too: for who reports the batch anyway.
 
     Raises ``UnreadableBatch`` at such a batch if there is no ``on_unreadable``, ``PositionLost``
     where a partition has lost the start or the end of its range since, and ``Stalled`` when no
@@ -65,6 +72,7 @@ async def read_ranges(
             ranges,
             limit_seconds=limit_seconds,
             on_unreadable=on_unreadable,
+            skip_by_header=skip_by_header,
             show=show,
         ):
             yield found
@@ -79,6 +87,7 @@ async def read_with(
     *,
     limit_seconds: float = LIMIT_SECONDS,
     on_unreadable: OnUnreadable | None = None,
+    skip_by_header: bool = False,
     show: Show = show_nothing,
 ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
     """Do what ``read_ranges`` does with a reader that the caller has opened and closes."""
@@ -87,6 +96,7 @@ async def read_with(
     now = asyncio.get_running_loop().time
     count, total = 0, sum(ranges[at].end - ranges[at].first for at in ends)
     began = moved = shown = now()
+    fruitless = 0
     patience = min(_FETCH_SECONDS, limit_seconds)
     while unread(reader.positions(), ends):
         before = dict(reader.positions())
@@ -94,7 +104,8 @@ async def read_with(
             fetched = await reader.fetch(timeout_seconds=patience)
         except UnreadableBatch as batch:
             at = TopicPartition(batch.topic, batch.partition)
-            fetched = {at: _skip(reader, batch, ends, on_unreadable)}
+            end_is_known = batch.end_is_known or skip_by_header
+            fetched = {at: _skip(reader, batch, ends, on_unreadable, end_is_known=end_is_known)}
         for at, records in fetched.items():
             found, end = records, ranges[at].end
             if found and found[-1].offset >= end:
@@ -107,10 +118,13 @@ async def read_with(
                 shown = time
                 show(_progress(at, count, total, time - began))
         if before != reader.positions():
-            moved = now()
+            moved, fruitless = now(), 0
         else:
             await _require_ends(log, reader, ends)
-            if (seconds := now() - moved) >= limit_seconds:
+            fruitless += 1
+            # A process that was paused has asked once only, and may get its answer now.
+            seconds = now() - moved - PAUSES.within(moved)
+            if seconds >= limit_seconds and fruitless >= _LEAST_FETCHES:
                 positions = reader.positions()
                 raise Stalled({at: positions[at] for at in unread(positions, ends)}, seconds)
 
@@ -120,6 +134,8 @@ def _skip(
     batch: UnreadableBatch,
     ends: dict[TopicPartition, int],
     on_unreadable: OnUnreadable | None,
+    *,
+    end_is_known: bool,
 ) -> Sequence[Record]:
     """Continue after a batch that can't be decoded; return what comes in its place.
 
@@ -132,8 +148,8 @@ def _skip(
         return ()
     if on_unreadable is None:
         raise batch
-    found = on_unreadable(batch, batch.last_offset if batch.end_is_known else end - 1)
-    if batch.end_is_known:
+    found = on_unreadable(batch, batch.last_offset if end_is_known else end - 1)
+    if end_is_known:
         reader.skip(batch)
     else:
         del ends[at]

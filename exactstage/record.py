@@ -17,7 +17,7 @@ def parse_address(text: str) -> tuple[str, int, int]:
     """Return topic, partition and offset. Raises ``ValueError`` when it is something else."""
     topic, *numbers = text.rsplit("/", 2)
     if not topic or len(numbers) < 2 or not all(n.isascii() and n.isdecimal() for n in numbers):
-        message = f"{text!r} is no address such as payments.dead-letters/3/17"
+        message = f"{text!r} is no address such as orders/3/17"
         raise ValueError(message)
     return topic, int(numbers[0]), int(numbers[1])
 

@@ -5,7 +5,7 @@ nothing but the journal that it is run: so a decision is whole or not at all, an
 run it on a broker, in a test, or in a simulation.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -245,19 +245,38 @@ def senders_of(
 def by_name(stages: Iterable[Stage]) -> Mapping[str, Stage]:
     """Return the stages by name.
 
-    Raises ``ValueError`` where two would write the same topic, or messages that no stage reads.
+    Raises ``ValueError`` where two would write or read the same topic, and for messages that no
+    stage reads, that anyone may read, or that come to one receiver by two topics.
     """
     found: dict[str, Stage] = {}
     writers: dict[str, str] = {}
+    readers: dict[str, str] = {}
     for stage in stages:
         for topic in (*stage.public, stage.changelog):
             if writers.setdefault(topic, stage.name) != stage.name:
                 message = f"{topic} would be written by {writers[topic]} and {stage.name}"
                 raise ValueError(message)
+        for topic in stage.inputs:
+            if readers.setdefault(topic, stage.name) != stage.name:
+                message = f"{topic} would be read by {readers[topic]} and {stage.name}"
+                raise ValueError(message)
         found[stage.name] = stage
-    read = {topic for stage in found.values() for topic in stage.internal_inputs}
     for stage in found.values():
-        if unread := stage.emits - stage.public - read:
-            message = f"{stage.name} sends messages to {sorted(unread)}, which no stage reads"
-            raise ValueError(message)
+        _require_routes(stage, found.values())
     return found
+
+
+def _require_routes(sender: Stage, stages: Collection[Stage]) -> None:
+    """Raise ``ValueError`` where messages of a stage can't be delivered exactly once."""
+    read = {topic for stage in stages for topic in stage.internal_inputs}
+    if unread := sender.emits - sender.public - read:
+        message = f"{sender.name} sends messages to {sorted(unread)}, which no stage reads"
+        raise ValueError(message)
+    if both := sender.public & read:
+        message = f"{sender.name} publishes {sorted(both)}, which a stage reads as messages"
+        raise ValueError(message)
+    for receiver in stages:
+        # A receiver knows the last message of each sender, not of each sender and topic.
+        if len(topics := sender.emits & set(receiver.internal_inputs)) > 1:
+            message = f"{sender.name} sends messages to {receiver.name} by {sorted(topics)}"
+            raise ValueError(message)

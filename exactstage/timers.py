@@ -72,7 +72,7 @@ class Timers:
                 self._pipeline.touch(journal)
                 await journal.wait_capacity()
                 continue
-            journal.time_ms = self._clock()
+            journal.time_ms, journal.source = self._clock(), None
             more = logic.tick(journal, journal.time_ms, limits.expiry_rows)
             journal.accept()
             if journal.is_open:

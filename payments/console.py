@@ -10,12 +10,14 @@ EXTRAS = {
     "yaml": "cli",
     "faust": "worker",
     "prometheus_client": "worker",
+    "anyio": "gateway",
     "httptools": "gateway",
+    "starlette": "gateway",
     "swagger_ui_bundle": "gateway",
     "uvicorn": "gateway",
     "uvloop": "worker,gateway",
 }
-"""The extra of pyproject.toml by which each package that may be absent is installed."""
+"""The extras of pyproject.toml by which each package that may be absent is installed."""
 
 
 def main() -> None:
@@ -30,5 +32,11 @@ def main() -> None:
             raise
         sys.exit(
             f"Error: this command needs the package {package}, which is not installed: "
-            f"pip install 'payments[{EXTRAS[package]}]'"
+            f"pip install 'payments[{_extra(package)}]'"
         )
+
+
+def _extra(package: str) -> str:
+    """Return the extra that brings a package: of several the one of the command that was called."""
+    extras = EXTRAS[package]
+    return next((extra for extra in extras.split(",") if extra in sys.argv[1:]), extras)

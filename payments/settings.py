@@ -182,7 +182,7 @@ class Settings(BaseSettings):
     """How long one request to a broker may take, 1 to 300 seconds."""
 
     delivery_timeout_seconds: float = Field(default=60.0, ge=1, le=600)
-    """How long an append is retried before the process ends, 1 to 600 seconds."""
+    """How long an append, read or connection is tried before the process ends, 1 to 600 seconds."""
 
     renewal_seconds: float = Field(default=3600.0, ge=1, le=43_200)
     """How often a worker renews its claim of each partition, 1 to 43,200 seconds; by

@@ -196,9 +196,9 @@ def _encode_quickly(
     except (RecursionError, TypeError, ValueError):
         return None
     # msgspec writes bytes as text, in base64: not the id or the account that they would be.
-    if command.id is None or command.id != fields["id"]:
+    if command.id is None or command.id != fields["id"] or command.type != fields.get("type"):
         return None
-    if isinstance(command, (Make, Deposit)) and command.account != fields["account"]:
+    if isinstance(command, (Make, Deposit)) and command.account != fields.get("account"):
         return None
     return command.id, value
 

@@ -15,6 +15,9 @@ from payments.records.commands import MAX_VALUE_BYTES
 Headers = Mapping[str, str]
 
 JSON = "application/json"
+OWS = " \t"
+"""Optional white space around a header's value (RFC 9110, 5.6.3); ``str.strip`` takes more."""
+
 MAX_BODY_BYTES = MAX_VALUE_BYTES
 MAX_DISCARDED_BYTES = 1_048_576
 """Bytes of a too large body that are read and discarded, so that the client reads the answer before
@@ -98,7 +101,7 @@ class HttpRequest(Request):
         if (len(declared), declared) > _TOO_MUCH:
             raise BodyTooLarge
         self.asked_for_body = True
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await self.receive()
             if message["type"] != "http.request":
@@ -107,7 +110,7 @@ class HttpRequest(Request):
             more = message.get("more_body", False)
             if len(body) > (MAX_DISCARDED_BYTES if more else MAX_BODY_BYTES):
                 raise BodyTooLarge
-        return body
+        return bytes(body)
 
 
 class EventStream(Response):

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from payments.gateway.exchange import HttpRequest
+from payments.gateway.exchange import OWS, HttpRequest
 from payments.gateway.settings import ROOT_PATH, GatewaySettings
 
 _PREFIX = re.compile(ROOT_PATH)
@@ -55,7 +55,7 @@ class Forwarding:
 
 
 def _last(request: HttpRequest, header: str) -> str:
-    return request.listed(header).rpartition(",")[2].strip()
+    return request.listed(header).rpartition(",")[2].strip(OWS)
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

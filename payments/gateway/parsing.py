@@ -12,7 +12,7 @@ from payments.client.commands import CheckedId
 from payments.domain.commands import Deposit, Make
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
-from payments.gateway.exchange import JSON, HttpRequest
+from payments.gateway.exchange import JSON, OWS, HttpRequest
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.records.commands import (
     Malformed,
@@ -87,7 +87,7 @@ def _json(request: HttpRequest, body: bytes) -> bytes:
     if content_type != JSON and not _is_json(content_type):
         raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, headers={"accept-post": JSON})
     for header, plain in _PLAIN.items():
-        if header in request.fields and request.listed(header.decode()).strip().lower() != plain:
+        if header in request.fields and request.listed(header.decode()).strip(OWS).lower() != plain:
             detail = "Send the body as it is, without Content-Encoding or other encodings."
             headers = {"accept-encoding": "identity"}
             raise RefusedRequest(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers=headers)
@@ -169,10 +169,10 @@ def invalid(field: str, rule: str) -> RefusedRequest:
 
 def _is_json(content_type: str) -> bool:
     media_type, *parameters = content_type.lower().split(";")
-    if media_type.strip() != JSON:
+    if media_type.strip(OWS) != JSON:
         return False
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and value.strip().strip('"') not in _CHARSETS:
+        if name.strip(OWS) == "charset" and value.strip(OWS).strip('"') not in _CHARSETS:
             return False
     return True

@@ -3,7 +3,7 @@
 import re
 
 from payments.client.commands import CheckedId
-from payments.gateway.exchange import HttpRequest
+from payments.gateway.exchange import OWS, HttpRequest
 from payments.gateway.parsing import MAX_WAIT_SECONDS, checked_id
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.records.commands import Malformed
@@ -17,13 +17,13 @@ def seconds_until_async(prefer: str) -> float | None:
 
     ``respond-async, wait=10`` is 10 seconds. Unknown preferences are ignored.
     """
-    preferences = [part.partition(";")[0].strip().lower() for part in prefer.split(",")]
+    preferences = [part.partition(";")[0].strip(OWS).lower() for part in prefer.split(",")]
     if "respond-async" not in preferences:
         return None
     for preference in preferences:
         name, _, value = preference.partition("=")
-        if name.strip() == "wait":
-            digits = value.strip().strip('"')
+        if name.strip(OWS) == "wait":
+            digits = value.strip(OWS).strip('"')
             return (
                 min(float(digits), MAX_WAIT_SECONDS)
                 if digits.isascii() and digits.isdigit()
@@ -41,7 +41,7 @@ def idempotency_key(request: HttpRequest) -> CheckedId:
     given = request.headers.getlist("idempotency-key")
     if len(given) != 1:
         raise RefusedRequest(Problem.BAD_IDEMPOTENCY_KEY)
-    text = given[0].strip()
+    text = given[0].strip(OWS)
     if (quoted := _STRING.fullmatch(text)) is not None:
         key = re.sub(r"\\(.)", r"\1", quoted[1])
     elif _BARE.fullmatch(text):

@@ -8,7 +8,7 @@ import hmac
 import logging
 from collections.abc import Sequence
 
-from payments.gateway.exchange import HttpRequest
+from payments.gateway.exchange import OWS, HttpRequest
 from payments.gateway.problems import Problem, RefusedRequest
 from payments.gateway.settings import GatewaySettings
 from payments.gateway.tokens_file import (
@@ -124,4 +124,4 @@ def _token(request: HttpRequest) -> bytes:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         token = request.headers.get("x-api-key", "")
-    return token.strip().encode("latin-1")
+    return token.strip(OWS).encode("latin-1")

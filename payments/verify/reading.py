@@ -95,6 +95,7 @@ class _Reading:
                 committed_only=True,
                 limit_seconds=LIMIT_SECONDS,
                 on_unreadable=lambda batch, _last: self._auditor.unreadable(batch),
+                skip_by_header=True,
                 show=lambda progress: self._show(f"reading {progress}"),
             ):
                 self._auditor.read(records)

@@ -1,5 +1,6 @@
 """What the client refuses to send, and by which name."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -35,6 +36,7 @@ class Text(str):
 
 Name = StrEnum("Name", {"ABC": "abc"})
 Word = Enum("Word", {"MAKE": "make"})
+Key = Enum("Key", {"TYPE": "type", "ACCOUNT": "account", "AMOUNT": "amount"})
 Number = IntEnum("Number", {"HUNDRED": 100})
 
 
@@ -66,6 +68,8 @@ Number = IntEnum("Number", {"HUNDRED": 100})
         ({**MAKE, "id": b"abc"}, "id", "not_json"),
         ({**MAKE, b"id": "abc"}, "command", "not_json"),
         ({**MAKE, 7: "abc"}, "7", "unknown_field"),
+        ({**MAKE, "type": base64.b64decode("make")}, "type", "not_json"),
+        ({Key.TYPE: "make", Key.ACCOUNT: "abc", Key.AMOUNT: 100}, "command", "not_json"),
         (CIRCLE, "command", "not_json"),
     ],
 )

@@ -15,7 +15,7 @@ from exactstage import ranges as ranges_module
 from exactstage.errors import UNDECODABLE_BATCH, PositionLost, Stalled, UnreadableBatch
 from exactstage.log import Bounds, Record, TopicPartition
 from exactstage.memory import MemoryLog, MemoryReader
-from exactstage.ranges import Ranges, partitions_of, read_ranges
+from exactstage.ranges import Ranges, partitions_of, read_ranges, read_with
 
 AT, NEXT = partitions_of("words", 2)
 BRIEF_SECONDS = 0.05
@@ -154,13 +154,20 @@ async def test_a_batch_that_can_not_be_decoded_is_raised_if_nobody_takes_it() ->
 
 
 @pytest.mark.parametrize(
-    ("end_is_known", "expected", "last"),
-    [(True, [0, 1, 2, 5, 6], 4), (False, [0, 1, 2], 6)],
+    ("end_is_known", "skip_by_header", "expected", "last"),
+    [
+        (True, False, [0, 1, 2, 5, 6], 4),
+        (False, False, [0, 1, 2], 6),
+        (False, True, [0, 1, 2, 5, 6], 4),
+    ],
 )
 async def test_a_batch_that_can_not_be_decoded_is_replaced(
-    *, end_is_known: bool, expected: list[int], last: int
+    *, end_is_known: bool, skip_by_header: bool, expected: list[int], last: int
 ) -> None:
-    """Where its end is not known the rest of its range is skipped, and no other partition's."""
+    """Where its end is not known the rest of its range is skipped, and no other partition's.
+
+    An audit reads on behind the length that its header says: it reports the batch anyway.
+    """
     log = log_of(2, 4)
     batch = log.produce_unreadable(AT, 3, UNDECODABLE_BATCH)
     batch.end_is_known = end_is_known
@@ -176,11 +183,40 @@ async def test_a_batch_that_can_not_be_decoded_is_replaced(
     found: dict[TopicPartition, list[int]] = {}
     ranges = {AT: Bounds(0, 7), NEXT: Bounds(0, 4)}
     async for at, records in read_ranges(
-        log, ranges, committed_only=False, on_unreadable=replaced, limit_seconds=BRIEF_SECONDS
+        log,
+        ranges,
+        committed_only=False,
+        on_unreadable=replaced,
+        skip_by_header=skip_by_header,
+        limit_seconds=BRIEF_SECONDS,
     ):
         found.setdefault(at, []).extend(record.offset for record in records)
     assert found == {AT: expected, NEXT: [0, 1, 2, 3]}
     assert told == [(2, last)]
+
+
+async def test_one_fetch_without_a_record_ends_nothing() -> None:
+    """A process that was paused for longer than the limit has asked only once since."""
+    log = log_of(3)
+    log.held_back = {AT: 2}
+
+    class Released(MemoryReader):
+        """Gets the last record only when it asks again."""
+
+        async def fetch(
+            self, *, timeout_seconds: float
+        ) -> Mapping[TopicPartition, Sequence[Record]]:
+            found = await super().fetch(timeout_seconds=timeout_seconds)
+            if not found:
+                log.held_back = {}
+            return found
+
+    found: list[int] = []
+    reader = Released(log, committed_only=False)
+    bounds = {AT: Bounds(0, 3)}
+    async for _, records in read_with(log, reader, bounds, limit_seconds=0.0):
+        found += [record.offset for record in records]
+    assert found == [0, 1, 2]
 
 
 async def test_the_progress_is_shown_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

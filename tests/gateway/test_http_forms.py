@@ -133,6 +133,8 @@ async def test_an_upgrade_is_ignored_wherever_the_bytes_are_split(fake: FakeServ
         (post(b'idempotency-key: "a"\r\nidempotency-key: "a"\r\n', path=b"/v1/payments"), 400),
         (post(b"idempotency-key: " + b"x" * 10_000 + b"\r\n", path=b"/v1/payments"), 400),
         (post(b"idempotency-key: \xff\r\n", path=b"/v1/payments"), 400),
+        (post(b"idempotency-key: order-17\xa0\r\n", path=b"/v1/payments"), 400),
+        (post(b"idempotency-key: \x85order-17\r\n", path=b"/v1/payments"), 400),
         (get(b"/v1/accounts/abc/entries?limit=1&limit=2"), 422),
         (get(b"/v1/accounts/abc/entries?limit=1&other=1&other=2"), 422),
         (get(b"/v1/payments/p1/commands/c?wait=1&wait=1"), 422),

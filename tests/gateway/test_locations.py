@@ -7,6 +7,7 @@ Of the same kind: a gateway killed between 202 and the result, on a broker
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -128,8 +129,8 @@ async def test_a_result_that_comes_after_the_search_is_waited_for(
     real = LogTransport.read
     results = testbed.settings.topics.results
 
-    async def read(self: LogTransport, at: TopicPartition, offset: int, *, max_bytes: int) -> Chunk:
-        chunk = await real(self, at, offset, max_bytes=max_bytes)
+    async def read(self: LogTransport, at: TopicPartition, offset: int, **options: Any) -> Chunk:
+        chunk = await real(self, at, offset, **options)
         if at.topic != results:
             return chunk
         return Chunk([], chunk.position)  # As if the result had come a moment later.

@@ -23,7 +23,7 @@ LANGUAGES = SHELL | {"python", "json", "toml", "nginx", "mermaid", "text", "fish
 REASONS = {
     "has a test of its own": 7,
     "installs": 1,
-    "measures or tests for minutes": 18,
+    "measures or tests for minutes": 19,
 }
 """Why blocks are not run, and how many there are for each reason: a new one is a decision."""
 

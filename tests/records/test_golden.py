@@ -42,11 +42,15 @@ def read_command(value: bytes) -> object:
 
 
 def read_result(value: bytes) -> object:
-    return Result.model_validate_json(value, extra="forbid").model_dump(mode="json")
+    return Result.model_validate_json(value, extra="forbid").model_dump(
+        mode="json", exclude_unset=True
+    )
 
 
 def read_entry(value: bytes) -> object:
-    return LedgerEntry.model_validate_json(value, extra="forbid").model_dump(mode="json")
+    return LedgerEntry.model_validate_json(value, extra="forbid").model_dump(
+        mode="json", exclude_unset=True
+    )
 
 
 def read(reader: Callable[[bytes], object], kind: str) -> dict[str, object]:
