@@ -1,7 +1,8 @@
 """Guarded tasks: loops of one worker, of which an error in any ends the process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from .errors import FailStop, as_fail_stop
 
@@ -35,3 +36,19 @@ class GuardedTasks:
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
             self._on_failure(as_fail_stop(name, error))
+
+
+async def unless(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work, or leave it when ``ended`` is set: what can't come any more is not waited for.
+
+    Raises what the work raises.
+    """
+    doing, ending = asyncio.create_task(work), asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait([doing, ending], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        doing.cancel()
+        ending.cancel()
+    done, _ = await asyncio.gather(doing, ending, return_exceptions=True)
+    if isinstance(done, Exception):
+        raise done

@@ -12,6 +12,7 @@ from typing import Self
 
 from .engine import Engine
 from .errors import FailStop
+from .guarded_tasks import unless
 from .limits import Limits
 from .log import Log, TopicPartition
 from .reading import Delivery
@@ -90,16 +91,7 @@ class PlainHost:
 
     async def _drain(self) -> None:
         """Drain, unless it fails on the way: what never is published is not waited for."""
-        draining = asyncio.create_task(self.engine.drain())
-        ended = asyncio.create_task(self._ended.wait())
-        try:
-            await asyncio.wait([draining, ended], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            draining.cancel()
-            ended.cancel()
-        results = await asyncio.gather(draining, ended, return_exceptions=True)
-        if isinstance(results[0], Exception):
-            raise results[0]
+        await unless(self._ended, self.engine.drain())
 
     async def run(self) -> None:
         """Wait until it fails. Raises ``FailStop``: the process has to end."""

@@ -29,6 +29,7 @@ from exactstage.errors import (
     usual_apply,
 )
 from exactstage.gc_tuning import freeze_and_relax
+from exactstage.guarded_tasks import unless
 from exactstage.kafka import KafkaLog
 from exactstage.kafka.rights import Right
 from exactstage.limits import Limits
@@ -544,22 +545,24 @@ class EngineApp(Host):
         then end. The failure is raised instead of the block's own error.
         """
         failures: list[FailStop] = []
+        failed = asyncio.Event()
 
         def fail(failure: FailStop) -> None:
             failures.append(failure)
+            failed.set()
             if on_failure is not None:
                 on_failure(failure)
 
         self._on_embedded_failure = fail
         try:
-            async with self._embedded(failures):
+            async with self._embedded(failed):
                 yield self
         finally:
             if failures:
                 raise failures[0]
 
     @asynccontextmanager
-    async def _embedded(self, failures: Sequence[FailStop]) -> AsyncIterator[None]:
+    async def _embedded(self, failed: asyncio.Event) -> AsyncIterator[None]:
         self._require_own_agents()
         async with AsyncExitStack() as agents:
             for agent in self.agents.values():
@@ -571,8 +574,7 @@ class EngineApp(Host):
             try:
                 await engine.rebalance(self.all_inputs())
                 yield
-                if not failures:
-                    await engine.drain()
+                await unless(failed, engine.drain())
             finally:
                 await engine.stop()
 

@@ -20,7 +20,7 @@ from .wire import DescribedTopic, Metadata
 _NO_ID = bytes(16)
 _DENIED = errors.TopicAuthorizationFailedError.errno
 _UNKNOWN = errors.UnknownTopicOrPartitionError
-_KNOWN_WITHIN_SECONDS = 2.0
+KNOWN_WITHIN_SECONDS = 2.0
 """Time in which a broker that has just started learns of topics, or of a topic just created."""
 
 
@@ -35,7 +35,7 @@ async def describe(
     """
     retry = RetryPolicy("asking for topics", connection.delivery_timeout_seconds)
     time = asyncio.get_running_loop().time
-    known_by = time() + _KNOWN_WITHIN_SECONDS
+    known_by = time() + KNOWN_WITHIN_SECONDS
     while True:
         try:
             node = connection.client.get_random_node()

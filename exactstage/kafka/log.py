@@ -1,8 +1,12 @@
 """The log on Kafka: connection, appender, claims and reader behind the engine's interface."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from aiokafka.errors import NodeNotReadyError
+
+from exactstage.backoff import backoff_seconds
 from exactstage.clock import BrokerClock
 from exactstage.errors import NotAuthorized, no_topic, usual_apply
 from exactstage.limits import Limits
@@ -11,7 +15,7 @@ from exactstage.troubles import Trouble
 
 from .appender import Appender
 from .claims import Claims
-from .cluster import describe
+from .cluster import KNOWN_WITHIN_SECONDS, describe
 from .configs import (
     losses,
     read_configs,
@@ -19,7 +23,7 @@ from .configs import (
     require,
     shortest_tombstone_seconds,
 )
-from .connection import Connection
+from .connection import Connection, RetryPolicy
 from .epochs import epoch_ends
 from .offsets import bounds, ends, offsets_since
 from .open_transactions import OpenTransactions
@@ -74,11 +78,30 @@ class KafkaLog:
         self._topics = topics
         if self._rights is None:
             await self.connection.start(topics)
-            return
-        # Rights come first: aiokafka logs lines of its own about topics that a user may not see.
-        await self.connection.start([])
-        await require_rights(self.connection, self._rights)
-        await self.connection.add_topics(topics)
+        else:
+            # Rights come first: aiokafka logs lines of its own about topics that a user may not
+            # see.
+            await self.connection.start([])
+            await require_rights(self.connection, self._rights)
+            await self.connection.add_topics(topics)
+        await self._wait_for_topics()
+
+    async def _wait_for_topics(self) -> None:
+        """Ask again for a moment while topics are missing; ``partition_count`` refuses those.
+
+        A broker may not know of a topic yet that was just created through another one, and without
+        an answer all topics seem to be missing.
+        """
+        now = asyncio.get_running_loop().time
+        retry = RetryPolicy("asking for topics", self.connection.delivery_timeout_seconds)
+        known_by, tries = now() + KNOWN_WITHIN_SECONDS, 0
+        unauthorized = self.connection.client.cluster.unauthorized_topics
+        while set(self._missing()) - unauthorized and now() < known_by:
+            await asyncio.sleep(backoff_seconds(tries))
+            tries += 1
+            if not await self.connection.refresh():
+                await retry.after(NodeNotReadyError())
+                known_by = now() + KNOWN_WITHIN_SECONDS
 
     async def add_topics(self, topics: Sequence[str]) -> None:
         """Learn the leaders of further topics, once for each topic.

@@ -301,6 +301,7 @@ class KafkaReader:
             raise
         found: Answer = {}
         retriable: Exception | None = None
+        are_same = False
         for topic, partition, partition_code, aborted, batches, stable, end in parts:
             at = TopicPartition(topic, partition)
             error = error_for(partition_code)
@@ -319,6 +320,10 @@ class KafkaReader:
                 if self._standing or not batches:
                     self._note(at, positions[at], stable, end, moved=bool(batches))
             else:
+                if error is OtherTopicId and not are_same:
+                    # In a recreated topic, positions are not valid.
+                    await self._require_same_topics()
+                    are_same = True
                 retriable = await self._failure(at, positions[at], error, asked)
         if retriable is not None and not found:
             raise retriable
@@ -329,10 +334,8 @@ class KafkaReader:
     ) -> Exception:
         """Note and return a retriable error of a partition. Raises ``FailStop`` for any other."""
         may_pass = issubclass(error, RETRIABLE)
-        if error is OtherTopicId or not may_pass:
-            # In a recreated topic, positions are not valid.
-            await self._require_same_topics()
         if not may_pass:
+            await self._require_same_topics()
             raise _refusal(at, position, error, self._connection.arguments)
         failure: Exception = error(str(at))
         self._failed([at], failure, asked)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from exactstage.errors import NotOurs
 from exactstage.kafka import KafkaLog
@@ -163,3 +164,31 @@ async def test_a_fetch_from_a_recreated_topic_is_refused(installations: Installa
                 await reader.fetch(timeout_seconds=20)
         finally:
             await reader.close()
+
+
+async def test_a_topic_that_a_broker_hears_of_a_moment_later_is_no_missing_one(
+    installations: Installations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster where the topic was created through another broker just before."""
+    settings = await installations.make(partitions=1)
+    topic = f"{settings.topics.ledger}-late"
+    log = KafkaLog(settings.connection())
+    refresh = log.connection.refresh
+    answers: list[bool] = []
+
+    async def refreshed() -> bool:
+        answers.append(await refresh())
+        if len(answers) == 1:
+            await admin.create_topics([NewTopic(topic, 1, 1)])
+        return answers[-1]
+
+    monkeypatch.setattr(log.connection, "refresh", refreshed)
+    admin = AIOKafkaAdminClient(**settings.connection())
+    await admin.start()
+    try:
+        await log.start([topic])
+        assert log.partition_count(topic) == 1
+    finally:
+        await log.close()
+        await admin.delete_topics([topic])
+        await admin.close()

@@ -23,8 +23,10 @@ from mode.utils.logging import flight_recorder
 from exactstage.errors import FailStop, Fenced
 from exactstage.hosting import EngineApp
 from exactstage.hosting.membership import MembershipConsumer
+from exactstage.log import TopicPartition as LogPartition
 from exactstage.memory import MemoryLog
 from exactstage.ownership import Ownership
+from exactstage.partitioner import partition_of
 from exactstage.reading import Delivery
 from exactstage.stage import topics_of
 from payments.testing import Testbed
@@ -304,3 +306,22 @@ async def test_an_end_that_fails_ends_the_worker_all_the_same(
     with pytest.raises(Ended):
         await app.on_stop()
     assert "the end failed: RuntimeError('the handler is closed')" in str(failures[0])
+
+
+async def test_leaving_an_embedded_app_that_can_not_publish_ends_with_the_reason() -> None:
+    """As a plain host does (``test_public_api.py``): what never is published is not waited for."""
+    log, leaving = MemoryLog(topics_of([word_count()]), 2), asyncio.Event()
+    app = words_app(log)
+
+    async def no_room(*_: object) -> None:
+        await leaving.wait()
+        raise FailStop("no room")
+
+    async with asyncio.timeout(60):
+        with pytest.raises(FailStop, match="no room"):  # noqa: PT012 - it comes at the end
+            async with app.test_context():
+                log.append = no_room  # type: ignore[method-assign, assignment]
+                log.produce(LogPartition("words", partition_of(b"a", 2)), b"a", b"")
+                while app.engine.is_idle:
+                    await log.grown(0.005)
+                asyncio.get_running_loop().call_soon(leaving.set)

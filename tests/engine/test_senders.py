@@ -211,26 +211,28 @@ def owner(base: int, epoch: int, producer_id: int = 7) -> Owner:
 
 
 @pytest.mark.parametrize(
-    ("taken", "n", "comes"),
+    ("taken", "n", "comes", "is_newer"),
     [
-        # A new owner sends again what may not be published, then goes on.
-        ([(5, owner(0, 0))], 5, owner(5, 1)),
-        ([(5, owner(0, 0))], 6, owner(6, 1)),
+        # A new owner sends again what may not be published, then continues.
+        ([(5, owner(0, 0))], 5, owner(5, 1), True),
+        ([(5, owner(0, 0))], 6, owner(6, 1), True),
         # An older owner's message comes late.
-        ([(5, owner(0, 0)), (9, owner(5, 1))], 4, owner(0, 0)),
-        ([(5, owner(0, 0)), (9, owner(5, 1))], 5, owner(0, 0)),
+        ([(5, owner(0, 0)), (9, owner(5, 1))], 4, owner(0, 0), False),
+        ([(5, owner(0, 0)), (9, owner(5, 1))], 5, owner(0, 0), False),
         # Two owners that began at the same commit: the first has journalled nothing.
-        ([(5, owner(5, 1))], 6, owner(5, 2)),
-        ([(6, owner(5, 2))], 5, owner(5, 1)),
+        ([(5, owner(5, 1))], 6, owner(5, 2), True),
+        ([(6, owner(5, 2))], 5, owner(5, 1), False),
         # The claim has another producer id now.
-        ([(5, owner(0, 9))], 6, owner(5, 0, producer_id=3)),
-        ([(6, owner(5, 0, producer_id=3))], 5, owner(5, 9)),
+        ([(5, owner(0, 9))], 6, owner(5, 0, producer_id=3), True),
+        ([(6, owner(5, 0, producer_id=3))], 5, owner(5, 9), False),
     ],
 )
 def test_messages_of_owners_that_come_one_after_the_other_are_in_order(
-    taken: list[tuple[int, Owner]], n: int, comes: Owner
+    taken: list[tuple[int, Owner]], n: int, comes: Owner, *, is_newer: bool
 ) -> None:
-    receiver_of(*taken).senders.meet(source(n), comes)
+    senders = receiver_of(*taken).senders
+    senders.meet(source(n), comes)
+    assert senders.owners["count/1"] == (comes if is_newer else taken[-1][1])
 
 
 @pytest.mark.parametrize(
