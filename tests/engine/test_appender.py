@@ -222,3 +222,10 @@ def test_sequence_numbers_continue_at_zero_after_31_bits() -> None:
     assert writer.take_sequence(AT, 5) == SEQUENCE_MODULUS - 2
     assert writer.take_sequence(AT, 1) == 3
     assert writer.take_sequence(OTHER, 1) == 0
+
+
+async def test_of_two_batches_for_one_partition_none_is_sent() -> None:
+    brokers = Brokers([])
+    with pytest.raises(AssertionError, match="one batch for each partition"):
+        await appender(brokers).append([batch(), batch(OTHER), batch()], Channel.JOURNAL)
+    assert brokers.sent == []

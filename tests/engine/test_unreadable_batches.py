@@ -197,6 +197,18 @@ async def test_a_damage_that_stays_is_reported_again_until_it_is_skipped() -> No
     assert await values(reading) == [b"b"]
 
 
+async def test_no_other_batch_is_skipped_than_the_one_that_was_reported() -> None:
+    one, another = (reader(Brokers([(0, [fetched(data=BROKEN + NEXT)])])) for _ in range(2))
+    for reading in (one, another):
+        with pytest.raises(UnreadableBatch) as told:
+            await reading.fetch(timeout_seconds=5)
+    with pytest.raises(AssertionError, match="only the batch that was raised"):
+        one.skip(told.value)
+    assert one.positions()[AT] == 0
+    await one.close()
+    await another.close()
+
+
 async def test_what_comes_before_it_and_beside_it_is_given_out_first() -> None:
     stray = sealed(body([(b"k", b"x", [])] * 2, [1, 0]), codec=0, count=2, base=1)
     beside = TopicPartition("inbox", 1)

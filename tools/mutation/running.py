@@ -20,7 +20,7 @@ from tools.mutation.fitting import SourceTree
 from tools.mutation.suites import Suite
 
 REPOSITORY = Path(__file__).parents[2]
-_ONE_TEST_SECONDS = 60
+_ONE_TEST_SECONDS = 30
 _HANGS = "+++ Timeout +++"
 _under_way: set[subprocess.Popen[str]] = set()
 _PASSED, _FAILED = 0, 1

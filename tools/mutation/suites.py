@@ -30,6 +30,24 @@ class Suite(NamedTuple):
 _PURE = ("payments/domain/", "payments/records/", "payments/stages/expiry.py")
 _ALL = ("exactstage/", "payments/")
 _KAFKA = ("exactstage/kafka/",)
+_CLIENT_TESTS = tuple(
+    f"tests/engine/test_{name}.py"
+    for name in (
+        "advice",
+        "appender",
+        "batches",
+        "client_certificates",
+        "connection",
+        "diagnosis",
+        "heads",
+        "kafka_errors",
+        "kafka_requests",
+        "throttling",
+        "wire",
+    )
+)
+"""Of the engine's tests those that run its Kafka client alone."""
+_NO_BROKER = ("-m", "not broker")
 
 SUITES = {
     suite.name: suite
@@ -45,8 +63,13 @@ SUITES = {
             ),
             _PURE,
         ),
-        Suite("engine", ("tests/engine",), ("exactstage/",)),
-        Suite("agents", ("tests/agents",), _ALL, without=_KAFKA),
+        Suite("client", (*_CLIENT_TESTS, *_NO_BROKER), _KAFKA),
+        Suite(
+            "engine",
+            ("tests/engine", *_NO_BROKER, *(f"--ignore={file}" for file in _CLIENT_TESTS)),
+            ("exactstage/",),
+        ),
+        Suite("agents", ("tests/agents", *_NO_BROKER), _ALL, without=_KAFKA),
         Suite("simulator", ("tests/simulator/test_runs.py",), _ALL, without=_KAFKA),
         Suite("broker", ("tests/broker",), _ALL, is_usual=False, limit_seconds=900.0),
     )
