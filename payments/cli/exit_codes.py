@@ -33,7 +33,8 @@ EXIT_CODES = {
     2: "Usage error; nothing was done. `topics check`: something differs. "
     "`verify`: it could not be found out. `doctor`: a problem was found.",
     NOT_DONE: "Answered, but not carried out: declined, rejected, cancelled before, "
-    "not found, or a replay refused.",
+    "not found, or a replay refused. Or the workers are of a later version, and this one does not "
+    "know their outcome.",
     NO_BROKER: "No broker answers; nothing was sent.",
     EXIT_FAIL_STOP: "`worker`: fatal error, restart the worker; the last line of its log has the "
     "cause, and what to do first.",

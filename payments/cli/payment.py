@@ -28,7 +28,7 @@ _ASKED_FOR = {
     "cancel": {"cancelled"},
     "get": {"found"},
 }
-"""Outcomes that mean that the command was carried out."""
+"""Outcomes that mean that the command was carried out; those of a later version are none."""
 
 PAYMENT = click.argument("payment", type=NAME, metavar="PAYMENT")
 ID = click.option(

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
+from pydantic import ValidationError
+
 from exactstage import Header, Log, Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.inspection import partitions_of, read_ranges
@@ -150,7 +152,10 @@ class DeadLetters:
             value = record.value or b""
             # A search of the bytes comes first: there may be very many results.
             if _REPLAY in value:
-                result = Result.model_validate_json(value)
+                try:
+                    result = Result.model_validate_json(value)
+                except ValidationError:
+                    continue  # Another program wrote it; no worker's record is like that.
                 if result.command is not None and result.command in ids:
                     results[result.command] = result
         return Sent(frozenset(commands), results)

@@ -9,11 +9,9 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from msgspec.json import encode as encode_json
-
 from payments.client.errors import WatchBroken
 from payments.domain.commands import Get
-from payments.gateway.exchange import EventStream, HttpRequest
+from payments.gateway.exchange import EventStream, HttpRequest, encode_json
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import payment_id
 from payments.gateway.problems import Problem, RefusedRequest

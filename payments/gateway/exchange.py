@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from msgspec.json import encode as encode_json
+from msgspec.json import Encoder
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from payments.records.commands import MAX_VALUE_BYTES
+from payments.records.record_models import Later
 
 Headers = Mapping[str, str]
 
@@ -32,6 +33,17 @@ HEARTBEAT_SECONDS = 15.0
 """Interval of heartbeats in an idle stream, so that no proxy closes it."""
 
 HEARTBEAT, END_OF_STREAM = b": nothing new\n\n", b""
+
+
+def _text_of(value: object) -> str:
+    """Return what JSON has for a value that msgspec does not know."""
+    if isinstance(value, Later):
+        return value.value
+    message = f"JSON has no {type(value).__name__}"
+    raise NotImplementedError(message)
+
+
+encode_json = Encoder(enc_hook=_text_of).encode
 
 
 class BodyTooLarge(Exception):

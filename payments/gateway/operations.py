@@ -82,6 +82,7 @@ ALWAYS = (
     Problem.HEADERS_TOO_LARGE,
     Problem.BAD_HTTP,
     Problem.INTERNAL,
+    Problem.LATER_VERSION,
     Problem.UNAVAILABLE,
     Problem.RIGHTS_MISSING,
     Problem.STOPPING,

@@ -5,11 +5,11 @@ from starlette.responses import Response
 from payments.domain.results import Outcome, Reason
 from payments.gateway.exchange import Headers, json_answer
 from payments.gateway.problems import Problem, problem_answer
-from payments.records.record_models import Result, members
+from payments.records.record_models import Later, Result, members
 
 REPLAYED: Headers = {"idempotent-replayed": "true"}
 RETRY_SOON: Headers = {"retry-after": "1"}
-DIFFERENT = {
+DIFFERENT: dict[str, str] = {
     Reason.DIFFERENT_TYPE: "type",
     Reason.DIFFERENT_ACCOUNT: "account",
     Reason.DIFFERENT_AMOUNT: "amount",
@@ -25,6 +25,8 @@ DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
 def problem_of(result: Result) -> Problem | None:
     """Return the problem that an outcome means for the client; None for a success."""
     outcome = result.outcome
+    if isinstance(outcome, Later):
+        return Problem.LATER_VERSION
     if outcome is Outcome.COMPLETED or outcome is Outcome.FOUND:
         return None
     if outcome is Outcome.CANCELLED:
@@ -34,7 +36,7 @@ def problem_of(result: Result) -> Problem | None:
     return Problem.PAYMENT_NOT_FOUND if outcome is Outcome.NOT_FOUND else _rejection(result.reason)
 
 
-def _rejection(reason: Reason | None) -> Problem:
+def _rejection(reason: Reason | Later | None) -> Problem:
     if reason in DIFFERENT:
         return Problem.DIFFERENT_REQUEST
     if reason is Reason.TOO_MANY_WAITING:

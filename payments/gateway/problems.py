@@ -3,10 +3,9 @@
 from enum import Enum
 from typing import NamedTuple, cast
 
-from msgspec.json import encode as encode_json
 from starlette.responses import Response
 
-from payments.gateway.exchange import Headers
+from payments.gateway.exchange import Headers, encode_json
 
 PROBLEM_JSON = "application/problem+json"
 TYPES = "/problems/"
@@ -96,6 +95,11 @@ class Problem(Enum):
     )
     INTERNAL = ProblemType(
         500, "Defect", "The gateway or a worker has a defect; its log has the details."
+    )
+    LATER_VERSION = ProblemType(
+        502,
+        "The workers are of a later version",
+        "This gateway does not know the outcome: the member result has it. Upgrade the gateway.",
     )
     UNAVAILABLE = ProblemType(
         503,

@@ -6,9 +6,16 @@ structs that ``record_writer`` writes, the parts of a record that some readers n
 no record, since accounts are read from rows, but its readers and its form are the same.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    WithJsonSchema,
+)
 
 from payments.domain.account import Kind
 from payments.domain.currencies import EXPONENTS
@@ -19,7 +26,39 @@ from payments.domain.results import Outcome, Reason
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """The format of ``iso_time``."""
 
-StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": [s.value for s in State]})]
+_LATER = {"type": "string", "description": "A value that a later version adds."}
+
+
+def _or_later(*known: str) -> WithJsonSchema:
+    """Return the schema of text that has one of these values, or one of a later version."""
+    return WithJsonSchema({"anyOf": [{"type": "string", "enum": list(known)}, _LATER]})
+
+
+class Later(str):
+    """A value of ``Outcome`` or ``Reason`` that only a later version knows: its text.
+
+    It has the ``value`` of a member, so that code which shows any value shows this one too.
+    """
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        """The text."""
+        return str(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> Any:
+        """Accept any text, as the last alternative of a field."""
+        return handler(Annotated[str, AfterValidator(source), WithJsonSchema(_LATER)])
+
+
+_BY_VALUE = Strict(strict=False)
+"""Also in Python the text of a known value is that value, and no ``Later``."""
+
+CommandType = Annotated[str, _or_later("make", "deposit", "cancel", "get", "expire")]
+StateName = Annotated[str, _or_later(*State)]
+KindName = Annotated[str, _or_later(*get_args(Kind))]
 
 
 def _exponent(fields: dict[str, Any]) -> int | None:
@@ -32,7 +71,10 @@ def _balance_decimal(fields: dict[str, Any]) -> str | None:
 
 
 class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True):
-    """Fields that a later version adds to a record are ignored; none is ever removed."""
+    """Fields that a later version adds to a record are ignored; none is ever removed.
+
+    Values that it adds to a list of values are kept as text.
+    """
 
 
 class Result(_Public):
@@ -44,13 +86,13 @@ class Result(_Public):
     command: str | None
     """The id of the command that is answered: its own, else the position of its record."""
 
-    type: Literal["make", "deposit", "cancel", "get", "expire"] | None
+    type: CommandType | None
     """The type of the command; null where it could not be read, `expire` in a notice."""
 
-    outcome: Outcome
+    outcome: Annotated[Outcome, _BY_VALUE] | Later = Field(union_mode="left_to_right")
     """What became of the command."""
 
-    reason: Reason | None
+    reason: Annotated[Reason, _BY_VALUE] | Later | None = Field(union_mode="left_to_right")
     """Why, where the outcome alone does not say it."""
 
     message: str | None
@@ -91,7 +133,7 @@ class LedgerEntry(_Public):
     payment: str | None
     """The payment that moved the money; null in an opening."""
 
-    kind: Kind
+    kind: KindName
     """Why the money moved."""
 
     amount: int

@@ -7,9 +7,9 @@ fills it with this sentence, so that the gateway, its event streams and the comm
 from payments.domain.account import MAX_BALANCE
 from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import Result
+from payments.records.record_models import Later, Result
 
-_DECLINED = {
+_DECLINED: dict[str, str] = {
     Reason.UNKNOWN_ACCOUNT: "there is no account {account}",
     Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money}",
     Reason.WRONG_CURRENCY: "account {account} is not kept in {currency}",
@@ -17,6 +17,8 @@ _DECLINED = {
     Reason.INVALID_ACCOUNT: "the id of a new account can't begin or end with a space",
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",
 }
+_MOVES = {"make", "deposit"}
+_CANCELLED = {Reason.PREVENTED, Reason.ROLLED_BACK}
 _PREVENTED = "no money had moved, and a later make is refused"
 _IN_STATE = {
     "pending": "is pending: its outcome is not known yet",
@@ -38,10 +40,23 @@ def sentence_of(result: Result) -> str:
     """Return the outcome as a sentence: the result's message, or one made from its fields."""
     if result.message is not None:
         return result.message
-    return _SENTENCES[result.outcome](result)
+    outcome = result.outcome
+    return _unknown(result) if isinstance(outcome, Later) else _SENTENCES[outcome](result)
+
+
+def _unknown(result: Result) -> str:
+    """Return the values of a later version's result, whose words this version lacks."""
+    values = (("reason", result.reason), ("state", result.state))
+    more = "".join(f", {name} {value}" for name, value in values if value is not None)
+    return (
+        f"{result.type or 'the command'} of payment {result.payment} has the outcome "
+        f"{result.outcome}{more}: workers of a later version wrote it"
+    )
 
 
 def _completed(result: Result) -> str:
+    if result.type not in _MOVES:
+        return _unknown(result)
     done = "put on" if result.type == "deposit" else "taken from"
     if result.replayed:
         again = "put on the account" if result.type == "deposit" else "taken"
@@ -50,8 +65,10 @@ def _completed(result: Result) -> str:
 
 
 def _cancelled(result: Result) -> str:
-    if result.type != "cancel":
+    if result.type in _MOVES:
         return f"{_named(result)} was cancelled before, so it is not made"
+    if result.type != "cancel" or result.reason not in _CANCELLED:
+        return _unknown(result)
     begin = f"{_named(result)} {'was cancelled before' if result.replayed else 'is cancelled'}"
     if result.reason is not Reason.ROLLED_BACK:
         return f"{begin}: {_PREVENTED}"
@@ -62,7 +79,7 @@ def _found(result: Result) -> str:
     named, state = _with_terms(result), result.state
     if state == "declined":
         return f"{named} is declined{_cause(result)}"
-    if state == "cancelled":
+    if state == "cancelled" and result.reason in _CANCELLED:
         undone = result.reason is Reason.ROLLED_BACK
         return f"{named} is cancelled: {'its money was moved back' if undone else _PREVENTED}"
     return f"{named} {_IN_STATE.get(state or '', f'is {state}')}"
@@ -85,6 +102,8 @@ def _not_found(result: Result) -> str:
 
 
 def _expired(result: Result) -> str:
+    if result.type != "expire" or result.reason is not None:
+        return _unknown(result)
     return f"{_with_terms(result)} has expired: it is forgotten, and its money stays where it is"
 
 

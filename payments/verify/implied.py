@@ -38,8 +38,11 @@ BY_STATE = {
     "declined": Implied.DECLINED,
     "cancelled": Implied.CANCELLED,
 }
-CANCELLED_FOR = {Reason.PREVENTED: Implied.PREVENTED, Reason.ROLLED_BACK: Implied.MOVED_BACK}
-_IMPLIED: dict[tuple[Outcome, str | None], Implied] = {
+CANCELLED_FOR: dict[str, Implied] = {
+    Reason.PREVENTED: Implied.PREVENTED,
+    Reason.ROLLED_BACK: Implied.MOVED_BACK,
+}
+_IMPLIED: dict[tuple[str, str | None], Implied] = {
     (Outcome.COMPLETED, "completed"): Implied.MOVED,
     (Outcome.CANCELLED, "cancelled"): Implied.CANCELLED,
     (Outcome.DECLINED, "declined"): Implied.DECLINED,

@@ -20,7 +20,7 @@ class Restarted(PaymentsTestbed):
         self.app = create_app(self.settings, log=self.log)
 
 
-async def outcome(payments: PaymentsTestbed, payment: str) -> Outcome:
+async def outcome(payments: PaymentsTestbed, payment: str) -> str:
     return (await payments.send(payment, GET)).outcome
 
 

@@ -45,7 +45,7 @@ async def client(
         yield opened
 
 
-async def make(client: PaymentsClient, number: int = 1, seconds: float = 10) -> Outcome:
+async def make(client: PaymentsClient, number: int = 1, seconds: float = 10) -> str:
     result = await client.make(f"pay-{number}", account="abc", amount=1, deadline_seconds=seconds)
     return result.outcome
 

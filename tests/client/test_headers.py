@@ -39,7 +39,7 @@ async def client(testbed: PaymentsTestbed) -> AsyncIterator[PaymentsClient]:
 
 async def together(
     client: PaymentsClient, good: int, **bad: Any
-) -> tuple[list[Outcome], BaseException]:
+) -> tuple[list[str], BaseException]:
     """Send good commands and a bad one in the middle at once; return what became of them."""
     calls = [client.send(f"p{number}", MAKE, deadline_seconds=10) for number in range(good)]
     calls.insert(good // 2, client.send("bad", MAKE, deadline_seconds=10, **bad))
