@@ -267,9 +267,9 @@ async def test_timers_stand_still_between_assignments_and_wait_for_no_released_j
         journal._may_grow.clear()
         return True
 
+    await worker.engine.drain()  # Until then its own timers may tick.
     stage = worker.engine.stages["count"]
     stage.callbacks.tick = tick  # type: ignore[method-assign, assignment]
-    await worker.engine.drain()
     await worker.engine.timers.tick_all()
     assert not ticks
     await worker.assign(range(1))

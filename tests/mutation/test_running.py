@@ -53,6 +53,7 @@ def test_a_test_that_hangs_has_noticed_the_fault(
     monkeypatch.setattr(running, "_ONE_TEST_SECONDS", 1)
     trial = run(suite("test_hangs.py"), tree, what="now")
     assert (trial.verdict, trial.noticed) == (Verdict.TIMED_OUT, True)
+    assert trial.test == "test_hangs.py::test_it"
 
 
 def test_a_suite_that_takes_too_long_is_ended_with_all_that_it_started(tree: Path) -> None:

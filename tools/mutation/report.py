@@ -96,7 +96,7 @@ def details(findings: Sequence[Finding], suites: Sequence[str]) -> str:
         row = [f"`{finding.fault.name}`", f"`{finding.fault.place}`"]
         row += [_word(by_suite.get(suite)) for suite in suites]
         rows.append([*row, f"`{first.partition('::')[2]}`" if first else ""])
-    return markdown_table(["fault", "in", *suites, "first test that failed"], rows)
+    return markdown_table(["fault", "in", *suites, "first test that failed or hung"], rows)
 
 
 def as_json(findings: Sequence[Finding]) -> Mapping[str, object]:

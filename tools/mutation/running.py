@@ -20,8 +20,8 @@ from tools.mutation.fitting import SourceTree
 from tools.mutation.suites import Suite
 
 REPOSITORY = Path(__file__).parents[2]
-_ONE_TEST_SECONDS = 30
-_HANGS = "+++ Timeout +++"
+_ONE_TEST_SECONDS = 45
+_HANGING = re.compile(r"^(?:(\S+::.+?) )?\++ Timeout \++$", re.MULTILINE)
 _under_way: set[subprocess.Popen[str]] = set()
 _PASSED, _FAILED = 0, 1
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
@@ -42,7 +42,7 @@ class Trial(NamedTuple):
     verdict: Verdict
     seconds: float
     test: str = ""
-    """The first test that failed."""
+    """The first test that failed, or hung."""
 
     @property
     def noticed(self) -> bool:
@@ -103,8 +103,10 @@ def run(suite: Suite, tree: Path, *, what: str) -> Trial:
     Raises ``FaultsError`` when its tests could not run at all: that is no test's merit.
     """
     begun = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "--hypothesis-seed=0"]
+    command = [sys.executable, "-m", "pytest", "-x", "-v", "--tb=no", "--hypothesis-seed=0"]
     command += ["-p", "tools.mutation.no_shrinking", f"--timeout={_ONE_TEST_SECONDS}"]
+    # No suite tests a schema, and loading the plugin takes longer than many of them run.
+    command += ["-p", "no:schemathesis"]
     # The thread method ends the run at once: a loop that hangs can't be asked to end itself.
     command += ["--timeout-method=thread", *suite.arguments]
     process = subprocess.Popen(
@@ -127,8 +129,8 @@ def run(suite: Suite, tree: Path, *, what: str) -> Trial:
     seconds = time.monotonic() - begun
     if process.returncode == _PASSED:
         return Trial(suite.name, Verdict.SURVIVED, seconds)
-    if _HANGS in output:
-        return Trial(suite.name, Verdict.TIMED_OUT, seconds)
+    if hanging := _HANGING.search(output):
+        return Trial(suite.name, Verdict.TIMED_OUT, seconds, hanging.group(1) or "")
     first = _FIRST_FAILURE.search(output)
     if process.returncode != _FAILED or first is None:
         raise FaultsError(f"{suite.name} could not run {what}:\n{output[-2000:]}")

@@ -30,24 +30,37 @@ class Suite(NamedTuple):
 _PURE = ("payments/domain/", "payments/records/", "payments/stages/expiry.py")
 _ALL = ("exactstage/", "payments/")
 _KAFKA = ("exactstage/kafka/",)
-_CLIENT_TESTS = tuple(
-    f"tests/engine/test_{name}.py"
-    for name in (
-        "advice",
-        "appender",
-        "batches",
-        "client_certificates",
-        "connection",
-        "diagnosis",
-        "heads",
-        "kafka_errors",
-        "kafka_requests",
-        "throttling",
-        "wire",
-    )
-)
-"""Of the engine's tests those that run its Kafka client alone."""
 _NO_BROKER = ("-m", "not broker")
+
+
+def _engine_tests(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/engine/test_{name}.py" for name in names)
+
+
+_CLIENT = _engine_tests(
+    "advice",
+    "appender",
+    "batches",
+    "client_certificates",
+    "connection",
+    "diagnosis",
+    "heads",
+    "kafka_errors",
+    "kafka_requests",
+    "throttling",
+    "wire",
+)
+_QUICK = _engine_tests(
+    "journal",
+    "journal_records",
+    "senders",
+    "restoring",
+    "takeover",
+    "processing",
+    "ranges",
+    "reading",
+    "broken_assumptions",
+)
 
 SUITES = {
     suite.name: suite
@@ -63,10 +76,15 @@ SUITES = {
             ),
             _PURE,
         ),
-        Suite("client", (*_CLIENT_TESTS, *_NO_BROKER), _KAFKA),
+        Suite("client", (*_CLIENT, *_NO_BROKER), _KAFKA),
+        Suite("journal", (*_QUICK, *_NO_BROKER), ("exactstage/",), without=_KAFKA),
         Suite(
             "engine",
-            ("tests/engine", *_NO_BROKER, *(f"--ignore={file}" for file in _CLIENT_TESTS)),
+            (
+                "tests/engine",
+                *_NO_BROKER,
+                *(f"--ignore={file}" for file in (*_CLIENT, *_QUICK)),
+            ),
             ("exactstage/",),
         ),
         Suite("agents", ("tests/agents", *_NO_BROKER), _ALL, without=_KAFKA),
