@@ -6,7 +6,7 @@ structs that ``record_writer`` writes, the parts of a record that some readers n
 no record, since accounts are read from rows, but its readers and its form are the same.
 """
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -56,7 +56,8 @@ class Later(str):
 _BY_VALUE = Strict(strict=False)
 """Also in Python the text of a known value is that value, and no ``Later``."""
 
-CommandType = Annotated[str, _or_later("make", "deposit", "cancel", "get", "expire")]
+CommandType = Literal["make", "deposit", "cancel", "get", "expire"]
+TypeName = Annotated[str, _or_later(*get_args(CommandType))]
 StateName = Annotated[str, _or_later(*State)]
 KindName = Annotated[str, _or_later(*get_args(Kind))]
 
@@ -86,7 +87,7 @@ class Result(_Public):
     command: str | None
     """The id of the command that is answered: its own, else the position of its record."""
 
-    type: CommandType | None
+    type: TypeName | None
     """The type of the command; null where it could not be read, `expire` in a notice."""
 
     outcome: Annotated[Outcome, _BY_VALUE] | Later = Field(union_mode="left_to_right")

@@ -11,16 +11,17 @@ from exactstage import Record
 from exactstage.inspection import OUTPUT_ID_HEADER, iso_time
 from payments.domain.account import Account, CounterAccount, Kind
 from payments.records.internal_codec import encode_account, encode_counter
+from payments.records.later_versions import LaterVersion, decode_again
 from payments.records.record_address import RecordAddress
 from payments.records.record_models import LedgerEntry
 from payments.records.record_parts import part_of
 
-from .errors import RecoveryRefused
+from .errors import RecoveryRefused, later_version
 from .lives import epoch_ms
 
 
 @part_of(LedgerEntry)
-class _Entry(Struct, gc=False):
+class _Entry(Struct, gc=False, forbid_unknown_fields=True):
     account: str
     sequence: int
     payment: str | None
@@ -30,6 +31,7 @@ class _Entry(Struct, gc=False):
     currency: str
     counter_account: str
     time: str
+    exponent: int | None = None
 
 
 _decode = Decoder(_Entry).decode
@@ -78,8 +80,8 @@ class Balances:
                 continue
             try:
                 entry = _decode(record.value or b"")
-            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise _broken(record, f"it can't be read ({error})") from error
+            except (DecodeError, UnicodeDecodeError, RecursionError):
+                entry = _decode_again(record)
             name, sequence, balance = entry.account, entry.sequence, entry.balance
             before = accounts.get(name)
             number, was = (0, 0) if before is None else (before.sequence, before.balance)
@@ -118,6 +120,16 @@ class Balances:
         for name, counter in self.counters.items():
             rows[name.encode()] = encode_counter(CounterAccount(dict(counter)))
         return rows
+
+
+def _decode_again(record: Record) -> _Entry:
+    """Return an entry that has null fields of a later version. Raises ``RecoveryRefused``."""
+    try:
+        return decode_again(record.value or b"", _Entry, LedgerEntry)
+    except LaterVersion as later:
+        raise later_version(record, later) from later
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _broken(record, f"it can't be read ({error})") from error
 
 
 def _broken(record: Record, why: str) -> RecoveryRefused:

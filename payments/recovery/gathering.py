@@ -20,12 +20,13 @@ from exactstage.inspection import (
     read_tails,
 )
 from exactstage.log import Bounds
+from payments.records.later_versions import LaterVersion
 from payments.settings import Settings
 
 from .balances import Balances, Movement
-from .errors import RecoveryRefused
+from .errors import RecoveryRefused, later_version
 from .folding import fold_in_shares, shares_of
-from .lives import Life, decode_result, epoch_ms
+from .lives import Life, epoch_ms, read_result
 from .unanswered import Unanswered
 
 CLOCKS_DIFFER_MS = 60_000
@@ -157,7 +158,9 @@ class Gathering:
                 continue  # A copy of a topic may have a record twice.
             self._last_ids[record.partition] = position
             try:
-                result = decode_result(record.value or b"")
+                result = read_result(record.value or b"")
+            except LaterVersion as later:
+                raise later_version(record, later) from later
             except (DecodeError, UnicodeDecodeError, RecursionError):
                 facts.foreign += 1
                 continue

@@ -8,12 +8,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from payments.domain.payment import Payment, State
 from payments.domain.results import Outcome, Reason, Request
-from payments.records.record_models import Result
+from payments.records.later_versions import decode_again
+from payments.records.record_models import CommandType, Result
 from payments.records.record_parts import part_of
 
 _SETTLED = {State.COMPLETED.value, State.DECLINED.value, State.CANCELLED.value}
@@ -21,23 +22,36 @@ _MOVES: dict[str | None, Literal["make", "deposit"]] = {"make": "make", "deposit
 
 
 @part_of(Result)
-class ResultFields(Struct, gc=False):
-    """The fields of a result that matter here."""
+class ResultFields(Struct, gc=False, forbid_unknown_fields=True):
+    """A result. Its decoder refuses what this version does not know: ``read_result`` does not."""
 
     payment: str
     command: str | None
-    type: str | None
-    outcome: str
-    reason: str | None
+    type: CommandType | None
+    outcome: Outcome
+    reason: Reason | None
     replayed: bool
-    state: str | None
+    state: State | None
     account: str | None
     amount: int | None
     currency: str | None
     time: str
+    message: str | None = None
+    exponent: int | None = None
 
 
-decode_result = Decoder(ResultFields).decode
+_decode = Decoder(ResultFields).decode
+
+
+def read_result(value: bytes) -> ResultFields:
+    """Decode a result.
+
+    Raises ``LaterVersion``, and ``DecodeError`` or ``UnicodeDecodeError`` for what is no result.
+    """
+    try:
+        return _decode(value)
+    except DecodeError:
+        return decode_again(value, ResultFields, Result)
 
 
 @lru_cache(maxsize=4096)

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     NOT_ZERO = "not_zero"  # The balances of accounts and counter-accounts do not add up to zero.
     ROW_DIFFERS = "row_differs"  # A table's row is not the one that the public records imply.
     JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.
+    LATER_VERSION = "later_version"  # A record has what only a later version knows.
     MALFORMED_RECORD = "malformed_record"  # A record that only a stage writes cannot be read.
 
 

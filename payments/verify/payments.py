@@ -18,6 +18,7 @@ class Payments:
         self._entries, self._rows = Facts(3), Facts(3)
         self._waiting: dict[int, tuple[int, ...]] = {}
         self._moving: set[int] = set()
+        self._of_later_version: set[int] = set()
         self.count = self.in_flight = self.pending = 0
 
     # --- what is read -----------------------------------------------------------------------------
@@ -55,6 +56,10 @@ class Payments:
         """Note that a message for a payment is on its way."""
         self._moving.add(payment)
 
+    def skip(self, payment: int) -> None:
+        """Note that a later version wrote about a payment: it can't be judged."""
+        self._of_later_version.add(payment)
+
     # --- what follows -----------------------------------------------------------------------------
 
     def judge(self, known: RetentionGaps) -> None:
@@ -62,6 +67,9 @@ class Payments:
         for bucket in range(BUCKETS):
             for key, payment in self._bucket(bucket).items():
                 self.count += 1
+                if key in self._of_later_version:
+                    self._findings.unchecked["payments with records of a later version"] += 1
+                    continue
                 waiting = self._waiting.get(key, ())
                 judgement = Judgement(payment, known, self._findings)
                 self.in_flight += judgement.judge(waiting, moving=key in self._moving)

@@ -1,13 +1,15 @@
 """Public records: what the stages have published, each with the output id in its header."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+from msgspec import DecodeError
 from pydantic import TypeAdapter, ValidationError
 
 from exactstage import Record, TopicPartition
 from exactstage.inspection import OUTPUT_ID_HEADER, Output, OutputId, parse_source
+from payments.records.later_versions import LaterVersion, has_known_values, require_known
 from payments.records.record_models import LedgerEntry, Result
 
 from .accounts import AccountsPartition
@@ -22,9 +24,11 @@ from .payments import Payments
 from .retention import Retention
 from .topics import Topics
 
-# The validators themselves: the models' methods only wrap them. Stages write no other fields.
-_read_result = partial(TypeAdapter(Result).validator.validate_json, extra="forbid")
-_read_entry = partial(TypeAdapter(LedgerEntry).validator.validate_json, extra="forbid")
+# The validators themselves: the models' methods only wrap them.
+_validate_result = TypeAdapter(Result).validator.validate_json
+_validate_entry = TypeAdapter(LedgerEntry).validator.validate_json
+
+_Read = TypeVar("_Read", Result, LedgerEntry)
 
 
 class Public:
@@ -51,6 +55,9 @@ class Public:
 
         self._ahead: set[TopicPartition] = set()
         """Partitions that are known to be ahead of their journal."""
+
+        self._later: set[TopicPartition] = set()
+        """Partitions with a record that only a later version understands."""
 
         self.counts: Counter[str] = Counter()
 
@@ -101,9 +108,42 @@ class Public:
             fault = error.errors(include_url=False, include_input=False)[0]
             message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+        except (DecodeError, UnicodeDecodeError) as error:  # It has NaN, or the like.
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), f"not JSON: {error}")
+
+    def _read(self, validate: Callable[..., _Read], record: Record) -> tuple[_Read, bool]:
+        """Return a record, and whether this version understands it. Raises ``ValidationError``."""
+        value = record.value or b""
+        try:
+            read = validate(value, extra="forbid")
+            if has_known_values(read):
+                return read, True
+        except ValidationError:
+            read = validate(value, extra="ignore")
+        try:
+            require_known(value, type(read))
+        except LaterVersion as later:
+            self._report_later(record, later)
+            if read.payment is not None:
+                self._payments.skip(digest(read.payment.encode()))
+            return read, False
+        return read, True
+
+    def _report_later(self, record: Record, later: LaterVersion) -> None:
+        """Report, once for each partition, that a later version has written to it."""
+        at = TopicPartition(record.topic, record.partition)
+        if at not in self._later:
+            self._later.add(at)
+            message = (
+                f"a later version wrote it, and perhaps more ({later}): audit with the version of "
+                f"the workers"
+            )
+            self._findings.add(Kind.LATER_VERSION, Place(*record[:3]), message)
 
     def _take_result(self, record: Record, commit: int, *, by_snapshot: bool) -> None:
-        result = _read_result(record.value or b"")
+        result, understood = self._read(_validate_result, record)
+        if not understood:
+            return
         if result.payment.encode() != record.key:
             message = f"a result of payment {result.payment!r} has another key"
             self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
@@ -126,11 +166,11 @@ class Public:
         return digest(self._numbering.answered(command, partition, commit))
 
     def _take_entry(self, record: Record, *, by_snapshot: bool) -> None:
-        entry = _read_entry(record.value or b"")
+        entry, understood = self._read(_validate_entry, record)
         is_new = self._accounts[record.partition].entry(
             entry, record.offset, by_snapshot=by_snapshot
         )
-        if entry.payment is None or not is_new:
+        if entry.payment is None or not is_new or not understood:
             return
         key = entry.payment.encode()
         moved = EntryDirection.BACK if entry.kind == "rollback" else EntryDirection.FORWARD
