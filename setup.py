@@ -24,8 +24,6 @@ COMPILED = (
     "exactstage/partitioner.py",
     "exactstage/pipeline.py",
     "exactstage/processing.py",
-    "exactstage/published.py",
-    "exactstage/receiving.py",
     "exactstage/senders.py",
 )
 """What a worker runs for each payment; the rest gains nothing, and what only makes or reads

@@ -7,15 +7,16 @@ load.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .errors import FailStop, as_fail_stop
+from .errors import FailStop
+from .guarded_tasks import GuardedTasks
 from .journal import CommitBatch
 from .limits import Limits
 from .local_delivery import LocalDelivery
 from .log import Batch, Channel, Log, Writer
-from .outputs import Rounds, message_headers, size_of, source_header
+from .outputs import Rounds, rounds_of
 from .pipeline import CommitPipeline, PublishJob
 
 
@@ -47,33 +48,21 @@ class Committer:
         self._pipeline = pipeline
         self._local_delivery = local_delivery
         self._limits = limits
-        self._on_failure = on_failure
         self._is_publishing = False
         self._append_seconds = 0.0
         """How long the last append of commits took."""
         self._taken_up = asyncio.Event()
         """Set whenever the publisher has taken up what had queued up."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = GuardedTasks(on_failure)
 
     def start(self) -> None:
         """Start both loops in the running event loop."""
-        self._tasks = [
-            asyncio.create_task(self._guard(self._journal_loop), name="journal"),
-            asyncio.create_task(self._guard(self._publish_loop), name="publish"),
-        ]
+        self._tasks.spawn("the committer's journal loop", self._journal_loop())
+        self._tasks.spawn("the committer's publish loop", self._publish_loop())
 
     async def stop(self) -> None:
         """End both loops where they are. What is not journalled was never decided."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-
-    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await loop()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
-            self._on_failure(as_fail_stop("the committer", error))
+        await self._tasks.cancel_all()
 
     async def _journal_loop(self) -> None:
         """Take the open commits of all dirty journals, append each as one batch, route its outputs.
@@ -97,8 +86,9 @@ class Committer:
             began = now()
             offsets = await self._log.append([*batches, *piggyback.batches], Channel.JOURNAL)
             self._append_seconds = now() - began
-            local_delivery.acknowledged(piggyback.batches, offsets)
-            self._all_done(piggyback.jobs)
+            if piggyback is not _NOTHING_PIGGYBACKED:
+                local_delivery.acknowledged(piggyback.batches, offsets)
+                self._all_done(piggyback.jobs)
             jobs = local_delivery.route(pipeline.journalled(commits))
             piggyback = self._piggyback_of(jobs)
             if piggyback is _NOTHING_PIGGYBACKED:
@@ -114,7 +104,7 @@ class Committer:
         self._pipeline.touched.clear()
         # A limit, since a receiver may itself wait for a seal.
         for _ in range(self._limits.loop_iterations_before_seal):
-            if self._local_delivery.all_taken:
+            if not self._local_delivery.runs_waiting:
                 break
             await asyncio.sleep(0)
         return self._pipeline.seal_ready()
@@ -133,7 +123,7 @@ class Committer:
             or count < self._limits.piggyback_min_outputs
             or self._is_publishing
             or not self._pipeline.to_publish.empty()
-            or (not self._pipeline.dirty and self._local_delivery.all_taken)
+            or not (self._pipeline.dirty or self._local_delivery.runs_waiting)
         ):
             return _NOTHING_PIGGYBACKED
         rounds = list(self._rounds(jobs))
@@ -159,21 +149,8 @@ class Committer:
             self._all_done(jobs)
 
     def _rounds(self, jobs: Sequence[PublishJob]) -> Rounds:
-        rounds = Rounds(self._limits.batch_bytes)
-        for job in jobs:
-            self._add(job, rounds)
-        assert rounds.count == sum(job.size for job in jobs), "an output would be lost or doubled"
-        return rounds
-
-    def _add(self, job: PublishJob, rounds: Rounds) -> None:
-        for record, source in job.messages:
-            key, value = record.key, record.value
-            size = size_of(key, value, record.headers)
-            owner = self._local_delivery.owner_header(source.name)
-            new = key, value, message_headers(record.headers, owner, source_header(source))
-            rounds.add(record.topic, record.partition, self._messenger, new, size)
-        for publication, indexes in job.outputs:
-            publication.add_to(rounds, self._messenger, only=indexes)
+        outputs = [selected for job in jobs for selected in job.outputs]
+        return rounds_of(outputs, self._messenger, self._limits.batch_bytes)
 
     def _publish(self, jobs: Sequence[PublishJob]) -> None:
         """Give these to the publisher, behind what it was given before."""

@@ -18,7 +18,7 @@ from .errors import FailStop, NotOurs, as_fail_stop
 from .guarded_tasks import GuardedTasks
 from .intake import Intake
 from .limits import Limits
-from .local_delivery import LocalDelivery
+from .local_delivery import LocalDelivery, Receiving
 from .log import Log, Reader, TopicPartition, Writer
 from .ownership import Ownership
 from .pipeline import CommitPipeline
@@ -26,7 +26,6 @@ from .processing import Processing
 from .readiness import Readiness
 from .reading import Deliver, Delivery
 from .rebalancing import Rebalancing
-from .receiving import Receiving
 from .stage import Stage, by_name, senders_of, topics_of
 from .takeover import Takeover, TakeoverReport, require_own_installation
 from .timers import Timers
@@ -151,7 +150,7 @@ class Engine:
             # Of its own: the committer may be publishing to the same partitions.
             messenger=connected.takeover_messenger,
             limits=self._limits,
-            owner_here=self.owned.owner,
+            owner_here=self.owned.owners.get,
             tombstone_seconds=connected.tombstone_seconds,
         )
 
@@ -195,11 +194,11 @@ class Engine:
                 pipeline=self._pipeline,
                 limits=self._limits,
             )
-            self._tasks.spawn(f"messages of {name}", receiving.run)
-        self._tasks.spawn("timers", self.timers.tick_forever)
-        self._tasks.spawn("look at outputs", self._look_at_outputs)
-        self._tasks.spawn("renewal", self.timers.renew_forever)
-        self._tasks.spawn("configurations", self._watch_configs)
+            self._tasks.spawn(f"messages of {name}", receiving.run())
+        self._tasks.spawn("timers", self.timers.tick_forever())
+        self._tasks.spawn("look at outputs", self._look_at_outputs())
+        self._tasks.spawn("renewal", self.timers.renew_forever())
+        self._tasks.spawn("configurations", self._watch_configs())
 
     async def stop(self) -> None:
         """End everything; call ``drain`` first for a clean end."""

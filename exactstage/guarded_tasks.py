@@ -1,7 +1,8 @@
 """Guarded tasks: loops of one worker, of which an error in any ends the process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from .errors import FailStop, as_fail_stop
@@ -14,9 +15,11 @@ class GuardedTasks:
         self._on_failure = on_failure
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Start a task. ``name`` is what a failure says of it."""
-        self._tasks[name] = asyncio.create_task(self._guard(name, work), name=name)
+        task = self._tasks[name] = asyncio.create_task(work, name=name)
+        # No coroutine around it, which each of its wake-ups would have to pass through.
+        task.add_done_callback(partial(self._ended, name))
 
     async def cancel(self, name: str) -> None:
         """End one task, if it was started."""
@@ -31,10 +34,10 @@ class GuardedTasks:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
-    async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not hang
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        """Report whatever error a task has ended with: the process must not hang."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
             self._on_failure(as_fail_stop(name, error))
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 
 from .guarded_tasks import GuardedTasks
 from .journal import Journal
@@ -55,7 +54,7 @@ class Intake:
             self._reader, self._stage_of, self._deliver, self._limits, public=self._public
         )
         if positions:
-            self._tasks.spawn(_TASK, partial(self.reading.run, positions, epochs))
+            self._tasks.spawn(_TASK, self.reading.run(positions, epochs))
         self.began.set()
 
     async def stop(self) -> None:

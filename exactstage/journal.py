@@ -13,8 +13,7 @@ from .context import MAX_PARTITIONS, Context
 from .identity import IDENTITY_EVERY, Identity
 from .limits import MAX_COMMITS_AHEAD, Limits
 from .log import NO_EPOCH, NO_HEADERS, Batch, Header, TopicPartition, Writer
-from .outputs import INSTALLATION, Output, Publication
-from .published import LastPublished
+from .outputs import INSTALLATION, Output, OutputId, Publication
 from .senders import KnownSenders, Owner, owner_header, writer_number
 
 _ROW_BYTES = 40
@@ -29,6 +28,35 @@ class CommitBatch(NamedTuple):
     publication: Publication
     callbacks: list[Callable[[], None]]
     """What is called when it is journalled."""
+
+
+class LastPublished:
+    """How far publishing got: the last output of one journal for each public topic.
+
+    What the topics themselves show is in ``tails``; a takeover compares the two.
+    """
+
+    def __init__(self, topics: frozenset[str]) -> None:
+        self._topics = topics
+        self.sent: dict[str, OutputId] = {}
+        """Last output that went, or will go, to each public topic."""
+        self.surely: dict[str, OutputId] = {}
+        """Last output that each topic holds at least, by the restored checkpoints."""
+
+    def note(self, commit: int, outputs: Sequence[Output]) -> None:
+        """Note the last output of a sealed commit for each public topic."""
+        for topic in {output[0] for output in outputs} & self._topics:
+            index = len(outputs) - 1
+            while outputs[index][0] != topic:
+                index -= 1
+            self.sent[topic] = (commit, index)
+
+    def restore(self, checkpoint: Checkpoint, *, published: int) -> None:
+        """Take what a checkpoint of the ring has; commits up to ``published`` are published."""
+        self.sent |= checkpoint.sent
+        self.sent |= checkpoint.last_public(self._topics)
+        known = {topic: last for topic, last in self.sent.items() if last[0] <= published}
+        self.surely |= known
 
 
 class Journal(Context):
@@ -62,7 +90,7 @@ class Journal(Context):
         self.senders = KnownSenders(self.at, owner_here)
         """What it knows of the journals that send it messages."""
         self.last_published = LastPublished(public)
-        """How far publishing got, as far as the journal itself knows."""
+        """As far as the journal itself knows."""
         self.n = 0
         """Number of the last sealed commit."""
         self.published = 0
@@ -194,9 +222,8 @@ class Journal(Context):
         self.is_full = False
         self._may_grow.set()
         self.n += 1
-        if outputs:
-            self._last_with_outputs = self.n
         self._published_on_record = self.published
+        publication = self.publication(self.n, outputs, sizes)
         checkpoint = Checkpoint(
             n=self.n,
             published=self.published,
@@ -208,11 +235,11 @@ class Journal(Context):
             owners=self.senders.owners,
             epochs=self.epochs,
         )
-        if outputs:
-            self.last_published.note(self.n, outputs)
         rows.append((checkpoint_key(self.n), encode_checkpoint(checkpoint), NO_HEADERS))
-        batch = Batch(self.at, self.writer, rows)
-        return CommitBatch(self, batch, self.publication(self.n, outputs, sizes), callbacks)
+        if outputs:
+            self._last_with_outputs = self.n
+            self.last_published.note(self.n, outputs)
+        return CommitBatch(self, Batch(self.at, self.writer, rows), publication, callbacks)
 
     def _identity_for_checkpoint(self) -> Identity | None:
         """Return the identity where this checkpoint has it."""

@@ -20,13 +20,16 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
+from .journal import Journal
 from .limits import MAX_COMMITS_AHEAD, Limits
-from .log import Batch, Clock, Header, Record, TopicPartition
-from .outputs import Publication, Source
+from .log import Batch, Clock, Record, TopicPartition
+from .outputs import Selected, Source
 from .ownership import Ownership
-from .pipeline import CommitRound, Message, PublishJob
-from .senders import owner_header
+from .pipeline import CommitPipeline, CommitRound, PublishJob
+from .processing import Processing
 from .stage import Stage
 
 MAX_COMMITS_AHEAD_LOCAL = MAX_COMMITS_AHEAD * 3 // 4
@@ -36,6 +39,9 @@ _new = tuple.__new__
 
 NO_OFFSET = -1
 """Offset of a record that was never in the log."""
+
+Message = tuple[Record, Source]
+"""A message as its receiver would read it, but without the header of its output id; its sender."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +53,15 @@ class LocalRun:
     messages: deque[Message] = field(default_factory=deque)
     size: int = 0
     """Upper bound of the bytes that all its messages took in a batch at first."""
+
+    def as_outputs(self) -> list[Selected]:
+        """Return its messages as what they are in the commits of their senders."""
+        indexes: dict[tuple[str, int], list[int]] = {}
+        for _, (name, (n, index)) in self.messages:
+            indexes.setdefault((name, n), []).append(index)
+        sent = [commit.publication for commit in self.commit_round.commits]
+        by_name = {(f"{each.stage}/{each.partition}", each.commit): each for each in sent}
+        return [(by_name[sender], found) for sender, found in indexes.items()]
 
 
 class LocalQueue:
@@ -66,11 +81,6 @@ class LocalQueue:
     def size(self, at: TopicPartition) -> int:
         """Return how many bytes of messages wait for a partition, at most."""
         return self._bytes[at]
-
-    @property
-    def has_runs(self) -> bool:
-        """Whether a run waits, or is being taken."""
-        return bool(self._runs)
 
     async def first(self) -> LocalRun:
         """Wait for a run, and return the first; it stays until it is finished."""
@@ -112,11 +122,13 @@ class LocalDelivery:
         self._stage_of = {
             topic: stage.name for stage in stages.values() for topic in stage.internal_inputs
         }
-        self._owned = owned
+        self._journals = {topic: owned.of(stage) for topic, stage in self._stage_of.items()}
         self._clock = clock
         self._limits = limits
         self._enabled = enabled
         self.waiting = {name: LocalQueue() for name in stages}
+        self.runs_waiting = 0
+        """Runs of messages that are queued in memory, or being taken."""
         self._ends: dict[TopicPartition, int] = {}
         """Offset before which any message of the sources that are owned now is in the log."""
         self._in_flight: Counter[tuple[str, int]] = Counter()
@@ -125,16 +137,6 @@ class LocalDelivery:
     def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
         """Return the partitions of all topics that carry messages."""
         return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
-
-    def owner_header(self, name: str) -> Sequence[Header]:
-        """Return the header that names the owner of a sender: this worker."""
-        owner = self._owned.owner(name)
-        return () if owner is None else [owner_header(owner)]
-
-    @property
-    def all_taken(self) -> bool:
-        """Whether no message is queued in memory."""
-        return not any(waiting.has_runs for waiting in self.waiting.values())
 
     def note_log_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note how far the messages of newly owned sources may be in the log."""
@@ -159,7 +161,7 @@ class LocalDelivery:
         """Deliver locally what can be; return what has to go to the log, in order."""
         jobs: list[PublishJob] = []
         runs: dict[tuple[str, int], LocalRun | None] = {}
-        outputs: list[tuple[Publication, Sequence[int]]] = []
+        outputs: list[Selected] = []
         now_ms = self._clock()
         for commit in commit_round.commits:
             publication = commit.publication
@@ -187,15 +189,17 @@ class LocalDelivery:
             if rest:
                 outputs.append((publication, rest))
         local = [run for run in runs.values() if run is not None]
-        job = PublishJob(commit_round, (), outputs)
         sealed = sum(len(commit.publication.outputs) for commit in commit_round.commits)
-        assert sum(len(run.messages) for run in local) + job.size == sealed, (
-            "an output would be lost, or go both ways"
-        )
+        ways = [run.messages for run in local], [indexes for _, indexes in outputs]
+        assert sum(map(len, chain(*ways))) == sealed, "an output would be lost, or go both ways"
         for run in local:
             commit_round.parts_left += 1
+            self.runs_waiting += 1
             self.waiting[self._stage_of[run.at.topic]].add(run)
-        jobs.append(job)
+        if outputs or not local:
+            jobs.append(PublishJob(commit_round, outputs))
+        else:
+            commit_round.parts_left -= 1  # Nothing of it goes to the log.
         return jobs
 
     def _begin(
@@ -211,8 +215,8 @@ class LocalDelivery:
 
     def _is_open(self, at: TopicPartition) -> bool:
         """Whether no older message for a partition may be in the log, or in flight to it."""
-        stage = self._stage_of.get(at.topic)
-        journal = None if stage is None else self._owned.of(stage).get(at.partition)
+        journals = self._journals.get(at.topic)
+        journal = None if journals is None else journals.get(at.partition)
         end = self._ends.get(at)
         return (
             self._enabled
@@ -228,6 +232,60 @@ class LocalDelivery:
         for run in self.waiting[self._stage_of[at.topic]].drain(at):
             self._in_flight[at] += len(run.messages)
             run.commit_round.parts_left += 1
-            jobs.append(PublishJob(run.commit_round, run.messages, ()))
+            jobs.append(PublishJob(run.commit_round, run.as_outputs()))
         assert not self.waiting[self._stage_of[at.topic]].size(at), "later ones would overtake it"
         return jobs
+
+
+class Receiving:
+    """Accepts the messages that are delivered locally to one stage."""
+
+    def __init__(
+        self,
+        *,
+        processing: Processing,
+        local_delivery: LocalDelivery,
+        owned: Ownership,
+        pipeline: CommitPipeline,
+        limits: Limits,
+    ) -> None:
+        stage = processing.stage.name
+        self._processing = processing
+        self._local_delivery = local_delivery
+        self._waiting = local_delivery.waiting[stage]
+        self._journals = owned.of(stage)
+        self._pipeline = pipeline
+        self._yield_every = limits.yield_every
+
+    async def run(self) -> None:
+        """Take messages for ever."""
+        while True:
+            run = await self._waiting.first()
+            # A partition is given up only when nothing is in flight: so it is there.
+            journal = self._journals[run.at.partition]
+            assert journal.partition == run.at.partition, f"{journal} is not {run.at}"
+            await self._take(run, journal)
+            # What was taken is in the open commit or an earlier one.
+            journal.when_journalled(partial(self._pipeline.part_done, run.commit_round))
+            self._pipeline.touch(journal)
+            self._waiting.finish(run)
+            self._local_delivery.runs_waiting -= 1
+
+    async def _take(self, run: LocalRun, journal: Journal) -> None:
+        taken = 0
+        while run.messages:
+            if journal.is_full:
+                self._pipeline.touch(journal)
+                await journal.wait_capacity()
+            if journal.ahead >= MAX_COMMITS_AHEAD_LOCAL:
+                for job in self._local_delivery.spill_to_log(run.at):
+                    self._pipeline.to_publish.put_nowait(job)
+            elif run.messages:
+                record, source = run.messages.popleft()
+                is_new = self._processing.take_message(record, source, journal)
+                assert is_new, f"{journal} skips a message of {source} that is in no log"
+                taken += 1
+                if not taken % self._yield_every:
+                    self._pipeline.touch(journal)
+                    await asyncio.sleep(0)
+        self._processing.handled += taken

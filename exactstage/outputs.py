@@ -5,7 +5,7 @@ journal. An output id is never used twice. It travels in a header: ``ce_id`` on 
 (CloudEvents 1.0, Kafka protocol binding, binary mode), ``src`` on internal ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -195,6 +195,10 @@ class Publication(NamedTuple):
             rounds.add(topic, partition, writer, (key, value, headers), self.sizes[index])
 
 
+Selected = tuple[Publication, Sequence[int]]
+"""Outputs of one commit, by their indexes."""
+
+
 class Rounds:
     """Records to append, in batches: one for each partition and round, in order.
 
@@ -243,6 +247,16 @@ class _Part:
         self.round = number
         self.free_bytes = free_bytes
         self.records: list[NewRecord] = []
+
+
+def rounds_of(outputs: Iterable[Selected], messenger: Writer, batch_bytes: int) -> Rounds:
+    """Return these outputs as records to append; ``messenger`` writes the internal ones."""
+    rounds, expected = Rounds(batch_bytes), 0
+    for publication, indexes in outputs:
+        publication.add_to(rounds, messenger, only=indexes)
+        expected += len(indexes)
+    assert rounds.count == expected, "an output would be lost or doubled"
+    return rounds
 
 
 async def publish(log: Log, rounds: Rounds) -> None:

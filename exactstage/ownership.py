@@ -5,8 +5,7 @@ from collections.abc import Set as AbstractSet
 
 from .journal import Journal
 from .log import TopicPartition, Writer
-from .outputs import partition_of_sender
-from .senders import Owner
+from .senders import Owner  # noqa: TC001 - an attribute's type, which docs may read
 
 
 class Ownership:
@@ -14,6 +13,8 @@ class Ownership:
 
     def __init__(self, stages: Iterable[str]) -> None:
         self._journals: dict[str, dict[int, Journal]] = {stage: {} for stage in stages}
+        self.owners: dict[str, Owner] = {}
+        """This worker's ownership of each ``<stage>/<partition>`` that it owns."""
 
     @property
     def partitions(self) -> AbstractSet[int]:
@@ -36,12 +37,6 @@ class Ownership:
         }
         return [*(journal.at for journal in journals), *sorted(public)]
 
-    def owner(self, name: str) -> Owner | None:
-        """Return the ownership of ``<stage>/<partition>``; None when it is not owned here."""
-        stage = name.rpartition("/")[0]
-        journal = self._journals.get(stage, {}).get(partition_of_sender(name))
-        return None if journal is None else journal.owner
-
     def holds(self, journal: Journal) -> bool:
         """Whether ``journal`` is still owned."""
         return self._journals[journal.stage].get(journal.partition) is journal
@@ -53,8 +48,13 @@ class Ownership:
 
     def add(self, journal: Journal) -> None:
         """Own a journal."""
+        assert journal.owner is not None, "a journal is identified when it is taken over"
         self._journals[journal.stage][journal.partition] = journal
+        self.owners[str(journal)] = journal.owner
 
     def remove(self, partition: int) -> list[Journal]:
         """Give a partition up; return its journals."""
-        return [journals.pop(partition) for journals in self._journals.values()]
+        removed = [journals.pop(partition) for journals in self._journals.values()]
+        for journal in removed:
+            del self.owners[str(journal)]
+        return removed

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .journal import CommitBatch, Journal
-from .log import Record
-from .outputs import Publication, Source
-
-Message = tuple[Record, Source]
-"""A message as its receiver would read it, but without the header of its output id; its sender."""
+from .outputs import Selected
 
 
 @dataclass(eq=False, slots=True)
@@ -29,17 +25,10 @@ class CommitRound:
 
 
 class PublishJob(NamedTuple):
-    """What goes to the log of one round: messages that were queued in memory, then outputs."""
+    """What goes to the log of one round, as one of its parts."""
 
     commit_round: CommitRound
-    messages: Sequence[Message]
-    outputs: Sequence[tuple[Publication, Sequence[int]]]
-    """Outputs of each commit, by their indexes."""
-
-    @property
-    def size(self) -> int:
-        """How many records it is."""
-        return len(self.messages) + sum(len(indexes) for _, indexes in self.outputs)
+    outputs: Sequence[Selected]
 
 
 class CommitCounts(NamedTuple):
@@ -95,12 +84,14 @@ class CommitPipeline:
 
     def seal_ready(self) -> list[CommitBatch]:
         """Seal the open commit of every dirty journal whose ring has a free slot: a round."""
-        ready = [journal for journal in self.dirty if journal.may_seal]
-        for journal in ready:
-            del self.dirty[journal]
-        if ready:
+        commits = []
+        for journal in list(self.dirty):
+            if journal.may_seal:
+                del self.dirty[journal]
+                commits.append(journal.seal())
+        if commits:
             self._in_flight += 1
-        return [journal.seal() for journal in ready]
+        return commits
 
     def journalled(self, commits: Sequence[CommitBatch]) -> CommitRound:
         """Note that the commits of a round are journalled, and call back what waits for that."""

@@ -171,7 +171,9 @@ class KnownSenders:
             # Its messages may have been delivered locally, without headers. But a worker that has
             # lost the sender without knowing it may have read of a newer owner in the log.
             owner, known = self._owner_here(name), self.owners.get(name)
-            if owner is not None and (known is None or owner.follows(known, 0)):
+            if owner is None or owner is known:
+                continue  # Most often it was noted before.
+            if known is None or owner.follows(known, 0):
                 self.owners[name] = owner
         self._changed.clear()
         return recorded

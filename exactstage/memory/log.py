@@ -61,7 +61,6 @@ class MemoryLog:
         self._counts = {at.topic: partitions for at in self._partitions}
         self.topic_ids = {topic: f"id-of-{topic}" for topic in self._counts}
         self._coordinator = Coordinator()
-        self._grown = asyncio.Event()
 
     async def start(self, topics: Sequence[str]) -> None:
         """Do nothing: there is no connection."""
@@ -126,7 +125,6 @@ class MemoryLog:
     ) -> Mapping[TopicPartition, int]:
         """Append each batch as a whole; return the offsets of the first records."""
         offsets = {batch.at: self._append(batch) for batch in batches}
-        self._grown.set()
         await asyncio.sleep(0)
         return offsets
 
@@ -139,9 +137,7 @@ class MemoryLog:
         self, at: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> int:
         """Append one record as a client would; return its offset."""
-        offset = self._partitions[at].store([(key, value, list(headers))])
-        self._grown.set()
-        return offset
+        return self._partitions[at].store([(key, value, list(headers))])
 
     def produce_unreadable(
         self, at: TopicPartition, records: int, reason: str, heads: Sequence[NewRecord] = ()
@@ -150,9 +146,7 @@ class MemoryLog:
 
         ``heads`` are its first records, of which key and value can be read.
         """
-        batch = self._partitions[at].store_unreadable(records, reason, heads)
-        self._grown.set()
-        return batch
+        return self._partitions[at].store_unreadable(records, reason, heads)
 
     def records(self, topic: str) -> list[Record]:
         """Return all records of a topic, partition by partition."""
@@ -195,14 +189,22 @@ class MemoryLog:
         """Return the offset after the last record of a partition."""
         return self._partitions[at].end
 
-    async def grown(self, timeout_seconds: float) -> None:
-        """Wait until a record is appended, at most for the timeout."""
-        self._grown.clear()
+    async def grown(
+        self, timeout_seconds: float, at: Collection[TopicPartition] | None = None
+    ) -> None:
+        """Wait until one of these partitions grows (any of all), at most for the timeout."""
+        grown = asyncio.Event()
+        partitions = [self._partitions[each] for each in (self._partitions if at is None else at)]
+        for partition in partitions:
+            partition.waiting[grown] = None
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._grown.wait()
+                await grown.wait()
         except TimeoutError:
             return
+        finally:
+            for partition in partitions:
+                del partition.waiting[grown]
 
 
 class MemoryReader:
@@ -234,9 +236,9 @@ class MemoryReader:
         fetched = self._take()
         try:
             async with asyncio.timeout(timeout_seconds):
-                # More than once: others append to partitions that are not read here.
+                # More than once: what has grown may be of a transaction that has not ended.
                 while not fetched and not self._is_read:
-                    await self._log.grown(timeout_seconds)
+                    await self._log.grown(timeout_seconds, self._positions)
                     fetched = self._take()
         except TimeoutError:
             pass

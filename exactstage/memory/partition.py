@@ -11,6 +11,7 @@ log cleaner:
 - a reader of committed records sees nothing after the first record of an open transaction.
 """
 
+import asyncio  # noqa: TC003 - an attribute's type, which docs may read
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -72,6 +73,8 @@ class MemoryPartition:
         self._aborted: set[int] = set()
         self.unreadable: dict[int, UnreadableBatch] = {}
         """Batches that no reader can decode, by their first offset."""
+        self.waiting: dict[asyncio.Event, None] = {}
+        """Set when the partition has changed: more to read, or another leader."""
 
     def offset_since(self, time_ms: int) -> int:
         """Return the offset of the first record at or after that time; else the end."""
@@ -123,7 +126,7 @@ class MemoryPartition:
             kind(*self.at, first + index, now_ms, key, value, tuple(headers))
             for index, (key, value, headers) in enumerate(records)
         ]
-        self.end += len(records)
+        self._grow(len(records))
         self._offsets += range(first, self.end)
         return first
 
@@ -146,7 +149,7 @@ class MemoryPartition:
                 for index, (key, value, _) in enumerate(heads)
             ],
         )
-        self.end += count
+        self._grow(count)
         return batch
 
     def unreadable_at(self, position: int) -> UnreadableBatch | None:
@@ -172,7 +175,15 @@ class MemoryPartition:
         if not commit:
             self._aborted.update(ended)
         self._marks.append((self.end, producer_id))
-        self.end += 1
+        self._grow(1)
+
+    def _grow(self, count: int) -> None:
+        self.end += count
+        self._wake()
+
+    def _wake(self) -> None:
+        for changed in self.waiting:
+            changed.set()
 
     def _known(self, producer_id: int, now_ms: int) -> _Producer | None:
         known = self._producers.get(producer_id)
@@ -241,6 +252,7 @@ class MemoryPartition:
         """Begin another leader epoch."""
         self._leader_epoch += 1
         self._epochs.append((self._leader_epoch, self.end))
+        self._wake()
 
     # --- cleaning --------------------------------------------------------------------------------
 

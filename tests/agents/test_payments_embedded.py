@@ -302,7 +302,7 @@ async def test_a_settlement_that_nobody_waits_for_is_a_dead_letter(
     payments_testbed: PaymentsTestbed,
 ) -> None:
     await payments_testbed.send("p1", MAKE)
-    log, sender = payments_testbed.log, payments_testbed.app.engine.owned.owner("accounts/0")
+    log, sender = payments_testbed.log, payments_testbed.app.engine.owned.owners.get("accounts/0")
     assert sender is not None
     headers: list[Header] = [owner_header(sender), ("src", b"accounts/0/999999/0")]
     at = TopicPartition("payments.inbox", partition_of(b"p1", 4))

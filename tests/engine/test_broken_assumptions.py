@@ -17,12 +17,11 @@ from exactstage.checkpoint import Checkpoint
 from exactstage.identity import Identity
 from exactstage.journal import Journal
 from exactstage.limits import MAX_COMMITS_AHEAD, Limits
-from exactstage.local_delivery import LocalDelivery, LocalQueue, LocalRun
+from exactstage.local_delivery import LocalDelivery, LocalQueue, LocalRun, Receiving
 from exactstage.log import Batch, TopicPartition
 from exactstage.outputs import Publication, Rounds
 from exactstage.pipeline import CommitPipeline, CommitRound
 from exactstage.processing import Processing
-from exactstage.receiving import Receiving
 from exactstage.recovery import Claimed, renew_identity
 from exactstage.restoring import Restored, read_journals
 

@@ -10,12 +10,12 @@ from exactstage.checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from exactstage.committer import Committer
 from exactstage.journal import Journal
 from exactstage.limits import MAX_COMMITS_AHEAD, Limits
+from exactstage.local_delivery import Receiving
 from exactstage.log import NO_HEADERS, Batch, Channel, TopicPartition, Writer
 from exactstage.memory import MemoryLog
 from exactstage.outputs import Output, Rounds, publish
 from exactstage.partitioner import partition_of
 from exactstage.pipeline import CommitPipeline
-from exactstage.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, until_counted
 from .wordcount import word_count

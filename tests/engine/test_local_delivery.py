@@ -8,11 +8,10 @@ import pytest
 
 from exactstage.journal import Journal
 from exactstage.limits import Limits
-from exactstage.local_delivery import LocalQueue, LocalRun
+from exactstage.local_delivery import LocalQueue, LocalRun, Receiving
 from exactstage.log import Batch, Channel, NewRecord, Record, TopicPartition
 from exactstage.outputs import Source
 from exactstage.pipeline import CommitRound
-from exactstage.receiving import Receiving
 
 from .harness import Worker, counted, until_counted
 from .test_committing import AT, ELSEWHERE, ONE_EACH, SlowLog, started, turns, until

@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from exactstage import receiving
+from exactstage import local_delivery
 from exactstage.journal import Journal
 from exactstage.limits import Limits
-from exactstage.local_delivery import LocalRun
+from exactstage.local_delivery import LocalRun, Receiving
 from exactstage.log import Batch, Channel, TopicPartition
 from exactstage.partitioner import partition_of
 from exactstage.pipeline import CommitRound
-from exactstage.receiving import Receiving
 
 from .harness import LIMIT_SECONDS, PARTITIONS, CrashingLog, Worker, counted, new_log, until_counted
 from .wordcount import word_count
@@ -158,7 +157,7 @@ async def test_when_too_many_wait_all_of_them_take_the_log_in_order(limit: int) 
 async def test_a_journal_that_is_far_ahead_gets_nothing_locally(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(receiving, "MAX_COMMITS_AHEAD_LOCAL", 1)
+    monkeypatch.setattr(local_delivery, "MAX_COMMITS_AHEAD_LOCAL", 1)
     log, stage = new_log()
     worker = await Worker(log, stage, replace(LIMITS, commit_bytes=1500)).start()
     send(log, 200)

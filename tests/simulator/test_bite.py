@@ -58,7 +58,7 @@ async def publish_before_the_journal_has_it(self: Committer) -> None:
 
 
 def local_delivery_is_always_open(self: LocalDelivery, at: TopicPartition) -> bool:
-    return at.partition in self._owned.partitions
+    return at.partition in self._journals.get(at.topic, {})
 
 
 def forget_the_sources(self: Journal, checkpoints: Sequence[Checkpoint]) -> None:
