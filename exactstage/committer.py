@@ -88,7 +88,7 @@ class Committer:
             self._append_seconds = now() - began
             if piggyback is not _NOTHING_PIGGYBACKED:
                 local_delivery.acknowledged(piggyback.batches, offsets)
-                self._all_done(piggyback.jobs)
+                pipeline.published(piggyback.jobs)
             jobs = local_delivery.route(pipeline.journalled(commits))
             piggyback = self._piggyback_of(jobs)
             if piggyback is _NOTHING_PIGGYBACKED:
@@ -146,7 +146,7 @@ class Committer:
                 offsets = await self._log.append(batches, Channel.PUBLISH)
                 self._local_delivery.acknowledged(batches, offsets)
             self._is_publishing = False
-            self._all_done(jobs)
+            self._pipeline.published(jobs)
 
     def _rounds(self, jobs: Sequence[PublishJob]) -> Rounds:
         outputs = [selected for job in jobs for selected in job.outputs]
@@ -156,7 +156,3 @@ class Committer:
         """Give these to the publisher, behind what it was given before."""
         for job in jobs:
             self._pipeline.to_publish.put_nowait(job)
-
-    def _all_done(self, jobs: Sequence[PublishJob]) -> None:
-        for job in jobs:
-            self._pipeline.part_done(job.commit_round)

@@ -179,6 +179,7 @@ class Engine:
                 self._limits,
                 senders=senders_of(stage, stages, self.partitions),
                 vouching=vouching,
+                journals=self.owned.of(stage.name),
             )
             for stage in stages
         }
@@ -190,7 +191,6 @@ class Engine:
             receiving = Receiving(
                 processing=processing,
                 local_delivery=self._local_delivery,
-                owned=self.owned,
                 pipeline=self._pipeline,
                 limits=self._limits,
             )
@@ -260,9 +260,7 @@ class Engine:
                 # One at a time, in the order of arrival, however many agents there are: a later
                 # record that overtook an earlier one would make it look handled.
                 async with self._handling[stage]:
-                    return await self._processing[stage].handle(
-                        delivery.runs, self.owned.of(stage), delivery.is_stopped
-                    )
+                    return await self._processing[stage].handle(delivery.runs, delivery.is_stopped)
             except Exception as error:
                 self._on_failure(as_fail_stop(f"handling records of {stage}", error))
                 raise

@@ -245,15 +245,12 @@ class Receiving:
         *,
         processing: Processing,
         local_delivery: LocalDelivery,
-        owned: Ownership,
         pipeline: CommitPipeline,
         limits: Limits,
     ) -> None:
-        stage = processing.stage.name
         self._processing = processing
         self._local_delivery = local_delivery
-        self._waiting = local_delivery.waiting[stage]
-        self._journals = owned.of(stage)
+        self._waiting = local_delivery.waiting[processing.stage.name]
         self._pipeline = pipeline
         self._yield_every = limits.yield_every
 
@@ -262,7 +259,7 @@ class Receiving:
         while True:
             run = await self._waiting.first()
             # A partition is given up only when nothing is in flight: so it is there.
-            journal = self._journals[run.at.partition]
+            journal = self._processing.journals[run.at.partition]
             assert journal.partition == run.at.partition, f"{journal} is not {run.at}"
             await self._take(run, journal)
             # What was taken is in the open commit or an earlier one.

@@ -107,6 +107,11 @@ class CommitPipeline:
             commit.callbacks.clear()
         return commit_round
 
+    def published(self, jobs: Sequence[PublishJob]) -> None:
+        """Note that these are in the log."""
+        for job in jobs:
+            self.part_done(job.commit_round)
+
     def part_done(self, commit_round: CommitRound) -> None:
         """Note that a part of a round is published: in the log, or taken by its receiver."""
         assert commit_round.parts_left > 0, "a part that is done twice would hide one that is not"

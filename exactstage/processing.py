@@ -91,8 +91,11 @@ class Processing:
         *,
         senders: Mapping[str, frozenset[str]],
         vouching: Vouching,
+        journals: Mapping[int, Journal],
     ) -> None:
+        """Decide for one stage. ``journals`` are its owned ones by partition, now and later."""
         self.stage = stage
+        self.journals = journals
         self._partitions = partitions
         self._pipeline = pipeline
         self._limits = limits
@@ -108,10 +111,7 @@ class Processing:
         """Dead letters by reason, since the start."""
 
     async def handle(
-        self,
-        runs: Sequence[Run],
-        journals: Mapping[int, Journal],
-        is_stopped: Callable[[], bool] = lambda: False,
+        self, runs: Sequence[Run], is_stopped: Callable[[], bool] = lambda: False
     ) -> int:
         """Handle the records of ``runs`` that are new; return how many.
 
@@ -120,7 +120,7 @@ class Processing:
         """
         handled = 0
         for run in runs:
-            journal = journals.get(run.at.partition)
+            journal = self.journals.get(run.at.partition)
             if journal is None:
                 continue
             journal.reads(run.at.topic, run.epoch)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from exactstage.dead_letters import batch_letter, refusal_of
 from exactstage.errors import UnreadableBatch
+from exactstage.journal import Journal  # noqa: TC001 - an attribute's type, which docs may read
 from exactstage.limits import Limits
 from exactstage.log import Log, Record, TopicPartition
 from exactstage.outputs import Output
@@ -32,6 +33,8 @@ class Deciding:
         """Decide records of ``stage``, one of the ``stages`` of its application."""
         self._stage = stage
         self._limits = limits or Limits()
+        self._journals: dict[int, Journal] = {}
+        """The journal that a record is decided for, by its partition."""
         self._processing = Processing(
             stage,
             partitions,
@@ -39,6 +42,7 @@ class Deciding:
             self._limits,
             senders=senders_of(stage, stages, partitions),
             vouching=Vouching(log, {}),
+            journals=self._journals,
         )
 
     def restore(self, journals: Iterable[NewJournal]) -> None:
@@ -73,4 +77,5 @@ class Deciding:
         inner, topic = journal.journal, record.topic
         inner.inputs[topic] = 0  # Whatever its offset is: it was not handled.
         run = Run(TopicPartition(topic, inner.partition), [record])
-        await self._processing.handle([run], {inner.partition: inner})
+        self._journals[inner.partition] = inner
+        await self._processing.handle([run])

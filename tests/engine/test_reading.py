@@ -139,11 +139,10 @@ async def test_a_record_that_is_delivered_again_is_not_handled_again() -> None:
     for _ in range(3):
         log.produce(at, b"w0", b"x")
     await until_counted(log, 3, worker)
-    journals = worker.engine.owned.of("count")
     handle = worker.engine._processing["count"].handle
-    assert await handle([Run(at, log.records("words"))], journals) == 0
+    assert await handle([Run(at, log.records("words"))]) == 0
     log.produce(at, b"w0", b"x")
-    await handle([Run(at, log.records("words")[1:])], journals)
+    await handle([Run(at, log.records("words")[1:])])
     await until_counted(log, 4, worker)
     await worker.stop()
     assert counted(log) == {b"w0": [1, 2, 3, 4]}
