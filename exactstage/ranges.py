@@ -61,6 +61,9 @@ async def read_ranges(
     Raises ``UnreadableBatch`` at such a batch if there is no ``on_unreadable``, ``PositionLost``
     where a partition has lost the start or the end of its range since, and ``Stalled`` when no
     record comes for ``limit_seconds``. Nothing is read where all ranges are empty.
+
+    The reader stays open until all is read, or the generator is closed: who may leave it before, be
+    it by an error, reads within ``contextlib.aclosing``.
     """
     if not any(first < end for first, end in ranges.values()):
         return

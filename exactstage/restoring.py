@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from .advice import command
@@ -66,17 +67,20 @@ async def read_journals(
     ranges = {at: Bounds(bounds[at].first, fences[at] + 1) for at in by_address}
     count, now = 0, asyncio.get_running_loop().time
     began = now()
-    async for at, records in read_ranges(
-        log,
-        ranges,
-        committed_only=False,
-        closing=RESERVED,
-        limit_seconds=TAKEOVER_LIMIT_SECONDS,
-        show=_log_progress,
-    ):
-        journal = by_address[at]
-        _fold(records, journal.rows, slots[journal], foreign[journal])
-        count += len(records)
+    async with aclosing(
+        read_ranges(
+            log,
+            ranges,
+            committed_only=False,
+            closing=RESERVED,
+            limit_seconds=TAKEOVER_LIMIT_SECONDS,
+            show=_log_progress,
+        )
+    ) as fetched:
+        async for at, records in fetched:
+            journal = by_address[at]
+            _fold(records, journal.rows, slots[journal], foreign[journal])
+            count += len(records)
     took_seconds = now() - began
     checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
     anonymous = {journal: first for journal, by_key in foreign.items() if (first := _first(by_key))}
@@ -154,11 +158,12 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     found: Identity | None = None
     last = {at: Bounds(max(first, end - _IDENTITY_RECORDS), end)}
     try:
-        async for _, records in read_ranges(
-            log, last, committed_only=False, limit_seconds=_BRIEF_SECONDS
-        ):
-            for record in records:
-                found = _identity_in(record) or found
+        async with aclosing(
+            read_ranges(log, last, committed_only=False, limit_seconds=_BRIEF_SECONDS)
+        ) as fetched:
+            async for _, records in fetched:
+                for record in records:
+                    found = _identity_in(record) or found
     except Stalled:
         return found  # The takeover reads all of it, and is more patient.
     return found
@@ -178,10 +183,13 @@ def _identity_in(record: Record) -> Identity | None:
 async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
     """Return the record of a journal that has this row; None when it is not there any more."""
     found: Record | None = None
-    async for _, records in read_ranges(
-        log, await log.bounds([at]), committed_only=False, limit_seconds=TAKEOVER_LIMIT_SECONDS
-    ):
-        found = next((r for r in records if (r.key, r.value) == (key, row)), found)
+    async with aclosing(
+        read_ranges(
+            log, await log.bounds([at]), committed_only=False, limit_seconds=TAKEOVER_LIMIT_SECONDS
+        )
+    ) as fetched:
+        async for _, records in fetched:
+            found = next((r for r in records if (r.key, r.value) == (key, row)), found)
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,15 +131,16 @@ async def _list(
     notices: set[RecordAddress] = set()
     found: list[tuple[int, RecordAddress, dict[str, object], list[str]]] = []
     async with open_dead_letters(settings, others) as letters:
-        async for letter in letters.all(others or of_stages):
-            if reason in (None, letter.reason):
-                at = letter.position
-                if letter.is_notice:
-                    notices.add(at)
-                else:
-                    received_ms[at] = letter.received_ms
-                    places.add(letter.facts.get("topic", ""))
-                found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
+        async with aclosing(letters.all(others or of_stages)) as fetched:
+            async for letter in fetched:
+                if reason in (None, letter.reason):
+                    at = letter.position
+                    if letter.is_notice:
+                        notices.add(at)
+                    else:
+                        received_ms[at] = letter.received_ms
+                        places.add(letter.facts.get("topic", ""))
+                    found.append((letter.time_ms, at, summary(letter, now_ms), row(letter, now_ms)))
         places -= {"", *letters.not_for_replays}
         replayed = {} if others else await letters.replayed(received_ms)
     if others:

@@ -1,7 +1,7 @@
 """Reading: finds dead letters, and earlier replays of them, on the topics."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from pydantic import ValidationError
@@ -83,12 +83,13 @@ class DeadLetters:
         """Return the dead-letter topic of a stage."""
         return self._settings.topics.dead_letters(stage)
 
-    async def all(self, topics: Sequence[str]) -> AsyncIterator[DeadLetter]:
+    async def all(self, topics: Sequence[str]) -> AsyncGenerator[DeadLetter, None]:
         """Yield every dead letter, partition by partition in the order of their offsets."""
         at = [tp for topic in topics for tp in self._partitions(topic)]
         ranges = await self._log.bounds(at)
-        async for record in self._records(ranges, with_unreadable=True):
-            yield read_letter(record)
+        async with aclosing(self._records(ranges, with_unreadable=True)) as fetched:
+            async for record in fetched:
+                yield read_letter(record)
 
     async def get(self, position: RecordAddress) -> DeadLetter:
         """Return the dead letter at an address, of an own stage too. Raises ``NoDeadLetter``."""
@@ -104,10 +105,11 @@ class DeadLetters:
             first, end = (await self._log.bounds([at]))[at]
             if first <= position.offset < end:
                 just = {at: Bounds(position.offset, position.offset + 1)}
-                async for record in self._records(just, with_unreadable=True):
-                    letter = read_letter(record)
-                    if is_ours or letter.reason != UNKNOWN:
-                        return letter
+                async with aclosing(self._records(just, with_unreadable=True)) as fetched:
+                    async for record in fetched:
+                        letter = read_letter(record)
+                        if is_ours or letter.reason != UNKNOWN:
+                            return letter
         command = "payments dead-letters list" + ("" if is_ours else f" --topic {at.topic}")
         message = f"there is no dead letter at {position}: {command} shows all"
         raise NoDeadLetter(message)
@@ -118,16 +120,18 @@ class DeadLetters:
 
     async def marked(self, topic: str, mark: Header, since_ms: int) -> RecordAddress | None:
         """Return the address of the first record from a time on that has this header."""
-        async for record in self._records(await self._since(topic, since_ms)):
-            if mark in record.headers:
-                return RecordAddress(record.topic, record.partition, record.offset)
+        async with aclosing(self._records(await self._since(topic, since_ms))) as fetched:
+            async for record in fetched:
+                if mark in record.headers:
+                    return RecordAddress(record.topic, record.partition, record.offset)
         return None
 
     async def header_values(self, topic: str, name: str, since_ms: int) -> set[bytes]:
         """Return the values of a header in the records of a topic from a time on."""
         found: set[bytes] = set()
-        async for record in self._records(await self._since(topic, since_ms)):
-            found.update(value for key, value in record.headers if key == name and value)
+        async with aclosing(self._records(await self._since(topic, since_ms))) as fetched:
+            async for record in fetched:
+                found.update(value for key, value in record.headers if key == name and value)
         return found
 
     async def produce(self, at: TopicPartition, record: NewRecord) -> int:
@@ -142,22 +146,24 @@ class DeadLetters:
         """
         commands: set[str] = set()
         ranges = await self._since(self._settings.topics.commands, since_ms)
-        async for record in self._records(ranges):
-            command_id = self._command_id(record, ids)
-            if command_id is not None:
-                commands.add(command_id)
+        async with aclosing(self._records(ranges)) as fetched:
+            async for record in fetched:
+                command_id = self._command_id(record, ids)
+                if command_id is not None:
+                    commands.add(command_id)
         results: dict[str, Result] = {}
         ranges = await self._since(self._settings.topics.results, since_ms)
-        async for record in self._records(ranges):
-            value = record.value or b""
-            # A search of the bytes comes first: there may be very many results.
-            if _REPLAY in value:
-                try:
-                    result = Result.model_validate_json(value)
-                except ValidationError:
-                    continue  # Another program wrote it; no worker's record is like that.
-                if result.command is not None and result.command in ids:
-                    results[result.command] = result
+        async with aclosing(self._records(ranges)) as fetched:
+            async for record in fetched:
+                value = record.value or b""
+                # A search of the bytes comes first: there may be very many results.
+                if _REPLAY in value:
+                    try:
+                        result = Result.model_validate_json(value)
+                    except ValidationError:
+                        continue  # Another program wrote it; no worker's record is like that.
+                    if result.command is not None and result.command in ids:
+                        results[result.command] = result
         return Sent(frozenset(commands), results)
 
     async def replayed(
@@ -225,7 +231,7 @@ class DeadLetters:
 
     async def _records(
         self, ranges: Mapping[TopicPartition, Bounds], *, with_unreadable: bool = False
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncGenerator[Record, None]:
         """Yield the records of these ranges of offsets.
 
         A batch that can't be decoded is one record ``with_unreadable``, else it is left out.
@@ -236,11 +242,12 @@ class DeadLetters:
                 raise batch
             return [_as_record(batch)] if with_unreadable else []
 
-        async for _, records in read_ranges(
-            self._log, ranges, committed_only=False, on_unreadable=replaced
-        ):
-            for record in records:
-                yield record
+        async with aclosing(
+            read_ranges(self._log, ranges, committed_only=False, on_unreadable=replaced)
+        ) as fetched:
+            async for _, records in fetched:
+                for record in records:
+                    yield record
 
 
 def _as_record(batch: UnreadableBatch) -> Record:

@@ -8,6 +8,7 @@ Sequence numbers and balances are unchanged. Output ids (``ce_id``) are the new 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -64,8 +65,11 @@ class Copying:
             at = partitions_of(name, self._from.partition_count(name))
             ranges = await self._from.bounds(at)
             show(f"copying {name}")
-            async for _, records in read_ranges(self._from, ranges, committed_only=True, show=show):
-                await self._copy(topic, stage, records, writer)
+            async with aclosing(
+                read_ranges(self._from, ranges, committed_only=True, show=show)
+            ) as fetched:
+                async for _, records in fetched:
+                    await self._copy(topic, stage, records, writer)
 
     async def _copy(
         self, topic: str, stage: str | None, records: Sequence[Record], writer: Writer

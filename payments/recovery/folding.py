@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -79,8 +79,9 @@ async def fold(log: Log, ranges: Ranges, since_ms: int, show: Show) -> Folded:
     movements: dict[str, list[Movement]] = {}
     numbers = [at.partition for at in ranges]
     by_partition = {number: Balances(number, movements, since_ms) for number in numbers}
-    async for at, records in read_ranges(log, ranges, committed_only=True, show=show):
-        by_partition[at.partition].read(records)
+    async with aclosing(read_ranges(log, ranges, committed_only=True, show=show)) as fetched:
+        async for at, records in fetched:
+            by_partition[at.partition].read(records)
     return Folded(list(by_partition.values()), movements)
 
 

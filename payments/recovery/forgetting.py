@@ -9,6 +9,7 @@ the rebuild:
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -65,15 +66,16 @@ async def _latest(log: Log, settings: Settings) -> dict[tuple[int, bytes], bytes
     journals = partitions_of(settings.changelog("accounts"), settings.partitions)
     held: dict[tuple[int, bytes], bytes] = {}
     bounds = await log.bounds(journals)
-    async for _, records in read_ranges(
-        log, bounds, committed_only=False, on_unreadable=lambda _batch, _last: None
-    ):
-        for record in records:
-            at = record.partition, record.key or b""
-            if record.value is None:
-                held.pop(at, None)
-            else:
-                held[at] = record.value
+    async with aclosing(
+        read_ranges(log, bounds, committed_only=False, on_unreadable=lambda _batch, _last: None)
+    ) as fetched:
+        async for _, records in fetched:
+            for record in records:
+                at = record.partition, record.key or b""
+                if record.value is None:
+                    held.pop(at, None)
+                else:
+                    held[at] = record.value
     return held
 
 

@@ -1,6 +1,7 @@
 """Gathering: the facts of payments and accounts, from one reading of the public topics."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
@@ -136,11 +137,14 @@ class Gathering:
         on_unreadable: OnUnreadable | None = None,
     ) -> None:
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)}
-        async for at, records in read_ranges(
-            self.log, ranges, committed_only=True, show=self.show, on_unreadable=on_unreadable
-        ):
-            self._first_ms.setdefault(at, records[0].timestamp)
-            take(records)
+        async with aclosing(
+            read_ranges(
+                self.log, ranges, committed_only=True, show=self.show, on_unreadable=on_unreadable
+            )
+        ) as fetched:
+            async for at, records in fetched:
+                self._first_ms.setdefault(at, records[0].timestamp)
+                take(records)
 
     def _command(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -206,8 +210,11 @@ class Gathering:
         found: dict[str, list[Movement]] = {}
         balances = [Balances(p, found, 0, only=payments) for p in range(self._partitions)]
         ranges = {tp: self._facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
-        async for at, records in read_ranges(self.log, ranges, committed_only=True, show=self.show):
-            balances[at.partition].read(records)
+        async with aclosing(
+            read_ranges(self.log, ranges, committed_only=True, show=self.show)
+        ) as fetched:
+            async for at, records in fetched:
+                balances[at.partition].read(records)
         return found
 
     async def _read_tails(self) -> None:

@@ -1,6 +1,7 @@
 """Inspecting: the contents of a partition's journal. Read-only; works while workers run."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,8 +163,9 @@ async def read_held(log: Log, journals: Sequence[TopicPartition]) -> dict[TopicP
     """Read journals from their first record to their present end. Raises ``UnreadableBatch``."""
     bounds = await log.bounds(journals)
     held = {tp: Held(tp, bounds[tp]) for tp in journals}
-    async for at, records in read_ranges(log, bounds, committed_only=False):
-        held[at].take(records)
+    async with aclosing(read_ranges(log, bounds, committed_only=False)) as fetched:
+        async for at, records in fetched:
+            held[at].take(records)
     return held
 
 
@@ -177,8 +179,11 @@ async def read_readable(log: Log, at: Sequence[TopicPartition]) -> dict[TopicPar
         why = f"{batch.reason}: {batch.cause}"
         held[tp].unreadable.append(Unreadable(batch.offset, last_offset, why))
 
-    async for tp, records in read_ranges(log, bounds, committed_only=False, on_unreadable=note):
-        held[tp].take(records)
+    async with aclosing(
+        read_ranges(log, bounds, committed_only=False, on_unreadable=note)
+    ) as fetched:
+        async for tp, records in fetched:
+            held[tp].take(records)
     return held
 
 
@@ -314,10 +319,11 @@ async def _still_ahead(
         at: Held(at, bounds, checkpoints=behind[at].checkpoints.copy())
         for at, bounds in rest.items()
     }
-    async for at, records in read_ranges(
-        log, rest, committed_only=False, on_unreadable=lambda _batch, _last: None
-    ):
-        later[at].take(records)
+    async with aclosing(
+        read_ranges(log, rest, committed_only=False, on_unreadable=lambda _batch, _last: None)
+    ) as fetched:
+        async for at, records in fetched:
+            later[at].take(records)
     return {at: _ahead(held, tails[at]) for at, held in later.items()}
 
 

@@ -8,6 +8,7 @@ the worker that takes over publishes them, exactly once, as after any crash.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 from math import inf
@@ -203,14 +204,17 @@ class _Planning:
         def take(records: Iterable[Record]) -> None:
             found.extend(r for r in records if (r.partition, r.offset) in places)
 
-        async for _, records in read_ranges(
-            self._log,
-            ranges,
-            committed_only=True,
-            show=self._show,
-            on_unreadable=lambda batch, _last: take(batch.heads),
-        ):
-            take(records)
+        async with aclosing(
+            read_ranges(
+                self._log,
+                ranges,
+                committed_only=True,
+                show=self._show,
+                on_unreadable=lambda batch, _last: take(batch.heads),
+            )
+        ) as fetched:
+            async for _, records in fetched:
+                take(records)
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
     async def _settle_all(self, waiting: Mapping[str, list[Waiting]]) -> dict[str, Settlement]:

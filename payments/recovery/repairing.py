@@ -6,6 +6,7 @@ a slot of the ring. All of them are one batch with a fence at its end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,8 +166,9 @@ async def plan(log: KafkaLog, stage: str, at: TopicPartition, partitions: int) -
     """
     repairing = Repairing(stage, at, partitions)
     held = await log.bounds([at])
-    async for _, records in read_ranges(log, held, committed_only=False, closing=RESERVED):
-        repairing.take(records)
+    async with aclosing(read_ranges(log, held, committed_only=False, closing=RESERVED)) as fetched:
+        async for _, records in fetched:
+            repairing.take(records)
     return repairing.finish()
 
 

@@ -7,6 +7,7 @@ compares everything with the ends of the journals, so the other topics are read 
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 from exactstage import Log, TopicPartition
 from exactstage.errors import Stalled
@@ -89,16 +90,19 @@ class _Reading:
     ) -> None:
         ranges = {at: Bounds(starts[at], ends[at]) for at in sorted(ends)}
         try:
-            async for _, records in read_ranges(
-                self._log,
-                ranges,
-                committed_only=True,
-                limit_seconds=LIMIT_SECONDS,
-                on_unreadable=lambda batch, _last: self._auditor.unreadable(batch),
-                skip_by_header=True,
-                show=lambda progress: self._show(f"reading {progress}"),
-            ):
-                self._auditor.read(records)
+            async with aclosing(
+                read_ranges(
+                    self._log,
+                    ranges,
+                    committed_only=True,
+                    limit_seconds=LIMIT_SECONDS,
+                    on_unreadable=lambda batch, _last: self._auditor.unreadable(batch),
+                    skip_by_header=True,
+                    show=lambda progress: self._show(f"reading {progress}"),
+                )
+            ) as fetched:
+                async for _, records in fetched:
+                    self._auditor.read(records)
         except Stalled as stalled:
             for at, position in stalled.positions.items():
                 self._auditor.unread(at, position, ends[at])

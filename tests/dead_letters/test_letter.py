@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from exactstage.log import Bounds, Headers, Record, TopicPartition
-from exactstage.memory import MemoryLog
+from exactstage.memory import MemoryLog, MemoryReader
 from payments.dead_letters.letter import UNKNOWN, NotReplayable, read_letter, replay_of
 from payments.dead_letters.reading import DeadLetters
 from payments.records.record_address import RecordAddress
@@ -128,3 +128,21 @@ async def test_a_clock_that_is_behind_makes_no_letter_look_young() -> None:
     log.first = 2
     letters = DeadLetters(log, SETTINGS, min_retention_ms=900_000, clock_ms=lambda: 1_000_000)
     assert not await letters.reach_back_to(900_000)
+
+
+async def test_a_search_that_has_found_its_record_has_closed_its_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every other reader of ranges: ``tests/engine/test_ranges.py``."""
+    closed: list[MemoryReader] = []
+
+    async def close(reader: MemoryReader) -> None:
+        closed.append(reader)
+
+    monkeypatch.setattr(MemoryReader, "close", close)
+    log = MemoryLog(["words"], 1)
+    for value in (b"1", b"2"):
+        log.produce(TopicPartition("words", 0), b"k", value, [("mark", value)])
+    letters = DeadLetters(log, SETTINGS)
+    assert await letters.marked("words", ("mark", b"1"), 0) == RecordAddress("words", 0, 0)
+    assert len(closed) == 1

@@ -4,6 +4,7 @@ Restores, tails, audits, rebuilds, searches and repairs use it; on a broker in t
 words of its errors for an operator: ``tests/recovery/test_runbook.py``.
 """
 
+import ast
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -226,6 +227,22 @@ async def test_the_progress_is_shown_in_words(monkeypatch: pytest.MonkeyPatch) -
     assert sum([len(records) async for _, records in found]) == 1500
     assert shown[-1].startswith("words: 1,500 of about 1,500 records, ")
     assert shown[-1].endswith("/s, about 0 s left")
+
+
+def named(node: ast.AST, name: str) -> bool:
+    """Whether this is a call of a function of that name."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def test_every_reader_of_ranges_is_closed_where_it_is_left_early() -> None:
+    """A generator that an error or a return leaves is closed much later, if at all."""
+    root = Path(exactstage.__file__ or "").parents[1]
+    for package in ("exactstage", "payments", "tools"):
+        for file in (root / package).rglob("*.py"):
+            nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+            reading = [node for node in nodes if named(node, "read_ranges")]
+            closed = [node.args[0] for node in nodes if named(node, "aclosing")]  # type: ignore[attr-defined]
+            assert set(reading) <= set(closed), f"{file} may leave a reader open"
 
 
 async def test_who_stops_in_the_middle_closes_the_reader() -> None:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -155,8 +155,8 @@ async def _results(settings: Settings, count: int) -> None:
 
 
 async def _all(log: KafkaLog, ranges: Ranges) -> list[Record]:
-    found = read_ranges(log, ranges, committed_only=True)
-    return [record async for _, records in found for record in records]
+    async with aclosing(read_ranges(log, ranges, committed_only=True)) as fetched:
+        return [record async for _, records in fetched for record in records]
 
 
 async def _read(log: KafkaLog, topic: str) -> list[Record]:
