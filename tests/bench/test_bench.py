@@ -32,12 +32,9 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "tools.bench.__main__",
     "tools.bench.frameworks",
-    "tools.bench.gateway_load",
     "tools.bench.aging",
     "tools.bench.accounts_index",
-    "tools.bench.rebuild_time",
-    "tools.bench.verify_time",
-    "tools.bench.takeover_time",
+    "tools.bench.command_time",
     "tools.bench.scale",
     "tools.bench.peers.__main__",
 ]

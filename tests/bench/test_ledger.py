@@ -5,8 +5,8 @@ from exactstage.ranges import show_nothing
 from payments.recovery.gathering import Source
 from payments.recovery.rebuilding import plan_rebuild
 from tests.recovery.rig import Installation
+from tools.bench.command_time import OLD_MS
 from tools.bench.ledger import Ledger
-from tools.bench.rebuild_time import OLD_MS
 
 ENTRIES, ACCOUNTS = 60, 12
 

@@ -1,4 +1,4 @@
-"""``make bench``: speed, CPU and memory of a worker: its load over topics, and its restore.
+"""``make bench``: speed, CPU and memory of a worker: its load, over topics or HTTP, its restore.
 
 It runs on a broker of its own, or on the one of PAYMENTS_BROKERS, whose CPU is not known then.
 """
@@ -20,6 +20,7 @@ COMMAND = Command(
     {
         **OPTIONS,
         "repeats": Option(3, "of each load; 0: the restore alone", quick=1, least=0),
+        "http": Option(default=False, help="load a gateway, and through it the worker"),
         "restore": Option(1_000_000, "stored payments; 0: the load alone", quick=0, least=0),
     },
     marker="figures",
@@ -28,15 +29,15 @@ COMMAND = Command(
 
 def measure(given: argparse.Namespace) -> Report:
     """Measure the load, then the restore."""
-    if given.write is not None and not (given.repeats and given.restore):
-        raise BenchError("--write replaces all figures, so it needs the load and the restore")
+    if given.write is not None and (given.http or not (given.repeats and given.restore)):
+        raise BenchError("--write replaces all figures: the load's over topics, and the restore's")
     if not (given.repeats or given.restore):
         raise BenchError("with --repeats 0 and --restore 0 there is nothing to measure")
     parts, cells = [], []
     with tempfile.TemporaryDirectory(prefix="payments-bench-") as name, measured_broker() as broker:
         folder = Path(name)
         if given.repeats:
-            cells = list(measure_load(broker, given, folder))
+            cells = list(measure_load(broker, given, folder, http=given.http))
             parts += ["### Load", load_report(cells, given.seconds)]
         if given.restore:
             figures = measure_restore(broker, given.restore, given.partitions[0], folder)

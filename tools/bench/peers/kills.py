@@ -1,28 +1,28 @@
 """Kills under load: payments are sent at a fixed rate, each once, while the handler is killed.
 
-The handler (worker or application) is killed with SIGKILL and started again at once; then it is
-waited until results stop coming, and all results and ledger entries are counted.
+The handler (worker or application) is killed with SIGKILL and started again at once. When results
+stop coming, the topics are read: which payments were sent, answered, and moved their money.
 """
 
 import json
+import subprocess
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from confluent_kafka import Message
+
 from tools.bench.failures import BenchError
 from tools.bench.installations import OPENING_BALANCE
-from tools.bench.loading import Target, TopicsEndpoint
-from tools.bench.topics_client import from_start, make_command, read_whole, writer
+from tools.bench.loading import Target, TopicsEndpoint, load_command
+from tools.bench.topics_client import read_whole
 
-RATE, ACCOUNTS = 200, 100
+RATE = 200
 FIRST_KILL_SECONDS, BETWEEN_KILLS_SECONDS = 5.0, 15.0
 QUIET_SECONDS = 60.0
 """Without a result for so long, no more is waited for: six times the session timeout of all."""
-
-SEND_LIMIT_SECONDS = 60.0
 
 
 class Entry(NamedTuple):
@@ -95,72 +95,45 @@ def kill_under_load(target: Target, kills: int) -> KillFigures:
     endpoint = target.endpoint
     if target.handler is None or not isinstance(endpoint, TopicsEndpoint):
         raise BenchError(f"{target.name} can't be killed here")
-    run = _Run(endpoint)
-    killed = [FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * n for n in range(kills)]
-    for at in killed:
-        run.load_until(at)
-        target.handler.restart()
-    run.load_until(killed[-1] + BETWEEN_KILLS_SECONDS)
-    run.settle()
-    entries = (
-        json.loads(each.value() or b"{}") for each in read_whole(endpoint.brokers, endpoint.ledger)
-    )
-    ledger = (Entry(e["account"], e["payment"], e["amount"], e["balance"]) for e in entries)
-    return KillFigures(audit(run.sent_at, run.results, ledger), [run.back(at) for at in killed])
+    began = time.time()
+    kills_at = [began + FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * n for n in range(kills)]
+    seconds = FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * kills
+    options = {"seconds": seconds, "rate": RATE, "stalled-seconds": QUIET_SECONDS}
+    with subprocess.Popen(load_command(endpoint, **options), stdout=subprocess.DEVNULL) as load:
+        for at in kills_at:
+            time.sleep(max(0.0, at - time.time()))
+            target.handler.restart()
+        load.wait(seconds + 10 * QUIET_SECONDS)
+    time.sleep(BETWEEN_KILLS_SECONDS)  # A second answer would come after the first one of the last.
+    commands = {
+        _text(each): _time(each) for each in read_whole(endpoint.brokers, endpoint.commands)
+    }
+    sent = {payment: at for payment, at in commands.items() if at >= began}
+    results = [
+        each for each in read_whole(endpoint.brokers, endpoint.results) if _text(each) in sent
+    ]
+    answered = Counter(map(_text, results))
+    found = audit(sent, answered, map(_entry, read_whole(endpoint.brokers, endpoint.ledger)))
+    arrivals = [(sent[_text(each)], _time(each)) for each in results]
+    return KillFigures(found, [_back(at, arrivals) for at in kills_at])
 
 
-class _Run:
-    """One load with kills; all times are seconds since its start."""
+def _text(message: Message) -> str:
+    """Return the key: the payment, of commands and results."""
+    return (message.key() or b"").decode()
 
-    def __init__(self, endpoint: TopicsEndpoint) -> None:
-        self._commands = endpoint.commands
-        self._producer = writer(endpoint.brokers)
-        self._consumer = from_start(endpoint.brokers, endpoint.results)
-        self._name = uuid.uuid4().hex[:8]
-        self._started = time.monotonic()
-        self.sent_at: dict[str, float] = {}
-        self.results: Counter[str] = Counter()
-        self._arrivals: list[tuple[float, str]] = []
 
-    def load_until(self, end: float) -> None:
-        """Send what is due, and take results."""
-        while self._now() < end:
-            while len(self.sent_at) < RATE * self._now():
-                number = len(self.sent_at)
-                payment, account = f"{self._name}-{number}", f"{self._name}-{number % ACCOUNTS}"
-                self.sent_at[payment] = self._now()
-                command = make_command(payment, account)
-                self._producer.produce(self._commands, key=payment, value=command)
-                self._producer.poll(0)
-            self._take()
+def _time(message: Message) -> float:
+    """Return the time of a record: all topics have the broker's (``LogAppendTime``)."""
+    return message.timestamp()[1] / 1000
 
-    def settle(self) -> None:
-        """Wait until no result comes any more."""
-        self._producer.flush(SEND_LIMIT_SECONDS)
-        last = self._now()
-        while len(self.results) < len(self.sent_at) and self._now() - last < QUIET_SECONDS:
-            if self._take():
-                last = self._now()
-        # A second answer would come after the first one of the last payment.
-        settled = self._now() + BETWEEN_KILLS_SECONDS
-        while self._now() < settled:
-            self._take()
-        self._consumer.close()
 
-    def back(self, kill: float) -> float | None:
-        """Return the seconds from a kill to the first result of a payment sent after it."""
-        back = (at for at, payment in self._arrivals if self.sent_at[payment] > kill)
-        return next((round(at - kill, 2) for at in back), None)
+def _entry(message: Message) -> Entry:
+    found = json.loads(message.value() or b"{}")
+    return Entry(found["account"], found["payment"], found["amount"], found["balance"])
 
-    def _now(self) -> float:
-        return time.monotonic() - self._started
 
-    def _take(self) -> int:
-        taken = 0
-        for message in self._consumer.consume(500, 0.02):
-            payment = (message.key() or b"").decode()
-            if message.error() is None and payment in self.sent_at:
-                self.results[payment] += 1
-                self._arrivals.append((self._now(), payment))
-                taken += 1
-        return taken
+def _back(kill: float, arrivals: Iterable[tuple[float, float]]) -> float | None:
+    """Return the seconds from a kill to the first result of a payment sent after it."""
+    after = (arrived for sent, arrived in arrivals if sent > kill)
+    return min((round(arrived - kill, 2) for arrived in after), default=None)

@@ -20,6 +20,7 @@ FLUSH_EVERY_APPEND = {"log.flush.interval.messages": "1"}
 
 PARTITIONS = 8
 START_LIMIT_SECONDS = 120.0
+BROKERS_TIME = {"message.timestamp.type": "LogAppendTime"}
 _TOPICS = ("commands", "transfers", "inbox", "results", "ledger")
 
 
@@ -60,7 +61,7 @@ def both_durabilities(key: str, name: str, peer: str, start: StartApp) -> Iterat
 def _running(name: str, start: StartApp, folder: Path, *, flush: bool) -> Iterator[Target]:
     with own_broker(FLUSH_EVERY_APPEND if flush else None) as broker:
         prefix = f"peer-{uuid.uuid4().hex[:8]}."
-        wanted = [Topic(f"{prefix}{each}", PARTITIONS, 1, {}) for each in _TOPICS]
+        wanted = [Topic(f"{prefix}{each}", PARTITIONS, 1, BROKERS_TIME) for each in _TOPICS]
         asyncio.run(make_topics(Settings(brokers=broker.bootstrap), wanted))
         names = (f"{prefix}{each}" for each in ("commands", "results", "ledger"))
         endpoint = TopicsEndpoint(broker.bootstrap, *names)
