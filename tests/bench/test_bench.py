@@ -18,15 +18,15 @@ from payments.records.internal_codec import decode_payment
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
 from tools.bench.__main__ import COMMAND
-from tools.bench.failures import BenchError
 from tools.bench.load import Cell, faults, faults_text, load_table
 from tools.bench.load_client import UNIQUE, Figures, figures_of
 from tools.bench.loading import MEASURES, Load, median, median_cpu_us
-from tools.bench.markdown import with_figures
-from tools.bench.measured_process import Child, cpu_seconds, output_of, resident_bytes
-from tools.bench.restore import write_journals
-from tools.bench.takeover_log import takeovers
+from tools.bench.measured_process import cpu_seconds, resident_bytes
+from tools.bench.restore import takeovers, write_journals
 from tools.dev import compiled
+from tools.dev.child_process import Child, output_of
+from tools.dev.errors import ToolError
+from tools.dev.markdown import with_figures
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
@@ -104,7 +104,7 @@ def test_figures_replace_only_what_is_between_the_markers() -> None:
 
 @pytest.mark.parametrize("document", ["nothing", "<!-- figures -->", "<!-- /figures -->"])
 def test_a_document_without_both_markers_is_refused(document: str) -> None:
-    with pytest.raises(BenchError, match="lacks the lines"):
+    with pytest.raises(ToolError, match="lacks the lines"):
         with_figures(document, "new")
 
 
@@ -166,7 +166,7 @@ def test_takeovers_are_read_from_the_log_in_their_order() -> None:
     )
     last = takeovers(line.format(0, 16) + line.format(7, 20))[-1]
     assert (last.rows, last.records, last.restore_seconds) == (7, 20, 0.512)
-    with pytest.raises(BenchError, match="names no takeover"):
+    with pytest.raises(ToolError, match="names no takeover"):
         takeovers("worker ready")
 
 
@@ -174,10 +174,10 @@ def test_a_process_that_ends_by_itself_is_one_error_with_its_last_words(tmp_path
     words = [sys.executable, "-c", "print('out of luck'); raise SystemExit(3)"]
     with (
         Child("the worker", words, tmp_path / "log", ready="ready") as child,
-        pytest.raises(BenchError, match=r"the worker has ended with exit code 3:\nout of luck"),
+        pytest.raises(ToolError, match=r"the worker has ended with exit code 3:\nout of luck"),
     ):
         child.wait_until_ready()
-    with pytest.raises(BenchError, match=r"the load failed: .*exit status 3"):
+    with pytest.raises(ToolError, match=r"the load failed: .*exit status 3"):
         output_of("the load", words)
 
 

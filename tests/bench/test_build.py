@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import build
 from tools.bench.__main__ import COMMAND
-from tools.bench.failures import BenchError
 from tools.dev import compiled
+from tools.dev import measured_build as build
+from tools.dev.errors import ToolError
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_a_process_that_is_not_compiled_after_all_ends_the_benchmark(
 ) -> None:
     monkeypatch.setattr(compiled, "is_current", lambda: True)
     monkeypatch.setattr(compiled, "FOLDER", tmp_path)  # Nothing is there: the checkout is found.
-    with pytest.raises(BenchError, match=r"calls itself payments .* \(pure Python\)"):
+    with pytest.raises(ToolError, match=r"calls itself payments .* \(pure Python\)"):
         build.choose_build(pure=False)
 
 

@@ -6,7 +6,7 @@ from payments.recovery.gathering import Source
 from payments.recovery.rebuilding import plan_rebuild
 from tests.recovery.rig import Installation
 from tools.bench.command_time import OLD_MS
-from tools.bench.ledger import Ledger
+from tools.dev.written_ledger import Ledger
 
 ENTRIES, ACCOUNTS = 60, 12
 

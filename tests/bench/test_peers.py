@@ -18,20 +18,19 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from payments.settings import Settings
-from tools.bench.failures import BenchError
 from tools.bench.http_client import DIALECTS, is_whole
-from tools.bench.installations import OPENING_BALANCE
 from tools.bench.load_client import Figures
 from tools.bench.loading import Load
 from tools.bench.peers.__main__ import COMMAND, loads_of, plan
 from tools.bench.peers.conformance import STEPS, Step, check
-from tools.bench.peers.goals import goal_rows
 from tools.bench.peers.install import SOURCES, installed
 from tools.bench.peers.kills import Entry, KillFigures, audit
 from tools.bench.peers.peer_results import Result, cells, ratio, read_results
 from tools.bench.peers.peer_system import FSYNC, System
-from tools.bench.peers.peers_report import draw, report
+from tools.bench.peers.peers_report import draw, goal_rows, report
 from tools.bench.topics_client import read_whole, writer
+from tools.dev.errors import ToolError
+from tools.dev.installations import OPENING_BALANCE
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120
@@ -135,12 +134,12 @@ def test_a_system_that_does_the_job_passes() -> None:
 
 
 def test_a_system_that_charges_a_repeat_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"fake, step 2 .*the balance is"):
+    with pytest.raises(ToolError, match=r"fake, step 2 .*the balance is"):
         check("fake", Fake(charges_twice=True))
 
 
 def test_a_system_that_makes_what_was_cancelled_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"fake, step \d+ .*"):
+    with pytest.raises(ToolError, match=r"fake, step \d+ .*"):
         check("fake", Fake(forgets_cancel=True))
 
 
@@ -176,7 +175,7 @@ def test_an_answer_is_whole_when_its_last_byte_is_there(answer: bytes, *, whole:
 
 
 def test_an_answer_without_a_length_is_refused() -> None:
-    with pytest.raises(BenchError, match="without a length"):
+    with pytest.raises(ToolError, match="without a length"):
         is_whole(b"HTTP/1.1 200 OK\r\n\r\nwho knows")
 
 

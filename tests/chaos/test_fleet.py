@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from payments.settings import Settings
-from tools.bench.measured_process import READY
 from tools.chaos import fleet as module
 from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Fleet, Seat, first_traceback
+from tools.dev.child_process import READY
 
 LASTING = (sys.executable, "-u", "-c", f"import time; print({READY!r}); time.sleep(600)")
 

@@ -11,7 +11,7 @@ from payments.recovery.errors import RecoveryRefused
 from payments.recovery.folding import fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.settings import Settings
-from tools.bench.ledger import Ledger
+from tools.dev.written_ledger import Ledger
 
 pytestmark = pytest.mark.broker
 ENTRIES, ACCOUNTS = 60, 12

@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from tools.bench.bench_command import Command, Option, Report
-from tools.bench.failures import BenchError
-from tools.bench.installations import measured_broker
 from tools.bench.load import OPTIONS, faults, load_report, measure_load
-from tools.bench.markdown import figures_table
 from tools.bench.restore import measure_restore
+from tools.dev.errors import ToolError
+from tools.dev.installations import measured_broker
+from tools.dev.markdown import figures_table
 
 COMMAND = Command(
     "tools.bench",
@@ -30,9 +30,9 @@ COMMAND = Command(
 def measure(given: argparse.Namespace) -> Report:
     """Measure the load, then the restore."""
     if given.write is not None and (given.http or not (given.repeats and given.restore)):
-        raise BenchError("--write replaces all figures: the load's over topics, and the restore's")
+        raise ToolError("--write replaces all figures: the load's over topics, and the restore's")
     if not (given.repeats or given.restore):
-        raise BenchError("with --repeats 0 and --restore 0 there is nothing to measure")
+        raise ToolError("with --repeats 0 and --restore 0 there is nothing to measure")
     parts, cells = [], []
     with tempfile.TemporaryDirectory(prefix="payments-bench-") as name, measured_broker() as broker:
         folder = Path(name)

@@ -19,16 +19,16 @@ from pathlib import Path
 
 from payments.settings import Settings
 from tools.bench.bench_command import PURE, Command, Option, Report, say
-from tools.bench.failures import BenchError
 from tools.bench.http_client import Connection, request
-from tools.bench.installations import installation, measured_broker, open_log
-from tools.bench.ledger import CHUNK, Ledger
-from tools.bench.markdown import figures_table, megabytes
-from tools.bench.measured_process import Child, cpu_seconds, gateway_process, peak_bytes
+from tools.bench.measured_process import cpu_seconds, peak_bytes
+from tools.dev.child_process import Child, gateway_process
+from tools.dev.errors import ToolError
+from tools.dev.installations import installation, measured_broker, open_log
+from tools.dev.markdown import figures_table, megabytes
 from tools.dev.ports import free_ports
+from tools.dev.written_ledger import CHUNK, Ledger
 
-PARTITIONS = 8
-PAGE = 100
+PARTITIONS, PAGE = 8, 100
 MORE_OF = 100
 """So many entries make another one that is written while the gateway is stopped."""
 
@@ -42,18 +42,18 @@ COMMAND = Command(
         "entries": Option(10_000_000, "ledger entries", quick=10_000),
         "accounts": Option(100_000, "of these entries", quick=100),
         "reads": Option(1000, "of each kind of request", quick=20),
-        "folder": Option(None, "where the index is kept meanwhile"),
         "pure": PURE,
     },
     marker="accounts",
 )
+Figures = Iterator[tuple[str, str]]
 
 
 def measure(given: argparse.Namespace) -> Report:
     """Write, read, ask."""
     with (
         measured_broker() as broker,
-        tempfile.TemporaryDirectory(prefix="payments-bench-", dir=given.folder) as name,
+        tempfile.TemporaryDirectory(prefix="payments-bench-") as name,
         installation(
             broker.bootstrap, partitions=PARTITIONS, flush=False, client_state_dir=Path(name)
         ) as settings,
@@ -62,9 +62,7 @@ def measure(given: argparse.Namespace) -> Report:
     return Report(figures_table(figures), broker.description)
 
 
-def _figures(
-    settings: Settings, folder: Path, given: argparse.Namespace
-) -> Iterator[tuple[str, str]]:
+def _figures(settings: Settings, folder: Path, given: argparse.Namespace) -> Figures:
     entries, accounts, more = given.entries, given.accounts, given.entries // MORE_OF
     ledger = Ledger(settings, accounts)
     asyncio.run(_write(settings, ledger, entries))
@@ -80,13 +78,12 @@ def _figures(
         yield "index on disk", f"{size / 1e9:.2f} GB, {size / entries:,.0f} bytes per entry"
         yield "memory of the gateway (RSS) at the most", megabytes(peak_bytes(gateway.pid))
         yield from latencies(port, ledger, given.reads)
-        gateway.must_run()
     asyncio.run(_write(settings, ledger, more))
     began = time.monotonic()
     with _gateway(settings, folder) as (_, port):
         until_read(port, ledger)
-        what = f"from a restart until it has {more:,} more entries, start included"
-        yield what, f"{time.monotonic() - began:.1f} s"
+    what = f"from a restart until it has {more:,} more entries, start included"
+    yield what, f"{time.monotonic() - began:.1f} s"
 
 
 @contextmanager
@@ -100,12 +97,12 @@ def _gateway(settings: Settings, folder: Path) -> Iterator[tuple[Child, int]]:
 
 def chosen(ledger: Ledger, entries: int) -> Iterator[Sequence[int]]:
     """Yield whose entries come: every hundredth is the busiest account's, the rest at random."""
-    chance = random.Random(1)
+    chance, accounts = random.Random(1), len(ledger.names)
     for begin in range(0, entries, CHUNK):
-        count = min(CHUNK, entries - begin)
-        numbers = [chance.randrange(len(ledger.names)) for _ in range(count)]
-        numbers[::BUSIEST_EVERY] = [BUSIEST] * len(numbers[::BUSIEST_EVERY])
-        yield numbers
+        yield [
+            chance.randrange(accounts) if number % BUSIEST_EVERY else BUSIEST
+            for number in range(begin, min(begin + CHUNK, entries))
+        ]
 
 
 async def _write(settings: Settings, ledger: Ledger, entries: int) -> None:
@@ -119,14 +116,11 @@ async def _write(settings: Settings, ledger: Ledger, entries: int) -> None:
 def _get(connection: Connection, path: str, until: float = 0.0) -> None:
     """Read an answer; one that comes too early is asked for again until then (monotonic time).
 
-    Raises ``BenchError`` for any answer but 200.
+    Raises ``ToolError`` for any answer but 200.
     """
-    while True:
-        status = int(connection.exchange(request("GET", path)).split(b" ", 2)[1])
-        if status == HTTPStatus.OK:
-            return
+    while (status := connection.exchange(request("GET", path))[0]) != HTTPStatus.OK:
         if status not in TOO_EARLY or time.monotonic() > until:
-            raise BenchError(f"{path} was answered {status}")
+            raise ToolError(f"{path} was answered {status}")
         time.sleep(0.1)
 
 
@@ -146,20 +140,19 @@ def until_read(port: int, ledger: Ledger) -> float:
     return time.monotonic() - began
 
 
-def latencies(port: int, ledger: Ledger, reads: int) -> Iterator[tuple[str, str]]:
+def latencies(port: int, ledger: Ledger, reads: int) -> Figures:
     """Yield p50 and p99 of each kind of request, one at a time."""
     connection, chance = Connection(port, LIMIT_SECONDS), random.Random(2)
-    held = [
-        f"/v1/accounts/{name}" for name, n in zip(ledger.names, ledger.sequences, strict=True) if n
-    ]
-    busiest, count = f"/v1/accounts/{ledger.names[BUSIEST]}", ledger.sequences[BUSIEST]
-    middle = f"{busiest}/entries?after={count // 2}&limit={PAGE}"
+    held = [name for name, n in zip(ledger.names, ledger.sequences, strict=True) if n]
+    busiest, count = f"/v1/accounts/{ledger.names[BUSIEST]}/entries", ledger.sequences[BUSIEST]
     kinds: dict[str, Callable[[], str]] = {
         "`/health/live`, for comparison": lambda: "/health/live",
-        "a balance, accounts at random": lambda: chance.choice(held),
-        f"the first page ({PAGE}) of {count:,} entries": lambda: f"{busiest}/entries?limit={PAGE}",
-        "the middle page": lambda: middle,
-        "a page, accounts at random": lambda: f"{chance.choice(held)}/entries?limit={PAGE}",
+        "a balance, accounts at random": lambda: f"/v1/accounts/{chance.choice(held)}",
+        f"the first page ({PAGE}) of {count:,} entries": lambda: f"{busiest}?limit={PAGE}",
+        "the middle page": lambda: f"{busiest}?after={count // 2}&limit={PAGE}",
+        "a page, accounts at random": lambda: (
+            f"/v1/accounts/{chance.choice(held)}/entries?limit={PAGE}"
+        ),
     }
     for what, path in kinds.items():
         times = []

@@ -18,15 +18,14 @@ from pathlib import Path
 
 from payments.settings import Settings
 from tools.bench.bench_command import PURE, Command, Option, Report, say
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation, own_broker
 from tools.bench.load_client import Figures
-from tools.bench.loading import load_command
-from tools.bench.markdown import MEGABYTE, markdown_table
-from tools.bench.measured_process import WorkerProcess
+from tools.bench.loading import load_beside
 from tools.bench.ours import topics_of
-from tools.bench.restore import store_payments
-from tools.bench.takeover_log import takeovers
+from tools.bench.restore import store_payments, takeovers
+from tools.dev.child_process import WorkerProcess
+from tools.dev.errors import ToolError
+from tools.dev.installations import MeasuredBroker, installation, own_broker
+from tools.dev.markdown import MEGABYTE, markdown_table
 
 STALLED_SECONDS = 300.0
 """Longer than the worker is away: no payment of the load is given up."""
@@ -73,33 +72,27 @@ def _age(
     broker: MeasuredBroker, settings: Settings, given: argparse.Namespace, folder: Path
 ) -> Iterator[list[str]]:
     """Yield what each takeover has read while payments come."""
-    command = load_command(
-        topics_of(settings),
-        **{"seconds": 60 * given.minutes, "rate": given.rate, "stalled-seconds": STALLED_SECONDS},
-    )
+    options = {"seconds": 60 * given.minutes, "rate": given.rate}
     with (
         WorkerProcess(settings, folder / "worker.log") as worker,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load,
+        load_beside(topics_of(settings), **options, **{"stalled-seconds": STALLED_SECONDS}) as load,
     ):
         began, said = time.monotonic(), ""
-        try:
-            while not said:
-                try:
-                    said, _ = load.communicate(timeout=60 * given.every_minutes)
-                except subprocess.TimeoutExpired:
-                    worker.must_run()
-                after = f"{round((time.monotonic() - began) / 60)} min"
-                worker.restart()
-                worker.wait_until_ready()
-                yield _row(broker, settings, worker, after)
-                if load.returncode:
-                    raise BenchError(f"the load has ended with exit code {load.returncode}")
-        finally:
-            load.terminate()
+        while not said:
+            try:
+                said, _ = load.communicate(timeout=60 * given.every_minutes)
+            except subprocess.TimeoutExpired:
+                worker.must_run()
+            after = f"{round((time.monotonic() - began) / 60)} min"
+            worker.restart()
+            worker.wait_until_ready()
+            yield _row(broker, settings, worker, after)
+            if load.returncode:
+                raise ToolError(f"the load has ended with exit code {load.returncode}")
     figures = Figures(**json.loads(said))
     say(f"{figures.payments:,} payments")
     if figures.missing:
-        raise BenchError(f"{figures.missing} payments were not answered")
+        raise ToolError(f"{figures.missing} payments were not answered")
 
 
 def _row(

@@ -21,13 +21,12 @@ from confluent_kafka import KafkaException
 
 from exactstage.errors import FailStop
 from payments.topics.cluster import TopicsError
-from tools.bench.build import choose_build, version
-from tools.bench.failures import BenchError
-from tools.bench.markdown import with_figures
-from tools.dev.errors import BrokerError
+from tools.dev.errors import BrokerError, ToolError
+from tools.dev.markdown import with_figures
+from tools.dev.measured_build import choose_build, version
 
 INTERRUPTED = 130
-FAILURES = (BenchError, BrokerError, FailStop, KafkaError, KafkaException, OSError, TopicsError)
+FAILURES = (ToolError, BrokerError, FailStop, KafkaError, KafkaException, OSError, TopicsError)
 """What ends a command with one line."""
 
 
@@ -88,9 +87,9 @@ class Command:
                 "--write", type=Path, metavar="FILE", help="a document to put it in"
             )
         given = parser.parse_args(arguments)
-        if given.quick and given.write is not None:
-            parser.error("--write is for the figures of a whole run, not of --quick")
         if given.quick:
+            if given.write is not None:
+                parser.error("--write is for the figures of a whole run, not of --quick")
             quick = {
                 name.replace("-", "_"): option.quick
                 for name, option in self.options.items()

@@ -1,15 +1,12 @@
-"""``python -m tools.bench.command_time``: how long an audit, a rebuild or a takeover takes.
+"""``python -m tools.bench.command_time``: how long an audit or a rebuild takes, and its memory.
 
-An installation is filled, then ``payments verify``, ``rebuild`` or ``worker`` reads it. For the
-first two a worker handles a load over topics; the rebuild has a ledger of old entries besides,
-whose payments and results retention has long deleted. A takeover reads payments that were written
-into the journals; its worker is started again and again, or that of another checkout (``--tree``).
+A worker handles a load over topics; then ``payments verify`` or ``payments rebuild`` reads it. For
+the rebuild a ledger of old entries is written first, whose payments and results retention has long
+deleted; the journals are thrown away and made anew.
 """
 
 import argparse
 import asyncio
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,22 +18,12 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from exactstage.log import TopicPartition
 from payments.settings import Settings
 from tools.bench.bench_command import PURE, Command, Option, Report, say
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation, measured_broker, open_log
-from tools.bench.ledger import Ledger
 from tools.bench.loading import store_by_load
-from tools.bench.markdown import figures_table, megabytes
-from tools.bench.measured_process import (
-    READY_LIMIT_SECONDS,
-    WORKER,
-    Ran,
-    WorkerProcess,
-    cpu_seconds,
-    run_payments,
-)
+from tools.bench.measured_process import Ran, run_payments
 from tools.bench.ours import running_on
-from tools.bench.restore import SLOWEST_RATE, store_payments
-from tools.bench.takeover_log import takeovers
+from tools.dev.installations import MeasuredBroker, installation, measured_broker, open_log
+from tools.dev.markdown import figures_table, megabytes
+from tools.dev.written_ledger import Ledger
 
 MILLION = 1_000_000
 OLD_MS = 90 * 24 * 3_600_000
@@ -99,52 +86,6 @@ def _rebuild(
     yield from _used(ran, "entries", entries)
 
 
-def _takeover(
-    settings: Settings, _: MeasuredBroker, folder: Path, given: argparse.Namespace
-) -> Figures:
-    """Let a worker take over journals that hold the payments, then a worker that is started anew.
-
-    The first takeover meets topics that no worker has used.
-    """
-    asyncio.run(_store(settings, given.payments))
-    # ``-P``: the package of the other checkout, not that of the folder where this was started.
-    command = (sys.executable, "-P", "-m", "payments.cli", "worker")
-    more = {} if given.tree is None else {"PYTHONPATH": str(given.tree.resolve())}
-    found, ready, cpu = [], [], []
-    for number in range(given.repeats + 1):
-        log = folder / f"{number}.log"
-        with WorkerProcess(settings, log, command if more else WORKER, more=more) as worker:
-            limit = READY_LIMIT_SECONDS + given.payments / SLOWEST_RATE
-            ready.append(worker.wait_until_ready(limit))
-            cpu.append(cpu_seconds(worker.pid) or 0.0)
-        found.append(takeovers(worker.log.read_text())[-1])
-        say(f"takeover {number}: {found[-1]}")
-        if found[-1].rows != given.payments:
-            raise BenchError(f"{found[-1].rows} rows were taken over, not {given.payments}")
-    total, claim, restore = (
-        [each.total_seconds for each in found],
-        [each.seconds["claim"] for each in found],
-        [each.restore_seconds for each in found],
-    )
-    rest = [a - b - c for a, b, c in zip(total, claim, restore, strict=True)]
-    yield "partitions, payments stored", f"{given.partitions:,}, {given.payments:,}"
-    for name, some in (("the first takeover", slice(1)), ("a later one", slice(1, None))):
-        spread = f" ({min(total[some]):.2f} to {max(total[some]):.2f})"
-        yield f"{name}, s (range)", f"{statistics.median(total[some]):.2f}{spread}"
-        steps = (statistics.median(step[some]) for step in (claim, restore, rest))
-        yield f"{name}: claim, restore, the rest, s", ", ".join(f"{step:.2f}" for step in steps)
-        until = statistics.median(ready[some]), statistics.median(cpu[some])
-        yield f"{name}: from start to ready, s, CPU s", ", ".join(f"{it:.2f}" for it in until)
-
-
-async def _store(settings: Settings, payments: int) -> None:
-    """Write the payments; let the broker make what it makes for the first claim of all."""
-    topic = settings.topics.fencing_check
-    async with open_log(settings, [topic]) as log:
-        await log.claim(f"{settings.app_id}-warm-up", [TopicPartition(topic, 0)])
-    await store_payments(settings, payments)
-
-
 def _used(ran: Ran, what: str, count: int) -> Figures:
     yield "time", f"{ran.seconds:.0f} s"
     yield "CPU time of the command", f"{ran.cpu_seconds:.0f} s"
@@ -170,7 +111,7 @@ async def _delete_commands_and_results(settings: Settings) -> None:
         await admin.close()
 
 
-OF = {"verify": _verify, "rebuild": _rebuild, "takeover": _takeover}
+OF = {"verify": _verify, "rebuild": _rebuild}
 COMMAND = Command(
     "tools.bench.command_time",
     __doc__,
@@ -179,8 +120,6 @@ COMMAND = Command(
         "payments": Option(MILLION, "at least", quick=1000),
         "entries": Option(10 * MILLION, "old ones, for a rebuild", quick=1000),
         "accounts": Option(MILLION, "of these", quick=100),
-        "tree": Option(None, "checkout whose worker takes over; else this one"),
-        "repeats": Option(5, "takeovers after the first", quick=1),
         "partitions": Option(8, quick=2),
         "pure": PURE,
     },

@@ -29,8 +29,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exactstage.gc_tuning import freeze_and_relax
 from payments.client.commands import CheckedId
-from payments.domain.commands import Command, Make
-from payments.domain.results import Outcome
+from payments.domain.commands import Make
+from payments.domain.results import Answer, Outcome
+from payments.domain.results import Request as PaymentRequest
 from payments.gateway.app import Gateway
 from payments.gateway.connections import ConnectionLimits, limited
 from payments.gateway.outcomes import answer_of
@@ -40,12 +41,13 @@ from payments.gateway.service import Service
 from payments.gateway.settings import GatewaySettings
 from payments.records.commands import MAX_VALUE_BYTES, Malformed
 from payments.records.record_models import Result
+from payments.records.record_writer import encode_result
 from tools.bench import bench_command
 from tools.bench.bench_command import Option, Report, say
 from tools.bench.loading import HttpEndpoint, Target, run_load
-from tools.bench.markdown import figure, markdown_table
-from tools.bench.measured_process import Child
 from tools.bench.ours import OURS
+from tools.dev.child_process import Child
+from tools.dev.markdown import figure, markdown_table
 from tools.dev.ports import HOST, free_ports
 
 COMMAND = bench_command.Command(
@@ -66,47 +68,14 @@ RUNS = (("gateway", LIMITED), ("starlette", LIMITED), ("gateway", "uvicorn witho
 
 
 class AnswersAtOnce:
-    """The client library's place: completes all commands of an iteration of the loop in the next.
+    """The client library's place: a make is completed in the next iteration of the loop."""
 
-    A result is made for each, as the client library does.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[asyncio.Future[Result], CheckedId]] = []
-
-    async def send(self, payment: CheckedId, command: Command, **_: object) -> Result:
-        """Complete a command."""
-        del command
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._answer)
-        self._waiting.append((answer, payment))
-        return await answer
-
-    def _answer(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for answer, payment in waiting:
-            answer.set_result(completed(payment.text))
-
-
-def completed(payment: str) -> Result:
-    """Return the result of a completed make."""
-    return Result(
-        payment=payment,
-        command="c",
-        type="make",
-        outcome=Outcome.COMPLETED,
-        reason=None,
-        message=None,
-        replayed=False,
-        state="completed",
-        account="abc",
-        amount=1,
-        currency="EUR",
-        exponent=2,
-        time="2026-01-01T00:00:00.000Z",
-    )
+    async def send(self, payment: CheckedId, command: Make, **_: object) -> Result:
+        """Complete a command: read its result, as the client library does."""
+        await asyncio.sleep(0)
+        request = PaymentRequest("make", command.account, command.amount, "EUR")
+        answer = Answer("c", "make", Outcome.COMPLETED, state="completed", request=request)
+        return Result.model_validate_json(encode_result(payment.text, answer, 0))
 
 
 class Checks:
@@ -190,10 +159,7 @@ def measure(given: argparse.Namespace) -> Report:
                 least[*run, concurrency] = min(used, least.get((*run, concurrency), used))
                 say(f"{repeat + 1}: {' on '.join(run)}, {concurrency}: {used} µs")
     headings = ["application", "server", *(f"CPU µs at {it}" for it in given.concurrency)]
-    rows = [
-        [*run, *(figure(least[*run, concurrency]) for concurrency in given.concurrency)]
-        for run in RUNS
-    ]
+    rows = [[*run, *(figure(least[*run, it]) for it in given.concurrency)] for run in RUNS]
     return Report(markdown_table(headings, rows), "no broker")
 
 

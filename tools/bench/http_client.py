@@ -8,7 +8,7 @@ import re
 import socket
 from dataclasses import dataclass
 
-from tools.bench.failures import BenchError
+from tools.dev.errors import ToolError
 from tools.dev.ports import HOST
 
 READ_BYTES = 65_536
@@ -32,7 +32,7 @@ class Connection:
         """Read once; return the whole answer, or None while some of it is missing."""
         piece = self.socket.recv(READ_BYTES)
         if not piece:
-            raise BenchError("the server has closed a connection")
+            raise ToolError("the server has closed a connection")
         answer = self._partial + piece if self._partial else piece
         if is_whole(answer):
             self._partial = b""
@@ -40,12 +40,13 @@ class Connection:
         self._partial = answer
         return None
 
-    def exchange(self, request: bytes) -> bytes:
-        """Send one request and wait for its answer; for use on a connection that blocks."""
+    def exchange(self, request: bytes) -> tuple[int, bytes]:
+        """Send one request; wait for status and body, on a connection that blocks."""
         self.socket.sendall(request)
         while (answer := self.receive()) is None:
             pass
-        return answer
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), body
 
 
 def is_whole(answer: bytes) -> bool:
@@ -58,7 +59,7 @@ def is_whole(answer: bytes) -> bool:
         return len(answer) >= end + 4 + int(length[1])
     if _CHUNKED.search(answer, 0, end + 2):
         return answer.endswith(_LAST_CHUNK)
-    raise BenchError(f"an answer without a length: {answer[:200]!r}")
+    raise ToolError(f"an answer without a length: {answer[:200]!r}")
 
 
 @dataclass(frozen=True, slots=True)

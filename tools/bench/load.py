@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench.bench_command import PURE, Option, say
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker
 from tools.bench.loading import MEASURES, Load, median, median_cpu_us, run_load
-from tools.bench.markdown import figure, markdown_table
 from tools.bench.ours import OURS, running_ours
+from tools.dev.errors import ToolError
+from tools.dev.installations import MeasuredBroker
+from tools.dev.markdown import figure, markdown_table
 
 WARM_UP_SECONDS = 2.0
 FLUSH = {"off": [False], "on": [True], "both": [False, True]}
@@ -51,7 +51,7 @@ def measure_load(
         with running_ours(broker, folder, partitions=partitions, flush=flush, http=http) as ours:
             warm_up = run_load(ours, WARM_UP_SECONDS, max(given.concurrency)).figures
             if warm_up.missing:
-                raise BenchError(f"{warm_up.missing} payments were not answered in the warm-up")
+                raise ToolError(f"{warm_up.missing} payments were not answered in the warm-up")
             for repeat, cell in itertools.product(range(1, given.repeats + 1), cells):
                 load = run_load(ours, given.seconds, cell.concurrency)
                 cell.loads.append(load)

@@ -14,11 +14,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
-from tools.bench.failures import BenchError
 from tools.bench.http_client import DIALECTS, Connection, Dialect
 from tools.bench.topics_client import at_end, make_command, writer
+from tools.dev.errors import ToolError
 
 STALLED_SECONDS = 15.0
 CONNECT_SECONDS = 10.0
@@ -48,22 +47,8 @@ class Figures:
     missing: int
 
 
-class Transport(Protocol):
-    """How payments are sent, and answers come."""
-
-    @property
-    def in_flight(self) -> int:
-        """How many are not answered yet."""
-
-    def send(self) -> None:
-        """Send the next payment."""
-
-    def answers(self) -> Iterator[tuple[float, bool]]:
-        """Wait shortly; yield when each answered payment was sent, and whether it is as wanted."""
-
-
 def run(
-    transport: Transport,
+    transport: "OverTopics | OverHttp",
     seconds: float,
     concurrency: int,
     *,
@@ -144,7 +129,7 @@ class OverTopics:
             messages = self._results.consume(500, 0.002)
         for message in messages:
             if message.error() is not None:
-                raise BenchError(f"reading results: {message.error()}")
+                raise ToolError(f"reading results: {message.error()}")
             if (sent_at := self._waiting.pop(message.key() or b"", None)) is not None:
                 yield sent_at, COMPLETED in (message.value() or b"")
         self._producer.poll(0)
@@ -212,7 +197,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="payments/s, over topics")
     parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
     given = parser.parse_args()
-    transport: Transport
+    transport: OverTopics | OverHttp
     if given.http is None:
         transport = OverTopics(*given.topics, few=given.concurrency <= FEW)
     else:
@@ -231,5 +216,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (BenchError, OSError) as error:
+    except (ToolError, OSError) as error:
         sys.exit(f"Error: {error}")

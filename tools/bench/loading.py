@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker
 from tools.bench.load_client import UNIQUE, Figures
-from tools.bench.measured_process import Child, cpu_seconds, output_of, peak_bytes
+from tools.bench.measured_process import cpu_seconds, peak_bytes
+from tools.dev.child_process import Child, output_of
+from tools.dev.errors import ToolError
+from tools.dev.installations import MeasuredBroker
 
 LOAD_LIMIT_SECONDS = 120.0
 """What a load may take beyond its own time: start, the payments still in flight, a stall."""
@@ -58,7 +59,7 @@ class Target:
         return pids if self.broker is None else {**pids, "broker": self.broker.pid}
 
     def must_run(self) -> None:
-        """Raise ``BenchError`` when a process has ended: what was measured means nothing then."""
+        """Raise ``ToolError`` when a process has ended: what was measured means nothing then."""
         for child in self.children.values():
             child.must_run()
 
@@ -104,7 +105,7 @@ def median_cpu_us(loads: Iterable[Load], process: str) -> float | None:
 
 
 def run_load(target: Target, seconds: float, concurrency: int, workload: str = UNIQUE) -> Load:
-    """Load a system once, in a closed loop; raises ``BenchError`` when it answers nothing.
+    """Load a system once, in a closed loop; raises ``ToolError`` when it answers nothing.
 
     CPU includes the second or so in which the client starts and stops.
     """
@@ -116,7 +117,7 @@ def run_load(target: Target, seconds: float, concurrency: int, workload: str = U
     said = output_of(f"the load on {target.name}", command, seconds + LOAD_LIMIT_SECONDS)
     figures = Figures(**json.loads(said))
     if figures.payments == 0:
-        raise BenchError(f"{target.name} answered none of {figures.missing} payments")
+        raise ToolError(f"{target.name} answered none of {figures.missing} payments")
     used = {name: _us_each(before[name], pid, figures) for name, pid in processes.items()}
     peaks = {name: peak_bytes(pid) for name, pid in processes.items()}
     return Load(workload, concurrency, figures, used, peaks)
@@ -136,10 +137,19 @@ def light_load(target: Target) -> Iterator[None]:
         yield
         return
     options = {"seconds": LIGHT_SECONDS, "concurrency": LIGHT, "stalled-seconds": LIGHT_SECONDS}
-    command = load_command(target.endpoint, **options)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:
+    with load_beside(target.endpoint, **options):
+        yield
+
+
+@contextmanager
+def load_beside(
+    endpoint: HttpEndpoint | TopicsEndpoint, **options: object
+) -> Iterator[subprocess.Popen[str]]:
+    """Load a system beside what the block does; the load ends with the block at the latest."""
+    command = load_command(endpoint, **options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
         try:
-            yield
+            yield load
         finally:
             load.terminate()
 

@@ -1,16 +1,14 @@
 """Our own system as a target of a load: a fresh installation, its workers, over HTTP a gateway."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from payments.settings import Settings
-from tools.bench.installations import MeasuredBroker, installation
 from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
-from tools.bench.measured_process import READY_LIMIT_SECONDS, Child, WorkerProcess, gateway_process
-from tools.bench.restore import SLOWEST_RATE, store_payments
+from tools.bench.restore import SLOWEST_RATE
+from tools.dev.child_process import READY_LIMIT_SECONDS, Child, WorkerProcess, gateway_process
+from tools.dev.installations import MeasuredBroker, installation
 from tools.dev.ports import free_ports
 
 OURS = "payments"
@@ -24,23 +22,20 @@ def running_ours(
     partitions: int,
     flush: bool = False,
     http: bool = False,
-    workers: int = 1,
-    stored: int = 0,
     instance_id: str | None = None,
 ) -> Iterator[Target]:
     """Make an installation and start its processes; all end with it.
 
-    ``flush``: the broker calls fsync for each append to its topics. ``stored``: completed payments
-    that the workers restore first. ``instance_id``: static membership, of a single worker.
+    ``flush``: the broker calls fsync for each append to its topics. ``instance_id``: static
+    membership of the worker.
     """
-    static: dict[str, Any] = {} if instance_id is None else {"instance_id": instance_id}
-    with installation(broker.bootstrap, partitions=partitions, flush=flush, **static) as settings:
-        if stored:
-            asyncio.run(store_payments(settings, stored))
-        with running_on(
-            settings, broker, folder, http=http, workers=workers, stored=stored
-        ) as target:
-            yield target
+    with (
+        installation(
+            broker.bootstrap, partitions=partitions, flush=flush, instance_id=instance_id
+        ) as settings,
+        running_on(settings, broker, folder, http=http) as target,
+    ):
+        yield target
 
 
 @contextmanager

@@ -6,9 +6,12 @@ compaction, and not a second time as it was while pending.
 """
 
 import asyncio
+import re
+import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from exactstage.journal import Journal
@@ -20,18 +23,14 @@ from payments.domain.results import Request
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
 from tools.bench.bench_command import say
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation, open_log
-from tools.bench.markdown import figure, megabytes
-from tools.bench.measured_process import (
-    READY_LIMIT_SECONDS,
-    WorkerProcess,
-    cpu_percent,
-    resident_bytes,
-)
-from tools.bench.takeover_log import takeovers
+from tools.bench.measured_process import cpu_percent, resident_bytes
+from tools.dev.child_process import READY_LIMIT_SECONDS, WorkerProcess
+from tools.dev.errors import ToolError
+from tools.dev.installations import MeasuredBroker, installation, open_log
+from tools.dev.markdown import figure, megabytes
 
 IDLE_SECONDS = 10.0
+RESTARTS = 5
 SETTLE_SECONDS = 3.0
 """After readiness the worker still collects its garbage and writes its idle checkpoints."""
 
@@ -42,6 +41,43 @@ SPREAD_MS = 3_600_000
 PROGRESS_EVERY = 100_000
 SLOWEST_RATE = 5_000
 """Rows restored in a second below which waiting is given up."""
+_LINE = re.compile(
+    r"took over partitions .*?: (\d+) rows from (\d+) records.*\(([^)]*)\)$", re.MULTILINE
+)
+_STEP = re.compile(r"(\w+) ([\d.]+) s")
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """One takeover of all partitions by one worker."""
+
+    rows: int
+    records: int
+    """Of the journals: a row may have been written several times."""
+
+    seconds: Mapping[str, float]
+    """Of each step, such as claim and restore."""
+
+    @property
+    def total_seconds(self) -> float:
+        """All steps together."""
+        return sum(self.seconds.values())
+
+    @property
+    def restore_seconds(self) -> float:
+        """Reading the journals."""
+        return self.seconds.get("restore", 0.0)
+
+
+def takeovers(log: str) -> Sequence[Takeover]:
+    """Return all takeovers of a log. Raises ``ToolError`` when it names none."""
+    found = [
+        Takeover(int(rows), int(records), {name: float(s) for name, s in _STEP.findall(steps)})
+        for rows, records, steps in _LINE.findall(log)
+    ]
+    if not found:
+        raise ToolError(f"the worker's log names no takeover:\n{log[-1000:]}")
+    return found
 
 
 def measure_restore(
@@ -72,18 +108,34 @@ def measure_restore(
             worker.must_run()
             full_bytes = resident_bytes(worker.pid)
             takeover = takeovers(worker.log.read_text())[-1]
+            again: list[Takeover] = []
+            for _ in range(RESTARTS):
+                worker.restart()
+                worker.wait_until_ready(READY_LIMIT_SECONDS + payments / SLOWEST_RATE)
+                again += takeovers(worker.log.read_text())
     if takeover.rows != payments:
-        raise BenchError(f"{takeover.rows} rows were restored, but {payments} were written")
+        raise ToolError(f"{takeover.rows} rows were restored, but {payments} were written")
     rate = takeover.records / takeover.restore_seconds
     yield "restore", f"{takeover.records:,} records in {takeover.restore_seconds:.1f} s"
     yield "restore rate", f"{rate:,.0f} records/s"
     yield "from start to ready", f"{ready_seconds:.1f} s"
+    yield "the takeover (claim, restore, the rest)", seconds_of([takeover])
+    yield f"the same of {RESTARTS} restarted workers, median", seconds_of(again)
     yield "memory (RSS), empty", megabytes(empty_bytes)
     yield f"memory (RSS), {of}", megabytes(full_bytes)
     if empty_bytes is not None and full_bytes is not None:
         added = (full_bytes - empty_bytes) / payments
         yield "memory per stored payment", figure(added, unit=" bytes")
     yield f"idle worker, {of}", figure(idle_percent, 1, " % of a core")
+
+
+def seconds_of(found: Sequence[Takeover]) -> str:
+    """Return the medians of takeovers: all seconds, and of them claim, restore and the rest."""
+    totals, claims = [it.total_seconds for it in found], [it.seconds["claim"] for it in found]
+    restores = [it.restore_seconds for it in found]
+    rests = [it.total_seconds - it.seconds["claim"] - it.restore_seconds for it in found]
+    total, *parts = (statistics.median(each) for each in (totals, claims, restores, rests))
+    return f"{total:.2f} s ({', '.join(f'{part:.2f}' for part in parts)})"
 
 
 async def store_payments(settings: Settings, payments: int) -> None:

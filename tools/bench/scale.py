@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 from tools.bench.appended_batches import appended_since, log_sizes
 from tools.bench.bench_command import FAILURES, PURE, Command, Option, Report, say
-from tools.bench.failures import BenchError
-from tools.bench.installations import MeasuredBroker, installation, own_broker
 from tools.bench.loading import Target, run_load
-from tools.bench.markdown import UNKNOWN, figure, markdown_table
-from tools.bench.measured_process import WorkerProcess, cpu_percent
+from tools.bench.measured_process import cpu_percent
 from tools.bench.ours import running_on
-from tools.bench.restore import store_payments
-from tools.bench.takeover_log import Takeover, takeovers
+from tools.bench.restore import Takeover, store_payments, takeovers
 from tools.dev.broker import kafka_version
+from tools.dev.child_process import WorkerProcess
+from tools.dev.errors import ToolError
+from tools.dev.installations import MeasuredBroker, installation, own_broker
+from tools.dev.markdown import UNKNOWN, figure, markdown_table
 
 READY_LIMIT_SECONDS = 300.0
 WARM_UP_SECONDS, WARM_UPS, FASTER, PAYMENTS_EACH = 5.0, 24, 1.1, 10
@@ -63,7 +63,7 @@ class Variant(NamedTuple):
 def measure(given: argparse.Namespace) -> Report:
     """Measure each number of partitions, then the first one with stored payments, with workers."""
     if given.no_load and given.write is not None:
-        raise BenchError("--no-load only prints its table")
+        raise ToolError("--no-load only prints its table")
     columns: list[Column] = []
     failed: list[str] = []
     variants = [Variant(partitions) for partitions in given.partitions]
@@ -82,7 +82,7 @@ def measure(given: argparse.Namespace) -> Report:
                 failed.append(f"{variant} partitions: not measured, {why}")
                 say(failed[-1])
     if not columns:
-        raise BenchError("no number of partitions could be measured")
+        raise ToolError("no number of partitions could be measured")
     text = "\n\n".join([table(columns), *failed])
     return Report(text, f"Kafka {kafka_version()} on the same cores")
 
@@ -134,7 +134,7 @@ def _loaded(
     target.must_run()
     figures, appended = load.figures, appended_since(sizes, broker.log_files())
     if figures.missing or figures.not_completed:
-        raise BenchError(f"{figures.missing} missing, {figures.not_completed} not completed")
+        raise ToolError(f"{figures.missing} missing, {figures.not_completed} not completed")
     payments = figures.payments
     yield f"{name}: payments/s", figure(figures.rate)
     yield f"{name}: p50, ms", f"{figures.p50_ms:.1f}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from tools.bench.failures import BenchError
+from tools.dev.errors import ToolError
 
 READ_LIMIT_SECONDS = 120.0
 READ_WAIT_SECONDS = 0.1
@@ -76,13 +76,13 @@ def read_whole(brokers: str, topic: str) -> Iterator[Message]:
     until = time.monotonic() + READ_LIMIT_SECONDS
     while left:
         if time.monotonic() > until:
-            raise BenchError(f"{topic} can't be read to its end")
+            raise ToolError(f"{topic} can't be read to its end")
         for message in consumer.consume(1000, READ_WAIT_SECONDS):
             partition, offset, error = message.partition(), message.offset(), message.error()
             if error is None:
                 yield message
             elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name begins so
-                raise BenchError(f"reading {topic}: {error}")
+                raise ToolError(f"reading {topic}: {error}")
             if partition is not None and offset is not None and offset >= ends[partition] - 1:
                 left.discard(partition)
     consumer.close()

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from tools.bench.failures import BenchError
-from tools.bench.markdown import with_figures
 from tools.chaos import report
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.table import Fault, Stand
@@ -21,7 +19,8 @@ from tools.chaos.run import Plan, run_part, say
 from tools.chaos.schedule import MANY_ROUNDS, by_stand, made, missing, rounds
 from tools.chaos.timeline import draw
 from tools.closing import closing_lines
-from tools.dev.errors import BrokerError
+from tools.dev.errors import BrokerError, ToolError
+from tools.dev.markdown import with_figures
 
 INTERRUPTED = 130
 PARTS = "part-*.json"
@@ -144,7 +143,7 @@ def _run_one(
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ChaosError, BenchError, BrokerError, OSError) as error:
+    except (ChaosError, ToolError, BrokerError, OSError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from exactstage.errors import EXIT_FAIL_STOP
 from payments.settings import Settings
-from tools.bench.measured_process import READY, WORKER, WorkerProcess
 from tools.chaos.errors import ChaosError
+from tools.dev.child_process import READY, WORKER, WorkerProcess
 
 LOOK_SECONDS = 0.02
 TRACEBACK_LINES = 40

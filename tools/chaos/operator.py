@@ -6,9 +6,9 @@ import sys
 from typing import Any, NamedTuple
 
 from payments.settings import Settings
-from tools.bench.measured_process import environment
 from tools.chaos.errors import ChaosError
 from tools.chaos.scene import BETWEEN_SECONDS, Scene
+from tools.dev.child_process import environment
 
 LIMIT_SECONDS = 180.0
 

@@ -23,16 +23,15 @@ from pathlib import Path
 
 from payments.settings import Settings
 from tools.bench.bench_command import whole
-from tools.bench.failures import BenchError
-from tools.bench.installations import installation, measured_broker
-from tools.bench.markdown import markdown_table, with_figures
 from tools.bench.restore import store_payments
 from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Fleet, Seat
 from tools.chaos.pulse import Beat, Pulse
 from tools.chaos.run import say
 from tools.chaos.scene import Scene
-from tools.dev.errors import BrokerError
+from tools.dev.errors import BrokerError, ToolError
+from tools.dev.installations import installation, measured_broker
+from tools.dev.markdown import markdown_table, with_figures
 
 RATE = 400.0
 BEFORE_SECONDS = 3.0
@@ -238,7 +237,7 @@ _AsWritten = argparse.RawDescriptionHelpFormatter
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ChaosError, BenchError, BrokerError, OSError) as error:
+    except (ChaosError, ToolError, BrokerError, OSError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.bench.markdown import markdown_table
 from tools.chaos.faults.table import FAULTS
 from tools.chaos.part import Part, Strike
 from tools.dev.broker import kafka_version
+from tools.dev.markdown import markdown_table
 
 LIMIT_MS = 2_000
 MAX_SHOWN = 20

@@ -14,7 +14,6 @@ from pathlib import Path
 from textwrap import indent
 
 from payments.settings import Settings
-from tools.bench.installations import installation
 from tools.chaos import verdict
 from tools.chaos.brokers import Brokers, single_broker, three_brokers
 from tools.chaos.commands import OPENING_BALANCE
@@ -26,6 +25,7 @@ from tools.chaos.scene import Scene
 from tools.chaos.storm import Storm
 from tools.chaos.storm_lines import SHOWN, strange_lines
 from tools.dev.errors import BrokerError
+from tools.dev.installations import installation
 
 PARTITIONS = 8
 WORKERS = 3

@@ -29,10 +29,6 @@ from pathlib import Path
 import httpx
 
 from payments.settings import Settings
-from tools.bench.failures import BenchError
-from tools.bench.installations import installation
-from tools.bench.markdown import markdown_table
-from tools.bench.measured_process import PAYMENTS, WorkerProcess
 from tools.chaos import verdict
 from tools.chaos.allowed_lines import Reading, read_logs
 from tools.chaos.brokers import Brokers, single_broker
@@ -42,7 +38,10 @@ from tools.chaos.run import say
 from tools.chaos.scene import start
 from tools.chaos.storm import Storm
 from tools.closing import closing_lines
-from tools.dev.errors import BrokerError
+from tools.dev.child_process import PAYMENTS, WorkerProcess
+from tools.dev.errors import BrokerError, ToolError
+from tools.dev.installations import installation
+from tools.dev.markdown import markdown_table
 
 SHORTEST_MINUTES = 6.0
 IDLE_SECONDS = 330.0
@@ -302,7 +301,7 @@ def _options() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ChaosError, BenchError, BrokerError, OSError) as error:
+    except (ChaosError, ToolError, BrokerError, OSError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

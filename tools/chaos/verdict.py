@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from payments.settings import Settings
-from tools.bench.measured_process import environment
+from tools.dev.child_process import environment
 
 VERIFY_LIMIT_SECONDS = 900.0
 ASK_SECONDS = 10.0

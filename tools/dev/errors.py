@@ -1,4 +1,8 @@
-"""The one error of the development environment that is shown to the user as a single message."""
+"""Errors of the tools that a user reads as one line."""
+
+
+class ToolError(Exception):
+    """A tool can't go on, or what it measures would not mean anything; the message says why."""
 
 
 class BrokerError(RuntimeError):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tools.bench.failures import BenchError
-from tools.bench.markdown import with_figures
+from tools.dev.errors import ToolError
+from tools.dev.markdown import with_figures
 from tools.mutation.catalogue import Fault, chosen, load
 from tools.mutation.errors import FaultsError, MisfitError
 from tools.mutation.fitting import SourceTree
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (FaultsError, BenchError, OSError) as error:
+    except (FaultsError, ToolError, OSError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

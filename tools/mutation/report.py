@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.bench.markdown import markdown_table
+from tools.dev.markdown import markdown_table
 from tools.mutation.catalogue import Fault
 from tools.mutation.running import Trial, Verdict
 

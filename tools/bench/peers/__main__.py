@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.bench.bench_command import PURE, Command, Option, Report, environment, say
-from tools.bench.failures import BenchError
 from tools.bench.load import described
 from tools.bench.load_client import UNIQUE, WORKLOADS
 from tools.bench.loading import Target, light_load, run_load
@@ -24,6 +23,7 @@ from tools.bench.peers.peer_results import Result, read_results
 from tools.bench.peers.peer_system import HTTP, PAGE_CACHE, TOPICS, System
 from tools.bench.peers.peers_report import draw, report
 from tools.dev.broker import kafka_version
+from tools.dev.errors import ToolError
 
 MODULES = {module.PEER: module for module in (on_restate, on_kafka_streams, on_faust)}
 SYSTEMS = [
@@ -83,7 +83,7 @@ def measure(given: argparse.Namespace) -> None:
         say(f"{what}: starting")
         try:
             _measure(given, wanted, system, what)
-        except BenchError as error:
+        except ToolError as error:
             # It would mean nothing: the report says why, and the run goes on.
             say(f"{what}: {error}")
             wanted.loads.clear()

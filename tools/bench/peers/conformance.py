@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from tools.bench.failures import BenchError
 from tools.bench.http_client import DIALECTS, Connection
-from tools.bench.installations import OPENING_BALANCE
 from tools.bench.loading import HttpEndpoint, Target, TopicsEndpoint
 from tools.bench.topics_client import from_start, read_whole, writer
+from tools.dev.errors import ToolError
+from tools.dev.installations import OPENING_BALANCE
 
 ANSWER_SECONDS = 60.0
 """Faust with exactly_once took over 20 for a payment while little else was sent."""
@@ -61,17 +61,17 @@ def talk_with(target: Target) -> Talk:
 
 
 def check(name: str, talk: Talk) -> None:
-    """Go through all steps; raise ``BenchError`` at the first answer that is wrong."""
+    """Go through all steps; raise ``ToolError`` at the first answer that is wrong."""
     run = uuid.uuid4().hex[:8]
     account = f"account-{run}"
     for number, step in enumerate(STEPS, start=1):
         outcome = talk.send(step, f"{run}-{step.payment}", account)
         where = f"{name}, step {number} ({step.type} of payment {step.payment!r})"
         if outcome not in step.outcomes:
-            raise BenchError(f"{where}: answered {outcome!r} instead of {step.outcomes}")
+            raise ToolError(f"{where}: answered {outcome!r} instead of {step.outcomes}")
         balance, wanted = talk.balance(account), OPENING_BALANCE - step.taken
         if balance != wanted:
-            raise BenchError(f"{where}: the balance is {balance} instead of {wanted}")
+            raise ToolError(f"{where}: the balance is {balance} instead of {wanted}")
 
 
 class HttpTalk:
@@ -87,16 +87,15 @@ class HttpTalk:
             request = self._dialect.make_request(payment, account, step.amount)
         else:
             request = self._dialect.cancel_request(payment)
-        answer = self._json(request)
+        answer = self._answer(request)
         return str(answer.get("outcome") or answer.get("result", {}).get("outcome"))
 
     def balance(self, account: str) -> int:
         """Return the account's balance."""
-        return int(self._json(self._dialect.balance_request(account)).get("balance", -1))
+        return int(self._answer(self._dialect.balance_request(account)).get("balance", -1))
 
-    def _json(self, request: bytes) -> Any:
-        _, _, body = self._connection.exchange(request).partition(b"\r\n\r\n")
-        return json.loads(body)
+    def _answer(self, request: bytes) -> Any:
+        return json.loads(self._connection.exchange(request)[1])
 
 
 class TopicsTalk:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench.failures import BenchError
+from tools.dev.errors import ToolError
 
 SOURCES = Path(__file__).parent
 ROOT = SOURCES.parents[2]
@@ -27,10 +27,10 @@ def installed(folder: Path, sources: Sequence[Path], *, mark: bool = False) -> b
 
 
 def required(program: str) -> str:
-    """Return the path of a program; raise ``BenchError`` when it is missing."""
+    """Return the path of a program; raise ``ToolError`` when it is missing."""
     found = shutil.which(program)
     if found is None:
-        raise BenchError(
+        raise ToolError(
             f"{program} is not installed: this peer needs it (leave it out with --only)"
         )
     return found

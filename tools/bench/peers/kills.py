@@ -5,7 +5,6 @@ stop coming, the topics are read: which payments were sent, answered, and moved 
 """
 
 import json
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,10 +13,10 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from tools.bench.failures import BenchError
-from tools.bench.installations import OPENING_BALANCE
-from tools.bench.loading import Target, TopicsEndpoint, load_command
+from tools.bench.loading import Target, TopicsEndpoint, load_beside
 from tools.bench.topics_client import read_whole
+from tools.dev.errors import ToolError
+from tools.dev.installations import OPENING_BALANCE
 
 RATE = 200
 FIRST_KILL_SECONDS, BETWEEN_KILLS_SECONDS = 5.0, 15.0
@@ -94,16 +93,17 @@ def kill_under_load(target: Target, kills: int) -> KillFigures:
     """Kill a system's handler under load ``kills`` times, and count."""
     endpoint = target.endpoint
     if target.handler is None or not isinstance(endpoint, TopicsEndpoint):
-        raise BenchError(f"{target.name} can't be killed here")
+        raise ToolError(f"{target.name} can't be killed here")
     began = time.time()
     kills_at = [began + FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * n for n in range(kills)]
     seconds = FIRST_KILL_SECONDS + BETWEEN_KILLS_SECONDS * kills
     options = {"seconds": seconds, "rate": RATE, "stalled-seconds": QUIET_SECONDS}
-    with subprocess.Popen(load_command(endpoint, **options), stdout=subprocess.DEVNULL) as load:
+    with load_beside(endpoint, **options) as load:
         for at in kills_at:
             time.sleep(max(0.0, at - time.time()))
             target.handler.restart()
-        load.wait(seconds + 10 * QUIET_SECONDS)
+        if load.wait() != 0:  # It ends when no result has come for a while.
+            raise ToolError(f"the load on {target.name} ended with exit code {load.returncode}")
     time.sleep(BETWEEN_KILLS_SECONDS)  # A second answer would come after the first one of the last.
     commands = {
         _text(each): _time(each) for each in read_whole(endpoint.brokers, endpoint.commands)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tools.bench.installations import OPENING_BALANCE
-from tools.bench.measured_process import Child
 from tools.bench.peers.install import ROOT
 from tools.bench.peers.peer_system import PARTITIONS, System, both_durabilities
+from tools.dev.child_process import Child
+from tools.dev.installations import OPENING_BALANCE
 
 PEER, READY = "faust", "Ready"
 GUARANTEES = {"faust-exactly-once": "exactly_once", "faust-at-least-once": "at_least_once"}

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from tools.bench.installations import OPENING_BALANCE
-from tools.bench.measured_process import Child, output_of
 from tools.bench.peers.install import PEERS, SOURCES, installed, required
 from tools.bench.peers.peer_system import System, both_durabilities
+from tools.dev.child_process import Child, output_of
+from tools.dev.installations import OPENING_BALANCE
 from tools.dev.jars import java
 
 PEER, READY = "kafka-streams", "streams state RUNNING"

@@ -6,7 +6,6 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from tools.bench.installations import own_broker
 from tools.bench.loading import Target
 from tools.bench.ours import OURS, running_ours
 from tools.bench.peers.peer_system import (
@@ -17,6 +16,7 @@ from tools.bench.peers.peer_system import (
     TOPICS,
     System,
 )
+from tools.dev.installations import own_broker
 
 
 def systems() -> Iterator[System]:

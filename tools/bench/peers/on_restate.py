@@ -5,18 +5,18 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection
 from pathlib import Path
 
-from tools.bench.failures import BenchError
-from tools.bench.installations import OPENING_BALANCE
+from tools.bench.http_client import Connection, request
 from tools.bench.loading import HttpEndpoint, Target
-from tools.bench.measured_process import Child, output_of
 from tools.bench.peers.install import PEERS, SOURCES, installed, required
 from tools.bench.peers.peer_system import FSYNC, HTTP, PAGE_CACHE, System
+from tools.dev.child_process import Child, output_of
+from tools.dev.errors import ToolError
+from tools.dev.installations import OPENING_BALANCE
 from tools.dev.ports import HOST, connects, free_ports
 
 PEER = "restate"
@@ -87,7 +87,7 @@ def _server(
     package = f"restate-server-{sys.platform}-{machine or platform.machine()}"
     binary = FOLDER / "node_modules" / "@restatedev" / package / "bin" / "restate-server"
     if not binary.exists():
-        raise BenchError(f"Restate has no server for this machine: {binary} is not there")
+        raise ToolError(f"Restate has no server for this machine: {binary} is not there")
     places = {
         "RESTATE_BASE_DIR": str(folder / "restate-data"),
         "RESTATE_LISTEN_MODE": "tcp",
@@ -105,22 +105,16 @@ def _server(
 
 def _healthy(port: int, path: str) -> bool:
     try:
-        return _status("GET", port, path) == HTTPStatus.OK
-    except OSError:
+        status, _ = Connection(port, REQUEST_LIMIT_SECONDS).exchange(request("GET", path))
+    except (OSError, ToolError):
         return False
+    return status == HTTPStatus.OK
 
 
 def _register(admin: int, service_port: int) -> None:
     """Register the service with the server, which asks it what it offers."""
     uri = json.dumps({"uri": f"http://{HOST}:{service_port}"})
-    status = _status("POST", admin, "/deployments", uri)
+    connection = Connection(admin, REQUEST_LIMIT_SECONDS)
+    status, _ = connection.exchange(request("POST", "/deployments", uri))
     if status != HTTPStatus.CREATED:
-        raise BenchError(f"Restate's server did not take the service: status {status}")
-
-
-def _status(method: str, port: int, path: str, body: str | None = None) -> int:
-    connection = HTTPConnection(HOST, port, timeout=REQUEST_LIMIT_SECONDS)
-    headers = {"content-type": "application/json"} if body else {}
-    with closing(connection):
-        connection.request(method, path, body, headers)
-        return connection.getresponse().status
+        raise ToolError(f"Restate's server did not take the service: status {status}")

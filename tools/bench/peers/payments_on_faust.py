@@ -112,8 +112,7 @@ async def _settled(payment: str, row: Row | None, *, ok: bool) -> None:
     if row["state"] == "pending" and ok:
         await _finish(payment, {**row, "state": "completed"}, "completed")
     elif row["state"] == "pending":
-        payments.pop(payment)
-        await _answer_all(payment, row, {**row, "state": None}, "declined", "insufficient_funds")
+        await _finish(payment, {**row, "state": None}, "declined", "insufficient_funds")
     elif row["state"] == "cancelling" and ok:
         payments[payment] = {**row, "state": "reversing"}
         await _transfer(payment, row["account"], row["amount"])
@@ -123,14 +122,11 @@ async def _settled(payment: str, row: Row | None, *, ok: bool) -> None:
 
 
 async def _finish(payment: str, row: Row, outcome: str, reason: str | None = None) -> None:
-    payments[payment] = {**row, "waiters": []}
-    await _answer_all(payment, row, row, outcome, reason)
-
-
-async def _answer_all(
-    payment: str, before: Row, row: Row, outcome: str, reason: str | None
-) -> None:
-    for asker in before["waiters"]:
+    if row["state"] is None:
+        payments.pop(payment)
+    else:
+        payments[payment] = {**row, "waiters": []}
+    for asker in row["waiters"]:
         await _answer(payment, asker, row, outcome, reason)
 
 

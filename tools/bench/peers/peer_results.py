@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from tools.bench.failures import BenchError
 from tools.bench.loading import MEASURES, Load, median
 from tools.bench.peers.kills import KillFigures
+from tools.dev.errors import ToolError
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ def _read(file: Path) -> Result:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Result)
     except msgspec.MsgspecError as error:
-        raise BenchError(f"{file} is no result of this version, delete it: {error}") from error
+        raise ToolError(f"{file} is no result of this version, delete it: {error}") from error
 
 
 class Cell(NamedTuple):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from payments.settings import Settings
 from payments.topics.file import Topic
-from tools.bench.installations import make_topics, own_broker
 from tools.bench.loading import Target, TopicsEndpoint
-from tools.bench.measured_process import Child
+from tools.dev.child_process import Child
+from tools.dev.installations import make_topics, own_broker
 
 HTTP, TOPICS = "http", "topics"
 FSYNC, PAGE_CACHE = "fsync of every append", "page cache"

@@ -6,12 +6,12 @@ import shutil
 import signal
 from pathlib import Path
 
-from tools.bench.measured_process import WORKER
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.workers import any_seat
 from tools.chaos.fleet import Seat
 from tools.chaos.scene import Scene
 from tools.chaos.verdict import until
+from tools.dev.child_process import WORKER
 
 HOURS = 30
 JUMPS = 3

@@ -1,18 +1,19 @@
 """Ledger entries of many accounts, written as a worker would publish them; no worker runs."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from exactstage.limits import Limits
-from exactstage.log import Batch, Channel, Log, NewRecord, TopicPartition, Writer
-from exactstage.outputs import Output, Publication, Rounds, size_of
+from exactstage.log import Log, NewRecord, TopicPartition, Writer
+from exactstage.outputs import Output, Publication, Rounds, publish, size_of
 from exactstage.partitioner import partition_of
+from exactstage.recovery import append_records
 from payments.domain.account import Account, Entry, Transfer
 from payments.records.internal_codec import encode_account
 from payments.records.record_writer import encode_ledger_entry
 from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
-from tools.bench.bench_command import say
 
 CHUNK = 20_000
 """Entries that are appended at once; also the accounts that take turns with their entries."""
@@ -45,10 +46,10 @@ class Ledger:
             rounds = Rounds(Limits().batch_bytes)
             for publication in self._publications(numbers, writer):
                 publication.add_to(rounds, writer)
-            for batches in rounds:
-                await log.append(batches, Channel.PUBLISH)
+            await publish(log, rounds)
             if written // 500_000 != (written + len(numbers)) // 500_000:
-                say(f"{written + len(numbers):,} ledger entries are written")
+                progress = f"{written + len(numbers):,} ledger entries are written"
+                print(progress, file=sys.stderr, flush=True)
             written += len(numbers)
 
     def _publications(self, numbers: Sequence[int], writer: Writer) -> Iterator[Publication]:
@@ -75,15 +76,9 @@ class Ledger:
     async def write_rows(self, log: Log, writer: Writer) -> None:
         """Append the row of each account that has entries to its journal."""
         topic = self._settings.changelog("accounts")
-        for start in range(0, len(self.names), CHUNK):
-            found: list[list[NewRecord]] = [[] for _ in range(self._settings.partitions)]
-            for number in range(start, min(start + CHUNK, len(self.names))):
-                if self.sequences[number]:
-                    row = encode_account(self._account(number))
-                    found[self.homes[number]].append((self.names[number].encode(), row, []))
-            batches = [
-                Batch(TopicPartition(topic, partition), writer, records)
-                for partition, records in enumerate(found)
-                if records
-            ]
-            await log.append(batches, Channel.JOURNAL)
+        rows: list[tuple[TopicPartition, NewRecord]] = []
+        for number, (name, home) in enumerate(zip(self.names, self.homes, strict=True)):
+            if self.sequences[number]:
+                row = encode_account(self._account(number))
+                rows.append((TopicPartition(topic, home), (name.encode(), row, [])))
+        await append_records(log, writer, rows)

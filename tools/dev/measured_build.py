@@ -3,9 +3,9 @@
 import os
 import sys
 
-from tools.bench.failures import BenchError
-from tools.bench.measured_process import PAYMENTS, output_of
 from tools.dev import compiled
+from tools.dev.child_process import PAYMENTS, output_of
+from tools.dev.errors import ToolError
 
 VERSION_LIMIT_SECONDS = 30.0
 
@@ -13,7 +13,7 @@ VERSION_LIMIT_SECONDS = 30.0
 def choose_build(*, pure: bool) -> None:
     """Let all processes started from now on run the compiled build, where it is there and current.
 
-    ``pure`` leaves them with the checkout. Raises ``BenchError`` when they don't run what they
+    ``pure`` leaves them with the checkout. Raises ``ToolError`` when they don't run what they
     should.
     """
     if pure:
@@ -24,7 +24,7 @@ def choose_build(*, pure: bool) -> None:
         return
     os.environ.update(compiled.environment())
     if not (found := version()).endswith("(compiled)"):
-        raise BenchError(f"a process with the compiled build calls itself {found}")
+        raise ToolError(f"a process with the compiled build calls itself {found}")
 
 
 def version() -> str:

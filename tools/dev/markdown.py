@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tools.bench.failures import BenchError
+from tools.dev.errors import ToolError
 
 UNKNOWN = "-"
 MEGABYTE = 1_000_000
@@ -30,7 +30,7 @@ def megabytes(value: int | None) -> str:
 
 
 def with_figures(document: str, figures: str, marker: str = "figures") -> str:
-    """Return the document with ``figures`` between its markers; raises ``BenchError``.
+    """Return the document with ``figures`` between its markers; raises ``ToolError``.
 
     The markers are the lines ``<!-- figures -->`` and ``<!-- /figures -->``.
     """
@@ -38,5 +38,5 @@ def with_figures(document: str, figures: str, marker: str = "figures") -> str:
     head, begin, rest = document.partition(begins)
     _, end, tail = rest.partition(ends)
     if not begin or not end:
-        raise BenchError(f"the document lacks the lines {begins} and {ends}")
+        raise ToolError(f"the document lacks the lines {begins} and {ends}")
     return f"{head}{begins}\n\n{figures.strip()}\n\n{ends}{tail}"
