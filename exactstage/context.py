@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .checkpoint import RESERVED
 from .limits import Limits
 from .log import Headers
-from .outputs import Output, Source, size_of
+from .outputs import LAST_MS, Output, Source, size_of
 
 RowBytes = dict[bytes, bytes]
 
@@ -37,6 +37,35 @@ class OutputRefused(ValueError):
 def _no_bytes(call: str, *given: object) -> TypeError:
     names = ", ".join(type(each).__name__ for each in given)
     return TypeError(f"{call} takes bytes, and was given {names}: encode it in the stage")
+
+
+def _require_text(what: str, text: object) -> None:
+    """Raise what ``emit`` raises for text that can't be written."""
+    if not isinstance(text, str):
+        raise TypeError(f"emit takes a {what} that is a str, and was given {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise OutputRefused(f"the {what} {text!r} can't be written as UTF-8") from error
+
+
+def _require_time(time_ms: object) -> None:
+    """Raise what ``emit`` raises for a time that no header can have."""
+    if not isinstance(time_ms, int):
+        raise TypeError(f"emit takes a time_ms that is an int, and was given {time_ms!r}")
+    if not 0 <= time_ms <= LAST_MS:
+        raise OutputRefused(f"time_ms {time_ms} is outside the years 1970 to 9999")
+
+
+def _checked(headers: Headers) -> Headers:
+    """Return headers that can be written, once read. Raises what ``emit`` raises."""
+    given = list(headers)
+    for name, content in given:
+        _require_text("name of a header", name)
+        if content is not None and type(content) is not bytes:
+            kind = type(content).__name__
+            raise TypeError(f"emit takes headers of bytes, and was given {kind} for {name!r}")
+    return given
 
 
 class Context:
@@ -117,11 +146,18 @@ class Context:
         ``type`` is its CloudEvents type (``ce_type``), "" on internal topics. A public record goes
         to the stage's own partition, a message to any.
 
-        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, and for a
-        partition that does not exist, or is not the journal's own on a public topic; ``TypeError``
-        for a key or value that is neither ``bytes`` nor None. Once such an output was journalled,
-        no worker could publish it.
+        Raises ``OutputRefused`` for a topic that is not among the outputs of the stage, for a
+        partition that does not exist, or is not the journal's own on a public topic, for a time
+        outside the years 1970 to 9999, and for text that is no Unicode; ``TypeError`` for a key,
+        value or header that is neither ``bytes`` nor None, and for what else has another type than
+        here. Once such an output was journalled, no worker could publish it.
         """
+        if headers:
+            headers = _checked(headers)
+        if type.__class__ is not str or not type.isascii():
+            _require_text("type", type)
+        if time_ms != TIME_OF_RECORD:
+            _require_time(time_ms)
         self.publish(
             topic,
             self.partition if partition == OWN_PARTITION else partition,

@@ -30,6 +30,9 @@ code, another space, and the message.
 _HEADER_BYTES = 400
 """What the engine's own headers of an output weigh, roughly: it only has to be an upper bound."""
 
+LAST_MS = 253_402_300_799_999
+"""Last millisecond of the year 9999, as milliseconds since 1970."""
+
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 
 OutputId = tuple[int, int]
@@ -124,7 +127,8 @@ def iso_time(time_ms: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _time_header(time_ms: int) -> tuple[str, bytes]:
-    return "ce_time", iso_time(time_ms)
+    # A record that is older than its topic's LogAppendTime has any time that its client gave it.
+    return "ce_time", iso_time(min(max(time_ms, 0), LAST_MS))
 
 
 @lru_cache(maxsize=64)

@@ -219,14 +219,7 @@ class Processing:
             return
         origin = head.address.encode() + _REFUSAL + f"{TOO_LARGE} {refusal}".encode()
         headers = [(_REASON, refusal.reason.encode()), (ORIGIN, origin)]
-        journal.emit(
-            forward_to,
-            key,
-            head.value,
-            partition=right,
-            time_ms=head.timestamp,
-            headers=headers,
-        )
+        journal.publish(forward_to, right, key, head.value, "", head.timestamp, headers)
         journal.accept()
 
     def _take_public(self, record: Record, journal: Journal) -> None:
@@ -268,14 +261,8 @@ class Processing:
         self._dead_letter(record, refusal, journal)
         if len(key) <= limit and self.stage.forward_to is not None:
             origin = record.address.encode() + _REFUSAL + f"{refusal.reason} {refusal}".encode()
-            journal.emit(
-                self.stage.forward_to,
-                key,
-                None,
-                partition=right,
-                time_ms=record.timestamp,
-                headers=[(ORIGIN, origin)],
-            )
+            headers = [(ORIGIN, origin)]
+            journal.publish(self.stage.forward_to, right, key, None, "", record.timestamp, headers)
             journal.accept()
 
     def _take_from_log(self, record: Record, journal: Journal) -> None:

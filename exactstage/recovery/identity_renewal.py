@@ -1,6 +1,6 @@
 """Renewing the identity of a journal: it continues with topics that were recreated."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from exactstage.checkpoint import (
     FENCE_KEY,
@@ -12,7 +12,6 @@ from exactstage.checkpoint import (
 from exactstage.identity import Identity
 from exactstage.limits import RING
 from exactstage.log import NO_HEADERS, Batch, Channel, Log, NewRecord, TopicPartition
-from exactstage.outputs import OutputId
 
 from .claiming import Claimed
 
@@ -22,18 +21,22 @@ async def renew_identity(
     at: TopicPartition,
     claimed: Claimed,
     *,
-    last: Checkpoint,
+    checkpoints: Iterable[Checkpoint],
     identity: Identity,
     inputs: Mapping[str, int],
-    sources: Mapping[str, OutputId],
     note: bytes | None = None,
 ) -> None:
     """Append a whole ring of checkpoints, so that none with the former identity remains.
 
-    ``last`` is the journal's last checkpoint, of which all is published; ``inputs`` and ``sources``
-    are where its owner continues. Raises ``Fenced`` when a worker has started since the claim.
+    ``checkpoints`` are those that the journal holds, of which all outputs are published; its owner
+    continues behind them, and reads on at ``inputs``. Raises ``Fenced`` when a worker has started
+    since the claim.
     """
-    assert last.published == last.n or not last.outputs, f"{at} has outputs to be published"
+    held = sorted(checkpoints, key=lambda checkpoint: checkpoint.n)
+    last = held[-1]
+    unpublished = [each.n for each in held if each.n > last.published and each.outputs]
+    assert not unpublished, f"{at} has outputs to be published, of the commits {unpublished}"
+    sources = {name: taken for each in held for name, taken in each.sources.items()}
     records: list[NewRecord] = [(FENCE_KEY, None, NO_HEADERS)]
     for n in range(last.n + 1, last.n + RING + 1):
         is_last = n == last.n + RING
@@ -41,7 +44,7 @@ async def renew_identity(
             n,
             n,
             dict(inputs),
-            dict(sources) if is_last else {},
+            sources if is_last else {},
             [],
             identity if is_last else None,
         )

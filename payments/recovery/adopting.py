@@ -111,19 +111,13 @@ async def carry_out(log: Log, app_id: str, stages: Sequence[Stage], adoption: Ad
     if now is None or now.n != last.n:
         message = f"a worker has written to {held.at} in between; run the command again"
         raise RecoveryRefused(message)
-    sources = {
-        name: position
-        for checkpoint in sorted(held.checkpoints.values(), key=lambda c: c.n)
-        for name, position in checkpoint.sources.items()
-    }
     note = encode_note(note_without_commands(last.n + 1, 0)) if adoption.lost_commands else None
     await renew_identity(
         log,
         held.at,
         claimed,
-        last=last,
+        checkpoints=held.checkpoints.values(),
         identity=adoption.identity,
         inputs=adoption.inputs,
-        sources=sources,
         note=note,
     )

@@ -243,7 +243,11 @@ async def test_records_are_never_read_twice_at_a_time() -> None:
     assert counted(log) == {b"w0": [1]}
 
 
-async def test_a_journal_that_has_outputs_to_publish_is_not_given_a_new_identity() -> None:
+@pytest.mark.parametrize("later", [0, 1, 2])
+async def test_a_journal_that_has_outputs_to_publish_is_not_given_a_new_identity(
+    later: int,
+) -> None:
+    """The commits after the one with outputs, of which there are ``later``, have none."""
     log, stage = new_log()
     await journalled(log, [(1, 0, [output(1)])])
     claimed = Claimed(log, "words", [stage], [0])
@@ -254,9 +258,11 @@ async def test_a_journal_that_has_outputs_to_publish_is_not_given_a_new_identity
             log,
             JOURNAL,
             claimed,
-            last=Checkpoint(1, 0, {"words": 0, "inbox": 0}, {}, [output(1)]),
+            checkpoints=[
+                Checkpoint(n, 0, {"words": 0, "inbox": 0}, {}, [] if n > 1 else [output(1)])
+                for n in range(1, later + 2)
+            ],
             identity=Identity("words/a", "words", "memory", "count", 0, 3, {}),
             inputs={"words": 0, "inbox": 0},
-            sources={},
         )
     assert log.records(JOURNAL.topic) == before
