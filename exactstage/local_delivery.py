@@ -90,8 +90,8 @@ class LocalQueue:
     def finish(self, run: LocalRun) -> None:
         """Remove the first run: it has no messages left."""
         first = self._runs.popleft()
-        assert first is run
-        assert not first.messages
+        assert first is run, f"another run waits before that of {run.at}"
+        assert not first.messages, f"{run.at}: a message would be lost"
         self._bytes[first.at] -= first.size
         if not self._runs:
             self._come.clear()

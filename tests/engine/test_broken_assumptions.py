@@ -17,9 +17,15 @@ from exactstage.checkpoint import Checkpoint
 from exactstage.identity import Identity
 from exactstage.journal import Journal
 from exactstage.limits import MAX_COMMITS_AHEAD, Limits
-from exactstage.local_delivery import LocalDelivery, LocalQueue, LocalRun, Receiving
-from exactstage.log import Batch, TopicPartition
-from exactstage.outputs import Publication, Rounds
+from exactstage.local_delivery import (
+    NO_OFFSET,
+    LocalDelivery,
+    LocalQueue,
+    LocalRun,
+    Receiving,
+)
+from exactstage.log import Batch, Record, TopicPartition
+from exactstage.outputs import Publication, Rounds, Source
 from exactstage.pipeline import CommitPipeline, CommitRound
 from exactstage.processing import Processing
 from exactstage.recovery import Claimed, renew_identity
@@ -266,3 +272,28 @@ async def test_a_journal_that_has_outputs_to_publish_is_not_given_a_new_identity
             inputs={"words": 0, "inbox": 0},
         )
     assert log.records(JOURNAL.topic) == before
+
+
+def run_of(*messages: bytes) -> LocalRun:
+    at = TopicPartition("inbox", 0)
+    taken = [
+        (Record(*at, NO_OFFSET, 0, b"w0", value, ()), Source("count/0", (1, index)))
+        for index, value in enumerate(messages)
+    ]
+    return LocalRun(at, CommitRound(()), deque(taken))
+
+
+def test_a_run_that_is_not_taken_never_leaves_the_memory() -> None:
+    queue, run = LocalQueue(), run_of(b"x", b"y")
+    queue.add(run)
+    run.messages.popleft()
+    with pytest.raises(AssertionError, match="a message would be lost"):
+        queue.finish(run)
+
+
+def test_runs_leave_the_memory_in_their_order() -> None:
+    queue, runs = LocalQueue(), [run_of(), run_of()]
+    for run in runs:
+        queue.add(run)
+    with pytest.raises(AssertionError, match="another run"):
+        queue.finish(runs[1])
