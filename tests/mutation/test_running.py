@@ -8,7 +8,7 @@ import pytest
 from tools.mutation import running
 from tools.mutation.catalogue import parse
 from tools.mutation.errors import FaultsError, MisfitError
-from tools.mutation.report import Finding, as_json, noticed_before, rates, report
+from tools.mutation.report import Finding, as_json, former_trials, noticed_before, rates, report
 from tools.mutation.running import Trial, Verdict, copied_tree, require_soundness, run, try_fault
 from tools.mutation.suites import Suite
 
@@ -99,6 +99,29 @@ def test_a_fault_is_tried_until_it_is_noticed_and_leaves_the_sound_tree_alone(
     assert (tree / "test_it.py").read_text() == HEALTHY
     try_fault(fault, suites, tree, everything=True)
     assert runs == ["other", "first", "other", "first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("former", "tried"),
+    [
+        ("test_it.py::test_it", ["noticed"]),
+        ("test_other.py::test_it", ["other", "noticed"]),
+        ("test_it.py::test_of_another_name", ["other", "noticed"]),
+    ],
+    ids=["it notices again", "it notices nothing now", "it is gone"],
+)
+def test_the_test_that_noticed_a_fault_before_comes_first(
+    former: str, tried: list[str], tree: Path
+) -> None:
+    (fault,) = parse(FAULT)
+    (tree / "test_other.py").write_text(HEALTHY)
+    suites = [suite("test_other.py", "other"), suite("test_it.py", "noticed")]
+    earlier = Trial("noticed", Verdict.KILLED, 1.0, former)
+    known = former_trials(as_json([Finding(fault, [SURVIVED, earlier])]))
+    assert known == {"a-fault": earlier}
+    trials = try_fault(fault, suites, tree, everything=False, former=known["a-fault"])
+    assert [trial.suite for trial in trials] == tried
+    assert trials[-1].test == "test_it.py::test_it"
 
 
 @pytest.mark.usefixtures("runs")

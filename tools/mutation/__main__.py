@@ -18,7 +18,7 @@ from tools.dev.markdown import with_figures
 from tools.mutation.catalogue import Fault, chosen, load
 from tools.mutation.errors import FaultsError, MisfitError
 from tools.mutation.fitting import SourceTree
-from tools.mutation.report import Finding, as_json, noticed_before, report
+from tools.mutation.report import Finding, as_json, former_trials, noticed_before, report
 from tools.mutation.running import REPOSITORY, copied_tree, end_all, require_soundness, try_fault
 from tools.mutation.suites import SUITES, Suite
 
@@ -38,12 +38,20 @@ def main() -> int:
         with_figures(given.write.read_text(), "")
     done = _noticed_before(faults, given.resume)
     left = [fault for fault in faults if fault.name not in done]
+    former = {} if given.former is None else former_trials(json.loads(given.former.read_text()))
     with copied_tree() as sound:
         require_soundness(suites, sound)
 
         def try_one(fault: Fault) -> Finding:
             try:
-                return Finding(fault, try_fault(fault, suites, sound, everything=given.matrix))
+                trials = try_fault(
+                    fault,
+                    suites,
+                    sound,
+                    everything=given.matrix,
+                    former=former.get(fault.name),
+                )
+                return Finding(fault, trials)
             except MisfitError as error:
                 return Finding(fault, [], misfit=str(error))
 
@@ -122,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial too")
     parser.add_argument(
         "--resume", type=Path, metavar="FILE", help="try only what FILE (of --json) did not notice"
+    )
+    parser.add_argument(
+        "--former", type=Path, metavar="FILE", help="try the test first that noticed it in FILE"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
     return parser

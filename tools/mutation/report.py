@@ -36,7 +36,10 @@ def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bo
     """Return all tables as Markdown; ``everything`` says that no suite was spared."""
     how = "Every suite ran on every fault that it can see."
     if not everything:
-        how = "The suites ran in the order of the table, until one had noticed the fault."
+        how = (
+            "The test that had noticed a fault before ran first, alone, where one is known; then "
+            "the suites in the order of the table, until one had noticed the fault."
+        )
     parts = [f"{summary(findings)} {how}", rates(findings, suites, everything=everything)]
     survivors = [finding for finding in findings if not finding.noticed]
     if survivors:
@@ -130,6 +133,16 @@ def noticed_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[
             trials = [Trial(**{**t, "verdict": Verdict(t["verdict"])}) for t in entry["trials"]]
             findings.append(Finding(fault, trials))
     return [finding for finding in findings if finding.noticed]
+
+
+def former_trials(earlier: Mapping[str, Any]) -> dict[str, Trial]:
+    """Return the trial that noticed each fault in an earlier run (``as_json``), by its name."""
+    return {
+        entry["name"]: Trial(**{**trial, "verdict": Verdict(trial["verdict"])})
+        for entry in earlier["faults"]
+        for trial in entry["trials"]
+        if trial["test"]
+    }
 
 
 def _noticed_by(finding: Finding) -> list[str]:

@@ -51,25 +51,45 @@ class Trial(NamedTuple):
 
 
 def try_fault(
-    fault: Fault, suites: Sequence[Suite], sound: Path, *, everything: bool
+    fault: Fault,
+    suites: Sequence[Suite],
+    sound: Path,
+    *,
+    everything: bool,
+    former: Trial | None = None,
 ) -> list[Trial]:
     """Run the suites that see the fault's file: until one notices it, or all of them.
 
-    ``sound`` is a copy of the tree without a fault, which stays as it is. Raises ``MisfitError``
-    when the fault does not fit it.
+    ``sound`` is a copy of the tree without a fault, which stays as it is. The test of ``former``
+    noticed the fault in an earlier trial: it is run alone before the suites. Raises ``MisfitError``
+    when the fault does not fit the tree.
     """
     mutant = SourceTree(sound).mutant(fault)
+    seeing = [suite for suite in suites if suite.sees(mutant.file)]
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="payments-fault-") as folder:
         # With the times of the files, so that what was compiled without the fault counts here too.
         tree = shutil.copytree(sound, Path(folder) / "tree")
         (tree / mutant.file).write_text(mutant.source)
-        for suite in suites:
-            if suite.sees(mutant.file):
-                trials.append(run(suite, tree, what=f"with {fault.name}"))
-                if trials[-1].noticed and not everything:
-                    break
+        if former is not None and not everything:
+            trials = _noticed_again(former, seeing, tree)
+        for suite in seeing:
+            if trials and trials[-1].noticed and not everything:
+                break
+            trials.append(run(suite, tree, what=f"with {fault.name}"))
     return trials
+
+
+def _noticed_again(former: Trial, suites: Sequence[Suite], tree: Path) -> list[Trial]:
+    """Return the trial of one test, if it notices the fault once more."""
+    for suite in suites:
+        if suite.name == former.suite and former.test:
+            try:
+                trial = run(suite._replace(arguments=(former.test,)), tree, what="as before")
+            except FaultsError:  # The test has another name now, or is gone.
+                return []
+            return [trial] if trial.noticed else []
+    return []
 
 
 def require_soundness(suites: Sequence[Suite], sound: Path) -> None:
