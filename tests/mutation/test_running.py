@@ -1,6 +1,7 @@
 """Running: what becomes of a suite that fails, passes, hangs or can't run, in a copied tree."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from tools.mutation import running
 from tools.mutation.catalogue import parse
 from tools.mutation.errors import FaultsError, MisfitError
-from tools.mutation.report import Finding, as_json, former_trials, noticed_before, rates, report
+from tools.mutation.report import (
+    Finding,
+    as_json,
+    former_trials,
+    found_before,
+    noticed_before,
+    rates,
+    report,
+)
 from tools.mutation.running import Trial, Verdict, copied_tree, require_soundness, run, try_fault
 from tools.mutation.suites import Suite
 
@@ -194,3 +203,14 @@ def test_survivors_stand_in_a_table_of_their_own() -> None:
     assert "2 faults: 1 killed, 1 survived and are argued to be harmless, 0 survived." in text
     assert "| a-fault | It is wrong. | so it is. |" in text
     assert "| `a-fault` | `test_it:test_it` | killed | - | `test_it` |" in text
+
+
+def test_a_report_of_an_earlier_run_has_survivors_too_and_names_what_was_not_tried() -> None:
+    survivor = finding("", SURVIVED)
+    earlier = as_json([survivor])
+    assert found_before([survivor.fault], earlier) == [survivor]
+    changed = replace(survivor.fault, new=["1 == 4"])
+    assert found_before([changed], earlier) == []
+    text = report([survivor], ["b"], everything=False, untried=["another"])
+    assert "1 faults: 0 killed" in text
+    assert "Not tried in this run (1): `another`." in text

@@ -18,7 +18,14 @@ from tools.dev.markdown import with_figures
 from tools.mutation.catalogue import Fault, chosen, load
 from tools.mutation.errors import FaultsError, MisfitError
 from tools.mutation.fitting import SourceTree
-from tools.mutation.report import Finding, as_json, former_trials, noticed_before, report
+from tools.mutation.report import (
+    Finding,
+    as_json,
+    former_trials,
+    found_before,
+    noticed_before,
+    report,
+)
 from tools.mutation.running import REPOSITORY, copied_tree, end_all, require_soundness, try_fault
 from tools.mutation.suites import SUITES, Suite
 
@@ -36,6 +43,14 @@ def main() -> int:
         return _check(faults)
     if given.write is not None:
         with_figures(given.write.read_text(), "")
+    names = [suite.name for suite in suites]
+    if given.report is not None:
+        findings = found_before(faults, json.loads(given.report.read_text()))
+        known = {finding.fault.name for finding in findings}
+        untried = [fault.name for fault in faults if fault.name not in known]
+        return _reported(
+            findings, report(findings, names, everything=False, untried=untried), given
+        )
     done = _noticed_before(faults, given.resume)
     left = [fault for fault in faults if fault.name not in done]
     former = {} if given.former is None else former_trials(json.loads(given.former.read_text()))
@@ -60,7 +75,11 @@ def main() -> int:
             if given.json is not None:  # Each time: a run of an hour may be interrupted.
                 given.json.write_text(json.dumps(as_json(list(done.values())), indent=2) + "\n")
     findings = [done[fault.name] for fault in faults]
-    text = report(findings, [suite.name for suite in suites], everything=given.matrix)
+    return _reported(findings, report(findings, names, everything=given.matrix), given)
+
+
+def _reported(findings: Sequence[Finding], text: str, given: argparse.Namespace) -> int:
+    """Print the report and put it into the document; return the exit code."""
     print(text)
     if given.write is not None:
         given.write.write_text(with_figures(given.write.read_text(), text))
@@ -133,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--former", type=Path, metavar="FILE", help="try the test first that noticed it in FILE"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="print what is in FILE (of --json), try nothing"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into a document")
     return parser

@@ -32,8 +32,17 @@ class Finding:
         return bool(self.misfit) or not (self.noticed or self.fault.harmless)
 
 
-def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bool) -> str:
-    """Return all tables as Markdown; ``everything`` says that no suite was spared."""
+def report(
+    findings: Sequence[Finding],
+    suites: Sequence[str],
+    *,
+    everything: bool,
+    untried: Sequence[str] = (),
+) -> str:
+    """Return all tables as Markdown; ``everything`` says that no suite was spared.
+
+    ``untried`` are the names of faults of which nothing is known.
+    """
     how = "Every suite ran on every fault that it can see."
     if not everything:
         how = (
@@ -53,7 +62,10 @@ def report(findings: Sequence[Finding], suites: Sequence[str], *, everything: bo
                 ["fault", "what it does", "why that is harmless, or why it was not tried"], rows
             ),
         ]
-    parts += ["All faults:", details(findings, suites)]
+    if untried:
+        names = ", ".join(f"`{name}`" for name in untried)
+        parts.append(f"Not tried in this run ({len(untried)}): {names}.")
+    parts += ["All faults that were tried:", details(findings, suites)]
     return "\n\n".join(parts)
 
 
@@ -122,8 +134,8 @@ def as_json(findings: Sequence[Finding]) -> Mapping[str, object]:
     }
 
 
-def noticed_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[Finding]:
-    """Return what an earlier trial (``as_json``) noticed, of faults that are still the same."""
+def found_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[Finding]:
+    """Return what an earlier trial (``as_json``) found, of faults that are still the same."""
     found = {entry["name"]: entry for entry in earlier["faults"]}
     findings = []
     for fault in faults:
@@ -131,8 +143,13 @@ def noticed_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[
         same = entry and (entry["old"], entry["new"]) == (fault.old, fault.new)
         if entry and same:
             trials = [Trial(**{**t, "verdict": Verdict(t["verdict"])}) for t in entry["trials"]]
-            findings.append(Finding(fault, trials))
-    return [finding for finding in findings if finding.noticed]
+            findings.append(Finding(fault, trials, entry["misfit"]))
+    return findings
+
+
+def noticed_before(faults: Sequence[Fault], earlier: Mapping[str, Any]) -> list[Finding]:
+    """Return those of ``found_before`` that something noticed."""
+    return [finding for finding in found_before(faults, earlier) if finding.noticed]
 
 
 def former_trials(earlier: Mapping[str, Any]) -> dict[str, Trial]:
