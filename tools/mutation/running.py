@@ -123,8 +123,10 @@ def run(suite: Suite, tree: Path, *, what: str) -> Trial:
     Raises ``FaultsError`` when its tests could not run at all: that is no test's merit.
     """
     begun = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-x", "-v", "--tb=no", "--hypothesis-seed=0"]
-    command += ["-p", "tools.mutation.no_shrinking", f"--timeout={_ONE_TEST_SECONDS}"]
+    command = [sys.executable, "-m", "pytest", "-x", "-v", "--tb=no"]
+    command.append(f"--timeout={_ONE_TEST_SECONDS}")
+    if _draws_examples(suite, tree):
+        command += ["--hypothesis-seed=0", "-p", "tools.mutation.no_shrinking"]
     # No suite tests a schema, and loading the plugin takes longer than many of them run.
     command += ["-p", "no:schemathesis"]
     # The thread method ends the run at once: a loop that hangs can't be asked to end itself.
@@ -155,6 +157,13 @@ def run(suite: Suite, tree: Path, *, what: str) -> Trial:
     if process.returncode != _FAILED or first is None:
         raise FaultsError(f"{suite.name} could not run {what}:\n{output[-2000:]}")
     return Trial(suite.name, Verdict.KILLED, seconds, first.group(1))
+
+
+def _draws_examples(suite: Suite, tree: Path) -> bool:
+    """Whether any of these tests uses hypothesis: loading it takes longer than many tests run."""
+    named = [tree / argument.partition("::")[0] for argument in suite.arguments]
+    files = [file for at in named for file in ([at] if at.is_file() else at.rglob("*.py"))]
+    return any("hypothesis" in file.read_text() for file in files)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
