@@ -41,9 +41,7 @@ SPREAD_MS = 3_600_000
 PROGRESS_EVERY = 100_000
 SLOWEST_RATE = 5_000
 """Rows restored in a second below which waiting is given up."""
-_LINE = re.compile(
-    r"took over partitions .*?: (\d+) rows from (\d+) records.*\(([^)]*)\)$", re.MULTILINE
-)
+_LINE = re.compile(r"(?m)took over partitions .*?: (\d+) rows from (\d+) records.*\(([^)]*)\)$")
 _STEP = re.compile(r"(\w+) ([\d.]+) s")
 
 

@@ -73,6 +73,7 @@ def main(given: argparse.Namespace) -> Report:
 
 def measure(given: argparse.Namespace) -> None:
     """Install the peers and measure every result that is not there."""
+    PEERS.mkdir(exist_ok=True)
     for peer in given.only:
         MODULES[peer].install()
     where = environment(f"Kafka {kafka_version()}, all processes and the load on the same cores")
