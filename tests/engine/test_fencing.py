@@ -86,6 +86,25 @@ async def test_a_commit_that_arrives_late_is_refused_and_decided_anew(arrives: s
     assert rows == [b"1"], "only the next owner's commit is in the journal"
 
 
+async def test_a_commit_that_arrives_just_before_the_fence_is_restored_and_published() -> None:
+    log = Gate()
+    async with owner_with_an_append_under_way(log, Channel.JOURNAL) as old:
+        new = Worker(log, word_count(), NEVER_IDLE)
+        taking_over = asyncio.create_task(new.start(range(1)))
+        await log.holds(2)  # The fence: nothing of the journal may be read before it.
+        log.held[0].set()
+        await old.ended.wait()
+        assert isinstance(old.failure, Fenced), "it may not publish what it has journalled"
+        log.open()
+        await taking_over
+        await until(lambda: bool(log.records("counts")), log)
+        await new.stop()
+    assert new.failure is None
+    assert counted(log) == {b"w0": [1]}
+    rows = [record.value for record in log.records("words-count-changelog") if record.key == b"w0"]
+    assert rows == [b"1"], "the next owner has not decided it anew"
+
+
 async def test_outputs_that_arrive_late_are_refused_and_published_by_the_next_owner() -> None:
     log = Gate()
     async with owner_with_an_append_under_way(log, Channel.PUBLISH) as old:

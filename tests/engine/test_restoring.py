@@ -82,6 +82,19 @@ async def test_a_deleted_row_stays_deleted() -> None:
     await worker.stop()
 
 
+async def test_a_row_that_is_deleted_behind_a_foreign_record_stays_deleted() -> None:
+    log, _ = new_log()
+    writer = await journalled(log, [(1, 1, [])])
+    await log.append([Batch(JOURNAL, writer, [(b"gone", b"1", NO_HEADERS)])], Channel.JOURNAL)
+    log.produce(JOURNAL, b"there", b"of another program")
+    for key, row in ((b"gone", None), (b"there", b"2")):  # The second replaces what is foreign.
+        await log.append([Batch(JOURNAL, writer, [(key, row, NO_HEADERS)])], Channel.JOURNAL)
+    worker = await take_over(log)
+    [journal] = worker.engine.owned.journals()
+    assert journal.rows == {b"there": b"2"}
+    await worker.stop()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
