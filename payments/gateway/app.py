@@ -10,6 +10,7 @@ from time import perf_counter
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from payments.client.errors import (
@@ -31,7 +32,7 @@ from payments.gateway.events import EventsApi
 from payments.gateway.exchange import BodyTooLarge, Headers, HttpRequest
 from payments.gateway.forwarding import Forwarding
 from payments.gateway.openapi import document
-from payments.gateway.operations import OPERATIONS, Handlers
+from payments.gateway.operations import OPERATIONS, Handler, Handlers, Operation
 from payments.gateway.origins import Origins
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.payments_api import (
@@ -49,7 +50,6 @@ from payments.gateway.problems import (
     what_is_missing,
 )
 from payments.gateway.restate_examples import EXAMPLE, RestateExamplesApi, example_answer
-from payments.gateway.routes import Routes
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
 from payments.gateway.settings import GatewaySettings
@@ -63,6 +63,8 @@ HEALTH = {"/health/live", "/health/ready"}
 
 SINGLE = ("authorization", "content-type", "origin", "sec-fetch-site", "x-api-key")
 """Headers that must not be repeated: a proxy could use another value than this gateway."""
+
+SLASH = "No path of this gateway ends with a slash; an id that does is written with %2F."
 
 LOG_INTERVAL_SECONDS = 60.0
 """A problem with the accounts is not logged again within this time."""
@@ -96,7 +98,10 @@ class Gateway:
         self._service = service
         self._next_log_at = 0.0
         self.tokens = Tokens(settings)
-        self._find = Routes(OPERATIONS, handlers(service, settings, self.stopping)).find
+        ours = handlers(service, settings, self.stopping)
+        self._routes = [
+            (Route(one.path, one.handler(ours), methods=[one.method]), one) for one in OPERATIONS
+        ]
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
 
@@ -110,9 +115,10 @@ class Gateway:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             answer = self._refusal(request, error)
+        if request.prefix:
             put_prefix(answer, request.prefix)
-        if shared := self._origins.shared(request):
-            answer.headers.update(shared)
+        if b"origin" in request.fields:
+            answer.headers.update(self._origins.shared(request))
         if b"expect" in request.fields and not request.asked_for_body:
             # It is not known whether the announced body still arrives (RFC 9110, 10.1.1).
             answer.headers.update(CLOSE)
@@ -125,18 +131,33 @@ class Gateway:
         if len(request.fields) < len(request.headers.raw):
             _check_repeats(request)
         self._forwarding.apply(request)
-        preflight = self._origins.preflight(request)
-        if preflight is not None:
-            return preflight
+        if request.method == "OPTIONS" and (answer := self._origins.preflight(request)):
+            return answer
         operation, handler = self._find(request)
         request.route = operation.path
         if operation.path not in HEALTH:
             self._origins.check(request)
         if operation.scopes:
             self.tokens.check(request, operation.scopes)
-        answer = await handler(request)
-        put_prefix(answer, request.prefix)
-        return answer
+        return await handler(request)
+
+    def _find(self, request: HttpRequest) -> tuple[Operation, Handler]:
+        """Return a request's operation and its handler; raises ``RefusedRequest``: 404 or 405."""
+        allowed: set[str] = set()
+        for route, operation in self._routes:
+            match, found = route.matches(request.scope)
+            if match is Match.FULL:
+                request.scope.update(found)
+                return operation, route.endpoint
+            if match is Match.PARTIAL:
+                allowed |= route.methods or set()
+        if allowed:
+            allow = ", ".join(sorted(allowed))
+            raise RefusedRequest(
+                Problem.METHOD_NOT_ALLOWED, f"Allowed: {allow}", headers={"allow": allow}
+            )
+        path = request.scope["path"]
+        raise RefusedRequest(Problem.NOT_FOUND, SLASH if path[1:].endswith("/") else None)
 
     def _refusal(self, request: HttpRequest, error: Exception) -> Response:
         """Return the answer to a request that failed."""

@@ -51,10 +51,8 @@ class Origins:
         }
 
     def preflight(self, request: HttpRequest) -> Response | None:
-        """Return the answer to a browser's preflight request (CORS); None for other requests."""
-        if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
-            return None
-        if not self.shared(request):
+        """Return the answer to OPTIONS as a browser's preflight (CORS); None if it is none."""
+        if "access-control-request-method" not in request.headers or not self.shared(request):
             return None
         headers = {
             "access-control-allow-methods": "GET, HEAD, POST",
