@@ -6,6 +6,7 @@ follows topics without an end uses a ``Reader`` (``reading``).
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 from .errors import PositionLost, Stalled, UnreadableBatch
 from .log import Bounds, Log, Reader, Record, TopicPartition, unread
@@ -33,6 +34,18 @@ OnUnreadable = Callable[[UnreadableBatch, int], Sequence[Record] | None]
 """Gets a batch that can't be decoded, and the last offset that is skipped for it: that of the
 range, where the end of the batch is not known. The records that it returns come in its place.
 """
+
+
+class Closing(aclosing[AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]]):
+    """``contextlib.aclosing`` for a coroutine that may be thrown away, as with a killed machine.
+
+    Such a coroutine can't await: its generator is thrown away with it.
+    """
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the generator."""
+        if exc_info[0] is not GeneratorExit:
+            await super().__aexit__(*exc_info)
 
 
 def show_nothing(progress: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from typing import NamedTuple
 
 from .advice import command
@@ -15,7 +14,7 @@ from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
 from .log import Bounds, Log, Record, TopicPartition
-from .ranges import TAKEOVER_LIMIT_SECONDS, read_ranges
+from .ranges import TAKEOVER_LIMIT_SECONDS, Closing, read_ranges
 from .stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ async def read_journals(
     ranges = {at: Bounds(bounds[at].first, fences[at] + 1) for at in by_address}
     count, now = 0, asyncio.get_running_loop().time
     began = now()
-    async with aclosing(
+    async with Closing(
         read_ranges(
             log,
             ranges,
@@ -158,7 +157,7 @@ async def last_identity(log: Log, at: TopicPartition) -> Identity | None:
     found: Identity | None = None
     last = {at: Bounds(max(first, end - _IDENTITY_RECORDS), end)}
     try:
-        async with aclosing(
+        async with Closing(
             read_ranges(log, last, committed_only=False, limit_seconds=_BRIEF_SECONDS)
         ) as fetched:
             async for _, records in fetched:
@@ -183,7 +182,7 @@ def _identity_in(record: Record) -> Identity | None:
 async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Record | None:
     """Return the record of a journal that has this row; None when it is not there any more."""
     found: Record | None = None
-    async with aclosing(
+    async with Closing(
         read_ranges(
             log, await log.bounds([at]), committed_only=False, limit_seconds=TAKEOVER_LIMIT_SECONDS
         )

@@ -1,7 +1,12 @@
-"""A web shop that takes money with payments.client: checkout, status and refund of an order.
+"""A web shop that takes money with payments.client: the money is held at checkout, and taken later.
 
 Run it beside a worker: ``python examples/shop.py``, then
-``curl -X POST localhost:8000/orders/o-1/checkout -d '{"customer": "abc", "total": 1999}'``.
+
+    curl -X POST localhost:8000/orders/o-1/checkout -d '{"customer": "abc", "total": 1999}'
+    curl -X POST localhost:8000/orders/o-1/parcels/1 -d '{"amount": 1500}'
+    curl -X POST localhost:8000/orders/o-1/parcels/2 -d '{"amount": 499, "last": true}'
+    curl -X POST localhost:8000/orders/o-1/returns/1 -d '{"amount": 500}'
+    curl localhost:8000/orders/o-1
 """
 
 from collections.abc import AsyncIterator
@@ -19,16 +24,16 @@ from payments.client import (
 )
 
 CLIENT = web.AppKey("client", PaymentsClient)
-STATUS = {"completed": 200, "declined": 402, "cancelled": 409, "rejected": 422}
+STATUS = {"authorized": 200, "declined": 402, "cancelled": 409, "lapsed": 409, "rejected": 422}
 
 
 async def checkout(request: web.Request) -> web.Response:
-    """Charge the customer for an order, once, however often the button is pressed."""
+    """Hold the total of an order on the customer's account, once, however often it is pressed."""
     order, client = await request.json(), request.app[CLIENT]
-    # The order's number is the payment's id: that is all it takes to charge once.
+    # The order's number is the payment's id: that is all it takes to hold the money once.
     payment = f"order-{request.match_info['number']}"
     try:
-        result = await client.make(
+        result = await client.authorize(
             payment, account=order["customer"], amount=order["total"], deadline_seconds=5
         )
     except DeadlineExceeded:
@@ -37,22 +42,49 @@ async def checkout(request: web.Request) -> web.Response:
     return answer(result, STATUS[result.outcome])
 
 
-async def status(request: web.Request) -> web.Response:
-    """Tell what became of an order's payment."""
-    result = await request.app[CLIENT].get(f"order-{request.match_info['number']}")
-    return answer(result, 200 if result.state else 404)
+async def dispatch(request: web.Request) -> web.Response:
+    """Take the money for a parcel; the last one releases what is left of the hold.
+
+    Goods leave only after this has answered 200: the hold may have lapsed.
+    """
+    parcel, number = await request.json(), request.match_info
+    result = await request.app[CLIENT].capture(
+        f"order-{number['number']}",
+        # A parcel that is scanned twice is paid once: its number is the capture's id.
+        capture=f"parcel-{number['parcel']}",
+        amount=parcel["amount"],
+        final=parcel.get("last", False),
+    )
+    return answer(result, 200 if result.outcome == "captured" else 409)
 
 
-async def refund(request: web.Request) -> web.Response:
-    """Give the money back, or prevent a payment that has not been made yet."""
+async def take_back(request: web.Request) -> web.Response:
+    """Give the money for returned goods back; the number of the return is the refund's id."""
+    returned, number = await request.json(), request.match_info
+    result = await request.app[CLIENT].refund(
+        f"order-{number['number']}",
+        refund=f"return-{number['returned']}",
+        amount=returned["amount"],
+    )
+    return answer(result, 200 if result.outcome == "refunded" else 409)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Undo an order's payment whole, or prevent one that has not been made yet."""
     result = await request.app[CLIENT].cancel(f"order-{request.match_info['number']}")
     return answer(result, 200 if result.outcome == "cancelled" else 409)
 
 
+async def status(request: web.Request) -> web.Response:
+    """Show what became of an order's payment."""
+    result = await request.app[CLIENT].get(f"order-{request.match_info['number']}")
+    return answer(result, 200 if result.state else 404)
+
+
 def answer(result: Result, http_status: int) -> web.Response:
     """Return a result as the page needs it."""
-    shown = {"payment": result.payment, "outcome": result.outcome, "reason": result.reason}
-    return web.json_response({**shown, "state": result.state}, status=http_status)
+    names = ("payment", "outcome", "reason", "state", "held", "captured", "refunded")
+    return web.json_response({name: getattr(result, name) for name in names}, status=http_status)
 
 
 @web.middleware
@@ -80,7 +112,9 @@ def shop(client: PaymentsClient) -> web.Application:
     app.cleanup_ctx.append(connected)
     app.router.add_post("/orders/{number}/checkout", checkout)
     app.router.add_get("/orders/{number}", status)
-    app.router.add_post("/orders/{number}/refund", refund)
+    app.router.add_post("/orders/{number}/parcels/{parcel}", dispatch)
+    app.router.add_post("/orders/{number}/returns/{returned}", take_back)
+    app.router.add_post("/orders/{number}/cancel", cancel)
     return app
 
 

@@ -167,8 +167,16 @@ class Settings(BaseSettings):
     max_waiters: WholeNumber = Field(default=100, ge=1, le=MAX_WAITERS)
     """Commands that may wait for one payment to settle, 1 to 250; one more is rejected."""
 
+    hold_seconds: WholeNumber = Field(default=604_800, ge=1, le=31_536_000)
+    """How long an authorize that does not say it holds money, in seconds, up to a year."""
+
     retention_seconds: float = Field(default=86_400.0, ge=0.01, le=315_360_000.0)
     """How long a settled payment is remembered after its last change, in seconds."""
+
+    refund_seconds: float | None = Field(default=None, ge=0.01, le=315_360_000.0)
+    """How long a payment can be refunded after its last change, in seconds; not below the
+    retention, which is the default. A payment that was refunded whole is remembered for the
+    retention only."""
 
     window_seconds: float = Field(default=60.0, ge=0.01, le=315_360_000.0)
     """Payments that changed within the same window expire together: its width in seconds, at most
@@ -293,7 +301,18 @@ class Settings(BaseSettings):
                 f"PAYMENTS_RETENTION_SECONDS={self.retention_seconds:g}"
             )
             raise ValueError(message)
+        if self.refund_seconds is not None and self.refund_seconds < self.retention_seconds:
+            message = (
+                f"PAYMENTS_REFUND_SECONDS={self.refund_seconds:g} must not be below "
+                f"PAYMENTS_RETENTION_SECONDS={self.retention_seconds:g}"
+            )
+            raise ValueError(message)
         return self
+
+    @property
+    def longest_retention_seconds(self) -> float:
+        """How long the payments are remembered that are remembered longest."""
+        return self.retention_seconds if self.refund_seconds is None else self.refund_seconds
 
     def _require_login(self) -> None:
         if not self.security_protocol.startswith("SASL"):

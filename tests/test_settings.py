@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from exactstage.limits import Limits
 from payments.domain.currencies import CURRENCIES
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
 from payments.domain.results import Reason, Request
 from payments.gateway.settings import GatewaySettings
 from payments.records.internal_codec import encode_payment

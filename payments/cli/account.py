@@ -43,9 +43,10 @@ def account(
 ) -> None:
     """Show the balance of an account, or its entries; exit code 3 if there is no such account.
 
-    Both are as of now: they include every payment answered before. A counter-account, world/N
-    or sales/N, has a balance for each currency, and no entries of its own. With --json, one object
-    on each line, in minor units: balance_decimal keeps all digits in jq and JavaScript.
+    Both are as of now: they include every payment answered before. Where payments hold money, it
+    shows what is held and available too: more than is available can't be spent. A counter-account,
+    world/N or sales/N, has a balance for each currency, and no entries of its own. With --json, one
+    object on each line, in minor units: balance_decimal keeps all digits in jq and JavaScript.
 
     \b
     Examples:
@@ -119,13 +120,17 @@ def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json
 
     if not as_json:
         for held in balances:
-            money = money_text(held.balance, held.currency)
-            show(printable(f"{account_id}: {money}"))
+            words = [money_text(held.balance, held.currency)]
+            if held.held:
+                words.append(f"held {money_text(held.held, held.currency)}")
+                words.append(f"available {money_text(held.available, held.currency)}")
+            show(printable(f"{account_id}: {', '.join(words)}"))
         return
     for held in balances:
         shown = dict(members(held))
         if is_counter_name(account_id):
-            del shown["sequence"]
+            for name in ("sequence", "held", "available"):
+                del shown[name]
         show_json(shown)
 
 
@@ -137,18 +142,27 @@ def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
         for entry in entries:
             show_json(entry_members(entry))
         return
-    rows = [
-        [
-            str(entry.sequence),
-            entry.time,
-            entry.kind,
-            printable(entry.payment or "-"),
-            # A currency that ISO 4217 has withdrawn is shown in minor units, and named so.
-            money_text(entry.amount, entry.currency).removesuffix(f" {entry.currency}"),
-            money_text(entry.balance, entry.currency).removesuffix(f" {entry.currency}"),
-            entry.currency,
-        ]
-        for entry in entries
-    ]
-    show_table(["SEQUENCE", "TIME", "KIND", "PAYMENT", "AMOUNT", "BALANCE", "CURRENCY"], rows)
+    with_holds = any(entry.held or entry.held_change for entry in entries)
+    rows = []
+    for entry in entries:
+        amounts = [entry.amount, entry.balance]
+        if with_holds:
+            amounts += [entry.held_change, entry.held, entry.available]
+        rows.append(
+            [
+                str(entry.sequence),
+                entry.time,
+                entry.kind,
+                printable(entry.payment or "-"),
+                # A currency that ISO 4217 has withdrawn is shown in minor units, and named so.
+                *(
+                    money_text(n, entry.currency).removesuffix(f" {entry.currency}")
+                    for n in amounts
+                ),
+                entry.currency,
+            ]
+        )
+    of_holds = ["HELD CHANGE", "HELD", "AVAILABLE"] if with_holds else []
+    head = ["SEQUENCE", "TIME", "KIND", "PAYMENT", "AMOUNT", "BALANCE", *of_holds, "CURRENCY"]
+    show_table(head, rows)
     talk(f"entries: {len(entries)}")

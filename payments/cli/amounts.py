@@ -1,18 +1,24 @@
-"""The amount of a make or deposit as options: in major units, or in minor units."""
+"""The amount of a payment as options: in major units, or in minor units."""
 
 import re
 
 import click
 
 MAJOR, MINOR = "'--amount'", "'--amount-minor'"
+_ONCE = f"give the amount once: {MAJOR} in major units or {MINOR} in minor units"
 
 
 def amount_of(amount: str | None, amount_minor: str | None, currency: str) -> int:
     """Return the minor units that one of the two options gives; raises ``click.UsageError``."""
     if (amount is None) == (amount_minor is None):
-        message = f"give the amount once: {MAJOR} in major units or {MINOR} in minor units"
-        raise click.UsageError(message)
+        raise click.UsageError(_ONCE)
     return _minor(str(amount_minor)) if amount is None else _major(amount, currency)
+
+
+def require_at_most_one(amount: str | None, amount_minor: str | None) -> None:
+    """Raise ``click.UsageError`` where both options are given."""
+    if amount is not None and amount_minor is not None:
+        raise click.UsageError(_ONCE)
 
 
 def currency_of(context: click.Context, option: click.Parameter, code: str | None) -> str | None:

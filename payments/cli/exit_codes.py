@@ -32,14 +32,14 @@ EXIT_CODES = {
     "topic that is not there. `health`: not ready. `verify`: a guarantee does not hold.",
     2: "Usage error; nothing was done. `topics check`: something differs. "
     "`verify`: it could not be found out. `doctor`: a problem was found.",
-    NOT_DONE: "Answered, but not carried out: declined, rejected, cancelled before, "
+    NOT_DONE: "Answered, but not carried out: declined, rejected, cancelled or lapsed before, "
     "not found, or a replay refused. Or the workers are of a later version, and this one does not "
     "know their outcome.",
     NO_BROKER: "No broker answers; nothing was sent.",
     EXIT_FAIL_STOP: "`worker`: fatal error, restart the worker; the last line of its log has the "
     "cause, and what to do first.",
-    OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make`, "
-    "`deposit`, `cancel` and `get` were answered, and print the result on standard error.",
+    OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make` "
+    "and the other commands of one payment were answered, and print the result on standard error.",
     SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "
     "Send it again.",
     STOPPED: "Ctrl-C, before anything was sent.",

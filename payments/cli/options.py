@@ -41,10 +41,26 @@ DEADLINE = click.option(
 )
 
 
-class NameType(click.ParamType):
-    """The id of a payment, an account or a command."""
+class TextType(click.ParamType):
+    """Text whose rule is that of the command's field."""
 
     name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text."""
+        del param, ctx
+        text = str(value)
+        if _UNREAD.search(text):
+            # Without a locale Python takes arguments for ASCII; what it can't read is kept.
+            with suppress(UnicodeError):
+                text = os.fsencode(text).decode()
+        return text
+
+
+class NameType(TextType):
+    """The id of a payment, an account or a command."""
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -52,16 +68,13 @@ class NameType(click.ParamType):
         """Return the name."""
         from payments.domain.names import NAME_RULE, is_name
 
-        if isinstance(value, str) and _UNREAD.search(value):
-            # Without a locale Python takes arguments for ASCII; what it can't read is kept.
-            with suppress(UnicodeError):
-                value = os.fsencode(value).decode()
-        if not isinstance(value, str) or not is_name(value):
+        text = super().convert(value, param, ctx)
+        if not is_name(text):
             self.fail(NAME_RULE, param, ctx)
-        return value
+        return text
 
 
-NAME = NameType()
+TEXT, NAME = TextType(), NameType()
 
 
 def connect(settings: "Settings", deadline_seconds: float | None = None) -> "PaymentsClient":

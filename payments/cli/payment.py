@@ -1,4 +1,4 @@
-"""``payments make``, ``deposit``, ``cancel``, ``get`` and ``watch``: one payment, by its id."""
+"""The commands of one payment, by its id: from ``payments make`` to ``payments watch``."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from payments.cli.amounts import amount_of, currency_of
+from payments.cli.amounts import amount_of, currency_of, require_at_most_one
 from payments.cli.ending import Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
-from payments.cli.options import DEADLINE, JSON, NAME, connect
+from payments.cli.options import DEADLINE, JSON, NAME, TEXT, connect
 from payments.cli.output import OutputLost, colored, printable, show, show_json, talk
 from payments.cli.user_errors import load_settings, silence_client_logs
 
@@ -25,10 +25,17 @@ Call = Callable[["PaymentsClient"], Coroutine[Any, Any, "Result"]]
 _ASKED_FOR = {
     "make": {"completed"},
     "deposit": {"completed"},
-    "cancel": {"cancelled"},
+    "authorize": {"authorized"},
+    "capture": {"captured"},
+    "void": {"voided", "cancelled", "lapsed"},
+    "refund": {"refunded"},
+    "cancel": {"cancelled", "lapsed"},
     "get": {"found"},
 }
-"""Outcomes that mean that the command was carried out; those of a later version are none."""
+"""Outcomes that mean that the command was carried out; those of a later version are none.
+
+Of a hold that has lapsed nothing is held any more, as a void or cancel asks.
+"""
 
 PAYMENT = click.argument("payment", type=NAME, metavar="PAYMENT")
 ID = click.option(
@@ -36,28 +43,55 @@ ID = click.option(
 )
 
 
+MAJOR = click.option(
+    "--amount",
+    metavar="DECIMAL",
+    help="In major units: 20 or 19.99 (EUR), 1999 (JPY), 1.999 (KWD).",
+)
+MINOR = click.option(
+    "--amount-minor",
+    metavar="NUMBER",
+    help="In minor units, a whole number: 1999 is 19.99 EUR, 1,999 JPY or 1.999 KWD.",
+)
+
+
+def _metadata(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str] | None:
+    """Return the pairs of ``--metadata``; raises ``click.BadParameter`` for what is none."""
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", context, option)
+        if name in pairs:
+            raise click.BadParameter(f"{name!r} is given twice", context, option)
+        pairs[name] = value
+    return pairs or None
+
+
 def _movement(function: Function) -> Function:
-    """Add the options that make and deposit share."""
+    """Add the options that make, deposit and authorize share."""
     for option in (
         JSON,
         DEADLINE,
         ID,
+        click.option(
+            "--metadata",
+            type=TEXT,
+            metavar="KEY=VALUE",
+            multiple=True,
+            callback=_metadata,
+            help="A note on the payment, which its results and entries have; may be repeated.",
+        ),
         click.option(
             "--currency",
             metavar="CODE",
             callback=currency_of,
             help="ISO 4217; else PAYMENTS_DEFAULT_CURRENCY.",
         ),
-        click.option(
-            "--amount-minor",
-            metavar="NUMBER",
-            help="In minor units, a whole number: 1999 is 19.99 EUR, 1,999 JPY or 1.999 KWD.",
-        ),
-        click.option(
-            "--amount",
-            metavar="DECIMAL",
-            help="In major units: 20 or 19.99 (EUR), 1999 (JPY), 1.999 (KWD).",
-        ),
+        MINOR,
+        MAJOR,
         click.option("--account", type=NAME, required=True, help="The account's id."),
         PAYMENT,
     ):
@@ -77,14 +111,29 @@ def line_of(result: "Result") -> str:
     parts = [f"{result.payment}: {result.outcome.value}"]
     if result.reason is not None:
         parts.append(f"({result.reason.value})")
+    if result.part is not None:
+        parts.append(f"part {result.part}")
     if result.amount is not None:
         money = money_text(result.amount, result.currency or "")
-        parts.append(f"{money} account {result.account}")
+        parts.append(f"{'of ' if result.part else ''}{money} account {result.account}")
     if result.outcome.value == "found":
         parts.append(f"state {result.state}")
+    if amounts := _amounts(result):
+        parts[-1] += f": {', '.join(amounts)}"
     if result.replayed:
         parts.append("[replayed]")
     return " ".join(parts)
+
+
+def _amounts(result: "Result") -> list[str]:
+    """Return what has become of a payment's money, where a result says it."""
+    from payments.domain.money import money_text
+
+    shown = [("captured", result.captured), ("refunded", result.refunded), ("held", result.held)]
+    found = [f"{name} {money_text(n, result.currency or '')}" for name, n in shown if n]
+    if result.held and result.hold_expires is not None:
+        found[-1] += f" until {result.hold_expires}"
+    return found
 
 
 @click.command()
@@ -118,6 +167,103 @@ def deposit(*, as_json: bool, **asked: Any) -> None:
 
 
 @click.command()
+@_movement
+@click.option(
+    "--hold-seconds",
+    type=int,
+    metavar="NUMBER",
+    help="When the hold ends by itself, up to a year; else PAYMENTS_HOLD_SECONDS of the workers.",
+)
+def authorize(*, as_json: bool, **asked: Any) -> None:
+    """Hold money on an account, to be captured later; see make.
+
+    The line and the JSON say until when it is held. Then the hold ends by itself (lapsed).
+
+    \b
+    Examples:
+      payments authorize pay-2 --account abc --amount 100.00
+      payments authorize pay-2 --account abc --amount 100.00 --hold-seconds 3600
+      payments authorize pay-2 --account abc --amount 100.00 --metadata order=7 --json
+    """
+    _move("authorize", asked, as_json=as_json)
+
+
+@click.command()
+@PAYMENT
+@MAJOR
+@MINOR
+@click.option(
+    "--capture",
+    type=TEXT,
+    metavar="ID",
+    help="The capture's own id within the payment: with it nothing is taken twice; "
+    '"final" unless given.',
+)
+@click.option(
+    "--not-final", is_flag=True, help="Keep holding the rest; needs --capture. Else it is released."
+)
+@ID
+@DEADLINE
+@JSON
+def capture(*, not_final: bool, as_json: bool, **asked: Any) -> None:
+    """Take money that an authorize holds: all of it, or --amount.
+
+    \b
+    Examples:
+      payments capture pay-2
+      payments capture pay-2 --amount 60.00
+      payments capture pay-2 --amount 60.00 --capture parcel-1 --not-final
+    """
+    if not_final and asked["capture"] is None:
+        raise click.UsageError("a capture that is not final needs an id of its own: '--capture'")
+    _take("capture", asked | {"final": not not_final}, as_json=as_json)
+
+
+@click.command()
+@PAYMENT
+@ID
+@DEADLINE
+@JSON
+def void(*, as_json: bool, **asked: Any) -> None:
+    """Release what an authorize holds, and keep what was captured.
+
+    Exit code 0 also where the hold had ended by itself (lapsed). Before its authorize a void
+    prevents the payment, as cancel does.
+
+    \b
+    Example:
+      payments void pay-2
+    """
+    call = partial(_call, "void", asked)
+    _run(load_settings(), call, asked["deadline_seconds"], as_json=as_json)
+
+
+@click.command()
+@PAYMENT
+@click.option(
+    "--refund",
+    type=TEXT,
+    metavar="ID",
+    required=True,
+    help="The refund's own id within the payment: with it nothing is moved twice.",
+)
+@MAJOR
+@MINOR
+@ID
+@DEADLINE
+@JSON
+def refund(*, as_json: bool, **asked: Any) -> None:
+    """Give back what a payment took: all that is left, or --amount.
+
+    \b
+    Examples:
+      payments refund pay-2 --refund return-1
+      payments refund pay-2 --refund return-1 --amount 20.00
+    """
+    _take("refund", asked, as_json=as_json)
+
+
+@click.command()
 @PAYMENT
 @ID
 @DEADLINE
@@ -125,7 +271,8 @@ def deposit(*, as_json: bool, **asked: Any) -> None:
 def cancel(*, as_json: bool, **asked: Any) -> None:
     """Prevent a payment, or undo it.
 
-    The reason says which: prevented (no money had moved) or rolled_back.
+    The reason says which: prevented (no money had moved), rolled_back, or voided (it was only
+    held).
 
     \b
     Example:
@@ -155,7 +302,7 @@ def get(*, as_json: bool, **asked: Any) -> None:
 
 
 def _move(name: str, asked: dict[str, Any], *, as_json: bool) -> None:
-    """Carry out a make or deposit, its amount in minor units."""
+    """Carry out a make, deposit or authorize, its amount in minor units."""
     settings = load_settings()
     currency = asked["currency"] or settings.default_currency
     given = asked | {"amount": amount_of(asked["amount"], asked["amount_minor"], currency)}
@@ -163,18 +310,57 @@ def _move(name: str, asked: dict[str, Any], *, as_json: bool) -> None:
     _run(settings, partial(_call, name, given), asked["deadline_seconds"], as_json=as_json)
 
 
+def _take(name: str, asked: dict[str, Any], *, as_json: bool) -> None:
+    """Carry out a capture or refund, whose amount is in the currency of its payment."""
+    require_at_most_one(asked["amount"], asked["amount_minor"])
+    given = {key: value for key, value in asked.items() if key != "amount_minor"}
+    if asked["amount_minor"] is not None:
+        given["amount"] = amount_of(None, asked["amount_minor"], "")
+
+    async def call(client: "PaymentsClient") -> "Result":
+        return await _call(name, given, client)
+
+    async def convert(client: "PaymentsClient") -> None:
+        given["amount"] = await _minor_of_payment(asked, client)
+
+    prepare = convert if asked["amount"] is not None else None
+    deadline_seconds = asked["deadline_seconds"]
+    _run(load_settings(), call, deadline_seconds, as_json=as_json, prepare=prepare)
+
+
+async def _minor_of_payment(asked: dict[str, Any], client: "PaymentsClient") -> int:
+    """Return ``--amount`` in minor units of the payment's currency, which is asked for.
+
+    In a currency with other decimals the same text would be another amount of money.
+    """
+    found = await client.get(asked["payment"], deadline_seconds=asked["deadline_seconds"])
+    if found.currency is None:
+        raise _NotDone(f"{found.message}; nothing was sent")
+    return amount_of(asked["amount"], None, found.currency)
+
+
 async def _call(name: str, given: dict[str, Any], client: "PaymentsClient") -> "Result":
     result: Result = await getattr(client, name)(**given)
     return result
 
 
-def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: bool) -> None:
+def _run(
+    settings: "Settings",
+    call: Call,
+    deadline_seconds: float,
+    *,
+    as_json: bool,
+    prepare: Callable[["PaymentsClient"], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Send a command and show its result; ``prepare`` is awaited before anything is sent."""
     silence_client_logs()
 
     attempt, answers = Attempt(), []
 
     async def ask() -> None:
         async with connect(settings, deadline_seconds) as client:
+            if prepare is not None:
+                await prepare(client)
             attempt.begin()
             answers.append(await call(client))
             attempt.answer()
@@ -194,10 +380,18 @@ def _run(settings: "Settings", call: Call, deadline_seconds: float, *, as_json: 
         click.get_current_context().exit(NOT_DONE)
 
 
+class _NotDone(click.ClickException):
+    """The command can't be carried out, and was not sent."""
+
+    exit_code = NOT_DONE
+
+
 def show_result(result: "Result", *, as_json: bool) -> None:
     """Print a result; its message goes to standard error, unless the command was carried out."""
     if as_json:
-        show_json(result.model_dump(mode="json"))
+        from payments.records.record_models import members
+
+        show_json(members(result))
         return
     done = is_done(result)
     show(colored(printable(line_of(result)), "green" if done else "yellow"))
@@ -212,8 +406,8 @@ def show_result(result: "Result", *, as_json: bool) -> None:
 def watch(payment: str, count: int | None, *, as_json: bool) -> None:
     """Print the results of a payment as they come, until Ctrl-C.
 
-    Results of all clients are shown, and the notice of the payment's expiry. With --json, one
-    object on each line.
+    Results of all clients are shown, and the notices that its hold has lapsed and that the payment
+    has expired. With --json, one object on each line.
 
     \b
     Examples:

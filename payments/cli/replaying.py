@@ -12,7 +12,7 @@ from payments.dead_letters import reading, resending
 from payments.dead_letters.replaying import Correction, Verdict, judge
 from payments.dead_letters.resending import Resend
 from payments.records.record_address import RecordAddress
-from payments.records.record_models import Result
+from payments.records.record_models import Result, members
 from payments.settings import Settings
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
                 "payment": replay and replay.payment,
                 "command": replay and replay.command,
                 "message": verdict.refusal,
-                "result": result and result.model_dump(mode="json"),
+                "result": result and members(result),
             }
         )
         return

@@ -15,6 +15,12 @@ from payments.cli.output import lost_pipe
 COMMANDS = {
     "make": Lazy("payments.cli.payment:make", "Take money from an account."),
     "deposit": Lazy("payments.cli.payment:deposit", "Put money on an account."),
+    "authorize": Lazy(
+        "payments.cli.payment:authorize", "Hold money on an account, to be captured later."
+    ),
+    "capture": Lazy("payments.cli.payment:capture", "Take money that an authorize holds."),
+    "void": Lazy("payments.cli.payment:void", "Release what an authorize holds."),
+    "refund": Lazy("payments.cli.payment:refund", "Give back what a payment took."),
     "cancel": Lazy("payments.cli.payment:cancel", "Prevent a payment, or undo it."),
     "get": Lazy("payments.cli.payment:get", "Ask for the state of a payment."),
     "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),

@@ -20,7 +20,7 @@ from payments.client.errors import (
 from payments.client.resuming import Mark
 from payments.client.transport import LogTransport
 from payments.client.watching import Watch
-from payments.domain.payment import State
+from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import AccountBalance, LedgerEntry, Result
 from payments.settings import Settings

@@ -72,12 +72,13 @@ class AccountView:
         row = await self._row(key, partition_of(key, partitions))
         if row is None:
             return None
-        held = decode_account(row)
+        found = decode_account(row)
         return AccountBalance(
             account=account,
-            balance=held.balance,
-            currency=held.currency,
-            sequence=held.sequence,
+            balance=found.balance,
+            currency=found.currency,
+            sequence=found.sequence,
+            held=found.held,
         )
 
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:

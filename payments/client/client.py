@@ -28,7 +28,7 @@ from payments.client.calls import (
     require_deadline,
     require_result_seconds,
 )
-from payments.client.commands import CheckedId, encode_payment_id, movement, outgoing
+from payments.client.commands import CheckedId, encode_payment_id, movement, outgoing, part
 from payments.client.errors import BrokersUnavailable, ClientClosed, DeadlineExceeded
 from payments.client.kafka import KafkaTransport
 from payments.client.reading import read_within
@@ -168,11 +168,16 @@ class PaymentsClient:
         account: str,
         amount: int,
         currency: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         command_id: str | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Result:
-        """Take ``amount`` from ``account``, once for this payment id."""
-        command = movement("make", account, amount, currency, command_id)
+        """Take ``amount`` from ``account``, once for this payment id.
+
+        ``metadata`` is what you note on the payment: up to 32 texts by name, 4 KiB in all. Its
+        results and ledger entries have it, and nothing is decided by it.
+        """
+        command = movement("make", account, amount, currency, command_id, metadata)
         return await self.send(payment, command, deadline_seconds=deadline_seconds)
 
     async def deposit(
@@ -182,11 +187,89 @@ class PaymentsClient:
         account: str,
         amount: int,
         currency: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         command_id: str | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Result:
-        """Put ``amount`` on ``account``, once for this payment id."""
-        command = movement("deposit", account, amount, currency, command_id)
+        """Put ``amount`` on ``account``, once for this payment id; ``metadata`` as of a make."""
+        command = movement("deposit", account, amount, currency, command_id, metadata)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def authorize(
+        self,
+        payment: str,
+        *,
+        account: str,
+        amount: int,
+        currency: str | None = None,
+        hold_seconds: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Hold ``amount`` on ``account``, once for this payment id, for ``capture`` to take later.
+
+        The hold ends by itself after ``hold_seconds``, a whole number up to 31,536,000 (a year), by
+        the broker's clock; by default ``PAYMENTS_HOLD_SECONDS`` of the workers. ``hold_expires`` of
+        the result says when. What lapses then is the ``outcome`` of a notice: see ``watch``.
+        """
+        command = movement(
+            "authorize", account, amount, currency, command_id, metadata, hold_seconds
+        )
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def capture(
+        self,
+        payment: str,
+        *,
+        amount: int | None = None,
+        capture: str | None = None,
+        final: bool = True,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Take ``amount`` of what an authorize holds, by default all of it.
+
+        A ``final`` capture releases the rest. ``capture`` is the capture's own id within the
+        payment, up to 64 characters: sent again it takes nothing twice. It must be given for a
+        capture that is not final; the default is ``"final"``. More than is held is rejected
+        (``over_capture``), and so is a capture after the end of the hold (``hold_expired``).
+        """
+        fields = {"capture": capture, "final": None if final is True else final}
+        command = part("capture", fields, amount, command_id)
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def void(
+        self,
+        payment: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Release what an authorize holds, and keep what was captured.
+
+        ``outcome`` is ``voided``, or ``cancelled`` where nothing was captured. A void that comes
+        before its authorize prevents it, as a cancel does.
+        """
+        command = {"type": "void", "id": command_id}
+        return await self.send(payment, command, deadline_seconds=deadline_seconds)
+
+    async def refund(
+        self,
+        payment: str,
+        *,
+        refund: str,
+        amount: int | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Result:
+        """Give ``amount`` of what a make or capture took back to the account, by default the rest.
+
+        ``refund`` is the refund's own id within the payment, up to 64 characters: sent again it
+        moves nothing twice. More than is left is rejected (``over_refund``). A deposit is undone by
+        ``cancel``.
+        """
+        command = part("refund", {"refund": refund}, amount, command_id)
         return await self.send(payment, command, deadline_seconds=deadline_seconds)
 
     async def cancel(
@@ -196,7 +279,10 @@ class PaymentsClient:
         command_id: str | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Result:
-        """Prevent a payment, or undo it."""
+        """Prevent a payment, or undo all of it: what it holds is released, what it took goes back.
+
+        Of a make or capture that is what was not refunded yet.
+        """
         command = {"type": "cancel", "id": command_id}
         return await self.send(payment, command, deadline_seconds=deadline_seconds)
 
@@ -366,7 +452,8 @@ class PaymentsClient:
     def watch(self, payment: str | CheckedId) -> Watch:
         """Iterate over the payment's results from now on, of commands of any client.
 
-        Notices of expiry are among them (``command`` is null, ``outcome`` is ``expired``).
+        Notices are among them, whose ``command`` is null: of a hold that has ended by itself
+        (``outcome`` is ``lapsed``), and of the payment's expiry (``expired``).
         """
         key = encode_payment_id(payment)
         self._require_open()

@@ -11,14 +11,22 @@ from typing import NamedTuple
 from uuid import UUID
 
 from msgspec.json import Encoder
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from exactstage import Header
 from exactstage.log import NO_HEADERS
 from payments.client.arguments import wrong_type
 from payments.client.errors import InvalidCommand
 from payments.client.transport import CommandRecord
-from payments.domain.commands import Command, Deposit, Make
+from payments.domain.commands import (
+    FINAL_CAPTURE,
+    Authorize,
+    Capture,
+    Command,
+    Deposit,
+    Make,
+    Refund,
+)
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 
@@ -102,7 +110,12 @@ def encode_payment_id(payment: str | CheckedId) -> bytes:
 def encode_checked(command: Command, *, default_id: str) -> tuple[str, bytes]:
     """Return a checked command's own id and its value as a record."""
     own = command.id or default_id
-    return own, _encode_plain(replace(command, id=own))
+    command = replace(command, id=own)
+    if isinstance(command, Capture) and not command.final and command.capture == FINAL_CAPTURE:
+        # The id is that of a final capture's default, which structs leave out; here it is required.
+        given = {"type": command.type, **asdict(command)}
+        return own, _encode_plain({k: v for k, v in given.items() if v is not None})
+    return own, _encode_plain(command)
 
 
 def encode_command(
@@ -119,6 +132,8 @@ def encode_command(
     fields = dict(command)
     if fields.get("id") is None:
         fields["id"] = default_id
+    if fields.get("metadata") is not None:
+        _require_names(fields["metadata"])
     # Checked by the worker's own rules, so that a command that it would reject is not sent.
     found = _encode_quickly(fields, default_currency)
     if found is not None:
@@ -132,16 +147,34 @@ def encode_command(
     return parsed.id, value
 
 
-def movement(
-    type_: str, account: str, amount: int, currency: str | None, command_id: str | None
+def movement(  # noqa: PLR0917 - the fields of the command, in their order
+    type_: str,
+    account: str,
+    amount: int,
+    currency: str | None,
+    command_id: str | None,
+    metadata: Mapping[str, str] | None = None,
+    hold_seconds: int | None = None,
 ) -> dict[str, object]:
-    """Return a make or deposit as on the topic."""
+    """Return a make, deposit or authorize as on the topic."""
     command: dict[str, object] = {"type": type_, "account": account, "amount": amount}
     if currency is not None:
         command["currency"] = currency
     if command_id is not None:
         command["id"] = command_id
+    if metadata is not None:
+        command["metadata"] = metadata
+    if hold_seconds is not None:
+        command["hold_seconds"] = hold_seconds
     return command
+
+
+def part(
+    type_: str, fields: Mapping[str, object], amount: int | None, command_id: str | None
+) -> dict[str, object]:
+    """Return a capture or refund as on the topic; an ``amount`` of None is all that is left."""
+    given = {**fields, "amount": amount, "id": command_id}
+    return {"type": type_} | {name: value for name, value in given.items() if value is not None}
 
 
 def checked_headers(headers: object) -> list[Header]:
@@ -198,9 +231,22 @@ def _encode_quickly(
     # msgspec writes bytes as text, in base64: not the id or the account that they would be.
     if command.id is None or command.id != fields["id"] or command.type != fields.get("type"):
         return None
-    if isinstance(command, (Make, Deposit)) and command.account != fields.get("account"):
-        return None
-    return command.id, value
+    if isinstance(command, (Make, Deposit, Authorize)):
+        as_given = command.account == fields.get("account")
+        as_given = as_given and command.metadata == fields.get("metadata")
+    elif isinstance(command, Capture):
+        as_given = command.capture == fields.get("capture", FINAL_CAPTURE)
+    else:
+        as_given = not isinstance(command, Refund) or command.refund == fields.get("refund")
+    return (command.id, value) if as_given else None
+
+
+def _require_names(metadata: object) -> None:
+    """Raise ``InvalidCommand`` for names that are no text, which JSON would make text."""
+    if isinstance(metadata, Mapping) and not all(isinstance(name, str) for name in metadata):
+        name = next(name for name in metadata if not isinstance(name, str))
+        message = f'"metadata" must be an object of texts, received the name {name!a}'
+        raise InvalidCommand("metadata", message, Reason.INVALID_METADATA)
 
 
 def _encode(fields: Mapping[str, object]) -> bytes:

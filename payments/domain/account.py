@@ -7,15 +7,22 @@ balanced by itself. Amounts and balances are in minor units.
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from msgspec import field
+
 from payments.domain.names import has_outer_space
 from payments.domain.results import Frozen, Reason
 
 MAX_BALANCE = 10**18
-Kind = Literal["make", "deposit", "rollback", "opening"]
+Kind = Literal["make", "deposit", "rollback", "opening", "hold", "capture", "release", "refund"]
 Counter = Literal["world", "sales"]
 COUNTERS: tuple[Counter, ...] = ("world", "sales")
-COUNTER_OF: Mapping[Kind, Counter] = {"make": "sales", "deposit": "world", "opening": "world"}
-"""The other side of an entry, by its kind. A rollback has that of the payment that it undoes."""
+COUNTER_OF: Mapping[str, Counter] = {
+    "make": "sales",
+    "authorize": "sales",
+    "deposit": "world",
+    "opening": "world",
+}
+"""The other side of an entry, by what began its payment. What undoes it has the same."""
 COUNTER_PREFIXES = tuple(f"{counter}/" for counter in COUNTERS)
 COUNTER_PATTERN = f"^({'|'.join(COUNTERS)})/[0-9]+$"
 """The form of ``is_counter_name`` as a regular expression, for schemas."""
@@ -42,8 +49,8 @@ def partition_of_counter(name: str) -> int | None:
     return int(number)
 
 
-class Transfer(Frozen, frozen=True):
-    """Money to move: the message from a payment to an account."""
+class Transfer(Frozen, frozen=True, omit_defaults=True):
+    """Money to move or to hold: the message from a payment to an account."""
 
     kind: Kind
     account: str
@@ -57,6 +64,15 @@ class Transfer(Frozen, frozen=True):
     payment: str | None = None
     """The payment's id, which ``decide`` does not know; None in an opening."""
 
+    held: int = 0
+    """Minor units to add to what the account holds; negative where they are released."""
+
+    part: str | None = None
+    """The id of the capture or refund within its payment."""
+
+    metadata: dict[str, str] | None = None
+    """What the client noted on the payment."""
+
 
 class Settled(Frozen, frozen=True):
     """How a transfer ended: the message back to its payment."""
@@ -65,7 +81,7 @@ class Settled(Frozen, frozen=True):
     reason: Reason | None = None
 
 
-class Account(Frozen, frozen=True):
+class Account(Frozen, frozen=True, omit_defaults=True):
     """The row of an account."""
 
     balance: int
@@ -73,12 +89,16 @@ class Account(Frozen, frozen=True):
     """Number of its last ledger entry."""
 
     currency: str
+    held: int = 0
+    """What payments hold on it; ``balance - held`` is available."""
 
 
-class CounterAccount(Frozen, frozen=True):
+class CounterAccount(Frozen, frozen=True, omit_defaults=True):
     """The row of a counter-account, such as ``sales/3``: a balance for each currency."""
 
     balances: dict[str, int]
+    held: dict[str, int] = field(default_factory=dict)
+    """The opposite of what its accounts hold, for each currency."""
 
 
 class Opening(NamedTuple):
@@ -103,40 +123,56 @@ class Posting(Frozen, frozen=True):
 
 
 def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Posting | Reason:
-    """Apply a transfer to an account; a reason means that it is declined and leaves no trace."""
-    steps = [transfer]
+    """Apply a transfer to an account; a reason means that it is declined and leaves no trace.
+
+    Only what lowers the available amount can be declined for it: captures, releases and refunds
+    never are. A hold is a promise.
+    """
+    opened: tuple[Entry, ...] = ()
     if account is None:
         opens = opening.balance > 0 and opening.currency == transfer.currency
-        if transfer.kind == "rollback" or (transfer.kind == "make" and not opens):
+        if transfer.kind != "deposit" and not (opens and transfer.kind in {"make", "hold"}):
             return Reason.UNKNOWN_ACCOUNT
         if has_outer_space(transfer.account):  # An account that was opened before the rule stays.
             return Reason.INVALID_ACCOUNT
-        account = Account(balance=0, sequence=0, currency=transfer.currency)
+        account = Account(0, 0, transfer.currency)
         if opens:
-            first = Transfer(
-                kind="opening",
-                account=transfer.account,
-                amount=opening.balance,
-                currency=opening.currency,
-                counter=COUNTER_OF["opening"],
-            )
-            steps.insert(0, first)
+            opened = (_opening_entry(transfer.account, opening),)
+            account = opened[0].account
     if transfer.currency != account.currency:
         return Reason.WRONG_CURRENCY
-    entries = []
-    for step in steps:
-        balance = account.balance + step.amount
-        if balance < 0:
-            return Reason.INSUFFICIENT_FUNDS
-        if balance > MAX_BALANCE and step.kind == "deposit":  # A rollback may exceed the limit.
-            return Reason.BALANCE_LIMIT
-        account = Account(balance, account.sequence + 1, account.currency)
-        entries.append(Entry(step, account))
-    return Posting(account, tuple(entries))
+    balance, held = account.balance + transfer.amount, account.held + transfer.held
+    assert held >= 0, "no payment releases more than it holds"
+    available = balance - held
+    if available < 0 and available < account.balance - account.held:
+        return Reason.INSUFFICIENT_FUNDS
+    if balance > MAX_BALANCE and transfer.kind == "deposit":  # A rollback may exceed the limit.
+        return Reason.BALANCE_LIMIT
+    account = Account(balance, account.sequence + 1, account.currency, held)
+    return Posting(account, (*opened, Entry(transfer, account)))
+
+
+def _opening_entry(account: str, opening: Opening) -> Entry:
+    counter = COUNTER_OF["opening"]
+    transfer = Transfer("opening", account, opening.balance, opening.currency, counter)
+    return Entry(transfer, Account(opening.balance, 1, opening.currency))
 
 
 def post_counter(row: CounterAccount | None, entry: Entry) -> CounterAccount:
     """Apply the second leg of an entry to its counter-account."""
-    balances = {} if row is None else row.balances
-    currency, amount = entry.transfer.currency, entry.transfer.amount
-    return CounterAccount({**balances, currency: balances.get(currency, 0) - amount})
+    if row is None:
+        row = CounterAccount({})
+    step, balances, held = entry.transfer, row.balances, row.held
+    currency, amount = step.currency, step.amount
+    if amount:
+        balances = {**balances, currency: balances.get(currency, 0) - amount}
+    if step.held:
+        held = _held_after(held, currency, step.held)
+    return CounterAccount(balances, held)
+
+
+def _held_after(held: dict[str, int], currency: str, change: int) -> dict[str, int]:
+    """Return what a counter-account holds; a currency of which it is 0 is left out."""
+    own = held.get(currency, 0) - change
+    others = {name: other for name, other in held.items() if name != currency}
+    return {**others, currency: own} if own else others

@@ -5,7 +5,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-Outcome = StrEnum("Outcome", "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED")
+Outcome = StrEnum(
+    "Outcome",
+    "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED "
+    "AUTHORIZED CAPTURED VOIDED REFUNDED LAPSED",
+)
 
 
 class Reason(StrEnum):
@@ -29,8 +33,41 @@ class Reason(StrEnum):
     ROLLED_BACK = "rolled_back"
     """Cancelled by moving the money back."""
 
+    VOIDED = "voided"
+    """The hold was released because a client asked for it."""
+
+    HOLD_EXPIRED = "hold_expired"
+    """The hold has ended, so that nothing is held any more."""
+
+    OVER_CAPTURE = "over_capture"
+    """A capture of more than is held."""
+
+    OVER_REFUND = "over_refund"
+    """A refund of more than was captured and not refunded."""
+
+    NOTHING_HELD = "nothing_held"
+    """The payment holds no money any more."""
+
+    NOTHING_CAPTURED = "nothing_captured"
+    """The payment has taken no money that could be refunded."""
+
+    NOT_AUTHORIZED = "not_authorized"
+    """A make or deposit never held money, so there is nothing to capture or void."""
+
+    UNKNOWN_PAYMENT = "unknown_payment"
+    """There is no such payment, or it was forgotten."""
+
+    CANCELLED = "cancelled"
+    """The payment was cancelled."""
+
+    DECLINED = "declined"
+    """The payment was declined."""
+
+    TOO_MANY_PARTS = "too_many_parts"
+    """The limit of captures and refunds of one payment."""
+
     DIFFERENT_TYPE = "different_type"
-    """The id names a deposit and not a make, or the reverse."""
+    """The id names another kind of payment, or of part: a deposit and not a make, for example."""
 
     DIFFERENT_ACCOUNT = "different_account"
     """The id names a payment of another account."""
@@ -40,6 +77,9 @@ class Reason(StrEnum):
 
     DIFFERENT_CURRENCY = "different_currency"
     """The id names a payment in another currency."""
+
+    DIFFERENT_FINAL = "different_final"
+    """The id names a capture that was final, or one that was not."""
 
     TOO_MANY_WAITING = "too_many_waiting"
     """The limit of commands that wait for the payment."""
@@ -93,7 +133,7 @@ class Reason(StrEnum):
     """The command has no type."""
 
     UNKNOWN_TYPE = "unknown_type"
-    """The type is none of make, deposit, cancel, get."""
+    """The type is none that there is."""
 
     UNKNOWN_FIELD = "unknown_field"
     """The command has no such field."""
@@ -125,6 +165,18 @@ class Reason(StrEnum):
     UNKNOWN_CURRENCY = "unknown_currency"
     """The currency is not an ISO 4217 code."""
 
+    INVALID_PART = "invalid_part"
+    """The id of a capture or refund breaks the rule of ``names``, or is longer than 64."""
+
+    INVALID_FINAL = "invalid_final"
+    """It is neither true nor false."""
+
+    INVALID_HOLD_SECONDS = "invalid_hold_seconds"
+    """It is no whole number of seconds up to a year."""
+
+    INVALID_METADATA = "invalid_metadata"
+    """It is no object of up to 32 texts and 4 KiB."""
+
     IMPOSSIBLE = "impossible"
     """A defect: the payment table has no such transition."""
 
@@ -137,22 +189,35 @@ class Frozen(Struct, frozen=True, gc=False):
 
 
 class Request(Frozen, frozen=True):
-    """The request of a make or deposit; two are compared field by field in this order."""
+    """The request that began a payment; two are compared field by field in this order."""
 
-    type: Literal["make", "deposit"]
+    type: Literal["make", "deposit", "authorize"]
     account: str
     amount: int
     currency: str
+
+
+class Amounts(Frozen, frozen=True):
+    """What has become of a payment's money, in minor units."""
+
+    captured: int
+    refunded: int
+    authorized: int | None = None
+    """None where nothing was ever held: a make."""
+
+    held: int | None = None
+    hold_expires_ms: int | None = None
+    """When the hold ends, by the broker's clock: milliseconds since 1970, UTC."""
 
 
 class Answer(Frozen, frozen=True):
     """The answer to one command."""
 
     command: str | None
-    """The command's own id, else the address of its record; None in a notice of expiry."""
+    """The command's own id, else the address of its record; None in a notice."""
 
     type: str | None
-    """The command's type; None where it could not be read, ``expire`` in a notice."""
+    """The command's type; None where it could not be read, ``expire`` or ``lapse`` in a notice."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -167,3 +232,12 @@ class Answer(Frozen, frozen=True):
 
     request: Request | None = None
     """The payment's, not the command's."""
+
+    part: str | None = None
+    """The id of the capture or refund within its payment."""
+
+    amounts: Amounts | None = None
+    """Given for payments that hold money or have held it, and for those with refunds."""
+
+    metadata: dict[str, str] | None = None
+    """The payment's."""

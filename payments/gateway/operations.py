@@ -17,7 +17,7 @@ from payments.gateway.payments_api import PaymentsApi
 from payments.gateway.problems import Problem
 from payments.gateway.restate_examples import RestateExamplesApi
 from payments.gateway.service_pages import ServicePages
-from payments.gateway.tokens_file import DEPOSIT, PAY, READ
+from payments.gateway.tokens_file import DEPOSIT, PAY, READ, REFUND
 
 Handler = Callable[[HttpRequest], Awaitable[Response]]
 
@@ -96,6 +96,24 @@ TIMED = {
 BODY = (Problem.NOT_JSON, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 MOVES = (Problem.DECLINED, Problem.CANCELLED, Problem.DIFFERENT_REQUEST, *BODY)
 CANCELS = (Problem.CANCEL_REFUSED, *BODY)
+HOLDS = (*MOVES, Problem.HOLD_EXPIRED)
+CAPTURES = (
+    Problem.PAYMENT_NOT_FOUND,
+    Problem.WRONG_STATE,
+    Problem.HOLD_EXPIRED,
+    Problem.DIFFERENT_REQUEST,
+    Problem.MORE_THAN_LEFT,
+    *BODY,
+)
+VOIDS = (Problem.WRONG_STATE, *BODY)
+REFUNDS = (
+    Problem.DECLINED,
+    Problem.PAYMENT_NOT_FOUND,
+    Problem.WRONG_STATE,
+    Problem.DIFFERENT_REQUEST,
+    Problem.MORE_THAN_LEFT,
+    *BODY,
+)
 PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "Restate's examples", "service"
 
 OPERATIONS = (
@@ -116,6 +134,29 @@ OPERATIONS = (
         (DEPOSIT,), MOVES, body="Movement", replays=True,
     ),
     Operation(
+        "POST", "/v1/payments/{payment}/authorize", "authorize",
+        lambda it: it.payments.authorize, PAYMENTS,
+        "Authorize a payment: hold money on an account, to be captured later, once for this id.",
+        "Result", (PAY,), HOLDS, body="Authorization", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments/{payment}/capture", "capture", lambda it: it.payments.capture,
+        PAYMENTS,
+        "Capture what an authorized payment holds: take it from the account, whole or in part.",
+        "Result", (PAY,), CAPTURES, body="Capture", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments/{payment}/void", "void", lambda it: it.payments.void, PAYMENTS,
+        "Void a payment: release what it holds; what was captured stays.", "Result",
+        (PAY,), VOIDS, body="Nothing", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/payments/{payment}/refunds/{refund}", "refund",
+        lambda it: it.payments.refund, PAYMENTS,
+        "Refund money that a payment took, whole or in part, once for this id of a refund.",
+        "Result", (REFUND,), REFUNDS, body="Refund", replays=True,
+    ),
+    Operation(
         "POST", "/v1/payments/{payment}/cancel", "cancel", lambda it: it.payments.cancel, PAYMENTS,
         "Cancel a payment or a deposit: prevent it, or undo it.", "Result",
         (PAY,), CANCELS, body="Nothing", replays=True,
@@ -129,7 +170,8 @@ OPERATIONS = (
         "GET", "/v1/payments/{payment}/commands/{command}", "getCommand",
         lambda it: it.payments.command, PAYMENTS,
         "Get, or wait for, the result of a command that was answered 202.", "Result",
-        (READ, PAY, DEPOSIT), (Problem.COMMAND_NOT_FOUND, *MOVES, Problem.CANCEL_REFUSED),
+        (READ, PAY, DEPOSIT, REFUND),
+        (Problem.COMMAND_NOT_FOUND, Problem.CANCEL_REFUSED, *HOLDS, *CAPTURES),
         parameters=("wait",), replays=True,
     ),
     Operation(

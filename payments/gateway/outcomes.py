@@ -14,12 +14,57 @@ DIFFERENT: dict[str, str] = {
     Reason.DIFFERENT_ACCOUNT: "account",
     Reason.DIFFERENT_AMOUNT: "amount",
     Reason.DIFFERENT_CURRENCY: "currency",
+    Reason.DIFFERENT_FINAL: "final",
 }
-FIELDS = {**DIFFERENT, Reason.KEY_NOT_PRINTABLE: "payment", Reason.INVALID_ID: "id"}
+FIELDS = {
+    **DIFFERENT,
+    Reason.OVER_CAPTURE: "amount",
+    Reason.OVER_REFUND: "amount",
+    Reason.KEY_NOT_PRINTABLE: "payment",
+    Reason.INVALID_ID: "id",
+}
 """The request's field for each reason of a rejection by a worker."""
 
 CANT_GO_BACK = {Reason.INSUFFICIENT_FUNDS, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CURRENCY}
 DEFECTS = {Reason.IMPOSSIBLE, Reason.INTERNAL_ERROR}
+PROBLEMS: dict[str, Problem] = {
+    **dict.fromkeys(DIFFERENT, Problem.DIFFERENT_REQUEST),
+    **dict.fromkeys(CANT_GO_BACK, Problem.CANCEL_REFUSED),
+    **dict.fromkeys(DEFECTS, Problem.INTERNAL),
+    Reason.TOO_MANY_WAITING: Problem.OVERLOADED,
+    Reason.UNKNOWN_PAYMENT: Problem.PAYMENT_NOT_FOUND,
+    Reason.OVER_CAPTURE: Problem.MORE_THAN_LEFT,
+    Reason.OVER_REFUND: Problem.MORE_THAN_LEFT,
+    Reason.HOLD_EXPIRED: Problem.HOLD_EXPIRED,
+    Reason.NOTHING_HELD: Problem.WRONG_STATE,
+    Reason.NOTHING_CAPTURED: Problem.WRONG_STATE,
+    Reason.NOT_AUTHORIZED: Problem.WRONG_STATE,
+    Reason.CANCELLED: Problem.WRONG_STATE,
+    Reason.DECLINED: Problem.WRONG_STATE,
+    Reason.TOO_MANY_PARTS: Problem.WRONG_STATE,
+}
+"""The problem of a rejection by a worker; of other reasons ``INVALID``."""
+
+SUCCESSES = frozenset(
+    (
+        Outcome.COMPLETED,
+        Outcome.FOUND,
+        Outcome.AUTHORIZED,
+        Outcome.CAPTURED,
+        Outcome.VOIDED,
+        Outcome.REFUNDED,
+    )
+)
+UNDOES, UNDONE = {"cancel", "void"}, {Outcome.CANCELLED, Outcome.LAPSED}
+"""These commands have what they ask for when a payment was cancelled, or holds nothing any more."""
+
+OUTCOMES: dict[Outcome, Problem] = {
+    Outcome.CANCELLED: Problem.CANCELLED,
+    Outcome.LAPSED: Problem.HOLD_EXPIRED,
+    Outcome.DECLINED: Problem.DECLINED,
+    Outcome.NOT_FOUND: Problem.PAYMENT_NOT_FOUND,
+}
+"""The problem of an outcome; of others the reason says it."""
 
 
 def problem_of(result: Result) -> Problem | None:
@@ -27,23 +72,11 @@ def problem_of(result: Result) -> Problem | None:
     outcome = result.outcome
     if isinstance(outcome, Later):
         return Problem.LATER_VERSION
-    if outcome is Outcome.COMPLETED or outcome is Outcome.FOUND:
+    if outcome is Outcome.COMPLETED or outcome in SUCCESSES:
         return None
-    if outcome is Outcome.CANCELLED:
-        return None if result.type == "cancel" else Problem.CANCELLED
-    if outcome is Outcome.DECLINED:
-        return Problem.DECLINED
-    return Problem.PAYMENT_NOT_FOUND if outcome is Outcome.NOT_FOUND else _rejection(result.reason)
-
-
-def _rejection(reason: Reason | Later | None) -> Problem:
-    if reason in DIFFERENT:
-        return Problem.DIFFERENT_REQUEST
-    if reason is Reason.TOO_MANY_WAITING:
-        return Problem.OVERLOADED
-    if reason in CANT_GO_BACK:
-        return Problem.CANCEL_REFUSED
-    return Problem.INTERNAL if reason in DEFECTS else Problem.INVALID
+    if result.type in UNDOES and outcome in UNDONE:
+        return None
+    return OUTCOMES.get(outcome) or PROBLEMS.get(result.reason or "", Problem.INVALID)
 
 
 def answer_of(
@@ -64,9 +97,10 @@ def answer_of(
         return json_answer({**extensions, **members(result)} | extensions, more)
     if problem is Problem.OVERLOADED:
         more = {**(more or {}), **RETRY_SOON}
-    field = FIELDS.get(result.reason) if result.reason is not None else None
-    if field is not None:
+    if (field := _field(result)) is not None:
         extensions["field"] = (names or {}).get(field, field)
+    if problem is Problem.MORE_THAN_LEFT:
+        extensions["left"] = _left(result)
     return problem_answer(
         problem,
         result.message,
@@ -75,3 +109,20 @@ def answer_of(
         **extensions,
         result=members(result),
     )
+
+
+def _field(result: Result) -> str | None:
+    """Return the request's field that a rejection is about."""
+    reason = result.reason
+    if reason is Reason.DIFFERENT_TYPE and result.part is not None:
+        return result.type  # The field with the id of a capture or refund is named like its type.
+    return None if reason is None else FIELDS.get(reason)
+
+
+def _left(result: Result) -> int:
+    """Return what a payment has left to capture or refund, in minor units."""
+    if result.reason is Reason.OVER_CAPTURE:
+        return result.held or 0
+    # A make without refunds has no amounts of its own: all of it was captured.
+    captured = result.amount if result.captured is None else result.captured
+    return (captured or 0) - (result.refunded or 0)

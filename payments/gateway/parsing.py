@@ -6,10 +6,11 @@ the names of its fields may differ.
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from payments.client.commands import CheckedId
-from payments.domain.commands import Deposit, Make
+from payments.domain.commands import Command, Opening
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.gateway.exchange import JSON, OWS, HttpRequest
@@ -24,7 +25,8 @@ from payments.records.commands import (
 )
 from payments.records.misread import UTF8_MARK
 
-FIELDS = {"account": "account", "amount": "amount", "currency": "currency"}
+FIELDS = {name: name for name in ("account", "amount", "currency", "metadata", "hold_seconds")}
+NOTHING_GIVEN: Mapping[str, object] = MappingProxyType({})
 MAX_WAIT_SECONDS = 60.0
 MORE_THAN_ONCE = "is given more than once"
 _WAIT = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(ms|s)?", re.ASCII)
@@ -52,13 +54,18 @@ def checked_id(key: bytes) -> CheckedId:
 
 def account_id(segment: str) -> str:
     """Return the account of a path's segment; raises ``RefusedRequest``."""
-    try:
-        text = decoded(segment).decode()
-    except UnicodeDecodeError:
-        raise invalid("account", "must be UTF-8, percent-encoded") from None
+    text = decoded_text(segment, "account")
     if not is_name(text):
         raise invalid("account", NAME_RULE)
     return text
+
+
+def decoded_text(segment: str, field: str) -> str:
+    """Return the text that a segment of a path stands for; raises ``RefusedRequest``."""
+    try:
+        return decoded(segment).decode()
+    except UnicodeDecodeError:
+        raise invalid(field, "must be UTF-8, percent-encoded") from None
 
 
 async def body_of(request: HttpRequest) -> bytes:
@@ -74,10 +81,15 @@ async def members_of(request: HttpRequest) -> Members:
     return decode_members(await body_of(request))
 
 
+async def optional_members(request: HttpRequest) -> Members:
+    """Return the members of the JSON object in a request's body; none without a body."""
+    body = await request.body()
+    return decode_members(_json(request, body)) if body else ()
+
+
 async def no_members(request: HttpRequest) -> None:
     """Check that the body is absent, or an object without members."""
-    body = await request.body()
-    for name, _ in decode_members(_json(request, body)) if body else ():
+    for name, _ in await optional_members(request):
         raise invalid(name, "is not a field of this request")
 
 
@@ -95,32 +107,41 @@ def _json(request: HttpRequest, body: bytes) -> bytes:
     return body.removeprefix(UTF8_MARK)
 
 
-def movement(body: bytes, type_: type[Make | Deposit]) -> Make | Deposit:
-    """Return the make or deposit of a body with the field names of a record."""
+def movement(body: bytes, type_: type[Opening]) -> Opening:
+    """Return the command of a body with the field names of a record."""
     if (usual := parse_movement(body, type_)) is not None:
         return usual
     return movement_of(decode_members(body), type_, FIELDS)
 
 
-def movement_of(
-    members: Members, type_: type[Make | Deposit], names: Mapping[str, str]
-) -> Make | Deposit:
-    """Return the make or deposit with these members; its currency is "" where none is given.
+def movement_of(members: Members, type_: type[Opening], names: Mapping[str, str]) -> Opening:
+    """Return the command with these members; its currency is "" where none is given.
 
     ``names`` maps a body's field to the command's. Raises ``Malformed`` with the body's field name.
     """
-    renamed: list[tuple[str, object]] = [("type", type_.type)]
+    command = command_with(members, type_, names)
+    assert isinstance(command, Opening), "its type begins a payment"
+    return command
+
+
+def command_with(
+    members: Members,
+    type_: type[Command],
+    names: Mapping[str, str],
+    *,
+    given: Mapping[str, object] = NOTHING_GIVEN,
+) -> Command:
+    """Return the command with these members, and with those that the path has ``given``."""
+    renamed: list[tuple[str, object]] = [("type", type_.type), *given.items()]
     for name, value in members:
         if name not in names:
             raise Malformed(Reason.UNKNOWN_FIELD, "is not a field of this request", name)
         renamed.append((names[name], value))
     try:
-        command = command_of(renamed, default_currency="")
+        return command_of(renamed, default_currency="")
     except Malformed as error:
         own = next((own for own, field in names.items() if field == error.field), error.field)
         raise Malformed(error.reason, error.fault, own) from None
-    assert isinstance(command, Make | Deposit), "its type is that of a make or deposit"
-    return command
 
 
 def query_of(request: HttpRequest, *names: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The resources of payments: make, deposit, cancel, get, and asynchronous commands."""
+"""The resources of payments: a command or a read each, and asynchronous commands."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -6,14 +6,28 @@ from urllib.parse import unquote
 from starlette.responses import Response
 
 from payments.client.commands import CheckedId
-from payments.domain.commands import Cancel, Command, Deposit, Get, Make
+from payments.domain.commands import (
+    Authorize,
+    Cancel,
+    Capture,
+    Command,
+    Deposit,
+    Get,
+    Make,
+    Opening,
+    Refund,
+    Void,
+)
 from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.exchange import HttpRequest, path_segment
 from payments.gateway.outcomes import answer_of
 from payments.gateway.parsing import (
     body_of,
+    command_with,
+    decoded_text,
     movement,
     no_members,
+    optional_members,
     payment_id,
     query_of,
     wait_seconds,
@@ -24,6 +38,10 @@ from payments.records.record_models import Result
 
 PLAIN, BY_KEY = "p", "k"
 """Forms of answers: a result alone; a result with the location of its payment."""
+
+OF_CAPTURE = {name: name for name in ("capture", "amount", "final")}
+OF_REFUND = {"amount": "amount"}
+"""The fields of bodies; the id of a refund is in the path."""
 
 
 @dataclass(slots=True)
@@ -45,6 +63,30 @@ class PaymentsApi:
     async def make_by_key(self, request: HttpRequest) -> Response:
         """Make the payment that the header ``Idempotency-Key`` names."""
         return await self._move(request, idempotency_key(request), Make, BY_KEY)
+
+    async def authorize(self, request: HttpRequest) -> Response:
+        """Hold money for the payment of the path."""
+        return await self._move(request, payment_id(request.path_params["payment"]), Authorize)
+
+    async def capture(self, request: HttpRequest) -> Response:
+        """Take money that a payment holds; without a body all of it."""
+        payment = payment_id(request.path_params["payment"])
+        command = command_with(await optional_members(request), Capture, OF_CAPTURE)
+        return await self.carry_out(request, payment, command, PLAIN)
+
+    async def void(self, request: HttpRequest) -> Response:
+        """Release what a payment holds."""
+        payment = payment_id(request.path_params["payment"])
+        await no_members(request)
+        return await self.carry_out(request, payment, Void(), PLAIN)
+
+    async def refund(self, request: HttpRequest) -> Response:
+        """Give back money that a payment took; without a body all of it."""
+        payment = payment_id(request.path_params["payment"])
+        given = {"refund": decoded_text(request.path_params["refund"], "refund")}
+        members = await optional_members(request)
+        command = command_with(members, Refund, OF_REFUND, given=given)
+        return await self.carry_out(request, payment, command, PLAIN)
 
     async def cancel(self, request: HttpRequest) -> Response:
         """Cancel a payment or a deposit."""
@@ -70,7 +112,7 @@ class PaymentsApi:
         self,
         request: HttpRequest,
         payment: CheckedId,
-        type_: type[Make | Deposit],
+        type_: type[Opening],
         form: str = PLAIN,
     ) -> Response:
         command = movement(await body_of(request), type_)

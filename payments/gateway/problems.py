@@ -69,6 +69,16 @@ class Problem(Enum):
     CANCEL_REFUSED = ProblemType(
         409, "Cancel refused", "The money can't be moved back; the payment stays completed."
     )
+    HOLD_EXPIRED = ProblemType(
+        409,
+        "The hold has expired",
+        "Nothing is held any more. To hold the money again, authorize under another id.",
+    )
+    WRONG_STATE = ProblemType(
+        409,
+        "Not possible in this state",
+        "No money was moved; the reason says why, and the member result has the payment's state.",
+    )
     TOO_LARGE = ProblemType(413, "Too large", "A body may have 65,536 bytes.")
     UNSUPPORTED_MEDIA_TYPE = ProblemType(
         415,
@@ -85,7 +95,13 @@ class Problem(Enum):
     DIFFERENT_REQUEST = ProblemType(
         422,
         "Same id, another request",
-        "A payment with this id exists, and the named field differs.",
+        "A payment, or a capture or refund of it, has this id, and the named field differs.",
+    )
+    MORE_THAN_LEFT = ProblemType(
+        422,
+        "More than is left",
+        "No money was moved. The member left has how much can be captured or refunded, in minor "
+        "units.",
     )
     OVERLOADED = ProblemType(
         429, "Too many requests are waiting", "Send it again after Retry-After."

@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from payments.client.commands import CheckedId
 from payments.domain.commands import Cancel, Make
-from payments.domain.results import Outcome
 from payments.gateway.exchange import HttpRequest
-from payments.gateway.outcomes import answer_of
+from payments.gateway.outcomes import answer_of, problem_of
 from payments.gateway.parsing import (
     MORE_THAN_ONCE,
     checked_id,
@@ -95,7 +94,6 @@ def _key(fields: dict[str, object]) -> CheckedId:
 def example_answer(request: HttpRequest, result: Result) -> Response:
     """Return the answer with ``success``, ``message`` and the members of the result."""
     del request
-    done = result.outcome is Outcome.COMPLETED
-    success = done or (result.outcome is Outcome.CANCELLED and result.type == "cancel")
+    success = problem_of(result) is None
     names = None if success else NAMES
     return answer_of(result, names=names, success=success, message=sentence_of(result))

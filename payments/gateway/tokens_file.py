@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from payments.gateway.settings import weak_token
 
-READ, PAY, DEPOSIT, ADMIN = "read", "pay", "deposit", "admin"
-SCOPES = (READ, PAY, DEPOSIT, ADMIN)
+READ, PAY, DEPOSIT, REFUND, ADMIN = "read", "pay", "deposit", "refund", "admin"
+SCOPES = (READ, PAY, DEPOSIT, REFUND, ADMIN)
 EVERYTHING = frozenset(SCOPES)
 MAX_BYTES = 1_048_576
 """Maximum size of the file: enough for thousands of tokens."""

@@ -3,7 +3,7 @@
 A usual value takes the fast path: one strict validation and a count of quotes. Any other is parsed
 again for its first fault, in this order: null, empty, too large, not UTF-8, not JSON, too deep, not
 an object; a field that is given twice or that no command has; the type; a field that this command
-does not have; a missing field; then the values of id, account, amount, currency.
+does not have; a missing field; then the values, in the order of ``RULES``.
 """
 
 import json
@@ -15,8 +15,22 @@ from typing import Any, get_args
 
 from msgspec import DecodeError
 from msgspec.json import Decoder
+from msgspec.structs import fields as struct_fields
+from msgspec.structs import replace
 
-from payments.domain.commands import RULES, Cancel, Command, Deposit, Get, Make
+from payments.domain.commands import (
+    COMMAND_TYPES,
+    FINAL_CAPTURE,
+    RULES,
+    Authorize,
+    Capture,
+    Command,
+    Deposit,
+    Get,
+    Make,
+    Opening,
+    Refund,
+)
 from payments.domain.currencies import CURRENCIES
 from payments.domain.names import MAX_NAME_CHARACTERS, NAME_RULE, has_outer_space, is_name
 from payments.domain.results import Reason
@@ -50,9 +64,8 @@ class Malformed(ValueError):
 
 
 _decode: Callable[[bytes], Command] = Decoder(Command).decode
-_decode_movement: dict[type[Make | Deposit], Callable[[bytes], Make | Deposit]] = {
-    Make: Decoder(Make).decode,
-    Deposit: Decoder(Deposit).decode,
+_decode_movement: dict[type[Opening], Callable[[bytes], Opening]] = {
+    model: Decoder(model).decode for model in get_args(Opening)
 }
 _DECODER = json.JSONDecoder(
     object_pairs_hook=tuple,  # Keeps duplicates. An array is a list, so a tuple is an object.
@@ -68,9 +81,18 @@ _FIELDS = frozenset({"type", *RULES})
 _account_fault = lru_cache(maxsize=8192)(RULES["account"])
 """Accounts recur, so the check of each is cached; names that are too long are not cached."""
 
-_TYPES: dict[str, type[Make | Deposit | Cancel | Get]] = {
-    model.type: model for model in get_args(Command)
+_TYPES: dict[str, type[Command]] = {model.type: model for model in get_args(Command)}
+
+_TYPE_RULE = f"must be {', '.join(COMMAND_TYPES[:-1])} or {COMMAND_TYPES[-1]}"
+_REQUIRED = {
+    model: [field.name for field in struct_fields(model) if field.required]
+    for model in _TYPES.values()
 }
+_NULLABLE = {
+    model: {field.name for field in struct_fields(model) if field.default is None}
+    for model in _TYPES.values()
+}
+"""The fields that may be null, which is as if they were not there."""
 
 
 def parse_command(value: bytes | None, *, default_currency: str) -> Command:
@@ -86,8 +108,8 @@ def parse_command(value: bytes | None, *, default_currency: str) -> Command:
     return command
 
 
-def parse_movement(value: bytes, movement: type[Make | Deposit]) -> Make | Deposit | None:
-    """Return a make or deposit whose value has neither type nor id, as in an HTTP request.
+def parse_movement(value: bytes, movement: type[Opening]) -> Opening | None:
+    """Return a make, deposit or authorize without type, id and metadata, as in an HTTP request.
 
     Its currency is "" where the value has none. None where it is not sure that the value is
     well-formed: then ``command_of`` finds the fault.
@@ -101,7 +123,10 @@ def parse_movement(value: bytes, movement: type[Make | Deposit]) -> Make | Depos
     if not known or len(account) > MAX_NAME_CHARACTERS or _account_fault(account) is not None:
         return None
     # As in ``_parse_quickly``: more quotes are those of another member, or of one given twice.
-    return found if value.count(b'"') == (10 if currency else 6) else None
+    quotes = 10 if currency else 6
+    if isinstance(found, Authorize) and found.hold_seconds is not None:
+        quotes += 2
+    return found if value.count(b'"') == quotes else None
 
 
 def own_of(value: bytes | None) -> tuple[str | None, str | None]:
@@ -191,12 +216,12 @@ def command_of(members: Members, *, default_currency: str) -> Command:
         reason, rule, name = fault
         received = _shown(fields[name]) if name in fields else "nothing"
         raise Malformed(reason, f"{rule}, received {received}", name, **_own(fields))
-    own, type_ = fields.get("id"), fields["type"]
-    if type_ in {"make", "deposit"}:
-        currency = fields.get("currency") or default_currency
-        movement: type[Make | Deposit] = Make if type_ == "make" else Deposit
-        return movement(fields["account"], fields["amount"], currency, own)
-    return Cancel(own) if type_ == "cancel" else Get(own)
+    model = _TYPES[fields.pop("type")]
+    if issubclass(model, (Make, Deposit, Authorize)):
+        fields["currency"] = fields.get("currency") or default_currency
+        if isinstance(fields.get("metadata"), tuple):
+            fields["metadata"] = dict(fields["metadata"])
+    return model(**fields)
 
 
 def _parse_quickly(value: bytes, default_currency: str) -> Command | None:
@@ -210,17 +235,38 @@ def _parse_quickly(value: bytes, default_currency: str) -> Command | None:
         quotes += 4
         if not is_name(own):
             return None
-    if isinstance(command, (Make, Deposit)):
+    if isinstance(command, (Make, Deposit, Authorize)):
         account, currency = command.account, command.currency
         quotes += 10 if currency else 6
         if len(account) > MAX_NAME_CHARACTERS or _account_fault(account) is not None:
             return None
-        if not currency:
+        if isinstance(command, Authorize):
+            quotes += 0 if command.hold_seconds is None else 2
+            command = replace(command, currency=currency or default_currency)
+        elif not currency:
             command = type(command)(account, command.amount, default_currency, own)
-        elif currency not in CURRENCIES:
+        if currency and currency not in CURRENCIES:
             return None
+    elif isinstance(command, (Capture, Refund)):
+        return _part_parsed_quickly(command, value, quotes)
     # A member has a quoted name and, unless it is the amount or null, a quoted value: if there are
     # more quotes, one is null or a field may have been given twice.
+    return command if value.count(b'"') == quotes else None
+
+
+def _part_parsed_quickly(command: Capture | Refund, value: bytes, quotes: int) -> Command | None:
+    """Return a capture or refund if none of its members can be given twice; None if not sure."""
+    part = command.refund if isinstance(command, Refund) else command.capture
+    if RULES["refund"](part) is not None:
+        return None
+    if isinstance(command, Refund) or part != FINAL_CAPTURE:
+        quotes += 4
+    if command.amount is not None:
+        quotes += 2
+    if isinstance(command, Capture) and not command.final:
+        quotes += 2
+        if part == FINAL_CAPTURE:  # It may have been left out, which is a fault.
+            return None
     return command if value.count(b'"') == quotes else None
 
 
@@ -249,18 +295,21 @@ def _first_fault(fields: dict[str, Any]) -> tuple[Reason, str, str] | None:
     model = _TYPES.get(type_) if isinstance(type_, str) else None
     if model is None:
         reason = Reason.UNKNOWN_TYPE if "type" in fields else Reason.MISSING_TYPE
-        return reason, "must be make, deposit, cancel or get", "type"
+        return reason, _TYPE_RULE, "type"
     names = model.__struct_fields__
     for name in fields:
         if name not in names and name != "type":
             return Reason.UNKNOWN_FIELD, "is not a field of this command", name
-    for name in ("account", "amount"):
-        if name in names and name not in fields:
+    for name in _REQUIRED[model]:
+        if name not in fields:
             return Reason.MISSING_FIELD, "must be given", name
     for name, rule in RULES.items():
-        fault = rule(fields[name]) if name in fields else None
-        if fault is not None:
+        if name not in fields or (fields[name] is None and name in _NULLABLE[model]):
+            continue
+        if (fault := rule(fields[name])) is not None:
             return *fault, name
+    if fields.get("final") is False and "capture" not in fields:
+        return Reason.MISSING_FIELD, "must be given for a capture that is not final", "capture"
     return None
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct, convert
 from msgspec.json import decode
 
 from payments.domain.account import Kind
-from payments.domain.payment import State
+from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import CommandType, LedgerEntry, Result
 

@@ -20,7 +20,7 @@ from pydantic import (
 from payments.domain.account import Kind
 from payments.domain.currencies import EXPONENTS
 from payments.domain.money import money_decimal
-from payments.domain.payment import State
+from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
 
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -56,7 +56,9 @@ class Later(str):
 _BY_VALUE = Strict(strict=False)
 """Also in Python the text of a known value is that value, and no ``Later``."""
 
-CommandType = Literal["make", "deposit", "cancel", "get", "expire"]
+CommandType = Literal[
+    "make", "deposit", "authorize", "capture", "void", "refund", "cancel", "get", "expire", "lapse"
+]
 TypeName = Annotated[str, _or_later(*get_args(CommandType))]
 StateName = Annotated[str, _or_later(*State)]
 KindName = Annotated[str, _or_later(*get_args(Kind))]
@@ -79,7 +81,7 @@ class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute
 
 
 class Result(_Public):
-    """The public record of an answer; what does not apply is null, and no field is absent."""
+    """The public record of an answer; what does not apply is null, up to the time."""
 
     payment: str
     """The payment's id, which is also the record's key."""
@@ -88,7 +90,7 @@ class Result(_Public):
     """The id of the command that is answered: its own, else the position of its record."""
 
     type: TypeName | None
-    """The type of the command; null where it could not be read, `expire` in a notice."""
+    """The type of the command; null where it could not be read, `expire` or `lapse` in a notice."""
 
     outcome: Annotated[Outcome, _BY_VALUE] | Later = Field(union_mode="left_to_right")
     """What became of the command."""
@@ -120,6 +122,42 @@ class Result(_Public):
 
     time: Time
     """When it was decided, by the broker's clock, in UTC."""
+
+    authorized: int | None = None
+    """What was held at first, in minor units. This field and those after it are absent from a
+    record where they do not apply."""
+
+    captured: int | None = None
+    """What was taken from the account, before refunds, in minor units."""
+
+    refunded: int | None = None
+    """What was given back to the account, in minor units."""
+
+    held: int | None = None
+    """What is held now, in minor units."""
+
+    hold_expires: Time | None = None
+    """When the hold ends, by the broker's clock, in UTC."""
+
+    part: str | None = None
+    """The id of the capture or refund that is answered, within its payment."""
+
+    metadata: dict[str, str] | None = None
+    """What the client noted on the payment."""
+
+
+OF_A_LIFE = (
+    "authorized",
+    "captured",
+    "refunded",
+    "held",
+    "hold_expires",
+    "part",
+    "metadata",
+)
+"""The fields of a ``Result`` that are absent from its record where they do not apply."""
+
+_OF_A_LIFE = frozenset(OF_A_LIFE)
 
 
 class LedgerEntry(_Public):
@@ -155,6 +193,26 @@ class LedgerEntry(_Public):
     time: Time
     """When it was booked, by the broker's clock, in UTC."""
 
+    held_change: int = 0
+    """What was added to what the account holds, in minor units; below zero where it was released.
+    This field and those after it are absent from a record where they do not apply."""
+
+    held: int = 0
+    """What payments hold on the account after the entry, in minor units."""
+
+    available: int = Field(default_factory=lambda fields: fields["balance"])
+    """What can be spent after the entry: the balance less what is held, in minor units."""
+
+    part: str | None = None
+    """The id of the capture or refund within its payment."""
+
+    metadata: dict[str, str] | None = None
+    """What the client noted on the payment."""
+
+
+OF_A_HOLD = {"held_change": 0, "held": 0, "available": None, "part": None, "metadata": None}
+"""The fields of a ``LedgerEntry`` that are absent from its record, and what they are then."""
+
 
 class AccountBalance(_Public):
     """An account: its balance, and the sequence of its last ledger entry."""
@@ -178,10 +236,22 @@ class AccountBalance(_Public):
     sequence: int
     """The number of its last ledger entry."""
 
+    held: int = 0
+    """What payments hold on it, in minor units."""
+
+    available: int = Field(default_factory=lambda fields: fields["balance"] - fields["held"])
+    """What can be spent: the balance less what is held, in minor units."""
+
 
 def members(record: Result | LedgerEntry | AccountBalance) -> dict[str, Any]:
-    """Return the members of a record in JSON, in their order; not to be changed."""
-    return record.__dict__
+    """Return the members of a record in JSON, in their order; not to be changed.
+
+    Those that a result's record lacks where they do not apply are left out.
+    """
+    if not isinstance(record, Result):
+        return record.__dict__
+    fields = record.__dict__.items()
+    return {name: value for name, value in fields if value is not None or name not in _OF_A_LIFE}
 
 
 def entry_members(entry: LedgerEntry) -> dict[str, Any]:

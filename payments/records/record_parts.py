@@ -4,8 +4,8 @@ msgspec writes and reads structs several times faster than pydantic models. Whoe
 or reads a few fields of tens of millions, uses one; the fields are still defined in one place.
 """
 
-from collections.abc import Callable
-from types import UnionType
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, defstruct
@@ -17,10 +17,23 @@ from payments.records.record_models import LedgerEntry
 _Part = TypeVar("_Part", bound=Struct)
 
 
-def struct_of(model: type[BaseModel]) -> Callable[..., Struct]:
-    """Return the struct that has the fields of a model, in their order, each to be given."""
-    fields = [(name, field.annotation) for name, field in model.model_fields.items()]
-    return defstruct(model.__name__, fields, gc=False)
+def struct_of(
+    model: type[BaseModel],
+    *,
+    without: Collection[str] = (),
+    omitted: Mapping[str, object] = MappingProxyType({}),
+) -> Callable[..., Struct]:
+    """Return the struct that has the fields of a model, in their order, but for some of the last.
+
+    Each is to be given, and is written, but for those that are ``omitted`` where they have the
+    value that is given here.
+    """
+    fields = [
+        (name, field.annotation, omitted[name]) if name in omitted else (name, field.annotation)
+        for name, field in model.model_fields.items()
+        if name not in without
+    ]
+    return defstruct(model.__name__, fields, gc=False, omit_defaults=bool(omitted))
 
 
 def part_of(model: type[BaseModel]) -> Callable[[type[_Part]], type[_Part]]:

@@ -11,14 +11,17 @@ from msgspec.json import Encoder
 from payments.domain.account import Entry, counter_name
 from payments.domain.currencies import EXPONENTS
 from payments.domain.results import Answer
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import OF_A_HOLD, OF_A_LIFE, LedgerEntry, Result
 from payments.records.record_parts import struct_of
 
 _encode = Encoder().encode
 
 
-_result = struct_of(Result)
-_ledger_entry = struct_of(LedgerEntry)
+_result = struct_of(Result, without=OF_A_LIFE)
+_result_of_a_life = struct_of(Result, omitted=dict.fromkeys(OF_A_LIFE))
+_ledger_entry = struct_of(LedgerEntry, without=OF_A_HOLD)
+_entry_of_a_hold = struct_of(LedgerEntry, omitted=OF_A_HOLD)
+"""Makes have structs of their own: those with the further fields take longer to make and write."""
 
 
 @lru_cache(maxsize=4096)
@@ -32,39 +35,62 @@ def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
     request, message = answer.request, answer.message
     if message is not None:  # It may quote a client's text that can't be written as UTF-8.
         message = message.encode(errors="replace").decode()
-    return _encode(
-        _result(
-            payment=payment,
-            command=answer.command,
-            type=answer.type,
-            outcome=answer.outcome,
-            reason=answer.reason,
-            message=message,
-            replayed=answer.replayed,
-            state=answer.state,
-            account=None if request is None else request.account,
-            amount=None if request is None else request.amount,
-            currency=None if request is None else request.currency,
-            exponent=None if request is None else EXPONENTS.get(request.currency),
-            time=iso_time(time_ms),
-        )
+    fields = (
+        payment,
+        answer.command,
+        answer.type,
+        answer.outcome,
+        answer.reason,
+        message,
+        answer.replayed,
+        answer.state,
+        None if request is None else request.account,
+        None if request is None else request.amount,
+        None if request is None else request.currency,
+        None if request is None else EXPONENTS.get(request.currency),
+        iso_time(time_ms),
     )
+    amounts, part, metadata = answer.amounts, answer.part, answer.metadata
+    if amounts is None and part is None and metadata is None:
+        return _encode(_result(*fields))
+    further: dict[str, object] = {"part": part, "metadata": metadata}
+    if amounts is not None:
+        expires_ms = amounts.hold_expires_ms
+        further |= {
+            "authorized": amounts.authorized,
+            "captured": amounts.captured,
+            "refunded": amounts.refunded,
+            "held": amounts.held,
+            "hold_expires": None if expires_ms is None else iso_time(expires_ms),
+        }
+    return _encode(_result_of_a_life(*fields, **further))
 
 
 def encode_ledger_entry(entry: Entry, *, partition: int, time_ms: int) -> bytes:
     """Return the bytes of a ``LedgerEntry``."""
     step, account = entry.transfer, entry.account
+    fields = (
+        step.account,
+        account.sequence,
+        step.payment,
+        step.kind,
+        step.amount,
+        account.balance,
+        step.currency,
+        EXPONENTS.get(step.currency),
+        counter_name(step.counter, partition),
+        iso_time(time_ms),
+    )
+    held, part, metadata = account.held, step.part, step.metadata
+    if not held and not step.held and part is None and metadata is None:
+        return _encode(_ledger_entry(*fields))
     return _encode(
-        _ledger_entry(
-            account=step.account,
-            sequence=account.sequence,
-            payment=step.payment,
-            kind=step.kind,
-            amount=step.amount,
-            balance=account.balance,
-            currency=step.currency,
-            exponent=EXPONENTS.get(step.currency),
-            counter_account=counter_name(step.counter, partition),
-            time=iso_time(time_ms),
+        _entry_of_a_hold(
+            *fields,
+            held_change=step.held,
+            held=held,
+            available=account.balance - held if held else None,
+            part=part,
+            metadata=metadata,
         )
     )

@@ -18,13 +18,31 @@ _DECLINED: dict[str, str] = {
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",
 }
 _MOVES = {"make", "deposit"}
-_CANCELLED = {Reason.PREVENTED, Reason.ROLLED_BACK}
-_PREVENTED = "no money had moved, and a later make is refused"
+_VOIDS = {"void", "cancel", "authorize"}
+"""The commands that are told how a hold has ended."""
+
+_CANCELLED = {Reason.PREVENTED, Reason.ROLLED_BACK, Reason.VOIDED}
+_PREVENTED = "no money had moved, and a later make or authorize is refused"
 _IN_STATE = {
     "pending": "is pending: its outcome is not known yet",
+    "authorizing": "is being authorized: its outcome is not known yet",
     "cancelling": "is being cancelled: its outcome is not known yet",
     "reversing": "is being cancelled: its money is on the way back",
+    "capturing": "has a capture in flight",
+    "releasing": "is losing its hold: the release is in flight",
+    "refunding": "has a refund in flight",
+    "authorized": "is authorized",
     "completed": "is completed",
+    "lapsed": "has lapsed: its hold ended before anything was captured",
+}
+_STANDING = {"authorized", "capturing", "refunding", "completed"}
+"""The states whose amounts say how far a payment is."""
+
+_LAPSES = {Reason.HOLD_EXPIRED}
+_FOUND_CANCELLED: dict[str, str] = {
+    Reason.PREVENTED: _PREVENTED,
+    Reason.ROLLED_BACK: "its money was moved back",
+    Reason.VOIDED: "its hold was released",
 }
 
 
@@ -67,12 +85,61 @@ def _completed(result: Result) -> str:
 def _cancelled(result: Result) -> str:
     if result.type in _MOVES:
         return f"{_named(result)} was cancelled before, so it is not made"
-    if result.type != "cancel" or result.reason not in _CANCELLED:
+    if result.type not in _VOIDS or result.reason not in _CANCELLED:
         return _unknown(result)
+    if result.type == "authorize":
+        return f"{_named(result)} was cancelled before, so it holds no money"
     begin = f"{_named(result)} {'was cancelled before' if result.replayed else 'is cancelled'}"
-    if result.reason is not Reason.ROLLED_BACK:
+    if result.reason is Reason.PREVENTED:
         return f"{begin}: {_PREVENTED}"
-    return f"{begin}: its {_money(result)} were moved back (account {result.account})"
+    if result.reason is Reason.VOIDED:
+        return f"{begin}: its {_money(result)} are not held any more (account {result.account})"
+    moved = _money(result, result.captured)
+    return f"{begin}: its {moved} were moved back (account {result.account})"
+
+
+def _authorized(result: Result) -> str:
+    if result.type != "authorize" or result.reason not in {None, Reason.VOIDED, *_LAPSES}:
+        return _unknown(result)
+    if result.replayed:
+        return f"{_named(result)} was authorized before; nothing was held again{_standing(result)}"
+    return f"{_named(result)} is authorized{_standing(result)} (account {result.account})"
+
+
+def _captured(result: Result) -> str:
+    if result.type != "capture" or result.reason is not None:
+        return _unknown(result)
+    named = f"{_part(result)} of {_named(result)}"
+    if result.replayed:
+        return f"{named} was done before; nothing was taken again{_standing(result)}"
+    return f"{named} is done{_standing(result)} (account {result.account})"
+
+
+def _voided(result: Result) -> str:
+    if result.type != "void" or result.reason not in {None, Reason.VOIDED}:
+        return _unknown(result)
+    return f"the rest of {_named(result)} is released{_standing(result)}"
+
+
+def _refunded(result: Result) -> str:
+    if result.type != "refund" or result.reason is not None:
+        return _unknown(result)
+    named = f"{_part(result)} of {_named(result)}"
+    if result.replayed:
+        return f"{named} was done before; nothing was moved again{_standing(result)}"
+    return f"{named} is done{_standing(result)} (account {result.account})"
+
+
+def _lapsed(result: Result) -> str:
+    if result.type not in {"lapse", *_VOIDS} or result.reason not in _LAPSES:
+        return _unknown(result)
+    expires = "" if result.hold_expires is None else f" at {result.hold_expires}"
+    ended = f"the hold of {_named(result)} ended{expires}"
+    if result.captured:
+        return f"{ended}{_standing(result)} (account {result.account})"
+    begin = f"{ended} before anything was captured: its {_money(result)} are not held any more"
+    again = "; a new payment id is needed" if result.type == "authorize" else ""
+    return f"{begin} (account {result.account}){again}"
 
 
 def _found(result: Result) -> str:
@@ -80,13 +147,31 @@ def _found(result: Result) -> str:
     if state == "declined":
         return f"{named} is declined{_cause(result)}"
     if state == "cancelled" and result.reason in _CANCELLED:
-        undone = result.reason is Reason.ROLLED_BACK
-        return f"{named} is cancelled: {'its money was moved back' if undone else _PREVENTED}"
-    return f"{named} {_IN_STATE.get(state or '', f'is {state}')}"
+        return f"{named} is cancelled: {_FOUND_CANCELLED[result.reason]}"
+    standing = _standing(result) if state in _STANDING else ""
+    return f"{named} {_IN_STATE.get(state or '', f'is {state}')}{standing}"
+
+
+def _standing(result: Result) -> str:
+    """Return what has become of the payment's money, as far as the result says it."""
+    found, of_all = [], f" of its {_money(result)}"
+    if result.captured and result.authorized is not None:
+        found.append(f"{_money(result, result.captured)}{of_all} are captured")
+        of_all = ""
+    if result.refunded:
+        found.append(f"{_money(result, result.refunded)}{of_all} are refunded")
+    if result.held:
+        found.append(f"{_money(result, result.held)} are held until {result.hold_expires}")
+    elif result.held == 0:
+        found.append("nothing is held any more")
+    return f": {', '.join(found)}" if found else ""
 
 
 def _declined(result: Result) -> str:
-    return f"{_named(result)} {'was' if result.replayed else 'is'} declined{_cause(result)}"
+    named = _named(result)
+    if result.type == "refund":
+        named = f"{_part(result)} of {named}"
+    return f"{named} {'was' if result.replayed else 'is'} declined{_cause(result)}"
 
 
 def _rejected(result: Result) -> str:
@@ -126,14 +211,21 @@ def _named(result: Result) -> str:
     return f"{'deposit' if result.type == 'deposit' else 'payment'} {result.payment}"
 
 
+def _part(result: Result) -> str:
+    """Return the name of the capture or refund that is answered."""
+    return f"the {result.type}" if result.part is None else f"{result.type} {result.part}"
+
+
 def _with_terms(result: Result) -> str:
     if result.amount is None:
         return _named(result)
     return f"{_named(result)} ({_money(result)}, account {result.account})"
 
 
-def _money(result: Result) -> str:
-    return "money" if result.amount is None else money_text(result.amount, str(result.currency))
+def _money(result: Result, amount: int | None = None) -> str:
+    """Return an amount of the result for a person, by default the payment's."""
+    shown = result.amount if amount is None else amount
+    return "money" if shown is None else money_text(shown, str(result.currency))
 
 
 _SENTENCES = {
@@ -144,4 +236,9 @@ _SENTENCES = {
     Outcome.FOUND: _found,
     Outcome.NOT_FOUND: _not_found,
     Outcome.EXPIRED: _expired,
+    Outcome.AUTHORIZED: _authorized,
+    Outcome.CAPTURED: _captured,
+    Outcome.VOIDED: _voided,
+    Outcome.REFUNDED: _refunded,
+    Outcome.LAPSED: _lapsed,
 }

@@ -32,6 +32,11 @@ class _Entry(Struct, gc=False, forbid_unknown_fields=True):
     counter_account: str
     time: str
     exponent: int | None = None
+    held_change: int = 0
+    held: int = 0
+    available: int = 0
+    part: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 _decode = Decoder(_Entry).decode
@@ -45,6 +50,10 @@ class Movement(NamedTuple):
     amount: int
     currency: str
     time_ms: int
+    held: int = 0
+    """What it added to what the account holds."""
+
+    part: str | None = None
 
 
 class Balances:
@@ -60,6 +69,7 @@ class Balances:
         self.partition = partition
         self.accounts: dict[str, Account] = {}
         self.counters: dict[str, Counter[str]] = {}
+        self.held_counters: dict[str, Counter[str]] = {}
         self.entries = 0
         self.repeats = 0
         self.foreign = 0
@@ -92,15 +102,33 @@ class Balances:
                 raise _broken(record, f"number {sequence} of {name!r} after {number}")
             if was + entry.amount != balance:
                 raise _broken(record, f"{was} and {entry.amount} do not make {balance}")
+            if entry.held_change or entry.held or (before is not None and before.held):
+                self._hold(record, entry, 0 if before is None else before.held)
             self.entries += 1
-            accounts[name] = Account(balance, sequence, entry.currency)
-            counter = counters.get(entry.counter_account)
-            if counter is None:
-                counter = counters[entry.counter_account] = Counter()
-            counter[entry.currency] -= entry.amount
+            accounts[name] = Account(balance, sequence, entry.currency, entry.held)
+            counter = counters.setdefault(entry.counter_account, Counter())
+            if entry.amount:
+                counter[entry.currency] -= entry.amount
             # Times in this form sort as text.
             if entry.payment is not None and entry.time >= since:
                 self._note(entry, entry.payment)
+
+    def _hold(self, record: Record, entry: _Entry, was: int) -> None:
+        """Take what an entry changes of what the account holds."""
+        if was + entry.held_change != entry.held:
+            change = f"{was} held and {entry.held_change}"
+            raise _broken(record, f"{change} do not make {entry.held}")
+        if entry.held_change:
+            counter = self.held_counters.setdefault(entry.counter_account, Counter())
+            counter[entry.currency] -= entry.held_change
+
+    def counter(self, name: str) -> CounterAccount:
+        """Return the row of a counter-account."""
+        held = self.held_counters.get(name, Counter())
+        return CounterAccount(
+            dict(self.counters.get(name, Counter())),
+            {currency: amount for currency, amount in held.items() if amount},
+        )
 
     def _is_of_the_stage(self, record: Record) -> bool:
         for name, value in record.headers:
@@ -111,14 +139,22 @@ class Balances:
     def _note(self, entry: _Entry, payment: str) -> None:
         if self._only is None or payment in self._only:
             time_ms = epoch_ms(entry.time)
-            movement = Movement(entry.kind, entry.account, entry.amount, entry.currency, time_ms)
+            movement = Movement(
+                entry.kind,
+                entry.account,
+                entry.amount,
+                entry.currency,
+                time_ms,
+                entry.held_change,
+                entry.part,
+            )
             self._movements.setdefault(payment, []).append(movement)
 
     def rows(self) -> dict[bytes, bytes]:
         """Return the rows of the accounts stage."""
         rows = {name.encode(): encode_account(account) for name, account in self.accounts.items()}
-        for name, counter in self.counters.items():
-            rows[name.encode()] = encode_counter(CounterAccount(dict(counter)))
+        for name in self.counters:
+            rows[name.encode()] = encode_counter(self.counter(name))
         return rows
 
 

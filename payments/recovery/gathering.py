@@ -194,7 +194,8 @@ class Gathering:
     async def _read_ledger(self, now_ms: int) -> None:
         facts, settings = self._facts, self.settings
         oldest = min(self._first_ms.values(), default=now_ms)
-        min_retention_ms = int((settings.retention_seconds + settings.window_seconds) * 1000)
+        longest = settings.longest_retention_seconds
+        min_retention_ms = int((longest + settings.window_seconds) * 1000)
         since_ms = 0 if self.source.copied else oldest - min_retention_ms - CLOCKS_DIFFER_MS
         ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         shares = shares_of(ranges, self._processes)

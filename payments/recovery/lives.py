@@ -4,21 +4,33 @@ An id may be used again after a decline (policy ``retry``) or after expiry. So i
 one life after another, and only the last one may still have a row.
 """
 
+from collections import Counter
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Part, Payment
+from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason, Request
 from payments.records.later_versions import decode_again
 from payments.records.record_models import CommandType, Result
 from payments.records.record_parts import part_of
 
-_SETTLED = {State.COMPLETED.value, State.DECLINED.value, State.CANCELLED.value}
-_MOVES: dict[str | None, Literal["make", "deposit"]] = {"make": "make", "deposit": "deposit"}
+_SETTLED = {
+    State.COMPLETED.value,
+    State.DECLINED.value,
+    State.CANCELLED.value,
+    State.AUTHORIZED.value,
+    State.LAPSED.value,
+}
+_MOVES: dict[str | None, Literal["make", "deposit", "authorize"]] = {
+    "make": "make",
+    "deposit": "deposit",
+    "authorize": "authorize",
+}
 
 
 @part_of(Result)
@@ -38,6 +50,13 @@ class ResultFields(Struct, gc=False, forbid_unknown_fields=True):
     time: str
     message: str | None = None
     exponent: int | None = None
+    authorized: int | None = None
+    captured: int | None = None
+    refunded: int | None = None
+    held: int | None = None
+    hold_expires: str | None = None
+    part: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 _decode = Decoder(ResultFields).decode
@@ -64,6 +83,16 @@ def epoch_ms(text: str) -> int:
     return _second(text[:19]) * 1000 + int(text[20:23])
 
 
+class PartSeen(NamedTuple):
+    """A capture or refund according to its first answer."""
+
+    id: str
+    type: Literal["capture", "refund"]
+    moved: int
+    command: str | None
+    """The id of the command that is answered."""
+
+
 class Life:
     """One payment according to its results so far."""
 
@@ -71,12 +100,20 @@ class Life:
         "account",
         "amount",
         "back",
+        "captured",
         "currency",
+        "expires_ms",
         "forward",
+        "has_amounts",
         "has_back",
         "has_forward",
         "has_result",
+        "held",
+        "metadata",
+        "moves",
+        "parts",
         "reason",
+        "refunded",
         "state",
         "time_ms",
         "type",
@@ -87,6 +124,10 @@ class Life:
         """In how many lives money moved, and moved back."""
         self.has_result = False
         """Whether any result describes the payment."""
+        self.has_amounts = False
+        """Whether any result shows holds, captures or refunds."""
+        self.moves: Counter[str] = Counter()
+        """Number of movements of other kinds in all lives, by kind."""
         self._begin()
 
     def _begin(self) -> None:
@@ -94,11 +135,17 @@ class Life:
         """Last settled state of the present life; None when there is no life, or it is pending."""
         self.reason: str | None = None
         self.time_ms = 0
-        self.type: Literal["make", "deposit"] | None = None
+        self.type: Literal["make", "deposit", "authorize"] | None = None
         self.account: str | None = None
         self.amount = 0
         self.currency = ""
         self.has_forward = self.has_back = False
+        self.metadata: dict[str, str] | None = None
+        self.captured: int | None = None
+        """None until a result of this life shows amounts."""
+        self.refunded = self.held = 0
+        self.expires_ms: int | None = None
+        self.parts: list[PartSeen] = []
 
     def read(self, result: ResultFields) -> None:
         """Take the next result."""
@@ -115,9 +162,16 @@ class Life:
                 result.amount,
                 result.currency,
             )
-            if outcome != Outcome.REJECTED and result.type in _MOVES:
+            self.metadata = result.metadata
+            if result.authorized is not None:
+                self.type = "authorize"
+            elif outcome != Outcome.REJECTED and result.type in _MOVES:
                 self.type = _MOVES[result.type]
+        changed = result.captured is not None and self._read_amounts(result, result.captured)
         if state not in _SETTLED:
+            return
+        if self.type == "authorize":
+            self._settle(result, state, changed=changed)
             return
         rolled_back = outcome != Outcome.REJECTED and result.reason == Reason.ROLLED_BACK
         if (state == State.COMPLETED or rolled_back) and not self.has_forward:
@@ -125,14 +179,57 @@ class Life:
             self.forward += 1
         if rolled_back and not self.has_back:
             self.has_back = True
-            self.back += 1
-        self._settle(result, state)
+            self.back += self.captured is None  # Else ``moves`` has it.
+        self._settle(result, state, changed=changed)
 
-    def _settle(self, result: ResultFields, state: str) -> None:
+    def _read_amounts(self, result: ResultFields, captured: int) -> bool:
+        """Take the amounts that a result shows; return whether they have changed."""
+        self.has_amounts = True
+        outcome, state = result.outcome, result.state
+        is_authorize = result.authorized is not None
+        refunded, held = result.refunded or 0, result.held or 0
+        if self.captured is None:
+            if is_authorize and state in {State.AUTHORIZING, State.CANCELLING}:
+                return False  # Nothing is held yet.
+            self.expires_ms = None if result.hold_expires is None else epoch_ms(result.hold_expires)
+            self.captured, self.refunded, self.held = 0, 0, 0
+            prevented = state == State.CANCELLED and result.reason == Reason.PREVENTED
+            if not is_authorize:
+                self.captured = captured
+            elif state != State.DECLINED and not prevented:
+                self.held = result.authorized or 0
+                self.moves["hold"] += 1
+        rolled_back = outcome == Outcome.CANCELLED and result.reason == Reason.ROLLED_BACK
+        took, gave, held_less = captured - self.captured, refunded - self.refunded, self.held - held
+        self.captured, self.refunded, self.held = captured, refunded, held
+        if took:
+            self._part(result, "capture", took)
+        elif gave and not rolled_back:
+            self._part(result, "refund", gave)
+        elif rolled_back and (gave or held_less):
+            self.moves["rollback"] += 1
+        elif held_less:
+            self.moves["release"] += 1
+        return bool(took or gave or held_less)
+
+    def _part(self, result: ResultFields, type_: Literal["capture", "refund"], moved: int) -> None:
+        self.moves[type_] += 1
+        if result.part is not None and result.type == type_:
+            self.parts.append(PartSeen(result.part, type_, moved, result.command))
+
+    @property
+    def movements(self) -> int:
+        """How many entries the results of all lives imply."""
+        return self.forward + self.back + self.moves.total()
+
+    def _settle(self, result: ResultFields, state: str, *, changed: bool) -> None:
         rejected = result.outcome == Outcome.REJECTED
-        if state != self.state:
+        if changed or state != self.state:
             self.state, self.time_ms = state, epoch_ms(result.time)
-            self.reason = None if rejected else result.reason
+            has_reason = not rejected and state not in {State.COMPLETED, State.AUTHORIZED}
+            self.reason = result.reason if has_reason else None
+        elif result.type == "refund" and result.outcome == Outcome.DECLINED:
+            self.time_ms = epoch_ms(result.time)  # The refund was declined just now.
         elif rejected and result.type == "cancel" and result.reason != Reason.TOO_MANY_WAITING:
             self.time_ms = epoch_ms(result.time)  # The transfer back was declined just now.
 
@@ -143,9 +240,21 @@ class Life:
             return None
         return Request(self.type, self.account, self.amount, self.currency)
 
-    def row(self, request: Request | None) -> Payment | None:
+    def row(self, request: Request | None, parts: tuple[Part, ...] = ()) -> Payment | None:
         """Return the row of a payment whose last result has a settled state."""
         if self.state is None:
             return None
         reason = None if self.reason is None else Reason(self.reason)
-        return Payment(State(self.state), self.time_ms, request, reason)
+        is_authorize = self.type == "authorize"
+        return Payment(
+            state=State(self.state),
+            time_ms=self.time_ms,
+            request=request,
+            reason=reason,
+            hold_expires_ms=self.expires_ms,
+            held=self.held,
+            captured=(self.captured or 0) if is_authorize else 0,
+            refunded=self.refunded,
+            parts=parts,
+            metadata=self.metadata,
+        )

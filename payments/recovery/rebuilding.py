@@ -19,13 +19,13 @@ from exactstage.inspection import Show, partitions_of, read_ranges
 from exactstage.log import Bounds
 from exactstage.recovery import MAX_COMMITS, MAX_COMMITS_AHEAD, Deciding, NewJournal, TooManyCommits
 from payments.domain.account import (
-    CounterAccount,
     Opening,
     Transfer,
     counter_name,
     post,
     post_counter,
 )
+from payments.domain.money import money_text
 from payments.domain.payment import Policy
 from payments.domain.results import Reason
 from payments.records.commands import Malformed, parse_command, parse_payment_id
@@ -112,8 +112,12 @@ class _Planning:
         self._gathering, self._facts, self._now_ms = gathering, facts, now_ms
         settings = self._settings
         self._partitions = settings.partitions
-        self._policy = Policy(settings.decline_policy, settings.max_waiters)
+        self._policy = Policy(
+            settings.decline_policy, settings.max_waiters, settings.hold_seconds * 1000
+        )
         self._stages = stages_of(settings)
+        # A payment that can be refunded may be remembered longer; workers forget the others.
+        self._longest_ms = int(settings.longest_retention_seconds * 1000)
         # The clock as a commit number is later than any that was counted up to, one by one.
         self.base = max(facts.last_commit + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
@@ -137,6 +141,7 @@ class _Planning:
         """
         waiting = await self._waiting()
         settlements = await self._settle_all(waiting)
+        self._refuse_lost_holds(settlements)
         for payment, settlement in settlements.items():
             self._take(payment, settlement)
         if published is not None:
@@ -171,8 +176,7 @@ class _Planning:
         keys = {
             payment.encode()
             for payment, movements in facts.movements.items()
-            if (life := facts.lives.get(payment)) is None
-            or len(movements) > life.forward + life.back
+            if (life := facts.lives.get(payment)) is None or len(movements) > life.movements
         }
         wanted = {place[:2]: (key, own, place) for key, own, place in facts.unanswered.of(keys)}
         found: dict[str, list[Waiting]] = {}
@@ -220,6 +224,14 @@ class _Planning:
     async def _settle_all(self, waiting: Mapping[str, list[Waiting]]) -> dict[str, Settlement]:
         facts = self._facts
         names = facts.lives.keys() | facts.movements.keys()
+        # A hold may be older than the other movements that matter.
+        short = frozenset(
+            name
+            for name, life in facts.lives.items()
+            if life.has_amounts and len(facts.movements.get(name, ())) < life.movements
+        )
+        if short:
+            facts.movements |= await self._gathering.all_movements(short)
         found = {name: self._settle(name, facts.movements, waiting) for name in names}
         lacking = frozenset(name for name, settlement in found.items() if settlement.missing)
         if lacking:
@@ -243,12 +255,13 @@ class _Planning:
             policy=self._policy,
             results_expired_before_ms=self._facts.results_expired_before_ms[partition],
             is_due=self._is_due,
+            part_of=self._facts.unanswered.part,
         )
 
     def _is_due(self, time_ms: int) -> bool:
         width_ms = int(self._settings.window_seconds * 1000)
         window_end_ms = (time_ms // width_ms + 1) * width_ms
-        return window_end_ms + int(self._settings.retention_seconds * 1000) <= self._now_ms
+        return window_end_ms + self._longest_ms <= self._now_ms
 
     def _take(self, payment: str, settlement: Settlement) -> None:
         """Put a payment's row into its journal, and answer the commands that waited for it."""
@@ -288,6 +301,24 @@ class _Planning:
             in_flight_since_ms=newest_ms - CLOCKS_DIFFER_MS,
         )
 
+    def _refuse_lost_holds(self, settlements: Mapping[str, Settlement]) -> None:
+        """Raise ``RecoveryRefused`` where an account holds other money than its payments say."""
+        held: Counter[str] = Counter()
+        for settlement in settlements.values():
+            row = settlement.row
+            if row is not None and row.held and row.request is not None:
+                held[row.request.account] += row.held
+        for balances in self._facts.balances:
+            for name, account in balances.accounts.items():
+                if account.held != held[name]:
+                    of_it = money_text(held[name], account.currency)
+                    message = (
+                        f"account {name!r} holds {money_text(account.held, account.currency)} by "
+                        f"the ledger, and {of_it} by the results of its payments: results of holds "
+                        f"were deleted or lost; restore the results from a replica or a backup"
+                    )
+                    raise RecoveryRefused(message)
+
     def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
         """Post the movements that the ledger lacks: first those that give, then those that take."""
         missing = [
@@ -317,8 +348,9 @@ class _Planning:
         for entry in posting.entries:
             name = counter_name(entry.transfer.counter, journal.partition)
             counter = accounts.counters.setdefault(name, Counter())
-            changed = post_counter(CounterAccount(dict(counter)), entry)
-            accounts.counters[name] = Counter(changed.balances)
+            changed = post_counter(accounts.counter(name), entry)
+            counter.clear()
+            counter.update(changed.balances)
             journal.put(name.encode(), encode_counter(changed))
             value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
             journal.emit(self._gathering.ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)

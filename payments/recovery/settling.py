@@ -10,17 +10,27 @@ Everything else that was in flight had no visible effect. It is dropped, and the
 are decided again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from payments.domain.account import COUNTER_OF, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
-from payments.domain.payment import Decision, Payment, Policy, Received, State, decide
+from payments.domain.payment import (
+    Decision,
+    HoldEnds,
+    Part,
+    Payment,
+    Policy,
+    Received,
+    decide,
+)
+from payments.domain.payment_table import State
 from payments.domain.results import Answer, Reason, Request
 
 from .balances import Movement
 from .errors import RecoveryRefused
-from .lives import Life
+from .lives import Life, PartSeen
 from .unanswered import Place
 
 _POSTED = Settled(ok=True)
@@ -63,15 +73,20 @@ def settle(
     policy: Policy,
     results_expired_before_ms: float,
     is_due: Callable[[int], bool],
+    part_of: Callable[[str, PartSeen], Part | None],
 ) -> Settlement:
     """Return the settlement of a payment.
 
     ``waiting`` are its unanswered commands in their order. Retention may have deleted results from
     before ``results_expired_before_ms``: movements of that time count as answered. ``is_due(ms)``
-    is true when a payment that last changed at that time has expired by now. Raises
-    ``RecoveryRefused`` where ledger and results contradict each other.
+    is true when a payment that last changed at that time has expired by now; ``part_of`` returns
+    a capture or refund as its command had it. Raises ``RecoveryRefused`` where ledger and results
+    contradict each other, or do not say what the row was.
     """
     life = Life() if life is None else life
+    if life.has_amounts or any(m.held or m.kind in LIFECYCLE for m in movements):
+        own = _Lifecycle(payment, life, policy, part_of)
+        return own.settle(movements, waiting, results_expired_before_ms, is_due)
     forward = sorted((m for m in movements if m.kind != "rollback"), key=_time)
     back = sorted((m for m in movements if m.kind == "rollback"), key=_time)
     moved = _extra(forward, life.forward, results_expired_before_ms)
@@ -94,6 +109,147 @@ def settle(
         row = _from_ledger(forward, back)
         return Settlement(None if is_due(row.time_ms) else row)
     return Settlement(life.row(_request(forward, life)))
+
+
+LIFECYCLE = frozenset({"hold", "capture", "release", "refund"})
+
+
+class _Lifecycle:
+    """Settles a payment that holds money, or has parts: each movement is compared by its kind."""
+
+    def __init__(
+        self,
+        payment: str,
+        life: Life,
+        policy: Policy,
+        part_of: Callable[[str, PartSeen], Part | None],
+    ) -> None:
+        self._payment, self._life, self._policy = payment, life, policy
+        self._part_of = part_of
+
+    def settle(
+        self,
+        movements: Sequence[Movement],
+        waiting: Sequence[Waiting],
+        results_expired_before_ms: float,
+        is_due: Callable[[int], bool],
+    ) -> Settlement:
+        """Return the settlement; the arguments are those of ``settle``."""
+        life = self._life
+        surplus = Counter(map(_kind, movements))
+        surplus.subtract({**life.moves, "forward": life.forward})
+        surplus["rollback"] -= life.back
+        lacking = [kind for kind, count in surplus.items() if count < 0]
+        if lacking:
+            raise self._refusal(
+                f"results show a {lacking[0]} of it that the ledger lacks: restore the ledger from "
+                f"a replica or a backup"
+            )
+        of_former, new = _without_results(movements, surplus, results_expired_before_ms)
+        unknown = of_former and not life.has_result and not is_due(of_former[-1].time_ms)
+        if unknown or sum(movement.held for movement in of_former):
+            raise self._refusal(
+                "the ledger has movements of it whose results were deleted, and they alone say "
+                "what it holds, captured and refunded: restore the results from a replica or a "
+                "backup"
+            )
+        row = life.row(life.request, self._parts())
+        return self._in_flight(row, new, waiting) if new else Settlement(row)
+
+    def _parts(self) -> tuple[Part, ...]:
+        life, parts = self._life, []
+        if life.state is None:
+            return ()
+        for seen in life.parts:
+            part = self._part_of(self._payment, seen)
+            if part is None:
+                raise self._refusal(
+                    f"the command of its {seen.type} {seen.id!r} is not there, which says whether "
+                    f"a repetition is the same: restore the commands from a replica or a backup"
+                )
+            parts.append(part)
+        captured = sum(part.moved for part in parts if part.type == "capture")
+        refunded = sum(part.moved for part in parts if part.type == "refund")
+        undone = life.state == State.CANCELLED
+        lacks_captures = life.type == "authorize" and captured != (life.captured or 0)
+        if lacks_captures or (refunded != life.refunded and not undone):
+            raise self._refusal(
+                "results of its captures or refunds were deleted: restore the results from a "
+                "replica or a backup"
+            )
+        return tuple(parts)
+
+    def _in_flight(
+        self, row: Payment | None, new: Sequence[Movement], waiting: Sequence[Waiting]
+    ) -> Settlement:
+        """Decide again what moved the money that no result shows, with the table, in its order."""
+        answered: list[Waiting] = []
+        answers: list[Answer] = []
+        time_ms = 0
+        for movement in new:
+            for each in (*waiting, None):
+                if each in answered or (each is None and movement.kind != "release"):
+                    continue
+                decision = self._decide(row, each, movement.time_ms)
+                if decision.transfer is not None and _is_of(decision.transfer, movement):
+                    break
+            else:
+                raise self._refusal(
+                    f"the ledger has a {movement.kind} of it that no result shows, and no "
+                    f"unanswered command asked for: payments verify shows it; restore the results "
+                    f"from a replica or a backup"
+                )
+            if each is not None:
+                answered.append(each)
+            assert decision.payment is not None, "a payment with a transfer is stored"
+            # A broker's clock may be behind that of another: no hold lapses before its end.
+            time_ms = max(time_ms, movement.time_ms, decision.payment.time_ms)
+            told = decide(decision.payment, _POSTED, time_ms=time_ms, policy=self._policy)
+            row = told.payment
+            answers += [*decision.answers, *told.answers]
+        return Settlement(row, tuple(answers), tuple(answered), time_ms)
+
+    def _decide(self, row: Payment | None, waiting: Waiting | None, time_ms: int) -> Decision:
+        """Decide a command, or the end of the hold."""
+        if waiting is None:
+            return decide(row, HoldEnds(), time_ms=time_ms, policy=self._policy)
+        received = Received(waiting.command, waiting.id)
+        return decide(row, received, time_ms=waiting.place.time_ms, policy=self._policy)
+
+    def _refusal(self, why: str) -> RecoveryRefused:
+        return RecoveryRefused(f"payment {self._payment!r} can't be rebuilt: {why}")
+
+
+def _kind(movement: Movement) -> str:
+    return "forward" if movement.kind in {"make", "deposit"} else movement.kind
+
+
+def _without_results(
+    movements: Sequence[Movement], surplus: Counter[str], results_expired_before_ms: float
+) -> tuple[list[Movement], list[Movement]]:
+    """Return the movements that no result shows: those of deleted results, and those in flight.
+
+    ``surplus`` is their number by kind. The oldest have lost their results, the newest had none.
+    """
+    in_order, left = sorted(movements, key=_time), Counter(surplus)
+    of_former: list[Movement] = []
+    for movement in in_order:
+        if movement.time_ms <= results_expired_before_ms and left[_kind(movement)] > 0:
+            left[_kind(movement)] -= 1
+            of_former.append(movement)
+    new: list[Movement] = []
+    for movement in reversed(in_order):
+        if left[_kind(movement)] > 0:
+            left[_kind(movement)] -= 1
+            new.insert(0, movement)
+    return of_former, new
+
+
+def _is_of(transfer: Transfer, movement: Movement) -> bool:
+    """Whether a movement is that of a transfer."""
+    wants = (transfer.kind, transfer.account, transfer.amount, transfer.currency, transfer.held)
+    has = (movement.kind, movement.account, movement.amount, movement.currency, movement.held)
+    return wants == has and transfer.part == movement.part
 
 
 def _time(movement: Movement) -> int:
@@ -201,9 +357,12 @@ def _lacking(
     return Settlement(life.row(request), time_ms=life.time_ms, missing=tuple(missing))
 
 
+_KINDS: dict[str, Kind] = {"make": "make", "deposit": "deposit"}
+
+
 def _transfer(request: Request, payment: str, *, back: bool) -> Transfer:
     gives = (request.type == "deposit") != back
     amount = request.amount if gives else -request.amount
-    kind: Kind = "rollback" if back else request.type
+    kind: Kind = "rollback" if back else _KINDS[request.type]
     counter = COUNTER_OF[request.type]
     return Transfer(kind, request.account, amount, request.currency, counter, payment)

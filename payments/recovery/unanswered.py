@@ -13,11 +13,13 @@ from exactstage import Record
 from exactstage.errors import UnreadableBatch
 from exactstage.inspection import LAST_OFFSET, UNANSWERED, unpack_dead_letter
 from exactstage.log import Bounds
+from payments.domain.commands import Capture, Refund
+from payments.domain.payment import Part
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
 
 from .errors import RecoveryRefused
-from .lives import ResultFields
+from .lives import PartSeen, ResultFields
 
 
 class Place(NamedTuple):
@@ -37,6 +39,16 @@ class Left(NamedTuple):
 
     lacks_result: bool
     lacks_letter: bool
+
+
+class _Asked(NamedTuple):
+    """What a capture or refund said that no result says."""
+
+    command: str
+    """Its id in the answer."""
+
+    final: bool
+    whole: bool
 
 
 _Question = tuple[bytes, str]
@@ -67,6 +79,8 @@ class Unanswered:
         """Batches of commands that can't be read: workers dead-letter them."""
         self._batch_letters: set[tuple[int, int]] = set()
         """Partition and first offset of each batch whose dead letter is there."""
+        self._parts: dict[tuple[bytes, str, str], set[_Asked]] = {}
+        """What commands said of each part of a payment: by its key, their type, the part's id."""
         self._unmatched: dict[int, str] = {}
         """By partition: the last record address that a result answers and that has no command."""
 
@@ -86,11 +100,34 @@ class Unanswered:
         try:
             command = parse_command(record.value, default_currency=self._currency)
             own, type_ = command.id, command.type
+            if isinstance(command, (Capture, Refund)):
+                self._part(record, command)
         except Malformed as error:
             own, type_ = error.command, error.type
             self._malformed(record, place)
         assert record.key is not None, "it names a payment"
         self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
+
+    def _part(self, record: Record, command: Capture | Refund) -> None:
+        is_capture = isinstance(command, Capture)
+        part = command.capture if isinstance(command, Capture) else command.refund
+        final = command.final if isinstance(command, Capture) else True
+        asked = _Asked(command.id or record.address, final, command.amount is None)
+        key = record.key or b"", "capture" if is_capture else "refund", part
+        self._parts.setdefault(key, set()).add(asked)
+
+    def part(self, payment: str, seen: PartSeen) -> Part | None:
+        """Return a part as its payment's row has it; None where its command is not there.
+
+        In a copy its command may be known by the part's id only.
+        """
+        found = self._parts.get((payment.encode(), seen.type, seen.id), set())
+        own = {asked[1:] for asked in found if asked.command == seen.command}
+        said = own or ({asked[1:] for asked in found} if self._copied else set())
+        if len(said) != 1:
+            return None
+        [(final, whole)] = said
+        return Part(seen.id, seen.moved, seen.type, final, whole)
 
     def batch(self, batch: UnreadableBatch) -> None:
         """Take a batch that can't be read: workers reject those of its records that show an id.

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from payments import __version__
-from payments.domain.results import Answer, Outcome, Reason, Request
+from payments.domain.results import Amounts, Answer, Outcome, Reason, Request
 from payments.records.record_writer import encode_result
 from payments.schemas.json_schema import component_schemas, payment_id_schema
 from payments.settings import Settings
@@ -15,8 +15,9 @@ _BINDING = "0.5.0"
 """Version of AsyncAPI's Kafka bindings."""
 
 _DESCRIPTION = (
-    "Payments on Kafka: each command gets one result, each movement of money one double-entry "
-    "ledger event. A command may be sent any number of times; the money moves once."
+    "Payments on Kafka: each command gets one result, each movement of money, or of what is held, "
+    "one double-entry ledger event. A command may be sent any number of times; the money moves "
+    "once."
 )
 _SECURITY = {
     "PLAIN": "plain",
@@ -81,7 +82,9 @@ def _channels(settings: Settings) -> Document:
     return {
         "commands": channel(topics.commands, "command", "What clients ask for."),
         "results": channel(
-            topics.results, "result", "One result for each command, and expiry notices."
+            topics.results,
+            "result",
+            "One result for each command, and notices of lapsed holds and expiry.",
         ),
         "ledger": channel(topics.ledger, "entry", "Double-entry events of each account."),
         "paymentsDeadLetters": channel(
@@ -112,7 +115,9 @@ def _operations() -> Document:
     return {
         "handleCommand": handle,
         "publishResult": operation("send", "results", "result", "Answer a command."),
-        "publishEntry": operation("send", "ledger", "entry", "Publish a movement of money."),
+        "publishEntry": operation(
+            "send", "ledger", "entry", "Publish a movement of money, or of what is held."
+        ),
         "putCommandAside": operation(
             "send", "paymentsDeadLetters", "deadLetter", "Dead-letter what is no command."
         ),
@@ -126,7 +131,8 @@ def _messages() -> Document:
     return {
         "command": {
             "title": "Command",
-            "summary": "Make, deposit, cancel or get; the key is the payment's id.",
+            "summary": "Make, deposit, authorize, capture, void, refund, cancel or get; the key is "
+            "the payment's id.",
             "payload": {"$ref": "#/components/schemas/Command"},
             "correlationId": {"location": "$message.payload#/id"},
             "bindings": _keyed(payment_id_schema()),
@@ -143,7 +149,7 @@ def _messages() -> Document:
         },
         "entry": {
             "title": "Ledger entry",
-            "summary": "A movement of money on an account; the key is the account.",
+            "summary": "Money that moved on an account, or is held on it; the key is the account.",
             "headers": {"$ref": "#/components/schemas/CloudEventsHeaders"},
             "payload": {"$ref": "#/components/schemas/LedgerEntry"},
             "bindings": _keyed({"type": "string", "description": "The account."}),
@@ -171,6 +177,10 @@ def _commands() -> list[Document]:
     return [
         _MAKE,
         {**_MAKE, "type": "deposit", "currency": "EUR", "id": "order-7-deposit"},
+        {**_MAKE, "type": "authorize", "hold_seconds": 86_400, "metadata": {"order": "7"}},
+        {"type": "capture", "capture": "parcel-1", "amount": 60, "final": False},
+        {"type": "void"},
+        {"type": "refund", "refund": "return-1", "amount": 20},
         {"type": "cancel"},
         {"type": "get"},
     ]
@@ -178,10 +188,37 @@ def _commands() -> list[Document]:
 
 def _results() -> list[Document]:
     """Return examples in the form in which the stage writes them."""
-    request = Request("make", "abc", 100, "EUR")
-    made = ("payments.commands/6/0", "make")
+    request, own = Request("make", "abc", 100, "EUR"), "payments.commands/6/0"
+    held = Request("authorize", "abc", 100, "EUR")
+    ends_ms = _EXAMPLE_MS + 86_400_000
     answers = [
-        Answer(*made, Outcome.COMPLETED, state="completed", request=request),
-        Answer(*made, Outcome.DECLINED, Reason.INSUFFICIENT_FUNDS, request=request),
+        Answer(own, "make", Outcome.COMPLETED, state="completed", request=request),
+        Answer(own, "make", Outcome.DECLINED, Reason.INSUFFICIENT_FUNDS, request=request),
+        Answer(
+            command=own,
+            type="authorize",
+            outcome=Outcome.AUTHORIZED,
+            state="authorized",
+            request=held,
+            amounts=Amounts(0, 0, authorized=100, held=100, hold_expires_ms=ends_ms),
+        ),
+        Answer(
+            command=own,
+            type="capture",
+            outcome=Outcome.CAPTURED,
+            state="authorized",
+            request=held,
+            part="parcel-1",
+            amounts=Amounts(60, 0, authorized=100, held=40, hold_expires_ms=ends_ms),
+        ),
+        Answer(
+            command=None,
+            type="lapse",
+            outcome=Outcome.LAPSED,
+            reason=Reason.HOLD_EXPIRED,
+            state="lapsed",
+            request=held,
+            amounts=Amounts(0, 0, authorized=100, held=0, hold_expires_ms=_EXAMPLE_MS),
+        ),
     ]
     return [json.loads(encode_result("pay-1", answer, _EXAMPLE_MS)) for answer in answers]

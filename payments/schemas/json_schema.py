@@ -1,7 +1,7 @@
 """JSON Schemas (2020-12) of the public records, generated from their models.
 
 A schema can't refuse a field that is given twice, a whole number that is written ``1.0`` or
-``1e2``, or a large value: ``payments.records.commands`` does.
+``1e2``, a large value, or metadata of too many bytes: ``payments.records.commands`` does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,15 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from exactstage.inspection import DEAD_LETTER_TYPE, FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION
 from payments.domain.account import COUNTER_PATTERN
-from payments.domain.commands import MAX_AMOUNT, Cancel, Command, Deposit, Get, Make
+from payments.domain.commands import (
+    MAX_AMOUNT,
+    MAX_HOLD_SECONDS,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_KEYS,
+    MAX_PART_CHARACTERS,
+    Capture,
+    Command,
+)
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
@@ -36,7 +44,19 @@ NAME_SCHEMA: Schema = {
     "pattern": f"^[^{_REFUSED}]+$",
     "not": {"pattern": "^ | $"},
 }
+_PART_SCHEMA: Schema = {**NAME_SCHEMA, "maxLength": MAX_PART_CHARACTERS}
 _FIELD_SCHEMAS: Mapping[str, Schema] = {
+    "capture": _PART_SCHEMA,
+    "refund": _PART_SCHEMA,
+    "final": {"type": "boolean"},
+    "hold_seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_HOLD_SECONDS},
+    "metadata": {
+        "type": ["object", "null"],
+        "description": f"At most {MAX_METADATA_BYTES} bytes of UTF-8, names and texts together.",
+        "additionalProperties": {"type": "string"},
+        "propertyNames": {"minLength": 1},
+        "maxProperties": MAX_METADATA_KEYS,
+    },
     "id": {"anyOf": [NAME_SCHEMA, {"type": "null"}]},
     "account": {**NAME_SCHEMA, "not": {"pattern": f"^ | $|{COUNTER_PATTERN}"}},
     "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
@@ -187,19 +207,31 @@ def component_schemas() -> dict[str, Schema]:
     return found
 
 
-def _command(model: type[Make | Deposit | Cancel | Get]) -> Schema:
+def _command(model: type[Command]) -> Schema:
     given: Sequence[FieldInfo] = fields(model)
+    named_unless_final: Schema = {
+        "if": {"properties": {"final": {"const": False}}, "required": ["final"]},
+        "then": {"required": ["capture"]},
+    }
     return {
         "title": model.__name__,
         "description": model.__doc__,
         "type": "object",
         "properties": {
             "type": {"const": model.type, "type": "string"},
-            **{field.name: _FIELD_SCHEMAS[field.name] for field in given},
+            **{field.name: _field(field) for field in given},
         },
         "required": ["type", *(field.name for field in given if field.required)],
         "additionalProperties": False,
+        **(named_unless_final if model is Capture else {}),
     }
+
+
+def _field(field: FieldInfo) -> Schema:
+    schema = _FIELD_SCHEMAS[field.name]
+    if field.name == "amount" and not field.required:
+        return {**schema, "type": ["integer", "null"]}
+    return schema
 
 
 def _of(model: Any, ref_template: str) -> Schema:

@@ -7,13 +7,16 @@ from functools import lru_cache, partial
 from exactstage import Context, Record, Refused, Stage, partition_of
 from payments.domain.payment import (
     Decision,
+    HoldEnds,
     ImpossibleTransition,
     Payment,
     Policy,
     Received,
     WindowCloses,
     decide,
+    is_refundable,
 )
+from payments.domain.payment_table import State
 from payments.domain.results import Answer, Outcome, Reason
 from payments.records.commands import (
     Malformed,
@@ -27,6 +30,7 @@ from payments.records.internal_codec import (
     decode_settled,
     encode_payment,
     encode_transfer,
+    hold_expires_ms,
     payment_time_ms,
 )
 from payments.records.record_writer import encode_result
@@ -60,13 +64,15 @@ def payments_stage(settings: Settings) -> Stage:
         # results of all payments.
         keeps=dict.fromkeys(
             (settings.topics.commands, settings.topics.inbox, settings.topics.results),
-            settings.retention_seconds,
+            settings.longest_retention_seconds,
         ),
         settings=settings.of(
             "default_currency",
             "decline_policy",
             "max_waiters",
+            "hold_seconds",
             "retention_seconds",
+            "refund_seconds",
             "window_seconds",
         ),
     )
@@ -108,10 +114,18 @@ class PaymentsLogic:
         self._transfers = settings.topics.transfers
         self._partitions = settings.partitions
         self._currency = settings.default_currency
-        self._policy = Policy(settings.decline_policy, settings.max_waiters)
+        self._policy = Policy(
+            settings.decline_policy, settings.max_waiters, settings.hold_seconds * 1000
+        )
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
+        self._refundable_ms = int(settings.longest_retention_seconds * 1000)
+        self._remembers_longer = self._refundable_ms != self._retention_ms
         self._windows: dict[int, Windows] = {}
+        self._refundable: dict[int, Windows] = {}
+        """The payments that are remembered longer: the same windows, if none is."""
+        self._holds: dict[int, Windows] = {}
+        """The payments of each partition that hold money, by the window of the hold's end."""
         self._in_flight = InFlight()
 
     def handle(self, record: Record, context: Context) -> None:
@@ -162,8 +176,12 @@ class PaymentsLogic:
         payment_id = key.decode()
         payment = self._in_flight.get(key, context.get(key))
         settled = decode_settled(record.value or b"")
+        time_ms = record.timestamp
+        if payment is not None and payment.state is State.RELEASING:
+            # A broker's clock may be behind that of another: no hold lapses before its end.
+            time_ms = max(time_ms, payment.time_ms)
         try:
-            decision = decide(payment, settled, time_ms=record.timestamp, policy=self._policy)
+            decision = decide(payment, settled, time_ms=time_ms, policy=self._policy)
         except ImpossibleTransition as error:
             # Logged only once it is journalled: a fenced worker may read its successor's records
             # and see impossible transitions, until its own append is refused.
@@ -171,7 +189,7 @@ class PaymentsLogic:
             state, event = error.args
             context.when_journalled(partial(logger.error, message, payment_id, event, state))
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
-        self._apply(key, payment_id, payment, decision, record.timestamp, context)
+        self._apply(key, payment_id, payment, decision, time_ms, context)
 
     def _apply(  # noqa: PLR0917 - hot path: keyword arguments cost more
         self,
@@ -202,8 +220,16 @@ class PaymentsLogic:
         if answers:
             self._answer(payment_id, answers, time_ms, context)
         if after is not None and after is not before:
+            windows = self._windows[context.partition]
             previous_ms = None if before is None else before.time_ms
-            self._windows[context.partition].add(key, after.time_ms, previous_ms)
+            if self._remembers_longer and is_refundable(after):
+                windows = self._refundable[context.partition]
+                previous_ms = before.time_ms if before and is_refundable(before) else None
+            windows.add(key, after.time_ms, previous_ms)
+            if after.state is State.AUTHORIZED:
+                assert after.hold_expires_ms is not None, "a hold has an end"
+                noted_ms = after.hold_expires_ms if before is not None and before.held else None
+                self._holds[context.partition].add(key, after.hold_expires_ms, noted_ms)
 
     def _answer(
         self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
@@ -250,27 +276,58 @@ class PaymentsLogic:
         self._answer(payment_id, [answer], record.timestamp, context)
 
     def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
-        """Rebuild the windows: a restored payment expires like any other."""
+        """Rebuild the windows: a restored payment expires like any other, and so does its hold."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
+        refundable, holds = windows, Windows(width_ms=self._width_ms, retention_ms=0)
+        if self._remembers_longer:
+            refundable = Windows(width_ms=self._width_ms, retention_ms=self._refundable_ms)
         for key, row in rows.items():
-            windows.add(key, payment_time_ms(row))
-        self._windows[partition] = windows
+            longer = refundable is not windows and is_refundable(decode_payment(row))
+            (refundable if longer else windows).add(key, payment_time_ms(row))
+            expires_ms = hold_expires_ms(row)
+            if expires_ms is not None:
+                holds.add(key, expires_ms)
+        self._windows[partition], self._holds[partition] = windows, holds
+        self._refundable[partition] = refundable
 
     def released(self, partition: int) -> None:
         """Drop the windows of a partition."""
         self._windows.pop(partition, None)
+        self._refundable.pop(partition, None)
+        self._holds.pop(partition, None)
 
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
-        """Delete payments whose window has closed, and publish a notice of each."""
-        keys = self._windows[context.partition].take(now_ms, limit)
-        for key in dict.fromkeys(keys):
-            row = context.get(key)
-            if row is None:
-                continue
-            payment = decode_payment(row)
-            window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
-            if window_end_ms + self._retention_ms > now_ms:
-                continue  # It has changed since, so it is in a later window too.
-            decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
+        """Release holds that have ended, and delete payments whose window has closed.
+
+        Each of these publishes a notice: of a lapse when its release has settled.
+        """
+        ended = self._holds[context.partition].take(now_ms, limit)
+        for key in dict.fromkeys(ended):
+            self._end_hold(key, now_ms, context)
+        closed = self._windows[context.partition].take(now_ms, limit)
+        if self._remembers_longer:
+            closed += self._refundable[context.partition].take(now_ms, limit)
+        for key in dict.fromkeys(closed):
+            self._close_window(key, now_ms, context)
+        return len(ended) == limit or len(closed) >= limit
+
+    def _end_hold(self, key: bytes, now_ms: int, context: Context) -> None:
+        row = context.get(key)
+        if row is None:
+            return
+        payment = decode_payment(row)
+        if payment.hold_expires_ms is not None and payment.hold_expires_ms <= now_ms:
+            decision = decide(payment, HoldEnds(), time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, context)
-        return len(keys) == limit
+
+    def _close_window(self, key: bytes, now_ms: int, context: Context) -> None:
+        row = context.get(key)
+        if row is None:
+            return
+        payment = decode_payment(row)
+        window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
+        kept_ms = self._refundable_ms if is_refundable(payment) else self._retention_ms
+        if window_end_ms + kept_ms > now_ms:
+            return  # It has changed since, so it is in a later window too.
+        decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
+        self._apply(key, key.decode(), payment, decision, now_ms, context)

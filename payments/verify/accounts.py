@@ -5,9 +5,10 @@ last entry before it. Memory grows with the number of accounts, not with that of
 """
 
 from collections import Counter as Sums
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from payments.domain.account import Account, Counter, CounterAccount, counter_name
 from payments.domain.money import money_text
@@ -17,7 +18,32 @@ from payments.records.record_models import LedgerEntry
 from .findings import Findings, Kind, Place
 
 # Not the domain's COUNTER_OF: an audit that used it could not find a fault in it.
-EXPECTED_COUNTER: Mapping[str, Counter] = {"make": "sales", "deposit": "world", "opening": "world"}
+EXPECTED_COUNTER: Mapping[str, Counter] = {
+    "make": "sales",
+    "deposit": "world",
+    "opening": "world",
+    **dict.fromkeys(("hold", "capture", "release", "refund"), "sales"),
+}
+_IS_POSSIBLE: Mapping[str, Callable[[int, int], bool]] = {
+    "make": lambda amount, held: amount < 0 and held == 0,
+    "deposit": lambda amount, held: amount > 0 and held == 0,
+    "opening": lambda amount, held: amount > 0 and held == 0,
+    "hold": lambda amount, held: amount == 0 and held > 0,
+    "capture": lambda amount, held: amount < 0 and held <= amount,
+    "release": lambda amount, held: amount == 0 and held < 0,
+    "refund": lambda amount, held: amount > 0 and held == 0,
+    "rollback": lambda amount, held: (amount != 0 and held == 0) or (amount >= 0 and held < 0),
+}
+"""By kind: whether an entry may change balance and held by so much."""
+
+
+class State(NamedTuple):
+    """An account at one moment."""
+
+    balance: int
+    sequence: int
+    currency: str
+    held: int
 
 
 @dataclass(slots=True)
@@ -31,12 +57,18 @@ class Replayed:
     summed: int = 0
     """The sum of the amounts."""
 
+    held: int = 0
+    """What was held after the last entry."""
+
+    summed_held: int = 0
+    """The sum of the changes of it."""
+
     currency: str = ""
     offset: int = 0
-    at_snapshot: tuple[int, int, str] | None = None
-    """Balance, sequence and currency at the journal's snapshot."""
+    at_snapshot: State | None = None
+    """The account at the journal's snapshot."""
 
-    row: tuple[int, int, str] | None = None
+    row: State | None = None
     row_offset: int = 0
 
 
@@ -45,7 +77,8 @@ class CounterReplayed:
     """A counter-account in the ledger at the journal's snapshot, and its row; by currency."""
 
     summed: Sums[str] = field(default_factory=Sums)
-    row: dict[str, int] = field(default_factory=dict)
+    summed_held: Sums[str] = field(default_factory=Sums)
+    row: CounterAccount = field(default_factory=lambda: CounterAccount({}))
     row_offset: int = 0
 
 
@@ -76,13 +109,15 @@ class AccountsPartition:
     def row(self, name: str, offset: int, row: Account | None) -> None:
         """Note the row of an account, which replaces an earlier one."""
         account = self._accounts.setdefault(name, Replayed())
-        account.row = None if row is None else (row.balance, row.sequence, row.currency)
+        account.row = (
+            None if row is None else State(row.balance, row.sequence, row.currency, row.held)
+        )
         account.row_offset = self._journal_end = offset
 
     def counter_row(self, name: str, offset: int, row: CounterAccount | None) -> None:
         """Note the row of a counter-account."""
         counter = self._counters.setdefault(name, CounterReplayed())
-        counter.row = {} if row is None else row.balances
+        counter.row = CounterAccount({}) if row is None else row
         counter.row_offset = self._journal_end = offset
 
     def entry(self, entry: LedgerEntry, offset: int, *, by_snapshot: bool) -> bool:
@@ -108,14 +143,41 @@ class AccountsPartition:
         if entry.balance < 0:
             message = f"account {entry.account!r} is at {money_text(entry.balance, entry.currency)}"
             self._find(Kind.NEGATIVE_BALANCE, offset, message)
+        if entry.held_change or entry.held or account.held or entry.available != entry.balance:
+            self._hold(account, entry, offset)
         self._check_form(account, entry, offset)
         account.sequence, account.balance, account.summed = entry.sequence, entry.balance, summed
         account.currency, account.offset = entry.currency, offset
         if by_snapshot:
-            account.at_snapshot = entry.balance, entry.sequence, entry.currency
+            account.at_snapshot = State(entry.balance, entry.sequence, entry.currency, entry.held)
             counter = self._counters.setdefault(entry.counter_account, CounterReplayed())
             counter.summed[entry.currency] -= entry.amount
+            if entry.held_change:
+                counter.summed_held[entry.currency] -= entry.held_change
         return True
+
+    def _hold(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
+        """Replay what an entry changes of what the account holds."""
+        money, name = partial(money_text, currency=entry.currency), entry.account
+        held = account.held + entry.held_change
+        summed = account.summed_held + entry.held_change
+        wrong = None
+        if entry.held not in (held, summed):
+            wrong = (
+                f"{money(account.held)} held and {money(entry.held_change)} make {money(held)}, "
+                f"the entry says {money(entry.held)}"
+            )
+        elif entry.available != entry.balance - entry.held:
+            wrong = (
+                f"of {money(entry.balance)} are {money(entry.held)} held, and the entry says that "
+                f"{money(entry.available)} are available"
+            )
+        if wrong is not None:
+            self._find(Kind.WRONG_HELD, offset, f"account {name!r}: {wrong}")
+        self._check_held(
+            name, entry.balance, entry.held, entry.currency, partial(self._find, offset=offset)
+        )
+        account.held, account.summed_held = entry.held, summed
 
     def _skip(self, account: Replayed, entry: LedgerEntry, offset: int, *, begins: bool) -> None:
         """Continue at an entry whose predecessor is missing."""
@@ -127,20 +189,25 @@ class AccountsPartition:
             message = f"account {entry.account!r}: number {entry.sequence} after {after}"
             self._find(Kind.SEQUENCE_GAP, offset, message)
         account.balance = account.summed = entry.balance - entry.amount
+        account.held = account.summed_held = entry.held - entry.held_change
 
     def _check_form(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
         """Check an entry's kind against its sign, counter-account, payment and currency."""
         kind, amount = entry.kind, entry.amount
         if not has_known_values(entry):
             return  # It is reported as a later version's.
-        counter = EXPECTED_COUNTER.get(kind) or ("sales" if amount > 0 else "world")
-        wrong = None
-        if amount == 0 or (kind != "rollback" and (amount < 0) != (kind == "make")):
+        counter = EXPECTED_COUNTER.get(kind) or ("sales" if amount >= 0 else "world")
+        wrong, is_possible = None, _IS_POSSIBLE.get(kind)
+        if is_possible is None or not is_possible(amount, entry.held_change):
             wrong = f"a {kind} of {money_text(amount, entry.currency)}"
+            if entry.held_change:
+                wrong += f" and {money_text(entry.held_change, entry.currency)} held"
         elif entry.counter_account != counter_name(counter, self._partition):
             wrong = f"its counter-account is {entry.counter_account}"
         elif (entry.payment is None) != (kind == "opening"):
             wrong = f"a {kind} of payment {entry.payment!r}"
+        elif (entry.part is None) == (kind in {"capture", "refund"}):
+            wrong = f"a {kind} with the part {entry.part!r}"
         elif kind == "opening" and entry.sequence != 1:
             wrong = f"the opening has the number {entry.sequence}"
         elif account.currency not in ("", entry.currency):
@@ -153,25 +220,32 @@ class AccountsPartition:
     def judge(self) -> None:
         """Compare the tables with the ledger, and add them up."""
         total: Sums[str] = Sums()
+        held: Sums[str] = Sums()
         for name, account in self._accounts.items():
             self._compare(name, account)
             if account.row is not None:
-                total[account.row[2]] += account.row[0]
+                total[account.row.currency] += account.row.balance
+                held[account.row.currency] += account.row.held
         for name, counter in self._counters.items():
             self._compare_counter(name, counter)
-            total.update(counter.row)
-        for currency, amount in total.items():
-            if amount:
-                message = "accounts and counter-accounts add up to " + money_text(amount, currency)
-                self._find_row(Kind.NOT_ZERO, self._journal_end, message)
+            total.update(counter.row.balances)
+            held.update(counter.row.held)
+        for what, sums in (("", total), ("what is held: ", held)):
+            for currency, amount in sums.items():
+                if amount:
+                    message = f"{what}accounts and counter-accounts add up to "
+                    message += money_text(amount, currency)
+                    self._find_row(Kind.NOT_ZERO, self._journal_end, message)
 
     def _compare(self, name: str, account: Replayed) -> None:
         row, ledger = account.row, account.at_snapshot
         if ledger is None and row is not None and self._lacks_entries:
             self._findings.unchecked["accounts whose entries were all deleted"] += 1
-            if row[0] < 0:
-                message = f"account {name!r} is at {money_text(row[0], row[2])}"
+            if row.balance < 0:
+                message = f"account {name!r} is at {money_text(row.balance, row.currency)}"
                 self._find_row(Kind.NEGATIVE_BALANCE, account.row_offset, message)
+            find = partial(self._find_row, offset=account.row_offset)
+            self._check_held(name, row.balance, row.held, row.currency, find)
         elif row != ledger:
             message = f"account {name!r}: the row has {_shown(row)}, the ledger {_shown(ledger)}"
             if row is None:
@@ -183,16 +257,30 @@ class AccountsPartition:
         if self._lacks_entries or self._has_gap:
             self._findings.unchecked["counter-accounts: not all entries are there"] += 1
             return
-        for currency in sorted({*counter.row, *counter.summed}):
-            row, summed = counter.row.get(currency, 0), counter.summed[currency]
-            if row != summed:
-                has, make = money_text(row, currency), money_text(summed, currency)
-                message = f"{name}: the row has {has}, the entries make {make}"
-                self._find_row(Kind.ROW_DIFFERS, counter.row_offset, message)
+        for what, rows, sums in (
+            ("", counter.row.balances, counter.summed),
+            (" held", counter.row.held, counter.summed_held),
+        ):
+            for currency in sorted({*rows, *sums}):
+                row, summed = rows.get(currency, 0), sums[currency]
+                if row != summed:
+                    has, make = money_text(row, currency), money_text(summed, currency)
+                    message = f"{name}: the row has {has}{what}, the entries make {make}"
+                    self._find_row(Kind.ROW_DIFFERS, counter.row_offset, message)
+
+    def _check_held(
+        self, name: str, balance: int, held: int, currency: str, find: Callable[..., None]
+    ) -> None:
+        """Require that an account holds no less than nothing, and no more than its balance."""
+        if not 0 <= held <= max(balance, 0):
+            money = partial(money_text, currency=currency)
+            message = f"account {name!r} holds {money(held)} of {money(balance)}"
+            find(Kind.OVER_HELD, message=message)
 
 
-def _shown(state: tuple[int, int, str] | None) -> str:
+def _shown(state: State | None) -> str:
     if state is None:
         return "nothing"
-    balance, sequence, currency = state
-    return f"{money_text(balance, currency)} at number {sequence}"
+    balance, sequence, currency, held = state
+    of_it = f", {money_text(held, currency)} of it held," if held else ""
+    return f"{money_text(balance, currency)}{of_it} at number {sequence}"

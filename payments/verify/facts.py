@@ -13,6 +13,7 @@ BUCKETS = 256
 BLOCK_FACTS = 512
 """A bucket is kept in blocks: if its array grew as a whole, the heap would be full of holes."""
 
+MAX_WORD = 2**63 - 1
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PARTITION_BITS, _OFFSET_BITS = 12, 44
 """Partitions are at most 4,096 (see Settings); 2^44 records come in 5 years at 100,000/s."""
@@ -23,6 +24,16 @@ _CODE_AT = _PARTITION_BITS + _OFFSET_BITS
 def digest(value: object) -> int:
     """Return the 64-bit hash of bytes, a text, or a tuple of such."""
     return hash(value) & _MASK
+
+
+def word_of(number: int) -> int:
+    """Return a number, which may be below zero, as a word."""
+    return number & _MASK
+
+
+def signed(word: int) -> int:
+    """Return the number that ``word_of`` was given."""
+    return word - 2**64 if word > MAX_WORD else word
 
 
 def pack(code: int, partition: int, offset: int) -> int:

@@ -32,7 +32,11 @@ class Kind(StrEnum):
     SEQUENCE_REPEATED = "sequence_repeated"  # An account's numbers go back.
     WRONG_BALANCE = "wrong_balance"  # A balance does not follow from the amounts.
     NEGATIVE_BALANCE = "negative_balance"  # An account is below zero.
-    NOT_ZERO = "not_zero"  # The balances of accounts and counter-accounts do not add up to zero.
+    WRONG_HELD = "wrong_held"  # What an account holds does not follow from the changes.
+    OVER_HELD = "over_held"  # An account holds less than nothing, or more than its balance.
+    WRONG_AMOUNTS = "wrong_amounts"  # The amounts of a payment's results can't all be true.
+    WRONG_LAPSE = "wrong_lapse"  # A hold lapsed before its end, or not with one notice.
+    NOT_ZERO = "not_zero"  # Accounts and counter-accounts do not add up to zero.
     ROW_DIFFERS = "row_differs"  # A table's row is not the one that the public records imply.
     JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.
     LATER_VERSION = "later_version"  # A record has what only a later version knows.

@@ -1,18 +1,20 @@
 """What each result implies about its payment's money, and the history that all of them imply.
 
 A payment's id may be used again after a decline (policy ``retry``) and after expiry, so its results
-describe one life after another. In each life the money moves at most once, and back at most once.
+describe one life after another. In each life the money moves at most once, and back at most once;
+of what is held and refunded the results show the amounts (``lifecycle``).
 The results of a payment are in one partition, so their order is that of the decisions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
 
-from .facts import digest
+from .findings import Kind
+from .lifecycle import Amounts, EntryDirection, Move, Shown, place_of_money, terms_at
 
 
 class Implied(IntEnum):
@@ -27,7 +29,10 @@ class Implied(IntEnum):
     NO_PAYMENT = 6  # There is none, or it was declined and its row deleted.
     EXPIRED = 7
     IN_FLIGHT = 8
-    CANCELLED = 9  # Prevented or moved back: the result does not say which.
+    CANCELLED = 9  # Prevented, released or moved back: the result does not say which.
+    AUTHORIZED = 10
+    VOIDED = 11
+    LAPSED = 12
 
 
 BY_STATE = {
@@ -37,15 +42,38 @@ BY_STATE = {
     "completed": Implied.MOVED,
     "declined": Implied.DECLINED,
     "cancelled": Implied.CANCELLED,
+    "authorizing": Implied.IN_FLIGHT,
+    "authorized": Implied.AUTHORIZED,
+    "capturing": Implied.IN_FLIGHT,
+    "releasing": Implied.IN_FLIGHT,
+    "refunding": Implied.IN_FLIGHT,
+    "lapsed": Implied.LAPSED,
 }
+_AFTER_AUTHORIZE = ("authorized", "capturing", "refunding", "completed")
+_AFTER_PART = (
+    *_AFTER_AUTHORIZE,
+    "releasing",
+    "reversing",
+    "cancelled",
+)
 CANCELLED_FOR: dict[str, Implied] = {
+    Reason.VOIDED: Implied.VOIDED,
     Reason.PREVENTED: Implied.PREVENTED,
     Reason.ROLLED_BACK: Implied.MOVED_BACK,
 }
 _IMPLIED: dict[tuple[str, str | None], Implied] = {
     (Outcome.COMPLETED, "completed"): Implied.MOVED,
+    (Outcome.COMPLETED, "refunding"): Implied.MOVED,
     (Outcome.CANCELLED, "cancelled"): Implied.CANCELLED,
     (Outcome.DECLINED, "declined"): Implied.DECLINED,
+    (Outcome.DECLINED, "authorized"): Implied.AUTHORIZED,  # A refund: it stays what it was.
+    (Outcome.DECLINED, "completed"): Implied.MOVED,
+    (Outcome.VOIDED, "completed"): Implied.MOVED,
+    (Outcome.LAPSED, "lapsed"): Implied.LAPSED,
+    (Outcome.LAPSED, "completed"): Implied.MOVED,
+    **{(Outcome.AUTHORIZED, state): BY_STATE[state] for state in _AFTER_AUTHORIZE},
+    **{(Outcome.CAPTURED, state): BY_STATE[state] for state in _AFTER_PART},
+    **{(Outcome.REFUNDED, state): BY_STATE[state] for state in _AFTER_PART},
     (Outcome.DECLINED, None): Implied.NO_PAYMENT,
     (Outcome.NOT_FOUND, None): Implied.NO_PAYMENT,
     (Outcome.EXPIRED, None): Implied.EXPIRED,
@@ -58,23 +86,52 @@ _IMPLIED: dict[tuple[str, str | None], Implied] = {
 def implied_by(result: Result) -> Implied | None:
     """Return what a result implies; None when its fields contradict each other."""
     what = _IMPLIED.get((result.outcome, result.state))
-    if (result.command is None) != (result.outcome is Outcome.EXPIRED):
+    if not _is_told_to_whom_it_may(result):
         return None
-    if what is Implied.CANCELLED and result.outcome is not Outcome.REJECTED:
+    if what is Implied.CANCELLED and result.outcome in {Outcome.CANCELLED, Outcome.FOUND}:
         return None if result.reason is None else CANCELLED_FOR.get(result.reason)
     if result.outcome is Outcome.COMPLETED and what is not None and not result.replayed:
         return Implied.MOVED_NOW
     return what
 
 
+def _is_told_to_whom_it_may(result: Result) -> bool:
+    """Whether a notice has an outcome of notices, and an answer one of its command's type."""
+    outcome, kind, state = result.outcome, result.type, result.state
+    if result.command is None:
+        return (kind, outcome) in {("expire", Outcome.EXPIRED), ("lapse", Outcome.LAPSED)}
+    is_part = kind in {"capture", "refund"}
+    is_new_part = is_part and outcome in _TYPES and not result.replayed
+    wrong = (
+        outcome is Outcome.EXPIRED or kind in {"expire", "lapse"},
+        outcome in _TYPES and kind not in _TYPES[outcome],
+        outcome is Outcome.DECLINED and state in _SETTLED and kind != "refund",
+        outcome is Outcome.LAPSED and state != "lapsed",
+        is_new_part and state not in _SETTLED,
+        result.part is not None and not is_part,
+    )
+    return not any(wrong)
+
+
+_SETTLED = frozenset({"authorized", "completed"})
+_TYPES: dict[str, frozenset[str]] = {
+    Outcome.AUTHORIZED: frozenset({"authorize"}),
+    Outcome.CAPTURED: frozenset({"capture"}),
+    Outcome.REFUNDED: frozenset({"refund"}),
+    Outcome.VOIDED: frozenset({"void"}),
+    Outcome.LAPSED: frozenset({"authorize", "void", "cancel"}),
+}
+"""The types of commands that have an outcome; others have no such list."""
+
+
 def terms(account: str, amount: int, currency: str) -> int:
     """Return the hash of a movement: an amount to an account, or from it when negative."""
-    return digest((account, amount, currency))
+    return terms_at(place_of_money(account, currency), amount)
 
 
 def terms_of(result: Result) -> int:
     """Return the terms of a result's payment; 0 where the result does not say its direction."""
-    if result.type not in ("make", "deposit") or result.outcome is Outcome.REJECTED:
+    if result.type not in ("make", "deposit", "authorize") or result.outcome is Outcome.REJECTED:
         return 0
     if result.account is None or result.amount is None or result.currency is None:
         return 0
@@ -95,6 +152,34 @@ class Life:
     word: int
     """Code and address of the result that changed ``money`` last."""
 
+    first_word: int = 0
+    """Those of the first result."""
+
+    is_whole: bool = False
+    """Whether its first result is known to be there."""
+
+    amounts: Amounts | None = None
+    """What is held, captured and refunded; None where no result shows it."""
+
+    is_authorize: bool = False
+
+    @property
+    def moves(self) -> list[Move]:
+        """The movements that the results of this life imply."""
+        own = [] if self.amounts is None else self.amounts.moves
+        if self.is_authorize:
+            return own
+        found = []
+        if self.money in {Implied.MOVED, Implied.MOVED_BACK}:
+            found.append(Move(EntryDirection.FORWARD, self.terms, 0, 0, self.first_word))
+        if self.money is Implied.MOVED_BACK and self.amounts is None:
+            found.append(Move(EntryDirection.BACK, self.terms, 0, 0, self.word))
+        return [*found, *own]
+
+
+_NO_AMOUNTS: Mapping[int, Shown] = {}
+_AN_END = frozenset({Implied.EXPIRED, Implied.NO_PAYMENT})
+
 
 @dataclass(slots=True)
 class PaymentHistory:
@@ -111,16 +196,94 @@ class PaymentHistory:
 
     last_word: int = 0
     contradictions: list[tuple[int, str]] = field(default_factory=list)
+    faults: list[tuple[Kind, int, str]] = field(default_factory=list)
+    """What is wrong with amounts and lapses."""
     _alive: Life | None = None
 
-    def read(self, results: Iterable[tuple[Implied, int, int]]) -> "PaymentHistory":
-        """Replay results: what each implies, its terms, its code and address."""
+    def read(
+        self,
+        results: Iterable[tuple[Implied, int, int]],
+        amounts: Mapping[int, Shown] = _NO_AMOUNTS,
+    ) -> "PaymentHistory":
+        """Replay results: what each implies, its terms, its code and address.
+
+        ``amounts`` are those that some results show, by code and address.
+        """
         for what, its_terms, word in results:
             if what is Implied.NOTHING:
                 continue
-            self._live(what, its_terms, word)
+            shown = amounts.get(word) if amounts else None
+            if shown is not None and shown.is_authorize:
+                self._live_authorized(what, its_terms, word, shown)
+            elif self._alive is not None and self._alive.is_authorize and what in _AN_END:
+                self._end_authorized(what, word)
+            else:
+                self._live(what, its_terms, word)
+                if shown is not None:
+                    self._refund(word, shown)
             self.last, self.last_word = what, word
+        if self._alive is not None and self._alive.amounts is not None:
+            lapsed = self._alive.money is Implied.LAPSED
+            self._alive.amounts.end(lapsed=lapsed, word=self.last_word)
+        for life in self.lives:
+            if life.amounts is not None:
+                self.faults += life.amounts.faults
         return self
+
+    @property
+    def has_amounts(self) -> bool:
+        """Whether any result shows amounts."""
+        return any(life.amounts is not None for life in self.lives)
+
+    @property
+    def present(self) -> Life | None:
+        """The life after the last result; None when there is no payment."""
+        return self._alive
+
+    def _live_authorized(self, what: Implied, its_terms: int, word: int, shown: Shown) -> None:
+        """Take a result of an authorize."""
+        life = self._alive
+        if life is None and shown.is_new:
+            return  # Nothing is held yet.
+        if life is None:
+            is_partial = self.lacks_first and not shown.begins
+            life = self._alive = Life(what, its_terms, word, word, is_authorize=True)
+            life.amounts = Amounts.begin(shown, word, is_partial=is_partial)
+            self.lives.append(life)
+            if is_partial:
+                return
+        elif not life.is_authorize or life.amounts is None or shown.is_new:
+            self._contradict(word, "it was authorized, but was there before")
+            return
+        if its_terms and life.terms and its_terms != life.terms:
+            self._contradict(word, "another account, amount or currency than before")
+        life.terms = life.terms or its_terms
+        life.amounts.read(shown, word)
+        if what not in {Implied.IN_FLIGHT, Implied.CANCELLED}:
+            life.money, life.word = what, word
+
+    def _end_authorized(self, what: Implied, word: int) -> None:
+        life = self._alive
+        assert life is not None, "an authorize is there"
+        if life.amounts is not None:
+            life.amounts.end(lapsed=life.money is Implied.LAPSED, word=word)
+            if life.amounts.shown.held:
+                self._contradict(word, "the payment is gone, but it held money")
+        if what is Implied.NO_PAYMENT:
+            self._contradict(word, f"there is no payment, but it was {_said(life.money)}")
+        self._alive = None
+
+    def _refund(self, word: int, shown: Shown) -> None:
+        """Take the amounts of a make."""
+        life = self._alive
+        if life is None:
+            return  # A contradiction that ``_live`` has found.
+        if life.amounts is None:
+            is_partial = self.lacks_first and not life.is_whole
+            life.amounts = Amounts.begin(shown, word, is_partial=is_partial)
+            if is_partial:
+                return
+        life.amounts.read(shown, word)
 
     def _live(self, what: Implied, its_terms: int, word: int) -> None:
         life = self._alive
@@ -134,8 +297,9 @@ class PaymentHistory:
             if what is Implied.CANCELLED and life is not None and life.money is Implied.MOVED:
                 self._contradict(word, "it is cancelled, but no result said that it was undone")
         elif life is None:
-            money = Implied.MOVED if what is Implied.MOVED_NOW else what
-            self._alive = Life(money, its_terms, word)
+            is_first = what is Implied.MOVED_NOW
+            money = Implied.MOVED if is_first else what
+            self._alive = Life(money, its_terms, word, word, is_first)
             self.lives.append(self._alive)
         else:
             self._continue_life(life, what, its_terms, word)
@@ -188,4 +352,7 @@ def _said(money: Implied) -> str:
         Implied.MOVED_BACK: "rolled back",
         Implied.PREVENTED: "prevented",
         Implied.DECLINED: "declined",
-    }[money]
+        Implied.AUTHORIZED: "authorized",
+        Implied.VOIDED: "voided",
+        Implied.LAPSED: "lapsed",
+    }.get(money, money.name.lower())

@@ -7,7 +7,9 @@ from enum import IntEnum
 from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
 from .implied import Implied, Life, PaymentHistory
+from .lifecycle import EntryDirection, Move, Moved, RowAmounts, Shown
 from .numbering import COPIED
+from .retention import CLOCKS_DIFFER_MS
 from .topics import Topics
 
 NOTICE = 0
@@ -19,13 +21,6 @@ class CommandFlags(IntEnum):
 
     IN_FLIGHT = 1  # Not handled at the snapshot, or forwarded and not yet handled there.
     RESULT_EXPIRED = 2  # Retention may have deleted its result.
-
-
-class EntryDirection(IntEnum):
-    """Whether a ledger entry moves its payment's money, or moves it back."""
-
-    FORWARD = 1
-    BACK = 2
 
 
 LATER = 0x80
@@ -62,10 +57,19 @@ class PaymentFacts:
     row: tuple[int, int] | None = None
     """Place with ``Implied``, terms."""
 
+    shown: dict[int, Shown] = field(default_factory=dict)
+    """Amounts that results show, by the place with ``Implied``."""
+
+    holds: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """By the place of an entry: change of what is held, hash of the part, time."""
+
+    row_amounts: RowAmounts | None = None
+
 
 _NOTHING = PaymentHistory()
 _COPIED = digest(COPIED)
 _BY_CODE = tuple(Implied)
+_WAYS_TO_CANCEL = frozenset({Implied.PREVENTED, Implied.VOIDED, Implied.MOVED_BACK})
 _AS_ROW = {Implied.MOVED_NOW: Implied.MOVED, Implied.EXPIRED: Implied.NO_PAYMENT}
 
 
@@ -157,10 +161,12 @@ class Judgement:
             for _, word, its_terms in self._payment.results
         ]
         lacks_first = bool(results) and place_of(results[0][2])[0] in self._known.lacks_results
-        self._all = self._by_snapshot = PaymentHistory(lacks_first).read(results)
+        self._all = self._by_snapshot = PaymentHistory(lacks_first).read(
+            results, self._payment.shown
+        )
         if self._has_later:
             by_snapshot = [result for result in results if not code_of(result[2]) & LATER]
-            self._by_snapshot = PaymentHistory(lacks_first).read(by_snapshot)
+            self._by_snapshot = PaymentHistory(lacks_first).read(by_snapshot, self._payment.shown)
 
     def _money(self, *, moving: bool) -> None:
         """Compare the movements that the results imply with the ledger."""
@@ -168,9 +174,14 @@ class Judgement:
         if not self._missing:
             for word, message in self._all.contradictions:
                 self._find(Kind.CONTRADICTING_RESULT, self._topics.results, word, message)
+            for kind, word, message in self._all.faults:
+                self._find(kind, self._topics.results, word, message)
         # A transfer in flight may have moved money once more than the results imply.
         in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
         hidden = self._missing + in_flight
+        if self._all.has_amounts or self._payment.holds:
+            self._lifecycle(hidden)
+            return
         forward, back = self._all.forward, self._all.back
         self._compare(EntryDirection.FORWARD, forward, self._by_snapshot.forward, hidden)
         self._compare(EntryDirection.BACK, back, self._by_snapshot.back, hidden)
@@ -222,6 +233,59 @@ class Judgement:
                 message = "it does not undo the payment's entry: account, amount or currency differ"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
 
+    def _lifecycle(self, hidden: int) -> None:
+        """Compare each movement that the results imply with the ledger, and the other way round."""
+        if self._missing:
+            return  # What a missing result has moved is in the next one too, so not one by one.
+        payment = self._payment
+        moved = [
+            _moved(word, its_terms, payment.holds.get(word)) for word, its_terms in payment.entries
+        ]
+        found = Matching(moved)
+        needed = {
+            (move.direction, move.word) for life in self._by_snapshot.lives for move in life.moves
+        }
+        for move in (move for life in self._all.lives for move in life.moves):
+            entry = found.take(move)
+            if entry is None:
+                if (move.direction, move.word) in needed:
+                    self._lacks(move)
+            elif not found.fits(move, entry):
+                message = "account, amount, currency or what is held differs from the results"
+                self._find(Kind.WRONG_ENTRY, self._topics.ledger, entry.word, message)
+            elif entry.time_ms + CLOCKS_DIFFER_MS < move.not_before_ms:
+                message = f"the hold was released {move.not_before_ms - entry.time_ms} ms too early"
+                self._find(Kind.WRONG_LAPSE, self._topics.ledger, entry.word, message)
+        self._surplus_entries(found, hidden)
+
+    def _lacks(self, move: Move) -> None:
+        if self._known.lacks_entries:
+            self._findings.unchecked["payments whose entries may have been deleted"] += 1
+            return
+        kind = EntryDirection(move.direction).name.lower()
+        message = f"the ledger has no such entry: {kind}"
+        self._find(Kind.MISSING_ENTRY, self._topics.results, move.word, message)
+
+    def _surplus_entries(self, found: "Matching", hidden: int) -> None:
+        """Report entries that no result implies; those in flight may not be implied yet."""
+        is_partial = any(
+            life.amounts is not None and life.amounts.is_partial for life in self._all.lives
+        )
+        ahead: set[tuple[int, int]] = set()
+        for entry in found.left:
+            what = entry.direction, entry.part
+            name = EntryDirection(entry.direction).name.lower()
+            if is_partial or code_of(entry.word) & RESULT_EXPIRED:
+                self._findings.unchecked["entries whose results may have been deleted"] += 1
+            elif hidden and what not in ahead | found.taken:
+                ahead.add(what)
+            elif what in ahead | found.taken:
+                message = f"the payment's money was moved a second time: {name}"
+                self._find(Kind.MONEY_TWICE, self._topics.ledger, entry.word, message)
+            else:
+                message = f"no result of the payment has such an entry: {name}"
+                self._find(Kind.UNEXPECTED_ENTRY, self._topics.ledger, entry.word, message)
+
     def _table(self) -> None:
         """Compare the row with the last result before the journal's snapshot."""
         if self.is_pending or self._missing:
@@ -233,13 +297,32 @@ class Judgement:
             return
         last = _AS_ROW.get(replay.last, replay.last)
         said = replay.lives[-1].terms if replay.lives and state is not Implied.NO_PAYMENT else 0
-        cancelled = last is Implied.CANCELLED and state in (Implied.PREVENTED, Implied.MOVED_BACK)
+        cancelled = last is Implied.CANCELLED and state in _WAYS_TO_CANCEL
         if state is not last and not cancelled:
             message = f"the row says {_named(state)}, the last result says {_named(last)}"
             self._find_row(row, replay.last_word, message)
         elif row is not None and said not in (0, row[1]):
             message = "the row has another account, amount or currency than the results"
             self._find_row(row, replay.last_word, message)
+        else:
+            self._row_amounts(replay)
+
+    def _row_amounts(self, replay: PaymentHistory) -> None:
+        """Compare what the row has of captures, refunds and holds with the last result."""
+        life, has = replay.present, self._payment.row_amounts or RowAmounts(0, 0, 0, 0, 0)
+        if self._payment.row is None or self._state is Implied.NO_PAYMENT:
+            return
+        wants = RowAmounts(0, 0, 0, 0, 0)
+        if life is not None and life.amounts is not None:
+            wants = life.amounts.row()
+            if life.amounts.is_partial:
+                wants = wants._replace(parts=has.parts)
+        elif replay.lacks_first:
+            return
+        if has != wants:
+            names = [name for name, a, b in zip(has._fields, has, wants, strict=True) if a != b]
+            message = f"the row has other amounts than the results: {', '.join(names)}"
+            self._find_row(self._payment.row, replay.last_word, message)
 
     def _without_result(self, row: tuple[int, int]) -> None:
         if place_of(row[0])[0] in self._known.lacks_results:
@@ -253,6 +336,36 @@ class Judgement:
             self._find(Kind.ROW_DIFFERS, self._topics.results, word, message)
         else:
             self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
+
+
+def _moved(word: int, its_terms: int, hold: tuple[int, int, int] | None) -> Moved:
+    held, part, time_ms = hold or (0, 0, 0)
+    return Moved(code_of(word) & ~RESULT_EXPIRED, its_terms, held, part, word, time_ms)
+
+
+class Matching:
+    """Finds for each movement that results imply its entry in the ledger."""
+
+    def __init__(self, moved: Sequence[Moved]) -> None:
+        self.left = list(moved)
+        """Entries that no movement was found for yet."""
+
+        self.taken: set[tuple[int, int]] = set()
+        """What was found: direction and part."""
+
+    def take(self, move: Move) -> Moved | None:
+        """Return the entry of a movement: the one that fits, else one of its kind and part."""
+        alike = [e for e in self.left if (e.direction, e.part) == (move.direction, move.part)]
+        entry = next((e for e in alike if self.fits(move, e)), alike[0] if alike else None)
+        if entry is not None:
+            self.left.remove(entry)
+            self.taken.add((entry.direction, entry.part))
+        return entry
+
+    @staticmethod
+    def fits(move: Move, entry: Moved) -> bool:
+        """Whether an entry is just what a movement must be."""
+        return move.terms in {0, entry.terms} and move.held == entry.held
 
 
 def _named(implied: Implied) -> str:

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .facts import BUCKETS, Facts, pack
+from .facts import BUCKETS, Facts, pack, signed, word_of
 from .findings import Findings
 from .implied import Implied
 from .judgement import Judgement, PaymentFacts, RetentionGaps
+from .lifecycle import RowAmounts, Shown
 
 
 class Payments:
@@ -16,6 +17,8 @@ class Payments:
         self._findings = findings
         self._commands, self._results = Facts(3), Facts(4)
         self._entries, self._rows = Facts(3), Facts(3)
+        self._shown = Facts(2 + len(Shown._fields))
+        self._holds, self._row_amounts = Facts(5), Facts(1 + len(RowAmounts._fields))
         self._waiting: dict[int, tuple[int, ...]] = {}
         self._moving: set[int] = set()
         self._of_later_version: set[int] = set()
@@ -32,6 +35,20 @@ class Payments:
     ) -> None:
         """Note a result; ``implied`` is an ``Implied``, with ``LATER`` where that applies."""
         self._results.add(payment, own, pack(implied, *at), its_terms)
+
+    def shown(self, payment: int, at: tuple[int, int], implied: int, shown: Shown) -> None:
+        """Note the amounts that a result shows; the arguments are those of ``result``."""
+        self._shown.add(payment, pack(implied, *at), *map(int, shown))
+
+    def hold(  # noqa: PLR0917 - the parts of one entry
+        self, payment: int, at: tuple[int, int], moved: int, held: int, part: int, time_ms: int
+    ) -> None:
+        """Note what an entry changes of what is held, its part and its time."""
+        self._holds.add(payment, pack(moved, *at), word_of(held), part, time_ms)
+
+    def row_amounts(self, payment: int, amounts: RowAmounts) -> None:
+        """Note the amounts of a row, which replace earlier ones."""
+        self._row_amounts.add(payment, *amounts)
 
     def entry(self, payment: int, at: tuple[int, int], moved: int, its_terms: int) -> None:
         """Note an entry; ``moved`` is its direction, with ``RESULT_EXPIRED`` where that applies."""
@@ -86,4 +103,10 @@ class Payments:
             found[key].entries.append((word, its_terms))
         for key, word, its_terms in self._rows.take(bucket):
             found[key].row = word, its_terms
+        for key, word, *shown in self._shown.take(bucket):
+            found[key].shown[word] = Shown(*shown)
+        for key, word, held, part, time_ms in self._holds.take(bucket):
+            found[key].holds[word] = signed(held), part, time_ms
+        for key, *amounts in self._row_amounts.take(bucket):
+            found[key].row_amounts = RowAmounts(*amounts)
         return found

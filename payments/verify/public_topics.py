@@ -17,8 +17,9 @@ from .facts import digest
 from .findings import UNPUBLISHED, Findings, Kind, Place
 from .implied import Implied, implied_by, terms, terms_of
 from .journals import Snapshot
-from .judgement import LATER, NOTICE, RESULT_EXPIRED, EntryDirection
+from .judgement import LATER, NOTICE, RESULT_EXPIRED
 from .letters import Letters
+from .lifecycle import DIRECTIONS, EntryDirection, epoch_ms, fault_of, part_of, shown_by
 from .numbering import Numbering
 from .payments import Payments
 from .retention import Retention
@@ -152,13 +153,25 @@ class Public:
             message = f"{result.outcome} with state {result.state} and reason {result.reason}"
             self._findings.add(Kind.CONTRADICTING_RESULT, Place(*record[:3]), message)
             what = Implied.NOTHING
-        self._payments.result(
-            digest(record.key),
-            self._known_as(result.command, record.partition, commit),
-            (record.partition, record.offset),
-            what if by_snapshot else what | LATER,
-            terms_of(result),
-        )
+        key, at = digest(record.key), (record.partition, record.offset)
+        code = what if by_snapshot else what | LATER
+        known_as = self._known_as(result.command, record.partition, commit)
+        self._payments.result(key, known_as, at, code, terms_of(result))
+        if result.captured is not None:
+            self._take_amounts(record, result, key, code)
+
+    def _take_amounts(self, record: Record, result: Result, key: int, code: int) -> None:
+        fault = fault_of(result)
+        if fault is not None:
+            self._findings.add(Kind.WRONG_AMOUNTS, Place(*record[:3]), fault)
+        try:
+            shown = shown_by(result)
+        except ValueError as error:
+            message = str(error)
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), message)
+            return
+        if shown is not None:
+            self._payments.shown(key, (record.partition, record.offset), code, shown)
 
     def _known_as(self, command: str | None, partition: int, commit: int) -> int:
         if command is None:
@@ -173,19 +186,16 @@ class Public:
         if entry.payment is None or not is_new or not understood:
             return
         key = entry.payment.encode()
-        moved = EntryDirection.BACK if entry.kind == "rollback" else EntryDirection.FORWARD
+        moved = DIRECTIONS.get(entry.kind, EntryDirection.FORWARD)
         # The entry may be there although retention has deleted the results that name it.
         result_expired = self._retention.may_lack(self._topics.results, key, record.timestamp)
-        self._payments.entry(
-            digest(key),
-            (record.partition, record.offset),
-            moved | RESULT_EXPIRED if result_expired else moved,
-            terms(
-                entry.account,
-                entry.amount if moved is EntryDirection.FORWARD else -entry.amount,
-                entry.currency,
-            ),
-        )
+        code = moved | RESULT_EXPIRED if result_expired else int(moved)
+        own, at = digest(key), (record.partition, record.offset)
+        amount = -entry.amount if moved is EntryDirection.BACK else entry.amount
+        self._payments.entry(own, at, code, terms(entry.account, amount, entry.currency))
+        if moved > EntryDirection.BACK or entry.held_change:
+            part, time_ms = part_of(entry.part), epoch_ms(entry.time)
+            self._payments.hold(own, at, code, entry.held_change, part, time_ms)
 
 
 def as_record(output: Output) -> Record:

@@ -6,13 +6,15 @@ from msgspec import DecodeError
 
 from exactstage import Record, partition_of
 from payments.domain.account import is_counter_name, partition_of_counter
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
 
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import Findings, Kind, Place
 from .implied import CANCELLED_FOR, Implied, terms
+from .lifecycle import Did, RowAmounts, part_of, parts_of
 from .numbering import Numbering
 from .payments import Payments
 
@@ -22,6 +24,12 @@ _STATES = {
     State.REVERSING: Implied.IN_FLIGHT,
     State.COMPLETED: Implied.MOVED,
     State.DECLINED: Implied.DECLINED,
+    State.AUTHORIZING: Implied.IN_FLIGHT,
+    State.AUTHORIZED: Implied.AUTHORIZED,
+    State.CAPTURING: Implied.IN_FLIGHT,
+    State.RELEASING: Implied.IN_FLIGHT,
+    State.REFUNDING: Implied.IN_FLIGHT,
+    State.LAPSED: Implied.LAPSED,
 }
 
 
@@ -39,6 +47,9 @@ class Rows:
         self._numbering = numbering
         self._malformed: dict[tuple[str, int, bytes | None], tuple[Place, str]] = {}
         """Last record of a journal, partition and key, where that is no row."""
+
+        self._with_amounts: set[int] = set()
+        """Payments with a row that has amounts, so that later rows without replace them."""
 
     def payment(self, record: Record) -> None:
         """Take a row of the payments table, or its tombstone."""
@@ -63,8 +74,12 @@ class Rows:
                 else CANCELLED_FOR.get(reason, Implied.CANCELLED)
             )
         known_as = self._numbering.answered
-        waiting = [digest(known_as(own, record.partition, None)) for own, _, _ in payment.waiters]
+        waits = [own for own, _, _ in payment.waiters] + [queued.id for queued in payment.queue]
+        waiting = [digest(known_as(own, record.partition, None)) for own in waits]
         self._payments.row(key, at, state, _terms(payment), waiting)
+        if payment.hold_expires_ms is not None or payment.parts or key in self._with_amounts:
+            self._with_amounts.add(key)
+            self._payments.row_amounts(key, _amounts(payment))
 
     def account(self, record: Record) -> None:
         """Take a row of the accounts table: an account's or a counter-account's."""
@@ -115,6 +130,20 @@ class Rows:
         """Forget a record that a later one replaces, as a repair's does."""
         if self._malformed:
             self._malformed.pop((record.topic, record.partition, record.key), None)
+
+
+def _amounts(payment: Payment) -> RowAmounts:
+    request = payment.request
+    captured, expires_ms = payment.captured, payment.hold_expires_ms
+    parts = parts_of(
+        (part_of(part.id), Did.REFUNDED if part.type == "refund" else Did.CAPTURED, part.moved)
+        for part in payment.parts
+    )
+    if expires_ms is None:
+        if request is None or not payment.parts:
+            return RowAmounts(0, 0, 0, 0, 0)
+        captured = request.amount  # Only what was taken can be refunded.
+    return RowAmounts(captured, payment.refunded, payment.held, expires_ms or 0, parts)
 
 
 def _terms(payment: Payment) -> int:

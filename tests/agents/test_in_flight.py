@@ -2,7 +2,8 @@
 
 import pytest
 
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
 from payments.records.internal_codec import encode_payment
 from payments.stages import payments
 from payments.stages.payments import InFlight

@@ -7,8 +7,16 @@ from exactstage.limits import Limits
 from exactstage.log import Record, Writer
 from exactstage.outputs import Source
 from exactstage.stage import Refused
-from payments.domain.account import CounterAccount, Transfer
-from payments.records.internal_codec import decode_counter, encode_transfer
+from payments.domain.account import CounterAccount, Settled, Transfer
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
+from payments.domain.results import Reason, Request
+from payments.records.internal_codec import (
+    decode_counter,
+    encode_payment,
+    encode_settled,
+    encode_transfer,
+)
 from payments.settings import Settings
 from payments.stages.accounts import AccountsLogic
 from payments.stages.payments import PaymentsLogic
@@ -42,6 +50,22 @@ async def test_what_can_not_be_is_said_only_when_it_is_journalled(
     [said] = caplog.records
     assert said.levelname == "ERROR"
     assert "'pay-1' met what can't be, settled_ok in state None" in said.getMessage()
+
+
+def test_no_notice_of_a_lapse_has_a_time_before_the_end_of_its_hold() -> None:
+    logic, journal = PaymentsLogic(Settings()), new_journal("payments")
+    logic.restored(0, {})
+    request = Request("authorize", "abc", 100, "EUR")
+    end_ms, reason = 600_000, Reason.HOLD_EXPIRED
+    releasing = Payment(State.RELEASING, end_ms, request, reason, (), end_ms, 100)
+    journal.put(b"pay-1", encode_payment(releasing))
+    journal.accept()
+    # The broker that wrote the settlement is behind the one that wrote the command.
+    settlement = encode_settled(Settled(ok=True))
+    logic.handle(Record("payments.inbox", 0, 0, end_ms - 1, b"pay-1", settlement, ()), journal)
+    journal.accept()
+    [notice] = journal.seal().publication.outputs
+    assert (notice.topic, notice.time_ms) == ("payments.results", end_ms)
 
 
 def deposit(logic: AccountsLogic, journal: Journal, amount: int) -> None:

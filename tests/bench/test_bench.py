@@ -13,7 +13,7 @@ from exactstage.checkpoint import RESERVED, decode_checkpoint
 from exactstage.memory import MemoryLog
 from exactstage.partitioner import partition_of
 from payments import __version__
-from payments.domain.payment import State
+from payments.domain.payment_table import State
 from payments.records.internal_codec import decode_payment
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker

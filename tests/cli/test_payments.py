@@ -92,6 +92,8 @@ def test_a_balance_is_printed_in_major_units_and_in_both_for_programs(embedded: 
         "exponent": 2,
         "balance_decimal": "999.00",
         "sequence": 2,
+        "held": 0,
+        "available": 99_900,
     }
 
 

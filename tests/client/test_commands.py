@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payments.client.commands import (
     CheckedId,
@@ -20,10 +21,22 @@ from payments.client.commands import (
 )
 from payments.client.errors import InvalidCommand
 from payments.domain.account import is_counter_name
-from payments.domain.commands import Cancel, Command, Deposit, Get, Make
+from payments.domain.commands import (
+    Authorize,
+    Cancel,
+    Capture,
+    Command,
+    Deposit,
+    Get,
+    Make,
+    Refund,
+    Void,
+)
 from payments.domain.names import is_name
+from payments.records.commands import parse_command
 
 MAKE: dict[Any, object] = {"type": "make", "account": "abc", "amount": 100}
+HOLD: dict[Any, object] = {**MAKE, "type": "authorize"}
 CIRCLE: dict[str, object] = {"type": "make"}
 CIRCLE["account"] = CIRCLE
 
@@ -71,6 +84,28 @@ Number = IntEnum("Number", {"HUNDRED": 100})
         ({**MAKE, "type": base64.b64decode("make")}, "type", "not_json"),
         ({Key.TYPE: "make", Key.ACCOUNT: "abc", Key.AMOUNT: 100}, "command", "not_json"),
         (CIRCLE, "command", "not_json"),
+        ({**HOLD, "hold_seconds": 0}, "hold_seconds", "invalid_hold_seconds"),
+        ({**HOLD, "hold_seconds": 60.0}, "hold_seconds", "invalid_hold_seconds"),
+        ({**HOLD, "account": b"abc"}, "account", "not_json"),
+        ({**HOLD, "final": True}, "final", "unknown_field"),
+        ({"type": "capture", "final": False}, "capture", "missing_field"),
+        ({"type": "capture", "capture": None}, "capture", "invalid_part"),
+        ({"type": "capture", "capture": b"c1c1"}, "capture", "not_json"),
+        ({"type": "capture", "capture": "c" * 65}, "capture", "invalid_part"),
+        ({"type": "capture", "final": 0}, "final", "invalid_final"),
+        ({"type": "capture", "amount": Decimal(60)}, "amount", "amount_not_integer"),
+        ({"type": "refund"}, "refund", "missing_field"),
+        ({"type": "refund", "refund": b"r1r1"}, "refund", "not_json"),
+        ({"type": "refund", "refund": "r1", "amount": 0}, "amount", "amount_not_positive"),
+        ({"type": "void", "amount": 1}, "amount", "unknown_field"),
+        ({**MAKE, "metadata": "order 7"}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {"order": 7}}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {7: "order"}}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {None: "order"}}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {"order": b"7777"}}, "metadata", "not_json"),
+        ({**MAKE, "metadata": {b"order": "7"}}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {"order": "\ud800"}}, "metadata", "invalid_metadata"),
+        ({**MAKE, "metadata": {"a": "x" * 4096}}, "metadata", "invalid_metadata"),
     ],
 )
 def test_a_command_that_the_worker_would_reject_is_not_sent(
@@ -105,6 +140,24 @@ def test_a_command_without_an_id_is_given_one() -> None:
         ),
         (Cancel(), b'{"type":"cancel","id":"c1"}'),
         (Get("own"), b'{"type":"get","id":"own"}'),
+        (
+            Authorize("abc", 100, metadata={"order": "7"}, hold_seconds=60),
+            (
+                b'{"type":"authorize","account":"abc","amount":100,"id":"c1",'
+                b'"metadata":{"order":"7"},"hold_seconds":60}'
+            ),
+        ),
+        (Capture(), b'{"type":"capture","id":"c1"}'),
+        (
+            Capture("c7", 60, final=False),
+            b'{"type":"capture","capture":"c7","amount":60,"final":false,"id":"c1"}',
+        ),
+        (
+            Capture("final", final=False),
+            b'{"type":"capture","capture":"final","final":false,"id":"c1"}',
+        ),
+        (Void(), b'{"type":"void","id":"c1"}'),
+        (Refund("r1", 20), b'{"type":"refund","refund":"r1","amount":20,"id":"c1"}'),
     ],
 )
 def test_a_checked_command_becomes_the_record_that_its_dict_would(
@@ -115,6 +168,8 @@ def test_a_checked_command_becomes_the_record_that_its_dict_would(
     assert (own, found) == (command.id or "c1", value)
     fields = json.loads(value)
     assert encode_command(fields, default_id="", default_currency="EUR") == (own, value)
+    parsed = parse_command(value, default_currency="")
+    assert parsed == replace(command, id=own), "the worker reads what was given"
 
 
 def test_a_checked_command_needs_a_checked_id() -> None:

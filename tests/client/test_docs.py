@@ -5,17 +5,19 @@ import re
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from payments.client import LedgerEntry, PaymentsClient, errors
 from payments.settings import Settings
+from payments.testing import PaymentsTestbed
 from tests.broker.client import WorkerProcess
 from tests.broker_fixture import Installations, process_environment
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "client.md").read_text()
-QUICK_START, CHECKOUT, TESTING = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+QUICK_START, PARCELS, CHECKOUT, *TESTING = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 LIMIT_SECONDS = 120.0
 
 
@@ -47,8 +49,24 @@ def test_the_checkout_is_that_of_the_example() -> None:
     assert CHECKOUT in (REPOSITORY / "examples" / "shop.py").read_text()
 
 
-async def test_the_lines_for_tests_of_a_service_run() -> None:
-    first, _, rest = TESTING.partition("\n\n")
+async def test_the_parcels_are_captured_as_they_are_shipped() -> None:
+    names: dict[str, Any] = {}
+    exec(PARCELS, names)  # noqa: S102 - it is our own document
+    async with PaymentsTestbed(opening_balance=10_000) as testbed, testbed.client() as client:
+        await names["ship_in_two_parcels"](client)
+        amounts = [(entry.kind, entry.amount, entry.held) for entry in testbed.ledger("clara")]
+    assert amounts == [
+        ("opening", 10_000, 0),
+        ("hold", 0, 10_000),
+        ("capture", -6000, 4000),
+        ("capture", -3000, 0),
+        ("refund", 2000, 0),
+    ]
+
+
+@pytest.mark.parametrize("lines", TESTING)
+async def test_the_lines_for_tests_of_a_service_run(lines: str) -> None:
+    first, _, rest = lines.partition("\n\n")
     names: dict[str, object] = {}
     exec(f"{first}\nasync def run():\n{textwrap.indent(rest, '    ')}", names)  # noqa: S102 - it is our own document
     run = names["run"]

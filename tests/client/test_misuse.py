@@ -21,6 +21,10 @@ async def test_a_payment_id_that_is_no_text_is_a_type_error(payment: Any) -> Non
     async with PaymentsTestbed() as testbed, testbed.client() as client:
         for call in (
             lambda: client.make(payment, account="abc", amount=1),
+            lambda: client.authorize(payment, account="abc", amount=1),
+            lambda: client.capture(payment),
+            lambda: client.void(payment),
+            lambda: client.refund(payment, refund="r1"),
             lambda: client.cancel(payment),
             lambda: client.get(payment),
             lambda: client.send(payment, {"type": "get"}),
@@ -105,6 +109,10 @@ async def test_a_deadline_that_is_none_is_named(seconds: Any, kind: type[Excepti
         for call in (
             lambda: client.make("p", account="abc", amount=1, **late),
             lambda: client.deposit("p", account="abc", amount=1, **late),
+            lambda: client.authorize("p", account="abc", amount=1, **late),
+            lambda: client.capture("p", **late),
+            lambda: client.void("p", **late),
+            lambda: client.refund("p", refund="r1", **late),
             lambda: client.cancel("p", **late),
             lambda: client.get("p", **late),
             lambda: client.send("p", {"type": "get"}, **late),

@@ -14,6 +14,7 @@ from payments.domain.account import (
     Account,
     CounterAccount,
     Entry,
+    Kind,
     Opening,
     Posting,
     Transfer,
@@ -148,6 +149,130 @@ def test_the_second_leg_goes_to_the_counter_account_of_its_currency() -> None:
     assert first == CounterAccount({"EUR": 100})
     assert second == CounterAccount({"EUR": 100, "USD": 7})
     assert post_counter(second, euro) == CounterAccount({"EUR": 200, "USD": 7})
+
+
+def held(kind: Kind, amount: int, change: int) -> Transfer:
+    return Transfer(kind, "abc", amount, "EUR", "sales", "p1", held=change)
+
+
+@pytest.mark.parametrize(
+    ("before", "transfer", "after"),
+    [
+        ((100, 0), held("hold", 0, 100), (100, 100)),
+        ((100, 60), held("hold", 0, 40), (100, 100)),
+        ((100, 60), make(40), (60, 60)),
+        ((100, 60), held("capture", -60, -60), (40, 0)),
+        ((100, 100), held("capture", -30, -100), (70, 0)),
+        ((100, 100), held("release", 0, -100), (100, 0)),
+        ((0, 0), held("refund", 7, 0), (7, 0)),
+        ((40, 20), held("rollback", 30, -20), (70, 0)),
+        ((MAX_BALANCE, 0), held("refund", 7, 0), (MAX_BALANCE + 7, 0)),
+        # An account that has less than it holds: a promise is kept all the same.
+        ((50, 80), held("capture", -80, -80), (-30, 0)),
+        ((50, 80), held("capture", -10, -80), (40, 0)),
+        ((50, 80), held("release", 0, -10), (50, 70)),
+        ((50, 80), held("refund", 10, 0), (60, 80)),
+        ((50, 80), held("rollback", 10, -5), (60, 75)),
+    ],
+)
+def test_a_posting_changes_the_balance_and_what_is_held(
+    before: tuple[int, int], transfer: Transfer, after: tuple[int, int]
+) -> None:
+    account = Account(before[0], 3, "EUR", before[1])
+    posting = post(account, transfer, opening=NO_OPENING)
+    expected = Account(after[0], 4, "EUR", after[1])
+    assert posting == Posting(expected, (Entry(transfer, expected),))
+
+
+@pytest.mark.parametrize(
+    ("before", "transfer"),
+    [
+        ((100, 0), held("hold", 0, 101)),
+        ((100, 60), held("hold", 0, 41)),
+        ((100, 60), make(41)),
+        ((100, 60), undo(deposit(41))),
+        ((50, 80), held("hold", 0, 1)),
+        ((50, 80), make(1)),
+    ],
+)
+def test_what_is_held_can_not_be_spent_or_held_again(
+    before: tuple[int, int], transfer: Transfer
+) -> None:
+    account = Account(before[0], 3, "EUR", before[1])
+    assert post(account, transfer, opening=NO_OPENING) is Reason.INSUFFICIENT_FUNDS
+
+
+def test_no_account_releases_more_than_it_holds() -> None:
+    with pytest.raises(AssertionError, match="releases more"):
+        post(Account(100, 3, "EUR", 5), held("release", 0, -6), opening=NO_OPENING)
+
+
+def test_a_hold_opens_an_account_that_has_an_opening_balance() -> None:
+    hold = held("hold", 0, 1_000)
+    posting = post(None, hold, opening=OPENING)
+    assert isinstance(posting, Posting)
+    assert posting.account == Account(1_000, 2, "EUR", 1_000)
+    assert [entry.account.held for entry in posting.entries] == [0, 1_000]
+    assert post(None, hold, opening=NO_OPENING) is Reason.UNKNOWN_ACCOUNT
+    assert post(None, held("hold", 0, 1_001), opening=OPENING) is Reason.INSUFFICIENT_FUNDS
+
+
+@pytest.mark.parametrize("kind", ["capture", "release", "refund", "rollback"])
+def test_what_follows_a_hold_opens_no_account(kind: Kind) -> None:
+    assert post(None, held(kind, 1, 0), opening=OPENING) is Reason.UNKNOWN_ACCOUNT
+
+
+def test_the_second_leg_of_a_hold_is_held_on_the_counter_account() -> None:
+    account = Account(100, 2, "EUR", 100)
+    holding = post_counter(None, Entry(held("hold", 0, 100), account))
+    assert holding == CounterAccount({}, {"EUR": -100})
+    captured = post_counter(holding, Entry(held("capture", -30, -100), account))
+    assert captured == CounterAccount({"EUR": 30})
+    refunded = post_counter(captured, Entry(held("refund", 30, 0), account))
+    assert refunded == CounterAccount({"EUR": 0})
+
+
+movements = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(["hold", "capture", "release", "refund", "make", "deposit"]),
+        st.integers(1, 40),
+        st.integers(0, 5),
+    ),
+    max_size=40,
+)
+
+
+@given(movements)
+def test_whatever_is_held_is_covered_and_adds_up_to_zero(
+    plan: list[tuple[str, Kind, int, int]],
+) -> None:
+    accounts = {name: Account(60, 1, "EUR") for name in ("a", "b")}
+    counter: CounterAccount | None = None
+    for name, kind, amount, rest in plan:
+        account = accounts[name]
+        moved, change = {
+            "hold": (0, amount),
+            "capture": (-amount, -(amount + rest)),
+            "release": (0, -amount),
+            "make": (-amount, 0),
+        }.get(kind, (amount, 0))
+        if account.held + change < 0:  # No payment has so much to release.
+            continue
+        transfer = Transfer(kind, name, moved, "EUR", "sales", held=change)
+        posting = post(account, transfer, opening=NO_OPENING)
+        lowers = moved - change < 0
+        if isinstance(posting, Reason):
+            assert lowers
+            assert account.balance + moved < account.held + change
+            continue
+        accounts[name] = posting.account
+        counter = post_counter(counter, posting.entries[0])
+        assert 0 <= posting.account.held <= posting.account.balance
+    own = sum(account.held for account in accounts.values())
+    balances = sum(account.balance for account in accounts.values()) - 2 * 60
+    assert own + (counter.held.get("EUR", 0) if counter else 0) == 0
+    assert balances + (counter.balances.get("EUR", 0) if counter else 0) == 0
 
 
 amounts = st.one_of(st.integers(1, 50), st.integers(10**15 - 5, 10**15))

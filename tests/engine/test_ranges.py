@@ -6,7 +6,7 @@ words of its errors for an operator: ``tests/recovery/test_runbook.py``.
 
 import ast
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from exactstage import ranges as ranges_module
 from exactstage.errors import UNDECODABLE_BATCH, PositionLost, Stalled, UnreadableBatch
 from exactstage.log import Bounds, Record, TopicPartition
 from exactstage.memory import MemoryLog, MemoryReader
-from exactstage.ranges import Ranges, partitions_of, read_ranges, read_with
+from exactstage.ranges import Closing, Ranges, partitions_of, read_ranges, read_with
 
 AT, NEXT = partitions_of("words", 2)
 BRIEF_SECONDS = 0.05
@@ -241,8 +241,30 @@ def test_every_reader_of_ranges_is_closed_where_it_is_left_early() -> None:
         for file in (root / package).rglob("*.py"):
             nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
             reading = [node for node in nodes if named(node, "read_ranges")]
-            closed = [node.args[0] for node in nodes if named(node, "aclosing")]  # type: ignore[attr-defined]
+            closing = [node for node in nodes if named(node, "aclosing") or named(node, "Closing")]
+            closed = [node.args[0] for node in closing]  # type: ignore[attr-defined]
             assert set(reading) <= set(closed), f"{file} may leave a reader open"
+
+
+async def test_a_coroutine_that_is_thrown_away_throws_its_reader_away() -> None:
+    """As where the simulator turns a machine off: there is no loop that could await anything."""
+
+    class Suspended:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def endless() -> AsyncGenerator[tuple[TopicPartition, Sequence[Record]], None]:
+        await Suspended()
+        yield AT, []
+
+    async def read() -> None:
+        async with Closing(endless()) as found:
+            async for _ in found:
+                pass
+
+    reading = read()
+    reading.send(None)
+    reading.close()
 
 
 async def test_who_stops_in_the_middle_closes_the_reader() -> None:

@@ -75,7 +75,7 @@ async def test_what_no_worker_could_publish_is_refused_at_once(given: Mapping[st
         {"time_ms": 0, "headers": [("trace", b"x")]},
         {"time_ms": YEAR_10_000_MS - 1, "headers": [("trace", b"x")]},
     ],
-    ids=repr,
+    ids=["iterator", "tuple", "type", "first time", "last time"],
 )
 async def test_what_can_be_published_is(given: Mapping[str, Any]) -> None:
     async with StageTestbed(emitting(**given)) as bed:

@@ -18,6 +18,8 @@ async def test_a_balance_sees_every_answer_before_it(http: httpx.AsyncClient) ->
             "exponent": 2,
             "balance_decimal": f"{OPENING // 100 - 1}.{100 - 10 * number}",
             "sequence": number + 1,
+            "held": 0,
+            "available": OPENING - 10 * number,
         }
 
 

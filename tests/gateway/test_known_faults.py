@@ -52,7 +52,7 @@ async def test_a_cancel_says_what_it_did(http: httpx.AsyncClient) -> None:
     assert undone["message"] == f"payment p1 is cancelled: {moved_back}"
     assert again["message"] == f"payment p1 was cancelled before: {moved_back}"
     assert prevented["message"] == (
-        "payment p2 is cancelled: no money had moved, and a later make is refused"
+        "payment p2 is cancelled: no money had moved, and a later make or authorize is refused"
     )
     assert [one["reason"] for one in (undone, again, prevented)] == [
         "rolled_back",
@@ -143,6 +143,10 @@ def test_every_operation_that_changes_something_is_a_command() -> None:
         ("POST", "/v1/payments"),
         ("POST", "/v1/payments/{payment}"),
         ("POST", "/v1/payments/{payment}/cancel"),
+        ("POST", "/v1/payments/{payment}/authorize"),
+        ("POST", "/v1/payments/{payment}/capture"),
+        ("POST", "/v1/payments/{payment}/void"),
+        ("POST", "/v1/payments/{payment}/refunds/{refund}"),
         ("POST", "/v1/deposits/{payment}"),
         ("POST", "/payments/makePayment"),
         ("POST", "/payments/cancelPayment"),

@@ -49,6 +49,20 @@ def counted() -> Iterator[Counter[str]]:
             {"decode_members": 1, "command_of": 1},
         ),
         ("POST", "/v1/payments/p1/cancel", b"", {}),
+        (
+            "POST",
+            "/v1/payments/p1/authorize",
+            b'{"account":"a","amount":1,"hold_seconds":9}',
+            {"parse_movement": 1},
+        ),
+        (
+            "POST",
+            "/v1/payments/p1/capture",
+            b'{"amount":1}',
+            {"decode_members": 1, "command_of": 1},
+        ),
+        ("POST", "/v1/payments/p1/refunds/r1", b"", {"command_of": 1}),
+        ("POST", "/v1/payments/p1/void", b"", {}),
         ("GET", "/v1/payments/p1", b"", {}),
     ],
 )

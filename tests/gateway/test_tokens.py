@@ -74,13 +74,17 @@ def bearer(token: str) -> dict[str, str]:
 REQUESTS: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/v1/payments/p1", MOVEMENT, {"pay"}),
     ("POST", "/v1/payments/p1/cancel", None, {"pay"}),
+    ("POST", "/v1/payments/p1/authorize", MOVEMENT, {"pay"}),
+    ("POST", "/v1/payments/p1/capture", None, {"pay"}),
+    ("POST", "/v1/payments/p1/void", None, {"pay"}),
+    ("POST", "/v1/payments/p1/refunds/r1", None, {"refund"}),
     ("POST", "/payments/p1/makePayment", {"accountId": "abc", "amount": 1}, {"pay"}),
     ("POST", "/payments/p1/cancelPayment", None, {"pay"}),
     ("POST", "/v1/deposits/p1", MOVEMENT, {"deposit"}),
     ("GET", "/v1/payments/p1", None, {"read"}),
     ("HEAD", "/v1/accounts/abc", None, {"read"}),
     ("GET", "/v1/accounts/abc/entries", None, {"read"}),
-    ("GET", "/v1/payments/p1/commands/c", None, {"read", "pay", "deposit"}),
+    ("GET", "/v1/payments/p1/commands/c", None, {"read", "pay", "deposit", "refund"}),
 ]
 
 
@@ -123,7 +127,7 @@ async def test_a_slip_is_told_once_and_the_tokens_from_before_stay_in_force(  # 
     [told] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert told.levelname == "WARNING"
     assert f"{file}{why}" in told.getMessage()
-    assert told.getMessage().endswith("; the tokens from before (4) stay in force")
+    assert told.getMessage().endswith(f"; the tokens from before ({len(SCOPES)}) stay in force")
     response = await http.get("/v1/accounts/abc", headers=bearer(TOKENS["read"]))
     assert response.status_code == 200
 

@@ -38,13 +38,15 @@ _MASKS = (
     (re.compile(r"\b\d+(?:\.\d+)? (?:s|ms)\b"), "DURATION"),
 )
 _IDS = re.compile(
-    r"""payments\ (?:make|deposit|cancel|get|watch)\ (?!PAYMENT)(?P<a>[\w.-]+)
+    r"""payments\ (?:make|deposit|authorize|capture|void|refund|cancel|get|watch)\s
+      (?!PAYMENT)(?P<a>[\w.-]+)
     | /v1/(?:payments|deposits)/(?P<b>[\w.-]+)
     | idempotency-key:\ "(?P<c>[^"]+)"
     | /payments/(?!makeP|cancelP)(?P<d>[\w.-]+)/\w
     | "(?:payment|key)":\ ?"(?P<e>[^"{]+)"
     | \b(?P<f>[\w-]+(?:\$n)?):\{
-    | \.(?:make|send|deposit|cancel|get|submit|watch)\(\s*"(?P<g>[^"]+)"
+    | \.(?:make|send|deposit|authorize|capture|void|refund|cancel|get|submit|watch)
+      \(\s*"(?P<g>[^"]+)"
     | portal\.call\([\w.]+,\ "(?P<h>[^"]+)"
     | --account\ (?P<i>[\w.-]+)
     | payments\ account\ (?!ACCOUNT)(?P<j>[\w.-]+)

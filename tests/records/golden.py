@@ -19,10 +19,12 @@ from exactstage.log import NewRecord, Record, Writer
 from exactstage.outputs import INSTALLATION, Output, Publication, Rounds
 from exactstage.senders import Owner, owner_header
 from exactstage.stage import Refused, Stage
-from payments.client.commands import encode_command, movement
+from payments.client.commands import encode_command, movement, part
 from payments.domain.account import Account, CounterAccount, Entry, Settled, Transfer
-from payments.domain.payment import Payment, State
-from payments.domain.results import Answer, Outcome, Reason, Request
+from payments.domain.commands import Capture, Refund
+from payments.domain.payment import Part, Payment, Queued
+from payments.domain.payment_table import State
+from payments.domain.results import Amounts, Answer, Outcome, Reason, Request
 from payments.records.internal_codec import (
     encode_account,
     encode_counter,
@@ -39,6 +41,9 @@ TIME_MS = 1_767_225_600_001
 ADDRESS = "payments.commands/6/41"
 MAKE = Request("make", "abc", 1999, "EUR")
 DEPOSIT = Request("deposit", 'é/ü <&>"\\ 😀', 10**15, "KWD")
+AUTHORIZE = Request("authorize", "abc", 10_000, "EUR")
+EXPIRES_MS = TIME_MS + 604_800_000
+NOTE_ON_IT = {"order": "7", "é": 'a "note"'}
 
 COMMANDS: dict[str, dict[str, object]] = {
     "make": movement("make", "abc", 1999, None, None),
@@ -46,6 +51,16 @@ COMMANDS: dict[str, dict[str, object]] = {
     "deposit": movement("deposit", DEPOSIT.account, 1, "JPY", "é/1"),
     "cancel": {"type": "cancel", "id": None},
     "get": {"type": "get"},
+    "make, with metadata": movement("make", "abc", 1999, None, None, NOTE_ON_IT),
+    "authorize": movement("authorize", "abc", 10_000, None, None),
+    "authorize, all fields": movement(
+        "authorize", "abc", 10**15, "EUR", "order-7", NOTE_ON_IT, 31_536_000
+    ),
+    "capture": part("capture", {}, None, None),
+    "capture, all fields": part("capture", {"capture": "c1", "final": False}, 60, "order-7"),
+    "void": {"type": "void"},
+    "refund": part("refund", {"refund": "r1"}, None, None),
+    "refund, all fields": part("refund", {"refund": "r1"}, 20, "order-7"),
 }
 ANSWERS = {
     "a completed make": Answer(
@@ -97,6 +112,59 @@ ANSWERS = {
         message='the value is not JSON: "é" \ud800',
     ),
     "an expiry notice": Answer(command=None, type="expire", outcome=Outcome.EXPIRED, request=MAKE),
+    "a make with metadata": Answer(
+        command="c1",
+        type="make",
+        outcome=Outcome.COMPLETED,
+        state="completed",
+        request=MAKE,
+        metadata=NOTE_ON_IT,
+    ),
+    "an authorize": Answer(
+        command="c1",
+        type="authorize",
+        outcome=Outcome.AUTHORIZED,
+        state="authorized",
+        request=AUTHORIZE,
+        amounts=Amounts(0, 0, 10_000, 10_000, EXPIRES_MS),
+        metadata=NOTE_ON_IT,
+    ),
+    "a capture": Answer(
+        command="c2",
+        type="capture",
+        outcome=Outcome.CAPTURED,
+        state="authorized",
+        request=AUTHORIZE,
+        part="c1",
+        amounts=Amounts(6000, 0, 10_000, 4000, EXPIRES_MS),
+    ),
+    "a void": Answer(
+        command="c3",
+        type="void",
+        outcome=Outcome.VOIDED,
+        reason=Reason.VOIDED,
+        state="completed",
+        request=AUTHORIZE,
+        amounts=Amounts(6000, 0, 10_000, 0, EXPIRES_MS),
+    ),
+    "a refund of a make": Answer(
+        command="c4",
+        type="refund",
+        outcome=Outcome.REFUNDED,
+        state="completed",
+        request=MAKE,
+        part="r1",
+        amounts=Amounts(1999, 20),
+    ),
+    "a notice that a hold has lapsed": Answer(
+        command=None,
+        type="lapse",
+        outcome=Outcome.LAPSED,
+        reason=Reason.HOLD_EXPIRED,
+        state="lapsed",
+        request=AUTHORIZE,
+        amounts=Amounts(0, 0, 10_000, 0, EXPIRES_MS),
+    ),
 }
 ENTRIES = {
     "a make": Entry(Transfer("make", "abc", -1999, "EUR", "sales", "pay-1"), Account(1, 2, "EUR")),
@@ -104,6 +172,22 @@ ENTRIES = {
     "a rollback beyond the limit": Entry(
         Transfer("rollback", "é", 10**15, "BGN", "sales", "é/1"),
         Account(10**18 + 10**15, 9, "BGN"),
+    ),
+    "a hold": Entry(
+        Transfer("hold", "abc", 0, "EUR", "sales", "pay-1", 10_000, None, NOTE_ON_IT),
+        Account(12_000, 3, "EUR", 10_000),
+    ),
+    "a capture that releases the rest": Entry(
+        Transfer("capture", "abc", -6000, "EUR", "sales", "pay-1", -10_000, "c1"),
+        Account(6000, 4, "EUR"),
+    ),
+    "a release": Entry(
+        Transfer("release", "abc", 0, "EUR", "sales", "pay-1", -10_000),
+        Account(12_000, 4, "EUR", 500),
+    ),
+    "a refund": Entry(
+        Transfer("refund", "abc", 20, "EUR", "sales", "pay-1", 0, "r1"),
+        Account(6020, 5, "EUR", 500),
     ),
 }
 ROWS = {
@@ -114,14 +198,46 @@ ROWS = {
     "a payment cancelled before its make": Payment(
         State.CANCELLED, TIME_MS, None, Reason.PREVENTED
     ),
+    "an authorized payment": Payment(
+        State.AUTHORIZED,
+        TIME_MS,
+        AUTHORIZE,
+        hold_expires_ms=EXPIRES_MS,
+        held=4000,
+        captured=6000,
+        refunded=1000,
+        parts=(Part("c1", 6000, final=False), Part("r1", 1000, "refund")),
+        metadata=NOTE_ON_IT,
+    ),
+    "a payment with queued commands": Payment(
+        State.CAPTURING,
+        TIME_MS,
+        AUTHORIZE,
+        None,
+        (("c2", "capture", False),),
+        hold_expires_ms=EXPIRES_MS,
+        held=10_000,
+        parts=(Part("final", 10_000, whole=True),),
+        queue=(
+            Queued("c3", TIME_MS, Capture("c1", 60, final=False)),
+            Queued(ADDRESS, TIME_MS, Refund("r1")),
+        ),
+    ),
+    "a refunded make": Payment(
+        State.COMPLETED, TIME_MS, MAKE, refunded=20, parts=(Part("r1", 20, "refund"),)
+    ),
 }
 TRANSFER = Transfer("make", "abc", -1999, "EUR", "sales", "pay-1")
+HOLD = Transfer("hold", "abc", 0, "EUR", "sales", "pay-1", 10_000, None, NOTE_ON_IT)
+CAPTURE = Transfer("capture", "abc", -6000, "EUR", "sales", "pay-1", -10_000, "c1")
 SETTLED = {
     "a settlement": Settled(ok=True),
     "a declined settlement": Settled(ok=False, reason=Reason.UNKNOWN_ACCOUNT),
 }
 ACCOUNT = Account(10**18, 12, "EUR")
 COUNTER = CounterAccount({"EUR": -(10**30), "USD": 5})
+HOLDING = Account(12_000, 3, "EUR", 10_000)
+HOLDING_COUNTER = CounterAccount({"EUR": -12_000}, {"EUR": -10_000})
 
 OUTPUTS = [
     Output("payments.results", 6, b"pay-1", b'{"a":1}', "payments.result", TIME_MS, []),
@@ -181,7 +297,11 @@ def values() -> Iterator[tuple[str, bytes]]:
         yield f"row: {name}", encode_payment(payment)
     yield "row: an account", encode_account(ACCOUNT)
     yield "row: a counter-account", encode_counter(COUNTER)
+    yield "row: an account with holds", encode_account(HOLDING)
+    yield "row: a counter-account with holds", encode_counter(HOLDING_COUNTER)
     yield "message: a transfer", encode_transfer(TRANSFER, "pay-1")
+    yield "message: a hold", encode_transfer(HOLD, "pay-1")
+    yield "message: a capture", encode_transfer(CAPTURE, "pay-1")
     for name, settled in SETTLED.items():
         yield f"message: {name}", encode_settled(settled)
     for name, checkpoint in CHECKPOINTS.items():

@@ -12,7 +12,16 @@ import pytest
 
 from exactstage.checkpoint import decode_checkpoint
 from exactstage.inspection import unpack_dead_letter
-from payments.domain.commands import Cancel, Deposit, Get, Make
+from payments.domain.commands import (
+    Authorize,
+    Cancel,
+    Capture,
+    Deposit,
+    Get,
+    Make,
+    Refund,
+    Void,
+)
 from payments.records.commands import parse_command
 from payments.records.internal_codec import (
     decode_account,
@@ -34,6 +43,16 @@ COMMANDS = {
     "deposit": Deposit(account=golden.DEPOSIT.account, amount=1, currency="JPY", id="é/1"),
     "cancel": Cancel(id="p0-1"),
     "get": Get(id="p0-1"),
+    "make, with metadata": Make("abc", 1999, "EUR", "p0-1", golden.NOTE_ON_IT),
+    "authorize": Authorize("abc", 10_000, "EUR", "p0-1"),
+    "authorize, all fields": Authorize(
+        "abc", 10**15, "EUR", "order-7", golden.NOTE_ON_IT, 31_536_000
+    ),
+    "capture": Capture(id="p0-1"),
+    "capture, all fields": Capture("c1", 60, final=False, id="order-7"),
+    "void": Void("p0-1"),
+    "refund": Refund("r1", id="p0-1"),
+    "refund, all fields": Refund("r1", 20, "order-7"),
 }
 
 
@@ -99,7 +118,11 @@ def test_recorded_rows_and_messages_are_read() -> None:
     readers: dict[str, Callable[[bytes], object]] = {
         "an account": decode_account,
         "a counter-account": decode_counter,
+        "an account with holds": decode_account,
+        "a counter-account with holds": decode_counter,
         "a transfer": decode_transfer,
+        "a hold": decode_transfer,
+        "a capture": decode_transfer,
         "a settlement": decode_settled,
         "a declined settlement": decode_settled,
     }
@@ -107,7 +130,11 @@ def test_recorded_rows_and_messages_are_read() -> None:
         **golden.ROWS,
         "an account": golden.ACCOUNT,
         "a counter-account": golden.COUNTER,
+        "an account with holds": golden.HOLDING,
+        "a counter-account with holds": golden.HOLDING_COUNTER,
         "a transfer": golden.TRANSFER,
+        "a hold": golden.HOLD,
+        "a capture": golden.CAPTURE,
         **golden.SETTLED,
     }
     for kind in ("row", "message"):

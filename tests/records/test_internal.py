@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from payments.domain.account import Account, CounterAccount, Kind, Settled, Transfer
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
 from payments.domain.results import Reason, Request
 from payments.records.internal_codec import (
     decode_account,

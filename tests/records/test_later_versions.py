@@ -78,7 +78,7 @@ def test_a_result_keeps_values_that_it_does_not_know_as_text() -> None:
     assert not isinstance(result.outcome, Outcome)
     assert not isinstance(result.reason, Reason)
     assert result.outcome.value == "preauthorized", "as a member of Outcome has it"
-    shown = {name: AUTHORIZED[name] for name in Result.model_fields}
+    shown = {name: AUTHORIZED.get(name) for name in Result.model_fields}
     assert result.model_dump(mode="json") == json.loads(result.model_dump_json()) == shown
 
 
@@ -121,6 +121,11 @@ def test_the_schema_names_the_known_values_and_accepts_later_ones(
         {"outcome": "expired", "type": "expire"},
         {"outcome": "found", "type": "get"},
         {"outcome": "found", "type": "get", "state": "cancelled"},
+        {"outcome": "authorized", "type": "authorize"},
+        {"outcome": "captured", "type": "capture"},
+        {"outcome": "voided", "type": "void"},
+        {"outcome": "refunded", "type": "refund"},
+        {"outcome": "lapsed", "type": "lapse"},
         {"outcome": "declined"},
         {"outcome": "rejected"},
     ],
@@ -133,7 +138,8 @@ def test_the_sentence_says_nothing_about_money_that_it_can_not_know(
     assert "p1" in sentence
     shown = [result.outcome.value, "partly", "blocked", "cancelled"]
     assert any(word in sentence for word in shown)
-    for claim in ("taken from", "put on", "moved back", "had moved", "stays where it is"):
+    claims = ("taken from", "put on", "moved back", "had moved", "stays where it is")
+    for claim in (*claims, "held", "captured of", "refunded of", "released"):
         assert claim not in sentence
     assert worded(result).message in (sentence, None)
 

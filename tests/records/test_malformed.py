@@ -27,6 +27,14 @@ def account_with(account: str) -> bytes:
     return f'{{"type":"deposit","amount":1,"id":"c1","account":{account}}}'.encode()
 
 
+def hold_of(seconds: str) -> bytes:
+    return f'{{"type":"authorize","account":"abc","amount":1,"hold_seconds":{seconds}}}'.encode()
+
+
+def noted(metadata: str) -> bytes:
+    return f'{{"type":"make","account":"abc","amount":1,"metadata":{metadata}}}'.encode()
+
+
 BAD: list[tuple[bytes | None, Reason, str]] = [
     (None, Reason.NULL_VALUE, "no value"),
     (b"", Reason.EMPTY_VALUE, "no value"),
@@ -57,8 +65,12 @@ BAD: list[tuple[bytes | None, Reason, str]] = [
     (b'{"type":"get","type":"get"}', Reason.DUPLICATED_FIELD, '"type"'),
     (b'{"type":"get","x":1,"x":1}', Reason.DUPLICATED_FIELD, '"x"'),
     (b"{}", Reason.MISSING_TYPE, "received nothing"),
-    (b'{"account":"abc","amount":100}', Reason.MISSING_TYPE, "make, deposit, cancel or get"),
-    (b'{"type":"refund"}', Reason.UNKNOWN_TYPE, '"refund"'),
+    (
+        b'{"account":"abc","amount":100}',
+        Reason.MISSING_TYPE,
+        "make, deposit, authorize, capture, void, refund, cancel or get",
+    ),
+    (b'{"type":"pay"}', Reason.UNKNOWN_TYPE, '"pay"'),
     (b'{"type":null}', Reason.UNKNOWN_TYPE, "null"),
     (b'{"type":["make"]}', Reason.UNKNOWN_TYPE, "an array"),
     (b'{"type":{"make":1}}', Reason.UNKNOWN_TYPE, "an object"),
@@ -111,6 +123,42 @@ BAD: list[tuple[bytes | None, Reason, str]] = [
     (MAKE[:-1] + b',"id":["c1"]}', Reason.INVALID_ID, "an array"),
     (b'{"type":"get","id":"a\\u0000"}', Reason.INVALID_ID, r"a\u0000"),
     (f'{{"type":"get","id":"{"a" * 256}"}}'.encode(), Reason.INVALID_ID, "1 to 255"),
+    (b'{"type":"refund"}', Reason.MISSING_FIELD, '"refund" must be given'),
+    (b'{"type":"refund","refund":null}', Reason.INVALID_PART, "received null"),
+    (b'{"type":"refund","refund":7}', Reason.INVALID_PART, "received 7"),
+    (b'{"type":"refund","refund":" r1"}', Reason.INVALID_PART, '" r1"'),
+    (f'{{"type":"refund","refund":"{"r" * 65}"}}'.encode(), Reason.INVALID_PART, "1 to 64"),
+    (b'{"type":"refund","refund":"r1","final":true}', Reason.UNKNOWN_FIELD, '"final"'),
+    (b'{"type":"refund","refund":"r1","refund":"r1"}', Reason.DUPLICATED_FIELD, '"refund"'),
+    (b'{"type":"refund","refund":"r1","amount":0}', Reason.AMOUNT_NOT_POSITIVE, "received 0"),
+    (b'{"type":"capture","capture":""}', Reason.INVALID_PART, 'received ""'),
+    (b'{"type":"capture","capture":null}', Reason.INVALID_PART, "received null"),
+    (b'{"type":"capture","capture":"a\\nb"}', Reason.INVALID_PART, r"a\nb"),
+    (b'{"type":"capture","amount":1.5}', Reason.AMOUNT_NOT_INTEGER, "received 1.5"),
+    (b'{"type":"capture","amount":5,"amount":5}', Reason.DUPLICATED_FIELD, '"amount"'),
+    (b'{"type":"capture","final":true,"final":true}', Reason.DUPLICATED_FIELD, '"final"'),
+    (b'{"type":"capture","final":1}', Reason.INVALID_FINAL, "must be true or false, received 1"),
+    (b'{"type":"capture","final":null}', Reason.INVALID_FINAL, "received null"),
+    (b'{"type":"capture","capture":"c","final":"false"}', Reason.INVALID_FINAL, '"false"'),
+    (b'{"type":"capture","final":false}', Reason.MISSING_FIELD, "for a capture that is not final"),
+    (b'{"type":"capture","account":"abc"}', Reason.UNKNOWN_FIELD, '"account"'),
+    (b'{"type":"void","amount":1}', Reason.UNKNOWN_FIELD, '"amount" is not a field of this'),
+    (b'{"type":"authorize","amount":1}', Reason.MISSING_FIELD, '"account" must be given'),
+    (MAKE[:-1] + b',"hold_seconds":1}', Reason.UNKNOWN_FIELD, '"hold_seconds"'),
+    (hold_of("0"), Reason.INVALID_HOLD_SECONDS, "from 1 to 31536000, received 0"),
+    (hold_of("31536001"), Reason.INVALID_HOLD_SECONDS, "received 31536001"),
+    (hold_of("1.0"), Reason.INVALID_HOLD_SECONDS, "received 1.0"),
+    (hold_of("true"), Reason.INVALID_HOLD_SECONDS, "received true"),
+    (hold_of('"60"'), Reason.INVALID_HOLD_SECONDS, 'received "60"'),
+    (noted('"x"'), Reason.INVALID_METADATA, "must be an object of texts"),
+    (noted("[]"), Reason.INVALID_METADATA, "received an array"),
+    (noted('{"a":1}'), Reason.INVALID_METADATA, "must be an object of texts"),
+    (noted('{"a":{"b":"c"}}'), Reason.INVALID_METADATA, "must be an object of texts"),
+    (noted('{"a":"b","a":"b"}'), Reason.INVALID_METADATA, "each once and none empty"),
+    (noted('{"":"b"}'), Reason.INVALID_METADATA, "each once and none empty"),
+    (noted('{"a":"\\ud800"}'), Reason.INVALID_METADATA, "can be written as UTF-8"),
+    (noted(json.dumps(dict.fromkeys(map(str, range(33)), ""))), Reason.INVALID_METADATA, "32"),
+    (noted(json.dumps({"a": "é" * 2048})), Reason.INVALID_METADATA, "has 4097 bytes"),
 ]
 
 

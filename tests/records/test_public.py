@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payments.domain.account import Account, Entry, Transfer, counter_name
-from payments.domain.payment import State
-from payments.domain.results import Answer, Outcome, Reason, Request
-from payments.records.record_models import LedgerEntry, Result
+from payments.domain.commands import COMMAND_TYPES
+from payments.domain.payment_table import State
+from payments.domain.results import Amounts, Answer, Outcome, Reason, Request
+from payments.records.record_models import OF_A_LIFE, LedgerEntry, Result, members
 from payments.records.record_writer import (
     encode_ledger_entry,
     encode_result,
@@ -42,10 +43,25 @@ def test_an_expiry_notice_has_no_command() -> None:
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=9)
+minor = st.integers(0, 10**15)
+times_ms = st.integers(0, 4_102_444_800_000)
+notes = st.none() | st.dictionaries(texts, texts, max_size=3)
+amounts = (
+    st.none()
+    | st.builds(Amounts, captured=minor, refunded=minor)
+    | st.builds(
+        Amounts,
+        captured=minor,
+        refunded=minor,
+        authorized=minor,
+        held=minor,
+        hold_expires_ms=times_ms,
+    )
+)
 answers = st.builds(
     Answer,
     command=st.none() | texts,
-    type=st.sampled_from([None, "make", "deposit", "cancel", "get", "expire"]),
+    type=st.sampled_from([None, *COMMAND_TYPES, "expire", "lapse"]),
     outcome=st.sampled_from(Outcome),
     reason=st.none() | st.sampled_from(Reason),
     message=st.none() | texts,
@@ -54,19 +70,24 @@ answers = st.builds(
     request=st.none()
     | st.builds(
         Request,
-        type=st.sampled_from(["make", "deposit"]),
+        type=st.sampled_from(["make", "deposit", "authorize"]),
         account=texts,
         amount=st.integers(1, 10**15),
         currency=st.sampled_from(["EUR", "USD"]),
     ),
+    part=st.none() | texts,
+    amounts=amounts,
+    metadata=notes,
 )
 
 
-@given(texts, answers, st.integers(0, 4_102_444_800_000))
+@given(texts, answers, times_ms)
 def test_a_result_is_parsed_back(payment: str, answer: Answer, time_ms: int) -> None:
-    result = Result.model_validate_json(encode_result(payment, answer, time_ms))
-    request = answer.request
-    assert result.model_dump() == {
+    value = encode_result(payment, answer, time_ms)
+    result = Result.model_validate_json(value)
+    request, amounts = answer.request, answer.amounts
+    expires_ms = amounts and amounts.hold_expires_ms
+    expected = {
         "payment": payment,
         "command": answer.command,
         "type": answer.type,
@@ -80,7 +101,20 @@ def test_a_result_is_parsed_back(payment: str, answer: Answer, time_ms: int) -> 
         "currency": request.currency if request else None,
         "exponent": 2 if request else None,
         "time": iso_time(time_ms),
+        "authorized": amounts and amounts.authorized,
+        "captured": amounts and amounts.captured,
+        "refunded": amounts and amounts.refunded,
+        "held": amounts and amounts.held,
+        "hold_expires": None if expires_ms is None else iso_time(expires_ms),
+        "part": answer.part,
+        "metadata": answer.metadata,
     }
+    assert result.model_dump() == expected
+    absent = {name for name in OF_A_LIFE if expected[name] is None}
+    record = json.loads(value)
+    assert record == {name: found for name, found in expected.items() if name not in absent}
+    assert members(result) == record
+    assert list(members(result)) == list(record)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +150,31 @@ def test_the_fields_of_a_ledger_entry_have_a_fixed_order() -> None:
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
 
 
-@given(names, names, st.integers(-(10**15), 10**15), st.integers(0, 2 * 10**18))
-def test_a_ledger_entry_is_parsed_back(
-    payment: str, account: str, amount: int, balance: int
+@given(
+    payment=names,
+    account=names,
+    amount=st.integers(-(10**15), 10**15),
+    balance=st.integers(0, 2 * 10**18),
+    held_change=st.integers(-(10**15), 10**15),
+    held=st.integers(0, 2 * 10**18),
+    part=st.none() | texts,
+    metadata=notes,
+)
+def test_a_ledger_entry_is_parsed_back(  # noqa: PLR0917 - the fields of an entry
+    payment: str,
+    account: str,
+    amount: int,
+    balance: int,
+    held_change: int,
+    held: int,
+    part: str | None,
+    metadata: dict[str, str] | None,
 ) -> None:
-    transfer = Transfer("rollback", account, amount, "EUR", "world", payment)
-    value = encode_ledger_entry(
-        Entry(transfer, Account(balance, 8, "EUR")), partition=2, time_ms=TIME_MS
+    transfer = Transfer(
+        "rollback", account, amount, "EUR", "world", payment, held_change, part, metadata
     )
+    entry = Entry(transfer, Account(balance, 8, "EUR", held))
+    value = encode_ledger_entry(entry, partition=2, time_ms=TIME_MS)
     assert LedgerEntry.model_validate_json(value) == LedgerEntry(
         account=account,
         sequence=8,
@@ -134,6 +185,11 @@ def test_a_ledger_entry_is_parsed_back(
         currency="EUR",
         counter_account="world/2",
         time="2026-01-01T00:00:00.000Z",
+        held_change=held_change,
+        held=held,
+        available=balance - held,
+        part=part,
+        metadata=metadata,
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments.domain.payment import State
+from payments.domain.commands import COMMAND_TYPES
+from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
 from payments.records.wording import sentence_of, worded
@@ -31,6 +32,45 @@ PLAIN: dict[str, Any] = {
 }
 FOUND: dict[str, Any] = {"type": "get", "outcome": Outcome.FOUND}
 CANCEL: dict[str, Any] = {"type": "cancel", "outcome": Outcome.CANCELLED}
+UNTIL = "2026-01-08T00:00:00.000Z"
+HELD: dict[str, Any] = {
+    "type": "authorize",
+    "outcome": Outcome.AUTHORIZED,
+    "state": "authorized",
+    "amount": 10_000,
+    "authorized": 10_000,
+    "captured": 0,
+    "refunded": 0,
+    "held": 10_000,
+    "hold_expires": UNTIL,
+}
+CAPTURED: dict[str, Any] = HELD | {
+    "type": "capture",
+    "outcome": Outcome.CAPTURED,
+    "part": "c1",
+    "captured": 6000,
+    "held": 4000,
+}
+LAPSED: dict[str, Any] = HELD | {
+    "type": "lapse",
+    "outcome": Outcome.LAPSED,
+    "reason": Reason.HOLD_EXPIRED,
+    "state": "lapsed",
+    "held": 0,
+}
+RELEASED: dict[str, Any] = HELD | {
+    "outcome": Outcome.CANCELLED,
+    "reason": Reason.VOIDED,
+    "state": "cancelled",
+    "held": 0,
+}
+REFUNDED: dict[str, Any] = {
+    "type": "refund",
+    "outcome": Outcome.REFUNDED,
+    "part": "r1",
+    "captured": 1999,
+    "refunded": 500,
+}
 NOTHING: dict[str, Any] = {"account": None, "amount": None, "currency": None}
 
 
@@ -50,7 +90,7 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         declined(Reason.INSUFFICIENT_FUNDS, currency="JPY", replayed=True),
-        "payment p1 was declined: account abc has less than 1,999 JPY; no money was moved",
+        ("payment p1 was declined: account abc has less than 1,999 JPY; no money was moved"),
     ),
     (
         declined(Reason.UNKNOWN_ACCOUNT, account="{money} {0}"),
@@ -77,7 +117,7 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         CANCEL | {"reason": Reason.PREVENTED} | NOTHING,
-        "payment p1 is cancelled: no money had moved, and a later make is refused",
+        "payment p1 is cancelled: no money had moved, and a later make or authorize is refused",
     ),
     (
         {"outcome": Outcome.CANCELLED, "reason": Reason.PREVENTED},
@@ -109,7 +149,7 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         FOUND | {"state": "cancelled", "reason": Reason.PREVENTED} | NOTHING,
-        "payment p1 is cancelled: no money had moved, and a later make is refused",
+        "payment p1 is cancelled: no money had moved, and a later make or authorize is refused",
     ),
     (
         {"type": "get", "outcome": Outcome.NOT_FOUND, "state": None} | NOTHING,
@@ -127,6 +167,129 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
         "the command for payment p1 is rejected: different amount",
     ),
     ({"outcome": Outcome.REJECTED, "message": "amount must be over 0"}, "amount must be over 0"),
+    (HELD, f"payment p1 is authorized: 100.00 EUR are held until {UNTIL} (account abc)"),
+    (
+        HELD | {"replayed": True, "captured": 6000, "held": 4000},
+        (
+            "payment p1 was authorized before; nothing was held again: 60.00 EUR of its 100.00 EUR "
+            f"are captured, 40.00 EUR are held until {UNTIL}"
+        ),
+    ),
+    (
+        declined(Reason.INSUFFICIENT_FUNDS, type="authorize"),
+        "payment p1 is declined: account abc has less than 19.99 EUR; no money was moved",
+    ),
+    (
+        CAPTURED,
+        (
+            "capture c1 of payment p1 is done: 60.00 EUR of its 100.00 EUR are captured, 40.00 EUR "
+            f"are held until {UNTIL} (account abc)"
+        ),
+    ),
+    (
+        CAPTURED | {"replayed": True, "held": 0, "state": "completed", "currency": "JPY"},
+        (
+            "capture c1 of payment p1 was done before; nothing was taken again: 6,000 JPY of its "
+            "10,000 JPY are captured, nothing is held any more"
+        ),
+    ),
+    (
+        CAPTURED | {"type": "void", "outcome": Outcome.VOIDED, "part": None, "held": 0},
+        (
+            "the rest of payment p1 is released: 60.00 EUR of its 100.00 EUR are captured, nothing "
+            "is held any more"
+        ),
+    ),
+    (
+        REFUNDED,
+        "refund r1 of payment p1 is done: 5.00 EUR of its 19.99 EUR are refunded (account abc)",
+    ),
+    (
+        REFUNDED | {"replayed": True},
+        (
+            "refund r1 of payment p1 was done before; nothing was moved again: 5.00 EUR of its "
+            "19.99 EUR are refunded"
+        ),
+    ),
+    (
+        CAPTURED
+        | {"type": "refund", "outcome": Outcome.REFUNDED, "part": "r1", "refunded": 10, "held": 0},
+        (
+            "refund r1 of payment p1 is done: 60.00 EUR of its 100.00 EUR are captured, 0.10 EUR "
+            "are refunded, nothing is held any more (account abc)"
+        ),
+    ),
+    (
+        LAPSED,
+        (
+            f"the hold of payment p1 ended at {UNTIL} before anything was captured: its 100.00 EUR "
+            "are not held any more (account abc)"
+        ),
+    ),
+    (
+        LAPSED | {"type": "authorize", "replayed": True},
+        (
+            f"the hold of payment p1 ended at {UNTIL} before anything was captured: its 100.00 EUR "
+            "are not held any more (account abc); a new payment id is needed"
+        ),
+    ),
+    (
+        LAPSED | {"state": "completed", "captured": 6000},
+        (
+            f"the hold of payment p1 ended at {UNTIL}: 60.00 EUR of its 100.00 EUR are captured, "
+            "nothing is held any more (account abc)"
+        ),
+    ),
+    (
+        RELEASED | {"type": "void"},
+        "payment p1 is cancelled: its 100.00 EUR are not held any more (account abc)",
+    ),
+    (
+        RELEASED | {"type": "cancel", "replayed": True},
+        "payment p1 was cancelled before: its 100.00 EUR are not held any more (account abc)",
+    ),
+    (RELEASED | {"replayed": True}, "payment p1 was cancelled before, so it holds no money"),
+    (
+        CAPTURED | CANCEL | {"reason": Reason.ROLLED_BACK, "held": 0, "refunded": 6000},
+        "payment p1 is cancelled: its 60.00 EUR were moved back (account abc)",
+    ),
+    (
+        CAPTURED | FOUND,
+        (
+            "payment p1 (100.00 EUR, account abc) is authorized: 60.00 EUR of its 100.00 EUR are "
+            f"captured, 40.00 EUR are held until {UNTIL}"
+        ),
+    ),
+    (
+        REFUNDED | FOUND,
+        "payment p1 (19.99 EUR, account abc) is completed: 5.00 EUR of its 19.99 EUR are refunded",
+    ),
+    (
+        HELD | FOUND | {"state": "authorizing", "held": 0},
+        "payment p1 (100.00 EUR, account abc) is being authorized: its outcome is not known yet",
+    ),
+    (
+        HELD | FOUND | {"state": "capturing"},
+        (
+            "payment p1 (100.00 EUR, account abc) has a capture in flight: 100.00 EUR are held "
+            f"until {UNTIL}"
+        ),
+    ),
+    (
+        HELD | FOUND | {"state": "releasing", "reason": Reason.VOIDED},
+        "payment p1 (100.00 EUR, account abc) is losing its hold: the release is in flight",
+    ),
+    (
+        RELEASED | FOUND,
+        "payment p1 (100.00 EUR, account abc) is cancelled: its hold was released",
+    ),
+    (
+        LAPSED | FOUND,
+        (
+            "payment p1 (100.00 EUR, account abc) has lapsed: its hold ended before anything was "
+            "captured"
+        ),
+    ),
 ]
 
 
@@ -145,11 +308,12 @@ def test_a_plainly_completed_one_needs_no_words_and_stays_as_it_is() -> None:
     assert sentence_of(deposit) == "deposit p1 is completed: 19.99 EUR put on account abc"
 
 
+minor = st.none() | st.integers(0, 10**15)
 results = st.builds(
     Result,
     payment=st.text(min_size=1, max_size=9),
     command=st.none() | st.text(max_size=9),
-    type=st.sampled_from([None, "make", "deposit", "cancel", "get", "expire"]),
+    type=st.sampled_from([None, *COMMAND_TYPES, "expire", "lapse"]),
     outcome=st.sampled_from(Outcome),
     reason=st.none() | st.sampled_from(Reason),
     message=st.none(),
@@ -160,7 +324,24 @@ results = st.builds(
     currency=st.none() | st.sampled_from(["EUR", "JPY", "HRK", "?"]),
     exponent=st.none(),
     time=st.just("2026-01-01T00:00:00.000Z"),
+    authorized=minor,
+    captured=minor,
+    refunded=minor,
+    held=minor,
+    hold_expires=st.none() | st.just(UNTIL),
+    part=st.none() | st.text(min_size=1, max_size=9),
 )
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_that_is_found_has_words_of_its_own(state: State) -> None:
+    sentence = sentence_of(Result(**PLAIN | FOUND | {"state": state.value}))
+    assert sentence.startswith("payment p1 (19.99 EUR, account abc) ")
+    assert not sentence.endswith(f"is {state.value}") or state in {
+        State.AUTHORIZED,
+        State.CANCELLED,
+        State.COMPLETED,
+    }
 
 
 @given(results)

@@ -30,7 +30,7 @@ HOURS, LONG_HOURS = 0.1, 0.25
 MOST_SEEDS = 200
 FIRST_SEEDS = {
     "a claim makes one empty transaction only": 140,
-    "public outputs are not fenced": 180,
+    "public outputs are not fenced": 449,
     "a journal behind its public topic is accepted": 62,
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,

@@ -23,6 +23,9 @@ LEDGER, LETTERS = "accounts.ledger", "payments.dead-letters"
 PAYMENTS, ACCOUNTS = "payments-payments-changelog", "payments-accounts-changelog"
 """The topics of a run without a prefix."""
 
+MARKED = b'{"+'
+"""The beginning of a row that holds money, or knows captures and refunds."""
+
 
 @dataclass
 class Recording:
@@ -87,7 +90,7 @@ class Recording:
 
     def change(self, record: Record, **fields: object) -> Record:
         """Change fields of a record's value; return the record that stands there now."""
-        return self.rewrite(record, value=json.dumps(read(record) | fields).encode())
+        return self.rewrite(record, value=_changed(record, fields))
 
     def rewrite(
         self, record: Record, *, value: bytes | None, headers: Headers | None = None
@@ -106,7 +109,7 @@ class Recording:
         same = [r for r in records if r.partition == record.partition]
         added = record._replace(offset=same[-1].offset + 1)
         if fields:
-            added = added._replace(value=json.dumps(read(record) | fields).encode())
+            added = added._replace(value=_changed(record, fields))
         records.insert(records.index(same[-1]) + 1, added)
         return added
 
@@ -116,29 +119,44 @@ class Recording:
         again = read(entry) | fields
         amount = again["amount"]
         again |= {"sequence": last["sequence"] + 1, "balance": last["balance"] + amount}
+        held_change = again.get("held_change", 0)
+        if held_change or "held" in again or "held" in last:
+            held = last.get("held", 0) + held_change
+            again |= {"held": held, "available": again["balance"] - held}
         added = self.append(entry, **again)
-        self._book(again["account"], again["counter_account"], amount, 1)
+        self._book(again["account"], again["counter_account"], amount, 1, held_change)
         return added
 
     def unpost(self, entry: Record) -> None:
         """Remove the last entry of an account, from the ledger and from the tables."""
         values = read(entry)
         self.remove(entry)
-        self._book(values["account"], values["counter_account"], -values["amount"], -1)
+        held = values.get("held_change", 0)
+        self._book(values["account"], values["counter_account"], -values["amount"], -1, -held)
 
-    def _book(self, account: str, counter: str, amount: int, numbers: int) -> None:
+    def _book(self, account: str, counter: str, amount: int, numbers: int, held: int) -> None:
         journal = self.topics.accounts_journal
         row = self.row(journal, account.encode())
         values = read(row)
-        self.change(row, balance=values["balance"] + amount, sequence=values["sequence"] + numbers)
+        changed = {"balance": values["balance"] + amount, "sequence": values["sequence"] + numbers}
+        if held:
+            changed["held"] = values.get("held", 0) + held
+        self.change(row, **changed)
         row = self.row(journal, counter.encode())
-        balances = read(row)["balances"]
-        self.change(row, balances=balances | {"EUR": balances["EUR"] - amount})
+        values = read(row)
+        changed = {"balances": _plus(values["balances"], -amount)}
+        if held:
+            changed["held"] = _plus(values.get("held", {}), -held)
+        self.change(row, **changed)
 
     def each_entry(self, account: str, change: Callable[[dict[str, Any]], Where]) -> None:
         """Change every entry of an account."""
         for entry in self.all(self.topics.ledger, account=account):
             self.change(entry, **change(read(entry)))
+
+
+def _plus(amounts: Mapping[str, int], change: int) -> dict[str, int]:
+    return {**amounts, "EUR": amounts.get("EUR", 0) + change}
 
 
 def at(kind: Kind, record: Record) -> tuple[Kind, Place]:
@@ -148,7 +166,15 @@ def at(kind: Kind, record: Record) -> tuple[Kind, Place]:
 
 def read(record: Record) -> dict[str, Any]:
     """Return a record's value."""
-    return dict(json.loads(record.value or b""))
+    value = record.value or b""
+    return dict(json.loads(value.replace(MARKED, b'{"', 1) if value.startswith(MARKED) else value))
+
+
+def _changed(record: Record, fields: Where) -> bytes:
+    value = json.dumps({**read(record), **fields}).encode()
+    is_marked = (record.value or b"").startswith(MARKED) or "held" in fields
+    is_row = record.topic in {PAYMENTS, ACCOUNTS}
+    return value.replace(b'{"', MARKED, 1) if is_marked and is_row else value
 
 
 def _fits(record: Record, where: Where) -> bool:

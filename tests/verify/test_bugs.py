@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from payments.domain.account import Account, CounterAccount, Entry, Posting, post
-from payments.domain.payment import Decision, Payment, State, decide
+from payments.domain.payment import Decision, Payment, decide
+from payments.domain.payment_table import State
 from payments.domain.results import Answer, Outcome, Reason
 from payments.stages import accounts as accounts_stage
 from payments.stages import payments as payments_stage

@@ -21,7 +21,7 @@ SHARED = (
     "payments.domain.account.partition_of_counter",
     "payments.domain.money.money_text",
     "payments.domain.payment.Payment",
-    "payments.domain.payment.State",
+    "payments.domain.payment_table.State",
     "payments.domain.results.Outcome",
     "payments.domain.results.Reason",
     "exactstage.checkpoint",

@@ -18,7 +18,8 @@ from exactstage.journal import Journal
 from exactstage.limits import Limits
 from exactstage.log import Channel, Log
 from exactstage.partitioner import partition_of
-from payments.domain.payment import Payment, State
+from payments.domain.payment import Payment
+from payments.domain.payment_table import State
 from payments.domain.results import Request
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings

@@ -15,16 +15,25 @@ MAX_AMOUNT = 3_000
 """So large that some accounts run dry: declined payments belong to the storm."""
 
 POOL = 40
-RETIRE_SHARE = 0.2
-"""The share of the commands that take their payment out of the pool: each has five on average."""
+RETIRE_SHARE = 0.25
+"""The share of the commands that take their payment out of the pool: each has four on average."""
+
+REQUESTS = {"make": 5, "deposit": 4, "authorize": 11}
+"""How payments begin."""
+
+HOLD_SECONDS = (1, 1, 2, 4, 600)
+"""Some holds lapse while the storm asks for their money."""
 
 LATE_SHARE = 0.05
 """The share of the commands that go to a payment that has left the pool: it may be expired."""
 
 REMEMBERED = 2_000
 
-WEIGHTS = {"request": 60, "mismatch": 10, "cancel": 12, "get": 18}
-"""A payment's first request is a make or a deposit; each further one is a repeat."""
+WEIGHTS = {
+    "request": 52, "mismatch": 8, "cancel": 6, "get": 10, "capture": 14, "refund": 6, "void": 4,
+}  # fmt: skip
+"""A payment's first request begins it; each further one is a repeat. Captures and refunds may come
+before it, and again under an id that was used."""
 
 
 class Sent(NamedTuple):
@@ -41,11 +50,14 @@ class _Payment:
 
     def __init__(self, name: str, chance: random.Random) -> None:
         self.name = name
+        [type_] = chance.choices(list(REQUESTS), list(REQUESTS.values()))
         self.request: dict[str, object] = {
-            "type": "deposit" if chance.random() < 1 / 3 else "make",
+            "type": type_,
             "account": f"acct-{chance.randrange(ACCOUNTS)}",
             "amount": chance.randint(1, MAX_AMOUNT),
         }
+        if type_ == "authorize":
+            self.request["hold_seconds"] = chance.choice(HOLD_SECONDS)
         self.requested = False
 
 
@@ -88,21 +100,35 @@ class Commands:
 
     def _choose(self, payment: _Payment) -> tuple[str, dict[str, object]]:
         [what] = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
-        if what in ("cancel", "get"):
+        if what in ("cancel", "get", "void"):
             return what, {"type": what}
+        if what in ("capture", "refund"):
+            return what, self._part(what)
         if what == "mismatch":
             return what, self._mismatching(payment.request)
         kind = "repeat" if payment.requested else str(payment.request["type"])
         payment.requested = True
         return kind, payment.request
 
+    def _part(self, type_: str) -> dict[str, object]:
+        """Return a capture or refund of part of a payment, or of all that is left."""
+        part: dict[str, object] = {"type": type_, type_: f"{type_}-{self._chance.randint(1, 3)}"}
+        if self._chance.random() < 0.7:
+            part["amount"] = self._chance.randint(1, MAX_AMOUNT // 3)
+        if type_ == "capture":
+            part["final"] = self._chance.random() < 0.5
+        return part
+
     def _mismatching(self, request: dict[str, object]) -> dict[str, object]:
         """Return the request with one field that differs (it is the first, so it may also win)."""
-        other_type = "make" if request["type"] == "deposit" else "deposit"
+        other_type = "deposit" if request["type"] == "make" else "make"
         differing: list[dict[str, object]] = [
             {"type": other_type},
             {"account": f"{request['account']}-other"},
             {"amount": MAX_AMOUNT + 1},
             {"currency": "USD"},
         ]
-        return request | self._chance.choice(differing)
+        chosen = request | self._chance.choice(differing)
+        if chosen["type"] != "authorize":
+            chosen.pop("hold_seconds", None)
+        return chosen

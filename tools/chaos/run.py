@@ -75,9 +75,10 @@ def run_part_on(brokers: Brokers, plan: Plan) -> Part:
         "opening_balance": OPENING_BALANCE,
         "session_timeout_seconds": SESSION_SECONDS,
         "request_timeout_seconds": REQUEST_SECONDS,
+        "window_seconds": WINDOW_SECONDS,  # So that holds lapse soon after their end.
     }
     if plan.stand is Stand.WINDOWS:
-        values |= {"retention_seconds": RETENTION_SECONDS, "window_seconds": WINDOW_SECONDS}
+        values |= {"retention_seconds": RETENTION_SECONDS}
     plan.folder.mkdir(parents=True, exist_ok=True)
     with installation(
         brokers.bootstrap, partitions=PARTITIONS, flush=False, keep=brokers.ours, **values

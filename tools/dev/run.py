@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
@@ -48,6 +49,8 @@ TOPICS = Path(__file__).resolve().parents[2] / "topics.yaml"
 RUN_NAME = "make-run-"
 WORKER_DEFAULTS = {
     "PAYMENTS_OPENING_BALANCE": "100000",
+    # The timers release lapsed holds window by window: with one of a minute, a reader would wait.
+    "PAYMENTS_WINDOW_SECONDS": "1",
     # Static membership: a worker that was killed has its partitions back in 2 to 3 seconds. The
     # name holds the machine's, since two of one name on a shared broker would put each other out.
     "PAYMENTS_INSTANCE_ID": RUN_NAME + re.sub("[^a-zA-Z0-9._-]", "-", socket.gethostname()),
@@ -201,10 +204,13 @@ def ignore_interrupts() -> None:
 
 def read_settings(given: Mapping[str, str]) -> Settings:
     """Return the settings that the worker will have."""
+    window = given["PAYMENTS_WINDOW_SECONDS"]
+    others: dict[str, Any] = {"window_seconds": window} if window else {}
     try:
         return Settings(
             brokers=given["PAYMENTS_BROKERS"],
             opening_balance=int(given["PAYMENTS_OPENING_BALANCE"]),
+            **others,
         )
     except ValidationError as error:
         message = f"the settings are wrong: {settings_problems(error)}"
@@ -318,7 +324,7 @@ def command_line(given: Mapping[str, str]) -> str:
 
 def say_what_next(settings: Settings, port: int, given: Mapping[str, str], run: str) -> None:
     """Print lines to try in a second terminal; their ids are new ones, of this run."""
-    over_http, over_kafka, account = f"pay-{run}-5", f"pay-{run}-6", f"acc-{run}"
+    over_http, over_kafka, account = f"pay-{run}-7", f"pay-{run}-8", f"acc-{run}"
     commands, results, ledger = (
         f"-b {settings.brokers} -t {settings.topic(name)}"
         for name in ("payments.commands", "payments.results", "accounts.ledger")

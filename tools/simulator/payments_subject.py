@@ -101,18 +101,25 @@ class Payments:
         yield from (f"not checked: {count} {what}" for what, count in report.unchecked.items())
         for at in sorted(at for at in remains.appended if at.topic == self._topics.results):
             for record, known_ms in zip(remains.appended[at], remains.latest_ms[at], strict=True):
-                if _expired_at(record.value or b"") > known_ms + 1:
-                    yield f"{at}/{record.offset} expired too early"
+                if (notice := _notice(record.value or b"")) is None:
+                    continue
+                if _milliseconds(notice.time) > known_ms + 1:
+                    yield f"{at}/{record.offset} {notice.outcome.value} too early"
+                ends = notice.hold_expires if notice.outcome is Outcome.LAPSED else None
+                if ends is not None and _milliseconds(notice.time) < _milliseconds(ends):
+                    yield f"{at}/{record.offset} lapsed before its hold had ended"
 
 
-def _expired_at(value: bytes) -> float:
-    """Return the time of a notice of expiry, in milliseconds; 0 for any other result."""
-    if b'"expired"' not in value:
-        return 0.0
+def _notice(value: bytes) -> Result | None:
+    """Return a notice that a payment has expired or its hold has lapsed; None for other results."""
+    if b'"command":null' not in value:
+        return None
     result = Result.model_validate_json(value)
-    if result.outcome is not Outcome.EXPIRED:
-        return 0.0
-    return datetime.fromisoformat(result.time).timestamp() * 1000
+    return result if result.outcome in {Outcome.EXPIRED, Outcome.LAPSED} else None
+
+
+def _milliseconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp() * 1000
 
 
 def draw_payments(random: Random, partitions: int) -> Payments:
@@ -152,24 +159,47 @@ class _Maker:
         return key, json.dumps(command).encode()
 
     def _command(self, chance: float, payment: int) -> dict[str, object]:
-        if chance < 0.15:
+        if chance < 0.12:
             return {"type": "get"}
-        if chance < 0.35:
+        if chance < 0.22:
             return {"type": "cancel"}
+        if chance < 0.25:
+            return {"type": "void"}
+        if chance < 0.40:
+            return self._part("capture")
+        if chance < 0.48:
+            return self._part("refund")
         if payment not in self._requests:
             self._requests[payment] = self._request()
         request = dict(self._requests[payment])
-        if chance < 0.42:
+        if chance < 0.55:
             self._spoil(request)
         return request
 
+    def _part(self, type_: str) -> dict[str, object]:
+        """Capture or refund, often again under an id that was used, perhaps for another amount."""
+        random = self._random
+        part: dict[str, object] = {"type": type_}
+        if type_ == "refund" or random.random() < 0.7:
+            part[type_] = random.choice(("1", "2", "3", f"{type_[0]}1", f"{type_[0]}2"))
+            if type_ == "capture":
+                part["final"] = random.random() < 0.4
+        if random.random() < 0.7:
+            part["amount"] = random.choice((1, 1, 2, 3, 10))
+        return part
+
     def _request(self) -> dict[str, object]:
         random = self._random
-        return {
-            "type": "deposit" if random.random() < 0.3 else "make",
+        request: dict[str, object] = {
+            "type": random.choice(("deposit", "deposit", "make", "make", *["authorize"] * 3)),
             "account": f"a{int(random.random() * self._weather.others)}",
             "amount": random.choice((1, 3, 10, 60)),
         }
+        if request["type"] == "authorize" and random.random() < 0.8:
+            request["hold_seconds"] = random.choice((1, 2, 10, 600))
+        if random.random() < 0.1:
+            request["metadata"] = {"order": str(request["amount"])}
+        return request
 
     def _spoil(self, request: dict[str, object]) -> None:
         """Ask for something else under the same id."""

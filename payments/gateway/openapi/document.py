@@ -18,18 +18,28 @@ Errors are answered with problem details (RFC 9457)."""
 DESCRIPTIONS = {
     "payment": "The id of the payment, percent-encoded: a slash is %2F, a question mark %3F. "
     "The ids '.' and '..' are %2E and %2E%2E, which browsers can't send (WHATWG URL).",
+    "refund": "The id of the refund within its payment, percent-encoded as that of the payment.",
     "account": "The id of the account.",
     "command": "The command's own id, from the answer 202.",
     "problem": "The last part of a problem's type.",
 }
 PATH_EXAMPLES = {
     "payment": "docs-1",
+    "refund": "refund-1",
     "account": "abc",
     "command": examples.PENDING["command"],
     "problem": "declined",
 }
-OWN_EXAMPLES = {"deposit": "docs-2", "makePayment": "docs-3", "cancelPayment": "docs-3"}
+OWN_EXAMPLES = {
+    "deposit": "docs-2",
+    "makePayment": "docs-3",
+    "cancelPayment": "docs-3",
+    **dict.fromkeys(("authorize", "capture", "void", "refund"), "docs-6"),
+}
 """Payment ids of operations that need a payment of their own. No other page has these ids."""
+
+PATH_SCHEMAS = {"payment": "PaymentId", "account": "PaymentId", "refund": "RefundId"}
+OPTIONAL_BODIES = {"Nothing", "Capture", "Refund"}
 
 HEADERS: Json = {
     "Idempotent-Replayed": {
@@ -84,7 +94,7 @@ def _operation(operation: Operation) -> Json:
         example = examples.REQUESTS[operation.body]
         content = {"schema": _reference(operation.body), "example": example}
         described["requestBody"] = {
-            "required": operation.body != "Nothing",
+            "required": operation.body not in OPTIONAL_BODIES,
             "content": {"application/json": content},
         }
     if not operation.scopes:
@@ -110,14 +120,15 @@ def _parameter(name: str, operation: str) -> Json:
         return {"name": name, "in": "header", "description": text, "schema": TEXT}
     if name in {"wait", "after", "limit"}:
         return {"name": name, "in": "query", **_QUERY[name]}
-    schema = TEXT if name in {"command", "problem"} else _reference("PaymentId")
+    schema = _reference(PATH_SCHEMAS[name]) if name in PATH_SCHEMAS else TEXT
+    own = OWN_EXAMPLES.get(operation) if name == "payment" else None
     return {
         "name": name,
         "in": "path",
         "required": True,
         "description": DESCRIPTIONS[name],
         "schema": schema,
-        "example": OWN_EXAMPLES.get(operation, PATH_EXAMPLES[name]),
+        "example": own or PATH_EXAMPLES[name],
     }
 
 

@@ -27,8 +27,13 @@ def result(**changes: Any) -> dict[str, Any]:
 
 
 CANCELLED = {"type": "cancel", "outcome": "cancelled", "reason": "rolled_back"}
+HELD = {"authorized": 100, "captured": 0, "refunded": 0, "held": 100}
+OF_A_HOLD = {"payment": "docs-6", "hold_expires": "2026-01-08T00:00:00.000Z"}
 REQUESTS: dict[str, Any] = {
     "Movement": MOVEMENT,
+    "Authorization": {**MOVEMENT, "hold_seconds": 604_800, "metadata": {"order": "17"}},
+    "Capture": {"capture": "capture-1", "amount": 60, "final": False},
+    "Refund": {"amount": 20},
     "ExamplePayment": RESTATE_PAYMENT,
     "KeyedExamplePayment": {"key": "docs-5", "request": RESTATE_PAYMENT},
     "Key": {"key": "docs-5"},
@@ -38,6 +43,49 @@ ANSWERS: dict[str, Any] = {
     "make": result(),
     "makeByKey": result(payment="docs-4"),
     "deposit": result(type="deposit", payment="docs-2"),
+    "authorize": result(
+        **OF_A_HOLD,
+        **HELD,
+        type="authorize",
+        outcome="authorized",
+        state="authorized",
+        message="payment docs-6 is authorized: 1.00 EUR are held until "
+        "2026-01-08T00:00:00.000Z (account abc)",
+        metadata={"order": "17"},
+    ),
+    "capture": result(
+        **OF_A_HOLD,
+        **(HELD | {"captured": 60, "held": 40}),
+        type="capture",
+        outcome="captured",
+        state="authorized",
+        message="capture capture-1 of payment docs-6 is done: 0.60 EUR of its 1.00 EUR are "
+        "captured, 0.40 EUR are held until 2026-01-08T00:00:00.000Z (account abc)",
+        part="capture-1",
+        metadata={"order": "17"},
+    ),
+    "void": result(
+        **OF_A_HOLD,
+        **(HELD | {"captured": 60, "held": 0}),
+        type="void",
+        outcome="voided",
+        reason="voided",
+        state="completed",
+        message="the rest of payment docs-6 is released: 0.60 EUR of its 1.00 EUR are captured, "
+        "nothing is held any more",
+        metadata={"order": "17"},
+    ),
+    "refund": result(
+        **OF_A_HOLD,
+        **(HELD | {"captured": 60, "refunded": 20, "held": 0}),
+        type="refund",
+        outcome="refunded",
+        state="completed",
+        message="refund refund-1 of payment docs-6 is done: 0.60 EUR of its 1.00 EUR are captured, "
+        "0.20 EUR are refunded, nothing is held any more (account abc)",
+        part="refund-1",
+        metadata={"order": "17"},
+    ),
     "cancel": result(
         **CANCELLED,
         state="cancelled",
@@ -54,6 +102,8 @@ ANSWERS: dict[str, Any] = {
         "exponent": 2,
         "balance_decimal": "999.00",
         "sequence": 2,
+        "held": 0,
+        "available": 99_900,
     },
     "getEntries": {
         "entries": [
@@ -68,6 +118,11 @@ ANSWERS: dict[str, Any] = {
                 "exponent": 2,
                 "counter_account": "sales/3",
                 "time": TIME,
+                "held_change": 0,
+                "held": 0,
+                "available": 99_900,
+                "part": None,
+                "metadata": None,
                 "balance_decimal": "999.00",
             }
         ],

@@ -20,13 +20,24 @@ def schemas() -> dict[str, Schema]:
 
 def _bodies(records: dict[str, Schema]) -> dict[str, Schema]:
     """Return the bodies of requests."""
-    make, name = records["Make"]["properties"], records["PaymentId"]
+    make, name = records["Authorize"]["properties"], records["PaymentId"]
     account, amount, currency = make["account"], make["amount"], make["currency"]
-    movement = {"account": account, "amount": amount, "currency": currency}
+    movement = {
+        "account": account,
+        "amount": amount,
+        "currency": currency,
+        "metadata": make["metadata"],
+    }
+    hold = {**movement, "hold_seconds": make["hold_seconds"]}
+    refund = records["Refund"]["properties"]
     restate_payment = {"accountId": account, "amount": amount, "currency": currency}
     keyed = {"key": name, "request": _reference("ExamplePayment")}
     return {
         "Movement": _object(movement, ["account", "amount"]),
+        "Authorization": _object(hold, ["account", "amount"]),
+        "Capture": _without(records["Capture"], "type", "id"),
+        "Refund": _object({"amount": refund["amount"]}, []),
+        "RefundId": {**refund["refund"], "description": "The id of a refund."},
         "ExamplePayment": _object(restate_payment, ["accountId", "amount"]),
         "KeyedExamplePayment": _object(keyed, ["key", "request"]),
         "Key": _object({"key": name}, ["key"]),
@@ -112,6 +123,10 @@ def _problem() -> Schema:
             "field": {"type": "string", "description": "The field that is wrong or differs."},
             "reason": {"enum": [*(reason.value for reason in Reason), None]},
             "result": _reference("Result"),
+            "left": {
+                "type": "integer",
+                "description": "How much can be captured or refunded, in minor units.",
+            },
             "scope": {"type": "string", "description": "The scope that the token needs."},
             "success": {"const": False},
             "message": TEXT,
@@ -119,6 +134,13 @@ def _problem() -> Schema:
         "required": ["type", "title", "status", "detail"],
         "additionalProperties": False,
     }
+
+
+def _without(command: Schema, *names: str) -> Schema:
+    """Return the schema of a command without the fields that its request has no need of."""
+    properties = {name: one for name, one in command["properties"].items() if name not in names}
+    required = [name for name in command["required"] if name not in names]
+    return {**command, "properties": properties, "required": required}
 
 
 def _object(properties: Schema, required: list[str] | None = None) -> Schema:

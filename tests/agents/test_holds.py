@@ -1,0 +1,207 @@
+"""Holds in the running application: they lapse by the clock, after restarts too, with a notice.
+
+Of the same kind: ``tests/test_expiry.py`` has the index of windows, ``tests/domain`` the decisions.
+"""
+
+from typing import Any
+
+import pytest
+
+from payments.domain.results import Outcome, Reason
+from payments.records.record_models import Result
+from payments.testing import PaymentsTestbed
+from tests.agents.test_restart import Restarted
+
+HOLD: dict[str, Any] = {"type": "authorize", "account": "abc", "amount": 100, "hold_seconds": 600}
+CAPTURE: dict[str, Any] = {"type": "capture"}
+GET: dict[str, Any] = {"type": "get"}
+WINDOW_SECONDS = 60.0
+
+
+def lapses(payments: PaymentsTestbed) -> list[Result]:
+    return [result for result in payments.results() if result.outcome is Outcome.LAPSED]
+
+
+def held(payments: PaymentsTestbed, account: str = "abc") -> tuple[int, int]:
+    """Return balance and held after the last entry of an account."""
+    last = payments.ledger(account)[-1]
+    return last.balance, last.held
+
+
+async def test_a_hold_lapses_with_a_notice_and_gives_the_money_free() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        authorized = await payments.send("p1", {**HOLD, "metadata": {"order": "7"}})
+        assert (authorized.outcome, authorized.held) == (Outcome.AUTHORIZED, 100)
+        assert authorized.hold_expires == "2026-01-01T00:10:00.000Z"
+        assert held(payments) == (1000, 100)
+        await payments.advance(599)
+        assert lapses(payments) == []
+        await payments.advance(1 + WINDOW_SECONDS)
+        (notice,) = lapses(payments)
+        assert (notice.payment, notice.command, notice.type) == ("p1", None, "lapse")
+        assert (notice.state, notice.reason) == ("lapsed", Reason.HOLD_EXPIRED)
+        assert (notice.authorized, notice.held, notice.metadata) == (100, 0, {"order": "7"})
+        assert held(payments) == (1000, 0)
+        await payments.advance(WINDOW_SECONDS)
+        assert len(lapses(payments)) == 1
+
+
+async def test_a_hold_lapses_after_a_restart_as_if_there_had_been_none() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as first:
+        await first.send("p1", HOLD)
+        await first.send("p2", {**HOLD, "hold_seconds": 6000})
+    first.clock.advance(600 + WINDOW_SECONDS)
+    async with Restarted(first) as second:
+        await second.advance(0)
+        assert [notice.payment for notice in lapses(second)] == ["p1"]
+        await second.advance(5400)
+        assert [notice.payment for notice in lapses(second)] == ["p1", "p2"]
+        assert held(second) == (1000, 0)
+
+
+async def test_a_new_hold_lapses_at_its_own_end_although_its_id_held_money_before() -> None:
+    async with PaymentsTestbed(opening_balance=1000, retention_seconds=120) as payments:
+        await payments.send("p1", HOLD)
+        await payments.send("p1", {"type": "void"})
+        await payments.advance(120 + 2 * WINDOW_SECONDS)
+        assert (await payments.send("p1", GET)).outcome is Outcome.NOT_FOUND
+        await payments.send("p1", {**HOLD, "hold_seconds": 6000})
+        await payments.advance(600)
+        assert held(payments) == (1000, 100)
+        await payments.advance(5400 + WINDOW_SECONDS)
+        assert held(payments) == (1000, 0)
+        assert len(lapses(payments)) == 1
+
+
+@pytest.mark.parametrize("seconds", [599.999, 600])
+async def test_the_log_time_of_a_capture_decides_and_not_the_timer(seconds: float) -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", HOLD)
+        payments.clock.advance(seconds)
+        result = await payments.send("p1", CAPTURE)
+        if seconds < 600:
+            assert result.outcome is Outcome.CAPTURED
+            assert held(payments) == (900, 0)
+            assert lapses(payments) == []
+        else:
+            assert (result.outcome, result.reason) == (Outcome.REJECTED, Reason.HOLD_EXPIRED)
+            assert held(payments) == (1000, 0)
+            assert len(lapses(payments)) == 1
+
+
+async def test_what_is_left_after_a_capture_lapses_at_the_same_time() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", HOLD)
+        await payments.send("p1", {**CAPTURE, "capture": "c1", "amount": 60, "final": False})
+        assert held(payments) == (940, 40)
+        await payments.advance(600 + WINDOW_SECONDS)
+        (notice,) = lapses(payments)
+        assert (notice.state, notice.captured, notice.held) == ("completed", 60, 0)
+        assert held(payments) == (940, 0)
+        assert (await payments.send("p1", {"type": "refund", "refund": "r1"})).refunded == 60
+
+
+async def test_a_payment_that_holds_money_is_not_forgotten() -> None:
+    async with PaymentsTestbed(opening_balance=1000, retention_seconds=120) as payments:
+        await payments.send("p1", HOLD)
+        await payments.advance(500)
+        assert (await payments.send("p1", GET)).held == 100
+        await payments.advance(100 + WINDOW_SECONDS)
+        assert (await payments.send("p1", GET)).state == "lapsed"
+        await payments.advance(120 + 2 * WINDOW_SECONDS)
+        assert (await payments.send("p1", GET)).outcome is Outcome.NOT_FOUND
+
+
+async def test_many_holds_that_end_in_one_window_are_released_once_each() -> None:
+    count = 3000  # The engine takes them in pieces of ``Limits.expiry_rows``.
+    async with PaymentsTestbed(opening_balance=10**9, partitions=1) as payments:
+        for number in range(count):
+            payments.post(f"p{number}", HOLD)
+        await payments.quiet()
+        assert held(payments) == (10**9, 100 * count)
+        await payments.advance(600 + WINDOW_SECONDS)
+        assert held(payments) == (10**9, 0)
+        assert len(lapses(payments)) == count
+        assert len({notice.payment for notice in lapses(payments)}) == count
+
+
+async def test_makes_see_what_is_held_and_captures_never_lack_money() -> None:
+    async with PaymentsTestbed(opening_balance=150) as payments:
+        await payments.send("p1", HOLD)
+        make = {"type": "make", "account": "abc", "amount": 51}
+        declined = await payments.send("p2", make)
+        assert (declined.outcome, declined.reason) == (Outcome.DECLINED, Reason.INSUFFICIENT_FUNDS)
+        assert (await payments.send("p3", {**make, "amount": 50})).outcome is Outcome.COMPLETED
+        assert (await payments.send("p4", {**HOLD, "amount": 1})).outcome is Outcome.DECLINED
+        assert (await payments.send("p1", CAPTURE)).outcome is Outcome.CAPTURED
+        assert held(payments) == (0, 0)
+
+
+async def test_commands_behind_a_capture_are_decided_in_their_order() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p1", HOLD)
+        before = len(payments.results("p1"))
+        for command in (
+            {**CAPTURE, "capture": "c1", "amount": 60, "final": False},
+            {"type": "refund", "refund": "r1", "amount": 10},
+            {**CAPTURE, "capture": "c1", "amount": 60, "final": False},
+            {"type": "void"},
+            {"type": "refund", "refund": "r2"},
+            {"type": "cancel"},
+        ):
+            payments.post("p1", command)
+        await payments.quiet()
+        told = [(r.type, r.outcome.value, r.replayed) for r in payments.results("p1")[before:]]
+        assert sorted(told) == sorted(
+            [
+                ("capture", "captured", False),
+                ("capture", "captured", True),
+                ("refund", "refunded", False),
+                ("void", "voided", False),
+                ("refund", "refunded", False),
+                ("cancel", "cancelled", False),
+            ]
+        )
+        assert held(payments) == (1000, 0)
+        assert (await payments.send("p1", GET)).state == "cancelled"
+
+
+async def test_a_payment_can_be_refunded_for_longer_than_others_are_remembered() -> None:
+    times = {"retention_seconds": 120, "refund_seconds": 6000}
+    make = {"type": "make", "account": "abc", "amount": 100}
+    refund = {"type": "refund", "refund": "r1"}
+    async with PaymentsTestbed(opening_balance=1000, **times) as first:
+        await first.send("p1", make)
+        await first.send("p2", {**make, "type": "deposit"})
+        await first.send("p3", make)
+        await first.send("p3", refund)
+        await first.advance(200)
+        assert (await first.send("p1", GET)).state == "completed"
+        assert (await first.send("p2", GET)).outcome is Outcome.NOT_FOUND
+        assert (await first.send("p3", GET)).outcome is Outcome.NOT_FOUND
+    async with Restarted(first) as second:
+        await second.advance(5000)
+        assert (await second.send("p1", refund)).outcome is Outcome.REFUNDED
+        await second.advance(200)
+        assert (await second.send("p1", GET)).outcome is Outcome.NOT_FOUND
+
+
+async def test_what_can_not_be_refunded_any_more_is_forgotten() -> None:
+    times = {"retention_seconds": 120, "refund_seconds": 6000}
+    async with PaymentsTestbed(opening_balance=1000, **times) as payments:
+        await payments.send("p1", {"type": "make", "account": "abc", "amount": 100})
+        await payments.advance(5900)
+        assert (await payments.send("p1", GET)).state == "completed"
+        await payments.advance(200)
+        assert (await payments.send("p1", GET)).outcome is Outcome.NOT_FOUND
+
+
+async def test_what_can_not_be_refunded_any_more_is_forgotten_after_a_restart_too() -> None:
+    times = {"retention_seconds": 120, "refund_seconds": 6000}
+    async with PaymentsTestbed(opening_balance=1000, **times) as first:
+        await first.send("p1", {"type": "make", "account": "abc", "amount": 100})
+    async with Restarted(first) as second:
+        await second.advance(5900)
+        assert (await second.send("p1", GET)).state == "completed"
+        await second.advance(200)
+        assert (await second.send("p1", GET)).outcome is Outcome.NOT_FOUND

@@ -1,0 +1,193 @@
+"""Journals of payments that hold money, or gave some back, made anew: the same rows, or a refusal.
+
+Of the same kind: payments that were only made and cancelled, in ``test_rebuild.py``.
+"""
+
+from typing import Any
+
+import pytest
+
+from payments.domain.account import Account
+from payments.domain.payment import Payment
+from payments.records.internal_codec import decode_account, decode_counter, decode_payment
+from payments.recovery.errors import RecoveryRefused
+
+from .rig import CrashMode, Installation
+
+MAKE: dict[str, Any] = {"type": "make", "account": "abc", "amount": 100}
+AUTHORIZE = {**MAKE, "type": "authorize", "metadata": {"order": "7"}}
+CAPTURE, VOID, CANCEL = {"type": "capture"}, {"type": "void"}, {"type": "cancel"}
+
+
+def some(part: str, amount: int, *, final: bool = False) -> dict[str, Any]:
+    return {"type": "capture", "capture": part, "amount": amount, "final": final}
+
+
+def refund(part: str, amount: int | None = None) -> dict[str, Any]:
+    command: dict[str, Any] = {"type": "refund", "refund": part}
+    return command if amount is None else {**command, "amount": amount}
+
+
+def send_some(log: Installation, round_: str) -> None:
+    """Send commands of every kind for payments in every state."""
+    for name, commands in {
+        "held": [AUTHORIZE],
+        "part": [AUTHORIZE, some("c1", 30), refund("r1", 10), some("c2", 20)],
+        "taken": [AUTHORIZE, some("c1", 30), CAPTURE],
+        "rest free": [AUTHORIZE, some("c1", 30, final=True)],
+        "refunded": [MAKE, refund("r1", 30), {**refund("r1", 30), "id": "again"}, refund("r2", 20)],
+        "all refunded": [MAKE, refund("r1"), CANCEL],
+        "refunded, undone": [MAKE, refund("r1", 30), CANCEL],
+        "voided": [AUTHORIZE, VOID],
+        "part voided": [AUTHORIZE, some("c1", 30), VOID],
+        "undone": [AUTHORIZE, some("c1", 30), CANCEL],
+        "no hold": [CANCEL, AUTHORIZE],
+        "poor": [{**AUTHORIZE, "amount": 1_000_000}],
+        "noted": [{**MAKE, "metadata": {"a": "b"}}],
+        "short": [{**AUTHORIZE, "hold_seconds": 1}, some("c1", 1)],
+        "lapses": [{**AUTHORIZE, "hold_seconds": 1}],
+    }.items():
+        for command in commands:
+            log.command(f"{name}-{round_}", command)
+
+
+async def let_holds_lapse(log: Installation) -> None:
+    """Let the short ones end."""
+    log.time.advance(130)
+    for _ in range(2):  # The timer runs when all else is handled, so what it sends comes later.
+        assert await log.work() is None
+
+
+def rows(log: Installation) -> tuple[dict[bytes, Payment], dict[bytes, Any]]:
+    """Return the rows of both stages as their journals have them."""
+    payments: dict[bytes, Payment] = {}
+    accounts: dict[bytes, Any] = {}
+    for stage, found in (("payments", payments), ("accounts", accounts)):
+        for record in log.records(log.settings.changelog(stage)):
+            key = record.key or b""
+            if key[:1] == b"\0":
+                continue
+            found.pop(key, None)
+            if record.value is None:
+                continue
+            if stage == "payments":
+                payments[key] = decode_payment(record.value)
+            else:
+                is_counter = b"/" in key
+                accounts[key] = (decode_counter if is_counter else decode_account)(record.value)
+    return payments, accounts
+
+
+async def test_rows_with_holds_captures_and_refunds_are_the_same_after_a_rebuild() -> None:
+    log = Installation(opening_balance=100_000)
+    send_some(log, "a")
+    assert await log.work() is None
+    await let_holds_lapse(log)
+    before, results = rows(log), log.results()
+    assert {payment.state.value for payment in before[0].values()} >= {
+        "authorized",
+        "completed",
+        "cancelled",
+        "lapsed",
+    }
+    log.lose_journals()
+    await log.rebuild()
+    assert await log.work() is None
+    assert rows(log) == before
+    assert log.results() == results
+    account = before[1][b"abc"]
+    assert isinstance(account, Account)
+    assert account.held == sum(payment.held for payment in before[0].values())
+    await continue_it(log)
+
+
+async def continue_it(log: Installation) -> None:
+    """Go on with rebuilt payments: parts are known, and what is held can be captured."""
+    for command in (some("c1", 30), refund("r1", 10), some("c1", 31), some("c9", 1), CAPTURE):
+        log.command("part-a", command)
+    for command in (CAPTURE, CAPTURE):
+        log.command("held-a", command)
+    for command in (refund("r1", 30), refund("r9"), CANCEL):
+        log.command("refunded-a", command)
+    log.command("lapses-a", CAPTURE)
+    send_some(log, "b")
+    assert await log.work() is None
+    await let_holds_lapse(log)
+    await log.require_clean()
+
+
+@pytest.mark.parametrize(
+    ("mode", "local_delivery"), [("before", True), ("half", True), ("after", False)]
+)
+async def test_a_worker_killed_at_any_append_is_rebuilt_exactly(
+    mode: CrashMode, *, local_delivery: bool
+) -> None:
+    whole = Installation(opening_balance=100_000)
+    send_some(whole, "a")
+    assert await whole.work(local_delivery=local_delivery) is None
+    for crash_at in range(1, whole.appends + 1, 2):
+        log = Installation(opening_balance=100_000)
+        log.crash_at, log.crash_mode = crash_at, mode
+        send_some(log, "a")
+        await log.work(local_delivery=local_delivery)
+        log.lose_journals()
+        await log.rebuild()
+        assert await log.work() is None
+        await let_holds_lapse(log)
+        assert min(result["time"] for result in log.results()) >= "2026-01-01"
+        await continue_it(log)
+        held = {"abc": sum(payment.held for payment in rows(log)[0].values())}
+        assert rows(log)[1][b"abc"].held == held["abc"]
+
+
+async def refusal(log: Installation, **options: Any) -> str:
+    log.lose_journals()
+    journals = [log.settings.changelog(stage) for stage in ("payments", "accounts")]
+    with pytest.raises(RecoveryRefused) as refused:
+        await log.rebuild(**options)
+    for name in journals:
+        assert not [record for record in log.records(name) if (record.key or b"")[:1] != b"\0"]
+    return str(refused.value)
+
+
+async def test_a_hold_whose_results_are_gone_is_not_lost_silently() -> None:
+    log = Installation(opening_balance=100_000)
+    log.command("held-a", AUTHORIZE)
+    assert await log.work() is None
+    log.forget(log.settings.topics.results)
+    log.forget(log.settings.topics.commands)
+    text = await refusal(log)
+    assert "restore the results from a replica or a backup" in text
+
+
+async def test_a_capture_whose_command_is_gone_is_refused() -> None:
+    log = Installation(opening_balance=100_000)
+    for command in (AUTHORIZE, some("c1", 30)):
+        log.command("part-a", {**command, "id": f"own {command['type']}"})
+    assert await log.work() is None
+    log.forget(log.settings.topics.commands)
+    text = await refusal(log)
+    assert "payment 'part-a' can't be rebuilt: the command of its capture 'c1' is not there" in text
+
+
+async def test_a_capture_that_the_ledger_lacks_is_refused() -> None:
+    log = Installation(opening_balance=100_000)
+    for command in (AUTHORIZE, CAPTURE):
+        log.command("taken-a", command)
+    assert await log.work() is None
+    log.forget(log.settings.topics.ledger)
+    text = await refusal(log)
+    assert "that the ledger lacks: restore the ledger" in text
+
+
+async def test_a_copy_is_rebuilt_with_its_holds() -> None:
+    log = Installation(opening_balance=100_000)
+    send_some(log, "a")
+    assert await log.work() is None
+    before = rows(log)
+    copy = log.copied()
+    await copy.rebuild(copied=True)
+    assert await copy.work() is None
+    after = rows(copy)
+    assert after[1] == before[1]
+    assert after[0] == before[0]

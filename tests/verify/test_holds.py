@@ -1,0 +1,406 @@
+"""Holds, captures and refunds: clean runs, and violations planted in one and found.
+
+The rest of what the audit finds is in ``test_answers.py``, ``test_money.py``, ``test_tables.py``.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from exactstage.log import Record, TopicPartition
+from payments.domain.account import Account, Posting, post
+from payments.domain.commands import Get
+from payments.domain.payment import Decision, HoldEnds, Received, decide
+from payments.domain.payment_table import State
+from payments.domain.results import Outcome, Reason
+from payments.stages import accounts as accounts_stage
+from payments.stages import payments as payments_stage
+from payments.testing import PaymentsTestbed
+from payments.verify.findings import Kind
+
+from .lifecycle_run import AUTHORIZE, CAPTURE, VOID, recorded_lifecycles, refund, some
+from .recording import (
+    ACCOUNTS,
+    CANCEL,
+    GET,
+    LEDGER,
+    MAKE,
+    PAYMENTS,
+    RESULTS,
+    Recording,
+    at,
+    read,
+    settled,
+)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Recording:
+    """Return the run as it was; not to be changed."""
+    return asyncio.run(recorded_lifecycles())
+
+
+@pytest.fixture
+def run(recorded: Recording) -> Recording:
+    """Return a copy of the run, to plant something in."""
+    return recorded.copy()
+
+
+# --- clean runs -----------------------------------------------------------------------------------
+
+
+def test_a_run_with_every_command_and_lapses_is_clean(recorded: Recording) -> None:
+    report = recorded.audit()
+    assert report.violations == []
+    assert report.unchecked == {}
+    assert (report.in_flight, report.pending) == (0, 0)
+    outcomes = {read(result)["outcome"] for result in recorded.records[RESULTS]}
+    assert outcomes == set(Outcome)
+    kinds = {read(entry)["kind"] for entry in recorded.records[LEDGER]}
+    assert kinds >= {"hold", "capture", "release", "refund", "rollback", "make", "deposit"}
+
+
+def test_where_declined_payments_stay_declined_is_clean_too() -> None:
+    assert asyncio.run(recorded_lifecycles(decline_policy="pin")).found() == []
+
+
+COMMANDS = st.tuples(
+    st.sampled_from(["p1", "p2"]),
+    st.sampled_from(
+        [
+            {**AUTHORIZE, "hold_seconds": 3600},
+            AUTHORIZE,
+            {**AUTHORIZE, "amount": 700},
+            MAKE,
+            {**MAKE, "type": "deposit"},
+            CAPTURE,
+            some("c1", 30),
+            some("c1", 20, final=True),
+            some("c2", 40),
+            VOID,
+            refund("r1", 10),
+            refund("r2"),
+            refund("c1"),
+            CANCEL,
+            GET,
+        ]
+    ),
+    st.sampled_from(["wait", "go on", "an hour passes", "a day passes", "late"]),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(commands=st.lists(COMMANDS, max_size=30))
+async def test_any_commands_lead_to_a_clean_run(
+    commands: Sequence[tuple[str, Mapping[str, Any], str]],
+) -> None:
+    async with PaymentsTestbed(opening_balance=1000, partitions=2, max_waiters=4) as payments:
+        for payment, command, then in commands:
+            payments.post(payment, command)
+            if then == "wait":
+                await payments.quiet()
+            elif then == "late":
+                payments.clock.advance(3601)
+            elif then != "go on":
+                await payments.advance(90_000 if then == "a day passes" else 3601)
+        await payments.quiet()
+        report = Recording.of(payments).audit()
+    assert report.violations == []
+    assert report.in_flight == 0
+
+
+async def test_holds_that_are_older_than_all_results_are_no_violation(run: Recording) -> None:
+    ends = {
+        (RESULTS, partition): 1
+        + max(r.offset for r in run.records[RESULTS] if r.partition == partition)
+        for partition in {r.partition for r in run.records[RESULTS]}
+    }
+    gone = {
+        (RESULTS, record.partition): record.offset
+        for record in run.records[RESULTS]
+        if read(record)["payment"] == "stays held"
+    }
+    begins = {TopicPartition(*place): offset for place, offset in gone.items()}
+    assert all(offset < ends[place] for place, offset in gone.items())
+    assert run.audit(begins).violations == []
+
+
+# --- what is planted ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ({"payment": "parts", "part": "c2", "replayed": False}, {"captured": 130}),
+        ({"payment": "parts", "part": "r1", "replayed": False}, {"refunded": 95}),
+        ({"payment": "parts", "type": "get"}, {"held": 49}),
+        ({"payment": "parts", "type": "get"}, {"captured": 51, "held": 49}),
+        ({"payment": "parts", "type": "get"}, {"refunded": 1}),
+        ({"payment": "parts", "type": "get"}, {"authorized": 101}),
+        ({"payment": "parts", "type": "get"}, {"hold_expires": "2026-02-01T00:00:00.000Z"}),
+        ({"payment": "back", "type": "get"}, {"captured": 99}),
+        ({"payment": "taken", "type": "capture", "replayed": True}, {"held": 100}),
+    ],
+)
+def test_amounts_that_can_not_all_be_true(
+    run: Recording, where: dict[str, Any], change: dict[str, Any]
+) -> None:
+    result = run.find(RESULTS, **where)
+    run.change(result, **change)
+    assert at(Kind.WRONG_AMOUNTS, result) in run.found()
+
+
+@pytest.mark.parametrize("part", ["c1", "r1"])
+def test_a_part_that_moved_money_a_second_time(run: Recording, part: str) -> None:
+    second = run.find(RESULTS, payment="parts", part=part, replayed=True, reason=None)
+    run.change(second, replayed=False)
+    assert at(Kind.MONEY_TWICE, second) in run.found()
+
+
+@pytest.mark.parametrize(
+    ("payment", "kind"),
+    [("parts", "capture"), ("parts", "refund"), ("back", "refund"), ("undone part", "rollback")],
+)
+def test_an_entry_that_moves_money_a_second_time(run: Recording, payment: str, kind: str) -> None:
+    entry = run.find(LEDGER, payment=payment, kind=kind)
+    second = run.post(entry, held_change=0) if kind == "rollback" else run.post(entry)
+    assert run.found() == [at(Kind.MONEY_TWICE, second)]
+
+
+@pytest.mark.parametrize("payment", ["lapses", "voided", "undone hold", "lapses with a part"])
+def test_a_hold_that_is_released_twice(run: Recording, payment: str) -> None:
+    """Another hold is on the account, so nothing else shows it."""
+    second = run.post(run.all(LEDGER, payment=payment, kind="release")[0], held_change=-1)
+    assert run.found() == [at(Kind.MONEY_TWICE, second)]
+
+
+@pytest.mark.parametrize("kind", ["hold", "capture", "refund"])
+def test_an_entry_of_a_payment_without_such_a_result(run: Recording, kind: str) -> None:
+    entry = run.all(LEDGER, payment="parts", kind=kind)[0]
+    added = run.post(entry, payment="never held")
+    assert run.found() == [at(Kind.UNEXPECTED_ENTRY, added)]
+
+
+def test_a_capture_that_the_ledger_lacks(run: Recording) -> None:
+    entry = run.find(LEDGER, account="abc")
+    assert (read(entry)["payment"], read(entry)["kind"]) == ("taken", "capture")
+    run.unpost(entry)
+    [(kind, _)] = run.found()
+    assert kind is Kind.MISSING_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ({"payment": "parts", "kind": "capture"}, {"part": None}),
+        ({"payment": "parts", "kind": "capture"}, {"counter_account": "world/0"}),
+        ({"payment": "parts", "kind": "hold"}, {"part": "c1"}),
+        ({"payment": "parts", "kind": "refund"}, {"kind": "deposit"}),
+        ({"payment": "voided", "kind": "release"}, {"kind": "hold"}),
+    ],
+)
+def test_an_entry_that_is_not_what_it_says(
+    run: Recording, where: dict[str, Any], change: dict[str, Any]
+) -> None:
+    entry = run.find(LEDGER, **where)
+    run.change(entry, **change)
+    assert at(Kind.WRONG_ENTRY, entry) in run.found()
+
+
+@pytest.mark.parametrize("name", ["held", "available", "held_change"])
+def test_what_is_held_does_not_follow_from_the_changes(run: Recording, name: str) -> None:
+    entry = run.all(LEDGER, payment="parts", kind="capture")[0]
+    run.change(entry, **{name: read(entry)[name] + 1})
+    assert at(Kind.WRONG_HELD, entry) in run.found()
+
+
+def test_a_lapse_without_its_notice(run: Recording) -> None:
+    for payment in ("found lapsed", "lapses", "lapses with a part"):
+        copy = run.copy()
+        copy.remove(copy.all(RESULTS, payment=payment, type="lapse")[0])
+        assert {kind for kind, _ in copy.found()} & {Kind.WRONG_LAPSE, Kind.WRONG_AMOUNTS}, payment
+
+
+def test_a_lapse_with_two_notices(run: Recording) -> None:
+    notice = run.find(RESULTS, payment="lapses with a part", type="lapse")
+    records = run.records[RESULTS]
+    records.insert(records.index(notice) + 1, notice)
+    assert run.found() == [at(Kind.WRONG_LAPSE, notice)]
+
+
+def test_a_lapse_before_the_end_of_the_hold(run: Recording) -> None:
+    notice = run.find(RESULTS, payment="found lapsed", type="lapse")
+    early = read(run.find(RESULTS, payment="found lapsed", type="authorize"))["time"]
+    run.change(notice, time=early)
+    assert run.found() == [at(Kind.WRONG_LAPSE, notice)]
+
+
+def test_a_release_before_the_end_of_the_hold(run: Recording) -> None:
+    entry = run.find(LEDGER, payment="found lapsed", kind="release")
+    run.change(entry, time="2025-12-31T00:00:00.000Z")
+    assert run.found() == [at(Kind.WRONG_LAPSE, entry)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"held": 89},
+        {"captured": 11},
+        {"refunded": 0},
+        {"hold_expires_ms": 1},
+        {"parts": [["c1", 10, "capture", False]]},
+        {"state": "completed"},
+    ],
+)
+def test_a_payment_whose_row_has_other_amounts(run: Recording, change: dict[str, Any]) -> None:
+    row = run.row(PAYMENTS, b"stays held")
+    assert read(row)["held"] == 90
+    run.change(row, **change)
+    assert run.found() == [at(Kind.ROW_DIFFERS, row)]
+
+
+def test_an_account_whose_row_holds_something_else(run: Recording) -> None:
+    row = run.row(ACCOUNTS, b"abc")
+    run.change(row, held=read(row)["held"] + 1)
+    kinds = [kind for kind, _ in run.found()]
+    assert kinds == [Kind.NOT_ZERO, Kind.ROW_DIFFERS]
+    assert at(Kind.ROW_DIFFERS, row) in run.found()
+
+
+def test_a_counter_account_whose_row_holds_something_else(run: Recording) -> None:
+    partition = run.find(LEDGER, account="abc").partition
+    row = run.row(ACCOUNTS, b"sales/%d" % partition)
+    held = read(row)["held"]
+    run.change(row, held={**held, "EUR": held["EUR"] + 1})
+    assert [kind for kind, _ in run.found()] == [Kind.NOT_ZERO, Kind.ROW_DIFFERS]
+    assert at(Kind.ROW_DIFFERS, row) in run.found()
+
+
+# --- bugs put into the stages ---------------------------------------------------------------------
+
+
+async def record() -> Recording:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        for number, commands in enumerate(
+            (
+                (AUTHORIZE, some("c1", 60, final=True), refund("r1", 10)),
+                (AUTHORIZE, VOID),
+                ({**AUTHORIZE, "hold_seconds": 60},),
+                (AUTHORIZE, some("c1", 60), CANCEL),
+                ({**AUTHORIZE, "amount": 900},),
+                ({**AUTHORIZE, "amount": 10}, GET),
+            )
+        ):
+            for command in commands:
+                payments.post(f"p{number}", command)
+                await payments.quiet()
+        await payments.advance(200)
+        await settled(payments)
+        return Recording.of(payments)
+
+
+def with_transfer(decision: Decision, kind: str, **changes: Any) -> Decision:
+    transfer = decision.transfer
+    if transfer is None or transfer.kind != kind:
+        return decision
+    return replace(decision, transfer=replace(transfer, **changes))
+
+
+def captures_more(decision: Decision) -> Decision:
+    return with_transfer(decision, "capture", amount=-61)
+
+
+def keeps_the_rest_held(decision: Decision) -> Decision:
+    return with_transfer(decision, "capture", held=-60)
+
+
+def refunds_under_another_part(decision: Decision) -> Decision:
+    return with_transfer(decision, "refund", part="r9")
+
+
+def gives_no_notice(decision: Decision) -> Decision:
+    told = tuple(answer for answer in decision.answers if answer.type != "lapse")
+    return replace(decision, answers=told)
+
+
+def gives_two_notices(decision: Decision) -> Decision:
+    again = tuple(answer for answer in decision.answers if answer.type == "lapse")
+    return replace(decision, answers=(*decision.answers, *again))
+
+
+def forgets_a_part(decision: Decision) -> Decision:
+    payment = decision.payment
+    if payment is None or not payment.parts or payment.state is not State.COMPLETED:
+        return decision
+    return replace(decision, payment=replace(payment, parts=()))
+
+
+def drops_a_release(decision: Decision) -> Decision:
+    """Let a void release nothing, and say that it did."""
+    payment, transfer = decision.payment, decision.transfer
+    if payment is None or transfer is None or payment.reason is not Reason.VOIDED:
+        return decision
+    return replace(decision, transfer=replace(transfer, kind="make", amount=-1, held=0))
+
+
+@pytest.mark.parametrize(
+    ("bug", "kind"),
+    [
+        (lambda decision: decision, None),
+        (captures_more, Kind.WRONG_ENTRY),
+        (keeps_the_rest_held, Kind.WRONG_ENTRY),
+        (refunds_under_another_part, Kind.MISSING_ENTRY),
+        (gives_no_notice, Kind.UNEXPECTED_ENTRY),
+        (gives_two_notices, Kind.WRONG_LAPSE),
+        (forgets_a_part, Kind.ROW_DIFFERS),
+        (drops_a_release, Kind.MISSING_ENTRY),
+    ],
+)
+async def test_a_wrong_decision_is_found(
+    monkeypatch: pytest.MonkeyPatch, bug: Callable[[Decision], Decision], kind: Kind | None
+) -> None:
+    def decide_wrongly(*arguments: Any, **options: Any) -> Decision:
+        return bug(decide(*arguments, **options))
+
+    monkeypatch.setattr(payments_stage, "decide", decide_wrongly)
+    found = {found for found, _ in (await record()).found()}
+    assert found == set() if kind is None else kind in found
+
+
+async def test_a_hold_that_ends_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide_early(payment: Any, message: Any, **options: Any) -> Decision:
+        is_get = isinstance(message, Received) and isinstance(message.command, Get)
+        decision = decide(payment, message, **options)
+        if not is_get:
+            return decision
+        ended = decide(payment, HoldEnds(), **options)
+        return replace(ended, answers=decision.answers)
+
+    monkeypatch.setattr(payments_stage, "decide", decide_early)
+    assert Kind.WRONG_LAPSE in {found for found, _ in (await record()).found()}
+
+
+async def test_a_hold_of_more_than_there_is_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def post_without_holds(account: Account | None, *arguments: Any, **options: Any) -> Any:
+        found = post(account, *arguments, **options)
+        if found is not Reason.INSUFFICIENT_FUNDS or account is None:
+            return found
+        free = post(replace(account, held=0), *arguments, **options)
+        if isinstance(free, Reason):
+            return free
+        after = replace(free.account, held=free.account.held + account.held)
+        return Posting(after, (replace(free.entries[-1], account=after),))
+
+    monkeypatch.setattr(accounts_stage, "post", post_without_holds)
+    assert {found for found, _ in (await record()).found()} == {Kind.OVER_HELD}
+
+
+def test_results_of_other_kinds_of_commands_are_contradicting(run: Recording) -> None:
+    result: Record = run.find(RESULTS, payment="voided", outcome="cancelled", type="authorize")
+    run.change(result, outcome="captured")
+    assert at(Kind.CONTRADICTING_RESULT, result) in run.found()
