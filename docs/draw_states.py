@@ -65,7 +65,8 @@ The table has all:
 - `if`: the first condition that is true decides. `voided`: the hold is released because a client
   asked for it, not because its time was over. A settlement's conditions are those after it.
 - `all`: the answer of every command that has joined. A cancel is rejected when its money can't be
-  moved back, an authorize is answered `authorized` when it was authorized once. `all wait on`: no
+  moved back, an authorize is answered `authorized` where the
+  payment ends completed or authorized. `all wait on`: no
   answer yet.
 - `transfer`: money is moved. `transfer back`: what was taken and not refunded is moved back, and
   what is held is released, in one ledger entry. `hold`, `capture`, `release`, `refund`: the same,

@@ -168,7 +168,8 @@ class Settings(BaseSettings):
     """Commands that may wait for one payment to settle, 1 to 250; one more is rejected."""
 
     hold_seconds: WholeNumber = Field(default=604_800, ge=1, le=31_536_000)
-    """How long an authorize that does not say it holds money, in seconds, up to a year."""
+    """How long an authorize without `hold_seconds` holds money, in seconds, 1 to 31,536,000. It is
+    no limit: `hold_seconds` may be up to a year."""
 
     retention_seconds: float = Field(default=86_400.0, ge=0.01, le=315_360_000.0)
     """How long a settled payment is remembered after its last change, in seconds."""

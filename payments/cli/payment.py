@@ -172,7 +172,7 @@ def deposit(*, as_json: bool, **asked: Any) -> None:
     "--hold-seconds",
     type=int,
     metavar="NUMBER",
-    help="When the hold ends by itself, up to a year; else PAYMENTS_HOLD_SECONDS of the workers.",
+    help="How long the money is held, up to a year; else PAYMENTS_HOLD_SECONDS of the workers.",
 )
 def authorize(*, as_json: bool, **asked: Any) -> None:
     """Hold money on an account, to be captured later; see make.

@@ -137,7 +137,7 @@ class Policy(NamedTuple):
     """Commands that may wait for one payment, joined and queued together."""
 
     hold_ms: int = 604_800_000
-    """How long an authorize holds money that does not say it."""
+    """How long an authorize without ``hold_seconds`` holds money."""
 
 
 class Received(Frozen, frozen=True):

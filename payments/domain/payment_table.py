@@ -67,7 +67,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a payment: six kinds of commands, and four messages of the system."""
+    """What can happen to a payment: seven kinds of commands, and four messages of the system."""
 
     MAKE_OR_DEPOSIT = "make_or_deposit"
     AUTHORIZE = "authorize"

@@ -1,4 +1,4 @@
-"""Fill the tables that documents draw from the code: states, settings, commands, operations.
+"""Fill the tables that documents draw from the code: settings, commands, operations.
 
 ``python -m tools.dev.readme`` does it; a test fails while it has not been done.
 """
@@ -12,7 +12,6 @@ from pydantic import SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from docs.draw_states import table as states
 from payments.doctor.rights import GRANTS
 from payments.gateway.operations import OPERATIONS
 from payments.gateway.settings import GatewaySettings
@@ -59,7 +58,7 @@ def filled(text: str, section: str, content: str) -> str:
 
 def current(text: str) -> str:
     """Return the README's text with its tables as the code has them now."""
-    text = filled(filled(text, "states", states()), "settings", settings())
+    text = filled(text, "settings", settings())
     return filled(text, "gateway-settings", settings(GatewaySettings))
 
 
