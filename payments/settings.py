@@ -26,9 +26,9 @@ from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
 if TYPE_CHECKING:
     from aiokafka.abc import AbstractTokenProvider
 
-MAX_WAITERS = 250
-"""Commands whose ids always fit into one row of 256 KiB, the engine's limit: a longest id is 255
-characters of 4 bytes, the rest of a waiter 21 bytes, and the request needs about 1.2 KiB."""
+MAX_WAITERS = 165
+"""Commands that always fit into one row of 256 KiB, the engine's limit, beside a hundred parts and
+the metadata: a queued capture may have 1.4 KiB, of which its id is 255 characters of 4 bytes."""
 
 
 def _currency(code: str) -> str:
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     declined for good (`pin`)."""
 
     max_waiters: WholeNumber = Field(default=100, ge=1, le=MAX_WAITERS)
-    """Commands that may wait for one payment to settle, 1 to 250; one more is rejected."""
+    """Commands that may wait for one payment to settle, 1 to 165; one more is rejected."""
 
     hold_seconds: WholeNumber = Field(default=604_800, ge=1, le=31_536_000)
     """How long an authorize without `hold_seconds` holds money, in seconds, 1 to 31,536,000. It is

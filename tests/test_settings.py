@@ -4,8 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from exactstage.limits import Limits
+from payments.domain.commands import (
+    MAX_AMOUNT,
+    MAX_METADATA_BYTES,
+    MAX_PART_CHARACTERS,
+    Capture,
+)
 from payments.domain.currencies import CURRENCIES
-from payments.domain.payment import Payment
+from payments.domain.payment import MAX_PARTS, Part, Payment, Queued
 from payments.domain.payment_table import State
 from payments.domain.results import Reason, Request
 from payments.gateway.settings import GatewaySettings
@@ -16,11 +22,26 @@ LONGEST = "\U0001d11e" * 255  # 255 printable characters of 4 bytes each.
 
 
 def largest_row(waiters: int) -> bytes:
-    longest_reason = max(Reason, key=len)
-    request = Request("deposit", LONGEST, 10**15, "EUR")
-    waiter = (LONGEST, "deposit", False)
-    state = max(State, key=len)
-    return encode_payment(Payment(state, 10**13, request, longest_reason, (waiter,) * waiters))
+    """Return the largest row: one command has joined, the others are queued, which takes more."""
+    part = LONGEST[:MAX_PART_CHARACTERS]
+    capture = Capture(part, MAX_AMOUNT, final=False)
+    texts = {f"{number:02}": "x" * (MAX_METADATA_BYTES // 32 - 2) for number in range(32)}
+    return encode_payment(
+        Payment(
+            max(State, key=len),
+            10**13,
+            Request("authorize", LONGEST, MAX_AMOUNT, "EUR"),
+            max(Reason, key=len),
+            ((LONGEST, "authorize", False),),
+            hold_expires_ms=10**13,
+            held=MAX_AMOUNT,
+            captured=MAX_AMOUNT,
+            refunded=MAX_AMOUNT,
+            parts=(Part(part, MAX_AMOUNT, "refund", final=False, whole=False),) * MAX_PARTS,
+            queue=(Queued(LONGEST, 10**13, capture),) * (waiters - 1),
+            metadata=texts,
+        )
+    )
 
 
 @pytest.mark.parametrize("code", ["EUR", "JPY"])

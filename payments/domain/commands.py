@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal, get_args
 
-from msgspec import Meta
+from msgspec import Meta, json
 
 from payments.domain.account import COUNTER_PREFIXES, is_counter_name
 from payments.domain.currencies import CURRENCIES, CURRENCY_RULE
@@ -89,11 +89,12 @@ def _metadata(value: object) -> Fault | None:
         rule = f"must have at most {MAX_METADATA_KEYS} names, each once and none empty"
         return Reason.INVALID_METADATA, rule
     try:
-        size = sum(len(text.encode()) for pair in pairs for text in pair)
+        size = sum(len(json.encode(text)) - len('""') for pair in pairs for text in pair)
     except UnicodeEncodeError:
         return Reason.INVALID_METADATA, "must be text that can be written as UTF-8"
     if size > MAX_METADATA_BYTES:
-        return Reason.INVALID_METADATA, f"has {size} bytes, allowed are {MAX_METADATA_BYTES}"
+        rule = f"has {size} bytes of JSON text, allowed are {MAX_METADATA_BYTES}"
+        return Reason.INVALID_METADATA, rule
     return None
 
 

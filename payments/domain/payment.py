@@ -94,6 +94,7 @@ class Queued(Frozen, frozen=True, array_like=True):
     """When it was appended."""
 
     command: Capture | Void | Cancel | Refund
+    """Without its id, which is above."""
 
 
 class Payment(Frozen, frozen=True, omit_defaults=True):
@@ -325,7 +326,7 @@ def _wait(
     waiters, queue = payment.waiters, payment.queue
     if rule.queues:
         assert isinstance(command, (Capture, Void, Cancel, Refund)), "requests join"
-        queue = (*queue, Queued(received.id, asked_ms, command))
+        queue = (*queue, Queued(received.id, asked_ms, replace(command, id=None)))
     else:
         replayed = isinstance(command, (Make, Deposit, Authorize)) or rule.to is payment.state
         waiters = (*waiters, (received.id, command.type, replayed))

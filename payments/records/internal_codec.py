@@ -1,9 +1,10 @@
 """The formats that only the stages read: messages between them, and rows in the journals.
 
-A row that holds money, or knows captures and refunds, is marked: the name of its first field begins
-with a plus sign. Versions that know no holds would leave out what they don't know, and so give away
-held money or refund it twice; they can't read a marked row, and end or refuse before they decide.
-All other rows are as they always were.
+A row that holds money, or knows captures, refunds and queued commands, is marked: the name of its
+first field begins with a plus sign, and so does that of a payment's time. Versions that know no
+holds would leave out what they don't know, and so give away held money or refund it twice; they
+can't read a marked row, not even its time, and end before they decide. All other rows are as they
+always were.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from msgspec.json import Decoder, Encoder
 from payments.domain.account import Account, CounterAccount, Settled, Transfer
 from payments.domain.payment import Payment
 
-_TIME, _HELD = b'"time_ms":', b'"held":'
+_TIME, _HELD = b'time_ms":', b'"held":'
 _encode = Encoder().encode
 
 
@@ -57,14 +58,15 @@ def encode_transfer(transfer: Transfer, payment: str) -> bytes:
 
 
 _PLAIN, _MARKED = b'{"', b'{"+'
+_TIME_MARK = b'"time_ms":', b'"+time_ms":'
 
 
 def encode_payment(payment: Payment) -> bytes:
     """Return the row of a payment; fields with their default value are left out."""
     row = _encode(payment)
-    if payment.hold_expires_ms is None and not payment.parts:
+    if payment.hold_expires_ms is None and not payment.parts and not payment.queue:
         return row
-    return _MARKED + row[len(_PLAIN) :]
+    return _MARKED + row[len(_PLAIN) :].replace(*_TIME_MARK, 1)
 
 
 def encode_account(account: Account) -> bytes:
@@ -89,7 +91,9 @@ _decode_counter = Decoder(CounterAccount).decode
 
 def decode_payment(row: bytes) -> Payment:
     """Return the payment of a row; raises ``DecodeError``."""
-    return _decode_payment(_unmarked(row) if row.startswith(_MARKED) else row)
+    if row.startswith(_MARKED):
+        row = _unmarked(row).replace(*reversed(_TIME_MARK), 1)
+    return _decode_payment(row)
 
 
 def decode_account(row: bytes) -> Account:

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
 
+RELEASE_ROWS = 5
+"""How many deleted payments weigh what the end of one hold does."""
+
 MAX_IN_FLIGHT = 8192
 """Most payments that are kept decoded."""
 
@@ -220,16 +223,32 @@ class PaymentsLogic:
         if answers:
             self._answer(payment_id, answers, time_ms, context)
         if after is not None and after is not before:
-            windows = self._windows[context.partition]
-            previous_ms = None if before is None else before.time_ms
-            if self._remembers_longer and is_refundable(after):
-                windows = self._refundable[context.partition]
-                previous_ms = before.time_ms if before and is_refundable(before) else None
-            windows.add(key, after.time_ms, previous_ms)
-            if after.state is State.AUTHORIZED:
-                assert after.hold_expires_ms is not None, "a hold has an end"
-                noted_ms = after.hold_expires_ms if before is not None and before.held else None
-                self._holds[context.partition].add(key, after.hold_expires_ms, noted_ms)
+            if self._remembers_longer:
+                self._note_window(key, after, before, context.partition)
+            else:
+                previous_ms = None if before is None else before.time_ms
+                self._windows[context.partition].add(key, after.time_ms, previous_ms)
+            if after.held:
+                self._note_hold(key, after, before, context.partition)
+
+    def _note_window(
+        self, key: bytes, after: Payment, before: Payment | None, partition: int
+    ) -> None:
+        """Note when a payment changed, among those that are remembered as long as it is."""
+        longer = is_refundable(after)
+        windows = self._refundable[partition] if longer else self._windows[partition]
+        is_there = before is not None and is_refundable(before) is longer
+        windows.add(key, after.time_ms, before.time_ms if before and is_there else None)
+
+    def _note_hold(
+        self, key: bytes, after: Payment, before: Payment | None, partition: int
+    ) -> None:
+        """Note the end of a hold that begins, and again where its timer may have found it busy."""
+        assert after.hold_expires_ms is not None, "a hold has an end"
+        begins = before is None or not before.held
+        if begins or after.state is State.AUTHORIZED:
+            noted_ms = None if begins else after.hold_expires_ms
+            self._holds[partition].add(key, after.hold_expires_ms, noted_ms)
 
     def _answer(
         self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
@@ -301,7 +320,9 @@ class PaymentsLogic:
 
         Each of these publishes a notice: of a lapse when its release has settled.
         """
-        ended = self._holds[context.partition].take(now_ms, limit)
+        # A release writes a row and a transfer, both with the metadata: some fit into one commit.
+        few = max(1, limit // RELEASE_ROWS)
+        ended = self._holds[context.partition].take(now_ms, few)
         for key in dict.fromkeys(ended):
             self._end_hold(key, now_ms, context)
         closed = self._windows[context.partition].take(now_ms, limit)
@@ -309,7 +330,7 @@ class PaymentsLogic:
             closed += self._refundable[context.partition].take(now_ms, limit)
         for key in dict.fromkeys(closed):
             self._close_window(key, now_ms, context)
-        return len(ended) == limit or len(closed) >= limit
+        return len(ended) == few or len(closed) >= limit
 
     def _end_hold(self, key: bytes, now_ms: int, context: Context) -> None:
         row = context.get(key)

@@ -3,10 +3,13 @@
 Of the same kind: ``tests/test_expiry.py`` has the index of windows, ``tests/domain`` the decisions.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from exactstage import Limits, Record
+from exactstage.checkpoint import RESERVED
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
 from payments.testing import PaymentsTestbed
@@ -205,3 +208,52 @@ async def test_what_can_not_be_refunded_any_more_is_forgotten_after_a_restart_to
         assert (await second.send("p1", GET)).state == "completed"
         await second.advance(200)
         assert (await second.send("p1", GET)).outcome is Outcome.NOT_FOUND
+
+
+async def test_a_hold_that_is_captured_in_part_at_once_lapses_too() -> None:
+    """Its payment is never authorized in between: the capture was queued behind the authorize."""
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        payments.post("p1", HOLD)
+        payments.post("p1", {**CAPTURE, "capture": "c1", "amount": 60, "final": False})
+        await payments.quiet()
+        assert held(payments) == (940, 40)
+        await payments.advance(600 + WINDOW_SECONDS)
+        assert [notice.payment for notice in lapses(payments)] == ["p1"]
+        assert held(payments) == (940, 0)
+
+
+async def test_holds_with_much_metadata_that_end_at_once_fit_into_their_commits() -> None:
+    count, metadata = 300, {"note": '"' * 2000}
+    async with PaymentsTestbed(opening_balance=10**9, partitions=1) as payments:
+        for number in range(count):
+            payments.post(f"p{number}", {**HOLD, "metadata": metadata})
+        await payments.quiet()
+        sealed = len(payments.records(payments.settings.changelog("payments")))
+        await payments.advance(600 + WINDOW_SECONDS)
+        assert len(lapses(payments)) == count
+        rows = payments.records(payments.settings.changelog("payments"))[sealed:]
+        assert max(size for size in commit_sizes(rows)) <= 3 * Limits().commit_bytes
+
+
+def commit_sizes(records: Sequence[Record]) -> Iterator[int]:
+    """Yield the bytes of each commit of a journal: the records up to a checkpoint."""
+    size = 0
+    for record in records:
+        size += len(record.value or b"")
+        if (record.key or b"").startswith(RESERVED):
+            yield size
+            size = 0
+
+
+async def test_what_was_refundable_is_forgotten_at_its_time_although_it_changed_in_one_window() -> (
+    None
+):
+    times = {"retention_seconds": 120, "refund_seconds": 6000}
+    make = {"type": "make", "account": "abc", "amount": 100}
+    async with PaymentsTestbed(opening_balance=1000, **times) as payments:
+        await payments.advance(59)
+        payments.post("p1", make)
+        await payments.advance(2)
+        await payments.send("p1", {"type": "refund", "refund": "r1"})
+        await payments.advance(200)
+        assert (await payments.send("p1", GET)).outcome is Outcome.NOT_FOUND

@@ -10,7 +10,8 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from payments.domain.account import Account, CounterAccount
-from payments.domain.payment import Part, Payment
+from payments.domain.commands import Refund
+from payments.domain.payment import Part, Payment, Queued
 from payments.domain.payment_table import State
 from payments.domain.results import Request
 from payments.records.internal_codec import (
@@ -56,6 +57,7 @@ class FormerCounter(Struct):
         Payment(State.AUTHORIZED, 7, HOLD, hold_expires_ms=9, held=100),
         Payment(State.COMPLETED, 7, HOLD, hold_expires_ms=9, captured=100),
         Payment(State.COMPLETED, 7, MAKE, refunded=40, parts=(Part("r1", 40, "refund"),)),
+        Payment(State.PENDING, 7, MAKE, queue=(Queued("c1", 7, Refund("r1")),)),
     ],
 )
 def test_a_payment_with_a_life_is_unreadable_before(payment: Payment) -> None:
@@ -63,6 +65,7 @@ def test_a_payment_with_a_life_is_unreadable_before(payment: Payment) -> None:
     assert decode_payment(row) == payment
     assert payment_time_ms(row) == 7
     assert hold_expires_ms(row) == (9 if payment.held else None)
+    assert row.find(b'"time_ms":') < 0, "the former version restores payments by this field"
     with pytest.raises(msgspec.ValidationError):
         Decoder(FormerPayment).decode(row)
 

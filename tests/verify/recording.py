@@ -167,14 +167,18 @@ def at(kind: Kind, record: Record) -> tuple[Kind, Place]:
 def read(record: Record) -> dict[str, Any]:
     """Return a record's value."""
     value = record.value or b""
-    return dict(json.loads(value.replace(MARKED, b'{"', 1) if value.startswith(MARKED) else value))
+    if value.startswith(MARKED):
+        value = value.replace(MARKED, b'{"', 1).replace(b'"+time_ms":', b'"time_ms":', 1)
+    return dict(json.loads(value))
 
 
 def _changed(record: Record, fields: Where) -> bytes:
     value = json.dumps({**read(record), **fields}).encode()
     is_marked = (record.value or b"").startswith(MARKED) or "held" in fields
     is_row = record.topic in {PAYMENTS, ACCOUNTS}
-    return value.replace(b'{"', MARKED, 1) if is_marked and is_row else value
+    if is_marked and is_row:
+        value = value.replace(b'{"', MARKED, 1).replace(b'"time_ms":', b'"+time_ms":', 1)
+    return value
 
 
 def _fits(record: Record, where: Where) -> bool:
