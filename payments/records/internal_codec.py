@@ -58,7 +58,7 @@ def encode_transfer(transfer: Transfer, payment: str) -> bytes:
 
 
 _PLAIN, _MARKED = b'{"', b'{"+'
-_TIME_MARK = b'"time_ms":', b'"+time_ms":'
+_PLAIN_TIME, _MARKED_TIME = b'"time_ms":', b'"+time_ms":'
 
 
 def encode_payment(payment: Payment) -> bytes:
@@ -66,7 +66,7 @@ def encode_payment(payment: Payment) -> bytes:
     row = _encode(payment)
     if payment.hold_expires_ms is None and not payment.parts and not payment.queue:
         return row
-    return _MARKED + row[len(_PLAIN) :].replace(*_TIME_MARK, 1)
+    return _MARKED + row[len(_PLAIN) :].replace(_PLAIN_TIME, _MARKED_TIME, 1)
 
 
 def encode_account(account: Account) -> bytes:
@@ -92,7 +92,7 @@ _decode_counter = Decoder(CounterAccount).decode
 def decode_payment(row: bytes) -> Payment:
     """Return the payment of a row; raises ``DecodeError``."""
     if row.startswith(_MARKED):
-        row = _unmarked(row).replace(*reversed(_TIME_MARK), 1)
+        row = _unmarked(row).replace(_MARKED_TIME, _PLAIN_TIME, 1)
     return _decode_payment(row)
 
 
