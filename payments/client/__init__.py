@@ -22,7 +22,7 @@ from payments.client.transport import LogTransport
 from payments.client.watching import Watch
 from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import AccountBalance, LedgerEntry, Result
+from payments.records.record_models import AccountBalance, Later, LedgerEntry, Result
 from payments.settings import Settings
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ClientClosed",
     "DeadlineExceeded",
     "InvalidCommand",
+    "Later",
     "LedgerEntry",
     "LogTransport",
     "Mark",

@@ -32,9 +32,9 @@ NPM_PYRIGHT = "pyright@1.1.407"
 
 PROGRAM = """
 import asyncio
-from payments.client import Outcome, PaymentsClient, Reason, Result, Settings, State
+from payments.client import Later, Outcome, PaymentsClient, Reason, Result, Settings, State
 
-async def pay(client: PaymentsClient) -> Reason | None:
+async def pay(client: PaymentsClient) -> Reason | Later | None:
     result: Result = await client.make("pay-1", account="abc", amount=100)
     if result.outcome is Outcome.DECLINED:
         return result.reason
