@@ -50,7 +50,7 @@ class Did(IntEnum):
     RELEASED = 3
     REVERSED = 4
     LAPSED = 5  # A notice: the time of the hold was over.
-    REPEATED = 6  # A capture or refund is answered again.
+    REPEATED = 6  # A capture or refund is answered again, or a void joined another.
 
 
 _DID: dict[str, Did] = {
@@ -309,7 +309,9 @@ class Amounts:
     def _release(self, shown: Shown, word: int, change: Change) -> None:
         """Take a result that changes nothing, or ends the hold."""
         captured, refunded, held = change
-        if shown.did == Did.REPEATED and shown.part not in self.parts and not self.is_partial:
+        # A void that joined another is a repetition too, of no part.
+        is_again = shown.did == Did.REPEATED and shown.part != NO_PART
+        if is_again and shown.part not in self.parts and not self.is_partial:
             self._fault(word, "a capture or refund is answered again that never was before")
         if shown.did == Did.LAPSED:
             self._notice(shown, word, held)

@@ -69,6 +69,18 @@ def test_where_declined_payments_stay_declined_is_clean_too() -> None:
     assert asyncio.run(recorded_lifecycles(decline_policy="pin")).found() == []
 
 
+async def test_a_void_that_joins_another_after_a_capture_is_clean() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p", AUTHORIZE)
+        await payments.send("p", some("c1", 40))
+        payments.post("p", VOID)
+        payments.post("p", VOID)
+        await settled(payments)
+        told = [(result.outcome, result.replayed) for result in payments.results("p")[-2:]]
+        assert told == [(Outcome.VOIDED, False), (Outcome.VOIDED, True)]
+        assert Recording.of(payments).found() == []
+
+
 COMMANDS = st.tuples(
     st.sampled_from(["p1", "p2"]),
     st.sampled_from(
