@@ -271,13 +271,16 @@ class Judgement:
         is_partial = any(
             life.amounts is not None and life.amounts.is_partial for life in self._all.lives
         )
+        # An id that is used again may have in flight what an earlier life has moved.
+        present = self._all.present
+        once = {(move.direction, move.part) for move in ([] if present is None else present.moves)}
         ahead: set[tuple[int, int]] = set()
         for entry in found.left:
             what = entry.direction, entry.part
             name = EntryDirection(entry.direction).name.lower()
             if is_partial or code_of(entry.word) & RESULT_EXPIRED:
                 self._findings.unchecked["entries whose results may have been deleted"] += 1
-            elif hidden and what not in ahead | found.taken:
+            elif hidden and what not in ahead | once:
                 ahead.add(what)
             elif what in ahead | found.taken:
                 message = f"the payment's money was moved a second time: {name}"

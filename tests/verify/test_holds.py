@@ -28,6 +28,7 @@ from .recording import (
     ACCOUNTS,
     CANCEL,
     GET,
+    HOURS,
     LEDGER,
     MAKE,
     PAYMENTS,
@@ -79,6 +80,46 @@ async def test_a_void_that_joins_another_after_a_capture_is_clean() -> None:
         told = [(result.outcome, result.replayed) for result in payments.results("p")[-2:]]
         assert told == [(Outcome.VOIDED, False), (Outcome.VOIDED, True)]
         assert Recording.of(payments).found() == []
+
+
+async def moments(payments: PaymentsTestbed) -> Sequence[Recording]:
+    """Return what the log holds at each moment until all is handled."""
+    found = [Recording.of(payments)]
+    working = asyncio.create_task(settled(payments))
+    while not working.done():
+        await asyncio.sleep(0)
+        now = Recording.of(payments)
+        if now.records != found[-1].records:
+            found.append(now)
+    await working
+    return found
+
+
+@pytest.mark.parametrize("again", [[AUTHORIZE], [AUTHORIZE, CAPTURE]])
+async def test_an_id_that_is_used_again_is_clean_at_each_moment(
+    again: Sequence[Mapping[str, Any]],
+) -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p", AUTHORIZE)
+        await payments.send("p", CAPTURE if CAPTURE in again else VOID)
+        await payments.advance(25 * HOURS)
+        for command in again:
+            payments.post("p", command)
+            for moment in await moments(payments):
+                assert moment.found() == []
+
+
+async def test_a_second_hold_is_found_before_the_first_one_is_answered() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        for command in (AUTHORIZE, VOID):
+            await payments.send("p", command)
+        await payments.advance(25 * HOURS)
+        await settled(payments)
+        payments.post("p", AUTHORIZE)
+        unanswered = [m for m in await moments(payments) if m.audit().pending]
+    held = [m for m in unanswered if len(m.all(LEDGER, payment="p", kind="hold")) > 1]
+    second = held[-1].post(held[-1].find(LEDGER, payment="p", kind="hold"))
+    assert held[-1].found() == [at(Kind.MONEY_TWICE, second)]
 
 
 COMMANDS = st.tuples(
