@@ -12,8 +12,8 @@ MAX_KEPT = 10_000
 """Violations that are kept with their places; more are only counted."""
 
 
-UNPUBLISHED = 2**44 - 1
-"""Stands for the offset of a record that is journalled, but not in its topic yet."""
+UNPUBLISHED = 2**44 - 2**24
+"""From here on an offset is the number of a record that is journalled, but not in its topic yet."""
 
 
 class Kind(StrEnum):
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 
 class Place(NamedTuple):
-    """Address of a record; ``offset`` may be ``UNPUBLISHED``."""
+    """Address of a record; ``offset`` may be ``UNPUBLISHED`` or more."""
 
     topic: str
     partition: int
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         """Return ``topic/partition/offset``, as ``RecordAddress`` does."""
-        if self.offset == UNPUBLISHED:
+        if self.offset >= UNPUBLISHED:
             return f"{self.topic}/{self.partition}/unpublished"
         return str(RecordAddress(*self))
 
@@ -71,7 +71,7 @@ class Violation(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """Return the object of the ``--json`` report."""
         place = self.place._asdict()
-        if self.place.offset == UNPUBLISHED:
+        if self.place.offset >= UNPUBLISHED:
             place["offset"] = None
         return {"kind": self.kind.value, **place, "message": self.message}
 

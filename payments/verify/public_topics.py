@@ -93,9 +93,9 @@ class Public:
         for topic in self._topics.public:
             for partition, snapshot in enumerate(snapshots[topic]):
                 last = self._last.get(TopicPartition(topic, partition), (0, -1))
-                for position, output in snapshot.unpublished:
+                for number, (position, output) in enumerate(snapshot.unpublished):
                     if output.topic == topic and position > last:
-                        self._take(as_record(output), position[0], by_snapshot=True)
+                        self._take(as_record(output, number), position[0], by_snapshot=True)
 
     def _take(self, record: Record, commit: int, *, by_snapshot: bool) -> None:
         try:
@@ -198,7 +198,7 @@ class Public:
             self._payments.hold(own, at, code, entry.held_change, part, time_ms)
 
 
-def as_record(output: Output) -> Record:
-    """Return an output as a record without an offset."""
+def as_record(output: Output, number: int = 0) -> Record:
+    """Return an output as a record without an offset; ``number`` distinguishes it from others."""
     topic, partition, key, value, _, time_ms, headers = output
-    return Record(topic, partition, UNPUBLISHED, time_ms, key, value, headers)
+    return Record(topic, partition, UNPUBLISHED + number, time_ms, key, value, headers)
