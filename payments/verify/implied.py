@@ -188,6 +188,9 @@ class PaymentHistory:
     lacks_first: bool = False
     """Whether retention may have deleted the payment's first results."""
 
+    lacks_last: bool = False
+    """Whether a commit's results may have been read without its last ones."""
+
     lives: list[Life] = field(default_factory=list)
     """Lives in which money moved, or was prevented from moving."""
 
@@ -222,9 +225,10 @@ class PaymentHistory:
                 if shown is not None:
                     self._refund(word, shown)
             self.last, self.last_word = what, word
-        if self._alive is not None and self._alive.amounts is not None:
-            lapsed = self._alive.money is Implied.LAPSED
-            self._alive.amounts.end(lapsed=lapsed, word=self.last_word)
+        alive = self._alive
+        if alive is not None and alive.amounts is not None and not self.lacks_last:
+            lapsed = alive.money is Implied.LAPSED
+            alive.amounts.end(lapsed=lapsed, word=self.last_word)
         for life in self.lives:
             if life.amounts is not None:
                 self.faults += life.amounts.faults

@@ -161,7 +161,8 @@ class Judgement:
             for _, word, its_terms in self._payment.results
         ]
         lacks_first = bool(results) and place_of(results[0][2])[0] in self._known.lacks_results
-        self._all = self._by_snapshot = PaymentHistory(lacks_first).read(
+        # A notice follows in the same commit, which is read whole only up to the snapshot.
+        self._all = self._by_snapshot = PaymentHistory(lacks_first, self._has_later).read(
             results, self._payment.shown
         )
         if self._has_later:

@@ -157,6 +157,23 @@ async def test_a_record_that_is_not_published_yet_is_shown_without_an_offset() -
     assert violation.as_json()["offset"] is None
 
 
+async def test_a_notice_that_is_published_after_the_ends_were_read_is_not_missed() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p", {**AUTHORIZE, "hold_seconds": 60})
+        await settled(payments)
+        payments.clock.advance(200)
+        payments.post("p", CAPTURE)  # It finds that the hold is over, and waits for the release.
+        payments.post("p", {**AUTHORIZE, "hold_seconds": 60})  # It joins the release.
+        *before, last = await moments(payments)
+    _, answer, notice, rejected = last.all(RESULTS, payment="p")
+    assert (read(answer)["type"], read(notice)["type"]) == ("authorize", "lapse")
+    begun = [m for m in before if m.audit().pending][-1]
+    begun.records[RESULTS] = [r for r in last.records[RESULTS] if r not in (notice, rejected)]
+    assert begun.found() == []
+    last.remove(notice)
+    assert at(Kind.WRONG_LAPSE, answer) in last.found()
+
+
 COMMANDS = st.tuples(
     st.sampled_from(["p1", "p2"]),
     st.sampled_from(
