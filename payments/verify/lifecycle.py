@@ -138,8 +138,18 @@ def _second(text: str) -> int:
 
 
 def epoch_ms(text: str) -> int:
-    """Return the milliseconds since 1970 of ``2026-01-01T00:00:00.000Z``."""
-    return _second(text[:19]) * 1000 + int(text[20:23])
+    """Return the milliseconds since 1970 of ``2026-01-01T00:00:00.000Z``.
+
+    Raises ``ValueError`` where the text is no such time, or one before 1970.
+    """
+    try:
+        time_ms = _second(text[:19]) * 1000 + int(text[20:23])
+    except ValueError:
+        time_ms = -1
+    if time_ms < 0:
+        message = f"not a time: {text!r}"
+        raise ValueError(message)
+    return time_ms
 
 
 def place_of_money(account: str, currency: str) -> int:
@@ -160,7 +170,7 @@ def part_of(name: str | None) -> int:
 def shown_by(result: Result) -> Shown | None:
     """Return what a result shows of the amounts; None where it shows none.
 
-    Raises ``ValueError`` where an amount is none that there can be.
+    Raises ``ValueError`` where an amount or a time is none that there can be.
     """
     if result.captured is None or result.account is None or result.currency is None:
         return None

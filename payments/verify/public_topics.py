@@ -194,8 +194,16 @@ class Public:
         amount = -entry.amount if moved is EntryDirection.BACK else entry.amount
         self._payments.entry(own, at, code, terms(entry.account, amount, entry.currency))
         if moved > EntryDirection.BACK or entry.held_change:
-            part, time_ms = part_of(entry.part), epoch_ms(entry.time)
+            part, time_ms = part_of(entry.part), self._time_of(record, entry)
             self._payments.hold(own, at, code, entry.held_change, part, time_ms)
+
+    def _time_of(self, record: Record, entry: LedgerEntry) -> int:
+        """Return the time of an entry: that of its record where the entry has no time."""
+        try:
+            return epoch_ms(entry.time)
+        except ValueError as error:
+            self._findings.add(Kind.MALFORMED_RECORD, Place(*record[:3]), str(error))
+            return max(record.timestamp, 0)
 
 
 def as_record(output: Output, number: int = 0) -> Record:

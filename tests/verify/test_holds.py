@@ -317,6 +317,18 @@ def test_an_entry_that_is_not_what_it_says(
     assert at(Kind.WRONG_ENTRY, entry) in run.found()
 
 
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", "2026-01-01T00:00:00", "1969-12-31T23:59:59.000Z"]
+)
+def test_a_time_that_can_not_be_read(run: Recording, time: str) -> None:
+    entry = run.find(LEDGER, payment="parts", kind="capture")
+    run.change(entry, time=time)
+    assert run.found() == [at(Kind.MALFORMED_RECORD, entry)]
+    result = run.find(RESULTS, payment="parts", type="get")
+    run.change(result, time=time)
+    assert at(Kind.MALFORMED_RECORD, result) in run.found()
+
+
 @pytest.mark.parametrize("name", ["held", "available", "held_change"])
 def test_what_is_held_does_not_follow_from_the_changes(run: Recording, name: str) -> None:
     entry = run.all(LEDGER, payment="parts", kind="capture")[0]
