@@ -269,9 +269,11 @@ class Judgement:
 
     def _surplus_entries(self, found: "Matching", hidden: int) -> None:
         """Report entries that no result implies; those in flight may not be implied yet."""
-        is_partial = any(
-            life.amounts is not None and life.amounts.is_partial for life in self._all.lives
-        )
+        # A life that lost its first results does not imply what the first one left had moved.
+        partial = [
+            life for life in self._all.lives if life.amounts is not None and life.amounts.is_partial
+        ]
+        implied = {(move.direction, move.part) for life in partial for move in life.moves}
         # An id that is used again may have in flight what an earlier life has moved.
         present = self._all.present
         once = {(move.direction, move.part) for move in ([] if present is None else present.moves)}
@@ -279,7 +281,10 @@ class Judgement:
         for entry in found.left:
             what = entry.direction, entry.part
             name = EntryDirection(entry.direction).name.lower()
-            if is_partial or code_of(entry.word) & RESULT_EXPIRED:
+            is_old = bool(code_of(entry.word) & RESULT_EXPIRED)
+            if is_old or (partial and what not in implied):
+                if not is_old:
+                    implied.add(what)
                 self._findings.unchecked["entries whose results may have been deleted"] += 1
             elif hidden and what not in ahead | once:
                 ahead.add(what)

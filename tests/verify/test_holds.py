@@ -235,6 +235,31 @@ async def test_holds_that_are_older_than_all_results_are_no_violation(run: Recor
     assert run.audit(begins).violations == []
 
 
+# --- what retention has deleted -------------------------------------------------------------------
+
+
+async def partly_deleted() -> tuple[Recording, Mapping[TopicPartition, int]]:
+    """Return a run, and what is left of it without the authorize and its result."""
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p", AUTHORIZE)
+        await payments.advance(1000)
+        await payments.send("p", GET)
+        await payments.advance(1000)
+        await payments.send("p", some("c1", 30))
+        await settled(payments)
+        run = Recording.of(payments)
+    firsts = run.find(RESULTS, payment="p", type="authorize"), run.records["payments.commands"][0]
+    return run, {TopicPartition(*first[:2]): first.offset + 1 for first in firsts}
+
+
+async def test_money_that_moved_twice_is_found_where_the_first_results_are_deleted() -> None:
+    run, begins = await partly_deleted()
+    assert run.audit(begins).violations == []
+    second = run.post(run.find(LEDGER, payment="p", kind="capture"))
+    [violation] = run.audit(begins).violations
+    assert (violation.kind, violation.place) == at(Kind.MONEY_TWICE, second)
+
+
 # --- what is planted ------------------------------------------------------------------------------
 
 
