@@ -246,15 +246,19 @@ class Judgement:
         needed = {
             (move.direction, move.word) for life in self._by_snapshot.lives for move in life.moves
         }
-        for move in (move for life in self._all.lives for move in life.moves):
-            entry = found.take(move)
+        moves = [move for life in self._all.lives for move in life.moves]
+        taken = [found.take(move) for move in moves]
+        for move, fitting in zip(moves, taken, strict=True):
+            entry = fitting
+            if entry is None and not self._known.lacks_entries:
+                entry = found.take_alike(move)
             if entry is None:
                 if (move.direction, move.word) in needed:
                     self._lacks(move)
             elif not found.fits(move, entry):
                 message = "account, amount, currency or what is held differs from the results"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, entry.word, message)
-            elif entry.time_ms + CLOCKS_DIFFER_MS < move.not_before_ms:
+            elif is_too_early(move, entry):
                 message = f"the hold was released {move.not_before_ms - entry.time_ms} ms too early"
                 self._find(Kind.WRONG_LAPSE, self._topics.ledger, entry.word, message)
         self._surplus_entries(found, hidden)
@@ -352,6 +356,11 @@ def _moved(word: int, its_terms: int, hold: tuple[int, int, int] | None) -> Move
     return Moved(code_of(word) & ~RESULT_EXPIRED, its_terms, held, part, word, time_ms)
 
 
+def is_too_early(move: Move, entry: Moved) -> bool:
+    """Whether an entry is older than its movement may be."""
+    return entry.time_ms + CLOCKS_DIFFER_MS < move.not_before_ms
+
+
 class Matching:
     """Finds for each movement that results imply its entry in the ledger."""
 
@@ -363,12 +372,25 @@ class Matching:
         """What was found: direction and part."""
 
     def take(self, move: Move) -> Moved | None:
-        """Return the entry of a movement: the one that fits, else one of its kind and part."""
-        alike = [e for e in self.left if (e.direction, e.part) == (move.direction, move.part)]
-        entry = next((e for e in alike if self.fits(move, e)), alike[0] if alike else None)
-        if entry is not None:
-            self.left.remove(entry)
-            self.taken.add((entry.direction, entry.part))
+        """Return the first entry that is what a movement must be, of its own time if there is."""
+        return self._take([entry for entry in self._alike(move) if self.fits(move, entry)], move)
+
+    def take_alike(self, move: Move) -> Moved | None:
+        """Return the first entry of a movement's kind and part, whatever it moves."""
+        return self._take(self._alike(move), move)
+
+    def _alike(self, move: Move) -> list[Moved]:
+        return [e for e in self.left if (e.direction, e.part) == (move.direction, move.part)]
+
+    def _take(self, entries: Sequence[Moved], move: Move) -> Moved | None:
+        """Take an entry; those of an earlier life, whose results are deleted, come last."""
+        if not entries:
+            return None
+        entry = min(
+            entries, key=lambda e: (is_too_early(move, e), code_of(e.word) & RESULT_EXPIRED)
+        )
+        self.left.remove(entry)
+        self.taken.add((entry.direction, entry.part))
         return entry
 
     @staticmethod

@@ -238,6 +238,46 @@ async def test_holds_that_are_older_than_all_results_are_no_violation(run: Recor
 # --- what retention has deleted -------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def of_days() -> Recording:
+    """Return a run of some days, in which ids are used again; not to be changed."""
+
+    async def record() -> Recording:
+        async with PaymentsTestbed(opening_balance=100_000, partitions=2) as payments:
+            for number in range(20):
+                payment = f"p{number % 3}"
+                ways = [
+                    [AUTHORIZE, some("c1", 30), refund("r1", 5), CAPTURE],
+                    [AUTHORIZE, VOID, AUTHORIZE],
+                    [MAKE, refund("r1", 5), CANCEL],
+                    [{**AUTHORIZE, "hold_seconds": 60}, some("c1", 30)],
+                    [AUTHORIZE, some("c1", 30), CANCEL],
+                ]
+                for command in ways[number % 5]:
+                    await payments.send(payment, command, partition=number % 2)
+                    await payments.advance(50 if number % 2 else 500)
+                await payments.advance(20_000 if number % 4 else 90_000)
+            await settled(payments)
+            return Recording.of(payments)
+
+    return asyncio.run(record())
+
+
+@pytest.mark.no_cover  # Measured, it would take several times as long.
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_deleted_is_no_violation(of_days: Recording, data: st.DataObject) -> None:
+    ends = {
+        TopicPartition(topic, record.partition): record.offset + 1
+        for topic in ("payments.commands", RESULTS, LEDGER)
+        for record in of_days.records[topic]
+    }
+    begins = {
+        place: data.draw(st.integers(0, end), label=str(place)) for place, end in ends.items()
+    }
+    assert of_days.audit(begins).violations == []
+
+
 async def partly_deleted() -> tuple[Recording, Mapping[TopicPartition, int]]:
     """Return a run, and what is left of it without the authorize and its result."""
     async with PaymentsTestbed(opening_balance=1000) as payments:
