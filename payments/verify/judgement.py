@@ -1,5 +1,6 @@
 """Judgement: whether the commands, results, entries and row of one payment agree."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -7,7 +8,7 @@ from enum import IntEnum
 from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
 from .implied import Implied, Life, PaymentHistory
-from .lifecycle import EntryDirection, Move, Moved, RowAmounts, Shown
+from .lifecycle import NO_PART, EntryDirection, Move, Moved, RowAmounts, Shown
 from .numbering import COPIED
 from .retention import CLOCKS_DIFFER_MS
 from .topics import Topics
@@ -236,12 +237,14 @@ class Judgement:
 
     def _lifecycle(self, hidden: int) -> None:
         """Compare each movement that the results imply with the ledger, and the other way round."""
-        if self._missing:
-            return  # What a missing result has moved is in the next one too, so not one by one.
         payment = self._payment
         moved = [
             _moved(word, its_terms, payment.holds.get(word)) for word, its_terms in payment.entries
         ]
+        if self._missing:
+            # What a missing result has moved is in the next one too, so not one by one.
+            self._repeated_parts(moved)
+            return
         found = Matching(moved)
         needed = {
             (move.direction, move.word) for life in self._by_snapshot.lives for move in life.moves
@@ -262,6 +265,23 @@ class Judgement:
                 message = f"the hold was released {move.not_before_ms - entry.time_ms} ms too early"
                 self._find(Kind.WRONG_LAPSE, self._topics.ledger, entry.word, message)
         self._surplus_entries(found, hidden)
+
+    def _repeated_parts(self, moved: Sequence[Moved]) -> None:
+        """Report parts that have moved money more than once in each life."""
+        begins = self._all.present is None  # The next life may be in flight.
+        most = max(1, len(self._all.lives) + begins)
+        times: Counter[tuple[int, int]] = Counter()
+        for entry in moved:
+            if entry.part == NO_PART or code_of(entry.word) & RESULT_EXPIRED:
+                continue
+            times[entry.direction, entry.part] += 1
+            if times[entry.direction, entry.part] > most:
+                self._moved_again(entry)
+
+    def _moved_again(self, entry: Moved) -> None:
+        name = EntryDirection(entry.direction).name.lower()
+        message = f"the payment's money was moved a second time: {name}"
+        self._find(Kind.MONEY_TWICE, self._topics.ledger, entry.word, message)
 
     def _lacks(self, move: Move) -> None:
         if self._known.lacks_entries:
@@ -293,8 +313,7 @@ class Judgement:
             elif hidden and what not in ahead | once:
                 ahead.add(what)
             elif what in ahead | found.taken:
-                message = f"the payment's money was moved a second time: {name}"
-                self._find(Kind.MONEY_TWICE, self._topics.ledger, entry.word, message)
+                self._moved_again(entry)
             else:
                 message = f"no result of the payment has such an entry: {name}"
                 self._find(Kind.UNEXPECTED_ENTRY, self._topics.ledger, entry.word, message)

@@ -300,6 +300,15 @@ async def test_money_that_moved_twice_is_found_where_the_first_results_are_delet
     assert (violation.kind, violation.place) == at(Kind.MONEY_TWICE, second)
 
 
+async def test_a_part_that_moved_twice_is_found_where_a_command_lost_its_result() -> None:
+    run, deleted = await partly_deleted()
+    begins = {place: first for place, first in deleted.items() if place.topic == RESULTS}
+    assert run.audit(begins).violations == []
+    second = run.post(run.find(LEDGER, payment="p", kind="capture"))
+    [violation] = run.audit(begins).violations
+    assert (violation.kind, violation.place) == at(Kind.MONEY_TWICE, second)
+
+
 # --- what is planted ------------------------------------------------------------------------------
 
 
