@@ -112,6 +112,11 @@ def settle(
 
 
 LIFECYCLE = frozenset({"hold", "capture", "release", "refund"})
+_PARTS = frozenset({"capture", "refund"})
+_RESULTS_DELETED = (
+    "results of its captures or refunds were deleted: restore the results from a replica or a "
+    "backup"
+)
 
 
 class _Lifecycle:
@@ -146,15 +151,34 @@ class _Lifecycle:
                 f"a replica or a backup"
             )
         of_former, new = _without_results(movements, surplus, results_expired_before_ms)
-        unknown = of_former and not life.has_result and not is_due(of_former[-1].time_ms)
-        if unknown or sum(movement.held for movement in of_former):
+        if of_former and not life.has_result and not is_due(of_former[-1].time_ms):
             raise self._refusal(
                 "the ledger has movements of it whose results were deleted, and they alone say "
                 "what it holds, captured and refunded: restore the results from a replica or a "
                 "backup"
             )
-        row = life.row(life.request, self._parts())
+        parts = self._parts()
+        if life.state is not None:
+            self._require_all_shown(parts, movements, new)
+        row = life.row(life.request, parts)
         return self._in_flight(row, new, waiting) if new else Settlement(row)
+
+    def _require_all_shown(
+        self, parts: Sequence[Part], movements: Sequence[Movement], new: Sequence[Movement]
+    ) -> None:
+        """Raise ``RecoveryRefused`` where the results that are left show less than was moved.
+
+        Movements up to the last that began the payment are of former lives, which have ended:
+        deleted results of those change nothing.
+        """
+        shown = [m for m in sorted(movements, key=_time) if not any(m is each for each in new)]
+        begins = [number for number, m in enumerate(shown) if _kind(m) in {"forward", "hold"}]
+        own = shown[begins[-1] if begins else 0 :]
+        moved = Counter((m.kind, m.part, abs(m.amount)) for m in own if m.kind in _PARTS)
+        held = sum(m.held for m in own)
+        by_results = Counter((part.type, part.id, part.moved) for part in parts)
+        if held != self._life.held or moved != by_results:
+            raise self._refusal(_RESULTS_DELETED)
 
     def _parts(self) -> tuple[Part, ...]:
         life, parts = self._life, []
@@ -173,10 +197,7 @@ class _Lifecycle:
         undone = life.state == State.CANCELLED
         lacks_captures = life.type == "authorize" and captured != (life.captured or 0)
         if lacks_captures or (refunded != life.refunded and not undone):
-            raise self._refusal(
-                "results of its captures or refunds were deleted: restore the results from a "
-                "replica or a backup"
-            )
+            raise self._refusal(_RESULTS_DELETED)
         return tuple(parts)
 
     def _in_flight(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exactstage import TopicPartition
 from payments.domain.account import Account
 from payments.domain.payment import Payment
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
@@ -191,3 +192,74 @@ async def test_a_copy_is_rebuilt_with_its_holds() -> None:
     after = rows(copy)
     assert after[1] == before[1]
     assert after[0] == before[0]
+
+
+def delete_before(log: Installation, time_ms: int) -> None:
+    """Delete the commands and results from before a time, as retention does."""
+    for topic in (log.settings.topics.commands, log.settings.topics.results):
+        for number in range(log.settings.partitions):
+            partition = log.partition(TopicPartition(topic, number))
+            partition.delete_before(partition.offset_since(time_ms))
+
+
+async def aged(*rounds: tuple[float, list[dict[str, Any]]], kept_from: float) -> Installation:
+    """Return an installation that got commands of payment "p" at these hours.
+
+    Commands and results from before an hour are deleted.
+    """
+    log = Installation(opening_balance=100_000, partitions=1)
+    start_ms = log.time()
+    for hour, commands in rounds:
+        log.time.advance(hour * 3600 - (log.time() - start_ms) / 1000)
+        log.command(f"other {hour}", MAKE)
+        for command in commands:
+            log.command("p", command)
+        for _ in range(2):
+            assert await log.work() is None
+    delete_before(log, start_ms + int(kept_from * 3_600_000))
+    return log
+
+
+async def require_rebuilt(log: Installation) -> None:
+    """Rebuild, and find the same rows."""
+    before, results, entries = rows(log), log.results(), log.entries()
+    log.lose_journals()
+    await log.rebuild()
+    assert await log.work() is None
+    assert rows(log) == before
+    assert (log.results(), log.entries()) == (results, entries)
+
+
+@pytest.mark.parametrize("command", [CAPTURE, VOID, some("c1", 30, final=True)], ids=str)
+async def test_a_hold_from_before_what_is_read_of_the_ledger_has_ended(
+    command: dict[str, Any],
+) -> None:
+    """A day of retention: from hour 25 on, movements are read from about hour 1 on."""
+    await require_rebuilt(
+        await aged((0, [AUTHORIZE]), (2, [command]), (25, []), (27, []), kept_from=25)
+    )
+
+
+@pytest.mark.parametrize("commands", [[VOID], [some("c2", 20), VOID], [CAPTURE]], ids=str)
+async def test_deleted_results_of_captures_do_not_matter_once_the_payment_has_expired(
+    commands: list[dict[str, Any]],
+) -> None:
+    rounds = (0, [AUTHORIZE, some("c1", 40)]), (20, commands)
+    await require_rebuilt(await aged(*rounds, (50, []), kept_from=10))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([AUTHORIZE, some("c1", 40)], [some("c2", 20)]),
+        ([AUTHORIZE, some("c1", 40)], [VOID]),
+        ([MAKE, refund("r1", 40)], [refund("r2", 20)]),
+    ],
+    ids=["captures", "void", "refunds"],
+)
+async def test_a_living_payment_is_refused_without_the_results_of_all_its_parts(
+    before: list[dict[str, Any]], after: list[dict[str, Any]]
+) -> None:
+    """Else a part would be known with another amount, and a repetition of the other move money."""
+    log = await aged((0, before), (20, after), kept_from=10)
+    assert "payment 'p' can't be rebuilt: " in await refusal(log)
