@@ -102,6 +102,7 @@ class Life:
         "back",
         "captured",
         "currency",
+        "ended_ms",
         "expires_ms",
         "forward",
         "has_amounts",
@@ -128,6 +129,8 @@ class Life:
         """Whether any result shows holds, captures or refunds."""
         self.moves: Counter[str] = Counter()
         """Number of movements of other kinds in all lives, by kind."""
+        self.ended_ms = -1
+        """Movements up to this time are of former lives, and are not counted."""
         self._begin()
 
     def _begin(self) -> None:
@@ -153,20 +156,12 @@ class Life:
         if state is None:
             if outcome != Outcome.REJECTED:  # Declined and forgotten, expired, or never there.
                 self.has_result = True
+                if outcome == Outcome.EXPIRED and self.has_amounts and self.state is not None:
+                    self._end(epoch_ms(result.time))
                 self._begin()
             return
         self.has_result = True
-        if result.account is not None and result.amount is not None and result.currency is not None:
-            self.account, self.amount, self.currency = (
-                result.account,
-                result.amount,
-                result.currency,
-            )
-            self.metadata = result.metadata
-            if result.authorized is not None:
-                self.type = "authorize"
-            elif outcome != Outcome.REJECTED and result.type in _MOVES:
-                self.type = _MOVES[result.type]
+        self._read_request(result)
         changed = result.captured is not None and self._read_amounts(result, result.captured)
         if state not in _SETTLED:
             return
@@ -182,24 +177,35 @@ class Life:
             self.back += self.captured is None  # Else ``moves`` has it.
         self._settle(result, state, changed=changed)
 
+    def _read_request(self, result: ResultFields) -> None:
+        """Take the request, as far as a result has it."""
+        account, amount, currency = result.account, result.amount, result.currency
+        if account is None or amount is None or currency is None:
+            return
+        self.account, self.amount, self.currency = account, amount, currency
+        self.metadata = result.metadata
+        if result.authorized is not None:
+            self.type = "authorize"
+        elif result.outcome != Outcome.REJECTED and result.type in _MOVES:
+            self.type = _MOVES[result.type]
+
+    def _end(self, expired_ms: int) -> None:
+        """Forget what moved in a life that has ended, of which results may be deleted.
+
+        Its movements are from before its last change, those of the next life from after it
+        expired, as far as clocks agree: the middle is far from both.
+        """
+        self.ended_ms = (self.time_ms + expired_ms) // 2
+        self.moves.clear()
+        self.forward = self.back = 0
+
     def _read_amounts(self, result: ResultFields, captured: int) -> bool:
         """Take the amounts that a result shows; return whether they have changed."""
         self.has_amounts = True
-        outcome, state = result.outcome, result.state
-        is_authorize = result.authorized is not None
-        refunded, held = result.refunded or 0, result.held or 0
         if self.captured is None:
-            if is_authorize and state in {State.AUTHORIZING, State.CANCELLING}:
-                return False  # Nothing is held yet.
-            self.expires_ms = None if result.hold_expires is None else epoch_ms(result.hold_expires)
-            self.captured, self.refunded, self.held = 0, 0, 0
-            prevented = state == State.CANCELLED and result.reason == Reason.PREVENTED
-            if not is_authorize:
-                self.captured = captured
-            elif state != State.DECLINED and not prevented:
-                self.held = result.authorized or 0
-                self.moves["hold"] += 1
-        rolled_back = outcome == Outcome.CANCELLED and result.reason == Reason.ROLLED_BACK
+            return self._read_first_amounts(result, captured)
+        refunded, held = result.refunded or 0, result.held or 0
+        rolled_back = result.outcome == Outcome.CANCELLED and result.reason == Reason.ROLLED_BACK
         took, gave, held_less = captured - self.captured, refunded - self.refunded, self.held - held
         self.captured, self.refunded, self.held = captured, refunded, held
         if took:
@@ -212,9 +218,42 @@ class Life:
             self.moves["release"] += 1
         return bool(took or gave or held_less)
 
+    def _read_first_amounts(self, result: ResultFields, captured: int) -> bool:
+        """Take the first amounts of a life; return whether more than its beginning is shown.
+
+        Retention may have deleted earlier results of it, so they may show several movements. Each
+        that is certain is counted: of the others the results are deleted, so they are old.
+        """
+        outcome, state = result.outcome, result.state
+        refunded, held = result.refunded or 0, result.held or 0
+        if result.authorized is not None and state in {State.AUTHORIZING, State.CANCELLING}:
+            return False  # Nothing is held yet.
+        self.expires_ms = None if result.hold_expires is None else epoch_ms(result.hold_expires)
+        self.captured, self.refunded, self.held = captured, refunded, held
+        # The reason of a rejection says nothing of the payment.
+        reason = None if outcome == Outcome.REJECTED else result.reason
+        is_cancelled = state == State.CANCELLED
+        rolled_back = is_cancelled and reason == Reason.ROLLED_BACK
+        if result.authorized is not None:
+            if state == State.DECLINED or (is_cancelled and reason == Reason.PREVENTED):
+                return False
+            self.moves["hold"] += 1
+            if captured:
+                self._part(result, "capture", captured)
+            voided = is_cancelled and reason == Reason.VOIDED
+            ended_now = outcome in {Outcome.VOIDED, Outcome.LAPSED} and not result.replayed
+            if voided or ended_now or state == State.LAPSED:
+                self.moves["release"] += 1
+        if rolled_back:
+            self.moves["rollback"] += 1
+        elif refunded:
+            self._part(result, "refund", refunded)
+        return bool(refunded or held < (result.authorized or 0))
+
     def _part(self, result: ResultFields, type_: Literal["capture", "refund"], moved: int) -> None:
         self.moves[type_] += 1
-        if result.part is not None and result.type == type_:
+        refused = result.outcome in {Outcome.REJECTED, Outcome.DECLINED}
+        if result.part is not None and result.type == type_ and not refused:
             self.parts.append(PartSeen(result.part, type_, moved, result.command))
 
     @property

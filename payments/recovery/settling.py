@@ -84,6 +84,7 @@ def settle(
     contradict each other, or do not say what the row was.
     """
     life = Life() if life is None else life
+    movements = [movement for movement in movements if movement.time_ms > life.ended_ms]
     if life.has_amounts or any(m.held or m.kind in LIFECYCLE for m in movements):
         own = _Lifecycle(payment, life, policy, part_of)
         return own.settle(movements, waiting, results_expired_before_ms, is_due)
@@ -160,7 +161,8 @@ class _Lifecycle:
         parts = self._parts()
         if life.state is not None:
             self._require_all_shown(parts, movements, new)
-        row = life.row(life.request, parts)
+        forward = sorted((m for m in movements if _kind(m) == "forward"), key=_time)
+        row = life.row(_request(forward, life), parts)
         return self._in_flight(row, new, waiting) if new else Settlement(row)
 
     def _require_all_shown(

@@ -263,3 +263,51 @@ async def test_a_living_payment_is_refused_without_the_results_of_all_its_parts(
     """Else a part would be known with another amount, and a repetition of the other move money."""
     log = await aged((0, before), (20, after), kept_from=10)
     assert "payment 'p' can't be rebuilt: " in await refusal(log)
+
+
+SHORT = {**AUTHORIZE, "hold_seconds": 19 * 3600}
+GET = {"type": "get"}
+DELETED_AND_KEPT: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "captured, refund": ([AUTHORIZE, CAPTURE], [refund("r1", 10)]),
+    "part, void": ([AUTHORIZE, some("c1", 30)], [VOID]),
+    "part, lapse": ([SHORT, some("c1", 30)], []),
+    "captured, cancel": ([AUTHORIZE, CAPTURE], [CANCEL]),
+    "part, cancel": ([AUTHORIZE, some("c1", 30)], [CANCEL]),
+    "refunded part, cancel": ([AUTHORIZE, some("c1", 30), refund("r1", 10)], [CANCEL]),
+    "refunds": ([MAKE, refund("r1", 10), refund("r2", 10)], [refund("r3", 10)]),
+    "refund, cancel": ([MAKE, refund("r1", 10)], [CANCEL, GET]),
+    "free, get": ([AUTHORIZE, some("c1", 30, final=True)], [GET, refund("r1", 10)]),
+    "void, get": ([AUTHORIZE, some("c1", 30), VOID], [GET, refund("r1", 10)]),
+    "void, rejected": ([AUTHORIZE, VOID], [some("c1", 10), GET]),
+    "undone, rejected": ([AUTHORIZE, CAPTURE, CANCEL], [some("c1", 10), GET]),
+    "undone make, rejected": ([MAKE, refund("r1", 10), CANCEL], [refund("r2", 10), GET]),
+    "part, get": ([AUTHORIZE, some("c1", 30), refund("r1", 10)], [GET, CAPTURE]),
+}
+
+
+@pytest.mark.parametrize("name", DELETED_AND_KEPT)
+@pytest.mark.parametrize("again", [[], [AUTHORIZE], [MAKE, refund("r9", 10)]], ids=str)
+async def test_the_first_result_that_is_left_may_show_many_movements(
+    name: str, again: list[dict[str, Any]]
+) -> None:
+    """The payment has expired, and its id may be used again."""
+    before, after = DELETED_AND_KEPT[name]
+    log = await aged((0, before), (15, []), (20, after), (50, []), (51, again), kept_from=10)
+    await require_rebuilt(log)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([AUTHORIZE], [CAPTURE]),
+        ([AUTHORIZE], [some("c1", 10), refund("r1", 5)]),
+        ([AUTHORIZE], [VOID]),
+        ([SHORT], []),
+        ([MAKE], [refund("r1", 10)]),
+    ],
+    ids=str,
+)
+async def test_a_living_payment_is_rebuilt_from_the_results_that_show_its_parts(
+    before: list[dict[str, Any]], after: list[dict[str, Any]]
+) -> None:
+    await require_rebuilt(await aged((0, before), (15, []), (20, after), kept_from=10))
