@@ -40,7 +40,8 @@ from .errors import RecoveryRefused
 from .forgetting import numbers_of, refuse_fewer_entries, refuse_unknown_losses
 from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
-from .settling import Settlement, Waiting, settle
+from .lives import Life
+from .settling import Settlement, Waiting, settle, surplus_of
 from .unanswered import Left
 
 OldCommands = Literal["answered", "unanswered"]
@@ -139,6 +140,7 @@ class _Planning:
         2. Find how far the commands were handled, and which of those are unanswered.
         3. Decide these as a worker would, and set the offsets at which workers start.
         """
+        await self._fetch_old_movements()
         waiting = await self._waiting()
         settlements = await self._settle_all(waiting)
         self._refuse_lost_holds(settlements)
@@ -170,13 +172,28 @@ class _Planning:
 
     # --- payments --------------------------------------------------------------------------------
 
+    async def _fetch_old_movements(self) -> None:
+        """Read the whole ledger for payments that lack a movement of some kind.
+
+        A hold may be older than the other movements that matter.
+        """
+        facts = self._facts
+        short = frozenset(
+            name
+            for name, life in facts.lives.items()
+            if life.has_amounts
+            and min(surplus_of(life, facts.movements.get(name, ())).values()) < 0
+        )
+        if short:
+            facts.movements |= await self._gathering.all_movements(short)
+
     async def _waiting(self) -> dict[str, list[Waiting]]:
         """Return the unanswered commands of payments with a movement that no result shows."""
         facts = self._facts
         keys = {
             payment.encode()
             for payment, movements in facts.movements.items()
-            if (life := facts.lives.get(payment)) is None or len(movements) > life.movements
+            if _has_more(movements, facts.lives.get(payment))
         }
         wanted = {place[:2]: (key, own, place) for key, own, place in facts.unanswered.of(keys)}
         found: dict[str, list[Waiting]] = {}
@@ -224,14 +241,6 @@ class _Planning:
     async def _settle_all(self, waiting: Mapping[str, list[Waiting]]) -> dict[str, Settlement]:
         facts = self._facts
         names = facts.lives.keys() | facts.movements.keys()
-        # A hold may be older than the other movements that matter.
-        short = frozenset(
-            name
-            for name, life in facts.lives.items()
-            if life.has_amounts and len(facts.movements.get(name, ())) < life.movements
-        )
-        if short:
-            facts.movements |= await self._gathering.all_movements(short)
         found = {name: self._settle(name, facts.movements, waiting) for name in names}
         lacking = frozenset(name for name, settlement in found.items() if settlement.missing)
         if lacking:
@@ -478,6 +487,19 @@ class _Planning:
         self.counts["payments"] = sum(len(journal.now) for journal in self._payments)
         if facts.foreign:
             self.counts["public records that no stage wrote, skipped"] = facts.foreign
+
+
+def _has_more(movements: Sequence[Movement], life: Life | None) -> bool:
+    """Whether the ledger may have a movement that no result shows."""
+    if life is None:
+        return True
+    if not life.has_amounts:
+        return len(movements) > life.movements
+    return max(surplus_of(life, movements).values()) > 0
+
+
+def _lacks_some(movements: Sequence[Movement], life: Life) -> bool:
+    return min(surplus_of(life, movements).values()) < 0
 
 
 def _unclear(unclear: Sequence[Left], topic: str) -> RecoveryRefused:

@@ -142,9 +142,7 @@ class _Lifecycle:
     ) -> Settlement:
         """Return the settlement; the arguments are those of ``settle``."""
         life = self._life
-        surplus = Counter(map(_kind, movements))
-        surplus.subtract({**life.moves, "forward": life.forward})
-        surplus["rollback"] -= life.back
+        surplus = surplus_of(life, movements)
         lacking = [kind for kind, count in surplus.items() if count < 0]
         if lacking:
             raise self._refusal(
@@ -241,6 +239,14 @@ class _Lifecycle:
 
     def _refusal(self, why: str) -> RecoveryRefused:
         return RecoveryRefused(f"payment {self._payment!r} can't be rebuilt: {why}")
+
+
+def surplus_of(life: Life, movements: Sequence[Movement]) -> Counter[str]:
+    """Return by kind how many movements the results do not show; below zero where some lack."""
+    surplus = Counter(_kind(m) for m in movements if m.time_ms > life.ended_ms)
+    surplus.subtract({**life.moves, "forward": life.forward})
+    surplus["rollback"] -= life.back
+    return surplus
 
 
 def _kind(movement: Movement) -> str:

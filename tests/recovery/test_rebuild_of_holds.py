@@ -220,6 +220,10 @@ async def aged(*rounds: tuple[float, list[dict[str, Any]]], kept_from: float) ->
     return log
 
 
+def moves_of_p(log: Installation) -> int:
+    return sum(entry["payment"] == "p" for entry in log.entries())
+
+
 async def require_rebuilt(log: Installation) -> None:
     """Rebuild, and find the same rows."""
     before, results, entries = rows(log), log.results(), log.entries()
@@ -311,3 +315,26 @@ async def test_a_living_payment_is_rebuilt_from_the_results_that_show_its_parts(
     before: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:
     await require_rebuilt(await aged((0, before), (15, []), (20, after), kept_from=10))
+
+
+@pytest.mark.parametrize("in_flight", [CAPTURE, VOID, some("c1", 10)], ids=str)
+async def test_what_is_in_flight_is_settled_though_its_hold_is_older_than_what_is_read(
+    in_flight: dict[str, Any],
+) -> None:
+    """Only an answer to a get shows the payment; a worker was killed at any append."""
+    posted = 0
+    for crash_at in range(1, 40):
+        log = await aged((0, [AUTHORIZE]), (40, [GET]), kept_from=39)
+        log.time.advance(3600)
+        log.appends, log.crash_at = 0, crash_at
+        log.command("p", in_flight)
+        if await log.work() is None:
+            break
+        was_posted, types = moves_of_p(log) == 2, {result["type"] for result in log.results()}
+        log.lose_journals()
+        await log.rebuild()
+        assert await log.work() is None
+        assert moves_of_p(log) == 2, "the hold, and what was in flight once"
+        assert log.results()[-1]["command"] == "payments.commands/0/4"
+        posted += was_posted and in_flight["type"] not in types
+    assert posted, "the transfer was posted, and not answered"
