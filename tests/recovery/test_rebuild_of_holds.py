@@ -6,6 +6,8 @@ Of the same kind: payments that were only made and cancelled, in ``test_rebuild.
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exactstage import TopicPartition
 from payments.domain.account import Account
@@ -338,3 +340,28 @@ async def test_what_is_in_flight_is_settled_though_its_hold_is_older_than_what_i
         assert log.results()[-1]["command"] == "payments.commands/0/4"
         posted += was_posted and in_flight["type"] not in types
     assert posted, "the transfer was posted, and not answered"
+
+
+@pytest.mark.no_cover  # Measured, it would take several times as long.
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(kept_from=st.integers(0, 120), partitions=st.sampled_from([1, 3]))
+async def test_whatever_is_deleted_of_ended_payments_the_others_are_rebuilt(
+    kept_from: int, partitions: int
+) -> None:
+    """Payments of every kind end before the last ones begin, of which all results are left."""
+    log = Installation(opening_balance=100_000, partitions=partitions)
+    for number, (before, after) in enumerate(DELETED_AND_KEPT.values()):
+        for command in (*before, *after):
+            log.command(f"p{number}", command)
+            log.time.advance(600)
+            assert await log.work() is None
+    ends_ms = log.time()
+    for hours in (20, 20, 30):  # Holds lapse, and payments expire after that.
+        log.time.advance(hours * 3600)
+        assert await log.work() is None
+    for number, (before, _) in enumerate(DELETED_AND_KEPT.values()):
+        for command in before:
+            log.command(f"p{number}", command)
+    assert await log.work() is None
+    delete_before(log, min(log.time() - 1, ends_ms - kept_from * 300_000))
+    await require_rebuilt(log)
