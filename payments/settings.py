@@ -315,6 +315,15 @@ class Settings(BaseSettings):
         """How long the payments are remembered that are remembered longest."""
         return self.retention_seconds if self.refund_seconds is None else self.refund_seconds
 
+    @property
+    def longest_life_seconds(self) -> float:
+        """How long a payment may be there after its first command, where nobody touches it again.
+
+        It is held for ``hold_seconds``, remembered after that, and deleted with its window. One
+        whose client asked for a longer hold lives longer.
+        """
+        return self.hold_seconds + self.longest_retention_seconds + self.window_seconds
+
     def _require_login(self) -> None:
         if not self.security_protocol.startswith("SASL"):
             return

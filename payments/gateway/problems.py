@@ -56,7 +56,7 @@ class Problem(Enum):
         404,
         "No such command",
         "The topics have no such command: none was answered 202 with this location, or it is older "
-        "than the topics keep commands (7 days by default). Ask for the payment, or send the same "
+        "than the topics keep commands (9 days by default). Ask for the payment, or send the same "
         "request again.",
     )
     METHOD_NOT_ALLOWED = ProblemType(

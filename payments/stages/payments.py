@@ -64,11 +64,12 @@ def payments_stage(settings: Settings) -> Stage:
         internal_outputs=(settings.topics.transfers,),
         forward_to=settings.topics.inbox,
         # A command that is deleted before it is read is never answered, and a rebuild needs the
-        # results of all payments.
-        keeps=dict.fromkeys(
-            (settings.topics.commands, settings.topics.inbox, settings.topics.results),
-            settings.longest_retention_seconds,
-        ),
+        # commands and the results of all payments.
+        keeps={
+            settings.topics.commands: settings.longest_life_seconds,
+            settings.topics.inbox: settings.longest_retention_seconds,
+            settings.topics.results: settings.longest_life_seconds,
+        },
         settings=settings.of(
             "default_currency",
             "decline_policy",

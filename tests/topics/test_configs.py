@@ -161,7 +161,7 @@ async def test_a_worker_warns_once_of_a_ledger_that_is_not_kept(
         await worker.until(lambda: warned in worker.log.read_text(), "is silent")
         [line] = [each for each in worker.log.read_text().splitlines() if " WARNING " in each]
         for topic, problem in (
-            ("payments.commands", "retention.ms=3600000, and its records have to be kept for 864"),
+            ("payments.commands", "retention.ms=3600000, and its records have to be kept for 691"),
             ("accounts.ledger", "retention.ms=604800000, retention.bytes=1000000000, and its re"),
         ):
             assert f"{settings.topic(topic)} has {problem}" in line
@@ -183,3 +183,18 @@ def test_the_project_s_file_asks_for_what_a_worker_needs() -> None:
         journals=[stage.changelog for stage in stages],
     )
     assert {c["message.timestamp.type"] for c in configs.values()} == {"LogAppendTime"}
+    keeps = {topic: kept for stage in stages for topic, kept in stage.keeps.items()}
+    kept = {topic: RETENTION | configs[topic] for topic in keeps}
+    assert losses(kept, keeps) == []
+
+
+def test_commands_and_results_are_kept_for_the_longest_life_of_a_payment() -> None:
+    """A hold of the default length, then the retention, or the time for refunds, and a window."""
+    keeps = payments_stage(Settings(hold_seconds=10, retention_seconds=5, window_seconds=2)).keeps
+    assert keeps == {"payments.commands": 17, "payments.inbox": 5, "payments.results": 17}
+    longer = Settings(hold_seconds=10, retention_seconds=5, refund_seconds=7, window_seconds=2)
+    assert longer.longest_life_seconds == 19
+    assert payments_stage(longer).keeps["payments.inbox"] == 7
+    a_week = {**RETENTION, "retention.ms": "604800000"}
+    [told] = losses({"results": a_week}, {"results": Settings().longest_life_seconds})
+    assert "retention.ms=604800000, and its records have to be kept for 691260 s at least" in told
