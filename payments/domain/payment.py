@@ -54,7 +54,7 @@ _MADE = frozenset({State.COMPLETED, State.REFUNDING, State.REVERSING})
 _WITHOUT_REASON = frozenset({State.AUTHORIZED, State.COMPLETED})
 _NOT_UNDONE = frozenset({Outcome.AUTHORIZED, Outcome.COMPLETED})
 _HELD_ONCE = frozenset({Outcome.COMPLETED, Outcome.VOIDED})
-_TOLD_AS_SETTLED = frozenset({"make", "deposit"})
+_AS_SETTLED = frozenset({"make", "deposit"})
 
 _EVENTS = {
     "make": Event.MAKE_OR_DEPOSIT,
@@ -423,19 +423,19 @@ def _settlement_answers(
     request, metadata, amounts = payment.request, payment.metadata, amounts_of(after)
     answers = []
     for own, type_, replayed in payment.waiters:
-        told, why, message, part = outcome, reason, None, None
-        if type_ not in _TOLD_AS_SETTLED:
-            told, why, message, part = _told(type_, payment, settled, outcome, reason)
+        ended, why, message, part = outcome, reason, None, None
+        if type_ not in _AS_SETTLED:
+            ended, why, message, part = _by_type(type_, payment, settled, outcome, reason)
         # In the order of the fields, without their names: it is faster, and done for each command.
         answers.append(
             Answer(
-                own, type_, told, why, message, replayed, state, request, part, amounts, metadata
+                own, type_, ended, why, message, replayed, state, request, part, amounts, metadata
             )
         )
     return tuple(answers)
 
 
-def _told(
+def _by_type(
     type_: str, payment: Payment, settled: Settled, outcome: Outcome, reason: Reason | None
 ) -> tuple[Outcome, Reason | None, str | None, str | None]:
     """Return outcome, reason, message and part, where they depend on the command's type."""

@@ -7,7 +7,7 @@ cell has no outcome waits. ``transfer`` starts a movement of money, or of what i
 ``docs/states.md`` is generated from the table, and the tests compare every cell with a list that
 was written by hand, and every order of messages with a model that was written apart.
 
-In ``UNDER_WAY`` exactly one transfer is in flight, and commands may wait: those that ask for what
+In ``IN_FLIGHT`` exactly one transfer is in flight, and commands may wait: those that ask for what
 is in flight join it and are told how it ends; the others are queued whole, and are decided in their
 order when it has settled, until one of them starts the next transfer. In the other states none is
 in flight, and no command waits.
@@ -323,5 +323,5 @@ TABLE: dict[State | None, dict[Event, Cell]] = {
 }
 # fmt: on
 
-UNDER_WAY = frozenset(state for state, cells in TABLE.items() if cells[_OK] is not IMPOSSIBLE)
+IN_FLIGHT = frozenset(state for state, cells in TABLE.items() if cells[_OK] is not IMPOSSIBLE)
 """The states in which one transfer is in flight."""

@@ -86,7 +86,7 @@ _IMPLIED: dict[tuple[str, str | None], Implied] = {
 def implied_by(result: Result) -> Implied | None:
     """Return what a result implies; None when its fields contradict each other."""
     what = _IMPLIED.get((result.outcome, result.state))
-    if not _is_told_to_whom_it_may(result):
+    if not _fits_its_command(result):
         return None
     if what is Implied.CANCELLED and result.outcome in {Outcome.CANCELLED, Outcome.FOUND}:
         return None if result.reason is None else CANCELLED_FOR.get(result.reason)
@@ -95,7 +95,7 @@ def implied_by(result: Result) -> Implied | None:
     return what
 
 
-def _is_told_to_whom_it_may(result: Result) -> bool:
+def _fits_its_command(result: Result) -> bool:
     """Whether a notice has an outcome of notices, and an answer one of its command's type."""
     outcome, kind, state = result.outcome, result.type, result.state
     if result.command is None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.bench import measured_build as build
 from tools.bench.__main__ import COMMAND
 from tools.dev import compiled
-from tools.dev import measured_build as build
 from tools.dev.errors import ToolError
 
 

@@ -1,9 +1,10 @@
 """The client on a real broker, with a worker process: load, faults, accounts, and a clean end."""
 
 import asyncio
-import os
+import socket
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -43,26 +44,49 @@ async def worker(settings: Settings) -> AsyncIterator[WorkerProcess]:
     started.log.unlink()
 
 
-def descriptors() -> int:
-    """Return how many files and sockets this process has open."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - only their number matters
+class Sockets:
+    """The sockets that a test has made; other tests' loops may still close their own meanwhile."""
+
+    def __init__(self) -> None:
+        self._made = list[socket.socket]()
+
+    def note(self, made: socket.socket) -> None:
+        """Note a socket when it is made."""
+        self._made.append(made)
+
+    def open(self) -> int:
+        """Return how many of them are open."""
+        return sum(made.fileno() != -1 for made in self._made)
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Sockets:
+    noted = Sockets()
+
+    class Noted(socket.socket):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            noted.note(self)
+
+    monkeypatch.setattr(socket, "socket", Noted)
+    return noted
 
 
 @pytest.mark.kafka39
 @pytest.mark.usefixtures("worker")
 async def test_make_cancel_and_get_return_their_results_and_nothing_stays_open(
-    settings: Settings,
+    settings: Settings, sockets: Sockets
 ) -> None:
-    tasks, before = asyncio.all_tasks(), descriptors()
+    tasks = asyncio.all_tasks()
     async with PaymentsClient(settings.brokers, settings=settings) as client:
         assert (await client.make("pay-1", account="abc", amount=9)).outcome is Outcome.COMPLETED
         assert (await client.cancel("pay-1")).outcome is Outcome.CANCELLED
         assert (await client.get("pay-1")).state == "cancelled"
         assert client.healthy()
         assert await client.account("nobody") is None
-        assert descriptors() > before
+        assert sockets.open() > 0
     assert asyncio.all_tasks() == tasks
-    assert descriptors() == before
+    assert sockets.open() == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -178,13 +202,14 @@ async def test_a_call_without_brokers_ends_at_its_deadline_and_the_client_recove
         assert client.healthy()
 
 
-async def test_without_brokers_entering_fails_and_says_where(settings: Settings) -> None:
-    before = descriptors()
+async def test_without_brokers_entering_fails_and_says_where(
+    settings: Settings, sockets: Sockets
+) -> None:
     away = PaymentsClient("127.0.0.1:1", settings=settings, connect_seconds=1)
     with pytest.raises(BrokersUnavailable, match=r"127\.0\.0\.1:1 within 1 s"):
         await away.__aenter__()
     async with asyncio.timeout(60):  # A connection that was being made ends a moment later.
-        while descriptors() > before:  # noqa: ASYNC110 - nothing tells of it
+        while sockets.open():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
 
 

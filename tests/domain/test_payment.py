@@ -24,7 +24,7 @@ from payments.domain.payment import (
     Queued,
     decide,
 )
-from payments.domain.payment_table import UNDER_WAY, State
+from payments.domain.payment_table import IN_FLIGHT, State
 from payments.domain.results import Amounts, Outcome, Reason
 from tests.domain.expectations import (
     AUTHORIZE,
@@ -149,7 +149,7 @@ def test_a_cancel_whose_money_can_not_be_moved_back_is_rejected_and_told_why() -
     }
 
 
-IN_FLIGHT = [name for name, row in ROWS.items() if row is not None and row.state in UNDER_WAY]
+ROWS_IN_FLIGHT = [name for name, row in ROWS.items() if row is not None and row.state in IN_FLIGHT]
 WITH_PARTS = [name for name, row in ROWS.items() if row is not None and row.parts]
 
 
@@ -227,7 +227,7 @@ def test_a_payment_has_at_most_a_hundred_parts() -> None:
     assert send(room, Capture("last")).transfer == moves("capture", -1, -1, "last")
 
 
-@pytest.mark.parametrize("row", IN_FLIGHT)
+@pytest.mark.parametrize("row", ROWS_IN_FLIGHT)
 def test_commands_that_joined_and_that_queue_count_together(row: str) -> None:
     before = ROWS[row]
     assert before is not None

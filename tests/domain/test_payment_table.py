@@ -14,9 +14,9 @@ from payments.domain.payment import (
 )
 from payments.domain.payment_table import (
     IMPOSSIBLE,
+    IN_FLIGHT,
     NOTHING,
     TABLE,
-    UNDER_WAY,
     Event,
     Rule,
     State,
@@ -151,7 +151,7 @@ def test_commands_wait_exactly_while_a_transfer_is_under_way(row: str, message: 
     after = run(ROWS[row], MESSAGES[message]).payment
     waiting = after is not None and bool(after.waiters or after.queue)
     ends = message == "hold ends" and after is not None and after.state is State.RELEASING
-    assert waiting == (after is not None and after.state in UNDER_WAY and not ends) or ends
+    assert waiting == (after is not None and after.state in IN_FLIGHT and not ends) or ends
 
 
 @pytest.mark.parametrize(("row", "message"), CELLS)

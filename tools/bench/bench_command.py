@@ -21,9 +21,9 @@ from confluent_kafka import KafkaException
 
 from exactstage.errors import FailStop
 from payments.topics.cluster import TopicsError
+from tools.bench.measured_build import choose_build, version
 from tools.dev.errors import BrokerError, ToolError
 from tools.dev.markdown import with_figures
-from tools.dev.measured_build import choose_build, version
 
 INTERRUPTED = 130
 FAILURES = (ToolError, BrokerError, FailStop, KafkaError, KafkaException, OSError, TopicsError)
