@@ -18,8 +18,9 @@ from payments.records.internal_codec import decode_payment
 from payments.settings import Settings
 from tests.broker_fixture import RunningBroker
 from tools.bench.__main__ import COMMAND
-from tools.bench.load import Cell, faults, faults_text, load_table
-from tools.bench.load_client import UNIQUE, Figures, figures_of
+from tools.bench.http_client import DIALECTS
+from tools.bench.load import Cell, faults, faults_text, load_table, pairs_table
+from tools.bench.load_client import UNIQUE, Figures, captures, figures_of
 from tools.bench.loading import MEASURES, Load, median, median_cpu_us
 from tools.bench.measured_process import cpu_seconds, resident_bytes
 from tools.bench.restore import takeovers, write_journals
@@ -221,6 +222,43 @@ async def test_journals_hold_each_payment_once_and_end_with_a_checkpoint() -> No
         assert records[-1] is checkpoints[-1]
         assert decode_checkpoint(checkpoints[-1].value or b"").n == len(checkpoints)
     assert len(keys) == 8000
+
+
+@pytest.mark.parametrize(
+    ("stored", "state", "held", "captured"),
+    [
+        ("make", State.COMPLETED, 0, 0),
+        ("authorized", State.AUTHORIZED, 1, 0),
+        ("captured", State.COMPLETED, 0, 1),
+    ],
+)
+async def test_stored_payments_are_of_the_kind_that_was_asked_for(
+    stored: str, state: State, held: int, captured: int
+) -> None:
+    settings = Settings(app_id="bench", partitions=1)
+    log = MemoryLog([settings.changelog("payments")], 1)
+    await write_journals(log, settings, 2, stored)
+    keys = [record.key or b"" for record in log.records(settings.changelog("payments"))]
+    rows = [
+        decode_payment(record.value or b"")
+        for record, key in zip(log.records(settings.changelog("payments")), keys, strict=True)
+        if not key.startswith(RESERVED)
+    ]
+    assert [(row.state, row.held, row.captured) for row in rows] == [(state, held, captured)] * 2
+
+
+def test_pairs_are_shown_as_a_share_of_makes() -> None:
+    cell = cell_of(1000, 1000, 1000)
+    cell.pairs.extend(cell_of(500, 480, 470).loads)
+    assert "| 1,000 | 480 | 0.48 |" in pairs_table([cell]).splitlines()[-1]
+
+
+def test_a_pair_ends_with_the_capture_of_the_payment_that_was_authorized() -> None:
+    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n{"payment":"p-1","held":1}'
+    [line, *_] = captures(DIALECTS["payments"])(answer).split(b"\r\n")
+    assert line == b"POST /v1/payments/p-1/capture HTTP/1.1"
+    with pytest.raises(ToolError, match="does not hold money"):
+        captures(DIALECTS["restate"])(answer)
 
 
 def test_a_quick_run_completes_all_payments(broker: RunningBroker) -> None:

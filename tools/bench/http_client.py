@@ -64,18 +64,36 @@ def is_whole(answer: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Paths, and the name of the account's field; ``%s`` is the payment's or account's id."""
+    """Paths, and the name of the account's field; ``%s`` is the payment's or account's id.
+
+    ``authorize`` and ``capture`` are None where a system does not hold money.
+    """
 
     make: str
     cancel: str
     balance: str
     balance_method: str
     account_field: str
+    authorize: str | None = None
+    capture: str | None = None
 
     def make_request(self, payment: str, account: str, amount: int) -> bytes:
         """Return the whole request that makes a payment."""
         body = json.dumps({self.account_field: account, "amount": amount})
         return request("POST", self.make % payment, body)
+
+    def authorize_request(self, payment: str, account: str, amount: int) -> bytes:
+        """Return the whole request that holds an amount; ``ToolError`` where none can."""
+        if self.authorize is None:
+            raise ToolError("this system does not hold money")
+        body = json.dumps({self.account_field: account, "amount": amount})
+        return request("POST", self.authorize % payment, body)
+
+    def capture_request(self, payment: str) -> bytes:
+        """Return the whole request that captures all that is held; raises as that of a hold."""
+        if self.capture is None:
+            raise ToolError("this system does not hold money")
+        return request("POST", self.capture % payment)
 
     def cancel_request(self, payment: str) -> bytes:
         """Return the whole request that cancels a payment."""
@@ -103,6 +121,8 @@ DIALECTS = {
         balance="/v1/accounts/%s",
         balance_method="GET",
         account_field="account",
+        authorize="/v1/payments/%s/authorize",
+        capture="/v1/payments/%s/capture",
     ),
     "restate": Dialect(
         make="/payments/%s/makePayment",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.bench.bench_command import PURE, Option, say
+from tools.bench.load_client import PAIRS, UNIQUE
 from tools.bench.loading import MEASURES, Load, median, median_cpu_us, run_load
 from tools.bench.ours import OURS, running_ours
 from tools.dev.errors import ToolError
@@ -38,10 +39,17 @@ class Cell:
     flush: bool
     concurrency: int
     loads: list[Load] = field(default_factory=list)
+    pairs: list[Load] = field(default_factory=list)
+    """Loads of authorize and capture, each right after one of makes; none if not asked for."""
 
 
 def measure_load(
-    broker: MeasuredBroker, given: argparse.Namespace, folder: Path, *, http: bool = False
+    broker: MeasuredBroker,
+    given: argparse.Namespace,
+    folder: Path,
+    *,
+    http: bool = False,
+    pairs: bool = False,
 ) -> Iterator[Cell]:
     """Measure each installation in turn; its cells come when it is done."""
     for partitions, flush in itertools.product(given.partitions, FLUSH[given.flush]):
@@ -53,12 +61,13 @@ def measure_load(
             if warm_up.missing:
                 raise ToolError(f"{warm_up.missing} payments were not answered in the warm-up")
             for repeat, cell in itertools.product(range(1, given.repeats + 1), cells):
-                load = run_load(ours, given.seconds, cell.concurrency)
-                cell.loads.append(load)
-                say(
-                    f"{where}, concurrency {cell.concurrency}, {repeat} of {given.repeats}: "
-                    f"{described(load)}"
-                )
+                for workload in (UNIQUE, PAIRS) if pairs else (UNIQUE,):
+                    load = run_load(ours, given.seconds, cell.concurrency, workload)
+                    (cell.pairs if workload == PAIRS else cell.loads).append(load)
+                    say(
+                        f"{where}, concurrency {cell.concurrency}, {repeat} of {given.repeats}"
+                        f"{', pairs' if workload == PAIRS else ''}: {described(load)}"
+                    )
         yield from cells
 
 
@@ -76,7 +85,14 @@ def load_report(cells: Sequence[Cell], seconds: float) -> str:
     count = len(cells[0].loads)
     runs = "one run" if count == 1 else f"{count} runs"
     how = f"Each figure is the median of {runs} of {seconds:g} s."
-    return f"{how}\n\n{load_table(cells)}\n\n{faults_text(cells)}"
+    table = f"{load_table(cells)}\n\n{faults_text(cells)}"
+    if not cells[0].pairs:
+        return f"{how}\n\n{table}"
+    of_pairs = (
+        "A pair is an authorize and, when it is answered, the capture of all that it holds. Each "
+        "load of pairs came right after one of makes; the share is that of the two medians."
+    )
+    return f"{how}\n\n{table}\n\n{of_pairs}\n\n{pairs_table(cells)}"
 
 
 def load_table(cells: Sequence[Cell]) -> str:
@@ -99,9 +115,23 @@ def load_table(cells: Sequence[Cell]) -> str:
     )
 
 
+def pairs_table(cells: Sequence[Cell]) -> str:
+    """Return one row for each cell: medians of pairs, and their rate as a share of the makes'."""
+    rate = MEASURES["payments/s"]
+    rows = []
+    for cell in cells:
+        makes, pairs = median(cell.loads, rate), median(cell.pairs, rate)
+        share = None if not makes or pairs is None else pairs / makes
+        times = [figure(median(cell.pairs, MEASURES[name]), 1) for name in ("p50", "p95", "p99")]
+        setting = [str(cell.partitions), "on" if cell.flush else "off", f"{cell.concurrency:,}"]
+        rows.append([*setting, figure(makes), figure(pairs), figure(share, 2), *times])
+    headings = ["partitions", "flush", "concurrency", "makes/s", "pairs/s", "share"]
+    return markdown_table([*headings, "p50 ms of a pair", "p95 ms", "p99 ms"], rows)
+
+
 def faults(cells: Sequence[Cell]) -> tuple[int, int, int]:
     """Return payments answered, missing, and answered but not completed."""
-    figures = [load.figures for cell in cells for load in cell.loads]
+    figures = [load.figures for cell in cells for load in (*cell.loads, *cell.pairs)]
     return (
         sum(each.payments for each in figures),
         sum(each.missing for each in figures),

@@ -22,15 +22,17 @@ from tools.dev.errors import ToolError
 STALLED_SECONDS = 15.0
 CONNECT_SECONDS = 10.0
 COMPLETED, CANCELLED = b'"outcome":"completed"', b'"outcome":"cancelled"'
+AUTHORIZED, CAPTURED = b'"outcome":"authorized"', b'"outcome":"captured"'
 ACCOUNTS = 1000
 STORM_PAYMENTS = 200
 STORM_MAKES = 0.7
 FEW = 8
 """Payments in flight up to which waiting for a batch of answers would cost latency."""
 
-UNIQUE, STORM, HOT = "unique", "storm", "hot"
-WORKLOADS = (UNIQUE, STORM, HOT)
-"""Makes on 1,000 accounts; 70 % makes and 30 % cancels of 200 payments; makes on one account."""
+UNIQUE, STORM, HOT, PAIRS = "unique", "storm", "hot", "pairs"
+WORKLOADS = (UNIQUE, STORM, HOT, PAIRS)
+"""Makes on 1,000 accounts; 70 % makes and 30 % cancels of 200 payments; makes on one account;
+authorizes, each captured as soon as it is answered: a pair counts as one payment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class OverHttp:
 
     def __init__(self, port: int, dialect: Dialect, workload: str, concurrency: int) -> None:
         self._next_request = _requests(dialect, workload)
-        self._wanted = (COMPLETED, CANCELLED) if workload == STORM else (COMPLETED,)
+        self._wanted = _WANTED.get(workload, (COMPLETED,))
+        self._captures = captures(dialect) if workload == PAIRS else None
         self._free = [Connection(port, CONNECT_SECONDS) for _ in range(concurrency)]
         self._connections = {each.socket.fileno(): each for each in self._free}
         self._poll = select.epoll()
@@ -163,19 +166,36 @@ class OverHttp:
         for number, _ in self._poll.poll(STALLED_SECONDS):
             connection = self._connections[number]
             if (answer := connection.receive()) is not None:
+                if self._captures is not None and AUTHORIZED in answer:
+                    connection.socket.sendall(self._captures(answer))
+                    continue
                 self._free.append(connection)
                 yield connection.sent_at, any(mark in answer for mark in self._wanted)
+
+
+_WANTED = {STORM: (COMPLETED, CANCELLED), PAIRS: (CAPTURED,)}
+
+
+def captures(dialect: Dialect) -> Callable[[bytes], bytes]:
+    """Return what makes, of an authorize's answer, the request that captures all that it holds."""
+
+    def capture(answer: bytes) -> bytes:
+        payment = json.loads(answer.partition(b"\r\n\r\n")[2])["payment"]
+        return dialect.capture_request(payment)
+
+    return capture
 
 
 def _requests(dialect: Dialect, workload: str) -> Callable[[], bytes]:
     """Return a source of requests."""
     run, sent = uuid.uuid4().hex[:8], 0
+    begin = dialect.authorize_request if workload == PAIRS else dialect.make_request
 
     def make() -> bytes:
         nonlocal sent
         sent += 1
         account = f"acct-{run}-{random.randrange(1 if workload == HOT else ACCOUNTS)}"
-        return dialect.make_request(f"{run}-{sent}", account, 1)
+        return begin(f"{run}-{sent}", account, 1)
 
     def make_or_cancel() -> bytes:
         number = random.randrange(STORM_PAYMENTS)

@@ -1,8 +1,8 @@
 """Restore and memory: stored payments, written into the journals, are taken over by a worker.
 
-The rows are those of completed payments. They are written through the engine's own journal, so
-commits, checkpoints and batches are the real ones; but each payment is there once, as after a
-compaction, and not a second time as it was while pending.
+The rows are those of completed makes, or of the kind that is asked for. They are written through
+the engine's own journal, so commits, checkpoints and batches are the real ones; but each payment is
+there once, as after a compaction, and not a second time as it was while pending.
 """
 
 import asyncio
@@ -13,14 +13,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from exactstage.journal import Journal
 from exactstage.limits import Limits
 from exactstage.log import Channel, Log
 from exactstage.partitioner import partition_of
-from payments.domain.payment import Payment
-from payments.domain.payment_table import State
-from payments.domain.results import Request
+from payments.domain.account import Settled
+from payments.domain.commands import Authorize, Capture, Make
+from payments.domain.payment import Message, Payment, Policy, Received, decide
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
 from tools.bench.bench_command import say
@@ -29,6 +32,9 @@ from tools.dev.child_process import READY_LIMIT_SECONDS, WorkerProcess
 from tools.dev.errors import ToolError
 from tools.dev.installations import MeasuredBroker, installation, open_log
 from tools.dev.markdown import figure, megabytes
+
+STORED = ("make", "authorized", "captured")
+"""Kinds of stored payments: a make, a hold, a hold that was captured whole."""
 
 IDLE_SECONDS = 10.0
 RESTARTS = 5
@@ -80,13 +86,13 @@ def takeovers(log: str) -> Sequence[Takeover]:
 
 
 def measure_restore(
-    broker: MeasuredBroker, payments: int, partitions: int, folder: Path
+    broker: MeasuredBroker, payments: int, partitions: int, folder: Path, *, stored: str
 ) -> Iterator[tuple[str, str]]:
     """Yield the figures of a worker that takes over ``payments`` of them, and of an empty one.
 
     Each has an installation of its own, so both meet journals that nobody has claimed before.
     """
-    of = f"{payments:,} payments"
+    of = f"{payments:,} payments" if stored == "make" else f"{payments:,} payments, {stored}"
     say(f"restore: an empty worker, {partitions} partitions")
     with (
         installation(broker.bootstrap, partitions=partitions, flush=False) as settings,
@@ -96,9 +102,9 @@ def measure_restore(
         cpu_percent(worker.pid, SETTLE_SECONDS + IDLE_SECONDS)
         worker.must_run()
         empty_bytes = resident_bytes(worker.pid)
-    yield "stored payments", f"{payments:,} in {partitions} partitions"
+    yield "stored payments", f"{payments:,} in {partitions} partitions, each {stored}"
     with installation(broker.bootstrap, partitions=partitions, flush=False) as settings:
-        asyncio.run(store_payments(settings, payments))
+        asyncio.run(store_payments(settings, payments, stored))
         say("restore: a worker that takes them over")
         with WorkerProcess(settings, folder / "full.log") as worker:
             ready_seconds = worker.wait_until_ready(READY_LIMIT_SECONDS + payments / SLOWEST_RATE)
@@ -137,14 +143,14 @@ def seconds_of(found: Sequence[Takeover]) -> str:
     return f"{total:.2f} s ({', '.join(f'{part:.2f}' for part in parts)})"
 
 
-async def store_payments(settings: Settings, payments: int) -> None:
-    """Write ``payments`` completed payments into the journals of an idle installation."""
+async def store_payments(settings: Settings, payments: int, stored: str = "make") -> None:
+    """Write rows of ``payments``, of a kind of STORED, into an idle installation's journals."""
     async with open_log(settings, [settings.changelog("payments")]) as log:
-        await write_journals(log, settings, payments)
+        await write_journals(log, settings, payments, stored)
 
 
-async def write_journals(log: Log, settings: Settings, payments: int) -> None:
-    """Write rows of completed payments into the journals of the payments stage."""
+async def write_journals(log: Log, settings: Settings, payments: int, stored: str = "make") -> None:
+    """Write rows of stored payments into the journals of the payments stage."""
     writer = await log.new_writer()
     journals = [
         Journal(
@@ -158,7 +164,7 @@ async def write_journals(log: Log, settings: Settings, payments: int) -> None:
         )
         for partition in range(settings.partitions)
     ]
-    for number, (key, row) in enumerate(_rows(payments), start=1):
+    for number, (key, row) in enumerate(_rows(payments, stored), start=1):
         journal = journals[partition_of(key, settings.partitions)]
         journal.put(key, row)
         journal.accept()
@@ -177,11 +183,33 @@ async def _append(log: Log, journal: Journal) -> None:
     journal.published = journal.n  # There are no outputs, so nothing is left to publish.
 
 
-def _rows(payments: int) -> Iterator[tuple[bytes, bytes]]:
+def _rows(payments: int, stored: str) -> Iterator[tuple[bytes, bytes]]:
     """Make payments of random UUIDs: what most users would take as payment ids."""
-    now_ms = time.time_ns() // 1_000_000
+    kind, now_ms = _stored(stored), time.time_ns() // 1_000_000
     for number in range(payments):
         time_ms = now_ms - SPREAD_MS + SPREAD_MS * number // payments
-        request = Request("make", f"acct-{number % ACCOUNTS}", 1, "EUR")
-        row = encode_payment(Payment(State.COMPLETED, time_ms, request))
+        row = encode_payment(_of(kind, f"acct-{number % ACCOUNTS}", time_ms))
         yield str(uuid.uuid4()).encode(), row
+
+
+def _stored(stored: str) -> Payment:
+    """Return a payment of 0.01 EUR as the stage stores it, of kind ``stored``."""
+    own, settled = "bench", Settled(ok=True)
+    request: dict[str, Any] = {"account": "acct-0", "amount": 1, "currency": "EUR"}
+    begins = Make(**request) if stored == "make" else Authorize(**request)
+    messages: list[Message] = [Received(begins, own), settled]
+    if stored == "captured":
+        messages += [Received(Capture(), own), settled]
+    payment = None
+    for message in messages:
+        payment = decide(payment, message, time_ms=0, policy=Policy()).payment
+    if payment is None:
+        raise ToolError(f"{stored}: a payment that has ended well is stored")
+    return payment
+
+
+def _of(kind: Payment, account: str, time_ms: int) -> Payment:
+    """Return a payment like another, of an account and a time."""
+    ends = None if kind.hold_expires_ms is None else kind.hold_expires_ms + time_ms
+    request = None if kind.request is None else replace(kind.request, account=account)
+    return replace(kind, time_ms=time_ms, request=request, hold_expires_ms=ends)
