@@ -1,5 +1,6 @@
 """The pulse: makes at a steady rate to every partition, and when each partition answered."""
 
+import asyncio
 import threading
 import time
 import uuid
@@ -9,8 +10,10 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from exactstage.partitioner import partition_of
 from payments.settings import Settings
+from tools.chaos.errors import ChaosError
 
 JOIN_SECONDS = 30.0
+LOOK_SECONDS = 0.1
 ACCOUNTS = 1000
 
 
@@ -65,6 +68,19 @@ class Pulse:
         self._consumer.close()
         self._producer.purge()
         self._producer.flush(1.0)
+
+    async def until_all_answered(self, sent_before: float, limit_seconds: float) -> None:
+        """Wait until all that was sent before a time is answered; raises ``ChaosError``."""
+        deadline = time.monotonic() + limit_seconds
+        while True:
+            sent = sum(at < sent_before for at in list(self._sent.values()))
+            answered = sum(beat.sent < sent_before for beat in list(self.beats))
+            if sent == answered:
+                return
+            if self.failure is not None or time.monotonic() > deadline:
+                why = self.failure or f"not answered after {limit_seconds:.0f} s"
+                raise ChaosError(f"{sent - answered} of {sent} payments: {why}")
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _run(self) -> None:
         due = time.monotonic()

@@ -45,6 +45,8 @@ WINDOW_SECONDS = 0.25
 
 LIMIT_SECONDS = 60.0
 MARKER = "recovery"
+KINDS = {"static": [True], "dynamic": [False], "both": [True, False]}
+"""Whether workers are static members, by the word of the option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +113,12 @@ def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats:
 async def _kill(
     settings: Settings, workers: int, repeats: int, folder: Path, *, static: bool
 ) -> list[Recovery]:
-    seats = [
-        Seat(f"worker-{number}", _settings_of(settings, number, static=static), folder)
-        for number in range(workers)
-    ]
-    fleet, pulse = Fleet(seats), Pulse(settings, rate=RATE)
+    fleet = Fleet(seats(settings, workers, folder, static=static))
+    pulse = Pulse(settings, rate=RATE)
     scene = Scene(settings, fleet)
     try:
         fleet.start()
-        await _whole(scene)
+        await until_whole(scene)
         pulse.start()
         kills = [await _kill_once(scene, pulse) for _ in range(repeats)]
         await fleet.stop()
@@ -129,13 +128,18 @@ async def _kill(
     return kills
 
 
-def _settings_of(settings: Settings, number: int, *, static: bool) -> Settings:
-    return settings.model_copy(update={"instance_id": f"worker-{number}"} if static else {})
+def seats(settings: Settings, workers: int, folder: Path, *, static: bool) -> list[Seat]:
+    """Return a seat for each worker, static members or not."""
+    found = []
+    for name in (f"worker-{number}" for number in range(workers)):
+        own = settings.model_copy(update={"instance_id": name} if static else {})
+        found.append(Seat(name, own, folder))
+    return found
 
 
 async def _kill_once(scene: Scene, pulse: Pulse) -> Recovery:
-    await _whole(scene)
-    await _answering(pulse)
+    await until_whole(scene)
+    await until_answering(pulse)
     killed = time.monotonic()
     await scene.fleet.seats[0].end(signal.SIGKILL, "killed")
     while time.monotonic() < killed + LIMIT_SECONDS:
@@ -151,7 +155,7 @@ async def _kill_once(scene: Scene, pulse: Pulse) -> Recovery:
     raise ChaosError(f"not recovered {LIMIT_SECONDS:.0f} s after the kill")
 
 
-async def _whole(scene: Scene) -> None:
+async def until_whole(scene: Scene) -> None:
     """Wait until all workers are ready members."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not scene.fleet.all_ready() or await scene.group() != f"stable with {scene.fleet.size}":
@@ -160,7 +164,7 @@ async def _whole(scene: Scene) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _answering(pulse: Pulse) -> None:
+async def until_answering(pulse: Pulse) -> None:
     """Wait until the answers have kept pace for as long as the former rate is taken from."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
@@ -212,7 +216,7 @@ def main() -> int:
 
 
 def _cases(given: argparse.Namespace) -> Iterator[Case]:
-    kinds = {"static": [True], "dynamic": [False], "both": [True, False]}[given.membership]
+    kinds = KINDS[given.membership]
     with measured_broker() as broker:
         for payments, workers, static in product(given.payments, given.workers, kinds):
             say(f"{payments:,} payments, {workers} workers, {'static' if static else 'dynamic'}")
@@ -225,7 +229,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--payments", type=whole(0), nargs="+", default=[0, 100_000, 1_000_000])
     parser.add_argument("--workers", type=whole(1), nargs="+", default=[1, 3])
-    parser.add_argument("--membership", choices=["static", "dynamic", "both"], default="both")
+    parser.add_argument("--membership", choices=list(KINDS), default="both")
     parser.add_argument("--repeats", type=whole(1), default=5, help="kills (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single kill too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
