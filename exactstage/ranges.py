@@ -136,10 +136,12 @@ async def read_with(
         if before != reader.positions():
             moved, fruitless = now(), 0
         else:
+            # Before the ends are asked for: while no broker can be reached that takes long too, and
+            # its answer shows that the next fetch may get its own.
+            seconds = now() - moved - PAUSES.within(moved)
             await _require_ends(log, reader, ends)
             fruitless += 1
             # A process that was paused has asked once only, and may get its answer now.
-            seconds = now() - moved - PAUSES.within(moved)
             if seconds >= limit_seconds and fruitless >= _LEAST_FETCHES:
                 positions = reader.positions()
                 raise Stalled({at: positions[at] for at in unread(positions, ends)}, seconds)

@@ -220,6 +220,47 @@ async def test_one_fetch_without_a_record_ends_nothing() -> None:
     assert found == [0, 1, 2]
 
 
+async def test_a_broker_that_could_not_be_asked_for_ends_is_asked_for_records_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a network that was cut: the time until it was back is no time without records."""
+    log = log_of(3)
+    log.held_back = {AT: 2}
+    loop, asked = asyncio.get_running_loop(), 0
+    clock, late_seconds = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: clock() + late_seconds)
+
+    class CutOff(Watched):
+        """Answers the second question for ends only after an hour; then the records are there."""
+
+        async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+            nonlocal asked, late_seconds
+            asked += 1
+            found = await log.bounds(at)
+            if asked == 2:
+                late_seconds, log.held_back = 3600.0, {}
+                log.produce(AT, b"key", b"late")
+                log.produce(AT, b"key", b"late")
+            return found
+
+    cut_off, found = CutOff(["words"], 2), list[int]()
+
+    class Impatient(MemoryReader):
+        """Waits for nothing."""
+
+        async def fetch(
+            self, *, timeout_seconds: float
+        ) -> Mapping[TopicPartition, Sequence[Record]]:
+            del timeout_seconds
+            return await super().fetch(timeout_seconds=0.0)
+
+    reader, bounds = Impatient(log, committed_only=False), await log.bounds([AT])
+    async for _, records in read_with(cut_off, reader, bounds, limit_seconds=60.0):
+        found += [record.offset for record in records]
+    assert found == [0, 1, 2, 3, 4]
+    assert asked == 2
+
+
 async def test_the_progress_is_shown_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges_module, "_PROGRESS_SECONDS", 0)
     shown: list[str] = []
