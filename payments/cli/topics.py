@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from payments.settings import Settings
     from payments.topics.cluster import Plan
     from payments.topics.file import Topic
+    from payments.topics.strimzi import Authentication
 
 FENCING_ROUNDS = 20
 COLORS = {"+": "green", "~": "yellow", "-": "red"}
@@ -37,6 +38,7 @@ def topics() -> None:
       payments topics plan                   print the changes
       payments topics apply                  do it
       payments topics check -f topics.yaml   exit code 2 if something differs
+      payments topics strimzi --cluster kafka   the same topics as resources of Kubernetes
     """
     silence_client_logs()
 
@@ -103,6 +105,37 @@ def check(file: Path | None, *, as_json: bool) -> None:
     settings = load_settings()
     with plain_errors(settings):
         asyncio.run(_check(settings, file, as_json=as_json))
+
+
+@topics.command()
+@FILE
+@click.option("--cluster", required=True, help="The name of Strimzi's Kafka resource.")
+@click.option(
+    "--users",
+    "authentication",
+    type=click.Choice(["scram-sha-512", "tls"]),
+    help="Print a KafkaUser for each role too, with this way to log in.",
+)
+def strimzi(file: Path | None, cluster: str, authentication: "Authentication | None") -> None:
+    """Print the topics as KafkaTopic resources of Strimzi; no broker is asked.
+
+    Users have the least rights of each role (docs/security.md).
+
+    \b
+    Examples:
+      payments topics strimzi --cluster kafka | kubectl apply -n kafka -f -
+      payments topics strimzi --cluster kafka --users scram-sha-512 > strimzi.yaml
+    """
+    import yaml
+
+    from payments.topics.strimzi import topics, users
+
+    settings = load_settings()
+    with plain_errors(settings):
+        resources = list(topics(_read(settings, file), cluster))
+        if authentication is not None:
+            resources += users(settings, cluster, authentication)
+    show(yaml.safe_dump_all(resources, sort_keys=False, explicit_start=True).rstrip())
 
 
 def _read(settings: "Settings", file: Path | None) -> "tuple[Topic, ...]":

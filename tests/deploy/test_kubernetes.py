@@ -1,0 +1,126 @@
+"""The manifests for Kubernetes: what they set is known, and no pod may do more than it needs.
+
+With kustomize on this machine the overlays are built too.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from payments.gateway.settings import GatewaySettings
+from payments.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+OVERLAYS = sorted(path.parent for path in (KUBERNETES / "overlays").glob("*/kustomization.yaml"))
+KNOWN = {
+    *(f"PAYMENTS_{name.upper()}" for name in Settings.model_fields),
+    *(f"PAYMENTS_GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields),
+}
+STOP_SECONDS = 10
+"""What a worker may need beyond its drain."""
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+BASE = [each for path in sorted((KUBERNETES / "base").glob("*.yaml")) for each in documents(path)]
+PODS = {
+    each["metadata"]["name"]: each["spec"]["template"]["spec"]
+    for each in BASE
+    if "template" in each.get("spec", {})
+}
+
+
+def variables() -> Iterator[str]:
+    """Yield every variable that a manifest sets."""
+    for path in sorted(KUBERNETES.rglob("*.yaml")):
+        for document in documents(path):
+            for generator in document.get("configMapGenerator", ()):
+                yield from (literal.partition("=")[0] for literal in generator["literals"])
+            pod = document.get("spec", {}).get("template", {}).get("spec", {})
+            for container in pod.get("containers", ()):
+                yield from (variable["name"] for variable in container.get("env", ()))
+
+
+def test_every_variable_is_a_setting() -> None:
+    found = set(variables())
+    assert "PAYMENTS_INSTANCE_ID" in found
+    assert found - KNOWN == set()
+
+
+def test_there_is_a_pod_of_each_kind() -> None:
+    assert set(PODS) == {"payments-worker", "payments-gateway", "payments-topics"}
+
+
+@pytest.mark.parametrize("name", list(PODS))
+def test_no_pod_has_more_rights_than_it_needs(name: str) -> None:
+    pod = PODS[name]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp"}  # noqa: S108
+
+
+@pytest.mark.parametrize("name", list(PODS))
+def test_no_pod_gets_variables_of_services(name: str) -> None:
+    """A Service named payments-gateway would set PAYMENTS_GATEWAY_PORT=tcp://10.0.0.1:80."""
+    assert PODS[name]["enableServiceLinks"] is False
+
+
+def test_a_worker_has_time_to_drain_and_no_probe_that_kills_it_while_it_restores() -> None:
+    pod = PODS["payments-worker"]
+    drain_seconds = Settings().drain_timeout_seconds
+    assert pod["terminationGracePeriodSeconds"] >= drain_seconds + STOP_SECONDS
+    [worker] = pod["containers"]
+    assert "livenessProbe" not in worker
+    assert worker["startupProbe"]["failureThreshold"] * worker["startupProbe"]["periodSeconds"] >= (
+        3600
+    )
+    assert worker["env"] == [
+        {
+            "name": "PAYMENTS_INSTANCE_ID",
+            "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+        }
+    ]
+
+
+def test_a_gateway_has_time_for_the_requests_in_flight() -> None:
+    grace_seconds = PODS["payments-gateway"]["terminationGracePeriodSeconds"]
+    assert grace_seconds > GatewaySettings().deadline_seconds
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_an_overlay_names_files_that_are_there(overlay: Path) -> None:
+    [kustomization] = documents(overlay / "kustomization.yaml")
+    patches = [patch["path"] for patch in kustomization.get("patches", ()) if "path" in patch]
+    for name in (*kustomization["resources"], *patches):
+        assert (overlay / name).exists(), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_an_overlay_can_be_built(overlay: Path) -> None:
+    kustomize = shutil.which("kustomize")
+    if kustomize is None:
+        pytest.skip("kustomize is not installed")
+    built = subprocess.run([kustomize, "build", overlay], check=True, capture_output=True)
+    kinds = {each["kind"] for each in yaml.safe_load_all(built.stdout)}
+    assert {"StatefulSet", "Deployment", "NetworkPolicy", "PodDisruptionBudget"} <= kinds
+    [stateful] = [
+        each for each in yaml.safe_load_all(built.stdout) if each["kind"] == "StatefulSet"
+    ]
+    labels = stateful["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/part-of"] == "payments", "the network policy finds the pod"
