@@ -90,6 +90,8 @@ class TopicNames(NamedTuple):
     ledger: str
     payments_dead_letters: str
     accounts_dead_letters: str
+    account_commands: str
+    account_results: str
     fencing_check: str
     """What the proof appends to that a former owner's writes are refused (``topics check``)."""
 
@@ -110,6 +112,8 @@ TOPICS = TopicNames(
     ledger="accounts.ledger",
     payments_dead_letters="payments.dead-letters",
     accounts_dead_letters="accounts.dead-letters",
+    account_commands="accounts.commands",
+    account_results="accounts.results",
     fencing_check="payments.fencing-check",
 )
 """The names in ``topics.yaml``, before a prefix is added."""

@@ -31,10 +31,11 @@ from exactstage.inspection import HEADER_PREFIX
 from payments.app import create_app
 from payments.client import LogTransport, PaymentsClient
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountResult, LedgerEntry, Result
 from payments.settings import Settings
 
 __all__ = [
+    "AccountResult",
     "Clock",
     "LedgerEntry",
     "Outcome",
@@ -232,6 +233,46 @@ class PaymentsTestbed(Testbed):
         value = command if isinstance(command, bytes) else json.dumps(command).encode()
         topic = self.settings.topics.commands
         self.produce(topic, payment.encode(), value, headers=headers, partition=partition)
+
+    async def send_account(
+        self,
+        account: str,
+        command: Mapping[str, Any] | bytes,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> AccountResult:
+        """Send one command for an account, and return its result once it is there."""
+        self._require_running()
+        before = len(self.account_results(account))
+        self.post_account(account, command, headers=headers, partition=partition)
+        await self.quiet()
+        results = self.account_results(account)[before:]
+        assert len(results) == 1, f"one result expected, got {results}"
+        return results[0]
+
+    def post_account(
+        self,
+        account: str,
+        command: Mapping[str, Any] | bytes,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Send one command for an account without waiting; then ``quiet`` waits for it."""
+        if not isinstance(account, str):
+            raise TypeError(f"an account's id is text (str), not {type(account).__name__}")
+        value = command if isinstance(command, bytes) else json.dumps(command).encode()
+        topic = self.settings.topics.account_commands
+        self.produce(topic, account.encode(), value, headers=headers, partition=partition)
+
+    def account_results(self, account: str | None = None) -> list[AccountResult]:
+        """Return the results of commands for accounts so far, of one account or of all."""
+        return [
+            AccountResult.model_validate_json(record.value or b"")
+            for record in self.records(self.settings.topics.account_results)
+            if account is None or record.key == account.encode()
+        ]
 
     def results(self, payment: str | None = None) -> list[Result]:
         """Return the results so far, of one payment or of all."""

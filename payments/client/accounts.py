@@ -79,6 +79,8 @@ class AccountView:
             currency=found.currency,
             sequence=found.sequence,
             held=found.held,
+            credit_limit=found.credit_limit,
+            status=found.status.value,
         )
 
     async def counter(self, name: str, partitions: int) -> dict[str, int] | None:

@@ -35,15 +35,17 @@ JOURNALS = ("{app}-payments-changelog", "{app}-accounts-changelog")
 INTERNAL = (TOPICS.transfers, TOPICS.inbox)
 PUBLIC = (
     TOPICS.results,
+    TOPICS.account_results,
     TOPICS.ledger,
     TOPICS.payments_dead_letters,
     TOPICS.accounts_dead_letters,
 )
-ALL = (TOPICS.commands, *INTERNAL, *PUBLIC, *JOURNALS, TOPICS.fencing_check)
+COMMANDS = (TOPICS.commands, TOPICS.account_commands)
+ALL = (*COMMANDS, *INTERNAL, *PUBLIC, *JOURNALS, TOPICS.fencing_check)
 
 GRANTS: dict[Role, tuple[Grant, ...]] = {
     "worker": (
-        Grant("topic", (TOPICS.commands,), ("Read", "DescribeConfigs"), "commands come in"),
+        Grant("topic", COMMANDS, ("Read", "DescribeConfigs"), "commands come in"),
         Grant(
             "topic",
             (*INTERNAL, *JOURNALS),
@@ -62,6 +64,14 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
     "client": (
         Grant("topic", (TOPICS.commands,), ("Write",), "commands go out"),
         Grant("topic", (TOPICS.results,), ("Read",), "each command's result"),
+        Grant(
+            "topic",
+            (TOPICS.account_commands,),
+            ("Write",),
+            "commands for accounts go out; not for a client that only pays",
+            optional=True,
+        ),
+        Grant("topic", (TOPICS.account_results,), ("Read",), "each one's result", optional=True),
         Grant(
             "topic",
             (TOPICS.ledger, "{app}-accounts-changelog"),
@@ -93,7 +103,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
         ),
         Grant("topic", JOURNALS, ("Delete",), "`rebuild --replace`"),
         Grant("topic", ALL, ("Create",), "`rebuild --replace`; the new topics of `repartition`"),
-        Grant("topic", (TOPICS.commands,), ("Write",), "`repartition` copies them"),
+        Grant("topic", COMMANDS, ("Write",), "`repartition` copies them"),
         Grant("topic", (TOPICS.fencing_check,), ("Write",), "it asks for the brokers' time"),
         Grant("group", ("{app}",), ("Describe",), "it is refused while a worker runs"),
         Grant("transactional-id", ("{app}-*",), ("Write",), "it fences workers"),

@@ -5,6 +5,7 @@ balanced by itself. Amounts and balances are in minor units.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from msgspec import field
@@ -13,7 +14,13 @@ from payments.domain.names import has_outer_space
 from payments.domain.results import Frozen, Reason
 
 MAX_BALANCE = 10**18
-Kind = Literal["make", "deposit", "rollback", "opening", "hold", "capture", "release", "refund"]
+RuleKind = Literal["open", "freeze", "unfreeze", "close", "limit"]
+"""The kinds of entries that move nothing: they change the status of an account, or its limit."""
+
+Kind = (
+    Literal["make", "deposit", "rollback", "opening", "hold", "capture", "release", "refund"]
+    | RuleKind
+)
 Counter = Literal["world", "sales"]
 COUNTERS: tuple[Counter, ...] = ("world", "sales")
 COUNTER_OF: Mapping[str, Counter] = {
@@ -81,6 +88,27 @@ class Settled(Frozen, frozen=True):
     reason: Reason | None = None
 
 
+class Status(StrEnum):
+    """What an account may do, whatever is on it."""
+
+    OPEN = "open"
+    FROZEN = "frozen"
+    """Nothing new is taken from it or held on it; deposits are accepted."""
+
+    CLOSED = "closed"
+    """Nothing new is moved on it."""
+
+
+_OPEN = Status.OPEN
+_DECLINES: Mapping[Status, Mapping[str, Reason]] = {
+    Status.OPEN: {},
+    Status.FROZEN: dict.fromkeys(("make", "hold"), Reason.ACCOUNT_FROZEN),
+    Status.CLOSED: dict.fromkeys(("make", "hold", "deposit"), Reason.ACCOUNT_CLOSED),
+}
+"""By status: the kinds of transfers that are declined, and why. What a payment has begun always
+ends: captures, releases, refunds and rollbacks are in none of them."""
+
+
 class Account(Frozen, frozen=True, omit_defaults=True):
     """The row of an account."""
 
@@ -90,7 +118,16 @@ class Account(Frozen, frozen=True, omit_defaults=True):
 
     currency: str
     held: int = 0
-    """What payments hold on it; ``balance - held`` is available."""
+    """What payments hold on it."""
+
+    status: Status = Status.OPEN
+    credit_limit: int = 0
+    """How far below zero the balance may be, less what is held."""
+
+    @property
+    def available(self) -> int:
+        """What can be taken or held: the only number that declines a transfer for its amount."""
+        return self.balance + self.credit_limit - self.held
 
 
 class CounterAccount(Frozen, frozen=True, omit_defaults=True):
@@ -139,17 +176,26 @@ def post(account: Account | None, transfer: Transfer, *, opening: Opening) -> Po
         if opens:
             opened = (_opening_entry(transfer.account, opening),)
             account = opened[0].account
-    if transfer.currency != account.currency:
-        return Reason.WRONG_CURRENCY
+    if (account.status is not _OPEN or transfer.currency != account.currency) and (
+        reason := _refusal(account, transfer)
+    ):
+        return reason
     balance, held = account.balance + transfer.amount, account.held + transfer.held
     assert held >= 0, "no payment releases more than it holds"
-    available = balance - held
-    if available < 0 and available < account.balance - account.held:
+    left, limit = balance - held, account.credit_limit
+    if left < 0 and left < -limit and left < account.balance - account.held:
         return Reason.INSUFFICIENT_FUNDS
     if balance > MAX_BALANCE and transfer.kind == "deposit":  # A rollback may exceed the limit.
         return Reason.BALANCE_LIMIT
-    account = Account(balance, account.sequence + 1, account.currency, held)
+    account = Account(balance, account.sequence + 1, account.currency, held, account.status, limit)
     return Posting(account, (*opened, Entry(transfer, account)))
+
+
+def _refusal(account: Account, transfer: Transfer) -> Reason | None:
+    """Return why an account declines a transfer whatever its amount is; None where it does not."""
+    if transfer.currency != account.currency:
+        return Reason.WRONG_CURRENCY
+    return _DECLINES[account.status].get(transfer.kind)
 
 
 def _opening_entry(account: str, opening: Opening) -> Entry:

@@ -16,13 +16,25 @@ class Reason(StrEnum):
     """Why a command has its outcome; results and dead letters share the list."""
 
     UNKNOWN_ACCOUNT = "unknown_account"
-    """A make from an account that was never opened."""
+    """The account was never opened."""
 
     INSUFFICIENT_FUNDS = "insufficient_funds"
-    """The balance would go below zero."""
+    """The available amount would go below zero."""
 
     WRONG_CURRENCY = "wrong_currency"
     """The account is kept in another currency."""
+
+    ACCOUNT_FROZEN = "account_frozen"
+    """The account is frozen: nothing new is taken from it or held on it."""
+
+    ACCOUNT_CLOSED = "account_closed"
+    """The account is closed: nothing new is moved on it, and it has no other rules."""
+
+    NOT_ZERO = "not_zero"
+    """An account is closed only where its balance and what is held are 0."""
+
+    DIFFERENT_LIMIT = "different_limit"
+    """The account is open already, with another credit limit."""
 
     BALANCE_LIMIT = "balance_limit"
     """A deposit would lift the balance over 10^18."""
@@ -164,6 +176,9 @@ class Reason(StrEnum):
 
     UNKNOWN_CURRENCY = "unknown_currency"
     """The currency is not an ISO 4217 code."""
+
+    INVALID_CREDIT_LIMIT = "invalid_credit_limit"
+    """It is no whole number from 0 to 10^18."""
 
     INVALID_PART = "invalid_part"
     """The id of a capture or refund breaks the rule of ``names``, or is longer than 64."""

@@ -57,7 +57,7 @@ class Malformed(ValueError):
         command: str | None = None,
         type_: str | None = None,
     ) -> None:
-        message = fault if field is None else f"{_shown(field)} {fault}"
+        message = fault if field is None else f"{shown(field)} {fault}"
         super().__init__(message)
         self.reason, self.fault, self.field, self.message = reason, fault, field, message
         self.command, self.type = command, type_
@@ -141,11 +141,14 @@ def own_of(value: bytes | None) -> tuple[str | None, str | None]:
     return own["command"], own["type_"]
 
 
-def parse_payment_id(key: bytes | None) -> str:
-    """Return the payment id in a record's key; raises ``Malformed`` when there is none."""
+def parse_payment_id(key: bytes | None, *, names: str = "payment") -> str:
+    """Return the payment id in a record's key; raises ``Malformed`` when there is none.
+
+    ``names`` is what the key is the id of, where that is something else.
+    """
     if not key:
         reason = Reason.NULL_KEY if key is None else Reason.EMPTY_KEY
-        raise Malformed(reason, "the record has no key: the key is the payment id")
+        raise Malformed(reason, f"the record has no key: the key is the {names} id")
     try:
         payment = key.decode()
     except UnicodeDecodeError as error:
@@ -155,7 +158,7 @@ def parse_payment_id(key: bytes | None) -> str:
         long = len(payment) > MAX_NAME_CHARACTERS
         reason = Reason.KEY_TOO_LONG if long else Reason.KEY_NOT_PRINTABLE
         fault = text_mark(key) or NAME_RULE
-        raise Malformed(reason, f"the key {fault}, received {_shown(payment)}")
+        raise Malformed(reason, f"the key {fault}, received {shown(payment)}")
     return payment
 
 
@@ -168,9 +171,9 @@ def fault_of_new_payment(payment: str, command: Command) -> tuple[Reason, str] |
         return None
     if has_outer_space(payment):
         reason = Reason.KEY_NOT_PRINTABLE
-        return reason, f"the key {NAME_RULE}, received {_shown(payment)}"
+        return reason, f"the key {NAME_RULE}, received {shown(payment)}"
     if command.id is not None and has_outer_space(command.id):
-        return Reason.INVALID_ID, f'"id" {NAME_RULE}, received {_shown(command.id)}'
+        return Reason.INVALID_ID, f'"id" {NAME_RULE}, received {shown(command.id)}'
     return None
 
 
@@ -214,7 +217,7 @@ def command_of(members: Members, *, default_currency: str) -> Command:
     fault = _first_fault(fields)
     if fault is not None:
         reason, rule, name = fault
-        received = _shown(fields[name]) if name in fields else "nothing"
+        received = shown(fields[name]) if name in fields else "nothing"
         raise Malformed(reason, f"{rule}, received {received}", name, **_own(fields))
     model = _TYPES[fields.pop("type")]
     if issubclass(model, (Make, Deposit, Authorize)):
@@ -315,12 +318,13 @@ def _first_fault(fields: dict[str, Any]) -> tuple[Reason, str, str] | None:
 
 def _what(value: object) -> str:
     """Describe a value that is no object, with the likely cause where it is obvious."""
-    shown = _shown(value)
+    text = shown(value)
     twice = isinstance(value, str) and value.lstrip()[:1] == "{"
-    return f"{shown}: a string that holds JSON, so it was encoded twice" if twice else shown
+    return f"{text}: a string that holds JSON, so it was encoded twice" if twice else text
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as it was received, shortened, for a message."""
     if isinstance(value, (tuple, list)):
         return "an object" if isinstance(value, tuple) else "an array"
     text = value.decode() if isinstance(value, bytes) else json.dumps(value)

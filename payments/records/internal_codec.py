@@ -4,7 +4,8 @@ A row that holds money, or knows captures, refunds and queued commands, is marke
 first field begins with a plus sign, and so does that of a payment's time. Versions that know no
 holds would leave out what they don't know, and so give away held money or refund it twice; they
 can't read a marked row, not even its time, and end before they decide. All other rows are as they
-always were.
+always were. The row of an account that is frozen or closed, or has a credit limit, has an asterisk
+there: versions that know holds and no rules end before they decide too.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 from msgspec.json import Decoder, Encoder
 
-from payments.domain.account import Account, CounterAccount, Settled, Transfer
+from payments.domain.account import Account, CounterAccount, Settled, Status, Transfer
 from payments.domain.payment import Payment
 
 _TIME, _HELD = b'time_ms":', b'"held":'
@@ -57,7 +58,8 @@ def encode_transfer(transfer: Transfer, payment: str) -> bytes:
     )
 
 
-_PLAIN, _MARKED = b'{"', b'{"+'
+_PLAIN, _MARKED, _RULED = b'{"', b'{"+', b'{"*'
+_OPEN = Status.OPEN
 _PLAIN_TIME, _MARKED_TIME = b'"time_ms":', b'"+time_ms":'
 
 
@@ -72,6 +74,8 @@ def encode_payment(payment: Payment) -> bytes:
 def encode_account(account: Account) -> bytes:
     """Return the row of an account."""
     row = _encode(account)
+    if account.status is not _OPEN or account.credit_limit:
+        return _RULED + row[len(_PLAIN) :]
     return _MARKED + row[len(_PLAIN) :] if account.held else row
 
 
@@ -98,12 +102,15 @@ def decode_payment(row: bytes) -> Payment:
 
 def decode_account(row: bytes) -> Account:
     """Return the account of a row; raises ``DecodeError``."""
-    return _decode_account(_unmarked(row) if row.startswith(_MARKED) else row)
+    return _decode_account(_unmarked(row) if row.startswith(_MARKS) else row)
 
 
 def decode_counter(row: bytes) -> CounterAccount:
     """Return the counter-account of a row; raises ``DecodeError``."""
     return _decode_counter(_unmarked(row) if row.startswith(_MARKED) else row)
+
+
+_MARKS = _MARKED, _RULED
 
 
 def _unmarked(row: bytes) -> bytes:

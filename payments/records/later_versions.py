@@ -10,21 +10,30 @@ from typing import TypeVar, get_args
 from msgspec import Struct, convert
 from msgspec.json import decode
 
-from payments.domain.account import Kind
+from payments.domain.account import Status
 from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import CommandType, LedgerEntry, Result
+from payments.records.record_models import (
+    KINDS,
+    AccountCommandType,
+    AccountResult,
+    CommandType,
+    LedgerEntry,
+    Result,
+)
 
 Part = TypeVar("Part", bound=Struct)
 
 _KNOWN: Mapping[str, frozenset[str]] = {
-    "type": frozenset(get_args(CommandType)),
+    "type": frozenset({*get_args(CommandType), *get_args(AccountCommandType)}),
     "outcome": frozenset(Outcome),
     "reason": frozenset(Reason),
     "state": frozenset(State),
-    "kind": frozenset(get_args(Kind)),
+    "kind": frozenset(KINDS),
+    "status": frozenset(Status),
 }
 _OF_RESULTS = ("type", "outcome", "reason", "state")
+PublicRecord = Result | LedgerEntry | AccountResult
 _SHOWN = 60
 """Characters of a value that are shown."""
 
@@ -41,14 +50,18 @@ def _are_known(*texts: str | None) -> bool:
     )
 
 
-def has_known_values(record: Result | LedgerEntry) -> bool:
+def has_known_values(record: PublicRecord) -> bool:
     """Whether this version knows all values of a record that it has read; fields aside."""
     if isinstance(record, LedgerEntry):
-        return record.kind in _KNOWN["kind"]
+        return record.kind in _KNOWN["kind"] and record.status in _KNOWN["status"]
+    if isinstance(record, AccountResult):
+        status = record.status
+        known = status is None or status in _KNOWN["status"]
+        return known and _are_known(record.type, record.outcome, record.reason, None)
     return _are_known(record.type, record.outcome, record.reason, record.state)
 
 
-def require_known(value: bytes, model: type[Result] | type[LedgerEntry]) -> dict[str, object]:
+def require_known(value: bytes, model: type[PublicRecord]) -> dict[str, object]:
     """Return the members of a record that this version knows.
 
     Raises ``LaterVersion``, and ``DecodeError`` or ``UnicodeDecodeError`` for no JSON object.
@@ -70,7 +83,7 @@ def _is_known(name: str, text: str) -> bool:
     return name not in _KNOWN or text in _KNOWN[name]
 
 
-def decode_again(value: bytes, part: type[Part], model: type[Result] | type[LedgerEntry]) -> Part:
+def decode_again(value: bytes, part: type[Part], model: type[PublicRecord]) -> Part:
     """Decode a record that a strict decoder has refused, perhaps for a field that is null.
 
     Raises ``LaterVersion``, and ``DecodeError`` or ``UnicodeDecodeError`` for what is no record.

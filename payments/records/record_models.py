@@ -17,7 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from payments.domain.account import Kind
+from payments.domain.account import Kind, Status
 from payments.domain.currencies import EXPONENTS
 from payments.domain.money import money_decimal
 from payments.domain.payment_table import State
@@ -59,9 +59,13 @@ _BY_VALUE = Strict(strict=False)
 CommandType = Literal[
     "make", "deposit", "authorize", "capture", "void", "refund", "cancel", "get", "expire", "lapse"
 ]
+AccountCommandType = Literal["open", "freeze", "unfreeze", "close", "limit", "get"]
+AccountTypeName = Annotated[str, _or_later(*get_args(AccountCommandType))]
+StatusName = Annotated[str, _or_later(*Status)]
 TypeName = Annotated[str, _or_later(*get_args(CommandType))]
 StateName = Annotated[str, _or_later(*State)]
-KindName = Annotated[str, _or_later(*get_args(Kind))]
+KINDS: tuple[str, ...] = tuple(kind for part in get_args(Kind) for kind in get_args(part))
+KindName = Annotated[str, _or_later(*KINDS)]
 
 
 def _exponent(fields: dict[str, Any]) -> int | None:
@@ -161,7 +165,7 @@ _OF_A_LIFE = frozenset(OF_A_LIFE)
 
 
 class LedgerEntry(_Public):
-    """The public record of an entry; ``payment`` is null in an opening."""
+    """The public record of an entry; ``payment`` is null where no payment caused it."""
 
     account: str
     """The account, which is also the record's key."""
@@ -170,10 +174,11 @@ class LedgerEntry(_Public):
     """1, 2, 3, ... for each account, without a gap."""
 
     payment: str | None
-    """The payment that moved the money; null in an opening."""
+    """The payment that moved the money; null in an opening, and where a command for the account
+    changed its status or credit limit."""
 
     kind: KindName
-    """Why the money moved."""
+    """Why the money moved, or what command changed the account."""
 
     amount: int
     """What was added to the account, in minor units; below zero where it was taken."""
@@ -201,7 +206,8 @@ class LedgerEntry(_Public):
     """What payments hold on the account after the entry, in minor units."""
 
     available: int = Field(default_factory=lambda fields: fields["balance"])
-    """What can be spent after the entry: the balance less what is held, in minor units."""
+    """What can be spent after the entry: the balance and the credit limit, less what is held, in
+    minor units."""
 
     part: str | None = None
     """The id of the capture or refund within its payment."""
@@ -209,8 +215,22 @@ class LedgerEntry(_Public):
     metadata: dict[str, str] | None = None
     """What the client noted on the payment."""
 
+    status: StatusName = "open"
+    """The status of the account after the entry: `open`, `frozen` or `closed`."""
 
-OF_A_HOLD = {"held_change": 0, "held": 0, "available": None, "part": None, "metadata": None}
+    credit_limit: int = 0
+    """How far below zero the account may go after the entry, in minor units."""
+
+
+OF_A_HOLD = {
+    "held_change": 0,
+    "held": 0,
+    "available": None,
+    "part": None,
+    "metadata": None,
+    "status": None,
+    "credit_limit": None,
+}
 """The fields of a ``LedgerEntry`` that are absent from its record, and what they are then."""
 
 
@@ -239,11 +259,72 @@ class AccountBalance(_Public):
     held: int = 0
     """What payments hold on it, in minor units."""
 
-    available: int = Field(default_factory=lambda fields: fields["balance"] - fields["held"])
-    """What can be spent: the balance less what is held, in minor units."""
+    credit_limit: int = 0
+    """How far below zero the account may go, in minor units."""
+
+    available: int = Field(
+        default_factory=lambda fields: fields["balance"] + fields["credit_limit"] - fields["held"]
+    )
+    """What can be spent: the balance and the credit limit, less what is held, in minor units."""
+
+    status: StatusName = "open"
+    """`open`, `frozen` (nothing new is taken or held) or `closed` (nothing new is moved)."""
 
 
-def members(record: Result | LedgerEntry | AccountBalance) -> dict[str, Any]:
+class AccountResult(_Public):
+    """The public record of the answer to a command for an account; what does not apply is null."""
+
+    account: str
+    """The id of the account, which is also the record's key."""
+
+    command: str
+    """The id of the command that is answered: its own, else the position of its record."""
+
+    type: AccountTypeName | None
+    """The type of the command; null where it could not be read."""
+
+    outcome: Annotated[Outcome, _BY_VALUE] | Later = Field(union_mode="left_to_right")
+    """What became of the command: `completed`, `rejected`, `found` or `not_found`."""
+
+    reason: Annotated[Reason, _BY_VALUE] | Later | None = Field(union_mode="left_to_right")
+    """Why it is rejected."""
+
+    message: str | None
+    """Why it is rejected in words, for a person."""
+
+    replayed: bool
+    """Whether it asked for what was so already, and changed nothing."""
+
+    status: StatusName | None
+    """The status of the account after the command; null, like what follows, where there is no
+    account or the command could not be read."""
+
+    balance: int | None
+    """The balance in minor units."""
+
+    held: int | None
+    """What payments hold on it, in minor units."""
+
+    credit_limit: int | None
+    """How far below zero the account may go, in minor units."""
+
+    available: int | None
+    """What can be spent: the balance and the credit limit, less what is held, in minor units."""
+
+    currency: str | None
+    """The currency of the account, by its ISO 4217 code."""
+
+    exponent: int | None
+    """The decimals of the currency by ISO 4217: balance / 10^exponent is in major units."""
+
+    sequence: int | None
+    """The number of its last ledger entry: that of the change, where the command changed it."""
+
+    time: Time
+    """When it was decided, by the broker's clock, in UTC."""
+
+
+def members(record: Result | LedgerEntry | AccountBalance | AccountResult) -> dict[str, Any]:
     """Return the members of a record in JSON, in their order; not to be changed.
 
     Those that a result's record lacks where they do not apply are left out.

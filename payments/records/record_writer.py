@@ -8,10 +8,17 @@ from functools import lru_cache
 
 from msgspec.json import Encoder
 
-from payments.domain.account import Entry, counter_name
+from payments.domain.account import Entry, Status, counter_name
+from payments.domain.account_table import AccountAnswer
 from payments.domain.currencies import EXPONENTS
 from payments.domain.results import Answer
-from payments.records.record_models import OF_A_HOLD, OF_A_LIFE, LedgerEntry, Result
+from payments.records.record_models import (
+    OF_A_HOLD,
+    OF_A_LIFE,
+    AccountResult,
+    LedgerEntry,
+    Result,
+)
 from payments.records.record_parts import struct_of
 
 _encode = Encoder().encode
@@ -22,6 +29,9 @@ _result_of_a_life = struct_of(Result, omitted=dict.fromkeys(OF_A_LIFE))
 _ledger_entry = struct_of(LedgerEntry, without=OF_A_HOLD)
 _entry_of_a_hold = struct_of(LedgerEntry, omitted=OF_A_HOLD)
 """Makes have structs of their own: those with the further fields take longer to make and write."""
+
+_account_result = struct_of(AccountResult)
+_OPEN = Status.OPEN
 
 
 @lru_cache(maxsize=4096)
@@ -82,15 +92,48 @@ def encode_ledger_entry(entry: Entry, *, partition: int, time_ms: int) -> bytes:
         iso_time(time_ms),
     )
     held, part, metadata = account.held, step.part, step.metadata
-    if not held and not step.held and part is None and metadata is None:
+    status, limit = account.status, account.credit_limit
+    # A command for the account moves and holds nothing.
+    has_rules = status is not _OPEN or limit or not (step.amount or step.held)
+    if not (has_rules or held or step.held) and part is None and metadata is None:
         return _encode(_ledger_entry(*fields))
+    available = account.available
     return _encode(
         _entry_of_a_hold(
             *fields,
             held_change=step.held,
             held=held,
-            available=account.balance - held if held else None,
+            available=None if available == account.balance else available,
             part=part,
             metadata=metadata,
+            status=status if has_rules else None,
+            credit_limit=limit if has_rules else None,
+        )
+    )
+
+
+def encode_account_result(name: str, answer: AccountAnswer, time_ms: int) -> bytes:
+    """Return the bytes of an ``AccountResult``."""
+    account, message = answer.account, answer.message
+    if message is not None:  # It may quote a client's text that can't be written as UTF-8.
+        message = message.encode(errors="replace").decode()
+    return _encode(
+        _account_result(
+            name,
+            answer.command,
+            answer.type,
+            answer.outcome,
+            answer.reason,
+            message,
+            answer.replayed,
+            None if account is None else account.status,
+            None if account is None else account.balance,
+            None if account is None else account.held,
+            None if account is None else account.credit_limit,
+            None if account is None else account.available,
+            None if account is None else account.currency,
+            None if account is None else EXPONENTS.get(account.currency),
+            None if account is None else account.sequence,
+            iso_time(time_ms),
         )
     )

@@ -13,6 +13,8 @@ _DECLINED: dict[str, str] = {
     Reason.UNKNOWN_ACCOUNT: "there is no account {account}",
     Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money}",
     Reason.WRONG_CURRENCY: "account {account} is not kept in {currency}",
+    Reason.ACCOUNT_FROZEN: "account {account} is frozen",
+    Reason.ACCOUNT_CLOSED: "account {account} is closed",
     Reason.BALANCE_LIMIT: "account {account} would have more than {limit}",
     Reason.INVALID_ACCOUNT: "the id of a new account can't begin or end with a space",
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 from payments import __version__
+from payments.domain.account import Account, Status
+from payments.domain.account_table import AccountAnswer
 from payments.domain.results import Amounts, Answer, Outcome, Reason, Request
-from payments.records.record_writer import encode_result
-from payments.schemas.json_schema import component_schemas, payment_id_schema
+from payments.records.record_writer import encode_account_result, encode_result
+from payments.schemas.json_schema import account_id_schema, component_schemas, payment_id_schema
 from payments.settings import Settings
 
 Document = dict[str, Any]
@@ -86,6 +88,12 @@ def _channels(settings: Settings) -> Document:
             "result",
             "One result for each command, and notices of lapsed holds and expiry.",
         ),
+        "accountCommands": channel(
+            topics.account_commands, "accountCommand", "What clients ask for accounts."
+        ),
+        "accountResults": channel(
+            topics.account_results, "accountResult", "One result for each command for an account."
+        ),
         "ledger": channel(topics.ledger, "entry", "Double-entry events of each account."),
         "paymentsDeadLetters": channel(
             topics.payments_dead_letters,
@@ -93,7 +101,9 @@ def _channels(settings: Settings) -> Document:
             "Commands that were not understood or handled.",
         ),
         "accountsDeadLetters": channel(
-            topics.accounts_dead_letters, "deadLetter", "Internal records; it should stay empty."
+            topics.accounts_dead_letters,
+            "deadLetter",
+            "Commands for accounts that were not understood or handled.",
         ),
     }
 
@@ -112,8 +122,19 @@ def _operations() -> Document:
         "channel": {"$ref": "#/channels/results"},
         "messages": [{"$ref": "#/channels/results/messages/result"}],
     }
+    decide = operation(
+        "receive", "accountCommands", "accountCommand", "Decide a command for an account."
+    )
+    decide["reply"] = {
+        "channel": {"$ref": "#/channels/accountResults"},
+        "messages": [{"$ref": "#/channels/accountResults/messages/accountResult"}],
+    }
     return {
         "handleCommand": handle,
+        "handleAccountCommand": decide,
+        "publishAccountResult": operation(
+            "send", "accountResults", "accountResult", "Answer a command for an account."
+        ),
         "publishResult": operation("send", "results", "result", "Answer a command."),
         "publishEntry": operation(
             "send", "ledger", "entry", "Publish a movement of money, or of what is held."
@@ -121,8 +142,8 @@ def _operations() -> Document:
         "putCommandAside": operation(
             "send", "paymentsDeadLetters", "deadLetter", "Dead-letter what is no command."
         ),
-        "putTransferAside": operation(
-            "send", "accountsDeadLetters", "deadLetter", "Dead-letter what is no transfer."
+        "putAccountCommandAside": operation(
+            "send", "accountsDeadLetters", "deadLetter", "Dead-letter what is no such command."
         ),
     }
 
@@ -147,9 +168,29 @@ def _messages() -> Document:
             "bindings": _keyed(payment_id_schema()),
             "examples": [{"name": value["outcome"], "payload": value} for value in _results()],
         },
+        "accountCommand": {
+            "title": "Command for an account",
+            "summary": "Open, freeze, unfreeze, close, limit or get; the key is the account's id.",
+            "payload": {"$ref": "#/components/schemas/AccountCommand"},
+            "correlationId": {"location": "$message.payload#/id"},
+            "bindings": _keyed(account_id_schema()),
+            "examples": [{"name": value["type"], "payload": value} for value in _ACCOUNT_COMMANDS],
+        },
+        "accountResult": {
+            "title": "Result for an account",
+            "summary": "What became of a command for an account; the key is the account's id.",
+            "headers": {"$ref": "#/components/schemas/CloudEventsHeaders"},
+            "payload": {"$ref": "#/components/schemas/AccountResult"},
+            "correlationId": {"location": "$message.payload#/command"},
+            "bindings": _keyed(account_id_schema()),
+            "examples": [
+                {"name": value["outcome"], "payload": value} for value in _account_results()
+            ],
+        },
         "entry": {
             "title": "Ledger entry",
-            "summary": "Money that moved on an account, or is held on it; the key is the account.",
+            "summary": "Money that moved on an account or is held on it, or a change of its rules; "
+            "the key is the account.",
             "headers": {"$ref": "#/components/schemas/CloudEventsHeaders"},
             "payload": {"$ref": "#/components/schemas/LedgerEntry"},
             "bindings": _keyed({"type": "string", "description": "The account."}),
@@ -184,6 +225,27 @@ def _commands() -> list[Document]:
         {"type": "cancel"},
         {"type": "get"},
     ]
+
+
+_ACCOUNT_COMMANDS: list[Document] = [
+    {"type": "open", "currency": "EUR", "credit_limit": 5000},
+    {"type": "freeze", "id": "case-7"},
+    {"type": "unfreeze"},
+    {"type": "close"},
+    {"type": "limit", "credit_limit": 0},
+    {"type": "get"},
+]
+
+
+def _account_results() -> list[Document]:
+    """Return examples in the form in which the stage writes them."""
+    own = "accounts.commands/6/0"
+    frozen = Account(1000, 3, "EUR", 100, Status.FROZEN, 5000)
+    answers = [
+        AccountAnswer("case-7", "freeze", Outcome.COMPLETED, account=frozen),
+        AccountAnswer(own, "close", Outcome.REJECTED, Reason.UNKNOWN_ACCOUNT, "there is none"),
+    ]
+    return [json.loads(encode_account_result("abc", each, _EXAMPLE_MS)) for each in answers]
 
 
 def _results() -> list[Document]:

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from exactstage.inspection import DEAD_LETTER_TYPE, FOREIGN_RECORD, HEADER_PREFIX, MISSING_POSITION
-from payments.domain.account import COUNTER_PATTERN
+from payments.domain.account import COUNTER_PATTERN, MAX_BALANCE
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import (
     MAX_AMOUNT,
     MAX_HOLD_SECONDS,
@@ -25,8 +26,8 @@ from payments.domain.commands import (
 from payments.domain.currencies import CURRENCIES, EXPONENTS, PUBLISHED
 from payments.domain.names import MAX_NAME_CHARACTERS, REFUSED, SURROGATES, refused_class
 from payments.domain.results import Reason
-from payments.records.record_models import AccountBalance, LedgerEntry, Result
-from payments.stages import ENTRY_TYPE, RESULT_TYPE
+from payments.records.record_models import AccountBalance, AccountResult, LedgerEntry, Result
+from payments.stages import ACCOUNT_RESULT_TYPE, ENTRY_TYPE, RESULT_TYPE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LOCAL, COMPONENTS = "#/$defs/{model}", "#/components/schemas/{model}"
@@ -61,6 +62,7 @@ _FIELD_SCHEMAS: Mapping[str, Schema] = {
     "account": {**NAME_SCHEMA, "not": {"pattern": f"^ | $|{COUNTER_PATTERN}"}},
     "amount": {"type": "integer", "minimum": 1, "maximum": MAX_AMOUNT},
     "currency": {"enum": [*sorted(CURRENCIES), None]},
+    "credit_limit": {"type": "integer", "minimum": 0, "maximum": MAX_BALANCE},
 }
 
 
@@ -82,6 +84,28 @@ def command_schema(ref_template: str = LOCAL) -> Schema:
         "$defs": made,
         "oneOf": [{"$ref": ref_template.format(model=name)} for name in made],
     }
+
+
+def account_command_schema(ref_template: str = LOCAL) -> Schema:
+    """Return the schema of the value of a command for an account, ``$defs`` included."""
+    made = {model.__name__: _command(model) for model in get_args(AccountCommand)}
+    return {
+        "title": "AccountCommand",
+        "description": "What a client asks for an account.",
+        "$defs": made,
+        "oneOf": [{"$ref": ref_template.format(model=name)} for name in made],
+    }
+
+
+def account_result_schema(ref_template: str = LOCAL) -> Schema:
+    """Return the schema of the value of such a command's result."""
+    return _of(AccountResult, ref_template)
+
+
+def account_id_schema() -> Schema:
+    """Return the schema of an account id, the key of commands for accounts and of results."""
+    schema = _FIELD_SCHEMAS["account"]
+    return {"title": "AccountId", "description": "The id of an account.", **schema}
 
 
 def result_schema(ref_template: str = LOCAL) -> Schema:
@@ -132,6 +156,7 @@ def event_headers_schema() -> Schema:
             "ce_type": {
                 "enum": [
                     RESULT_TYPE,
+                    ACCOUNT_RESULT_TYPE,
                     ENTRY_TYPE,
                     f"payments.{DEAD_LETTER_TYPE}",
                     f"accounts.{DEAD_LETTER_TYPE}",
@@ -177,6 +202,9 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "command": command_schema,
     "result": result_schema,
     "entry": entry_schema,
+    "account-command": account_command_schema,
+    "account-result": account_result_schema,
+    "account-id": account_id_schema,
     "payment-id": payment_id_schema,
     "currency": currency_schema,
     "event-headers": event_headers_schema,
@@ -197,6 +225,9 @@ def component_schemas() -> dict[str, Schema]:
         command_schema(COMPONENTS),
         result_schema(COMPONENTS),
         entry_schema(COMPONENTS),
+        account_command_schema(COMPONENTS),
+        account_result_schema(COMPONENTS),
+        account_id_schema(),
         payment_id_schema(),
         currency_schema(),
         event_headers_schema(),
@@ -207,7 +238,7 @@ def component_schemas() -> dict[str, Schema]:
     return found
 
 
-def _command(model: type[Command]) -> Schema:
+def _command(model: type[Command] | type[AccountCommand]) -> Schema:
     given: Sequence[FieldInfo] = fields(model)
     named_unless_final: Schema = {
         "if": {"properties": {"final": {"const": False}}, "required": ["final"]},

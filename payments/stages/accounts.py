@@ -1,4 +1,4 @@
-"""The accounts stage: moves money between accounts, in double entries."""
+"""The accounts stage: moves money between accounts, in double entries, and keeps their rules."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from functools import partial
 
 from msgspec import DecodeError
 
-from exactstage import Context, Record, Stage
+from exactstage import Context, Record, Refused, Stage
 from payments.domain.account import (
     CounterAccount,
     Entry,
@@ -16,7 +16,15 @@ from payments.domain.account import (
     post,
     post_counter,
 )
-from payments.domain.results import Reason
+from payments.domain.account_table import AccountAnswer, decide_account
+from payments.domain.results import Outcome, Reason
+from payments.records.account_commands import (
+    own_of_account_command,
+    parse_account_command,
+    parse_account_id,
+    require_account_name,
+)
+from payments.records.commands import Malformed
 from payments.records.internal_codec import (
     decode_account,
     decode_counter,
@@ -25,25 +33,30 @@ from payments.records.internal_codec import (
     encode_counter,
     encode_settled,
 )
-from payments.records.record_writer import encode_ledger_entry
+from payments.records.record_writer import encode_account_result, encode_ledger_entry
 from payments.settings import Settings
 
 ENTRY_TYPE = "accounts.entry"
+ACCOUNT_RESULT_TYPE = "accounts.result"
 
 _POSTED = encode_settled(Settled(ok=True))
 
 
 def accounts_stage(settings: Settings) -> Stage:
-    """Return the stage that moves money between accounts."""
+    """Return the stage that moves money between accounts, and decides the commands for them."""
     return Stage(
         name="accounts",
         logic=AccountsLogic(settings),
         changelog=settings.changelog("accounts"),
         dead_letters=settings.topics.accounts_dead_letters,
+        public_inputs=(settings.topics.account_commands,),
         internal_inputs=(settings.topics.transfers,),
-        outputs=(settings.topics.ledger,),
+        outputs=(settings.topics.ledger, settings.topics.account_results),
         internal_outputs=(settings.topics.inbox,),
+        forward_to=settings.topics.transfers,
         keeps={
+            settings.topics.account_commands: settings.retention_seconds,
+            settings.topics.account_results: settings.retention_seconds,
             settings.topics.transfers: settings.retention_seconds,
             settings.topics.ledger: math.inf,
         },
@@ -52,17 +65,26 @@ def accounts_stage(settings: Settings) -> Stage:
 
 
 class AccountsLogic:
-    """Posts transfers to accounts, and reports the end of each to its payment."""
+    """Posts transfers to accounts, and reports the end of each to its payment.
+
+    Answers each command for an account once.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._ledger = settings.topics.ledger
         self._inbox = settings.topics.inbox
+        self._commands = settings.topics.account_commands
+        self._results = settings.topics.account_results
+        self._currency = settings.default_currency
         self._opening = Opening(settings.opening_balance, settings.default_currency)
         self._second_legs: dict[int, dict[bytes, CounterAccount]] = {}
         """Counter-accounts after the open commit of each partition, by name."""
 
     def handle(self, record: Record, context: Context) -> None:
-        """Post one transfer, or decline it."""
+        """Decide a command for an account, or post one transfer, or decline it."""
+        if record.topic == self._commands:
+            self._command(record, context)
+            return
         transfer = decode_transfer(record.value or b"")
         key = transfer.account.encode()
         row = context.get(key)
@@ -79,6 +101,45 @@ class AccountsLogic:
             context.emit(self._ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
         self._reply(transfer.payment, _POSTED, record, context)
         self._post_second_legs(posting.entries, context)  # Last: it can't be discarded.
+
+    def _command(self, record: Record, context: Context) -> None:
+        """Decide a command for an account: an entry of what it changes, and its result."""
+        try:
+            name = parse_account_id(record.key)
+        except Malformed as error:
+            raise Refused(error.reason, error.message) from error
+        try:
+            require_account_name(name)
+            command = parse_account_command(record.value, default_currency=self._currency)
+        except Malformed as error:
+            answer = AccountAnswer(
+                command=error.command or record.address,
+                type=error.type,
+                outcome=Outcome.REJECTED,
+                reason=error.reason,
+                message=error.message,
+            )
+            self._answer(name, answer, context)
+            raise Refused(error.reason, error.message) from error
+        key = name.encode()
+        row = context.get(key)
+        decision = decide_account(
+            name,
+            None if row is None else decode_account(row),
+            command,
+            own=command.id or record.address,
+        )
+        if (entry := decision.entry) is not None:
+            context.put(key, encode_account(entry.account))
+            value = encode_ledger_entry(
+                entry, partition=context.partition, time_ms=record.timestamp
+            )
+            context.emit(self._ledger, key, value, type=ENTRY_TYPE)
+        self._answer(name, decision.answer, context)
+
+    def _answer(self, name: str, answer: AccountAnswer, context: Context) -> None:
+        value = encode_account_result(name, answer, context.time_ms)
+        context.emit(self._results, name.encode(), value, type=ACCOUNT_RESULT_TYPE)
 
     def _post_second_legs(self, entries: Iterable[Entry], context: Context) -> None:
         """Change counter-accounts. Every payment does, so their rows are written once a commit."""
@@ -111,11 +172,36 @@ class AccountsLogic:
         )
 
     def on_error(self, record: Record, error: Exception, context: Context) -> None:
-        """Decline a transfer that met a bug, so that its payment does not wait for ever."""
-        del error
+        """Answer a command that met a bug, or is too large for the engine.
+
+        A transfer that met one is declined, so that its payment does not wait for ever.
+        """
+        if record.topic == self._commands:
+            self._reject(record, error, context)
+            return
         payment = decode_transfer(record.value or b"").payment
         reply = encode_settled(Settled(ok=False, reason=Reason.INTERNAL_ERROR))
         self._reply(payment, reply, record, context)
+
+    def _reject(self, record: Record, error: Exception, context: Context) -> None:
+        try:
+            name = parse_account_id(record.key)
+        except Malformed:
+            return  # It names no account, so there is no key for an answer.
+        own, type_ = own_of_account_command(record.value)
+        if isinstance(error, Refused):
+            reason, message = Reason(error.reason), str(error)
+        else:
+            reason = Reason.INTERNAL_ERROR
+            message = f"{type(error).__name__}; nothing was changed, see the dead letters"
+        answer = AccountAnswer(
+            command=own or record.address,
+            type=type_,
+            outcome=Outcome.REJECTED,
+            reason=reason,
+            message=message,
+        )
+        self._answer(name, answer, context)
 
     def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
         """Check that each row can be decoded; only the open commit has further state."""
