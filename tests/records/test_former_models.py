@@ -101,6 +101,8 @@ def test_today_reads_entries_of_the_former_version(value: bytes) -> None:
         **before.model_dump(mode="json"),
         **OF_A_HOLD,
         "available": before.balance,
+        "status": "open",
+        "credit_limit": 0,
     }
 
 
