@@ -58,6 +58,8 @@ def test_the_projects_own_file_has_every_topic_of_the_flow_with_one_partition_co
         "payments.results",
         "accounts.ledger",
         "payments.dead-letters",
+        "accounts.commands",
+        "accounts.results",
         "accounts.dead-letters",
         "app-payments-changelog",
         "app-accounts-changelog",
