@@ -9,6 +9,7 @@ from setuptools import setup
 
 COMPILED = (
     "payments/stages/expiry.py",
+    "payments/stages/payment_counts.py",
     "payments/stages/accounts.py",
     "payments/stages/payments.py",
     "exactstage/checkpoint.py",

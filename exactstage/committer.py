@@ -7,15 +7,17 @@ load.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from .counts import AppendCounts
 from .errors import FailStop
 from .guarded_tasks import GuardedTasks
 from .journal import CommitBatch
 from .limits import Limits
 from .local_delivery import LocalDelivery
 from .log import Batch, Channel, Log, Writer
+from .measured_appends import MeasuredAppends
 from .outputs import Rounds, rounds_of
 from .pipeline import CommitPipeline, PublishJob
 
@@ -43,7 +45,7 @@ class Committer:
         limits: Limits,
         on_failure: Callable[[FailStop], None],
     ) -> None:
-        self._log = log
+        self._log = MeasuredAppends(log)
         self._messenger = messenger
         self._pipeline = pipeline
         self._local_delivery = local_delivery
@@ -54,6 +56,11 @@ class Committer:
         self._taken_up = asyncio.Event()
         """Set whenever the publisher has taken up what had queued up."""
         self._tasks = GuardedTasks(on_failure)
+
+    @property
+    def appends(self) -> Mapping[Channel, AppendCounts]:
+        """What was appended since the start."""
+        return self._log.counts
 
     def start(self) -> None:
         """Start both loops in the running event loop."""

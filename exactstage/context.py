@@ -72,7 +72,8 @@ class Context:
     """Rows of one stage and partition, and what the present decision changes.
 
     A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``,
-    ``when_journalled``, ``partition``, ``time_ms`` and ``source``; all else belongs to the engine.
+    ``when_journalled``, ``when_published``, ``partition``, ``time_ms`` and ``source``; all else
+    belongs to the engine.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Context:
         self._staged_sizes: list[int] = []
         self._finishing: list[Callable[[], None]] = []
         self._callbacks: list[Callable[[], None]] = []
+        self._when_published: list[Callable[[int], None]] = []
         self._open = False
         """Whether something is decided that is not sealed yet."""
 
@@ -220,6 +222,13 @@ class Context:
         """Call back when all that is decided by now is journalled."""
         self._callbacks.append(callback)
         self._open = True
+
+    def when_published(self, callback: Callable[[int], None]) -> None:
+        """Call back, with the log's time, when all outputs of the open commit are acknowledged.
+
+        For measurements: after a crash the next owner publishes them, and calls nobody back.
+        """
+        self._when_published.append(callback)
 
     # --- what the engine does around it ----------------------------------------------------------
 

@@ -17,6 +17,7 @@ from .counts import Counts
 from .errors import FailStop, NotOurs, as_fail_stop
 from .guarded_tasks import GuardedTasks
 from .intake import Intake
+from .lag import LagWatch
 from .limits import Limits
 from .local_delivery import LocalDelivery, Receiving
 from .log import Log, Reader, TopicPartition, Writer
@@ -105,7 +106,8 @@ class Engine:
         self._reader = connected.reader
         self._on_failure = on_failure
         self._tasks = GuardedTasks(on_failure)
-        self._pipeline = CommitPipeline()
+        self._pipeline = CommitPipeline(log.clock)
+        self._lag = LagWatch()
         self._local_delivery = LocalDelivery(
             self.stages, self.owned, clock=log.clock, limits=limits, enabled=local_delivery
         )
@@ -269,6 +271,7 @@ class Engine:
 
     def look(self) -> Sequence[str]:
         """Look at what stands still, and log it; return why this worker is not ready."""
+        self._lag.look(self.owned.journals(), self._reader.seen_ends())
         troubles = [*self.log.troubles(), *self._intake.troubles()]
         return self.readiness.look(troubles, asyncio.get_running_loop().time())
 
@@ -296,25 +299,37 @@ class Engine:
 
     def counts(self) -> Counts:
         """Return what was done since the start; any thread may ask."""
-        committed = self._pipeline.counts
+        committed, journals = self._pipeline.counts, self.owned.journals()
+        rebalancing, now_ms = self._rebalancing, self.log.clock.stamp_ms()
+        identities = [journal.identity for journal in journals if journal.identity is not None]
         return Counts(
-            handled={name: each.handled for name, each in self._processing.items()},
-            dead_lettered={
-                name: dict(each.dead_lettered) for name, each in self._processing.items()
-            },
             rows={
                 name: sum(len(journal.rows) for journal in list(self.owned.of(name).values()))
                 for name in self.stages
             },
-            owned_partitions=len(self.owned.partitions),
             ready=self.is_reading and not self.readiness.reasons,
             standing_partitions=self.readiness.standing_partitions,
             standing_seconds=self.readiness.standing_seconds,
+            clock_difference_seconds=self.log.clock.difference_seconds,
+            time_ms=now_ms,
+            handled={name: each.handled for name, each in self._processing.items()},
+            dead_lettered={
+                name: dict(each.dead_lettered) for name, each in self._processing.items()
+            },
+            troubles=self.readiness.kinds,
+            owned_partitions=len(self.owned.partitions),
+            lags=self._lag.lags(journals, self._reader.seen_ends(), now_ms),
             commits=committed.commits,
             commit_rounds=committed.commit_rounds,
-            rows_taken_over=self._rebalancing.rows_taken_over,
-            records_read=self._rebalancing.records_read,
-            clock_difference_seconds=self.log.clock.difference_seconds,
+            commits_in_flight=sum(journal.ahead for journal in journals),
+            appends=self._committer.appends,
+            appended_bytes=self.log.appended_bytes,
+            rebalances=rebalancing.rebalances,
+            takeovers=rebalancing.takeovers,
+            takeover_seconds=dict(rebalancing.takeover_seconds),
+            rows_taken_over=rebalancing.rows_taken_over,
+            records_read=rebalancing.records_read,
+            installation=identities[0].installation if identities else None,
         )
 
 

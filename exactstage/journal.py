@@ -29,6 +29,9 @@ class CommitBatch(NamedTuple):
     callbacks: list[Callable[[], None]]
     """What is called when it is journalled."""
 
+    when_published: Sequence[Callable[[int], None]] = ()
+    """What is called, with the log's time, when its outputs are acknowledged."""
+
 
 class LastPublished:
     """How far publishing got: the last output of one journal for each public topic.
@@ -87,6 +90,8 @@ class Journal(Context):
         self.writer = writer
         self.inputs, self.epochs = dict[str, int](), dict[str, int]()
         """Next offset by topic; leader epoch of the records before it, or a newer one."""
+        self.reached: dict[str, int] = {}
+        """Timestamp of the record that was handled last, by topic; none before the first one."""
         self.senders = KnownSenders(self.at, owner_here)
         """What it knows of the journals that send it messages."""
         self.last_published = LastPublished(public)
@@ -218,6 +223,7 @@ class Journal(Context):
         outputs, self._outputs = self._outputs, []
         sizes, self._sizes = self._sizes, []
         callbacks, self._callbacks = self._callbacks, []
+        published, self._when_published = self._when_published, []
         self._changed, self._bytes, self._open = {}, 0, False
         self.is_full = False
         self._may_grow.set()
@@ -239,7 +245,8 @@ class Journal(Context):
         if outputs:
             self._last_with_outputs = self.n
             self.last_published.note(self.n, outputs)
-        return CommitBatch(self, Batch(self.at, self.writer, rows), publication, callbacks)
+        batch = Batch(self.at, self.writer, rows)
+        return CommitBatch(self, batch, publication, callbacks, published)
 
     def _identity_for_checkpoint(self) -> Identity | None:
         """Return the identity where this checkpoint has it."""

@@ -105,6 +105,9 @@ class Clock(Protocol):
     def __call__(self) -> int:
         """Return the time, in milliseconds since 1970. It must be known."""
 
+    def stamp_ms(self) -> int:
+        """Return the time, or this machine's while none is known."""
+
     @property
     def age_seconds(self) -> float:
         """How long ago the log stated its time; another clock has been used since."""
@@ -164,6 +167,12 @@ class Reader(Protocol):
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition; control records that were met are passed."""
 
+    def seen_ends(self) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition as its leader named it last, since these are assigned.
+
+        Any thread may ask.
+        """
+
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition, where it is known."""
 
@@ -219,6 +228,10 @@ class Log(Protocol):
     @property
     def clock(self) -> "Clock":
         """The brokers' time, known from the first append on."""
+
+    @property
+    def appended_bytes(self) -> Mapping[Channel, int]:
+        """Bytes of all batches sent since the start; none where batches have no bytes."""
 
     async def new_writer(self) -> Writer:
         """Return a plain idempotent writer, which is never fenced."""

@@ -27,7 +27,7 @@ class Ownership:
 
     def journals(self) -> list[Journal]:
         """Return every journal."""
-        return [journal for found in self._journals.values() for journal in found.values()]
+        return [journal for found in self._journals.values() for journal in list(found.values())]
 
     def written(self) -> list[TopicPartition]:
         """Return the partitions that only their owner writes: journals and public outputs."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .journal import CommitBatch, Journal
+from .log import Clock
 from .outputs import Selected
 
 
@@ -41,7 +42,9 @@ class CommitCounts(NamedTuple):
 class CommitPipeline:
     """Open commits, rounds in flight, and what waits for the publisher."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """``clock`` is the log's time, for what is called back when a commit is published."""
+        self._clock = clock
         self.dirty: dict[Journal, None] = {}
         """Journals that have an open commit, or should write a checkpoint, oldest first."""
         self.touched = asyncio.Event()
@@ -123,6 +126,10 @@ class CommitPipeline:
                     f"{journal}: {number} is out of order"
                 )
                 journal.published = number
+                if commit.when_published and self._clock is not None:
+                    now_ms = self._clock()
+                    for callback in commit.when_published:
+                        callback(now_ms)
             self._in_flight -= 1
         self._settle()
 

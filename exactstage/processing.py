@@ -159,6 +159,7 @@ class Processing:
                 await asyncio.sleep(0)
         if position > journal.inputs[topic]:
             journal.advance(topic, position)
+            journal.reached[topic] = run.records[-1].timestamp
         return handled
 
     async def _dead_letter_batch(

@@ -28,6 +28,8 @@ class Readiness:
         """When each trouble, by kind and place, was last logged."""
         self.reasons: Sequence[str] = ()
         """Why the worker was not ready at the last look; empty where it was."""
+        self.kinds: Sequence[str] = ()
+        """Kinds of the troubles that were the reasons."""
         self.standing_partitions = 0
         self.standing_seconds = 0.0
         """Partitions that stood still at the last look, and for how long the longest of them."""
@@ -43,6 +45,7 @@ class Readiness:
         self.standing_partitions = len(partitions)
         self.standing_seconds = max(partitions, default=0.0)
         self.reasons = troubles_in_words(lasting)
+        self.kinds = tuple(dict.fromkeys(trouble.kind for trouble in lasting))
         if lasting:
             self._say(lasting, now)
         elif self._said:

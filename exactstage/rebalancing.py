@@ -6,6 +6,7 @@ assigned, and read again, unless a newer assignment has come since.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -54,6 +55,9 @@ class Rebalancing:
         """A takeover that began before the last drain is out of date."""
         self.rows_taken_over = self.records_read = 0
         """What all takeovers found, and read for it."""
+        self.rebalances = self.takeovers = 0
+        self.takeover_seconds: Counter[str] = Counter()
+        """How long each part of all takeovers took."""
 
     async def rebalance(
         self,
@@ -65,6 +69,7 @@ class Rebalancing:
     ) -> None:
         """Own exactly these input partitions, then read on; see ``Engine.rebalance``."""
         drains = self._drains
+        self.rebalances += 1
         report = await self.assign(assigned)
         if settle is not None:
             await settle(report)
@@ -104,6 +109,8 @@ class Rebalancing:
             if report is not None:
                 self.rows_taken_over += report.rows
                 self.records_read += report.records_read
+                self.takeovers += 1
+                self.takeover_seconds.update(report.seconds)
             self._local_delivery.note_log_ends({at: held.end for at, held in bounds.items()})
             for journal in journals:
                 await restore_stage(self._log, self._stages[journal.stage], journal)

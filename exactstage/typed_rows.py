@@ -166,6 +166,10 @@ class TypedContext(Generic[Row]):
         """Call back when all that is decided by now is journalled."""
         self.untyped.when_journalled(callback)
 
+    def when_published(self, callback: Callable[[int], None]) -> None:
+        """Call back when what is decided by now is published; see ``Context.when_published``."""
+        self.untyped.when_published(callback)
+
 
 def unreadable_row(
     at: TopicPartition, key: bytes, codec: Rows[Any], error: Exception

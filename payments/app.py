@@ -6,16 +6,18 @@
 import asyncio
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from exactstage import Limits, Log
+from exactstage import FailStop, Limits, Log
 from exactstage.hosting import EngineApp
 from payments.process import logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
-from payments.worker import health, metrics
+from payments.stages.payments import PaymentsLogic
+from payments.worker import ends, health, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +42,18 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
         instance_id=settings.instance_id,
         limits=Limits(stall_seconds=settings.stall_seconds),
         show_readiness=None if file is None else partial(health.show, file),
-        show_end=None if file is None else partial(health.show_end, file),
+        show_end=None if file is None else partial(_show_end, file),
     )
     for stage in (payments, accounts):
         app.rows(stage)
         app.run_stage(stage)
     return app
+
+
+def _show_end(file: Path, line: str, failure: FailStop | None) -> None:
+    if failure is not None:
+        ends.note(file, ends.reason_of(failure))
+    health.show_end(file, line)
 
 
 def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | None = None) -> int:
@@ -57,11 +65,12 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)  # Parts of Faust take it before it runs.
     if settings.health_file is not None:
+        ends.note_former(settings.health_file)
         health.remove(settings.health_file)
     app = create_app(settings)
     if settings.metrics_address is not None:
         try:
-            metrics.serve(app.counts, settings.metrics_address)
+            metrics.serve(app.counts, _payments_logic(app), settings)
         except metrics.MetricsError as error:
             logger.error("%s", error)  # noqa: TRY400 - the user's mistake needs no traceback
             return EXIT_USER_ERROR
@@ -82,6 +91,12 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     finally:
         if settings.health_file is not None:
             health.remove(settings.health_file)
+
+
+def _payments_logic(app: EngineApp) -> PaymentsLogic:
+    logic = app.stages["payments"].logic
+    assert isinstance(logic, PaymentsLogic), "payments_stage makes it"
+    return logic
 
 
 def _configure_logging(log_level: str) -> None:

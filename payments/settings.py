@@ -70,6 +70,9 @@ _BROKER = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))
 PORTS = 65_536
 """Ports are below it."""
 
+ADDRESS = r"^(\[[0-9A-Fa-f:.%]+\]|[^:\s\[\]]+):\d{1,5}$"
+"""Of a server of this process: ``host:port``."""
+
 Brokers = Annotated[str, AfterValidator(require_brokers)]
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{0,100}$")]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
@@ -220,9 +223,7 @@ class Settings(BaseSettings):
     """Where a worker writes, every second, whether it is ready and why not; `payments health` reads
     it."""
 
-    metrics_address: str | None = Field(
-        default=None, pattern=r"^(\[[0-9A-Fa-f:.%]+\]|[^:\s\[\]]+):\d{1,5}$"
-    )
+    metrics_address: str | None = Field(default=None, pattern=ADDRESS)
     """Where `payments worker` serves its metrics (Prometheus), `host:port` or `[::1]:port`."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

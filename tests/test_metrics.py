@@ -1,55 +1,299 @@
-"""Metrics: what a worker's counts look like to Prometheus."""
+"""Metrics: what a worker's counts look like to Prometheus, and the page that has them all."""
 
+import ast
+import json
+import re
 import socket
+import subprocess
+import sys
 import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+import exactstage.errors
+from exactstage import FailStop, Fenced
+from payments.process.metric_family import Family
 from payments.settings import Settings
+from payments.stages.payments import PaymentsLogic
 from payments.testing import PaymentsTestbed
+from payments.worker import ends, health
+from payments.worker.metric_families import FAMILIES, NOT_READY
 from payments.worker.metrics import MetricsError, serve
 
-pytest_plugins = ["payments.pytest_plugin"]
-
+ROOT = Path(__file__).parents[1]
 MAKE = {"type": "make", "account": "abc", "amount": 100}
+AUTHORIZE = {"type": "authorize", "account": "abc", "amount": 100}
 
 
-def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
-    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in samples}
+@pytest.fixture
+async def payments_testbed() -> AsyncIterator[PaymentsTestbed]:
+    async with PaymentsTestbed(opening_balance=100_000) as running:
+        yield running
+
+
+def logic_of(testbed: PaymentsTestbed) -> PaymentsLogic:
+    logic = testbed.app.stages["payments"].logic
+    assert isinstance(logic, PaymentsLogic)
+    return logic
+
+
+class Scrape:
+    """One answer of a process to Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            self.text = answer.read().decode()
+        self.families = {each.name: each for each in text_string_to_metric_families(self.text)}
+
+    def __getitem__(self, sample: str) -> float:
+        lines = [line for line in self.text.splitlines() if line.rpartition(" ")[0] == sample]
+        assert len(lines) == 1, f"{sample}: {lines}"
+        return float(lines[0].rpartition(" ")[2])
+
+
+def served(testbed: PaymentsTestbed, **settings: object) -> int:
+    """Serve the metrics of an embedded application; return the port."""
+    made = Settings(metrics_address="127.0.0.1:0", **settings)  # type: ignore[arg-type]
+    return serve(testbed.app.counts, logic_of(testbed), made)
+
+
+def require_documented(scrape: Scrape, families: tuple[Family, ...]) -> None:
+    """Fail where a scrape has other families, or others' labels, than the page."""
+    assert set(scrape.families) == {family.name for family in families}
+    for family in families:
+        found = scrape.families[family.name]
+        assert found.type == family.kind, family.name
+        for sample in found.samples:
+            assert set(sample.labels) - {"le"} == set(family.labels), family.name
 
 
 async def test_counts_are_served_as_they_are_at_each_scrape(
     payments_testbed: PaymentsTestbed,
 ) -> None:
-    port = serve(payments_testbed.app.engine.counts, "127.0.0.1:0")
-    before = scrape(port)
+    port = served(payments_testbed)
+    before = Scrape(port)
     assert before["payments_owned_partitions"] == payments_testbed.settings.partitions
     assert before['payments_records_handled_total{stage="payments"}'] == 0
     await payments_testbed.send("p1", MAKE)
     await payments_testbed.send("p2", {"type": "nonsense"})
-    after = scrape(port)
+    after = Scrape(port)
     assert after['payments_records_handled_total{stage="payments"}'] == 3
     assert after['payments_records_handled_total{stage="accounts"}'] == 1
     assert after['payments_rows{stage="payments"}'] == 1
     assert after['payments_dead_letters_total{reason="unknown_type",stage="payments"}'] == 1
     assert after["payments_groups_total"] >= after["payments_journal_appends_total"] > 0
+    assert after["payments_ready"] == 1
 
 
-def test_an_address_of_ipv6_is_given_as_in_a_url() -> None:
+async def test_each_family_of_the_page_is_in_a_scrape_and_no_other(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    await payments_testbed.send("p1", MAKE)
+    await payments_testbed.send("p2", AUTHORIZE)
+    scrape = Scrape(served(payments_testbed))
+    require_documented(scrape, FAMILIES)
+    empty = {name for name, each in scrape.families.items() if not each.samples}
+    assert not empty, "each was seen with a value"
+
+
+async def test_results_are_counted_by_type_outcome_and_reason(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    await payments_testbed.send("p1", MAKE)
+    await payments_testbed.send("p1", {**MAKE, "amount": 7})
+    await payments_testbed.send("p2", {"type": "of a client's own invention"})
+    await payments_testbed.send("p3", b"no JSON")
+    scrape = Scrape(served(payments_testbed))
+    samples = {
+        tuple(sample.labels.values()): sample.value
+        for sample in scrape.families["payments_results"].samples
+        if sample.name.endswith("_total")
+    }
+    assert samples == {
+        ("completed", "", "make"): 1,
+        ("rejected", "different_amount", "make"): 1,
+        ("rejected", "unknown_type", "unreadable"): 1,
+        ("rejected", "not_json", "unreadable"): 1,
+    }
+    assert scrape["payments_result_seconds_count"] == 4
+
+
+async def test_the_time_to_a_result_begins_with_the_command(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    payments_testbed.post("p1", MAKE)
+    payments_testbed.clock.advance(3)
+    await payments_testbed.quiet()
+    scrape = Scrape(served(payments_testbed))
+    assert scrape["payments_result_seconds_sum"] == pytest.approx(3)
+    assert scrape['payments_result_seconds_bucket{le="2.5"}'] == 0
+    assert scrape['payments_result_seconds_bucket{le="5"}'] == 1
+
+
+async def test_holds_are_open_until_they_are_captured_voided_or_lapse(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    port = served(payments_testbed)
+    for payment in ("captured", "voided", "lapses"):
+        await payments_testbed.send(payment, AUTHORIZE)
+    opened = Scrape(port)
+    assert opened['payments_open_holds{currency="EUR"}'] == 3
+    assert opened['payments_held_minor_units{currency="EUR"}'] == 300
+    parcel = {"type": "capture", "capture": "parcel", "amount": 60, "final": False}
+    await payments_testbed.send("captured", parcel)
+    assert Scrape(port)['payments_held_minor_units{currency="EUR"}'] == 240
+    await payments_testbed.send("captured", {"type": "capture", "capture": "rest"})
+    await payments_testbed.send("voided", {"type": "void"})
+    assert Scrape(port)['payments_open_holds{currency="EUR"}'] == 1
+    settings = payments_testbed.settings
+    await payments_testbed.advance(settings.hold_seconds + settings.window_seconds)
+    closed = Scrape(port)
+    assert closed['payments_open_holds{currency="EUR"}'] == 0
+    assert closed['payments_held_minor_units{currency="EUR"}'] == 0
+    assert (
+        closed['payments_results_total{outcome="lapsed",reason="hold_expired",type="lapse"}'] == 1
+    )
+
+
+async def test_what_is_open_is_counted_again_after_a_takeover(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    await payments_testbed.send("p1", AUTHORIZE)
+    await payments_testbed.send("p2", MAKE)
+    engine = payments_testbed.app.engine
+    await engine.drain()
+    await engine.rebalance(set())
+    port = served(payments_testbed)
+    assert not Scrape(port).families["payments_open_holds"].samples
+    await engine.rebalance(payments_testbed.app.all_inputs())
+    again = Scrape(port)
+    assert again['payments_open_holds{currency="EUR"}'] == 1
+    assert again['payments_held_minor_units{currency="EUR"}'] == 100
+    assert again["payments_waiting_payments"] == 0
+
+
+async def test_a_payment_whose_transfer_is_in_flight_waits(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    testbed = payments_testbed
+    port = served(testbed)
+    testbed.post("p1", MAKE)
+    while not logic_of(testbed).waiting().payments:
+        await testbed.log.grown(0.001)
+    testbed.clock.advance(12)
+    waits = Scrape(port)
+    assert waits["payments_waiting_payments"] == 1
+    assert waits["payments_waiting_oldest_seconds"] == 12
+    await testbed.quiet()
+    assert Scrape(port)["payments_waiting_oldest_seconds"] == 0
+
+
+async def test_records_that_are_not_handled_are_the_lag(payments_testbed: PaymentsTestbed) -> None:
+    testbed = payments_testbed
+    await testbed.send("p1", MAKE)
+    await testbed.app.engine.drain()  # It reads no more.
+    port = served(testbed)
+    at = testbed.produce(testbed.settings.topics.commands, b"p1", json.dumps(MAKE).encode())
+    testbed.clock.advance(30)
+    labels = f'{{partition="{at.partition}",topic="{at.topic}"}}'
+    behind = Scrape(port)
+    assert behind[f"payments_lag_records{labels}"] == 1
+    assert behind[f"payments_lag_seconds{labels}"] == 30
+    await testbed.app.engine.rebalance(testbed.app.all_inputs())
+    await testbed.quiet()
+    assert Scrape(port)[f"payments_lag_records{labels}"] == 0
+
+
+async def test_a_window_that_stays_after_its_end_is_overdue(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    testbed = payments_testbed
+    settings = testbed.settings
+    await testbed.send("p1", MAKE)
+    testbed.clock.advance(settings.retention_seconds + settings.window_seconds + 90)
+    port = served(testbed)
+    assert Scrape(port)['payments_window_overdue_seconds{window="expiry"}'] >= 90
+    await testbed.app.engine.timers.tick_all()
+    assert Scrape(port)['payments_window_overdue_seconds{window="expiry"}'] == 0
+
+
+def test_each_kind_of_trouble_has_a_label() -> None:
+    kinds = set()
+    for file in (ROOT / "exactstage").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trouble":
+                kind = node.args[0]
+                assert isinstance(kind, ast.Constant), f"{file}: a kind has no places in it"
+                kinds.add(kind.value)
+    assert kinds == set(NOT_READY) - {"joins_group", "takes_over"}
+
+
+def test_each_failure_is_a_reason_of_an_end() -> None:
+    found = {getattr(exactstage.errors, name) for name in exactstage.errors.__all__}
+    failures = {each for each in found if isinstance(each, type) and issubclass(each, FailStop)}
+    codes = {ends.reason_of(each.__new__(each)) for each in failures}
+    assert {*codes, ends.KILLED} == set(ends.REASONS)
+
+
+async def test_ends_of_former_workers_are_served(
+    payments_testbed: PaymentsTestbed, tmp_path: Path
+) -> None:
+    file = tmp_path / "ready"
+    ends.note(file, ends.reason_of(Fenced("another worker owns it")))
+    ends.note(file, ends.reason_of(Fenced("another worker owns it")))
+    scrape = Scrape(served(payments_testbed, health_file=file))
+    assert scrape['payments_worker_ends_total{reason="fenced"}'] == 2
+    assert scrape['payments_worker_ends_total{reason="killed"}'] == 0
+
+
+def test_a_worker_that_was_killed_is_counted_by_the_next_one(tmp_path: Path) -> None:
+    file = tmp_path / "ready"
+    ends.note_former(file)
+    assert ends.read(file) == {}, "there was none"
+    write = (
+        "import sys, pathlib, payments.worker.health as h; h.show(pathlib.Path(sys.argv[1]), [])"
+    )
+    subprocess.run([sys.executable, "-c", write, str(file)], check=True, cwd=ROOT)
+    ends.note_former(file)
+    assert ends.read(file) == {"killed": 1}
+    health.show(file, [])
+    ends.note_former(file)
+    assert ends.read(file) == {"killed": 1}, "this one still runs"
+
+
+def test_a_counts_file_that_is_damaged_counts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "ready"
+    ends.file_of(file).write_text("{")
+    assert ends.read(file) == {}
+    ends.note(file, "fenced")
+    assert ends.read(file) == {"fenced": 1}
+
+
+def test_no_family_is_named_as_another() -> None:
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"(payments|process)_[a-z_]+", name) for name in names)
+    assert not any(name.endswith("_total") for name in names), "a counter gets it by itself"
+
+
+def test_an_address_of_ipv6_is_given_as_in_a_url(payments_testbed: PaymentsTestbed) -> None:
     """Others: of brokers in ``tests/test_settings.py``, of a gateway in ``tests/gateway``."""
+    logic = logic_of(payments_testbed)
     settings = Settings(metrics_address="[::1]:0")
-    port = serve(lambda: pytest.fail("nobody asks"), settings.metrics_address or "")
+    port = serve(lambda: pytest.fail("nobody asks"), logic, settings)
     with socket.create_connection(("::1", port)):
         pass
 
 
-def test_an_address_in_use_is_named_with_the_setting() -> None:
+def test_an_address_in_use_is_named_with_the_setting(payments_testbed: PaymentsTestbed) -> None:
+    logic = logic_of(payments_testbed)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = Settings(metrics_address=address)
         with pytest.raises(MetricsError, match=rf"{address}.*PAYMENTS_METRICS_ADDRESS"):
-            serve(lambda: pytest.fail("nobody asks"), address)
+            serve(lambda: pytest.fail("nobody asks"), logic, settings)

@@ -12,7 +12,7 @@ from exactstage._doors import exports
 
 if TYPE_CHECKING:
     from exactstage.advice import name_program
-    from exactstage.counts import Counts
+    from exactstage.counts import JOINING, TAKING_OVER, AppendCounts, Counts, Histogram, Lag
     from exactstage.engine import Engine
     from exactstage.errors import EXIT_FAIL_STOP
     from exactstage.gc_tuning import freeze_and_relax
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXIT_FAIL_STOP",
+    "JOINING",
+    "TAKING_OVER",
+    "AppendCounts",
     "Counts",
     "Delivery",
     "Engine",
     "EngineApp",
+    "Histogram",
+    "Lag",
     "PlainHost",
     "TakeoverReport",
     "freeze_and_relax",
@@ -38,7 +43,7 @@ __getattr__ = exports(
     __name__,
     {
         "advice": ("name_program",),
-        "counts": ("Counts",),
+        "counts": ("JOINING", "TAKING_OVER", "AppendCounts", "Counts", "Histogram", "Lag"),
         "engine": ("Engine",),
         "errors": ("EXIT_FAIL_STOP",),
         "gc_tuning": ("freeze_and_relax",),

@@ -17,7 +17,7 @@ from faust.types import TP, StreamT, TransportT
 from faust.types.tuples import ConsumerMessage
 
 from exactstage.advice import setting
-from exactstage.counts import Counts, nothing_done
+from exactstage.counts import JOINING, TAKING_OVER, Counts, nothing_done
 from exactstage.engine import Engine
 from exactstage.errors import (
     EXIT_FAIL_STOP,
@@ -106,11 +106,15 @@ class EngineApp(Host):
     ``connection`` are the arguments of every aiokafka client: membership, appends, claims, restore.
     ``log`` replaces the broker, in tests. ``show_readiness`` is called once a second with the
     reasons why the worker is not ready, none when it is; ``show_end`` with the line with which the
-    process ends. ``apply_command`` returns the command that creates or corrects the given topics.
+    process ends, and its failure if it is one. ``apply_command`` returns the command that creates
+    or corrects the given topics.
     """
 
     BootStrategy = _Boot
     logger = FAUST_LOGGER
+
+    phase = JOINING
+    """What a worker that is not ready yet does: ``JOINING``, ``TAKING_OVER``; else ""."""
 
     def __init__(
         self,
@@ -128,7 +132,7 @@ class EngineApp(Host):
         limits: Limits | None = None,
         apply_command: Callable[[Iterable[str]], str] = usual_apply,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
-        show_end: Callable[[str], None] | None = None,
+        show_end: Callable[[str, FailStop | None], None] | None = None,
         **options: Any,
     ) -> None:
         self._app_id = app_id
@@ -196,8 +200,10 @@ class EngineApp(Host):
     def counts(self) -> Counts:
         """Return what was done since the start, before it too; any thread may ask."""
         if self._engine is not None:
-            return self._engine.counts()
-        return nothing_done(self.stages, self._readiness, self._log.clock)
+            found = self._engine.counts()
+        else:
+            found = nothing_done(self.stages, self._readiness, self._log.clock)
+        return found._replace(phase="" if found.ready else self.phase)
 
     def _new_transport(self) -> TransportT:
         return MembershipTransport(self.conf.broker_consumer, self)
@@ -347,7 +353,7 @@ class EngineApp(Host):
             logger.critical("%s", line, exc_info=defect)
             code = EXIT_FAIL_STOP
         if self._show_end is not None:
-            self._show_end(line)
+            self._show_end(line, failure if code else None)
         logging.shutdown()
         os._exit(code)
 
@@ -442,11 +448,14 @@ class EngineApp(Host):
 
     def _reasons(self) -> Sequence[str]:
         engine = self._engine
+        self.phase = ""
         if engine is None:
+            self.phase = JOINING
             now = asyncio.get_running_loop().time()
             return ["it joins its group", *self._readiness.look(self._log.troubles(), now)]
         troubles = engine.look()
         if self.rebalancing or not engine.is_reading:
+            self.phase = TAKING_OVER if self._joined else JOINING
             what = "its partitions are being taken over" if self._joined else "it joins its group"
             return [what, *troubles]
         return troubles

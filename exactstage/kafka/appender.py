@@ -91,6 +91,7 @@ class Appender:
         self._topic_ids = topic_ids
         self._clock = clock
         self._require_same_topics = require_same_topics
+        self.appended_bytes = dict.fromkeys(Channel, 0)
         self._retried: dict[int, RetryPolicy] = {}
         """Appends that are being retried, by the ``id`` of their retry policy."""
 
@@ -113,6 +114,7 @@ class Appender:
         time_ms = self._clock.stamp_ms()
         left: Encoded = {batch.at: encode_batch(batch, time_ms) for batch in batches}
         assert len(left) == len(batches), "one batch for each partition"
+        self.appended_bytes[channel] += sum(map(len, left.values()))
         asked_ms = self._clock.wall_ms()
         sent = await self._send(left, channel)
         if sent.time_ms != NO_TIME:

@@ -69,6 +69,7 @@ class KafkaLog:
             topic_ids=self._same_topics.raw_ids,
         )
         self.append = self._appender.append
+        self.appended_bytes = self._appender.appended_bytes
         self.claim = self._claims.claim
         self.renew = self._claims.renew
         self.new_writer = self._claims.new_writer

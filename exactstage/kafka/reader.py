@@ -88,6 +88,8 @@ class KafkaReader:
         """Partitions whose last fetch failed: time and error of the first failure in a row."""
         self._failing_since: dict[TopicPartition, float] = {}
         """Send time of the first of these fetches; the failure may have come long after."""
+        self._seen_ends: Positions = {}
+        """End of each partition as its leader named it last."""
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch returned nothing although they have more records."""
 
@@ -104,6 +106,7 @@ class KafkaReader:
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
+        self._seen_ends = {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return the next records; nothing when all are read. Retries errors up to the time limit.
@@ -307,6 +310,7 @@ class KafkaReader:
             error = error_for(partition_code)
             if error is None:
                 self._unread.pop(at, None)
+                self._seen_ends[at] = end
                 if batches:
                     seen = aborted if self._committed_only else None
                     found[at] = Batches(
@@ -382,6 +386,10 @@ class KafkaReader:
         if held is not None and (held.position, held.stable) == (position, stable):
             since = held.since
         self._standing[at] = Standing(position, stable, end, since)
+
+    def seen_ends(self) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition as its leader named it last."""
+        return self._seen_ends
 
     def troubles(self) -> list[Trouble]:
         """Return what prevents reading now, even if only for a moment."""

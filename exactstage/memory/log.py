@@ -40,6 +40,10 @@ class MemoryClock:
         """Return the time."""
         return self._clock_ms()
 
+    def stamp_ms(self) -> int:
+        """Return the time: here it is always known."""
+        return self._clock_ms()
+
 
 class MemoryLog:
     """See ``exactstage.log.Log``. Several engines may share one, as workers share a broker."""
@@ -61,6 +65,8 @@ class MemoryLog:
         self._counts = {at.topic: partitions for at in self._partitions}
         self.topic_ids = {topic: f"id-of-{topic}" for topic in self._counts}
         self._coordinator = Coordinator()
+        self.appended_bytes: Mapping[Channel, int] = {}
+        """Nothing: batches are not encoded here."""
 
     async def start(self, topics: Sequence[str]) -> None:
         """Do nothing: there is no connection."""
@@ -289,6 +295,10 @@ class MemoryReader:
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions
+
+    def seen_ends(self) -> Mapping[TopicPartition, int]:
+        """Return the end of each partition."""
+        return {at: self._log.end(at) for at in list(self._positions)}
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of the last record read of each partition."""

@@ -37,6 +37,7 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     from payments.gateway.server import run
     from payments.gateway.settings import GatewaySettings
     from payments.gateway.tokens_file import TokensFileError
+    from payments.process.metric_family import MetricsError
     from payments.settings import SettingsError
 
     given: dict[str, Any] = {"host": host, "port": port}
@@ -57,5 +58,5 @@ def gateway(host: str | None, port: int | None, log_level: str) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         run(settings, own, listener)
-    except (SettingsError, TokensFileError) as error:
+    except (MetricsError, SettingsError, TokensFileError) as error:
         raise click.ClickException(str(error)) from error

@@ -49,6 +49,7 @@ from payments.gateway.problems import (
     put_prefix,
     what_is_missing,
 )
+from payments.gateway.request_counts import RequestCounts
 from payments.gateway.restate_examples import EXAMPLE, RestateExamplesApi, example_answer
 from payments.gateway.service import Service
 from payments.gateway.service_pages import ServicePages
@@ -98,23 +99,39 @@ class Gateway:
         self._service = service
         self._next_log_at = 0.0
         self.tokens = Tokens(settings)
-        ours = handlers(service, settings, self.stopping)
+        ours = self._handlers = handlers(service, settings, self.stopping)
         self._routes = [
             (Route(one.path, one.handler(ours), methods=[one.method]), one) for one in OPERATIONS
         ]
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
+        self.counts = RequestCounts()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether commands can be sent, and results read, now."""
+        return not self.stopping.is_set() and self._service.healthy()
+
+    @property
+    def open_streams(self) -> int:
+        """Number of open event streams."""
+        return self._handlers.events.open_streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = perf_counter()
-        request = HttpRequest(scope, receive)
+        request, counts = HttpRequest(scope, receive), self.counts
+        counts.in_flight += 1
         try:
             answer = await self._handled(request)
         except ClientDisconnect:
+            counts.disconnected += 1
             return
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             answer = self._refusal(request, error)
+        finally:
+            counts.in_flight -= 1
+        counts.answered(request, answer, began)
         if request.prefix:
             put_prefix(answer, request.prefix)
         if b"origin" in request.fields:

@@ -18,6 +18,7 @@ from payments.gateway.access_log import AccessLog
 from payments.gateway.exchange import MAX_DISCARDED_BYTES
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.problems import Problem, problem_answer
+from payments.gateway.request_counts import RequestCounts
 
 MAX_HEAD_BYTES, MAX_HEADERS = 16_384, 100
 UPGRADE_TOKENS = {b"upgrade", b"http2-settings"}
@@ -83,7 +84,8 @@ class Connection(HttpToolsProtocol):
 
     limits: ConnectionLimits
     refusals: AccessLog | None = None
-    """``limited`` sets both in a subclass, since uvicorn creates the instances."""
+    counts: RequestCounts | None = None
+    """``limited`` sets these in a subclass, since uvicorn creates the instances."""
 
     def __init__(
         self,
@@ -342,6 +344,8 @@ class Connection(HttpToolsProtocol):
         self.end()
 
     def _note(self, answer: Response, why: str | None, status: int | None) -> None:
+        if self.counts is not None:
+            self.counts.refuse(answer)
         if self.refusals is not None:
             client = self.client[0] if self.client else ""
             self.refusals.write_refused(client, answer, why, status)
@@ -366,9 +370,13 @@ def _other_protocol(data: bytes | memoryview) -> str | None:
     return next(found, None)
 
 
-def limited(limits: ConnectionLimits, access_log: AccessLog | None = None) -> type[Connection]:
-    """Return the class of connections with these limits; refusals go to the access log."""
-    given = {"limits": limits, "refusals": access_log}
+def limited(
+    limits: ConnectionLimits,
+    access_log: AccessLog | None = None,
+    counts: RequestCounts | None = None,
+) -> type[Connection]:
+    """Return the class of connections with these limits; refusals are logged and counted."""
+    given = {"limits": limits, "refusals": access_log, "counts": counts}
     return type("LimitedConnection", (Connection,), given)
 
 

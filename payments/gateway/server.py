@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         )
         config = uvicorn.Config(
             gateway,
-            http=limited(limits, gateway.access_log),
+            http=limited(limits, gateway.access_log, gateway.counts),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -131,6 +131,11 @@ async def serve(
     """Serve until a signal, or until the server that ``started`` is given is stopped."""
     gateway = Gateway(service, settings)
     server = Server(gateway, settings, started)
+    if settings.metrics_address is not None:
+        from payments.gateway import gateway_metrics  # noqa: PLC0415 - only where it is served
+
+        connections = server.server_state.connections
+        gateway_metrics.serve(gateway, lambda: len(connections), settings.metrics_address)
     await server.serve(sockets=[listener])
 
 

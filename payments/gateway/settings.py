@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from payments.settings import WholeNumber
+from payments.settings import ADDRESS, WholeNumber
 
 MIN_TOKEN_CHARACTERS, MAX_TOKEN_CHARACTERS = 16, 512
 ROOT_PATH = r"(/[A-Za-z0-9._~-]+)*"
@@ -63,6 +63,10 @@ class GatewaySettings(BaseSettings):
 
     access_log: bool = False
     """Write one line of JSON for each request to standard output."""
+
+    metrics_address: str | None = Field(default=None, pattern=ADDRESS)
+    """Where `payments gateway` serves its metrics (Prometheus), `host:port` or `[::1]:port`; not
+    the port of its clients: metrics need no token."""
 
     deadline_seconds: float = Field(default=30.0, ge=0.1, le=300)
     """How long a request waits for its result, 0.1 to 300 seconds; then it is answered 504."""

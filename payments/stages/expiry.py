@@ -48,6 +48,14 @@ class Windows:
             else:
                 del self._keys[heappop(self._order)]
 
+    def overdue_ms(self, now_ms: int) -> int:
+        """Return for how long the oldest window is closed that has keys; 0 where none is closed."""
+        try:
+            oldest = self._order[0]
+        except IndexError:
+            return 0
+        return max(0, now_ms - self._retention_ms - (oldest + 1) * self._width_ms)
+
     def take(self, now_ms: int, limit: int) -> list[bytes]:
         """Take at most ``limit`` keys of closed windows: none means that none is left."""
         return list(islice(self.due(now_ms), limit))

@@ -30,12 +30,13 @@ from payments.records.internal_codec import (
     decode_settled,
     encode_payment,
     encode_transfer,
-    hold_expires_ms,
+    open_payment,
     payment_time_ms,
 )
 from payments.records.record_writer import encode_result
 from payments.settings import Settings
 from payments.stages.expiry import Windows
+from payments.stages.payment_counts import NO_COMMAND, PaymentCounts, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ RELEASE_ROWS = 5
 
 MAX_IN_FLIGHT = 8192
 """Most payments that are kept decoded."""
+
+_RELEASING = State.RELEASING
 
 _partition_of_account = lru_cache(maxsize=8192)(partition_of)
 """Accounts recur, so their partitions are cached; payment ids do not recur."""
@@ -89,24 +92,34 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._held: dict[bytes, tuple[bytes, Payment]] = {}
+        self._held: dict[bytes, tuple[bytes, Payment | None]] = {}
 
     def get(self, key: bytes, row: bytes | None) -> Payment | None:
         """Return the payment of a row; None where there is none."""
         if row is None:
             return None
         held = self._held.get(key)
-        return held[1] if held is not None and held[0] is row else decode_payment(row)
+        if held is None or held[0] is not row:
+            return decode_payment(row)
+        return held[1] or decode_payment(row)
 
     def put(self, key: bytes, row: bytes, payment: Payment) -> None:
         """Keep the payment of ``row``. It is never returned if the decision is discarded."""
-        if len(self._held) >= MAX_IN_FLIGHT:
-            self._held.clear()
-        self._held[key] = row, payment
+        self._held[key] = row, payment if len(self._held) < MAX_IN_FLIGHT else None
 
     def forget(self, key: bytes) -> None:
         """Drop a payment."""
         self._held.pop(key, None)
+
+    def released(self, partition: int, partitions: int) -> None:
+        """Drop the payments of a partition."""
+        for key in [key for key in self._held if partition_of(key, partitions) == partition]:
+            del self._held[key]
+
+    def waiting(self) -> Waiting:
+        """Return how many there are, and since when the oldest waits; any thread may ask."""
+        rows = [row for row, _ in list(self._held.values())]
+        return Waiting(len(rows), min(map(payment_time_ms, rows), default=None))
 
 
 class PaymentsLogic:
@@ -131,6 +144,10 @@ class PaymentsLogic:
         self._holds: dict[int, Windows] = {}
         """The payments of each partition that hold money, by the window of the hold's end."""
         self._in_flight = InFlight()
+        self.counts = PaymentCounts()
+        """What was answered, and what is open, for metrics."""
+        self._since_ms = 0
+        """When the command came that is answered now."""
 
     def handle(self, record: Record, context: Context) -> None:
         """Decide a command, or how a transfer ended."""
@@ -140,6 +157,7 @@ class PaymentsLogic:
             self._command(record, context)
 
     def _command(self, record: Record, context: Context) -> None:
+        self._since_ms = record.timestamp
         try:
             payment_id = parse_payment_id(record.key)
         except Malformed as error:
@@ -181,6 +199,7 @@ class PaymentsLogic:
         payment = self._in_flight.get(key, context.get(key))
         settled = decode_settled(record.value or b"")
         time_ms = record.timestamp
+        self._since_ms = time_ms if payment is None else payment.time_ms
         if payment is not None and payment.state is State.RELEASING:
             # A broker's clock may be behind that of another: no hold lapses before its end.
             time_ms = max(time_ms, payment.time_ms)
@@ -209,10 +228,12 @@ class PaymentsLogic:
         if after is None:
             if before is not None:
                 context.delete(key)
+                self._in_flight.forget(key)
         elif after is not before:
             row = encode_payment(after)
             context.put(key, row)
-            if after.waiters:  # Its settlement comes soon; a settled payment may not be read again.
+            # Its settlement comes soon; a settled payment may not be read again.
+            if after.waiters or after.state is _RELEASING:
                 self._in_flight.put(key, row, after)
             else:
                 self._in_flight.forget(key)
@@ -229,7 +250,7 @@ class PaymentsLogic:
             else:
                 previous_ms = None if before is None else before.time_ms
                 self._windows[context.partition].add(key, after.time_ms, previous_ms)
-            if after.held:
+            if after.held or (before is not None and before.held):
                 self._note_hold(key, after, before, context.partition)
 
     def _note_window(
@@ -245,6 +266,9 @@ class PaymentsLogic:
         self, key: bytes, after: Payment, before: Payment | None, partition: int
     ) -> None:
         """Note the end of a hold that begins, and again where its timer may have found it busy."""
+        self.counts.hold_changed(before, after, partition)
+        if not after.held:
+            return
         assert after.hold_expires_ms is not None, "a hold has an end"
         begins = before is None or not before.held
         if begins or after.state is State.AUTHORIZED:
@@ -255,9 +279,12 @@ class PaymentsLogic:
         self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
     ) -> None:
         key = payment_id.encode()
+        counts, since_ms = self.counts, self._since_ms
+        answered = counts.answered.get(context.partition) or counts.begin(context)
         for answer in answers:
             value = encode_result(payment_id, answer, time_ms)
             context.emit(self._results, key, value, type=RESULT_TYPE, time_ms=time_ms)
+            answered += answer, NO_COMMAND if answer.command is None else since_ms
 
     def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Reject a command that met a bug, or is too large for the engine.
@@ -298,23 +325,55 @@ class PaymentsLogic:
     def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
         """Rebuild the windows: a restored payment expires like any other, and so does its hold."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
-        refundable, holds = windows, Windows(width_ms=self._width_ms, retention_ms=0)
+        self._holds[partition] = Windows(width_ms=self._width_ms, retention_ms=0)
+        refundable = windows
         if self._remembers_longer:
             refundable = Windows(width_ms=self._width_ms, retention_ms=self._refundable_ms)
+        self._in_flight.released(partition, self._partitions)
+        self.counts.restored(partition)
         for key, row in rows.items():
             longer = refundable is not windows and is_refundable(decode_payment(row))
             (refundable if longer else windows).add(key, payment_time_ms(row))
-            expires_ms = hold_expires_ms(row)
-            if expires_ms is not None:
-                holds.add(key, expires_ms)
-        self._windows[partition], self._holds[partition] = windows, holds
-        self._refundable[partition] = refundable
+            payment = open_payment(row)
+            if payment is not None:
+                self._restore_open(key, row, payment, partition)
+        self._windows[partition], self._refundable[partition] = windows, refundable
+
+    def _restore_open(self, key: bytes, row: bytes, payment: Payment, partition: int) -> None:
+        """Note a payment that holds money or waits."""
+        if payment.waiters or payment.state is _RELEASING:
+            self._in_flight.put(key, row, payment)
+        if payment.held:
+            assert payment.hold_expires_ms is not None, "a hold has an end"
+            self._holds[partition].add(key, payment.hold_expires_ms)
+            self.counts.hold_changed(None, payment, partition)
 
     def released(self, partition: int) -> None:
         """Drop the windows of a partition."""
         self._windows.pop(partition, None)
         self._refundable.pop(partition, None)
         self._holds.pop(partition, None)
+        self._in_flight.released(partition, self._partitions)
+        self.counts.released(partition)
+
+    def waiting(self) -> Waiting:
+        """Return the payments whose transfer is in flight; any thread may ask."""
+        return self._in_flight.waiting()
+
+    def overdue_seconds(self, now_ms: int) -> Mapping[str, float]:
+        """Return for how long the oldest window is closed that has keys left, by what it is for.
+
+        Any thread may ask.
+        """
+        kinds = {
+            "hold": self._holds,
+            "expiry": self._windows,
+            "refund_expiry": self._refundable if self._remembers_longer else {},
+        }
+        return {
+            kind: max((each.overdue_ms(now_ms) for each in list(found.values())), default=0) / 1000
+            for kind, found in kinds.items()
+        }
 
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Release holds that have ended, and delete payments whose window has closed.

@@ -82,6 +82,18 @@ def remove(file: Path) -> None:
         logger.warning("PAYMENTS_HEALTH_FILE can't be removed: %s", error)
 
 
+def was_killed(file: Path) -> bool:
+    """Whether the worker that wrote the file has ended, and has not written why."""
+    try:
+        written, content = file.stat().st_mtime, json.loads(file.read_text())
+        writer = Process.of(content["process"])
+        ended = bool(content.get("ended"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    began = container_started()
+    return not ended and (has_ended(writer) or (began is not None and written < began))
+
+
 def why_not_ready(file: Path) -> str | None:
     """Return why the worker does not count as ready, or None when it is ready."""
     try:

@@ -1,99 +1,120 @@
-"""Metrics of a worker, for Prometheus: read from the engine's own counts at each scrape.
+"""Metrics of a worker, for Prometheus: what its engine and its payments stage count, as families.
 
-So they cost nothing per record. A dead letter with the reason ``impossible`` or ``internal_error``
-is a defect of this program and should raise an alert.
+They are read at each scrape, so they cost nothing in between. A dead letter with the reason
+``impossible`` or ``internal_error`` is a defect of this program and should raise an alert.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.core import Metric
 
-from exactstage.hosting import Counts
+import payments.stages.payments
+from exactstage.hosting import AppendCounts, Counts
+from payments.process import metric_family
+from payments.process.metric_family import MetricsError
+from payments.settings import Settings
+from payments.stages.payments import PaymentsLogic
+from payments.worker import ends
+from payments.worker import metric_families as families
+from payments.worker.metric_families import CHANNELS, DEFECTS, NOT_READY
 
-Family = CounterMetricFamily | GaugeMetricFamily
-
-
-class MetricsError(Exception):
-    """The metrics can't be served; its text says why and what to change."""
-
-
-class EngineCollector(Collector):
-    """Converts the counts of an engine to metric families."""
-
-    def __init__(self, counts: Callable[[], Counts]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Family]:
-        """Yield each family; called once a scrape, in the server's own thread."""
-        counts = self._counts()
-        handled = CounterMetricFamily(
-            "payments_records_handled", "New records that a stage decided.", labels=["stage"]
-        )
-        rows = GaugeMetricFamily("payments_rows", "Rows in memory.", labels=["stage"])
-        dead_lettered = CounterMetricFamily(
-            "payments_dead_letters", "Records put on the dead letters.", labels=["stage", "reason"]
-        )
-        for stage, number in counts.handled.items():
-            handled.add_metric([stage], number)
-        for stage, number in counts.rows.items():
-            rows.add_metric([stage], number)
-        for stage, reasons in counts.dead_lettered.items():
-            for reason, number in reasons.items():
-                dead_lettered.add_metric([stage, reason], number)
-        yield from (handled, rows, dead_lettered)
-        yield GaugeMetricFamily(
-            "payments_owned_partitions", "Partitions of this worker.", value=counts.owned_partitions
-        )
-        yield GaugeMetricFamily(
-            "payments_ready", "1 while this worker handles records, else 0.", value=counts.ready
-        )
-        yield GaugeMetricFamily(
-            "payments_blocked_partitions",
-            "Partitions that stand still: an open transaction, no leader, no answer.",
-            value=counts.standing_partitions,
-        )
-        yield GaugeMetricFamily(
-            "payments_blocked_seconds",
-            "For how long the longest of them has stood still.",
-            value=counts.standing_seconds,
-        )
-        yield CounterMetricFamily("payments_groups", "Commits journalled.", value=counts.commits)
-        yield CounterMetricFamily(
-            "payments_journal_appends",
-            "Appends that carried the commits.",
-            value=counts.commit_rounds,
-        )
-        yield CounterMetricFamily(
-            "payments_takeover_rows",
-            "Rows that takeovers found in the journals.",
-            value=counts.rows_taken_over,
-        )
-        yield CounterMetricFamily(
-            "payments_takeover_records_read",
-            "Records of the journals that takeovers read for them.",
-            value=counts.records_read,
-        )
-        yield GaugeMetricFamily(
-            "payments_clock_difference_seconds",
-            "How far this machine's clock is ahead of the brokers'.",
-            value=counts.clock_difference_seconds,
-        )
+__all__ = ["MetricsError", "serve"]
 
 
-def serve(counts: Callable[[], Counts], address: str) -> int:
-    """Serve ``http://<address>/metrics`` until the process ends; return the port.
+def serve(counts: Callable[[], Counts], logic: PaymentsLogic, settings: Settings) -> int:
+    """Serve them at ``settings.metrics_address`` until the process ends; return the port.
 
     Raises ``MetricsError`` when the address can't be used.
     """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")  # IPv6, as in a URL.
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(EngineCollector(counts))
-    try:
-        server, _ = start_http_server(int(port), addr=host, registry=registry)
-    except (OSError, OverflowError) as error:
-        message = f"metrics can't be served at {address}: {error}; change PAYMENTS_METRICS_ADDRESS"
-        raise MetricsError(message) from error
-    return int(server.server_port)
+    assert settings.metrics_address is not None, "without an address nothing is served"
+    collect = partial(collected, counts, logic, settings)
+    return metric_family.serve(collect, settings.metrics_address, "PAYMENTS_METRICS_ADDRESS")
+
+
+def collected(
+    counts: Callable[[], Counts], logic: PaymentsLogic, settings: Settings
+) -> Iterator[Metric]:
+    """Yield each family as it is now."""
+    found = counts()
+    yield metric_family.build(compiled=not payments.stages.payments.__file__.endswith(".py"))
+    yield from _readiness(found, settings)
+    yield from _payments(logic, found.time_ms)
+    yield from _records(found)
+    yield from _appends(found)
+    yield from _takeovers(found)
+    yield from _ends(settings.health_file)
+
+
+def _readiness(found: Counts, settings: Settings) -> Iterable[Metric]:
+    installation = found.installation
+    yield families.INSTALLATION.of(
+        {} if installation is None else {(settings.app_id, installation): 1}
+    )
+    yield families.READY.of(found.ready)
+    why = {found.phase, *found.troubles}
+    yield families.NOT_READY_FAMILY.of(
+        {(label,): float(reason in why) for reason, label in NOT_READY.items()}
+    )
+    yield families.OWNED.of(found.owned_partitions)
+    yield families.BLOCKED.of(found.standing_partitions)
+    yield families.BLOCKED_SECONDS.of(found.standing_seconds)
+    yield families.CLOCK.of(found.clock_difference_seconds)
+
+
+def _payments(logic: PaymentsLogic, now_ms: int) -> Iterable[Metric]:
+    counts = logic.counts
+    yield families.RESULTS.of(dict(counts.results))
+    yield families.RESULT_SECONDS.distribution({(): counts.seconds})
+    waiting, held = logic.waiting(), counts.held()
+    oldest_ms = now_ms if waiting.oldest_ms is None else waiting.oldest_ms
+    yield families.WAITING.of(waiting.payments)
+    yield families.WAITING_SECONDS.of(max(0, now_ms - oldest_ms) / 1000)
+    yield families.OPEN_HOLDS.of({(code,): each.payments for code, each in held.items()})
+    yield families.HELD.of({(code,): each.amount for code, each in held.items()})
+    overdue = logic.overdue_seconds(now_ms)
+    yield families.OVERDUE.of({(window,): seconds for window, seconds in overdue.items()})
+
+
+def _records(found: Counts) -> Iterable[Metric]:
+    yield families.HANDLED.of({(stage,): number for stage, number in found.handled.items()})
+    yield families.ROWS.of({(stage,): number for stage, number in found.rows.items()})
+    letters = {(stage, reason): 0 for stage in found.rows for reason in DEFECTS}
+    for stage, reasons in found.dead_lettered.items():
+        letters |= {(stage, reason): number for reason, number in reasons.items()}
+    yield families.DEAD_LETTERS.of(letters)
+    lags = {(at.topic, str(at.partition)): lag for at, lag in sorted(found.lags.items())}
+    yield families.LAG.of({labels: lag.records for labels, lag in lags.items()})
+    yield families.LAG_SECONDS.of({labels: lag.seconds for labels, lag in lags.items()})
+
+
+def _appends(found: Counts) -> Iterable[Metric]:
+    yield families.GROUPS.of(found.commits)
+    yield families.IN_FLIGHT.of(found.commits_in_flight)
+    yield families.JOURNAL_APPENDS.of(found.commit_rounds)
+    appends = {
+        (name,): found.appends.get(channel, AppendCounts()) for channel, name in CHANNELS.items()
+    }
+    yield families.APPEND_SECONDS.distribution(
+        {labels: each.seconds for labels, each in appends.items()}
+    )
+    yield families.BATCHES.of({labels: each.batches for labels, each in appends.items()})
+    yield families.RECORDS.of({labels: each.records for labels, each in appends.items()})
+    yield families.BYTES.of(
+        {(name,): found.appended_bytes.get(channel, 0) for channel, name in CHANNELS.items()}
+    )
+
+
+def _takeovers(found: Counts) -> Iterable[Metric]:
+    yield families.REBALANCES.of(found.rebalances)
+    yield families.TAKEOVERS.of(found.takeovers)
+    parts = found.takeover_seconds
+    yield families.TAKEOVER_SECONDS.of({(part,): seconds for part, seconds in parts.items()})
+    yield families.TAKEOVER_ROWS.of(found.rows_taken_over)
+    yield families.TAKEOVER_RECORDS.of(found.records_read)
+
+
+def _ends(health_file: Path | None) -> Iterable[Metric]:
+    counted = {} if health_file is None else ends.read(health_file)
+    yield families.ENDS.of({(reason,): counted.get(reason, 0) for reason in ends.REASONS})

@@ -29,6 +29,7 @@ class FaultyReader:
         self.positions = reader.positions
         self.epochs = reader.epochs
         self.claimants = reader.claimants
+        self.seen_ends = reader.seen_ends
         self.skip = reader.skip
         self.close = reader.close
         self.troubles = reader.troubles

@@ -62,6 +62,10 @@ class Endless:
         """Return the next offsets."""
         return self._positions
 
+    def seen_ends(self) -> Mapping[TopicPartition, int]:
+        """Return nothing: there is no end."""
+        return {}
+
     async def close(self) -> None:
         """Nothing to close."""
 

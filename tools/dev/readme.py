@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,15 +13,19 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from payments.doctor.rights import GRANTS
+from payments.gateway import gateway_metrics
 from payments.gateway.operations import OPERATIONS
 from payments.gateway.settings import GatewaySettings
+from payments.process.metric_family import Family
 from payments.settings import Settings
+from payments.worker import metric_families
 from tools.dev.cli_reference import commands, exit_codes
 
 README = Path(__file__).parents[2] / "README.md"
 CLI = README.parent / "docs" / "cli.md"
 HTTP = README.parent / "docs" / "http.md"
 SECURITY = README.parent / "docs" / "security.md"
+METRICS = README.parent / "docs" / "metrics.md"
 SECRETS = {SecretStr, SecretBytes}
 
 
@@ -97,11 +101,28 @@ def current_http(text: str) -> str:
     return filled(text, "operations", operations())
 
 
+def metrics(families: Iterable[Family]) -> str:
+    """Return the Markdown table of metric families."""
+    rows = [["metric", "labels", "what it is", "when it is high"], ["---"] * 4]
+    for one in families:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        kind = f"{one.kind}, {one.unit}" if one.unit else one.kind
+        rows.append([f"`{one.sample}`", labels, f"{one.meaning} ({kind})", one.when_high])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def current_metrics(text: str) -> str:
+    """Return the text of docs/metrics.md with its tables as the code has them now."""
+    text = filled(text, "worker metrics", metrics(metric_families.FAMILIES))
+    return filled(text, "gateway metrics", metrics(gateway_metrics.FAMILIES))
+
+
 DOCUMENTS: Mapping[Path, Callable[[str], str]] = {
     README: current,
     CLI: current_cli,
     HTTP: current_http,
     SECURITY: current_security,
+    METRICS: current_metrics,
 }
 
 

@@ -67,6 +67,7 @@ class SimulatedLog:
         delivery_timeout_seconds: float,
     ) -> None:
         self.clock = clock
+        self.appended_bytes: Mapping[Channel, int] = {}
         self._process = process
         self._brokers = brokers
         self._network = network
@@ -334,6 +335,10 @@ class SimulatedReader:
     def positions(self) -> Mapping[TopicPartition, int]:
         """Return the next offset of each partition."""
         return self._positions
+
+    def seen_ends(self) -> Mapping[TopicPartition, int]:
+        """Return nothing: no metrics are served here."""
+        return {}
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""

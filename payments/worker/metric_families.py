@@ -1,0 +1,285 @@
+"""The metric families of a worker: names, labels, and what each means when it is high.
+
+No label has a client's text: the values of each are a closed list, or topics, partitions and
+currencies.
+"""
+
+from exactstage.hosting import JOINING, TAKING_OVER
+from exactstage.log import Channel
+from payments.process.metric_family import BUILD, PROCESS, Family
+
+CHANNELS = {Channel.JOURNAL: "journal", Channel.PUBLISH: "publish"}
+
+NOT_READY = {
+    JOINING: JOINING,
+    TAKING_OVER: TAKING_OVER,
+    "a stage does not get on with its records": "stage_stalled",
+    "Kafka does not answer": "no_answer",
+    "no success yet": "retries",
+    "can't be read": "unreadable",
+    "records are there and don't come": "records_withheld",
+    "blocked by an open transaction": "open_transaction",
+    "Kafka throttles this process": "throttled",
+}
+"""The label of each reason for which a worker is not ready."""
+
+DEFECTS = ("impossible", "internal_error", "foreign_record", "missing_position")
+"""Reasons of dead letters that must not occur: they are there from the start, with 0, so that an
+increase is seen."""
+
+INSTALLATION = Family(
+    "payments_installation_info",
+    "gauge",
+    "1, once the worker owns partitions; the labels have the app id and the installation's id.",
+    "Two ids under one app id: workers have different topics (`PAYMENTS_TOPIC_PREFIX`).",
+    ("app_id", "installation"),
+)
+READY = Family(
+    "payments_ready",
+    "gauge",
+    "1 while this worker handles records, else 0.",
+    "0 for more than a takeover takes: see `payments_not_ready`.",
+)
+NOT_READY_FAMILY = Family(
+    "payments_not_ready",
+    "gauge",
+    "1 for each reason for which the worker is not ready, else 0.",
+    "`joins_group` and `takes_over` pass by themselves; for the others the log has the place and "
+    "the next step.",
+    ("reason",),
+)
+OWNED = Family(
+    "payments_owned_partitions",
+    "gauge",
+    "Partitions of this worker.",
+    "The sum over all workers is below `PAYMENTS_PARTITIONS` during a rebalance only.",
+)
+BLOCKED = Family(
+    "payments_blocked_partitions",
+    "gauge",
+    "Partitions that stand still: an open transaction, no leader, no answer.",
+    "Commands of these partitions are not answered.",
+)
+BLOCKED_SECONDS = Family(
+    "payments_blocked_seconds",
+    "gauge",
+    "For how long the longest of them has stood still.",
+    "See `payments_not_ready`, and the worker's log.",
+    unit="seconds",
+)
+RESULTS = Family(
+    "payments_results",
+    "counter",
+    "Published results, notices included; `reason` is empty where there is none.",
+    "Many `rejected`: a client sends what the rules refuse. `internal_error`, `impossible`: a "
+    "defect.",
+    ("type", "outcome", "reason"),
+)
+RESULT_SECONDS = Family(
+    "payments_result_seconds",
+    "histogram",
+    "From a command's time in the log to the acknowledgement of its result. Of a command that "
+    "joined another one, from that one on.",
+    "Compare with `payments_lag_seconds` (too few workers) and `payments_append_seconds` (slow "
+    "brokers).",
+    unit="seconds",
+)
+HANDLED = Family(
+    "payments_records_handled",
+    "counter",
+    "New records that a stage decided.",
+    "",
+    ("stage",),
+)
+DEAD_LETTERS = Family(
+    "payments_dead_letters",
+    "counter",
+    "Records put on the dead letters.",
+    "`impossible` or `internal_error`: a defect; `foreign_record` or `missing_position`: another "
+    "program writes to an internal topic; all others: malformed commands.",
+    ("stage", "reason"),
+)
+LAG = Family(
+    "payments_lag_records",
+    "gauge",
+    "Records of an input partition that are not handled yet.",
+    "More comes than is handled: look at `payments_result_seconds`, start workers, up to one for "
+    "each partition.",
+    ("topic", "partition"),
+    "records",
+)
+LAG_SECONDS = Family(
+    "payments_lag_seconds",
+    "gauge",
+    "For how long the oldest of them has been there, at most.",
+    "Commands wait for so long before they are decided.",
+    ("topic", "partition"),
+    "seconds",
+)
+WAITING = Family(
+    "payments_waiting_payments",
+    "gauge",
+    "Payments whose transfer is in flight.",
+    "High together with the lag of `payments.transfers` or `payments.inbox`: the other "
+    "partitions' owners are slow.",
+)
+WAITING_SECONDS = Family(
+    "payments_waiting_oldest_seconds",
+    "gauge",
+    "For how long the oldest of them has waited; 0 where none does.",
+    "Its transfer or its answer does not arrive: the runbook's alerts, A payment waits.",
+    unit="seconds",
+)
+OPEN_HOLDS = Family(
+    "payments_open_holds",
+    "gauge",
+    "Payments that hold money.",
+    "Holds are neither captured nor voided; each is a row in memory until it lapses.",
+    ("currency",),
+)
+HELD = Family(
+    "payments_held_minor_units",
+    "gauge",
+    "What they hold in all.",
+    "",
+    ("currency",),
+    "minor units",
+)
+OVERDUE = Family(
+    "payments_window_overdue_seconds",
+    "gauge",
+    "For how long the oldest window is closed whose payments are not all released (`hold`) or "
+    "deleted (`expiry`, `refund_expiry`) yet.",
+    "Timers do not keep up, or the worker owns the partition for too short a time.",
+    ("window",),
+    "seconds",
+)
+ROWS = Family(
+    "payments_rows",
+    "gauge",
+    "Rows in memory.",
+    "Memory grows with them; they shrink as payments expire (`PAYMENTS_RETENTION_SECONDS`).",
+    ("stage",),
+)
+GROUPS = Family("payments_groups", "counter", "Commits journalled.", "")
+IN_FLIGHT = Family(
+    "payments_groups_in_flight",
+    "gauge",
+    "Commits that are sealed, and not published to their end.",
+    "At most 62 for each journal: publishing is slow, see `payments_append_seconds`.",
+)
+JOURNAL_APPENDS = Family(
+    "payments_journal_appends",
+    "counter",
+    "Appends that carried the commits.",
+    "",
+)
+APPEND_SECONDS = Family(
+    "payments_append_seconds",
+    "histogram",
+    "How long one append took, retries included: of commits (`journal`) or of outputs (`publish`).",
+    "Slow brokers: their disks, their network, `min.insync.replicas` copies that are behind.",
+    ("channel",),
+    "seconds",
+)
+BATCHES = Family(
+    "payments_appended_batches",
+    "counter",
+    "Batches appended, one for each partition of an append.",
+    "",
+    ("channel",),
+)
+RECORDS = Family(
+    "payments_appended_records",
+    "counter",
+    "Records in them.",
+    "Divided by the batches: few records in each under load mean that commits are small, and "
+    "cost more.",
+    ("channel",),
+)
+BYTES = Family(
+    "payments_appended_bytes",
+    "counter",
+    "Bytes of them, as they are sent.",
+    "Divided by the batches: near 512 KiB commits are as large as they may be.",
+    ("channel",),
+    "bytes",
+)
+REBALANCES = Family(
+    "payments_rebalances",
+    "counter",
+    "Assignments that this worker was given.",
+    "Workers come and go: look at their last lines, and at the session timeout.",
+)
+TAKEOVERS = Family("payments_takeovers", "counter", "Takeovers of partitions.", "")
+TAKEOVER_SECONDS = Family(
+    "payments_takeover_seconds",
+    "counter",
+    "How long the parts of all takeovers took.",
+    "`restore`: long journals, see the next two; `claim`, `fence`: slow brokers.",
+    ("part",),
+    "seconds",
+)
+TAKEOVER_ROWS = Family(
+    "payments_takeover_rows", "counter", "Rows that takeovers found in the journals.", ""
+)
+TAKEOVER_RECORDS = Family(
+    "payments_takeover_records_read",
+    "counter",
+    "Records of the journals that takeovers read for them.",
+    "Far over 2 for each row: the brokers' log cleaner is behind.",
+)
+CLOCK = Family(
+    "payments_clock_difference_seconds",
+    "gauge",
+    "How far this machine's clock is ahead of the brokers'.",
+    "Only the times of log lines depend on it; correct the time synchronization.",
+    unit="seconds",
+)
+ENDS = Family(
+    "payments_worker_ends",
+    "counter",
+    "How often each reason ended the worker of this host, orderly ends left out. It is kept "
+    "beside `PAYMENTS_HEALTH_FILE`, and always 0 without it.",
+    "`fenced`: the worker is paused or disconnected, or two have one `PAYMENTS_INSTANCE_ID`; for "
+    "all others the runbook has the last line of the log.",
+    ("reason",),
+)
+
+FAMILIES = (
+    BUILD,
+    INSTALLATION,
+    READY,
+    NOT_READY_FAMILY,
+    OWNED,
+    BLOCKED,
+    BLOCKED_SECONDS,
+    RESULTS,
+    RESULT_SECONDS,
+    HANDLED,
+    DEAD_LETTERS,
+    LAG,
+    LAG_SECONDS,
+    WAITING,
+    WAITING_SECONDS,
+    OPEN_HOLDS,
+    HELD,
+    OVERDUE,
+    ROWS,
+    GROUPS,
+    IN_FLIGHT,
+    JOURNAL_APPENDS,
+    APPEND_SECONDS,
+    BATCHES,
+    RECORDS,
+    BYTES,
+    REBALANCES,
+    TAKEOVERS,
+    TAKEOVER_SECONDS,
+    TAKEOVER_ROWS,
+    TAKEOVER_RECORDS,
+    CLOCK,
+    ENDS,
+    *PROCESS,
+)
+"""All of them, in the order of the page."""
