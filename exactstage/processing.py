@@ -23,6 +23,7 @@ from .errors import FailStop, UnreadableBatch
 from .journal import Journal
 from .limits import Limits
 from .log import NO_EPOCH, Header, Headers, Record, TopicPartition
+from .log_facts import facts_of
 from .outputs import (
     ORIGIN,
     SOURCE_HEADER,
@@ -207,6 +208,12 @@ class Processing:
             batch.cause,
             refused,
             unanswered,
+            extra={
+                "stage": self.stage.name,
+                "topic": batch.topic,
+                "partition": batch.partition,
+                "offset": batch.offset,
+            },
         )
 
     def _reject(self, head: Record, refusal: Refused, journal: Journal) -> None:
@@ -361,6 +368,7 @@ class Processing:
                 record.address,
                 record.key,
                 self.stage.dead_letters,
+                extra=facts_of(record, self.stage.name),
             )
             self._dead_letter(self._as_sent(record, journal), error, journal)
             self._answer(record, error, journal)
@@ -404,6 +412,7 @@ class Processing:
             self.stage.dead_letters,
             refusal.reason,
             refusal,
+            extra=facts_of(record, self.stage.name),
         )
 
     def _answer(self, record: Record, error: Exception, journal: Journal) -> None:
@@ -414,7 +423,8 @@ class Processing:
             raise
         except Exception:
             journal.discard()
-            logger.exception("%s can't answer %r either", self.stage.name, record.key)
+            facts = facts_of(record, self.stage.name)
+            logger.exception("%s can't answer %r either", self.stage.name, record.key, extra=facts)
         else:
             journal.accept()
 

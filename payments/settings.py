@@ -223,6 +223,10 @@ class Settings(BaseSettings):
     """Where a worker writes, every second, whether it is ready and why not; `payments health` reads
     it."""
 
+    log_format: Literal["text", "json"] = "text"
+    """Form of the lines that a worker or gateway logs on standard error: `text`, or `json` with one
+    object for each."""
+
     metrics_address: str | None = Field(default=None, pattern=ADDRESS)
     """Where `payments worker` serves its metrics (Prometheus), `host:port` or `[::1]:port`."""
 

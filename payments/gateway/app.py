@@ -189,7 +189,13 @@ class Gateway:
         if isinstance(error, PaymentsClientError):
             return _not_done(error, reading=request.reads)
         # The log has the details of a defect, the answer has none.
-        logger.error("%s %s met a defect", request.method, request.scope["path"], exc_info=error)
+        logger.error(
+            "%s %s met a defect",
+            request.method,
+            request.scope["path"],
+            exc_info=error,
+            extra={"payment": request.payment, "command": request.command},
+        )
         return problem_answer(Problem.INTERNAL)
 
     def _log(self, error: AccountsUnavailable) -> None:

@@ -210,7 +210,10 @@ class PaymentsLogic:
             # and see impossible transitions, until its own append is refused.
             message = "payment %r met what can't be, %s in state %s; its record is dead-lettered"
             state, event = error.args
-            context.when_journalled(partial(logger.error, message, payment_id, event, state))
+            facts = {"payment": payment_id, "stage": "payments", "partition": context.partition}
+            context.when_journalled(
+                partial(logger.error, message, payment_id, event, state, extra=facts)
+            )
             raise Refused(Reason.IMPOSSIBLE, str(error)) from error
         self._apply(key, payment_id, payment, decision, time_ms, context)
 
