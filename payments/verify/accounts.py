@@ -16,6 +16,8 @@ from payments.records.later_versions import has_known_values
 from payments.records.record_models import LedgerEntry
 
 from .findings import Findings, Kind, Place
+from .judgement import HeldByPayments
+from .lifecycle import place_of_money
 
 # Not the domain's COUNTER_OF: an audit that used it could not find a fault in it.
 EXPECTED_COUNTER: Mapping[str, Counter] = {
@@ -217,13 +219,14 @@ class AccountsPartition:
 
     # --- what follows -----------------------------------------------------------------------------
 
-    def judge(self) -> None:
-        """Compare the tables with the ledger, and add them up."""
+    def judge(self, held_by_payments: HeldByPayments) -> None:
+        """Compare the tables with the ledger, and with what payments hold, and add them up."""
         total: Sums[str] = Sums()
         held: Sums[str] = Sums()
         for name, account in self._accounts.items():
             self._compare(name, account)
             if account.row is not None:
+                self._compare_held(name, account.row, account.row_offset, held_by_payments)
                 total[account.row.currency] += account.row.balance
                 held[account.row.currency] += account.row.held
         for name, counter in self._counters.items():
@@ -252,6 +255,17 @@ class AccountsPartition:
                 self._find(Kind.ROW_DIFFERS, account.offset, message)
             else:
                 self._find_row(Kind.ROW_DIFFERS, account.row_offset, message)
+
+    def _compare_held(self, name: str, row: State, offset: int, found: HeldByPayments) -> None:
+        """Compare what an account holds with what its payments hold."""
+        place = place_of_money(name, row.currency)
+        held = found.held.pop(place, 0)
+        if place in found.unclear:
+            self._findings.unchecked["accounts that hold money for payments in flight"] += 1
+        elif row.held != held:
+            money = partial(money_text, currency=row.currency)
+            message = f"account {name!r} holds {money(row.held)}, its payments {money(held)}"
+            self._find_row(Kind.WRONG_HELD, offset, message)
 
     def _compare_counter(self, name: str, counter: CounterReplayed) -> None:
         if self._lacks_entries or self._has_gap:

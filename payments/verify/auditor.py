@@ -15,7 +15,7 @@ from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
 from .accounts import AccountsPartition
-from .facts import digest
+from .facts import digest, place_of
 from .findings import Findings, Kind, Place, Report
 from .journals import Checkpoints, Snapshot
 from .judgement import CommandFlags, RetentionGaps
@@ -27,12 +27,16 @@ from .retention import Retention
 from .rows import Rows
 from .topics import Topics
 
+REMEMBERED_SECONDS = 60.0
+"""How long a payment was remembered at least, also under earlier settings."""
+
 
 class Auditor:
     """Audits one installation."""
 
     def __init__(self, settings: Settings) -> None:
         self._currency = settings.default_currency
+        self._lives_differ_ms = int(min(settings.retention_seconds, REMEMBERED_SECONDS) * 500)
         self.partitions = settings.partitions
         self.topics = topics = Topics.of(settings)
         self._findings = findings = Findings()
@@ -215,7 +219,11 @@ class Auditor:
             self._expect_letter(record, in_flight=in_flight)
             return
         try:
-            own = parse_command(value, default_currency=self._currency).id
+            command = parse_command(value, default_currency=self._currency)
+            own = command.id
+            if command.type == "capture" and not self._numbering.is_copy(partition, offset):
+                known_as = digest(self._numbering.command(own, partition, offset))
+                self._payments.capture(digest(key), known_as, partition, record.timestamp)
         except Malformed as error:
             own = error.command
             self._expect_letter(record, in_flight=in_flight)
@@ -269,10 +277,17 @@ class Auditor:
             lacks_commands=lacks_commands,
             lacks_entries=self._retention.lacks(topics.ledger),
             lacks_results=self._retention.lacking(topics.results),
+            snapshots_ms=[snapshot.time_ms for snapshot in self._snapshots[topics.results]],
+            lives_differ_ms=self._lives_differ_ms,
         )
-        self._payments.judge(known)
+        held = self._payments.judge(known)
         for partition in self._accounts:
-            partition.judge()
+            partition.judge(held)
+        for place, amount in held.held.items():
+            if amount and place not in held.unclear:
+                message = "a payment holds money on an account that there is not"
+                at = Place(topics.payments_journal, *place_of(held.rows.get(place, 0)))
+                findings.add(Kind.WRONG_HELD, at, message)
         counts = self._public.counts
         return Report(
             violations=findings.kept,

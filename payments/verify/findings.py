@@ -32,10 +32,10 @@ class Kind(StrEnum):
     SEQUENCE_REPEATED = "sequence_repeated"  # An account's numbers go back.
     WRONG_BALANCE = "wrong_balance"  # A balance does not follow from the amounts.
     NEGATIVE_BALANCE = "negative_balance"  # An account is below zero.
-    WRONG_HELD = "wrong_held"  # What an account holds does not follow from the changes.
+    WRONG_HELD = "wrong_held"  # An account holds other money than the changes and payments say.
     OVER_HELD = "over_held"  # An account holds less than nothing, or more than its balance.
     WRONG_AMOUNTS = "wrong_amounts"  # The amounts of a payment's results can't all be true.
-    WRONG_LAPSE = "wrong_lapse"  # A hold lapsed before its end, or not with one notice.
+    WRONG_LAPSE = "wrong_lapse"  # A hold lapsed too early or without one notice, or too late.
     NOT_ZERO = "not_zero"  # Accounts and counter-accounts do not add up to zero.
     ROW_DIFFERS = "row_differs"  # A table's row is not the one that the public records imply.
     JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.

@@ -109,11 +109,13 @@ def _fits_its_command(result: Result) -> bool:
         outcome is Outcome.LAPSED and state != "lapsed",
         is_new_part and state not in _SETTLED,
         result.part is not None and not is_part,
+        outcome in _OF_A_PART and (result.part is None or result.captured is None),
     )
     return not any(wrong)
 
 
 _SETTLED = frozenset({"authorized", "completed"})
+_OF_A_PART = frozenset({Outcome.CAPTURED, Outcome.REFUNDED})
 _TYPES: dict[str, frozenset[str]] = {
     Outcome.AUTHORIZED: frozenset({"authorize"}),
     Outcome.CAPTURED: frozenset({"capture"}),

@@ -41,6 +41,9 @@ class Snapshot:
     unpublished: list[tuple[OutputId, Output]] = field(default_factory=list)
     """Outputs that may not be in their topics yet."""
 
+    time_ms: int = 0
+    """When the last checkpoint was appended, by the broker's clock."""
+
     def handled(self, topic: str, offset: int) -> bool:
         """Whether the record at ``offset`` was decided or forwarded before the snapshot."""
         return offset < self.inputs.get(topic, 0)
@@ -98,9 +101,10 @@ class Checkpoints:
             return Snapshot()
         checkpoints = {n: self._decode(record) for n, record in kept.items()}
         last = checkpoints[max(kept)]
+        time_ms = kept[max(kept)].timestamp
         if last is None:
-            return Snapshot(max(kept))
-        snapshot = Snapshot(last.n, last.inputs)
+            return Snapshot(max(kept), time_ms=time_ms)
+        snapshot = Snapshot(last.n, last.inputs, time_ms=time_ms)
         for n in range(last.published + 1, last.n + 1):
             checkpoint = checkpoints.get(n)
             if checkpoint is not None:

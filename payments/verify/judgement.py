@@ -1,14 +1,24 @@
 """Judgement: whether the commands, results, entries and row of one payment agree."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from .facts import code_of, digest, place_of
 from .findings import Findings, Kind, Place
 from .implied import Implied, Life, PaymentHistory
-from .lifecycle import NO_PART, EntryDirection, Move, Moved, RowAmounts, Shown
+from .lifecycle import (
+    NO_PART,
+    Did,
+    EntryDirection,
+    HeldByEntry,
+    Move,
+    Moved,
+    RowAmounts,
+    Shown,
+    doubled,
+)
 from .numbering import COPIED
 from .retention import CLOCKS_DIFFER_MS
 from .topics import Topics
@@ -41,6 +51,26 @@ class RetentionGaps:
     lacks_results: frozenset[int]
     """Partitions without their first results."""
 
+    snapshots_ms: Sequence[int]
+    """By partition: when the last row of the payments was appended."""
+
+    lives_differ_ms: int
+    """The least time between the beginnings of two payments with one id."""
+
+
+@dataclass(slots=True)
+class HeldByPayments:
+    """What all payments hold, by account and currency."""
+
+    held: Counter[int] = field(default_factory=Counter)
+    """By the hash of account and currency."""
+
+    rows: dict[int, int] = field(default_factory=dict)
+    """By the same hash: the place of the row of one of its payments."""
+
+    unclear: set[int] = field(default_factory=set)
+    """Where some payment holds an amount that is not known."""
+
 
 @dataclass(slots=True)
 class PaymentFacts:
@@ -52,8 +82,8 @@ class PaymentFacts:
     results: list[tuple[int, int, int]] = field(default_factory=list)
     """Hash of the command's id, place with ``Implied`` and ``LATER``, terms."""
 
-    entries: list[tuple[int, int]] = field(default_factory=list)
-    """Place with ``EntryDirection`` and ``RESULT_EXPIRED``, terms of the movement forward."""
+    entries: list[tuple[int, int, int]] = field(default_factory=list)
+    """Place with ``EntryDirection`` and ``RESULT_EXPIRED``, terms of the movement forward, time."""
 
     row: tuple[int, int] | None = None
     """Place with ``Implied``, terms."""
@@ -61,10 +91,20 @@ class PaymentFacts:
     shown: dict[int, Shown] = field(default_factory=dict)
     """Amounts that results show, by the place with ``Implied``."""
 
-    holds: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    """By the place of an entry: change of what is held, hash of the part, time."""
+    holds: dict[int, HeldByEntry] = field(default_factory=dict)
+    """By the place of an entry."""
+
+    captures: list[tuple[int, int, int]] = field(default_factory=list)
+    """Hash of the id of a capture's command, its partition, when it was appended."""
 
     row_amounts: RowAmounts | None = None
+    row_place: int = 0
+    """The hash of account and currency in the row."""
+
+    @property
+    def places(self) -> set[int]:
+        """Where it may hold money."""
+        return {self.row_place, *(held.place for held in self.holds.values())}
 
 
 _NOTHING = PaymentHistory()
@@ -89,12 +129,15 @@ class Judgement:
         self._unanswered = 0
         self._missing = 0
         """Number of missing results: what they implied is not known."""
+        self._in_flight = False
+        """Whether a transfer may have moved money once more than the results imply."""
 
     def _find(self, kind: Kind, topic: str, word: int, message: str) -> None:
         self._findings.add(kind, Place(topic, *place_of(word)), message)
 
     def judge(self, waiting: Sequence[int], *, moving: bool) -> int:
         """Judge the payment; return how many commands are in flight."""
+        self._late_captures()
         in_flight = self._answers(waiting)
         self._money(moving=moving)
         self._table()
@@ -179,10 +222,11 @@ class Judgement:
             for kind, word, message in self._all.faults:
                 self._find(kind, self._topics.results, word, message)
         # A transfer in flight may have moved money once more than the results imply.
-        in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
-        hidden = self._missing + in_flight
+        self._in_flight = moving or self._has_later or self.is_pending or self._unanswered > 0
+        hidden = self._missing + self._in_flight
+        moved = self._moved_once()
         if self._all.has_amounts or self._payment.holds:
-            self._lifecycle(hidden)
+            self._lifecycle(moved, hidden)
             return
         forward, back = self._all.forward, self._all.back
         self._compare(EntryDirection.FORWARD, forward, self._by_snapshot.forward, hidden)
@@ -206,7 +250,7 @@ class Judgement:
         extra = len(entries) - len(lives) - hidden
         if extra <= 0:
             return
-        old = sum(bool(code_of(word) & RESULT_EXPIRED) for word, _ in entries)
+        old = sum(bool(code_of(word) & RESULT_EXPIRED) for word, *_ in entries)
         if extra > old:
             self._too_many(entries[-1][0], what, len(entries), len(lives))
         else:
@@ -222,11 +266,11 @@ class Judgement:
         expected = [life.terms for life in lives if life.terms]
         forward = [
             its_terms
-            for word, its_terms in self._payment.entries
+            for word, its_terms, _ in self._payment.entries
             if code_of(word) & ~RESULT_EXPIRED == EntryDirection.FORWARD
         ]
         known = len(lives) == len(expected) == len(forward)
-        for word, its_terms in self._payment.entries:
+        for word, its_terms, _ in self._payment.entries:
             moved = code_of(word) & ~RESULT_EXPIRED
             if moved == EntryDirection.FORWARD and known and its_terms not in expected:
                 message = "account, amount or currency is not what the payment's results say"
@@ -235,12 +279,72 @@ class Judgement:
                 message = "it does not undo the payment's entry: account, amount or currency differ"
                 self._find(Kind.WRONG_ENTRY, self._topics.ledger, word, message)
 
-    def _lifecycle(self, hidden: int) -> None:
-        """Compare each movement that the results imply with the ledger, and the other way round."""
+    def _moved_once(self) -> list[Moved]:
+        """Report what the ledger alone shows to have moved twice; return the other entries."""
         payment = self._payment
-        moved = [
-            _moved(word, its_terms, payment.holds.get(word)) for word, its_terms in payment.entries
-        ]
+        moved = [_moved(*entry, payment.holds.get(entry[0])) for entry in payment.entries]
+        if len(moved) < 2:
+            return moved
+        again = {
+            entry.word for entry in doubled(moved, lives_differ_ms=self._known.lives_differ_ms)
+        }
+        for entry in moved:
+            if entry.word in again:
+                self._moved_again(entry)
+        if again:
+            payment.entries = [entry for entry in payment.entries if entry[0] not in again]
+        return [entry for entry in moved if entry.word not in again]
+
+    def _late_captures(self) -> None:
+        """Report captures whose commands were all appended after the end of the hold."""
+        payment = self._payment
+        for own, word, _ in payment.results if payment.captures else ():
+            shown = payment.shown.get(word)
+            if shown is None or shown.did != Did.CAPTURED:
+                continue
+            home = place_of(word)[0]
+            # The hold's end is by the clock of the payment's own partition.
+            asked = [
+                time_ms - (0 if partition == home else CLOCKS_DIFFER_MS)
+                for its_own, partition, time_ms in payment.captures
+                if its_own == own
+            ]
+            is_known = len(asked) >= sum(own == each for each, _, _ in payment.results)
+            if asked and is_known and min(asked) >= shown.expires_ms:
+                late_ms = min(asked) - shown.expires_ms
+                message = f"captured, but its command came {late_ms} ms after the hold had ended"
+                self._find(Kind.WRONG_LAPSE, self._topics.results, word, message)
+
+    def add_held(self, found: HeldByPayments) -> None:
+        """Add what the payment holds: by its row, or by its entries where those may be ahead."""
+        payment, amounts = self._payment, self._payment.row_amounts
+        is_ahead = any(not held.by_snapshot for held in payment.holds.values())
+        if self._in_flight or is_ahead or any(map(self._is_lapsing, self._releases())):
+            if self._known.lacks_entries:
+                found.unclear |= payment.places
+            for held in payment.holds.values():
+                found.held[held.place] += held.change * held.by_snapshot
+        elif amounts is not None and amounts.held and self._state is not Implied.NO_PAYMENT:
+            found.held[payment.row_place] += amounts.held
+            assert payment.row is not None, "its amounts are of its row"
+            found.rows[payment.row_place] = payment.row[0]
+
+    def _releases(self) -> Iterator[Moved]:
+        for entry in self._payment.entries:
+            if code_of(entry[0]) & ~RESULT_EXPIRED == EntryDirection.RELEASE:
+                yield _moved(*entry, self._payment.holds.get(entry[0]))
+
+    def _is_lapsing(self, entry: Moved) -> bool:
+        """Whether an entry may be the end of a hold, since the row was read: no command says so."""
+        row, amounts = self._payment.row, self._payment.row_amounts
+        if row is None or amounts is None or self._state is not Implied.AUTHORIZED:
+            return False
+        since_ms = max(amounts.expires_ms, self._known.snapshots_ms[place_of(row[0])[0]])
+        is_release = entry.direction == EntryDirection.RELEASE
+        return is_release and entry.time_ms + CLOCKS_DIFFER_MS >= since_ms
+
+    def _lifecycle(self, moved: Sequence[Moved], hidden: int) -> None:
+        """Compare each movement that the results imply with the ledger, and the other way round."""
         if self._missing:
             # What a missing result has moved is in the next one too, so not one by one.
             self._repeated_parts(moved)
@@ -309,7 +413,7 @@ class Judgement:
                 if not is_old:
                     implied.add(what)
                 self._findings.unchecked["entries whose results may have been deleted"] += 1
-            elif hidden and what not in ahead | once:
+            elif (hidden or self._is_lapsing(entry)) and what not in ahead | once:
                 ahead.add(what)
             elif what in ahead | found.taken:
                 self._moved_again(entry)
@@ -369,9 +473,9 @@ class Judgement:
             self._find(Kind.ROW_DIFFERS, self._topics.payments_journal, row[0], message)
 
 
-def _moved(word: int, its_terms: int, hold: tuple[int, int, int] | None) -> Moved:
-    held, part, time_ms = hold or (0, 0, 0)
-    return Moved(code_of(word) & ~RESULT_EXPIRED, its_terms, held, part, word, time_ms)
+def _moved(word: int, its_terms: int, time_ms: int, held: HeldByEntry | None) -> Moved:
+    change, part = (0, NO_PART) if held is None else (held.change, held.part)
+    return Moved(code_of(word) & ~RESULT_EXPIRED, its_terms, change, part, word, time_ms)
 
 
 def is_too_early(move: Move, entry: Moved) -> bool:

@@ -5,7 +5,7 @@ authorized, captured and refunded, and what is held. They change by one transfer
 the difference of two results is the entry that must be in the ledger between them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -16,7 +16,7 @@ from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
 
-from .facts import MAX_WORD, digest
+from .facts import MAX_WORD, digest, place_of
 from .findings import Kind
 
 
@@ -50,7 +50,9 @@ class Did(IntEnum):
     RELEASED = 3
     REVERSED = 4
     LAPSED = 5  # A notice: the time of the hold was over.
-    REPEATED = 6  # A capture or refund is answered again, or a void joined another.
+    CAPTURED_BEFORE = 6  # A capture is answered again.
+    REFUNDED_BEFORE = 7
+    RELEASED_BEFORE = 8  # A void joined another.
 
 
 _DID: dict[str, Did] = {
@@ -58,6 +60,14 @@ _DID: dict[str, Did] = {
     Outcome.REFUNDED: Did.REFUNDED,
     Outcome.VOIDED: Did.RELEASED,
 }
+_AGAIN = {
+    Did.CAPTURED: Did.CAPTURED_BEFORE,
+    Did.REFUNDED: Did.REFUNDED_BEFORE,
+    Did.RELEASED: Did.RELEASED_BEFORE,
+}
+_FIRST = {before: did for did, before in _AGAIN.items() if did is not Did.RELEASED}
+"""Of a capture or refund that is answered again: what its first answer did."""
+
 _CANCELLED: dict[str | None, Did] = {Reason.VOIDED: Did.RELEASED, Reason.ROLLED_BACK: Did.REVERSED}
 _NO_HOLD = frozenset({"declined", "authorizing", "cancelling"})
 _HELD_IN = frozenset({"authorized", "capturing", "releasing"})
@@ -106,6 +116,18 @@ class RowAmounts(NamedTuple):
     """The hash of all parts."""
 
 
+class HeldByEntry(NamedTuple):
+    """What an entry changes of what its account holds: words for ``Facts``."""
+
+    change: int
+    part: int
+    place: int
+    """The hash of account and currency."""
+
+    by_snapshot: int
+    """Whether the row of the account has it."""
+
+
 class Move(NamedTuple):
     """A movement that results imply."""
 
@@ -130,6 +152,49 @@ class Moved(NamedTuple):
     part: int
     word: int
     time_ms: int
+
+
+_BEGINNINGS = frozenset({EntryDirection.FORWARD, EntryDirection.HOLD})
+
+
+def doubled(moved: Iterable[Moved], *, lives_differ_ms: int) -> Iterator[Moved]:
+    """Yield the entries that repeat what their payment has moved in the same life.
+
+    The ledger alone shows it, whatever retention has deleted of the results: all entries of a life
+    are in one partition, in their order. A life begins with a hold or a make, where nothing is
+    held; its id is not used again within ``lives_differ_ms``. In a life each part, and each release
+    and rollback, is there once, and no more is released than is held.
+    """
+    lives: dict[int, _LedgerLife] = {}
+    for entry in moved:
+        partition, what = place_of(entry.word)[0], (entry.direction, entry.part)
+        life = lives.get(partition)
+        if life is None or (
+            entry.direction in _BEGINNINGS and life.may_end(entry, lives_differ_ms)
+        ):
+            is_whole = entry.direction in _BEGINNINGS
+            lives[partition] = _LedgerLife({what}, entry.held, entry.time_ms, is_whole)
+        elif what in life.moved or (life.is_whole and life.held + entry.held < 0):
+            yield entry
+        else:
+            life.moved.add(what)
+            life.held += entry.held
+
+
+@dataclass(slots=True)
+class _LedgerLife:
+    """A life of a payment in one partition of the ledger."""
+
+    moved: set[tuple[int, int]]
+    held: int
+    begun_ms: int
+    is_whole: bool
+    """Whether its beginning is there."""
+
+    def may_end(self, entry: Moved, lives_differ_ms: int) -> bool:
+        """Whether the next life may begin with an entry."""
+        differ_ms = entry.time_ms - self.begun_ms
+        return not self.is_whole or (self.held == 0 and differ_ms >= lives_differ_ms)
 
 
 @lru_cache(maxsize=4096)
@@ -183,7 +248,9 @@ def shown_by(result: Result) -> Shown | None:
     elif result.outcome is Outcome.CANCELLED and not result.replayed:
         did = _CANCELLED.get(result.reason, Did.NOTHING)
     elif result.outcome in _DID:
-        did = Did.REPEATED if result.replayed else _DID[result.outcome]
+        did = _DID[result.outcome]
+        if result.replayed:
+            did = _AGAIN[did]
     is_authorize = result.authorized is not None
     authorized, captured, refunded, held = amounts
     state = result.state
@@ -319,10 +386,13 @@ class Amounts:
     def _release(self, shown: Shown, word: int, change: Change) -> None:
         """Take a result that changes nothing, or ends the hold."""
         captured, refunded, held = change
-        # A void that joined another is a repetition too, of no part.
-        is_again = shown.did == Did.REPEATED and shown.part != NO_PART
-        if is_again and shown.part not in self.parts and not self.is_partial:
-            self._fault(word, "a capture or refund is answered again that never was before")
+        first = _FIRST.get(Did(shown.did))
+        if first is not None:
+            before = self.parts.get(shown.part)
+            if before is None and not self.is_partial:
+                self._fault(word, "a capture or refund is answered again that never was before")
+            elif before is not None and before[0] != first:
+                self._fault(word, "a capture is answered again as a refund, or the other way round")
         if shown.did == Did.LAPSED:
             self._notice(shown, word, held)
         elif held < 0 and shown.did == Did.NOTHING:

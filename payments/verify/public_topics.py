@@ -19,7 +19,16 @@ from .implied import Implied, implied_by, terms, terms_of
 from .journals import Snapshot
 from .judgement import LATER, NOTICE, RESULT_EXPIRED
 from .letters import Letters
-from .lifecycle import DIRECTIONS, EntryDirection, epoch_ms, fault_of, part_of, shown_by
+from .lifecycle import (
+    DIRECTIONS,
+    EntryDirection,
+    HeldByEntry,
+    epoch_ms,
+    fault_of,
+    part_of,
+    place_of_money,
+    shown_by,
+)
 from .numbering import Numbering
 from .payments import Payments
 from .retention import Retention
@@ -192,10 +201,15 @@ class Public:
         code = moved | RESULT_EXPIRED if result_expired else int(moved)
         own, at = digest(key), (record.partition, record.offset)
         amount = -entry.amount if moved is EntryDirection.BACK else entry.amount
-        self._payments.entry(own, at, code, terms(entry.account, amount, entry.currency))
+        its_terms, time_ms = (
+            terms(entry.account, amount, entry.currency),
+            self._time_of(record, entry),
+        )
+        self._payments.entry(own, at, code, its_terms, time_ms)
         if moved > EntryDirection.BACK or entry.held_change:
-            part, time_ms = part_of(entry.part), self._time_of(record, entry)
-            self._payments.hold(own, at, code, entry.held_change, part, time_ms)
+            place = place_of_money(entry.account, entry.currency)
+            held = HeldByEntry(entry.held_change, part_of(entry.part), place, by_snapshot)
+            self._payments.hold(own, at, code, held)
 
     def _time_of(self, record: Record, entry: LedgerEntry) -> int:
         """Return the time of an entry: that of its record where the entry has no time."""

@@ -14,7 +14,7 @@ from .accounts import AccountsPartition
 from .facts import digest
 from .findings import Findings, Kind, Place
 from .implied import CANCELLED_FOR, Implied, terms
-from .lifecycle import Did, RowAmounts, part_of, parts_of
+from .lifecycle import Did, RowAmounts, part_of, parts_of, place_of_money
 from .numbering import Numbering
 from .payments import Payments
 
@@ -79,7 +79,10 @@ class Rows:
         self._payments.row(key, at, state, _terms(payment), waiting)
         if payment.hold_expires_ms is not None or payment.parts or key in self._with_amounts:
             self._with_amounts.add(key)
-            self._payments.row_amounts(key, _amounts(payment))
+            place = 0
+            if payment.request is not None:
+                place = place_of_money(payment.request.account, payment.request.currency)
+            self._payments.row_amounts(key, _amounts(payment), place)
 
     def account(self, record: Record) -> None:
         """Take a row of the accounts table: an account's or a counter-account's."""

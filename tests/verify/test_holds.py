@@ -21,7 +21,7 @@ from payments.domain.results import Outcome, Reason
 from payments.stages import accounts as accounts_stage
 from payments.stages import payments as payments_stage
 from payments.testing import PaymentsTestbed
-from payments.verify.findings import Kind
+from payments.verify.findings import Kind, Place
 
 from .lifecycle_run import AUTHORIZE, CAPTURE, VOID, recorded_lifecycles, refund, some
 from .recording import (
@@ -296,8 +296,9 @@ async def test_money_that_moved_twice_is_found_where_the_first_results_are_delet
     run, begins = await partly_deleted()
     assert run.audit(begins).violations == []
     second = run.post(run.find(LEDGER, payment="p", kind="capture"))
-    [violation] = run.audit(begins).violations
+    violation, other = run.audit(begins).violations
     assert (violation.kind, violation.place) == at(Kind.MONEY_TWICE, second)
+    assert (other.kind, other.place) == held_by_no_payment(run, second)[0]
 
 
 async def test_a_part_that_moved_twice_is_found_where_a_command_lost_its_result() -> None:
@@ -305,8 +306,9 @@ async def test_a_part_that_moved_twice_is_found_where_a_command_lost_its_result(
     begins = {place: first for place, first in deleted.items() if place.topic == RESULTS}
     assert run.audit(begins).violations == []
     second = run.post(run.find(LEDGER, payment="p", kind="capture"))
-    [violation] = run.audit(begins).violations
+    violation, other = run.audit(begins).violations
     assert (violation.kind, violation.place) == at(Kind.MONEY_TWICE, second)
+    assert (other.kind, other.place) == held_by_no_payment(run, second)[0]
 
 
 # --- what is planted ------------------------------------------------------------------------------
@@ -341,6 +343,12 @@ def test_a_part_that_moved_money_a_second_time(run: Recording, part: str) -> Non
     assert at(Kind.MONEY_TWICE, second) in run.found()
 
 
+def held_by_no_payment(run: Recording, entry: Record) -> list[tuple[Kind, Place]]:
+    """Return what a planted entry violates too, where it changes what is held."""
+    changes = read(entry).get("held_change", 0) != 0
+    return [at(Kind.WRONG_HELD, run.row(ACCOUNTS, b"abc"))] if changes else []
+
+
 @pytest.mark.parametrize(
     ("payment", "kind"),
     [("parts", "capture"), ("parts", "refund"), ("back", "refund"), ("undone part", "rollback")],
@@ -348,29 +356,30 @@ def test_a_part_that_moved_money_a_second_time(run: Recording, part: str) -> Non
 def test_an_entry_that_moves_money_a_second_time(run: Recording, payment: str, kind: str) -> None:
     entry = run.find(LEDGER, payment=payment, kind=kind)
     second = run.post(entry, held_change=0) if kind == "rollback" else run.post(entry)
-    assert run.found() == [at(Kind.MONEY_TWICE, second)]
+    assert run.found() == [at(Kind.MONEY_TWICE, second), *held_by_no_payment(run, second)]
 
 
 @pytest.mark.parametrize("payment", ["lapses", "voided", "undone hold", "lapses with a part"])
 def test_a_hold_that_is_released_twice(run: Recording, payment: str) -> None:
-    """Another hold is on the account, so nothing else shows it."""
+    """Another hold is on the account, whose payment has more than the account now."""
     second = run.post(run.all(LEDGER, payment=payment, kind="release")[0], held_change=-1)
-    assert run.found() == [at(Kind.MONEY_TWICE, second)]
+    assert run.found() == [at(Kind.MONEY_TWICE, second), *held_by_no_payment(run, second)]
 
 
 @pytest.mark.parametrize("kind", ["hold", "capture", "refund"])
 def test_an_entry_of_a_payment_without_such_a_result(run: Recording, kind: str) -> None:
     entry = run.all(LEDGER, payment="parts", kind=kind)[0]
     added = run.post(entry, payment="never held")
-    assert run.found() == [at(Kind.UNEXPECTED_ENTRY, added)]
+    assert run.found() == [at(Kind.UNEXPECTED_ENTRY, added), *held_by_no_payment(run, added)]
 
 
 def test_a_capture_that_the_ledger_lacks(run: Recording) -> None:
     entry = run.find(LEDGER, account="abc")
     assert (read(entry)["payment"], read(entry)["kind"]) == ("taken", "capture")
     run.unpost(entry)
-    [(kind, _)] = run.found()
+    (kind, _), *others = run.found()
     assert kind is Kind.MISSING_ENTRY
+    assert others == held_by_no_payment(run, entry)
 
 
 @pytest.mark.parametrize(
@@ -452,14 +461,17 @@ def test_a_payment_whose_row_has_other_amounts(run: Recording, change: dict[str,
     row = run.row(PAYMENTS, b"stays held")
     assert read(row)["held"] == 90
     run.change(row, **change)
-    assert run.found() == [at(Kind.ROW_DIFFERS, row)]
+    found = [at(Kind.ROW_DIFFERS, row)]
+    if "held" in change:
+        found.append(at(Kind.WRONG_HELD, run.row(ACCOUNTS, b"abc")))
+    assert run.found() == found
 
 
 def test_an_account_whose_row_holds_something_else(run: Recording) -> None:
     row = run.row(ACCOUNTS, b"abc")
     run.change(row, held=read(row)["held"] + 1)
     kinds = [kind for kind, _ in run.found()]
-    assert kinds == [Kind.NOT_ZERO, Kind.ROW_DIFFERS]
+    assert kinds == [Kind.NOT_ZERO, Kind.ROW_DIFFERS, Kind.WRONG_HELD]
     assert at(Kind.ROW_DIFFERS, row) in run.found()
 
 

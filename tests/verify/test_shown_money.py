@@ -6,6 +6,7 @@ from payments.domain.account import Account, CounterAccount
 from payments.records.record_models import LedgerEntry
 from payments.verify.accounts import AccountsPartition
 from payments.verify.findings import Findings
+from payments.verify.judgement import HeldByPayments
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_amounts_and_balances_are_shown_with_the_decimals_of_the_currency(
     partition.entry(entry, 0, by_snapshot=True)
     partition.row("abc", 1, Account(-1999, 1, currency))
     partition.counter_row("world/0", 2, CounterAccount({currency: 1}))
-    partition.judge()
+    partition.judge(HeldByPayments())
     messages = [violation.message for violation in findings.kept]
     assert len(messages) == 5
     for message in messages:
