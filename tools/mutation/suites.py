@@ -30,6 +30,7 @@ class Suite(NamedTuple):
 _PURE = ("payments/domain/", "payments/records/", "payments/stages/expiry.py")
 _ALL = ("exactstage/", "payments/")
 _KAFKA = ("exactstage/kafka/",)
+_VERIFY = ("payments/verify/",)
 _NO_BROKER = ("-m", "not broker")
 
 
@@ -87,7 +88,17 @@ SUITES = {
             ),
             ("exactstage/",),
         ),
-        Suite("agents", ("tests/agents", *_NO_BROKER), _ALL, without=_KAFKA),
+        Suite(
+            "verify",
+            (
+                "tests/verify/test_proved_directly.py",
+                "tests/verify",
+                *_NO_BROKER,
+                "--ignore=tests/verify/test_command.py",
+            ),
+            _VERIFY,
+        ),
+        Suite("agents", ("tests/agents", *_NO_BROKER), _ALL, without=(*_KAFKA, *_VERIFY)),
         Suite("simulator", ("tests/simulator/test_runs.py",), _ALL, without=_KAFKA),
         Suite("broker", ("tests/broker",), _ALL, is_usual=False, limit_seconds=900.0),
     )
