@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from payments.recovery.run import Options
     from payments.settings import Settings
 
+MOST_NAMES = 20
+"""Payments that a line of text names; ``--json`` has all."""
+
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
@@ -87,10 +90,15 @@ def rebuild(
         )
         plan = asyncio.run(_rebuild(settings, options, dry_run=not yes))
     if as_json:
-        show_json({"done": yes, "journals": len(plan.journals), **plan.counts})
+        guesses = {guess.value: list(names) for guess, names in plan.guesses.items()}
+        counts = {"journals": len(plan.journals), **plan.counts}
+        show_json({"done": yes, **counts, "not_known": guesses})
     else:
         for words, count in plan.counts.items():
             click.echo(f"{count:,} {words}")
+        for guess, names in plan.guesses.items():
+            more = f", and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+            click.echo(f"{len(names):,} {guess}: {', '.join(names[:MOST_NAMES])}{more}")
         click.echo(f"{len(plan.journals)} journals {'written' if yes else 'would be written'}")
     if not yes:
         click.echo("Dry run: nothing was changed. Do it with --yes.", err=True)

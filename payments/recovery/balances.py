@@ -54,6 +54,7 @@ class Movement(NamedTuple):
     """What it added to what the account holds."""
 
     part: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 class Balances:
@@ -147,6 +148,7 @@ class Balances:
                 time_ms,
                 entry.held_change,
                 entry.part,
+                entry.metadata,
             )
             self._movements.setdefault(payment, []).append(movement)
 
@@ -156,6 +158,19 @@ class Balances:
         for name in self.counters:
             rows[name.encode()] = encode_counter(self.counter(name))
         return rows
+
+
+def note_holds(records: Sequence[Record], accounts: frozenset[str], held: Counter[str]) -> None:
+    """Add what entries of these accounts hold, by payment; of those that hold nothing nothing."""
+    for record in records:
+        try:
+            entry = _decode(record.value or b"")
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            continue  # It was refused or skipped when the balances were read.
+        if entry.held_change and entry.payment is not None and entry.account in accounts:
+            held[entry.payment] += entry.held_change
+            if not held[entry.payment]:
+                del held[entry.payment]
 
 
 def _decode_again(record: Record) -> _Entry:

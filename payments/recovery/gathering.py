@@ -1,5 +1,6 @@
 """Gathering: the facts of payments and accounts, from one reading of the public topics."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from exactstage.log import Bounds
 from payments.records.later_versions import LaterVersion
 from payments.settings import Settings
 
-from .balances import Balances, Movement
+from .balances import Balances, Movement, note_holds
 from .errors import RecoveryRefused, later_version
 from .folding import fold_in_shares, shares_of
 from .lives import Life, epoch_ms, read_result
@@ -217,6 +218,19 @@ class Gathering:
             async for at, records in fetched:
                 balances[at.partition].read(records)
         return found
+
+    async def payments_that_hold(self, accounts: frozenset[str]) -> frozenset[str]:
+        """Return the payments that hold money on these accounts, by the whole ledger."""
+        held: Counter[str] = Counter()
+        numbers = {partition_of(account.encode(), self._partitions) for account in accounts}
+        at = [TopicPartition(self.ledger, number) for number in sorted(numbers)]
+        ranges = {tp: self._facts.bounds[tp] for tp in at}
+        async with aclosing(
+            read_ranges(self.log, ranges, committed_only=True, show=self.show)
+        ) as fetched:
+            async for _, records in fetched:
+                note_holds(records, accounts, held)
+        return frozenset(held)
 
     async def _read_tails(self) -> None:
         """Find the highest commit at the end of each public partition, and the installation."""

@@ -83,14 +83,19 @@ def epoch_ms(text: str) -> int:
     return _second(text[:19]) * 1000 + int(text[20:23])
 
 
+def outcome_says_no_change(outcome: str) -> bool:
+    """Whether an answer shows a payment as it was before the command."""
+    return outcome in {Outcome.FOUND, Outcome.REJECTED}
+
+
 class PartSeen(NamedTuple):
-    """A capture or refund according to its first answer."""
+    """A capture or refund according to its first answer, or to its entry."""
 
     id: str
     type: Literal["capture", "refund"]
     moved: int
     command: str | None
-    """The id of the command that is answered."""
+    """The id of the command that is answered; None where no result says it."""
 
 
 class Life:
@@ -109,7 +114,9 @@ class Life:
         "has_back",
         "has_forward",
         "has_result",
+        "has_time",
         "held",
+        "is_there",
         "metadata",
         "moves",
         "parts",
@@ -125,6 +132,8 @@ class Life:
         """In how many lives money moved, and moved back."""
         self.has_result = False
         """Whether any result describes the payment."""
+        self.is_there: bool | None = None
+        """Whether there is a payment by its last result; None where no result says it."""
         self.has_amounts = False
         """Whether any result shows holds, captures or refunds."""
         self.moves: Counter[str] = Counter()
@@ -138,6 +147,8 @@ class Life:
         """Last settled state of the present life; None when there is no life, or it is pending."""
         self.reason: str | None = None
         self.time_ms = 0
+        self.has_time = True
+        """Whether ``time_ms`` is that of a change, not of a later answer."""
         self.type: Literal["make", "deposit", "authorize"] | None = None
         self.account: str | None = None
         self.amount = 0
@@ -155,12 +166,12 @@ class Life:
         outcome, state = result.outcome, result.state
         if state is None:
             if outcome != Outcome.REJECTED:  # Declined and forgotten, expired, or never there.
-                self.has_result = True
+                self.has_result, self.is_there = True, False
                 if outcome == Outcome.EXPIRED and self.has_amounts and self.state is not None:
                     self._end(epoch_ms(result.time))
                 self._begin()
             return
-        self.has_result = True
+        self.has_result = self.is_there = True
         self._read_request(result)
         changed = result.captured is not None and self._read_amounts(result, result.captured)
         if state not in _SETTLED:
@@ -264,6 +275,8 @@ class Life:
     def _settle(self, result: ResultFields, state: str, *, changed: bool) -> None:
         rejected = result.outcome == Outcome.REJECTED
         if changed or state != self.state:
+            repeats = result.replayed or outcome_says_no_change(result.outcome)
+            self.has_time = self.state is not None or not repeats
             self.state, self.time_ms = state, epoch_ms(result.time)
             has_reason = not rejected and state not in {State.COMPLETED, State.AUTHORIZED}
             self.reason = result.reason if has_reason else None

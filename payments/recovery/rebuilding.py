@@ -36,12 +36,13 @@ from payments.stages.accounts import ENTRY_TYPE
 from payments.stages.payments import RESULT_TYPE
 
 from .balances import Movement
+from .entries import Guess
 from .errors import RecoveryRefused
 from .forgetting import numbers_of, refuse_fewer_entries, refuse_unknown_losses
 from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .lives import Life
-from .settling import Settlement, Waiting, settle, surplus_of
+from .settling import Settlement, Waiting, settle, shows_all, surplus_of
 from .unanswered import Left
 
 OldCommands = Literal["answered", "unanswered"]
@@ -67,6 +68,9 @@ class Plan:
 
     counts: Counter[str]
     """What was read and found, by words for a person."""
+
+    guesses: Mapping[Guess, Sequence[str]]
+    """The payments of which no record says something, by what that is."""
 
 
 class _Redo(NamedTuple):
@@ -122,6 +126,7 @@ class _Planning:
         # The clock as a commit number is later than any that was counted up to, one by one.
         self.base = max(facts.last_commit + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
+        self._guesses: dict[Guess, list[str]] = {}
         payments, accounts = self._stages
         self._payments = [self._new(payments, p, {}) for p in range(self._partitions)]
         self._accounts = [
@@ -141,8 +146,9 @@ class _Planning:
         3. Decide these as a worker would, and set the offsets at which workers start.
         """
         await self._fetch_old_movements()
-        waiting = await self._waiting()
+        waiting = await self._waiting(self._facts.movements)
         settlements = await self._settle_all(waiting)
+        await self._settle_old_holds(settlements)
         self._refuse_lost_holds(settlements)
         for payment, settlement in settlements.items():
             self._take(payment, settlement)
@@ -168,6 +174,7 @@ class _Planning:
             [self._facts.bounds[tp].end for tp in at],
             self._facts.unanswered.unmatched_results > 0,
             self.counts,
+            {guess: sorted(names) for guess, names in self._guesses.items()},
         )
 
     # --- payments --------------------------------------------------------------------------------
@@ -181,18 +188,19 @@ class _Planning:
         short = frozenset(
             name
             for name, life in facts.lives.items()
-            if life.has_amounts
-            and min(surplus_of(life, facts.movements.get(name, ())).values()) < 0
+            if life.has_amounts and _lacks_some(facts.movements.get(name, ()), life)
         )
         if short:
             facts.movements |= await self._gathering.all_movements(short)
 
-    async def _waiting(self) -> dict[str, list[Waiting]]:
+    async def _waiting(
+        self, movements_of: Mapping[str, Sequence[Movement]]
+    ) -> dict[str, list[Waiting]]:
         """Return the unanswered commands of payments with a movement that no result shows."""
         facts = self._facts
         keys = {
             payment.encode()
-            for payment, movements in facts.movements.items()
+            for payment, movements in movements_of.items()
             if _has_more(movements, facts.lives.get(payment))
         }
         wanted = {place[:2]: (key, own, place) for key, own, place in facts.unanswered.of(keys)}
@@ -249,6 +257,19 @@ class _Planning:
             found |= {name: self._settle(name, movements, waiting) for name in lacking}
         return found
 
+    async def _settle_old_holds(self, settlements: dict[str, Settlement]) -> None:
+        """Settle the payments that hold money since before what was read of the ledger.
+
+        No result is left of them, so only what their accounts hold says that they are there.
+        """
+        accounts = frozenset(self._lost_holds(settlements))
+        if not accounts:
+            return
+        names = await self._gathering.payments_that_hold(accounts)
+        movements = await self._gathering.all_movements(names)
+        waiting = await self._waiting(movements)
+        settlements |= {name: self._settle(name, movements, waiting) for name in sorted(names)}
+
     def _settle(
         self,
         name: str,
@@ -278,6 +299,8 @@ class _Planning:
         journal = self._payments[partition_of(key, self._partitions)]
         if settlement.row is not None:
             journal.know(key, encode_payment(settlement.row))
+        for guess in settlement.guesses:
+            self._guesses.setdefault(guess, []).append(payment)
         for waiting in settlement.answered:
             self._facts.unanswered.consume(key, waiting.own, waiting.place)
         for answer in settlement.answers:
@@ -310,23 +333,34 @@ class _Planning:
             in_flight_since_ms=newest_ms - CLOCKS_DIFFER_MS,
         )
 
-    def _refuse_lost_holds(self, settlements: Mapping[str, Settlement]) -> None:
-        """Raise ``RecoveryRefused`` where an account holds other money than its payments say."""
+    def _lost_holds(self, settlements: Mapping[str, Settlement]) -> dict[str, tuple[int, int]]:
+        """Return the accounts that hold other money than their payments: both amounts."""
         held: Counter[str] = Counter()
         for settlement in settlements.values():
             row = settlement.row
             if row is not None and row.held and row.request is not None:
                 held[row.request.account] += row.held
-        for balances in self._facts.balances:
-            for name, account in balances.accounts.items():
-                if account.held != held[name]:
-                    of_it = money_text(held[name], account.currency)
-                    message = (
-                        f"account {name!r} holds {money_text(account.held, account.currency)} by "
-                        f"the ledger, and {of_it} by the results of its payments: results of holds "
-                        f"were deleted or lost; restore the results from a replica or a backup"
-                    )
-                    raise RecoveryRefused(message)
+        return {
+            name: (account.held, held[name])
+            for balances in self._facts.balances
+            for name, account in balances.accounts.items()
+            if account.held != held[name]
+        }
+
+    def _refuse_lost_holds(self, settlements: Mapping[str, Settlement]) -> None:
+        """Raise ``RecoveryRefused`` where an account holds other money than its payments say."""
+        for name, (by_ledger, by_payments) in self._lost_holds(settlements).items():
+            currency = next(
+                balances.accounts[name].currency
+                for balances in self._facts.balances
+                if name in balances.accounts
+            )
+            message = (
+                f"account {name!r} holds {money_text(by_ledger, currency)} by the ledger, and "
+                f"{money_text(by_payments, currency)} by the results of its payments: results of "
+                f"holds were deleted or lost; restore the results from a replica or a backup"
+            )
+            raise RecoveryRefused(message)
 
     def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
         """Post the movements that the ledger lacks: first those that give, then those that take."""
@@ -499,7 +533,10 @@ def _has_more(movements: Sequence[Movement], life: Life | None) -> bool:
 
 
 def _lacks_some(movements: Sequence[Movement], life: Life) -> bool:
-    return min(surplus_of(life, movements).values()) < 0
+    """Whether what was read of the ledger has less than the results show."""
+    if min(surplus_of(life, movements).values()) < 0:
+        return True
+    return life.state is not None and life.captured is not None and not shows_all(life, movements)
 
 
 def _unclear(unclear: Sequence[Left], topic: str) -> RecoveryRefused:

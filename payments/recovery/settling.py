@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from payments.domain.account import COUNTER_OF, Kind, Settled, Transfer
 from payments.domain.commands import Cancel, Command, Deposit, Make
 from payments.domain.payment import (
@@ -29,6 +31,7 @@ from payments.domain.payment_table import State
 from payments.domain.results import Answer, Reason, Request
 
 from .balances import Movement
+from .entries import Guess, end_of, parts_of, row_of
 from .errors import RecoveryRefused
 from .lives import Life, PartSeen
 from .unanswered import Place
@@ -62,6 +65,9 @@ class Settlement(NamedTuple):
 
     missing: tuple[Transfer, ...] = ()
     """Transfers that results show and the ledger lacks."""
+
+    guesses: tuple[Guess, ...] = ()
+    """What of the row no record says."""
 
 
 def settle(
@@ -109,14 +115,20 @@ def settle(
     if forward and not life.has_result:
         row = _from_ledger(forward, back)
         return Settlement(None if is_due(row.time_ms) else row)
-    return Settlement(life.row(_request(forward, life)))
+    stored = _with_metadata(life.row(_request(forward, life)), forward[-1:])
+    if stored is not None and not life.has_time and forward:
+        posted = _from_ledger(forward, back)
+        if posted.state is stored.state and not is_due(posted.time_ms):
+            stored = posted
+    return Settlement(stored)
 
 
+_OPENINGS = frozenset({"make", "deposit", "authorize"})
+_NONE: tuple[Guess, ...] = ()
 LIFECYCLE = frozenset({"hold", "capture", "release", "refund"})
-_PARTS = frozenset({"capture", "refund"})
-_RESULTS_DELETED = (
-    "results of its captures or refunds were deleted: restore the results from a replica or a "
-    "backup"
+_CONTRADICTED = (
+    "the results and the ledger have different amounts of it: payments verify shows it; restore "
+    "the results from a replica or a backup"
 )
 
 
@@ -150,60 +162,128 @@ class _Lifecycle:
                 f"a replica or a backup"
             )
         of_former, new = _without_results(movements, surplus, results_expired_before_ms)
-        if of_former and not life.has_result and not is_due(of_former[-1].time_ms):
-            raise self._refusal(
-                "the ledger has movements of it whose results were deleted, and they alone say "
-                "what it holds, captured and refunded: restore the results from a replica or a "
-                "backup"
-            )
-        parts = self._parts()
-        if life.state is not None:
-            self._require_all_shown(parts, movements, new)
-        forward = sorted((m for m in movements if _kind(m) == "forward"), key=_time)
-        row = life.row(_request(forward, life), parts)
-        return self._in_flight(row, new, waiting) if new else Settlement(row)
+        del of_former  # They are shown by results that retention has deleted.
+        own = _of_last_life([m for m in movements if not any(m is each for each in new)])
+        row, guesses = self._row(own, waiting, is_due)
+        answered = row.answered
+        if not new:
+            return row._replace(guesses=guesses)
+        left = [each for each in waiting if each not in answered]
+        later = self._in_flight(row.row, new, left)
+        return later._replace(answered=(*answered, *later.answered), guesses=guesses)
 
-    def _require_all_shown(
-        self, parts: Sequence[Part], movements: Sequence[Movement], new: Sequence[Movement]
-    ) -> None:
-        """Raise ``RecoveryRefused`` where the results that are left show less than was moved.
+    def _row(
+        self,
+        own: Sequence[Movement],
+        waiting: Sequence[Waiting],
+        is_due: Callable[[int], bool],
+    ) -> tuple[Settlement, tuple[Guess, ...]]:
+        """Return the row before what is in flight, and what of it no record says.
 
-        Movements up to the last that began the payment are of former lives, which have ended:
-        deleted results of those change nothing.
+        The settlement has no answers: those commands were answered, and retention has deleted it.
         """
-        shown = [m for m in sorted(movements, key=_time) if not any(m is each for each in new)]
-        begins = [number for number, m in enumerate(shown) if _kind(m) in {"forward", "hold"}]
-        own = shown[begins[-1] if begins else 0 :]
-        moved = Counter((m.kind, m.part, abs(m.amount)) for m in own if m.kind in _PARTS)
-        held = sum(m.held for m in own)
-        by_results = Counter((part.type, part.id, part.moved) for part in parts)
-        if held != self._life.held or moved != by_results:
-            raise self._refusal(_RESULTS_DELETED)
+        life = self._life
+        if life.state is not None:
+            parts, is_certain = parts_of(own, life.parts, self._part)
+            self._require_same_amounts(own, parts)
+            forward = [movement for movement in own if _kind(movement) == "forward"]
+            row = life.row(_request(forward, life), parts)
+            row = _with_metadata(row, own)
+            if row is not None and not life.has_time and own:
+                row = _as_posted(row, row_of(own, parts, end_of(own[0], life.expires_ms)))
+            return Settlement(row), () if is_certain else (Guess.PARTS,)
+        if life.is_there is False or not own:
+            return Settlement(None), ()
+        again = self._replayed(own, waiting)
+        if again is not None:
+            row = again.row
+            found, guesses = Settlement(row, (), again.answered, again.time_ms), _NONE
+        else:
+            row, guesses = self._from_entries(own, waiting)
+            found = Settlement(row)
+        if row is not None and not row.held and is_due(row.time_ms):
+            return Settlement(None, answered=found.answered), ()
+        return found, guesses
 
-    def _parts(self) -> tuple[Part, ...]:
-        life, parts = self._life, []
-        if life.state is None:
-            return ()
-        for seen in life.parts:
-            part = self._part_of(self._payment, seen)
-            if part is None:
-                raise self._refusal(
-                    f"the command of its {seen.type} {seen.id!r} is not there, which says whether "
-                    f"a repetition is the same: restore the commands from a replica or a backup"
-                )
-            parts.append(part)
+    def _from_entries(
+        self, own: Sequence[Movement], waiting: Sequence[Waiting]
+    ) -> tuple[Payment, tuple[Guess, ...]]:
+        """Return the row as the ledger has it."""
+        parts, is_certain = parts_of(own, self._life.parts, self._part)
+        known_ms = self._life.expires_ms
+        first = self._begun_by(own[0], waiting)
+        if known_ms is None and first is not None:
+            begun = self._decide(None, first, first.place.time_ms).payment
+            known_ms = None if begun is None else begun.hold_expires_ms
+        end = end_of(own[0], known_ms)
+        row = row_of(own, parts, end)
+        guesses = () if is_certain else (Guess.PARTS,)
+        return row, guesses if end.is_known or not row.held else (*guesses, Guess.END)
+
+    def _begun_by(self, began: Movement, waiting: Sequence[Waiting]) -> Waiting | None:
+        """Return the command that began a life; None where it is deleted.
+
+        Earlier ones with the same request were declined, or began an earlier life. So it is the
+        last one before the entry: an end of the hold that is too late by moments is harmless.
+        """
+        found = None
+        for each in waiting:
+            transfer = self._decide(None, each, each.place.time_ms).transfer
+            is_in_time = found is None or each.place.time_ms <= began.time_ms
+            if is_in_time and transfer is not None and _is_of(transfer, began):
+                found = each
+        return found
+
+    def _replayed(self, own: Sequence[Movement], waiting: Sequence[Waiting]) -> Settlement | None:
+        """Decide again what was answered before; None where some of its commands are deleted."""
+        first = self._begun_by(own[0], waiting)
+        if first is None:
+            return None
+        later = [each for each in waiting if each.place.time_ms >= first.place.time_ms]
+        others = [each for each in later if each.command.type not in _OPENINGS]
+        settlement = self._decide_again(None, own, [first, *others])
+        row = None if settlement is None else settlement.row
+        ends_ms = 0 if row is None else row.hold_expires_ms or 0
+        if row is not None and row.state is State.LAPSED and own[-1].time_ms < ends_ms:
+            return None  # A void ended it, whose command is deleted.
+        return settlement
+
+    def _require_same_amounts(self, own: Sequence[Movement], parts: Sequence[Part]) -> None:
+        """Raise ``RecoveryRefused`` where the results show other amounts than the ledger."""
+        life = self._life
+        if life.captured is None:
+            return
         captured = sum(part.moved for part in parts if part.type == "capture")
         refunded = sum(part.moved for part in parts if part.type == "refund")
         undone = life.state == State.CANCELLED
-        lacks_captures = life.type == "authorize" and captured != (life.captured or 0)
-        if lacks_captures or (refunded != life.refunded and not undone):
-            raise self._refusal(_RESULTS_DELETED)
-        return tuple(parts)
+        wrong = (
+            sum(movement.held for movement in own) != life.held,
+            life.type == "authorize" and captured != life.captured,
+            refunded != life.refunded and not undone,
+        )
+        if any(wrong):
+            raise self._refusal(_CONTRADICTED)
+
+    def _part(self, seen: PartSeen) -> Part | None:
+        return self._part_of(self._payment, seen)
 
     def _in_flight(
         self, row: Payment | None, new: Sequence[Movement], waiting: Sequence[Waiting]
     ) -> Settlement:
         """Decide again what moved the money that no result shows, with the table, in its order."""
+        found = self._decide_again(row, new, waiting)
+        if found is None:
+            raise self._refusal(
+                "the ledger has a movement of it that no result shows, and no unanswered command "
+                "asked for: payments verify shows it; restore the results from a replica or a "
+                "backup"
+            )
+        return found
+
+    def _decide_again(
+        self, row: Payment | None, new: Sequence[Movement], waiting: Sequence[Waiting]
+    ) -> Settlement | None:
+        """Return what these commands have decided; None where one of the movements is of none."""
         answered: list[Waiting] = []
         answers: list[Answer] = []
         time_ms = 0
@@ -215,11 +295,7 @@ class _Lifecycle:
                 if decision.transfer is not None and _is_of(decision.transfer, movement):
                     break
             else:
-                raise self._refusal(
-                    f"the ledger has a {movement.kind} of it that no result shows, and no "
-                    f"unanswered command asked for: payments verify shows it; restore the results "
-                    f"from a replica or a backup"
-                )
+                return None
             if each is not None:
                 answered.append(each)
             assert decision.payment is not None, "a payment with a transfer is stored"
@@ -239,6 +315,43 @@ class _Lifecycle:
 
     def _refusal(self, why: str) -> RecoveryRefused:
         return RecoveryRefused(f"payment {self._payment!r} can't be rebuilt: {why}")
+
+
+def _of_last_life(movements: Sequence[Movement]) -> list[Movement]:
+    """Return the movements from the last one on that began a life, in their order."""
+    in_order = sorted(movements, key=_time)
+    begins = [number for number, m in enumerate(in_order) if _kind(m) in {"forward", "hold"}]
+    return in_order[begins[-1] if begins else 0 :]
+
+
+def shows_all(life: Life, movements: Sequence[Movement]) -> bool:
+    """Whether these movements have all amounts that the results of the present life show."""
+    own = _of_last_life(movements)
+    moved = Counter({"capture": 0, "refund": 0})
+    for movement in own:
+        moved[movement.kind] += abs(movement.amount)
+    undone = life.state == State.CANCELLED
+    return (
+        sum(movement.held for movement in own) == life.held
+        and (life.type != "authorize" or moved["capture"] == life.captured)
+        and (moved["refund"] == life.refunded or undone)
+    )
+
+
+def _as_posted(row: Payment, posted: Payment) -> Payment:
+    """Return a row that only a later answer shows, with what the ledger adds: when, and why."""
+    if posted.state is not row.state:
+        return row
+    reason, request = row.reason or posted.reason, row.request or posted.request
+    time_ms = min(row.time_ms, posted.time_ms)
+    return replace(row, time_ms=time_ms, reason=reason, request=request)
+
+
+def _with_metadata(row: Payment | None, own: Sequence[Movement]) -> Payment | None:
+    """Return a row with the metadata of its payment's first entry, where no result has it."""
+    if row is None or row.metadata is not None or not own:
+        return row
+    return replace(row, metadata=own[0].metadata)
 
 
 def surplus_of(life: Life, movements: Sequence[Movement]) -> Counter[str]:
@@ -308,9 +421,10 @@ def _request_of(movement: Movement) -> Request:
 def _from_ledger(forward: Sequence[Movement], back: Sequence[Movement]) -> Payment:
     """Return the row of a payment whose results were all deleted by retention."""
     request, time_ms = _request_of(forward[-1]), max(m.time_ms for m in (*forward, *back))
+    state, reason = State.COMPLETED, None
     if len(back) == len(forward):
-        return Payment(State.CANCELLED, time_ms, request, Reason.ROLLED_BACK)
-    return Payment(State.COMPLETED, time_ms, request)
+        state, reason = State.CANCELLED, Reason.ROLLED_BACK
+    return Payment(state, time_ms, request, reason, metadata=forward[-1].metadata)
 
 
 def _in_flight(
@@ -333,10 +447,14 @@ def _in_flight(
         time_ms, request = forward[-1].time_ms, _request_of(forward[-1])
         starter = next((w for w in waiting if _starts(w.command, request)), None)
         answered += [] if starter is None else [starter]
-        row = Payment(State.PENDING, time_ms, request, None, tuple(map(_waiter, answered)))
+        waiters = tuple(map(_waiter, answered))
+        metadata = forward[-1].metadata
+        row = Payment(State.PENDING, time_ms, request, None, waiters, metadata=metadata)
     else:
         time_ms = back[-1].time_ms
-        row = Payment(State.COMPLETED, life.time_ms, life.request or _request_of(forward[-1]))
+        request = life.request or _request_of(forward[-1])
+        metadata = forward[-1].metadata
+        row = Payment(State.COMPLETED, life.time_ms, request, metadata=metadata)
     if undone:
         time_ms = back[-1].time_ms
         cancel = next((w for w in waiting if isinstance(w.command, Cancel)), None)

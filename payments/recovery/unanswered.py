@@ -48,7 +48,8 @@ class _Asked(NamedTuple):
     """Its id in the answer."""
 
     final: bool
-    whole: bool
+    amount: int | None
+    """None where it asked for all that was left."""
 
 
 _Question = tuple[bytes, str]
@@ -112,22 +113,24 @@ class Unanswered:
         is_capture = isinstance(command, Capture)
         part = command.capture if isinstance(command, Capture) else command.refund
         final = command.final if isinstance(command, Capture) else True
-        asked = _Asked(command.id or record.address, final, command.amount is None)
+        asked = _Asked(command.id or record.address, final, command.amount)
         key = record.key or b"", "capture" if is_capture else "refund", part
         self._parts.setdefault(key, set()).add(asked)
 
     def part(self, payment: str, seen: PartSeen) -> Part | None:
         """Return a part as its payment's row has it; None where its command is not there.
 
-        In a copy its command may be known by the part's id only.
+        In a copy, and where its result is deleted, its command is known by the part's id only.
         """
-        found = self._parts.get((payment.encode(), seen.type, seen.id), set())
-        own = {asked[1:] for asked in found if asked.command == seen.command}
-        said = own or ({asked[1:] for asked in found} if self._copied else set())
+        asked = self._parts.get((payment.encode(), seen.type, seen.id), set())
+        found = [each for each in asked if each.amount in {None, seen.moved}]
+        own = {(each.final, each.amount) for each in found if each.command == seen.command}
+        by_id = self._copied or seen.command is None
+        said = own or ({(each.final, each.amount) for each in found} if by_id else set())
         if len(said) != 1:
             return None
-        [(final, whole)] = said
-        return Part(seen.id, seen.moved, seen.type, final, whole)
+        [(final, amount)] = said
+        return Part(seen.id, seen.moved, seen.type, final, amount is None)
 
     def batch(self, batch: UnreadableBatch) -> None:
         """Take a batch that can't be read: workers reject those of its records that show an id.

@@ -27,8 +27,11 @@ from .retention import Retention
 from .rows import Rows
 from .topics import Topics
 
-REMEMBERED_SECONDS = 60.0
-"""How long a payment was remembered at least, also under earlier settings."""
+LONG_RETENTION_SECONDS = 6 * 3600.0
+"""From here on no clock that jumps lets an id be used again at almost the same time."""
+
+LIVES_DIFFER_MS = 30_000
+"""Under any earlier setting an id was not used again so soon."""
 
 
 class Auditor:
@@ -36,7 +39,8 @@ class Auditor:
 
     def __init__(self, settings: Settings) -> None:
         self._currency = settings.default_currency
-        self._lives_differ_ms = int(min(settings.retention_seconds, REMEMBERED_SECONDS) * 500)
+        is_long = settings.retention_seconds >= LONG_RETENTION_SECONDS
+        self._lives_differ_ms = LIVES_DIFFER_MS if is_long else 0
         self.partitions = settings.partitions
         self.topics = topics = Topics.of(settings)
         self._findings = findings = Findings()

@@ -3,23 +3,28 @@
 Of the same kind: payments that were only made and cancelled, in ``test_rebuild.py``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exactstage import TopicPartition
 from payments.domain.account import Account
 from payments.domain.payment import Payment
 from payments.records.internal_codec import decode_account, decode_counter, decode_payment
+from payments.recovery.entries import Guess
 from payments.recovery.errors import RecoveryRefused
 
 from .rig import CrashMode, Installation
 
 MAKE: dict[str, Any] = {"type": "make", "account": "abc", "amount": 100}
 AUTHORIZE = {**MAKE, "type": "authorize", "metadata": {"order": "7"}}
+MAKE_WITH_METADATA = {**MAKE, "metadata": {"order": "7"}}
 CAPTURE, VOID, CANCEL = {"type": "capture"}, {"type": "void"}, {"type": "cancel"}
+GET = {"type": "get"}
 
 
 def some(part: str, amount: int, *, final: bool = False) -> dict[str, Any]:
@@ -163,14 +168,46 @@ async def test_a_hold_whose_results_are_gone_is_not_lost_silently() -> None:
     assert "restore the results from a replica or a backup" in text
 
 
-async def test_a_capture_whose_command_is_gone_is_refused() -> None:
+@pytest.mark.parametrize("final", [True, False])
+async def test_a_capture_of_less_than_is_held_is_known_without_its_command(*, final: bool) -> None:
     log = Installation(opening_balance=100_000)
-    for command in (AUTHORIZE, some("c1", 30)):
+    for command in (AUTHORIZE, some("c1", 30, final=final), refund("r1", 10)):
         log.command("part-a", {**command, "id": f"own {command['type']}"})
     assert await log.work() is None
+    before = rows(log)
     log.forget(log.settings.topics.commands)
-    text = await refusal(log)
-    assert "payment 'part-a' can't be rebuilt: the command of its capture 'c1' is not there" in text
+    log.lose_journals()
+    assert (await log.rebuild()).guesses == {}
+    assert await log.work() is None
+    assert rows(log) == before
+
+
+@pytest.mark.parametrize(
+    "capture", [CAPTURE, some("c1", 100), some("c1", 100, final=True)], ids=str
+)
+async def test_a_capture_of_all_whose_command_is_gone_may_be_known_in_another_way(
+    capture: dict[str, Any],
+) -> None:
+    """Its entry does not show if it was final, and named its amount: repetitions move nothing."""
+    log = Installation(opening_balance=100_000)
+    for command in (AUTHORIZE, capture, refund("r1")):
+        log.command("p", {**command, "id": f"own {command['type']}"})
+    log.command("other", {**AUTHORIZE, "id": "own"})
+    assert await log.work() is None
+    log.forget(log.settings.topics.commands)
+    entries = log.entries()
+    log.lose_journals()
+    plan = await log.rebuild()
+    assert plan.guesses == {Guess.PARTS: ["p"]}
+    for command in (capture, refund("r1"), some("c2", 1), refund("r2")):
+        log.command("p", {**command, "id": f"again {command['type']}"})
+    assert await log.work() is None
+    assert log.entries() == entries
+    told = [result for result in log.results() if (result["command"] or "").startswith("again")]
+    assert [result["reason"] for result in told] in (
+        [None, "different_amount", "nothing_held", "over_refund"],
+        ["different_final", "different_amount", "nothing_held", "over_refund"],
+    )
 
 
 async def test_a_capture_that_the_ledger_lacks_is_refused() -> None:
@@ -196,9 +233,9 @@ async def test_a_copy_is_rebuilt_with_its_holds() -> None:
     assert after[0] == before[0]
 
 
-def delete_before(log: Installation, time_ms: int) -> None:
+def delete_before(log: Installation, time_ms: int, topics: Sequence[str] = ()) -> None:
     """Delete the commands and results from before a time, as retention does."""
-    for topic in (log.settings.topics.commands, log.settings.topics.results):
+    for topic in topics or (log.settings.topics.commands, log.settings.topics.results):
         for number in range(log.settings.partitions):
             partition = log.partition(TopicPartition(topic, number))
             partition.delete_before(partition.offset_since(time_ms))
@@ -263,16 +300,153 @@ async def test_deleted_results_of_captures_do_not_matter_once_the_payment_has_ex
     ],
     ids=["captures", "void", "refunds"],
 )
-async def test_a_living_payment_is_refused_without_the_results_of_all_its_parts(
+async def test_a_living_payment_has_all_its_parts_although_their_results_are_deleted(
     before: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:
     """Else a part would be known with another amount, and a repetition of the other move money."""
-    log = await aged((0, before), (20, after), kept_from=10)
-    assert "payment 'p' can't be rebuilt: " in await refusal(log)
+    await require_rebuilt(await aged((0, before), (20, after), kept_from=10))
+
+
+LONG = {**AUTHORIZE, "hold_seconds": 40 * 86400}
+LIVING: dict[str, list[dict[str, Any]]] = {
+    "held": [LONG],
+    "part": [LONG, some("c1", 30), refund("r1", 10), some("c2", 20)],
+    "rest free": [LONG, some("c1", 30, final=True), refund("r1", 10)],
+    "taken": [LONG, some("c1", 30), CAPTURE],
+    "voided": [LONG, VOID],
+    "undone": [LONG, some("c1", 30), CANCEL],
+    "made": [MAKE_WITH_METADATA],
+    "made, undone": [MAKE_WITH_METADATA, CANCEL],
+    "made, refunded": [MAKE_WITH_METADATA, refund("r1", 30), refund("r2")],
+    "refunded, undone": [MAKE_WITH_METADATA, refund("r1", 30), CANCEL],
+}
+
+
+@pytest.mark.parametrize("name", LIVING)
+async def test_a_payment_without_any_result_is_rebuilt_from_its_commands_and_the_ledger(
+    name: str,
+) -> None:
+    log = await aged((0, LIVING[name]), (20, []), kept_from=0)
+    delete_before(log, log.time() - 3_600_000, [log.settings.topics.results])
+    before, results = rows(log), log.results()
+    log.lose_journals()
+    plan = await log.rebuild(old_commands="answered")
+    assert plan.guesses == {}
+    assert await log.work() is None
+    assert rows(log) == before
+    assert log.results() == results
+
+
+async def test_a_hold_ends_by_its_own_authorize_not_by_one_that_was_declined_before() -> None:
+    poor = {**LONG, "account": "poor", "amount": 150_000}
+    log = await aged((0, [poor]), kept_from=0)
+    log.time.advance(3600)
+    log.command("gift", {**MAKE, "type": "deposit", "account": "poor", "amount": 50_000})
+    assert await log.work() is None
+    log.time.advance(3600)
+    log.command("p", poor)
+    assert await log.work() is None
+    log.time.advance(3600)
+    log.command("p", poor)
+    log.time.advance(18 * 3600)
+    log.command("other", MAKE)
+    assert await log.work() is None
+    delete_before(log, log.time() - 3_600_000, [log.settings.topics.results])
+    before = rows(log)
+    assert before[0][b"p"].held == 150_000
+    log.lose_journals()
+    await log.rebuild(old_commands="answered")
+    assert await log.work() is None
+    assert rows(log) == before
+
+
+@pytest.mark.parametrize("name", LIVING)
+async def test_a_payment_without_any_result_and_command_is_rebuilt_from_the_ledger(
+    name: str,
+) -> None:
+    log = await aged((0, LIVING[name]), (20, []), kept_from=19)
+    before, entries = rows(log), log.entries()
+    log.lose_journals()
+    plan = await log.rebuild()
+    assert await log.work() is None
+    after = rows(log)
+    row, was = after[0][b"p"], before[0][b"p"]
+    guesses = {}
+    if was.held:
+        assert row.hold_expires_ms == was.time_ms + 365 * 86_400_000
+        guesses[Guess.END] = ["p"]
+    if "c1" in str(LIVING[name]) and row.held == 0 and CAPTURE in LIVING[name]:
+        guesses[Guess.PARTS] = ["p"]
+    if refund("r2") in LIVING[name]:
+        guesses[Guess.PARTS] = ["p"]
+        row = replace(row, parts=(*row.parts[:-1], replace(row.parts[-1], whole=True)))
+    assert plan.guesses == guesses
+    assert replace(row, hold_expires_ms=was.hold_expires_ms) == was
+    assert after[1] == before[1]
+    assert log.entries() == entries
+
+
+@pytest.mark.parametrize("ends_with", [CAPTURE, VOID, CANCEL], ids=str)
+async def test_a_hold_from_before_all_that_is_read_is_found_by_what_its_account_holds(
+    ends_with: dict[str, Any],
+) -> None:
+    """Of the ledger only the last days are read for movements."""
+    log = await aged((0, [LONG, some("c1", 30)]), (100, []), (150, []), kept_from=149)
+    before = rows(log)
+    log.lose_journals()
+    plan = await log.rebuild()
+    assert plan.guesses == {Guess.END: ["p"]}
+    assert await log.work() is None
+    row, was = rows(log)[0][b"p"], before[0][b"p"]
+    assert replace(row, hold_expires_ms=was.hold_expires_ms) == was
+    log.command("p", LONG)
+    log.command("p", some("c1", 30))
+    log.command("p", ends_with)
+    assert await log.work() is None
+    assert moves_of_p(log) == 3
+    assert rows(log)[1][b"abc"].held == 0
+    await log.require_clean()
+
+
+async def test_metadata_of_a_make_in_flight_is_that_of_its_entry() -> None:
+    lost = 0
+    for crash_at in range(1, 30):
+        log = Installation(opening_balance=100_000, partitions=1)
+        log.crash_at = crash_at
+        log.command("p", MAKE_WITH_METADATA)
+        if await log.work() is None:
+            break
+        lost += bool(log.entries()) and not log.results()
+        log.lose_journals()
+        await log.rebuild()
+        assert await log.work() is None
+        assert rows(log)[0][b"p"].metadata == {"order": "7"}
+        assert [result["metadata"] for result in log.results()] == [{"order": "7"}]
+    assert lost, "its entry was published, and not its result"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [AUTHORIZE],
+        [AUTHORIZE, some("c1", 30)],
+        [AUTHORIZE, VOID],
+        [AUTHORIZE, some("c1", 30), CANCEL],
+        [{**AUTHORIZE, "hold_seconds": 1}],
+        [MAKE],
+        [MAKE, CANCEL],
+        [MAKE, refund("r1", 30), CANCEL],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("asked", [GET, {**MAKE, "amount": 1}], ids=str)
+async def test_a_payment_of_which_only_a_later_answer_is_left_has_the_time_of_its_last_entry(
+    sent: list[dict[str, Any]], asked: dict[str, Any]
+) -> None:
+    await require_rebuilt(await aged((0, sent), (15, [asked]), kept_from=10))
 
 
 SHORT = {**AUTHORIZE, "hold_seconds": 19 * 3600}
-GET = {"type": "get"}
 DELETED_AND_KEPT: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "captured, refund": ([AUTHORIZE, CAPTURE], [refund("r1", 10)]),
     "part, void": ([AUTHORIZE, some("c1", 30)], [VOID]),
