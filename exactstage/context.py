@@ -71,8 +71,8 @@ def _checked(headers: Headers) -> Headers:
 class Context:
     """Rows of one stage and partition, and what the present decision changes.
 
-    A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``,
-    ``when_journalled``, ``when_published``, ``partition``, ``time_ms`` and ``source``; all else
+    A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``, ``when_journalled``,
+    ``when_published``, ``partition``, ``time_ms``, ``read_until_ms`` and ``source``; all else
     belongs to the engine.
     """
 
@@ -95,6 +95,9 @@ class Context:
         self.time_ms = 0
         """Timestamp of the record that is handled, in milliseconds since 1970, UTC; in ``tick``,
         the brokers' time."""
+        self.read_until_ms = 0
+        """In ``tick``: every record that was appended to an input before this time, by the brokers'
+        clock, is handled. It is not after the time of the tick, and 0 while it is not known."""
         self.source: Source | None = None
         """Who sent the record that is being handled, when another stage did."""
         self._staged_rows: list[tuple[bytes, bytes | None]] = []

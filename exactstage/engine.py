@@ -135,6 +135,7 @@ class Engine:
             owned=self.owned,
             pipeline=self._pipeline,
             intake=self._intake,
+            local_delivery=self._local_delivery,
             claims=takeover.claims,
             limits=limits,
             clock=log.clock,

@@ -82,6 +82,13 @@ class LocalQueue:
         """Return how many bytes of messages wait for a partition, at most."""
         return self._bytes[at]
 
+    def oldest_ms(self, at: TopicPartition) -> int | None:
+        """Return the time of the first message that waits for a partition; None without one."""
+        for run in self._runs:
+            if run.at == at and run.messages:
+                return run.messages[0][0].timestamp
+        return None
+
     async def first(self) -> LocalRun:
         """Wait for a run, and return the first; it stays until it is finished."""
         await self._come.wait()
@@ -137,6 +144,11 @@ class LocalDelivery:
     def inputs(self, partitions: Sequence[int]) -> list[TopicPartition]:
         """Return the partitions of all topics that carry messages."""
         return [TopicPartition(topic, p) for topic in self._stage_of for p in partitions]
+
+    def oldest_ms(self, at: TopicPartition) -> int | None:
+        """Return the time of the first message that waits in memory for a partition, if any."""
+        stage = self._stage_of.get(at.topic)
+        return None if stage is None else self.waiting[stage].oldest_ms(at)
 
     def note_log_ends(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note how far the messages of newly owned sources may be in the log."""

@@ -173,6 +173,12 @@ class Reader(Protocol):
         Any thread may ask.
         """
 
+    def ends_asked(self) -> Mapping[TopicPartition, float]:
+        """Return when each of ``seen_ends`` was asked for, by the clock of the event loop.
+
+        Every record that was appended before that is before the end. ``math.inf`` is now.
+        """
+
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition, where it is known."""
 

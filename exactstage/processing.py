@@ -138,7 +138,7 @@ class Processing:
         yield_every = self._limits.yield_every
         topic = run.at.topic
         take = self._take_from_log if topic in self._internal else self._take_public
-        position = journal.inputs[topic]
+        position = before = journal.inputs[topic]
         for record in run.records:
             if record.offset < position:
                 continue
@@ -160,6 +160,7 @@ class Processing:
                 await asyncio.sleep(0)
         if position > journal.inputs[topic]:
             journal.advance(topic, position)
+        if position > before:
             journal.reached[topic] = run.records[-1].timestamp
         return handled
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import UnreadableBatch
 from .limits import Limits
@@ -50,6 +51,14 @@ class Delivery:
 
 
 Deliver = Callable[[Delivery], Awaitable[None]]
+
+
+class EndSeen(NamedTuple):
+    """The end of a partition: every record that was appended before the question is before it."""
+
+    end: int
+    asked_seconds: float
+    """When the question was asked, by the clock of the event loop; ``math.inf`` is now."""
 
 
 class Reading:
@@ -151,6 +160,22 @@ class Reading:
             for at, position in self._reader.positions().items()
             if self._stage_of[at.topic] in idle
         }
+
+    def position(self, at: TopicPartition, handled: int) -> int:
+        """Return the next offset of one partition; ``handled`` is that of its journal.
+
+        As ``handled`` does it passes control records, where the stage has handled all it was given.
+        """
+        if self._taken[self._stage_of[at.topic]]:
+            return handled
+        return max(handled, self._reader.positions().get(at, 0))
+
+    def end_seen(self, at: TopicPartition) -> EndSeen | None:
+        """Return the end of a partition as its leader named it last; None before that."""
+        asked_seconds = self._reader.ends_asked().get(at)
+        return (
+            None if asked_seconds is None else EndSeen(self._reader.seen_ends()[at], asked_seconds)
+        )
 
     async def handling_ended(self) -> None:
         """Wait until no delivery is being handled."""

@@ -50,7 +50,9 @@ class StageLogic(Protocol):
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Run due timer work, changing at most ``limit`` rows; return whether more is due now.
 
-        ``now_ms`` is the brokers' time, in milliseconds since 1970, UTC. Default: no work.
+        ``now_ms`` is the brokers' time, in milliseconds since 1970, UTC. Default: no work. Where a
+        record that came in time must not lose to the timer, what ends at a time is due when
+        ``context.read_until_ms`` has reached it, not before.
         """
 
 

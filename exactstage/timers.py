@@ -12,10 +12,12 @@ from .idle import IdleJournals
 from .intake import Intake
 from .journal import Journal
 from .limits import Limits
+from .local_delivery import LocalDelivery
 from .log import Clock, Writer
 from .ownership import Ownership
 from .partition_claims import PartitionClaims
 from .pipeline import CommitPipeline
+from .progress import Progress
 from .stage import Stage
 
 
@@ -29,6 +31,7 @@ class Timers:
         owned: Ownership,
         pipeline: CommitPipeline,
         intake: Intake,
+        local_delivery: LocalDelivery,
         claims: PartitionClaims,
         limits: Limits,
         clock: Clock,
@@ -42,6 +45,7 @@ class Timers:
         self._claims = claims
         self._clock = clock
         self._renewal_seconds = renewal_seconds
+        self._progress = Progress(stages, intake, local_delivery)
         self._idle = IdleJournals(owned, pipeline, clock=clock, limits=limits)
 
     async def tick_forever(self) -> None:
@@ -73,6 +77,7 @@ class Timers:
                 await journal.wait_capacity()
                 continue
             journal.time_ms, journal.source = self._clock(), None
+            journal.read_until_ms = self._progress.read_until_ms(journal, journal.time_ms)
             more = logic.tick(journal, journal.time_ms, limits.expiry_rows)
             journal.accept()
             if journal.is_open:

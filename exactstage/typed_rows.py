@@ -106,6 +106,11 @@ class TypedContext(Generic[Row]):
         return self.untyped.time_ms
 
     @property
+    def read_until_ms(self) -> int:
+        """As that of ``Context``, in ``tick``: how far the inputs are read, as a time."""
+        return self.untyped.read_until_ms
+
+    @property
     def source(self) -> Source | None:
         """Who sent the record that is being handled, when another stage did."""
         return self.untyped.source

@@ -90,6 +90,8 @@ class KafkaReader:
         """Send time of the first of these fetches; the failure may have come long after."""
         self._seen_ends: Positions = {}
         """End of each partition as its leader named it last."""
+        self._ends_asked: dict[TopicPartition, float] = {}
+        """When the leader was asked that."""
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch returned nothing although they have more records."""
 
@@ -106,7 +108,7 @@ class KafkaReader:
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
-        self._seen_ends = {}
+        self._seen_ends, self._ends_asked = {}, {}
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return the next records; nothing when all are read. Retries errors up to the time limit.
@@ -309,8 +311,7 @@ class KafkaReader:
             at = TopicPartition(topic, partition)
             error = error_for(partition_code)
             if error is None:
-                self._unread.pop(at, None)
-                self._seen_ends[at] = end
+                self._answered(at, positions[at], end, asked)
                 if batches:
                     seen = aborted if self._committed_only else None
                     found[at] = Batches(
@@ -332,6 +333,15 @@ class KafkaReader:
         if retriable is not None and not found:
             raise retriable
         return found
+
+    def _answered(self, at: TopicPartition, position: int, end: int, asked: float) -> None:
+        """Record that a partition could be read, and where it ended."""
+        self._unread.pop(at, None)
+        self._seen_ends[at] = end
+        if end >= position:
+            self._ends_asked[at] = asked
+        else:  # A new leader does not show yet all that it has.
+            self._ends_asked.pop(at, None)
 
     async def _failure(
         self, at: TopicPartition, position: int, error: type[errors.KafkaError], asked: float
@@ -390,6 +400,10 @@ class KafkaReader:
     def seen_ends(self) -> Mapping[TopicPartition, int]:
         """Return the end of each partition as its leader named it last."""
         return self._seen_ends
+
+    def ends_asked(self) -> Mapping[TopicPartition, float]:
+        """Return when the leader was asked for each of these ends."""
+        return self._ends_asked
 
     def troubles(self) -> list[Trouble]:
         """Return what prevents reading now, even if only for a moment."""

@@ -300,6 +300,10 @@ class MemoryReader:
         """Return the end of each partition."""
         return {at: self._log.end(at) for at in list(self._positions)}
 
+    def ends_asked(self) -> Mapping[TopicPartition, float]:
+        """Return that the ends are those of this moment."""
+        return dict.fromkeys(self._positions, math.inf)
+
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of the last record read of each partition."""
         return self._epochs

@@ -381,37 +381,40 @@ class PaymentsLogic:
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Release holds that have ended, and delete payments whose window has closed.
 
-        Each of these publishes a notice: of a lapse when its release has settled.
+        Each of these publishes a notice: of a lapse when its release has settled. A time is over
+        when every command that was appended before it is decided: a capture in time finds its hold,
+        and a repeat its payment, also after a downtime.
         """
         # A release writes a row and a transfer, both with the metadata: some fit into one commit.
         few = max(1, limit // RELEASE_ROWS)
-        ended = self._holds[context.partition].take(now_ms, few)
+        until_ms = context.read_until_ms
+        ended = self._holds[context.partition].take(until_ms, few)
         for key in dict.fromkeys(ended):
-            self._end_hold(key, now_ms, context)
-        closed = self._windows[context.partition].take(now_ms, limit)
+            self._end_hold(key, now_ms, until_ms, context)
+        closed = self._windows[context.partition].take(until_ms, limit)
         if self._remembers_longer:
-            closed += self._refundable[context.partition].take(now_ms, limit)
+            closed += self._refundable[context.partition].take(until_ms, limit)
         for key in dict.fromkeys(closed):
-            self._close_window(key, now_ms, context)
+            self._close_window(key, now_ms, until_ms, context)
         return len(ended) == few or len(closed) >= limit
 
-    def _end_hold(self, key: bytes, now_ms: int, context: Context) -> None:
+    def _end_hold(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
         row = context.get(key)
         if row is None:
             return
         payment = decode_payment(row)
-        if payment.hold_expires_ms is not None and payment.hold_expires_ms <= now_ms:
+        if payment.hold_expires_ms is not None and payment.hold_expires_ms <= until_ms:
             decision = decide(payment, HoldEnds(), time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, context)
 
-    def _close_window(self, key: bytes, now_ms: int, context: Context) -> None:
+    def _close_window(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
         row = context.get(key)
         if row is None:
             return
         payment = decode_payment(row)
         window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
         kept_ms = self._refundable_ms if is_refundable(payment) else self._retention_ms
-        if window_end_ms + kept_ms > now_ms:
+        if window_end_ms + kept_ms > until_ms:
             return  # It has changed since, so it is in a later window too.
         decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
         self._apply(key, key.decode(), payment, decision, now_ms, context)

@@ -3,6 +3,7 @@
 Of the same kind: ``tests/test_expiry.py`` has the index of windows, ``tests/domain`` the decisions.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
 from payments.testing import PaymentsTestbed
 from tests.agents.test_restart import Restarted
+from tests.engine.slow_reads import SlowReads
 
 HOLD: dict[str, Any] = {"type": "authorize", "account": "abc", "amount": 100, "hold_seconds": 600}
 CAPTURE: dict[str, Any] = {"type": "capture"}
@@ -90,6 +92,71 @@ async def test_the_log_time_of_a_capture_decides_and_not_the_timer(seconds: floa
             assert (result.outcome, result.reason) == (Outcome.REJECTED, Reason.HOLD_EXPIRED)
             assert held(payments) == (1000, 0)
             assert len(lapses(payments)) == 1
+
+
+@pytest.mark.parametrize("seconds", [599.999, 600])
+async def test_a_capture_in_a_backlog_is_decided_before_the_timer_ends_its_hold(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    async with PaymentsTestbed(opening_balance=1000, partitions=1) as first:
+        await first.send("p1", HOLD)
+    first.clock.advance(seconds)
+    first.produce(first.settings.topics.commands, b"p1", b'{"type":"capture","id":"c1"}')
+    first.clock.advance(3600)
+    second = Restarted(first)
+    reads = SlowReads(second.log, monkeypatch)
+    async with second:
+        await second.app.engine.timers.tick_all()  # While the backlog is not read yet.
+        reads.opened.set()
+        await second.advance(0)
+        [result] = [each for each in second.results() if each.command == "c1"]
+        if seconds < 600:
+            assert result.outcome is Outcome.CAPTURED
+            assert lapses(second) == []
+            assert held(second) == (900, 0)
+        else:
+            assert (result.outcome, result.reason) == (Outcome.REJECTED, Reason.HOLD_EXPIRED)
+            assert len(lapses(second)) == 1
+            assert held(second) == (1000, 0)
+
+
+async def test_a_repeat_in_a_backlog_finds_its_payment_after_a_downtime_beyond_the_retention(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = {"type": "make", "account": "abc", "amount": 100}
+    async with PaymentsTestbed(opening_balance=1000, partitions=1, retention_seconds=120) as first:
+        await first.send("p1", make)
+    first.clock.advance(60)
+    first.produce(first.settings.topics.commands, b"p1", json.dumps(make).encode())
+    first.clock.advance(3600)
+    second = Restarted(first)
+    reads = SlowReads(second.log, monkeypatch)
+    async with second:
+        await second.app.engine.timers.tick_all()  # While the backlog is not read yet.
+        reads.opened.set()
+        await second.quiet()
+        assert [each.replayed for each in second.results("p1")[:2]] == [False, True]
+        assert held(second) == (900, 0)
+        await second.advance(0)
+        assert second.results("p1")[-1].outcome is Outcome.EXPIRED
+
+
+async def test_a_hold_lapses_although_a_backlog_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with PaymentsTestbed(opening_balance=1000, partitions=1) as first:
+        await first.send("p1", HOLD)
+        await first.send("p2", {**HOLD, "hold_seconds": 6000})
+    first.clock.advance(600 + WINDOW_SECONDS)
+    for topic in (first.settings.topics.commands, first.settings.topics.inbox):
+        first.produce(topic, b"other", b'{"type":"get"}')
+    first.clock.advance(36000)
+    second = Restarted(first)
+    reads = SlowReads(second.log, monkeypatch)
+    reads.unread = 1000
+    reads.opened.set()
+    async with second:
+        await second.quiet()
+        await second.advance(0)
+        assert [notice.payment for notice in lapses(second)] == ["p1"]
 
 
 async def test_what_is_left_after_a_capture_lapses_at_the_same_time() -> None:

@@ -66,6 +66,10 @@ class Endless:
         """Return nothing: there is no end."""
         return {}
 
+    def ends_asked(self) -> Mapping[TopicPartition, float]:
+        """Return nothing: nobody has asked."""
+        return {}
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -16,6 +16,7 @@ from exactstage.local_delivery import LocalDelivery
 from exactstage.log import Channel, Log, TopicPartition, Writer
 from exactstage.partition_claims import PartitionClaims
 from exactstage.pipeline import CommitRound
+from exactstage.progress import Progress
 from exactstage.senders import KnownSenders
 from tools.simulator.chaos import draw_timed_faults
 from tools.simulator.faults import Kind
@@ -139,6 +140,11 @@ FAULTS: dict[str, tuple[object, str, object]] = {
     ),
     "the tail is one too low": (takeover, "read_tails", tails_off_by(-1)),
     "the tail is one too high": (takeover, "read_tails", tails_off_by(1)),
+    "a timer overtakes the backlog": (
+        Progress,
+        "read_until_ms",
+        lambda _progress, _journal, now_ms: now_ms,
+    ),
     "payments expire by the clock of the worker's machine": (
         BrokerClock,
         "__call__",

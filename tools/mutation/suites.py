@@ -58,6 +58,7 @@ _QUICK = _engine_tests(
     "restoring",
     "takeover",
     "processing",
+    "progress",
     "ranges",
     "reading",
     "broken_assumptions",

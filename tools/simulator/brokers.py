@@ -51,6 +51,16 @@ class Fetched(NamedTuple):
     """Producers of the control records among them."""
 
 
+class Answer(NamedTuple):
+    """The answer to a fetch."""
+
+    found: Mapping[TopicPartition, Fetched]
+    """The partitions that have something."""
+
+    ends: Mapping[TopicPartition, int]
+    """Of all that were asked for."""
+
+
 class Brokers:
     """A cluster; each partition has one leader at a time."""
 
@@ -207,7 +217,7 @@ class Brokers:
 
     def _give_up(self, held: "_HeldFetch") -> None:
         self._held.remove(held)
-        held.reply({})
+        held.give_up(self.partitions)
 
     def _wake(self, at: TopicPartition) -> None:
         if any(at in held.at for held in self._held):
@@ -300,7 +310,18 @@ class _HeldFetch:
         else:
             if not found:
                 return False
-            self.reply(found)
+            self._reply(found, partitions)
         if self.end is not None:
             self.end.cancel()
         return True
+
+    def give_up(self, partitions: Mapping[TopicPartition, MemoryPartition]) -> None:
+        """Reply that there is nothing."""
+        self._reply({}, partitions)
+
+    def _reply(
+        self,
+        found: Mapping[TopicPartition, Fetched],
+        partitions: Mapping[TopicPartition, MemoryPartition],
+    ) -> None:
+        self.reply(Answer(found, {at: partitions[at].end for at, _ in self._positions}))

@@ -23,12 +23,13 @@ from exactstage.log import (
 )
 from exactstage.troubles import Trouble
 
-from .brokers import Brokers, Fetched, Sent
+from .brokers import Answer, Brokers, Fetched, Sent
 from .faults import Fault
 from .loop import Process
 from .network import Handler, Network, Reply, Retriable
 
-_LONGEST_FETCH_SECONDS = 20.0
+_LONGEST_FETCH_SECONDS = 1.0
+"""How long a broker holds a fetch without records; timers of idle partitions are late by that."""
 
 Found = Mapping[TopicPartition, Fetched]
 
@@ -250,6 +251,8 @@ class SimulatedReader:
         self._checks_epochs = False
         self._ends: Mapping[TopicPartition, int] = NO_ENDS
         self._claimants: dict[TopicPartition, set[int]] = {}
+        self._seen_ends: dict[TopicPartition, int] = {}
+        self._ends_asked: dict[TopicPartition, float] = {}
         self._turn = 0
 
     def assign(
@@ -262,6 +265,7 @@ class SimulatedReader:
         """Read these partitions, each from its offset, and up to its end where it has one."""
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._ends, self._claimants = ends, {}
+        self._seen_ends, self._ends_asked = {}, {}
         # Sorted: the order in which a set of names was gone through must not show in a run.
         self._positions = dict(sorted(positions.items()))
 
@@ -317,12 +321,15 @@ class SimulatedReader:
                 reply=reply,
             )
 
+        asked = asyncio.get_running_loop().time()
         try:
-            found: Found = await self._network.call(self._process, "fetch", "fetch", handler)
+            answer: Answer = await self._network.call(self._process, "fetch", "fetch", handler)
         except Retriable:
             await asyncio.sleep(backoff_seconds(0))
             return {}
-        return found
+        self._seen_ends |= answer.ends
+        self._ends_asked |= dict.fromkeys(answer.ends, asked)
+        return answer.found
 
     def skip(self, batch: UnreadableBatch) -> None:
         """Nothing is ever unreadable here."""
@@ -337,8 +344,12 @@ class SimulatedReader:
         return self._positions
 
     def seen_ends(self) -> Mapping[TopicPartition, int]:
-        """Return nothing: no metrics are served here."""
-        return {}
+        """Return the end of each partition in the last answer."""
+        return self._seen_ends
+
+    def ends_asked(self) -> Mapping[TopicPartition, float]:
+        """Return when that was asked."""
+        return self._ends_asked
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""

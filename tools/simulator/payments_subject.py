@@ -7,12 +7,14 @@ expired before its time.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from random import Random
 
-from exactstage import Stage
+from exactstage import Stage, partition_of
 from payments.domain.results import Outcome
+from payments.records.commands import own_of
 from payments.records.record_models import Result
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
@@ -108,6 +110,29 @@ class Payments:
                 ends = notice.hold_expires if notice.outcome is Outcome.LAPSED else None
                 if ends is not None and _milliseconds(notice.time) < _milliseconds(ends):
                     yield f"{at}/{record.offset} lapsed before its hold had ended"
+        if not remains.may_wait:
+            yield from self._overtaken(remains)
+
+    def _overtaken(self, remains: Remains) -> Iterator[str]:
+        """Yield each capture that was appended in time and met a hold that had ended.
+
+        On the partition of its key: one that was forwarded counts from then. Clients may send a
+        command twice; the latest counts.
+        """
+        sent_ms: dict[str, float] = {}
+        for at in sorted(at for at in remains.appended if at.topic == self._topics.commands):
+            for record, known_ms in zip(remains.appended[at], remains.latest_ms[at], strict=True):
+                here = partition_of(record.key or b"", self._settings.partitions) == at.partition
+                name = own_of(record.value)[0] or record.address
+                sent_ms[name] = max(sent_ms.get(name, 0.0), known_ms if here else math.inf)
+        for at in sorted(at for at in remains.committed if at.topic == self._topics.results):
+            for record in remains.committed[at]:
+                if b'"hold_expired"' not in (record.value or b"") or _notice(record.value or b""):
+                    continue
+                result = Result.model_validate_json(record.value or b"")
+                ends, sent = result.hold_expires, sent_ms.get(result.command or "", math.inf)
+                if ends is not None and result.type == "capture" and sent < _milliseconds(ends):
+                    yield f"{at}/{record.offset} has overtaken {result.command}, which was in time"
 
 
 def _notice(value: bytes) -> Result | None:
