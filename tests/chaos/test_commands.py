@@ -4,8 +4,11 @@ import json
 from collections import Counter
 from itertools import islice
 
+from payments.domain.commands import Authorize
 from payments.records.commands import parse_command
-from tools.chaos.commands import Commands, Sent
+from payments.testing import Outcome, PaymentsTestbed
+from tools.chaos.commands import OPENING_BALANCE, Commands, Sent
+from tools.chaos.report import HOLDS_SHARE, LAPSES_SHARE
 
 COUNT = 4000
 BEGIN = {"make", "deposit", "authorize", "repeat"}
@@ -53,6 +56,35 @@ def test_a_mismatch_differs_from_the_request_in_one_field() -> None:
             [differs] = [f for f in fields if fields[f] != request.get(f)]
             differing[differs] += 1
     assert set(differing) == {"type", "account", "amount", "currency"}
+
+
+def test_holds_that_end_together_are_payments_of_their_own() -> None:
+    commands = Commands(1, run="r")
+    sent = [commands.hold(5) for _ in range(20)]
+    assert len({each.payment for each in sent}) == len({each.id for each in sent}) == 20
+    for each in sent:
+        command = parse_command(each.value, default_currency="EUR")
+        assert isinstance(command, Authorize)
+        assert (command.hold_seconds, each.kind) == (5, "authorize")
+
+
+async def test_a_storm_has_its_share_of_holds_and_lapses() -> None:
+    """On a machine that keeps up; ``report`` judges what a run has really had."""
+    count, holds, lapses = 4000, set[str](), 0
+    settings = {"opening_balance": OPENING_BALANCE, "partitions": 1, "window_seconds": 1}
+    async with PaymentsTestbed(**settings) as payments:
+        for number, sent in enumerate(made(1)[:count]):
+            payments.post(sent.payment, json.loads(sent.value))
+            if not number % 100:  # A hundred a second.
+                await payments.quiet()
+                await payments.advance(1)
+        await payments.quiet()
+        for result in payments.results():
+            lapses += result.outcome is Outcome.LAPSED
+            if result.outcome is Outcome.AUTHORIZED:
+                holds.add(result.payment)
+    assert len(holds) > HOLDS_SHARE * 1.1 * count
+    assert lapses > LAPSES_SHARE * 1.1 * count
 
 
 def test_payments_that_have_left_the_pool_are_asked_for_again() -> None:

@@ -57,6 +57,18 @@ def test_what_did_not_hold_comes_first(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["ok"] is False
 
 
+def test_a_full_run_needs_its_share_of_holds_and_lapses() -> None:
+    full, sent = part(), "in 100,000 commands, under the"
+    full.sent, full.holds, full.lapses = 100_000, 19_999, 5_000
+    assert report.too_few([full]) == [f"19,999 holds {sent} 20% of a full run"]
+    full.holds, full.lapses = 20_000, 4_999
+    assert report.too_few([full]) == [f"4,999 lapses {sent} 5% of a full run"]
+    full.lapses = 5_000
+    assert report.too_few([full]) == []
+    assert report.too_few([part()]) == [], "a short run may have none"
+    assert "| holds | 20,000 |" in report.as_text([full], "python -m tools.chaos")
+
+
 def test_the_picture_has_a_bar_for_each_second_and_a_mark_for_each_fault() -> None:
     picture = draw([part(), part("three")])
     root = ET.fromstring(picture)  # noqa: S314 - our own

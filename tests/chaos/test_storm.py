@@ -49,3 +49,15 @@ def test_a_second_result_of_a_command_that_was_sent_once_is_wrong(storm: Storm) 
     storm.take_result("of another client", "completed", 1.0)
     assert storm.tally.wrong == [f"{command.id} has a second result: completed"]
     assert (storm.tally.notices, storm.tally.results) == (1, 3)
+
+
+def test_holds_and_lapses_are_counted_once_each(storm: Storm) -> None:
+    answer = {"type": "authorize", "outcome": "authorized", "replayed": False}
+    for result in (
+        answer,
+        answer | {"replayed": True},
+        answer | {"outcome": "declined"},
+        {"type": "lapse", "outcome": "lapsed", "replayed": False},
+    ):
+        storm.count_holds(result)
+    assert (storm.tally.holds, storm.tally.lapses) == (1, 1)

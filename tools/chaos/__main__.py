@@ -50,7 +50,7 @@ def main() -> int:
             text += f"\n\n![Results per second, with the faults marked]({PICTURE})"
             (given.write.parent / PICTURE).write_text(draw(parts))
         given.write.write_text(with_figures(given.write.read_text(), text, given.marker))
-    found = report.found(new or parts)
+    found = report.found(new or parts) + report.too_few(parts)
     sys.stdout.flush()  # The report is there before what failed, also where both are one file.
     for line in closing_lines(found):
         say(line)

@@ -11,18 +11,25 @@ from typing import NamedTuple
 
 ACCOUNTS = 60
 OPENING_BALANCE = 100_000
-MAX_AMOUNT = 3_000
+MAX_AMOUNT = 2_000
 """So large that some accounts run dry: declined payments belong to the storm."""
 
-POOL = 40
-RETIRE_SHARE = 0.25
-"""The share of the commands that take their payment out of the pool: each has four on average."""
+MAX_HELD_ALONE = 20
+"""So little that many holds of ``Commands.hold`` make no account run dry."""
 
-REQUESTS = {"make": 5, "deposit": 4, "authorize": 11}
+POOL = 40
+RETIRE_SHARE = 0.35
+"""The share of the commands that take their payment out of the pool: each has three on average."""
+
+REQUESTS = {"make": 2, "deposit": 2, "authorize": 16}
 """How payments begin."""
 
-HOLD_SECONDS = (1, 1, 2, 4, 600)
+HOLD_SECONDS = (1, 2, 4, 600, 600)
 """Some holds lapse while the storm asks for their money."""
+
+EARLY_SHARE = 0.3
+"""The share of captures, refunds, voids and cancels that may come before their payment's request;
+the others of a payment that was not requested yet are its request instead."""
 
 LATE_SHARE = 0.05
 """The share of the commands that go to a payment that has left the pool: it may be expired."""
@@ -30,7 +37,7 @@ LATE_SHARE = 0.05
 REMEMBERED = 2_000
 
 WEIGHTS = {
-    "request": 52, "mismatch": 8, "cancel": 6, "get": 10, "capture": 14, "refund": 6, "void": 4,
+    "request": 40, "mismatch": 6, "cancel": 6, "get": 8, "capture": 26, "refund": 9, "void": 5,
 }  # fmt: skip
 """A payment's first request begins it; each further one is a repeat. Captures and refunds may come
 before it, and again under an id that was used."""
@@ -76,6 +83,20 @@ class Commands:
         """Return the next command."""
         payment = self._take()
         kind, fields = self._choose(payment)
+        return self._sent(payment, kind, fields)
+
+    def hold(self, seconds: int) -> Sent:
+        """Return the authorize of a payment of its own: a small amount, which nothing captures."""
+        payment = self._new()
+        request = {
+            "type": "authorize",
+            "account": payment.request["account"],
+            "amount": self._chance.randint(1, MAX_HELD_ALONE),
+            "hold_seconds": seconds,
+        }
+        return self._sent(payment, "authorize", request)
+
+    def _sent(self, payment: _Payment, kind: str, fields: dict[str, object]) -> Sent:
         self._count += 1
         command_id = f"{self._run}-c{self._count}"
         return Sent(
@@ -100,6 +121,9 @@ class Commands:
 
     def _choose(self, payment: _Payment) -> tuple[str, dict[str, object]]:
         [what] = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        is_early = not payment.requested and what not in ("request", "get", "mismatch")
+        if is_early and self._chance.random() >= EARLY_SHARE:
+            what = "request"
         if what in ("cancel", "get", "void"):
             return what, {"type": what}
         if what in ("capture", "refund"):

@@ -1,10 +1,11 @@
 """A ``payments worker`` with one place patched, so that it ends or hangs exactly there.
 
-    python -m tools.chaos.hooks claim|fence|positions|close|poll|thread [seconds]
+    python -m tools.chaos.hooks claim|fence|positions|close|lapse|poll|thread [seconds]
 
 ``claim``, ``fence`` and ``positions`` kill the process (SIGKILL) in its first takeover: after its
 first claim, when the journals are fenced and not read, and when all is published again. ``close``
-kills it so many seconds after it began to close a window. ``poll`` and ``thread`` wait for a
+kills it so many seconds after it began to close a window, ``lapse`` after it began to release many
+holds that have ended. ``poll`` and ``thread`` wait for a
 signal; then the membership is not polled, or its whole thread hangs, for so many seconds.
 """
 
@@ -28,6 +29,10 @@ from tools.chaos.fleet import BEGIN, BEGUN
 
 POLL_LIMIT_SECONDS = 6.0
 """Stands in for 1,000 s, after which aiokafka leaves the group when nobody has polled."""
+
+
+MANY = 20
+"""Releases of one piece of a tick that are not those of the everyday storm."""
 
 
 def die() -> NoReturn:
@@ -87,6 +92,20 @@ def die_in_closing(seconds: float) -> None:
     _patch(PaymentsLogic, "tick", tick_and_die)
 
 
+def die_in_lapsing(seconds: float) -> None:
+    """Die soon after many holds began to lapse: while they are journalled, sent or settled."""
+    tick = PaymentsLogic.tick
+
+    @functools.wraps(tick)
+    def tick_and_die(self: PaymentsLogic, journal: Journal, now_ms: int, limit: int) -> bool:
+        more = tick(self, journal, now_ms, limit)
+        if len(journal._staged_outputs) >= MANY:  # noqa: SLF001 - the transfers of the releases
+            threading.Timer(seconds, die).start()
+        return more
+
+    _patch(PaymentsLogic, "tick", tick_and_die)
+
+
 class _Pause:
     """A time in which something does not happen; a signal begins it."""
 
@@ -129,6 +148,7 @@ HOOKS: dict[str, Callable[[float], None]] = {
     "fence": die_after_fence,
     "positions": die_before_positions,
     "close": die_in_closing,
+    "lapse": die_in_lapsing,
     "poll": stop_polling,
     "thread": hang_thread,
 }

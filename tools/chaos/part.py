@@ -36,6 +36,10 @@ class Part:
     answered: int = 0
     results: int = 0
     notices: int = 0
+    holds: int = 0
+    """Authorizes that have held money."""
+
+    lapses: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     rate: list[int] = field(default_factory=list)
     """Results in each second since the storm began."""

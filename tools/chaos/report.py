@@ -16,6 +16,9 @@ from tools.dev.markdown import markdown_table
 
 LIMIT_MS = 2_000
 MAX_SHOWN = 20
+FULL_COMMANDS = 100_000
+HOLDS_SHARE, LAPSES_SHARE = 0.20, 0.05
+"""Of the commands of a full run: fewer, and holds were not tried enough."""
 
 
 def as_text(parts: Sequence[Part], command: str) -> str:
@@ -41,8 +44,8 @@ def as_text(parts: Sequence[Part], command: str) -> str:
 def write_json(parts: Sequence[Part], file: Path) -> None:
     """Write the same figures for programs."""
     content = {
-        "ok": all(part.ok for part in parts),
-        "found": found(parts),
+        "ok": not found(parts) and not too_few(parts),
+        "found": found(parts) + too_few(parts),
         "parts": len(parts),
         "seconds": sum(part.seconds for part in parts),
         "counts": dict(_counts(parts)),
@@ -57,7 +60,7 @@ def write_json(parts: Sequence[Part], file: Path) -> None:
 
 
 def _verdict(parts: Sequence[Part]) -> str:
-    complaints = found(parts)
+    complaints = found(parts) + too_few(parts)
     if complaints:
         shown = "\n".join(f"- {line}" for line in complaints[:MAX_SHOWN])
         return f"**{len(complaints)} things did not hold:**\n\n{shown}"
@@ -68,10 +71,24 @@ def _verdict(parts: Sequence[Part]) -> str:
     )
 
 
-def found(parts: Iterable[Part]) -> list[str]:
+def found(parts: Sequence[Part]) -> list[str]:
     """Return what did not hold, each with the stand and the seed of its part."""
     return [
         f"{part.stand}, seed {part.seed}: {line}" for part in parts for line in part.faults_found
+    ]
+
+
+def too_few(parts: Sequence[Part]) -> list[str]:
+    """Return what a full run, of ``FULL_COMMANDS`` or more, had too little of."""
+    sent = sum(part.sent for part in parts)
+    counts = (
+        ("holds", sum(part.holds for part in parts), HOLDS_SHARE),
+        ("lapses", sum(part.lapses for part in parts), LAPSES_SHARE),
+    )
+    return [
+        f"{count:,} {what} in {sent:,} commands, under the {share:.0%} of a full run"
+        for what, count, share in counts
+        if sent >= FULL_COMMANDS and count < share * sent
     ]
 
 
@@ -91,7 +108,9 @@ def _counts(parts: Sequence[Part]) -> list[list[str]]:
         ["results in the topic (verify)", _total(verified, "results")],
         ["payments (verify)", _total(verified, "payments")],
         ["ledger entries (verify)", _total(verified, "entries")],
-        ["expiry notices", f"{sum(part.notices for part in parts):,}"],
+        ["holds", f"{sum(part.holds for part in parts):,}"],
+        ["lapses", f"{sum(part.lapses for part in parts):,}"],
+        ["expiry notices", f"{sum(part.notices - part.lapses for part in parts):,}"],
         ["violations", f"{sum(len(part.faults_found) for part in parts):,}"],
         [
             f"parts whose last 100 commands took under {LIMIT_MS / 1000:g} s",

@@ -204,6 +204,7 @@ def _note_storm(storm: Storm, part: Part) -> None:
     part.seconds = storm.elapsed()
     part.sent, part.answered, part.results = tally.sent, tally.answered, tally.results
     part.given_up, part.notices = tally.given_up, tally.notices
+    part.holds, part.lapses = tally.holds, tally.lapses
     part.aborted = tally.aborted
     part.faults_found += tally.wrong
     part.producers_replaced = tally.producers_replaced

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -61,6 +61,10 @@ class Tally:
     answered: int = 0
     results: int = 0
     notices: int = 0
+    holds: int = 0
+    """Authorizes that have held money, each once."""
+
+    lapses: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     given_up: int = 0
     """Not acknowledged in time: whether these were written is not known."""
@@ -96,6 +100,7 @@ class Storm:
         self._under_way: dict[str, UnderWay] = {}
         self._once: set[str] = set()
         self._never: set[str] = set()
+        self._holds_to_send: deque[int] = deque()
         self._lock = threading.Lock()
         self._sending = True
         self._running = True
@@ -158,6 +163,10 @@ class Storm:
         with self._lock:
             return [one for one in self._under_way.values() if one.number <= up_to]
 
+    def hold(self, count: int, seconds: int) -> None:
+        """Send so many authorizes whose holds end together, each after so many seconds."""
+        self._holds_to_send.extend([seconds] * count)
+
     def take(self, count: int, producer: str) -> list[Sent]:
         """Make commands that somebody else sends, once each; ``delivered`` or ``undo`` follows."""
         return [self._next(producer, once=True) for _ in range(count)]
@@ -186,6 +195,8 @@ class Storm:
             due = time.monotonic()
             while self._running:
                 now = time.monotonic()
+                while self._holds_to_send:
+                    self._send(self._holds_to_send.popleft())
                 while self._sending and due <= now:
                     self._send()
                     due += 1 / self._rate
@@ -196,10 +207,11 @@ class Storm:
         except Exception as error:  # noqa: BLE001 - told by the thread that waits for the storm
             self.failure = error
 
-    def _next(self, name: str, *, once: bool) -> Sent:
-        """Make the next command; ``once``: its producer can't write it twice."""
+    def _next(self, name: str, *, once: bool, hold_seconds: int | None = None) -> Sent:
+        """Make the next command, or a hold; ``once``: its producer can't write it twice."""
         with self._lock:
-            command = self._commands.next()
+            commands = self._commands
+            command = commands.next() if hold_seconds is None else commands.hold(hold_seconds)
             self.tally.sent += 1
             self.tally.sent_by_kind[command.kind] += 1
             self.tally.sent_by_producer[name] += 1
@@ -209,11 +221,11 @@ class Storm:
                 self._once.add(command.id)
         return command
 
-    def _send(self) -> None:
+    def _send(self, hold_seconds: int | None = None) -> None:
         if len(self._under_way) >= MAX_UNANSWERED:
             return
         name = list(PRODUCERS)[self.tally.sent % len(PRODUCERS)]
-        command = self._next(name, once=PRODUCERS[name][1])
+        command = self._next(name, once=PRODUCERS[name][1], hold_seconds=hold_seconds)
         try:
             self._produce(name, command)
         except KafkaException as error:
@@ -251,7 +263,15 @@ class Storm:
                     continue
                 raise KafkaException(error)
             result = json.loads(message.value() or b"")
+            self.count_holds(result)
             self.take_result(result["command"], result["outcome"], now)
+
+    def count_holds(self, result: Mapping[str, object]) -> None:
+        """Count what began or ended a hold: the first answer of an authorize, and a lapse."""
+        outcome = result["outcome"]
+        self.tally.lapses += outcome == "lapsed"
+        is_first = result["type"] == "authorize" and not result["replayed"]
+        self.tally.holds += outcome == "authorized" and is_first
 
     def take_result(self, command_id: str | None, outcome: str, now: float) -> None:
         """Note one result, of the command with this id (None: a notice), read at ``now``."""

@@ -49,6 +49,7 @@ FAULTS = {
         Fault("worker-kill-two", "workers", Stand.SINGLE, workers.kill_two),
         Fault("worker-kill-takeover", "workers", Stand.SINGLE, workers.kill_in_takeover),
         Fault("worker-kill-closing", "workers", Stand.WINDOWS, workers.kill_in_closing),
+        Fault("worker-kill-lapsing", "workers", Stand.SINGLE, workers.kill_in_lapsing),
         Fault("broker-kill", "brokers", Stand.SINGLE, brokers.kill_single),
         Fault("broker-freeze", "brokers", Stand.SINGLE, brokers.freeze_single),
         Fault("broker-restart", "brokers", Stand.SINGLE, brokers.restart_single),

@@ -15,6 +15,14 @@ CLOSING_SECONDS = 0.03
 """A worker dies at most so long after a window began to close: about as long as a group takes."""
 
 CLOSING_LIMIT_SECONDS = 30.0
+HOLDS, HOLD_SECONDS = 2_000, 5
+"""Holds that end at once, and how long they last: longer than it takes to send them."""
+
+LAPSING_SECONDS = 0.3
+"""A worker dies at most so long after it began to release them: about as long as that takes."""
+
+NEXT_KILL_SECONDS = 3.0
+"""Another one dies at most so long after it, while it goes on where the first one ended."""
 
 
 def any_seat(scene: Scene) -> Seat:
@@ -87,6 +95,19 @@ async def kill_in_closing(scene: Scene) -> None:
     await seat.end(signal.SIGKILL, "killed", then=hooked("close", str(seconds)))
     seat.expect_end("killed in closing a window")
     await seat.next_process(CLOSING_LIMIT_SECONDS)
+
+
+async def kill_in_lapsing(scene: Scene) -> None:
+    """SIGKILL of a worker that releases many holds which end at once, and of another soon after."""
+    seat, other = scene.chance.sample(scene.fleet.seats, 2)
+    seconds = scene.chance.uniform(0.0, LAPSING_SECONDS)
+    await seat.end(signal.SIGKILL, "killed", then=hooked("lapse", str(seconds)))
+    await _ready(seat)
+    seat.expect_end("killed while holds lapse")
+    scene.storm.hold(HOLDS, HOLD_SECONDS)
+    await seat.next_process(HOLD_SECONDS + CLOSING_LIMIT_SECONDS)
+    await asyncio.sleep(scene.chance.uniform(0.0, NEXT_KILL_SECONDS))
+    await other.end(signal.SIGKILL, "killed while holds lapse")
 
 
 async def _stop(seats: list[Seat]) -> None:
