@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     """How long an authorize without `hold_seconds` holds money, in seconds, 1 to 31,536,000. It is
     no limit: `hold_seconds` may be up to a year."""
 
+    hold_notice_seconds: WholeNumber = Field(default=0, ge=0, le=31_536_000)
+    """How long before a hold ends a notice on the results says so, in seconds, up to 31,536,000
+    (`hold_ends_soon`); 0 for no notices. Shorter holds have none. A change counts for new holds."""
+
     retention_seconds: float = Field(default=86_400.0, ge=0.01, le=315_360_000.0)
     """How long a settled payment is remembered after its last change, in seconds."""
 

@@ -10,6 +10,7 @@ and event, so the table does not have them:
 - An answer is marked ``replayed`` for a request or part that is stored already, and for a cancel or
   void that leaves the state as it was.
 - What a settlement does to the amounts (``_landed``).
+- That a hold ends soon is said while the payment is authorized, and changes no state.
 """
 
 from collections.abc import Callable
@@ -126,6 +127,8 @@ class Payment(Frozen, frozen=True, omit_defaults=True):
     parts: tuple[Part, ...] = ()
     queue: tuple[Queued, ...] = ()
     metadata: Metadata | None = None
+    notice_ms: int | None = None
+    """When it is to be said that the hold ends soon; None where it was, or never will be."""
 
 
 class Policy(NamedTuple):
@@ -139,6 +142,9 @@ class Policy(NamedTuple):
 
     hold_ms: int = 604_800_000
     """How long an authorize without ``hold_seconds`` holds money."""
+
+    notice_ms: int = 0
+    """How long before a hold's end a notice says so, where it lasts longer; 0 for no notices."""
 
 
 class Received(Frozen, frozen=True):
@@ -157,6 +163,10 @@ class HoldEnds:
     """The message that the time of a payment's hold is over."""
 
 
+class HoldEndsSoon:
+    """The message that the notice of a hold's end is due."""
+
+
 class Decision(Frozen, frozen=True):
     """What a message changes."""
 
@@ -171,7 +181,7 @@ class ImpossibleTransition(Exception):
     """A message that can't come in this state; its arguments are the state and the event."""
 
 
-Message = Received | Settled | HoldEnds | WindowCloses
+Message = Received | Settled | HoldEnds | HoldEndsSoon | WindowCloses
 
 
 def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: Policy) -> Decision:
@@ -185,6 +195,8 @@ def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: P
             raise ImpossibleTransition(None if payment is None else payment.state, event)
         settled = _on_settled(payment, message, cell, time_ms, policy)
         return _decide_queued(settled, payment.queue, time_ms, policy) if payment.queue else settled
+    if isinstance(message, HoldEndsSoon):
+        return _on_hold_ends_soon(payment)
     event = Event.HOLD_ENDS if isinstance(message, HoldEnds) else Event.WINDOW_CLOSES
     rule = _rule(payment, event, None, time_ms)
     if payment is None or (rule.outcome is None and rule.transfer is None):
@@ -228,6 +240,14 @@ def amounts_of(payment: Payment | None) -> Amounts | None:
         payment.held,
         payment.hold_expires_ms,
     )
+
+
+def _on_hold_ends_soon(payment: Payment | None) -> Decision:
+    """Say once that the hold ends soon. A part in flight may end it, so its settlement is first."""
+    if payment is None or payment.state is not State.AUTHORIZED or payment.notice_ms is None:
+        return Decision(payment)
+    noticed = replace(payment, notice_ms=None)
+    return Decision(noticed, (_answer(noticed, None, "notice", Outcome.HOLD_ENDS_SOON),))
 
 
 def _on_command(
@@ -289,13 +309,25 @@ def _begin(
     assert isinstance(rule, Rule), "where no row is, nothing depends on it"
     assert rule.to is not None, "a request that waits is stored"
     assert rule.transfer is not None, "a request starts a transfer"
-    expires_ms = None
+    expires_ms = notice_ms = None
     if isinstance(command, Authorize):
         seconds = command.hold_seconds
-        expires_ms = time_ms + (policy.hold_ms if seconds is None else seconds * 1000)
+        hold_ms = policy.hold_ms if seconds is None else seconds * 1000
+        expires_ms = time_ms + hold_ms
+        if 0 < policy.notice_ms < hold_ms:
+            notice_ms = expires_ms - policy.notice_ms
     request = Request(command.type, command.account, command.amount, command.currency)
     waiters, metadata = ((received.id, command.type, False),), command.metadata
-    begun = Payment(rule.to, time_ms, request, None, waiters, expires_ms, metadata=metadata)
+    begun = Payment(
+        rule.to,
+        time_ms,
+        request,
+        None,
+        waiters,
+        expires_ms,
+        metadata=metadata,
+        notice_ms=notice_ms,
+    )
     return Decision(begun, (), _transfer(begun, rule.transfer))
 
 
@@ -460,13 +492,14 @@ def _landed(payment: Payment, *, ok: bool) -> Payment:
     if state is State.CAPTURING:
         moved, captured = parts[-1].moved, payment.captured + parts[-1].moved
         held = 0 if parts[-1].final else payment.held - moved
-        return replace(payment, captured=captured, held=held)
+        notice_ms = payment.notice_ms if held else None
+        return replace(payment, captured=captured, held=held, notice_ms=notice_ms)
     if state is State.REFUNDING:
         return replace(payment, refunded=payment.refunded + parts[-1].moved)
     if state is State.RELEASING:
-        return replace(payment, held=0)
+        return replace(payment, held=0, notice_ms=None)
     assert state is State.REVERSING, "only these have a transfer in flight"
-    return replace(payment, held=0, refunded=captured_of(payment))
+    return replace(payment, held=0, refunded=captured_of(payment), notice_ms=None)
 
 
 def _decide_queued(

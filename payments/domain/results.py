@@ -8,7 +8,7 @@ from msgspec import Struct
 Outcome = StrEnum(
     "Outcome",
     "COMPLETED DECLINED CANCELLED REJECTED FOUND NOT_FOUND EXPIRED "
-    "AUTHORIZED CAPTURED VOIDED REFUNDED LAPSED",
+    "AUTHORIZED CAPTURED VOIDED REFUNDED LAPSED HOLD_ENDS_SOON",
 )
 
 
@@ -232,7 +232,8 @@ class Answer(Frozen, frozen=True):
     """The command's own id, else the address of its record; None in a notice."""
 
     type: str | None
-    """The command's type; None where it could not be read, ``expire`` or ``lapse`` in a notice."""
+    """The command's type; None where it could not be read. In a notice ``expire``, ``lapse``, or
+    ``notice`` where nothing has changed."""
 
     outcome: Outcome
     reason: Reason | None = None

@@ -57,8 +57,9 @@ _BY_VALUE = Strict(strict=False)
 """Also in Python the text of a known value is that value, and no ``Later``."""
 
 CommandType = Literal[
-    "make", "deposit", "authorize", "capture", "void", "refund", "cancel", "get", "expire", "lapse"
-]
+    "make", "deposit", "authorize", "capture", "void", "refund", "cancel", "get",
+    "expire", "lapse", "notice",
+]  # fmt: skip
 AccountCommandType = Literal["open", "freeze", "unfreeze", "close", "limit", "get"]
 AccountTypeName = Annotated[str, _or_later(*get_args(AccountCommandType))]
 StatusName = Annotated[str, _or_later(*Status)]
@@ -94,7 +95,8 @@ class Result(_Public):
     """The id of the command that is answered: its own, else the position of its record."""
 
     type: TypeName | None
-    """The type of the command; null where it could not be read, `expire` or `lapse` in a notice."""
+    """The type of the command; null where it could not be read. In a notice `expire`, `lapse`, or
+    `notice` where nothing has changed."""
 
     outcome: Annotated[Outcome, _BY_VALUE] | Later = Field(union_mode="left_to_right")
     """What became of the command."""

@@ -144,6 +144,12 @@ def _lapsed(result: Result) -> str:
     return f"{begin} (account {result.account}){again}"
 
 
+def _ends_soon(result: Result) -> str:
+    if result.type != "notice" or result.reason is not None or not result.held:
+        return _unknown(result)
+    return f"the hold of {_named(result)} ends soon{_standing(result)} (account {result.account})"
+
+
 def _found(result: Result) -> str:
     named, state = _with_terms(result), result.state
     if state == "declined":
@@ -243,4 +249,5 @@ _SENTENCES = {
     Outcome.VOIDED: _voided,
     Outcome.REFUNDED: _refunded,
     Outcome.LAPSED: _lapsed,
+    Outcome.HOLD_ENDS_SOON: _ends_soon,
 }

@@ -118,7 +118,10 @@ class _Planning:
         settings = self._settings
         self._partitions = settings.partitions
         self._policy = Policy(
-            settings.decline_policy, settings.max_waiters, settings.hold_seconds * 1000
+            settings.decline_policy,
+            settings.max_waiters,
+            settings.hold_seconds * 1000,
+            settings.hold_notice_seconds * 1000,
         )
         self._stages = stages_of(settings)
         # A payment that can be refunded may be remembered longer; workers forget the others.

@@ -86,7 +86,7 @@ def _channels(settings: Settings) -> Document:
         "results": channel(
             topics.results,
             "result",
-            "One result for each command, and notices of lapsed holds and expiry.",
+            "One result for each command, and notices of the ends of holds and of expiry.",
         ),
         "accountCommands": channel(
             topics.account_commands, "accountCommand", "What clients ask for accounts."
@@ -271,6 +271,14 @@ def _results() -> list[Document]:
             state="authorized",
             request=held,
             part="parcel-1",
+            amounts=Amounts(60, 0, authorized=100, held=40, hold_expires_ms=ends_ms),
+        ),
+        Answer(
+            command=None,
+            type="notice",
+            outcome=Outcome.HOLD_ENDS_SOON,
+            state="authorized",
+            request=held,
             amounts=Amounts(60, 0, authorized=100, held=40, hold_expires_ms=ends_ms),
         ),
         Answer(

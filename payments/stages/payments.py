@@ -8,6 +8,7 @@ from exactstage import Context, Record, Refused, Stage, partition_of
 from payments.domain.payment import (
     Decision,
     HoldEnds,
+    HoldEndsSoon,
     ImpossibleTransition,
     Payment,
     Policy,
@@ -78,6 +79,7 @@ def payments_stage(settings: Settings) -> Stage:
             "decline_policy",
             "max_waiters",
             "hold_seconds",
+            "hold_notice_seconds",
             "retention_seconds",
             "refund_seconds",
             "window_seconds",
@@ -132,7 +134,10 @@ class PaymentsLogic:
         self._partitions = settings.partitions
         self._currency = settings.default_currency
         self._policy = Policy(
-            settings.decline_policy, settings.max_waiters, settings.hold_seconds * 1000
+            settings.decline_policy,
+            settings.max_waiters,
+            settings.hold_seconds * 1000,
+            settings.hold_notice_seconds * 1000,
         )
         self._width_ms = int(settings.window_seconds * 1000)
         self._retention_ms = int(settings.retention_seconds * 1000)
@@ -143,6 +148,8 @@ class PaymentsLogic:
         """The payments that are remembered longer: the same windows, if none is."""
         self._holds: dict[int, Windows] = {}
         """The payments of each partition that hold money, by the window of the hold's end."""
+        self._notices: dict[int, Windows] = {}
+        """Those of them whose clients are told before, by the window in which that is due."""
         self._in_flight = InFlight()
         self.counts = PaymentCounts()
         """What was answered, and what is open, for metrics."""
@@ -277,6 +284,9 @@ class PaymentsLogic:
         if begins or after.state is State.AUTHORIZED:
             noted_ms = None if begins else after.hold_expires_ms
             self._holds[partition].add(key, after.hold_expires_ms, noted_ms)
+            if after.notice_ms is not None:
+                noted_ms = None if begins else after.notice_ms
+                self._notices[partition].add(key, after.notice_ms, noted_ms)
 
     def _answer(
         self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
@@ -329,6 +339,7 @@ class PaymentsLogic:
         """Rebuild the windows: a restored payment expires like any other, and so does its hold."""
         windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
         self._holds[partition] = Windows(width_ms=self._width_ms, retention_ms=0)
+        self._notices[partition] = Windows(width_ms=self._width_ms, retention_ms=0)
         refundable = windows
         if self._remembers_longer:
             refundable = Windows(width_ms=self._width_ms, retention_ms=self._refundable_ms)
@@ -349,6 +360,8 @@ class PaymentsLogic:
         if payment.held:
             assert payment.hold_expires_ms is not None, "a hold has an end"
             self._holds[partition].add(key, payment.hold_expires_ms)
+            if payment.notice_ms is not None:
+                self._notices[partition].add(key, payment.notice_ms)
             self.counts.hold_changed(None, payment, partition)
 
     def released(self, partition: int) -> None:
@@ -356,6 +369,7 @@ class PaymentsLogic:
         self._windows.pop(partition, None)
         self._refundable.pop(partition, None)
         self._holds.pop(partition, None)
+        self._notices.pop(partition, None)
         self._in_flight.released(partition, self._partitions)
         self.counts.released(partition)
 
@@ -391,12 +405,15 @@ class PaymentsLogic:
         ended = self._holds[context.partition].take(until_ms, few)
         for key in dict.fromkeys(ended):
             self._end_hold(key, now_ms, until_ms, context)
+        soon = self._notices[context.partition].take(until_ms, few)
+        for key in dict.fromkeys(soon):
+            self._say_soon(key, now_ms, until_ms, context)
         closed = self._windows[context.partition].take(until_ms, limit)
         if self._remembers_longer:
             closed += self._refundable[context.partition].take(until_ms, limit)
         for key in dict.fromkeys(closed):
             self._close_window(key, now_ms, until_ms, context)
-        return len(ended) == few or len(closed) >= limit
+        return few in {len(ended), len(soon)} or len(closed) >= limit
 
     def _end_hold(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
         row = context.get(key)
@@ -406,6 +423,18 @@ class PaymentsLogic:
         if payment.hold_expires_ms is not None and payment.hold_expires_ms <= until_ms:
             decision = decide(payment, HoldEnds(), time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, context)
+
+    def _say_soon(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
+        """Publish the notice that a hold ends soon, unless it has ended: its lapse is one too."""
+        row = context.get(key)
+        if row is None:
+            return
+        payment = decode_payment(row)
+        notice_ms, expires_ms = payment.notice_ms, payment.hold_expires_ms
+        if notice_ms is None or expires_ms is None or not notice_ms <= until_ms < expires_ms:
+            return
+        decision = decide(payment, HoldEndsSoon(), time_ms=now_ms, policy=self._policy)
+        self._apply(key, key.decode(), payment, decision, now_ms, context)
 
     def _close_window(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
         row = context.get(key)

@@ -74,6 +74,7 @@ _IMPLIED: dict[tuple[str, str | None], Implied] = {
     **{(Outcome.AUTHORIZED, state): BY_STATE[state] for state in _AFTER_AUTHORIZE},
     **{(Outcome.CAPTURED, state): BY_STATE[state] for state in _AFTER_PART},
     **{(Outcome.REFUNDED, state): BY_STATE[state] for state in _AFTER_PART},
+    (Outcome.HOLD_ENDS_SOON, "authorized"): Implied.AUTHORIZED,
     (Outcome.DECLINED, None): Implied.NO_PAYMENT,
     (Outcome.NOT_FOUND, None): Implied.NO_PAYMENT,
     (Outcome.EXPIRED, None): Implied.EXPIRED,
@@ -99,11 +100,11 @@ def _fits_its_command(result: Result) -> bool:
     """Whether a notice has an outcome of notices, and an answer one of its command's type."""
     outcome, kind, state = result.outcome, result.type, result.state
     if result.command is None:
-        return (kind, outcome) in {("expire", Outcome.EXPIRED), ("lapse", Outcome.LAPSED)}
+        return (kind, outcome) in _NOTICES
     is_part = kind in {"capture", "refund"}
     is_new_part = is_part and outcome in _TYPES and not result.replayed
     wrong = (
-        outcome is Outcome.EXPIRED or kind in {"expire", "lapse"},
+        outcome in _NOTICES_ONLY or kind in {"expire", "lapse", "notice"},
         outcome in _TYPES and kind not in _TYPES[outcome],
         outcome is Outcome.DECLINED and state in _SETTLED and kind != "refund",
         outcome is Outcome.LAPSED and state != "lapsed",
@@ -114,6 +115,12 @@ def _fits_its_command(result: Result) -> bool:
     return not any(wrong)
 
 
+_NOTICES = {
+    ("expire", Outcome.EXPIRED),
+    ("lapse", Outcome.LAPSED),
+    ("notice", Outcome.HOLD_ENDS_SOON),
+}
+_NOTICES_ONLY = {Outcome.EXPIRED, Outcome.HOLD_ENDS_SOON}
 _SETTLED = frozenset({"authorized", "completed"})
 _OF_A_PART = frozenset({Outcome.CAPTURED, Outcome.REFUNDED})
 _TYPES: dict[str, frozenset[str]] = {

@@ -53,6 +53,7 @@ class Did(IntEnum):
     CAPTURED_BEFORE = 6  # A capture is answered again.
     REFUNDED_BEFORE = 7
     RELEASED_BEFORE = 8  # A void joined another.
+    REMINDED = 9  # A notice: the hold ends soon.
 
 
 _DID: dict[str, Did] = {
@@ -244,7 +245,7 @@ def shown_by(result: Result) -> Shown | None:
         raise ValueError("an amount is below zero, or too large")
     did = Did.NOTHING
     if result.command is None:
-        did = Did.LAPSED
+        did = Did.LAPSED if result.outcome is Outcome.LAPSED else Did.REMINDED
     elif result.outcome is Outcome.CANCELLED and not result.replayed:
         did = _CANCELLED.get(result.reason, Did.NOTHING)
     elif result.outcome in _DID:
@@ -324,6 +325,7 @@ class Amounts:
     """By the hash of its id: what a part did, and how much it moved."""
 
     notices: int = 0
+    reminders: int = 0
     awaits_notice: int = 0
     """The result that showed a lapse before its notice; 0 for none."""
 
@@ -393,6 +395,10 @@ class Amounts:
                 self._fault(word, "a capture or refund is answered again that never was before")
             elif before is not None and before[0] != first:
                 self._fault(word, "a capture is answered again as a refund, or the other way round")
+        if shown.did == Did.REMINDED:
+            self.reminders += 1
+            if self.reminders > 1:
+                self._lapse(word, "a second notice that one hold ends soon")
         if shown.did == Did.LAPSED:
             self._notice(shown, word, held)
         elif held < 0 and shown.did == Did.NOTHING:

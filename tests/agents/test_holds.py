@@ -4,6 +4,7 @@ Of the same kind: ``tests/test_expiry.py`` has the index of windows, ``tests/dom
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from exactstage import Limits, Record
 from exactstage.checkpoint import RESERVED
+from exactstage.testing import StageTestbed, crash_at_every_append
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import Result
+from payments.settings import Settings
+from payments.stages import accounts_stage, payments_stage
 from payments.testing import PaymentsTestbed
 from tests.agents.test_restart import Restarted
 from tests.engine.slow_reads import SlowReads
@@ -157,6 +161,89 @@ async def test_a_hold_lapses_although_a_backlog_never_ends(monkeypatch: pytest.M
         await second.quiet()
         await second.advance(0)
         assert [notice.payment for notice in lapses(second)] == ["p1"]
+
+
+def reminders(payments: PaymentsTestbed) -> list[Result]:
+    return [result for result in payments.results() if result.outcome is Outcome.HOLD_ENDS_SOON]
+
+
+async def test_a_notice_says_once_that_a_hold_ends_soon() -> None:
+    async with PaymentsTestbed(opening_balance=1000, hold_notice_seconds=120) as first:
+        await first.send("p1", {**HOLD, "metadata": {"order": "7"}})
+        await first.advance(479)
+        assert reminders(first) == []
+        await first.advance(1 + WINDOW_SECONDS)
+        (notice,) = reminders(first)
+        assert (notice.payment, notice.command, notice.type) == ("p1", None, "notice")
+        assert (notice.state, notice.reason, notice.held) == ("authorized", None, 100)
+        assert (notice.hold_expires, notice.metadata) == (
+            "2026-01-01T00:10:00.000Z",
+            {"order": "7"},
+        )
+        assert notice.hold_expires is not None
+        assert notice.time < notice.hold_expires
+    async with Restarted(first) as second:
+        await second.advance(0)
+        assert len(reminders(second)) == 1
+        await second.advance(120)
+        assert len(reminders(second)) == len(lapses(second)) == 1
+
+
+@pytest.mark.parametrize("end", [{"type": "void"}, CAPTURE, {"type": "cancel"}])
+async def test_no_notice_says_that_a_hold_ends_soon_which_has_ended(end: dict[str, Any]) -> None:
+    async with PaymentsTestbed(opening_balance=1000, hold_notice_seconds=120) as payments:
+        await payments.send("p1", HOLD)
+        await payments.send("p1", end)
+        await payments.advance(600 + 2 * WINDOW_SECONDS)
+        assert reminders(payments) == []
+
+
+async def test_a_hold_that_is_not_longer_than_the_notice_has_none() -> None:
+    async with PaymentsTestbed(opening_balance=1000, hold_notice_seconds=600) as payments:
+        await payments.send("p1", HOLD)
+        await payments.send("p2", {**HOLD, "hold_seconds": 601})
+        await payments.advance(1 + WINDOW_SECONDS)
+        assert [notice.payment for notice in reminders(payments)] == ["p2"]
+
+
+async def test_after_a_downtime_beyond_its_end_a_hold_has_its_lapse_and_no_notice_before() -> None:
+    async with PaymentsTestbed(opening_balance=1000, hold_notice_seconds=120) as first:
+        await first.send("p1", HOLD)
+    first.clock.advance(600 + WINDOW_SECONDS)
+    async with Restarted(first) as second:
+        await second.advance(0)
+        assert len(lapses(second)) == 1
+        assert reminders(second) == []
+
+
+async def test_what_is_left_after_a_capture_has_its_notice_too() -> None:
+    async with PaymentsTestbed(opening_balance=1000, hold_notice_seconds=120) as payments:
+        payments.post("p1", HOLD)
+        payments.post("p1", {**CAPTURE, "capture": "c1", "amount": 60, "final": False})
+        await payments.quiet()
+        await payments.advance(480 + WINDOW_SECONDS)
+        assert [(notice.held, notice.captured) for notice in reminders(payments)] == [(40, 60)]
+
+
+async def test_a_notice_and_a_lapse_come_once_whichever_append_a_worker_is_killed_at() -> None:
+    settings = Settings(partitions=1, opening_balance=1000, hold_notice_seconds=120)
+    counted: Counter[str] = Counter()
+
+    def new_bed() -> StageTestbed:
+        stages = payments_stage(settings), accounts_stage(settings)
+        return StageTestbed(*stages, partitions=1)
+
+    async def scenario(bed: StageTestbed) -> None:
+        await bed.send(settings.topics.commands, b"p1", json.dumps(HOLD).encode())
+        await bed.advance(480 + WINDOW_SECONDS)
+        await bed.advance(120)
+        results = bed.records(settings.topics.results)
+        outcomes = [json.loads(record.value or b"")["outcome"] for record in results]
+        assert outcomes == ["authorized", "hold_ends_soon", "lapsed"]
+        counted.update(outcomes)
+
+    assert await crash_at_every_append(new_bed, scenario) > 3 * 10
+    assert counted["lapsed"] == counted["hold_ends_soon"] > 3 * 10
 
 
 async def test_what_is_left_after_a_capture_lapses_at_the_same_time() -> None:

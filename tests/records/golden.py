@@ -156,6 +156,15 @@ ANSWERS = {
         part="r1",
         amounts=Amounts(1999, 20),
     ),
+    "a notice that a hold ends soon": Answer(
+        command=None,
+        type="notice",
+        outcome=Outcome.HOLD_ENDS_SOON,
+        state="authorized",
+        request=AUTHORIZE,
+        amounts=Amounts(4000, 0, 10_000, 6000, EXPIRES_MS),
+        metadata=NOTE_ON_IT,
+    ),
     "a notice that a hold has lapsed": Answer(
         command=None,
         type="lapse",
@@ -208,6 +217,14 @@ ROWS = {
         refunded=1000,
         parts=(Part("c1", 6000, final=False), Part("r1", 1000, "refund")),
         metadata=NOTE_ON_IT,
+    ),
+    "an authorized payment whose hold is to be said to end soon": Payment(
+        State.AUTHORIZED,
+        TIME_MS,
+        AUTHORIZE,
+        hold_expires_ms=EXPIRES_MS,
+        held=10_000,
+        notice_ms=EXPIRES_MS - 86_400_000,
     ),
     "a payment with queued commands": Payment(
         State.CAPTURING,

@@ -33,6 +33,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
     ("h2", {"type": "capture", "amount": 101}),
     ("h2", {"type": "capture"}),
     ("h3", {**AUTHORIZE, "hold_seconds": 1}),
+    ("h4", {**AUTHORIZE, "hold_seconds": 200}),
 ]
 NOT_ABOUT_FIELDS = {
     Reason.NULL_VALUE,
@@ -60,12 +61,14 @@ def validator(name: str) -> jsonschema_rs.Draft202012Validator:
 
 
 async def recorded_run() -> PaymentsTestbed:
-    async with PaymentsTestbed(opening_balance=1000, retention_seconds=60) as payments:
+    times = {"retention_seconds": 60, "hold_notice_seconds": 150}
+    async with PaymentsTestbed(opening_balance=1000, **times) as payments:
         for payment, command in COMMANDS:
             await payments.send(payment, command)
         await payments.send("p6", b'{"type":"make"}')
         await payments.send("p7", b"\xff")
-        await payments.advance(300)
+        await payments.advance(120)
+        await payments.advance(180)
     return payments
 
 

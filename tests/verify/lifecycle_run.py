@@ -99,7 +99,11 @@ async def lifecycles(payments: PaymentsTestbed) -> None:
 
 
 async def recorded_lifecycles(**settings: Any) -> Recording:
-    """Return a run of all of them."""
-    async with PaymentsTestbed(**{"opening_balance": 100_000, **settings}) as payments:
+    """Return a run of all of them; holds that lasted an hour end soon."""
+    given: dict[str, Any] = {
+        "opening_balance": 100_000,
+        "hold_notice_seconds": 7 * 24 * 3600 - 3600,
+    }
+    async with PaymentsTestbed(**(given | settings)) as payments:
         await lifecycles(payments)
         return Recording.of(payments)

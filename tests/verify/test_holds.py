@@ -433,6 +433,13 @@ def test_a_lapse_with_two_notices(run: Recording) -> None:
     assert run.found() == [at(Kind.WRONG_LAPSE, notice)]
 
 
+def test_a_hold_that_ends_soon_with_two_notices(run: Recording) -> None:
+    notice = run.find(RESULTS, payment="stays held", type="notice")
+    records = run.records[RESULTS]
+    records.insert(records.index(notice) + 1, notice)
+    assert run.found() == [at(Kind.WRONG_LAPSE, notice)]
+
+
 def test_a_lapse_before_the_end_of_the_hold(run: Recording) -> None:
     notice = run.find(RESULTS, payment="found lapsed", type="lapse")
     early = read(run.find(RESULTS, payment="found lapsed", type="authorize"))["time"]
