@@ -29,6 +29,7 @@ pytestmark = pytest.mark.no_cover
 
 HOURS, LONG_HOURS = 0.1, 0.25
 MOST_SEEDS = 200
+SLOW_SECONDS = 0.5
 FIRST_SEEDS = {
     "a claim makes one empty transaction only": 140,
     "public outputs are not fenced": 449,
@@ -36,6 +37,7 @@ FIRST_SEEDS = {
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,
     "an owner that lost commits is not noticed": 5102,
+    "a timer overtakes the backlog": 6,
 }
 """Where the search begins for a fault that few stories bring to light; it goes on from there."""
 
@@ -106,6 +108,9 @@ NEEDS_FENCING = {
     "public outputs are not fenced",
     "a claim makes one empty transaction only",
 }
+
+NEEDS_SLOW_READS = {"a timer overtakes the backlog"}
+"""What it takes to have a backlog while timers run: every answer takes as long as a tick."""
 
 NEEDS_CLOCKS = {"payments expire by the clock of the worker's machine"}
 MANY_JUMPS = 0.5
@@ -199,6 +204,9 @@ def first_failure(name: str) -> tuple[Story, Outcome]:
             story = draw_story(seed, RUN_COMMANDS, LONG_HOURS, losing_runs=1.0)
         if name in NEEDS_CLOCKS and story.rates.get(Kind.CLOCK_JUMP, 0.0) < MANY_JUMPS:
             continue
+        if name in NEEDS_SLOW_READS:
+            shape = story.shape._replace(latency_seconds=SLOW_SECONDS)
+            story = story._replace(shape=shape, rates={Kind.CRASH: 1.0}, timed=[])
         if name in NEEDS_FENCING:
             story = story._replace(rates=FENCING, timed=[])
         if name in NEEDS_LOSS:
