@@ -319,6 +319,34 @@ async def test_the_log_time_decides_between_a_capture_and_the_end_of_its_hold() 
     assert outcomes == [("captured", None), late, late]
 
 
+@reported(
+    "An account is closed or blocked, and its holds end in surprises",
+    "tigerbeetle#3278",
+    here=(
+        "Freeze and close stop new makes and holds; captures, releases and refunds of existing "
+        "payments go through. An account that holds money can't be closed."
+    ),
+)
+async def test_a_hold_is_a_promise_also_of_a_frozen_account() -> None:
+    async with shop() as payments:
+        await payments.send("p1", HOLD)
+        await payments.send("p2", HOLD)
+        await payments.send_account("abc", {"type": "freeze"})
+        refused = [
+            await payments.send("p3", HOLD),
+            await payments.send("p4", {"type": "make", "account": "abc", "amount": 1}),
+        ]
+        assert told(*refused) == [("declined", "account_frozen")] * 2
+        assert (await payments.send_account("abc", {"type": "close"})).reason is Reason.NOT_ZERO
+        results = [
+            await payments.send("p1", some("c1", 60, final=True)),
+            await payments.send("p2", {"type": "void"}),
+            await payments.send("p1", refund("r1", 60)),
+        ]
+        assert [str(each.outcome) for each in results] == ["captured", "cancelled", "refunded"]
+        assert held(payments) == (1000, 0)
+
+
 def test_the_page_has_each_complaint() -> None:
     page = PAGE.read_text()
     assert len(COMPLAINTS) > 10
