@@ -52,12 +52,13 @@ def test_a_second_result_of_a_command_that_was_sent_once_is_wrong(storm: Storm) 
 
 
 def test_holds_and_lapses_are_counted_once_each(storm: Storm) -> None:
-    answer = {"type": "authorize", "outcome": "authorized", "replayed": False}
+    answer = {"command": "c", "type": "authorize", "outcome": "authorized", "replayed": False}
     for result in (
         answer,
         answer | {"replayed": True},
         answer | {"outcome": "declined"},
-        {"type": "lapse", "outcome": "lapsed", "replayed": False},
+        answer | {"type": "lapse", "outcome": "lapsed", "command": None},
+        answer | {"type": "void", "outcome": "lapsed", "replayed": True},
     ):
         storm.count_holds(result)
     assert (storm.tally.holds, storm.tally.lapses) == (1, 1)

@@ -269,7 +269,7 @@ class Storm:
     def count_holds(self, result: Mapping[str, object]) -> None:
         """Count what began or ended a hold: the first answer of an authorize, and a lapse."""
         outcome = result["outcome"]
-        self.tally.lapses += outcome == "lapsed"
+        self.tally.lapses += outcome == "lapsed" and result["command"] is None
         is_first = result["type"] == "authorize" and not result["replayed"]
         self.tally.holds += outcome == "authorized" and is_first
 
