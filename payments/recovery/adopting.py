@@ -76,7 +76,7 @@ async def plan(log: Log, settings: Settings, stages: Sequence[Stage]) -> list[Ad
                 else position
                 for topic, position in last.inputs.items()
             }
-            lost_commands = settings.topics.commands in inputs.keys() & differences.keys()
+            lost_commands = not differences.keys().isdisjoint(stage.public_inputs)
             found.append(Adoption(stage, held, now, differences, inputs, lost_commands))
     return found
 
@@ -90,8 +90,9 @@ def _require_adoptable(held: Held, written: Identity, now: Identity, settings: S
     elif held.unpublished or held.missing:
         wrong = "it has outputs that were not published yet"
     else:
-        for topic in (settings.topics.results, settings.topics.ledger):
-            if written.topics[topic] != now.topics[topic]:
+        topics = settings.topics
+        for topic in (topics.results, topics.account_results, topics.ledger):
+            if topic in written.topics and written.topics[topic] != now.topics[topic]:
                 wrong = f"{topic} was recreated, and balances and answers are read from it"
     if wrong is not None:
         message = (

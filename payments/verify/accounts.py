@@ -15,9 +15,11 @@ from payments.domain.money import money_text
 from payments.records.later_versions import has_known_values
 from payments.records.record_models import LedgerEntry
 
+from .account_commands import ResultsOfAccounts
 from .findings import Findings, Kind, Place
 from .judgement import HeldByPayments
 from .lifecycle import place_of_money
+from .rules import RULE_KINDS, Rules
 
 # Not the domain's COUNTER_OF: an audit that used it could not find a fault in it.
 EXPECTED_COUNTER: Mapping[str, Counter] = {
@@ -25,6 +27,7 @@ EXPECTED_COUNTER: Mapping[str, Counter] = {
     "deposit": "world",
     "opening": "world",
     **dict.fromkeys(("hold", "capture", "release", "refund"), "sales"),
+    **dict.fromkeys(RULE_KINDS, "world"),
 }
 _IS_POSSIBLE: Mapping[str, Callable[[int, int], bool]] = {
     "make": lambda amount, held: amount < 0 and held == 0,
@@ -34,6 +37,7 @@ _IS_POSSIBLE: Mapping[str, Callable[[int, int], bool]] = {
     "capture": lambda amount, held: amount < 0 and held <= amount,
     "release": lambda amount, held: amount == 0 and held < 0,
     "refund": lambda amount, held: amount > 0 and held == 0,
+    **dict.fromkeys(RULE_KINDS, lambda amount, held: amount == 0 and held == 0),
     "rollback": lambda amount, held: (amount != 0 and held == 0) or (amount >= 0 and held < 0),
 }
 """By kind: whether an entry may change balance and held by so much."""
@@ -46,6 +50,8 @@ class State(NamedTuple):
     sequence: int
     currency: str
     held: int
+    status: str = "open"
+    credit_limit: int = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +72,9 @@ class Replayed:
     """The sum of the changes of it."""
 
     currency: str = ""
+    rules: Rules | None = None
+    """Status and credit limit; None where no entry has any: it is open, without credit."""
+
     offset: int = 0
     at_snapshot: State | None = None
     """The account at the journal's snapshot."""
@@ -95,6 +104,7 @@ class AccountsPartition:
         self._lacks_entries = False
         self._has_gap = False
         self._journal_end = 0
+        self.results = ResultsOfAccounts(findings)
 
     def _find(self, kind: Kind, offset: int, message: str) -> None:
         self._findings.add(kind, Place(self._ledger, self._partition, offset), message)
@@ -112,7 +122,16 @@ class AccountsPartition:
         """Note the row of an account, which replaces an earlier one."""
         account = self._accounts.setdefault(name, Replayed())
         account.row = (
-            None if row is None else State(row.balance, row.sequence, row.currency, row.held)
+            None
+            if row is None
+            else State(
+                row.balance,
+                row.sequence,
+                row.currency,
+                row.held,
+                row.status.value,
+                row.credit_limit,
+            )
         )
         account.row_offset = self._journal_end = offset
 
@@ -142,16 +161,35 @@ class AccountsPartition:
                 f"make {money(balance)}, the entry says {money(entry.balance)}"
             )
             self._find(Kind.WRONG_BALANCE, offset, message)
-        if entry.balance < 0:
-            message = f"account {entry.account!r} is at {money_text(entry.balance, entry.currency)}"
-            self._find(Kind.NEGATIVE_BALANCE, offset, message)
-        if entry.held_change or entry.held or account.held or entry.available != entry.balance:
+        if (
+            account.rules is not None
+            or entry.status != "open"
+            or entry.credit_limit
+            or entry.kind in RULE_KINDS
+        ):
+            self._rule(account, entry, offset, begins=begins)
+        if entry.balance < 0 or account.rules is not None:
+            self._check_below_zero(account, entry, offset)
+        if (
+            entry.held_change
+            or entry.held
+            or account.held
+            or entry.available != entry.balance
+            or entry.credit_limit
+        ):
             self._hold(account, entry, offset)
         self._check_form(account, entry, offset)
         account.sequence, account.balance, account.summed = entry.sequence, entry.balance, summed
         account.currency, account.offset = entry.currency, offset
         if by_snapshot:
-            account.at_snapshot = State(entry.balance, entry.sequence, entry.currency, entry.held)
+            account.at_snapshot = State(
+                entry.balance,
+                entry.sequence,
+                entry.currency,
+                entry.held,
+                entry.status,
+                entry.credit_limit,
+            )
             counter = self._counters.setdefault(entry.counter_account, CounterReplayed())
             counter.summed[entry.currency] -= entry.amount
             if entry.held_change:
@@ -169,17 +207,55 @@ class AccountsPartition:
                 f"{money(account.held)} held and {money(entry.held_change)} make {money(held)}, "
                 f"the entry says {money(entry.held)}"
             )
-        elif entry.available != entry.balance - entry.held:
+        elif entry.available != entry.balance + entry.credit_limit - entry.held:
+            credit = f" and {money(entry.credit_limit)} of credit" if entry.credit_limit else ""
             wrong = (
-                f"of {money(entry.balance)} are {money(entry.held)} held, and the entry says that "
-                f"{money(entry.available)} are available"
+                f"of {money(entry.balance)}{credit} are {money(entry.held)} held, and the entry "
+                f"says that {money(entry.available)} are available"
             )
         if wrong is not None:
             self._find(Kind.WRONG_HELD, offset, f"account {name!r}: {wrong}")
         self._check_held(
-            name, entry.balance, entry.held, entry.currency, partial(self._find, offset=offset)
+            name,
+            State(entry.balance, entry.sequence, entry.currency, entry.held),
+            partial(self._find, offset=offset),
+            had_credit=account.rules is not None and account.rules.had_credit,
         )
         account.held, account.summed_held = entry.held, summed
+
+    def _rule(self, account: Replayed, entry: LedgerEntry, offset: int, *, begins: bool) -> None:
+        """Replay what an entry does to the status and the credit limit, and what they allow."""
+        rules = account.rules
+        if rules is None:
+            rules = account.rules = Rules()
+            if begins and entry.sequence > 1:
+                rules.begin_at(entry)
+        name = f"account {entry.account!r}"
+        if rules.forbids(entry):
+            message = f"{name} is {rules.status}, and the entry is a {entry.kind}"
+            self._find(Kind.AGAINST_RULES, offset, message)
+        if (wrong := rules.change(entry)) is not None:
+            self._find(Kind.WRONG_RULES, offset, f"{name}: {wrong}")
+
+    def _check_below_zero(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
+        """Require a credit limit for a balance below zero, and that nothing goes further below it.
+
+        A limit may be lowered below what is used, and what is held is a promise.
+        """
+        rules = account.rules
+        if rules is not None and rules.had_credit:
+            lowers = entry.amount < entry.held_change
+            if not lowers or entry.balance + entry.credit_limit >= entry.held:
+                return
+        elif entry.balance >= 0:
+            return
+        message = f"account {entry.account!r} is at {money_text(entry.balance, entry.currency)}"
+        if entry.credit_limit or entry.held:
+            limit, held = (
+                money_text(each, entry.currency) for each in (entry.credit_limit, entry.held)
+            )
+            message += f" with a credit limit of {limit}, and holds {held}"
+        self._find(Kind.NEGATIVE_BALANCE, offset, message)
 
     def _skip(self, account: Replayed, entry: LedgerEntry, offset: int, *, begins: bool) -> None:
         """Continue at an entry whose predecessor is missing."""
@@ -192,6 +268,8 @@ class AccountsPartition:
             self._find(Kind.SEQUENCE_GAP, offset, message)
         account.balance = account.summed = entry.balance - entry.amount
         account.held = account.summed_held = entry.held - entry.held_change
+        if account.rules is not None:
+            account.rules.begin_at(entry)
 
     def _check_form(self, account: Replayed, entry: LedgerEntry, offset: int) -> None:
         """Check an entry's kind against its sign, counter-account, payment and currency."""
@@ -206,7 +284,7 @@ class AccountsPartition:
                 wrong += f" and {money_text(entry.held_change, entry.currency)} held"
         elif entry.counter_account != counter_name(counter, self._partition):
             wrong = f"its counter-account is {entry.counter_account}"
-        elif (entry.payment is None) != (kind == "opening"):
+        elif (entry.payment is None) != (kind == "opening" or kind in RULE_KINDS):
             wrong = f"a {kind} of payment {entry.payment!r}"
         elif (entry.part is None) == (kind in {"capture", "refund"}):
             wrong = f"a {kind} with the part {entry.part!r}"
@@ -244,11 +322,12 @@ class AccountsPartition:
         row, ledger = account.row, account.at_snapshot
         if ledger is None and row is not None and self._lacks_entries:
             self._findings.unchecked["accounts whose entries were all deleted"] += 1
-            if row.balance < 0:
+            had_credit = row.credit_limit > 0 or row.status != "open"  # Or it may have had.
+            if row.balance < 0 and not had_credit:
                 message = f"account {name!r} is at {money_text(row.balance, row.currency)}"
                 self._find_row(Kind.NEGATIVE_BALANCE, account.row_offset, message)
             find = partial(self._find_row, offset=account.row_offset)
-            self._check_held(name, row.balance, row.held, row.currency, find)
+            self._check_held(name, row, find, had_credit=had_credit)
         elif row != ledger:
             message = f"account {name!r}: the row has {_shown(row)}, the ledger {_shown(ledger)}"
             if row is None:
@@ -283,18 +362,23 @@ class AccountsPartition:
                     self._find_row(Kind.ROW_DIFFERS, counter.row_offset, message)
 
     def _check_held(
-        self, name: str, balance: int, held: int, currency: str, find: Callable[..., None]
+        self, name: str, state: State, find: Callable[..., None], *, had_credit: bool
     ) -> None:
-        """Require that an account holds no less than nothing, and no more than its balance."""
-        if not 0 <= held <= max(balance, 0):
-            money = partial(money_text, currency=currency)
-            message = f"account {name!r} holds {money(held)} of {money(balance)}"
+        """Require that an account holds no less than nothing, and no more than its balance.
+
+        One that had credit may hold more: that is checked where it is held.
+        """
+        if state.held < 0 or (state.held > max(state.balance, 0) and not had_credit):
+            money = partial(money_text, currency=state.currency)
+            message = f"account {name!r} holds {money(state.held)} of {money(state.balance)}"
             find(Kind.OVER_HELD, message=message)
 
 
 def _shown(state: State | None) -> str:
     if state is None:
         return "nothing"
-    balance, sequence, currency, held = state
+    balance, sequence, currency, held, status, limit = state
     of_it = f", {money_text(held, currency)} of it held," if held else ""
+    if status != "open" or limit:
+        of_it += f" ({status}, credit limit {money_text(limit, currency)})"
     return f"{money_text(balance, currency)}{of_it} at number {sequence}"

@@ -10,10 +10,17 @@ from functools import cached_property
 from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.inspection import ORIGIN
+from payments.records.account_commands import (
+    own_of_account_command,
+    parse_account_command,
+    parse_account_id,
+    require_account_name,
+)
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
+from .account_commands import IN_FLIGHT, RESULT_EXPIRED, AccountCommands
 from .accounts import AccountsPartition
 from .facts import digest, place_of
 from .findings import Findings, Kind, Place, Report
@@ -50,22 +57,31 @@ class Auditor:
             for partition in range(settings.partitions)
         ]
         self._payments = Payments(findings)
+        self._account_commands = AccountCommands(findings)
         self._numbering = Numbering(topics.commands)
-        self._letters = Letters(findings, self._numbering)
+        self._account_numbering = Numbering(topics.account_commands)
+        self._letters = Letters(findings, self._numbering, topics.commands)
+        self._account_letters = Letters(findings, self._account_numbering, topics.account_commands)
         self._rows = Rows(self._payments, self._accounts, findings, self._numbering)
         self._public = Public(
             topics,
             payments=self._payments,
             accounts=self._accounts,
-            letters=self._letters,
+            account_commands=self._account_commands,
+            letters={
+                topics.payments_letters: self._letters,
+                topics.accounts_letters: self._account_letters,
+            },
             retention=self._retention,
             findings=findings,
-            numbering=self._numbering,
+            numbering={
+                topics.results: self._numbering,
+                topics.account_results: self._account_numbering,
+            },
         )
-        # Only the payments stage answers commands, so only its journals' notes count.
         self._checkpoints = {
             topics.payments_journal: Checkpoints(findings, self._numbering),
-            topics.accounts_journal: Checkpoints(findings, Numbering(topics.commands)),
+            topics.accounts_journal: Checkpoints(findings, self._account_numbering),
         }
         self._forwarded: set[str] = set()
         """Addresses of commands that were forwarded and not yet handled."""
@@ -75,7 +91,9 @@ class Auditor:
             topics.payments_journal: self._read_payments_journal,
             topics.accounts_journal: self._read_accounts_journal,
             topics.inbox: self._read_inbox,
+            topics.transfers: self._read_transfer,
             topics.commands: self._read_command,
+            topics.account_commands: self._read_account_command,
             **dict.fromkeys(topics.public, self._read_public),
         }
 
@@ -115,8 +133,8 @@ class Auditor:
         self._public.was_there[at] = end
 
     def start_of(self, at: TopicPartition, first: int) -> int:
-        """Return where to start reading a partition: the inbox from its first unhandled record."""
-        if at.topic != self.topics.inbox:
+        """Return where to start reading a partition: messages from the first unhandled one."""
+        if at.topic not in self.topics.internal:
             return first
         return max(first, self._snapshots[at.topic][at.partition].inputs.get(at.topic, 0))
 
@@ -128,21 +146,24 @@ class Auditor:
     def unreadable(self, batch: UnreadableBatch) -> None:
         """Take a batch that can't be decoded: of commands it must be dead-lettered whole."""
         topics = self.topics
-        if batch.topic != topics.commands:
+        if batch.topic not in {topics.commands, topics.account_commands}:
             message = f"offsets up to {batch.last_offset} can't be read: {batch.cause}"
             place = Place(batch.topic, batch.partition, batch.offset)
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
             return
         snapshot = self._snapshots[batch.topic][batch.partition]
-        self._letters.unreadable(
+        of_payments = batch.topic == topics.commands
+        letters = self._letters if of_payments else self._account_letters
+        topic = topics.payments_letters if of_payments else topics.accounts_letters
+        letters.unreadable(
             batch,
             in_flight=not snapshot.handled(batch.topic, batch.last_offset),
-            letter_expired=self._retention.lacks(topics.payments_letters),
+            letter_expired=self._retention.lacks(topic),
         )
         for head in batch.heads:
-            letter = self._letters.batch_of(head.partition, head.offset)
+            letter = letters.batch_of(head.partition, head.offset)
             if letter is None or head.offset < letter.unanswered_from:
-                self._read_refused(head)
+                (self._read_refused if of_payments else self._read_refused_of_account)(head)
 
     def read(self, records: Iterable[Record]) -> None:
         """Take the next records. Raises ``ValueError`` for topics out of order."""
@@ -183,8 +204,22 @@ class Auditor:
                     self._letters.expect_skip(as_record(output))
                 elif output.topic == topics.inbox:
                     self._on_its_way(output.key, output.headers[-1:])
+        for snapshot in accounts:
+            for number, (_, output) in enumerate(snapshot.unpublished):
+                if output.topic == topics.accounts_letters:
+                    self._account_letters.expect_skip(as_record(output))
+                elif output.topic == topics.account_results:
+                    self._public.expect_account_result(as_record(output, number))
+                elif output.topic == topics.transfers:
+                    self._on_its_way_to_account(output.headers[-1:])
         of_payments = (topics.commands, topics.inbox, topics.results, topics.payments_letters)
-        of_accounts = (topics.ledger, topics.accounts_letters)
+        of_accounts = (
+            topics.account_commands,
+            topics.transfers,
+            topics.account_results,
+            topics.ledger,
+            topics.accounts_letters,
+        )
         return {**dict.fromkeys(of_payments, payments), **dict.fromkeys(of_accounts, accounts)}
 
     def _read_inbox(self, record: Record) -> None:
@@ -194,6 +229,14 @@ class Auditor:
 
     def _on_its_way(self, key: bytes | None, header: Iterable[tuple[str, bytes | None]]) -> None:
         self._payments.moving(digest(key))
+        self._on_its_way_to_account(header)
+
+    def _read_transfer(self, record: Record) -> None:
+        """Note forwarded commands for accounts that were not handled at the snapshot."""
+        if not self._snapshots[record.topic][record.partition].handled(record.topic, record.offset):
+            self._on_its_way_to_account(record.headers[-2:-1])
+
+    def _on_its_way_to_account(self, header: Iterable[tuple[str, bytes | None]]) -> None:
         for name, content in header:
             if name == ORIGIN and content is not None:
                 place, _, _ = content.partition(b" ")  # The rest is why the record was refused.
@@ -232,6 +275,55 @@ class Auditor:
             own = error.command
             self._expect_letter(record, in_flight=in_flight)
         self._expect_result(record, own, in_flight=in_flight)
+
+    def _read_account_command(self, record: Record) -> None:
+        self._commands += 1
+        topic, partition, offset, _, key, value, _ = record
+        letters = self._account_letters
+        if letters.is_skipped(topic, partition, offset):
+            self._findings.unchecked["commands that were given up by payments journal skip"] += 1
+            return
+        if letters.batches and (letter := letters.batch_of(partition, offset)) is not None:
+            self._commands -= 1
+            if offset < letter.unanswered_from:
+                self._read_refused_of_account(record)
+            return
+        own, is_malformed, is_answered = None, False, True
+        try:
+            name = parse_account_id(key)
+        except Malformed:
+            is_malformed, is_answered = True, False
+        else:
+            try:
+                require_account_name(name)
+                own = parse_account_command(value, default_currency=self._currency).id
+            except Malformed as error:
+                own, is_malformed = error.command, True
+        in_flight = self._is_in_flight(record)
+        if is_malformed:
+            topic = self.topics.accounts_letters
+            expired = self._retention.may_lack(topic, record.key, record.timestamp)
+            letters.malformed(record, in_flight=in_flight, letter_expired=expired)
+        if is_answered:
+            self._expect_account_result(record, own, in_flight=in_flight)
+
+    def _read_refused_of_account(self, head: Record) -> None:
+        """Read a command of a batch that is dead-lettered whole: it has a result, no letter."""
+        try:
+            parse_account_id(head.key)
+        except Malformed:
+            return
+        self._commands += 1
+        own, _ = own_of_account_command(head.value)
+        self._expect_account_result(head, own, in_flight=self._is_in_flight(head))
+
+    def _expect_account_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
+        _, partition, offset, time_ms, key, _, _ = record
+        asked = IN_FLIGHT if in_flight else 0
+        if self._retention.may_lack(self.topics.account_results, key, time_ms):
+            asked |= RESULT_EXPIRED
+        known_as = self._account_numbering.command(own, partition, offset)
+        self._account_commands.command(digest(key), digest(known_as), (partition, offset), asked)
 
     def _read_refused(self, head: Record) -> None:
         """Read a command of a batch that is dead-lettered whole: it has a result, no letter."""
@@ -275,7 +367,12 @@ class Auditor:
             checkpoints.judge()
         self._public.take_unpublished(self._snapshots)
         lacks_commands = self._retention.lacks(topics.commands) or self._numbering.lacks_commands
-        self._letters.judge(topics, lacks_commands=lacks_commands)
+        self._letters.judge(topics.payments_letters, lacks_commands=lacks_commands)
+        lacks_of_accounts = (
+            self._retention.lacks(topics.account_commands) or self._account_numbering.lacks_commands
+        )
+        self._account_letters.judge(topics.accounts_letters, lacks_commands=lacks_of_accounts)
+        self._account_commands.judge(topics, lacks_commands=lacks_of_accounts)
         known = RetentionGaps(
             topics,
             lacks_commands=lacks_commands,
@@ -285,8 +382,10 @@ class Auditor:
             lives_differ_ms=self._lives_differ_ms,
         )
         held = self._payments.judge(known)
+        lacks_entries = self._retention.lacks(topics.ledger)
         for partition in self._accounts:
             partition.judge(held)
+            partition.results.judge(lacks_entries=lacks_entries)
         for place, amount in held.held.items():
             if amount and place not in held.unclear:
                 message = "a payment holds money on an account that there is not"
@@ -297,14 +396,14 @@ class Auditor:
             violations=findings.kept,
             by_kind=findings.by_kind,
             unchecked=findings.unchecked,
-            in_flight=self._payments.in_flight,
+            in_flight=self._payments.in_flight + self._account_commands.in_flight,
             pending=self._payments.pending,
             counts={
                 "commands": self._commands,
-                "results": counts[topics.results],
+                "results": counts[topics.results] + counts[topics.account_results],
                 "payments": self._payments.count,
                 "entries": counts[topics.ledger],
                 "dead_letters": counts[topics.payments_letters] + counts[topics.accounts_letters],
             },
-            dead_letters=self._letters.by_reason,
+            dead_letters=self._letters.by_reason + self._account_letters.by_reason,
         )

@@ -31,7 +31,9 @@ class Kind(StrEnum):
     SEQUENCE_GAP = "sequence_gap"  # A number is missing between an account's entries.
     SEQUENCE_REPEATED = "sequence_repeated"  # An account's numbers go back.
     WRONG_BALANCE = "wrong_balance"  # A balance does not follow from the amounts.
-    NEGATIVE_BALANCE = "negative_balance"  # An account is below zero.
+    NEGATIVE_BALANCE = "negative_balance"  # An account is below zero, or below its credit limit.
+    WRONG_RULES = "wrong_rules"  # An account's status or credit limit does not follow.
+    AGAINST_RULES = "against_rules"  # An entry that a frozen or closed account must decline.
     WRONG_HELD = "wrong_held"  # An account holds other money than the changes and payments say.
     OVER_HELD = "over_held"  # An account holds less than nothing, or more than its balance.
     WRONG_AMOUNTS = "wrong_amounts"  # The amounts of a payment's results can't all be true.

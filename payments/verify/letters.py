@@ -15,7 +15,6 @@ from payments.records.recovery_notes import SKIPPED, decode_skip_notice
 from .facts import BUCKETS, Facts, code_of, digest, pack, place_of
 from .findings import Findings, Kind, Place
 from .numbering import Numbering
-from .topics import Topics
 
 _IN_FLIGHT, _LETTER_EXPIRED = 1, 2
 _MALFORMED, _DEFECT = 0, 1
@@ -41,10 +40,11 @@ class _Unreadable(NamedTuple):
 
 
 class Letters:
-    """Matches malformed commands with the payments stage's dead letters."""
+    """Matches the malformed commands of one topic with the dead letters of its stage."""
 
-    def __init__(self, findings: Findings, numbering: Numbering) -> None:
+    def __init__(self, findings: Findings, numbering: Numbering, commands: str) -> None:
         self._findings, self._numbering = findings, numbering
+        self._commands = commands
         self._malformed, self._letters = Facts(2), Facts(2)
         self.by_reason: Counter[str] = Counter()
         self._skipped: dict[tuple[str, int], list[tuple[int, int]]] = {}
@@ -67,9 +67,9 @@ class Letters:
         known_as = digest(_content(record)) if copied else digest(record.address)
         self._malformed.add(known_as, word)
 
-    def letter(self, record: Record, commands: str, commit: int) -> None:
-        """Note a dead letter of either stage."""
-        facts = _facts(record)
+    def letter(self, record: Record, commit: int) -> None:
+        """Note a dead letter of the stage."""
+        facts, commands = _facts(record), self._commands
         reason = facts.get("reason", "unknown")
         self.by_reason[reason] += 1
         if reason == SKIPPED:
@@ -139,7 +139,7 @@ class Letters:
         for _ in letters:
             self._findings.unchecked[f"dead letters {gone}"] += 1
 
-    def judge(self, topics: Topics, *, lacks_commands: bool) -> None:
+    def judge(self, letters: str, *, lacks_commands: bool) -> None:
         """Compare the commands that had to be dead-lettered with those that were."""
         self._judge_batches(lacks_commands=lacks_commands)
         for bucket in range(BUCKETS):
@@ -149,12 +149,12 @@ class Letters:
             for key, word in self._malformed.take(bucket):
                 words = found.get(key)
                 if not words:
-                    self._missing(topics.commands, word)
+                    self._missing(self._commands, word)
                 else:
                     words.pop(0)
             for words in found.values():
                 for word in words:
-                    self._surplus(topics.payments_letters, word, known=not lacks_commands)
+                    self._surplus(letters, word, known=not lacks_commands)
 
     def _missing(self, commands: str, word: int) -> None:
         code = code_of(word)

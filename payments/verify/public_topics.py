@@ -10,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from exactstage import Record, TopicPartition
 from exactstage.inspection import OUTPUT_ID_HEADER, Output, OutputId, parse_source
 from payments.records.later_versions import LaterVersion, has_known_values, require_known
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountResult, LedgerEntry, Result
 
+from .account_commands import AccountCommands
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import UNPUBLISHED, Findings, Kind, Place
@@ -32,13 +33,15 @@ from .lifecycle import (
 from .numbering import Numbering
 from .payments import Payments
 from .retention import Retention
+from .rules import RULE_KINDS, fault_of_result, shown_by_result
 from .topics import Topics
 
 # The validators themselves: the models' methods only wrap them.
 _validate_result = TypeAdapter(Result).validator.validate_json
 _validate_entry = TypeAdapter(LedgerEntry).validator.validate_json
+_validate_account_result = TypeAdapter(AccountResult).validator.validate_json
 
-_Read = TypeVar("_Read", Result, LedgerEntry)
+_Read = TypeVar("_Read", Result, LedgerEntry, AccountResult)
 
 
 class Public:
@@ -50,13 +53,16 @@ class Public:
         *,
         payments: Payments,
         accounts: Sequence[AccountsPartition],
-        letters: Letters,
+        account_commands: AccountCommands,
+        letters: Mapping[str, Letters],
         retention: Retention,
         findings: Findings,
-        numbering: Numbering,
+        numbering: Mapping[str, Numbering],
     ) -> None:
+        """Take ``letters`` by their topic, and ``numbering`` by that of the results."""
         self._topics = topics
         self._payments, self._accounts, self._letters = payments, accounts, letters
+        self._account_commands = account_commands
         self._retention, self._findings = retention, findings
         self._numbering = numbering
         self._last: dict[TopicPartition, OutputId] = {}
@@ -112,8 +118,10 @@ class Public:
                 self._take_result(record, commit, by_snapshot=by_snapshot)
             elif record.topic == self._topics.ledger:
                 self._take_entry(record, by_snapshot=by_snapshot)
+            elif record.topic == self._topics.account_results:
+                self.take_account_result(record, commit, by_snapshot=by_snapshot)
             else:
-                self._letters.letter(record, self._topics.commands, commit)
+                self._letters[record.topic].letter(record, commit)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
@@ -134,8 +142,9 @@ class Public:
             require_known(value, type(read))
         except LaterVersion as later:
             self._report_later(record, later)
-            if read.payment is not None:
-                self._payments.skip(digest(read.payment.encode()))
+            payment = getattr(read, "payment", None)  # A result for an account has none.
+            if payment is not None:
+                self._payments.skip(digest(payment.encode()))
             return read, False
         return read, True
 
@@ -164,7 +173,7 @@ class Public:
             what = Implied.NOTHING
         key, at = digest(record.key), (record.partition, record.offset)
         code = what if by_snapshot else what | LATER
-        known_as = self._known_as(result.command, record.partition, commit)
+        known_as = self._known_as(result.command, record, commit)
         self._payments.result(key, known_as, at, code, terms_of(result))
         if result.captured is not None:
             self._take_amounts(record, result, key, code)
@@ -182,17 +191,61 @@ class Public:
         if shown is not None:
             self._payments.shown(key, (record.partition, record.offset), code, shown)
 
-    def _known_as(self, command: str | None, partition: int, commit: int) -> int:
+    def _known_as(self, command: str | None, record: Record, commit: int) -> int:
         if command is None:
             return NOTICE
-        return digest(self._numbering.answered(command, partition, commit))
+        numbering = self._numbering[record.topic]
+        return digest(numbering.answered(command, record.partition, commit))
+
+    def take_account_result(self, record: Record, commit: int, *, by_snapshot: bool) -> None:
+        """Take a result of a command for an account."""
+        result, understood = self._read(_validate_account_result, record)
+        known_as = self._known_as(result.command, record, commit)
+        self._account_commands.result(digest(record.key), known_as, record[1:3])
+        if understood and record.offset < UNPUBLISHED:  # Others were expected before.
+            self.show_account(record, result, by_snapshot=by_snapshot)
+
+    def show_account(self, record: Record, result: AccountResult, *, by_snapshot: bool) -> None:
+        """Note what a result shows of its account."""
+        place = Place(*record[:3])
+        if result.account.encode() != record.key:
+            message = f"a result of account {result.account!r} has another key"
+            self._findings.add(Kind.MALFORMED_RECORD, place, message)
+        fault = fault_of_result(result)
+        if fault is not None:
+            self._findings.add(Kind.CONTRADICTING_RESULT, place, fault)
+        try:
+            shown = shown_by_result(result)
+        except ValueError as error:
+            self._findings.add(Kind.CONTRADICTING_RESULT, place, str(error))
+            return
+        if shown is not None:
+            results = self._accounts[record.partition].results
+            results.result(result, place, shown, by_snapshot=by_snapshot)
+
+    def expect_account_result(self, record: Record) -> None:
+        """Note a result that is journalled and not published yet, before entries are read."""
+        try:
+            result, understood = self._read(_validate_account_result, record)
+        except (ValidationError, DecodeError, UnicodeDecodeError):
+            return  # It is reported when it is taken.
+        if understood:
+            self.show_account(record, result, by_snapshot=True)
 
     def _take_entry(self, record: Record, *, by_snapshot: bool) -> None:
         entry, understood = self._read(_validate_entry, record)
         is_new = self._accounts[record.partition].entry(
             entry, record.offset, by_snapshot=by_snapshot
         )
-        if entry.payment is None or not is_new or not understood:
+        if not is_new or not understood:
+            return
+        results = self._accounts[record.partition].results
+        if results.are_shown or entry.kind in RULE_KINDS:
+            topic, time_ms = self._topics.account_results, record.timestamp
+            expired = self._retention.may_lack(topic, record.key, time_ms)
+            place = Place(*record[:3])
+            results.entry(entry, place, by_snapshot=by_snapshot, result_expired=expired)
+        if entry.payment is None:
             return
         key = entry.payment.encode()
         moved = DIRECTIONS.get(entry.kind, EntryDirection.FORWARD)

@@ -8,11 +8,17 @@ from payments.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of the audited topics. Transfers are not read: the ledger has their effects."""
+    """Names of the audited topics.
+
+    Of the transfers only those are read that may be in flight: the ledger has the effects of all.
+    """
 
     commands: str
+    account_commands: str
     inbox: str
+    transfers: str
     results: str
+    account_results: str
     ledger: str
     payments_letters: str
     accounts_letters: str
@@ -24,8 +30,11 @@ class Topics:
         """Return the names in one installation."""
         return cls(
             commands=settings.topics.commands,
+            account_commands=settings.topics.account_commands,
             inbox=settings.topics.inbox,
+            transfers=settings.topics.transfers,
             results=settings.topics.results,
+            account_results=settings.topics.account_results,
             ledger=settings.topics.ledger,
             payments_letters=settings.topics.payments_dead_letters,
             accounts_letters=settings.topics.accounts_dead_letters,
@@ -41,7 +50,18 @@ class Topics:
     @property
     def public(self) -> tuple[str, ...]:
         """Topics that a stage publishes to, each partition from the journal of its own number."""
-        return self.results, self.ledger, self.payments_letters, self.accounts_letters
+        return (
+            self.results,
+            self.account_results,
+            self.ledger,
+            self.payments_letters,
+            self.accounts_letters,
+        )
+
+    @property
+    def internal(self) -> tuple[str, ...]:
+        """Topics between the stages, which are read from the first message that is not handled."""
+        return self.inbox, self.transfers
 
     @property
     def phases(self) -> tuple[tuple[str, ...], ...]:
@@ -53,6 +73,13 @@ class Topics:
         return (
             (self.payments_journal,),
             (self.accounts_journal,),
-            (self.inbox, self.results, self.payments_letters, self.accounts_letters),
-            (self.commands, self.ledger),
+            (
+                self.inbox,
+                self.transfers,
+                self.results,
+                self.account_results,
+                self.payments_letters,
+                self.accounts_letters,
+            ),
+            (self.commands, self.account_commands, self.ledger),
         )
