@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from exactstage import Record
 from exactstage.inspection import OUTPUT_ID_HEADER, iso_time
-from payments.domain.account import Account, CounterAccount, Kind
+from payments.domain.account import Account, CounterAccount, Kind, Status
 from payments.records.internal_codec import encode_account, encode_counter
 from payments.records.later_versions import LaterVersion, decode_again
 from payments.records.record_address import RecordAddress
@@ -37,6 +37,8 @@ class _Entry(Struct, gc=False, forbid_unknown_fields=True):
     available: int = 0
     part: str | None = None
     metadata: dict[str, str] | None = None
+    status: Status = Status.OPEN
+    credit_limit: int = 0
 
 
 _decode = Decoder(_Entry).decode
@@ -106,9 +108,11 @@ class Balances:
             if entry.held_change or entry.held or (before is not None and before.held):
                 self._hold(record, entry, 0 if before is None else before.held)
             self.entries += 1
-            accounts[name] = Account(balance, sequence, entry.currency, entry.held)
-            counter = counters.setdefault(entry.counter_account, Counter())
+            accounts[name] = Account(
+                balance, sequence, entry.currency, entry.held, entry.status, entry.credit_limit
+            )
             if entry.amount:
+                counter = counters.setdefault(entry.counter_account, Counter())
                 counter[entry.currency] -= entry.amount
             # Times in this form sort as text.
             if entry.payment is not None and entry.time >= since:
@@ -120,6 +124,7 @@ class Balances:
             change = f"{was} held and {entry.held_change}"
             raise _broken(record, f"{change} do not make {entry.held}")
         if entry.held_change:
+            self.counters.setdefault(entry.counter_account, Counter())
             counter = self.held_counters.setdefault(entry.counter_account, Counter())
             counter[entry.currency] -= entry.held_change
 

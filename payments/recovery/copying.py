@@ -25,6 +25,8 @@ COPIED: Mapping[str, str | None] = {
     TOPICS.commands: None,
     TOPICS.results: "payments",
     TOPICS.payments_dead_letters: "payments",
+    TOPICS.account_commands: None,
+    TOPICS.account_results: "accounts",
     TOPICS.ledger: "accounts",
     TOPICS.accounts_dead_letters: "accounts",
 }

@@ -23,8 +23,9 @@ from exactstage.inspection import (
 )
 from exactstage.log import Bounds
 from payments.records.later_versions import LaterVersion
-from payments.settings import Settings
+from payments.settings import TOPICS, Settings
 
+from .account_questions import AccountQuestions, read_account_result
 from .balances import Balances, Movement, note_holds
 from .errors import RecoveryRefused, later_version
 from .folding import fold_in_shares, shares_of
@@ -51,6 +52,7 @@ class Facts:
     """All facts from the topics."""
 
     unanswered: Unanswered
+    account_questions: AccountQuestions
     lives: dict[str, Life] = field(default_factory=dict)
     movements: dict[str, list[Movement]] = field(default_factory=dict)
     balances: list[Balances] = field(default_factory=list)
@@ -59,6 +61,12 @@ class Facts:
 
     letters_expired_before_ms: list[float] = field(default_factory=list)
     """The same of the payments stage's dead letters."""
+
+    account_results_expired_before_ms: list[float] = field(default_factory=list)
+    """The same of the results of commands for accounts."""
+
+    account_letters_expired_before_ms: list[float] = field(default_factory=list)
+    """The same of the accounts stage's dead letters."""
 
     bounds: Mapping[TopicPartition, Bounds] = field(default_factory=dict)
     last_commit: int = 0
@@ -87,24 +95,42 @@ class Gathering:
         self.results = settings.topics.results
         self.letters = settings.topics.payments_dead_letters
         self.ledger = settings.topics.ledger
+        self.account_commands = settings.topics.account_commands
+        self.account_results = settings.topics.account_results
+        self.account_letters = settings.topics.accounts_dead_letters
         self._facts = Facts(
             Unanswered(
                 self.commands,
                 settings.default_currency,
                 copied=source.copied,
                 former_topic=source.former_topic,
-            )
+            ),
+            AccountQuestions(
+                self.account_commands,
+                settings.default_currency,
+                copied=source.copied,
+                former_topic=former_account_commands(source.former_topic),
+            ),
         )
         self._first_ms: dict[TopicPartition, int] = {}
         """Time of the first record of a partition that still has some."""
         self._newest_ms = 0
         """Time of the last result or movement of a copy."""
         self._last_ids: dict[int, OutputId] = {}
+        self._last_account_ids: dict[int, OutputId] = {}
 
     async def run(self, now_ms: int) -> Facts:
         """Read up to the present ends. Raises ``RecoveryRefused`` when the ledger is not whole."""
         facts = self._facts
-        topics = (self.commands, self.results, self.letters, self.ledger)
+        topics = (
+            self.commands,
+            self.results,
+            self.letters,
+            self.ledger,
+            self.account_commands,
+            self.account_results,
+            self.account_letters,
+        )
         at = [tp for topic in topics for tp in partitions_of(topic, self._partitions)]
         facts.bounds = await self.log.bounds(at)
         for partition in range(self._partitions):
@@ -123,12 +149,25 @@ class Gathering:
         )
         await self._read(self.results, self._result)
         await self._read(self.letters, self._letter)
+        await self._read(
+            self.account_commands,
+            self._account_command,
+            on_unreadable=lambda batch, _last: facts.account_questions.batch(batch),
+        )
+        await self._read(self.account_results, self._account_result)
+        await self._read(self.account_letters, self._account_letter)
         self._require_own_positions()
         await self._read_ledger(now_ms)
         await self._read_tails()
         for partition in range(self._partitions):
             facts.results_expired_before_ms.append(self._since(self.results, partition))
             facts.letters_expired_before_ms.append(self._since(self.letters, partition))
+            facts.account_results_expired_before_ms.append(
+                self._since(self.account_results, partition)
+            )
+            facts.account_letters_expired_before_ms.append(
+                self._since(self.account_letters, partition)
+            )
         return facts
 
     async def _read(
@@ -188,9 +227,39 @@ class Gathering:
             else:
                 self._facts.unanswered.letter(record)
 
+    def _account_command(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._facts.account_questions.command(record)
+
+    def _account_result(self, records: Sequence[Record]) -> None:
+        facts, last_ids = self._facts, self._last_account_ids
+        for record in records:
+            position = _position(record, "accounts")
+            if position is None or record.key is None:
+                facts.foreign += 1
+            elif position > last_ids.get(record.partition, (0, -1)):
+                last_ids[record.partition] = position  # A copy may have a record twice.
+                try:
+                    result = read_account_result(record)
+                except (DecodeError, UnicodeDecodeError, RecursionError):
+                    facts.foreign += 1
+                else:
+                    facts.account_questions.account_result(record.key, result)
+
+    def _account_letter(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if _position(record, "accounts") is None:
+                self._facts.foreign += 1
+            else:
+                self._facts.account_questions.letter(record)
+
     def _require_own_positions(self) -> None:
-        bounds = [self._facts.bounds[tp] for tp in partitions_of(self.commands, self._partitions)]
-        self._facts.unanswered.require_own_positions(bounds)
+        for topic, unanswered in (
+            (self.commands, self._facts.unanswered),
+            (self.account_commands, self._facts.account_questions),
+        ):
+            bounds = [self._facts.bounds[tp] for tp in partitions_of(topic, self._partitions)]
+            unanswered.require_own_positions(bounds)
 
     async def _read_ledger(self, now_ms: int) -> None:
         facts, settings = self._facts, self.settings
@@ -237,7 +306,7 @@ class Gathering:
         writers = {
             **dict.fromkeys(_all([self.results, self.letters], self._partitions), "payments"),
             **dict.fromkeys(
-                _all([self.ledger, self.settings.topics.accounts_dead_letters], self._partitions),
+                _all([self.ledger, self.account_results, self.account_letters], self._partitions),
                 "accounts",
             ),
         }
@@ -271,6 +340,13 @@ class Gathering:
             self._newest_ms = max(self._newest_ms, *(m.time_ms for m in movements))
             found[partition] = min(oldest_ms, found.get(partition, oldest_ms))
         return found
+
+
+def former_account_commands(former_topic: str | None) -> str | None:
+    """Return the former name of the topic of commands for accounts, from that of the commands."""
+    if former_topic is None or not former_topic.endswith(TOPICS.commands):
+        return None
+    return former_topic.removesuffix(TOPICS.commands) + TOPICS.account_commands
 
 
 def _installation(tails: Mapping[TopicPartition, Tail], app: str) -> str | None:

@@ -6,7 +6,7 @@ the worker that takes over publishes them, exactly once, as after any crash.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from payments.settings import Settings
 from payments.stages.accounts import ENTRY_TYPE
 from payments.stages.payments import RESULT_TYPE
 
+from . import account_questions
 from .balances import Movement
 from .entries import Guess
 from .errors import RecoveryRefused
@@ -43,7 +44,7 @@ from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .lives import Life
 from .settling import Settlement, Waiting, settle, shows_all, surplus_of
-from .unanswered import Left
+from .unanswered import Left, Unanswered
 
 OldCommands = Literal["answered", "unanswered"]
 
@@ -66,11 +67,27 @@ class Plan:
     commands_are_gone: bool
     """Whether a copy lacks commands that results answer."""
 
+    account_commands_before: list[int]
+    account_commands_are_gone: bool
+    """The same of the commands for accounts."""
+
     counts: Counter[str]
     """What was read and found, by words for a person."""
 
     guesses: Mapping[Guess, Sequence[str]]
     """The payments of which no record says something, by what that is."""
+
+
+class _Asked(NamedTuple):
+    """The commands that one stage answers."""
+
+    topic: str
+    unanswered: Unanswered
+    results_expired_before_ms: list[float]
+    letters_expired_before_ms: list[float]
+    journals: list[NewJournal]
+    stage: Stage
+    is_malformed: Callable[[Record], bool]
 
 
 class _Redo(NamedTuple):
@@ -135,6 +152,24 @@ class _Planning:
         self._accounts = [
             self._new(accounts, p, facts.balances[p].rows()) for p in range(self._partitions)
         ]
+        self._of_payments = _Asked(
+            gathering.commands,
+            facts.unanswered,
+            facts.results_expired_before_ms,
+            facts.letters_expired_before_ms,
+            self._payments,
+            payments,
+            self._is_malformed,
+        )
+        self._of_accounts = _Asked(
+            gathering.account_commands,
+            facts.account_questions,
+            facts.account_results_expired_before_ms,
+            facts.account_letters_expired_before_ms,
+            self._accounts,
+            accounts,
+            lambda record: account_questions.is_malformed(record, settings.default_currency),
+        )
 
     def _new(self, stage: Stage, partition: int, rows: Mapping[bytes, bytes]) -> NewJournal:
         return NewJournal(stage, partition, rows, base=self.base)
@@ -163,12 +198,13 @@ class _Planning:
             for rebuilt in self._accounts:
                 numbers |= numbers_of(rebuilt.now)
             refuse_fewer_entries(published, numbers)
-        redo = await self._to_redo(old_commands)
-        await self._decide(redo)
+        for asked in (self._of_accounts, self._of_payments):
+            await self._decide(asked, await self._to_redo(asked, old_commands))
         await self._set_positions()
         self._count()
         journals = [*self._payments, *self._accounts]
         at = partitions_of(self._gathering.commands, self._partitions)
+        of_accounts = partitions_of(self._gathering.account_commands, self._partitions)
         return Plan(
             self.base,
             journals,
@@ -176,6 +212,8 @@ class _Planning:
             self._gathering.source,
             [self._facts.bounds[tp].end for tp in at],
             self._facts.unanswered.unmatched_results > 0,
+            [self._facts.bounds[tp].end for tp in of_accounts],
+            self._facts.account_questions.unmatched_results > 0,
             self.counts,
             {guess: sorted(names) for guess, names in self._guesses.items()},
         )
@@ -208,7 +246,7 @@ class _Planning:
         }
         wanted = {place[:2]: (key, own, place) for key, own, place in facts.unanswered.of(keys)}
         found: dict[str, list[Waiting]] = {}
-        for record in await self._load(wanted.keys()):
+        for record in await self._load(self._gathering.commands, wanted.keys()):
             key, own, place = wanted[record.partition, record.offset]
             if facts.unanswered.batch_of(*place[:2]) is not None:
                 continue  # It has moved nothing: it is refused.
@@ -224,9 +262,8 @@ class _Planning:
             each.sort(key=lambda w: (w.place.time_ms, *w.place))
         return found
 
-    async def _load(self, places: AbstractSet[tuple[int, int]]) -> list[Record]:
-        """Return the commands at these places, by partition and offset."""
-        topic = self._gathering.commands
+    async def _load(self, topic: str, places: AbstractSet[tuple[int, int]]) -> list[Record]:
+        """Return the commands of a topic at these places, by partition and offset."""
         ranges: dict[TopicPartition, Bounds] = {}
         for partition, of_partition in groupby(sorted(places), key=lambda place: place[0]):
             offsets = [offset for _, offset in of_partition]
@@ -372,9 +409,42 @@ class _Planning:
             for settlement in settlements.values()
             for transfer in settlement.missing
         ]
+        self._post_missing_rules()
         for transfer, time_ms in sorted(missing, key=lambda each: each[0].amount < 0):
             partition = partition_of(transfer.account.encode(), self._partitions)
             self._post(self._accounts[partition], transfer, time_ms)
+        self._post_missing_rules()
+        self._refuse_lost_rules()
+
+    def _post_missing_rules(self) -> None:
+        """Write the entries of commands for accounts that results show and the ledger lacks."""
+        for name, changes in self._facts.account_questions.changes.items():
+            key = name.encode()
+            journal = self._accounts[partition_of(key, self._partitions)]
+            accounts = self._facts.balances[journal.partition].accounts
+            while (found := account_questions.next_change(accounts.get(name), changes)) is not None:
+                entry, time_ms = found
+                accounts[name] = entry.account
+                journal.put(key, encode_account(entry.account))
+                value = encode_ledger_entry(entry, partition=journal.partition, time_ms=time_ms)
+                journal.emit(self._gathering.ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
+                journal.accept()
+                self.counts["missing entries posted, known from results"] += 1
+
+    def _refuse_lost_rules(self) -> None:
+        """Raise ``RecoveryRefused`` where results show changes after the ledger's last entry."""
+        for name, changes in self._facts.account_questions.changes.items():
+            balances = self._facts.balances[partition_of(name.encode(), self._partitions)]
+            account = balances.accounts.get(name)
+            has = 0 if account is None else account.sequence
+            for result in changes:
+                if (result.sequence or 0) > has:
+                    message = (
+                        f"a result says that the {result.type} of account {name!r} is its entry "
+                        f"{result.sequence}, and the ledger has {has}: entries were lost; restore "
+                        f"the ledger from a replica or a backup"
+                    )
+                    raise RecoveryRefused(message)
 
     def _post(self, journal: NewJournal, transfer: Transfer, time_ms: int) -> None:
         settings = self._settings
@@ -405,18 +475,18 @@ class _Planning:
 
     # --- commands --------------------------------------------------------------------------------
 
-    async def _to_redo(self, old_commands: OldCommands | None) -> list[_Redo]:
+    async def _to_redo(self, asked: _Asked, old_commands: OldCommands | None) -> list[_Redo]:
         """Return the unanswered commands before the offsets at which workers will start."""
-        unanswered = self._facts.unanswered
+        unanswered = asked.unanswered
         left = unanswered.left()
         handled = unanswered.handled
         unclear = [
             each
             for (partition, offset), each in left.items()
-            if offset >= handled.get(partition, 0) and self._may_be_answered(each)
+            if offset >= handled.get(partition, 0) and self._may_be_answered(asked, each)
         ]
         if unclear and old_commands is None:
-            raise _unclear(unclear, self._gathering.commands)
+            raise _unclear(unclear, asked.topic)
         if old_commands == "answered":
             for each in unclear:
                 partition, offset, _ = each.place
@@ -424,53 +494,53 @@ class _Planning:
         before = {
             at: each for at, each in left.items() if each.place.offset < handled.get(at[0], 0)
         }
-        forgotten = {at for at, each in before.items() if self._may_be_answered(each)}
+        forgotten = {at for at, each in before.items() if self._may_be_answered(asked, each)}
         if forgotten:
-            self.counts["old commands taken for answered, their results are deleted"] = len(
+            self.counts["old commands taken for answered, their results are deleted"] += len(
                 forgotten
             )
-        records = await self._load(before.keys() - forgotten)
+        records = await self._load(asked.topic, before.keys() - forgotten)
         return [_Redo(record, before[record.partition, record.offset]) for record in records]
 
-    def _may_be_answered(self, left: Left) -> bool:
+    def _may_be_answered(self, asked: _Asked, left: Left) -> bool:
         """Whether the answer to a command may have been given, and deleted by retention."""
-        facts, place = self._facts, left.place
+        place = left.place
         if left.key is None:
-            before_ms = facts.letters_expired_before_ms[place.partition]
+            before_ms = asked.letters_expired_before_ms[place.partition]
         else:
-            before_ms = facts.results_expired_before_ms[partition_of(left.key, self._partitions)]
+            before_ms = asked.results_expired_before_ms[partition_of(left.key, self._partitions)]
         if not self._gathering.source.copied:
             return place.time_ms <= before_ms
         # Copied commands have the times of the copy, so their order decides.
-        first = facts.unanswered.first_answered.get(place.partition, inf)
+        first = asked.unanswered.first_answered.get(place.partition, inf)
         return before_ms != -inf and place.offset < first
 
-    async def _decide(self, redo: Sequence[_Redo]) -> None:
+    async def _decide(self, asked: _Asked, redo: Sequence[_Redo]) -> None:
         """Decide unanswered commands as a worker that reads them now."""
-        deciding = Deciding(self._log, self._stages, self._stages[0], self._partitions)
-        deciding.restore(self._payments)
+        deciding = Deciding(self._log, self._stages, asked.stage, self._partitions)
+        deciding.restore(asked.journals)
         for record, left in redo:
             key = record.key
             # The partition that it would be forwarded to, so that it need not be forwarded.
             right = partition_of(key, self._partitions) if key else record.partition
-            journal = self._payments[right]
-            if (batch := self._facts.unanswered.batch_of(*left.place[:2])) is not None:
+            journal = asked.journals[right]
+            if (batch := asked.unanswered.batch_of(*left.place[:2])) is not None:
                 deciding.refuse(record, batch, journal)
-            elif self._is_malformed(record):
+            elif asked.is_malformed(record):
                 await self._dead_letter(deciding, record, left, journal)
             else:
                 await deciding.decide(record, journal)
             self.counts["unanswered commands decided now"] += 1
-        self._write_lost_letters(deciding)
+        self._write_lost_letters(asked, deciding)
 
-    def _write_lost_letters(self, deciding: Deciding) -> None:
+    def _write_lost_letters(self, asked: _Asked, deciding: Deciding) -> None:
         """Publish the dead letters of batches that were dead-lettered, where they are missing."""
-        for batch in self._facts.unanswered.lost_letters():
-            if batch.timestamp <= self._facts.letters_expired_before_ms[batch.partition]:
+        for batch in asked.unanswered.lost_letters():
+            if batch.timestamp <= asked.letters_expired_before_ms[batch.partition]:
                 continue  # Retention has deleted it.
             answered = sum(1 for _ in batch.heads)
             unanswered = batch.last_offset + 1 - batch.offset - answered
-            deciding.dead_letter(batch, self._payments[batch.partition], unanswered=unanswered)
+            deciding.dead_letter(batch, asked.journals[batch.partition], unanswered=unanswered)
             self.counts["dead letters of batches that were missing"] += 1
 
     def _is_malformed(self, record: Record) -> bool:
@@ -493,7 +563,6 @@ class _Planning:
 
     async def _set_positions(self) -> None:
         """Start the journals after the handled records, and accept no message of the old ones."""
-        handled, commands = self._facts.unanswered.handled, self._gathering.commands
         payments, accounts = self._stages
         internal = [*payments.internal_inputs, *accounts.internal_inputs]
         bounds = await self._log.bounds(
@@ -509,10 +578,10 @@ class _Planning:
                 topic: bounds[TopicPartition(topic, journal.partition)].end
                 for topic in journal.stage.internal_inputs
             }
-            if journal.stage is payments:
-                at = TopicPartition(commands, journal.partition)
-                first = self._facts.bounds[at].first
-                inputs[commands] = max(first, handled.get(journal.partition, 0))
+            asked = self._of_payments if journal.stage is payments else self._of_accounts
+            at = TopicPartition(asked.topic, journal.partition)
+            first, handled = self._facts.bounds[at].first, asked.unanswered.handled
+            inputs[asked.topic] = max(first, handled.get(journal.partition, 0))
             journal.close(inputs, senders, taken_up_to=self.base)
 
     def _count(self) -> None:

@@ -180,11 +180,14 @@ class Unanswered:
 
     def result(self, key: bytes, result: ResultFields) -> None:
         """Take a result: its command is answered."""
-        own = result.command
+        self.answered(key, result.command, result.type)
+
+    def answered(self, key: bytes, own: str | None, type_: str | None) -> None:
+        """Note that a command with this id and type is answered; None is that of a notice."""
         if own is None:
             return
         if self._copied and self._position(own):
-            own = f"\0{result.type}"
+            own = f"\0{type_}"
         places = self._open.get((key, own))
         if places:
             self._handled(places.pop(0))

@@ -8,6 +8,7 @@ from exactstage.recovery import Claimed, NewJournal, write_journals
 from payments.records.recovery_notes import JournalNote, encode_note
 
 from .errors import RecoveryRefused
+from .gathering import former_account_commands
 from .inspecting import Held, read_readable
 from .rebuilding import Plan
 
@@ -39,13 +40,20 @@ async def write(log: Log, plan: Plan, claimed: Claimed, show: Show) -> None:
     """Write all journals of a plan. Raises ``Fenced`` when a worker has started since the claim."""
 
     def note(journal: NewJournal) -> bytes:
-        """Return the permanent note of this rebuild, which ``payments verify`` reads."""
+        """Return the permanent note of this rebuild, which ``payments verify`` reads.
+
+        That of a journal is about the commands that its stage answers.
+        """
+        former, of_payments = plan.source.former_topic, journal.stage.name == "payments"
+        before = plan.commands_before if of_payments else plan.account_commands_before
         found = JournalNote(
             base=plan.base,
             copied=plan.source.copied,
-            former_topic=plan.source.former_topic,
-            commands_before=plan.commands_before[journal.partition],
-            commands_are_gone=plan.commands_are_gone,
+            former_topic=former if of_payments else former_account_commands(former),
+            commands_before=before[journal.partition],
+            commands_are_gone=(
+                plan.commands_are_gone if of_payments else plan.account_commands_are_gone
+            ),
         )
         return encode_note(found)
 

@@ -243,8 +243,8 @@ class Public:
         if results.are_shown or entry.kind in RULE_KINDS:
             topic, time_ms = self._topics.account_results, record.timestamp
             expired = self._retention.may_lack(topic, record.key, time_ms)
-            place = Place(*record[:3])
-            results.entry(entry, place, by_snapshot=by_snapshot, result_expired=expired)
+            at_entry = Place(*record[:3])
+            results.entry(entry, at_entry, by_snapshot=by_snapshot, result_expired=expired)
         if entry.payment is None:
             return
         key = entry.payment.encode()

@@ -23,6 +23,8 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
         source=Source(),
         commands_before=[],
         commands_are_gone=False,
+        account_commands_before=[],
+        account_commands_are_gone=False,
         counts=Counter({"payments": 23}),
         guesses={Guess.PARTS: ["paid"], Guess.END: names},
     )
