@@ -26,6 +26,7 @@ COMPILED = (
     "exactstage/pipeline.py",
     "exactstage/processing.py",
     "exactstage/senders.py",
+    "exactstage/timer_index.py",
 )
 """What a worker runs for each payment; the rest gains nothing, and what only makes or reads
 msgspec's values (the domain, the records) is even a little slower when compiled."""

@@ -4,14 +4,18 @@ A decision is whole or not at all: its rows and outputs are staged here, and joi
 the journal (``exactstage.journal``) only when it is made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from .checkpoint import RESERVED
 from .limits import Limits
 from .log import Headers
 from .outputs import LAST_MS, Output, Source, size_of
+from .timer_index import TimerIndex
 
 RowBytes = dict[bytes, bytes]
+
+RowTimers = Callable[[bytes, bytes], Sequence[int]]
+"""Returns the times at which ``tick`` wants a row, in milliseconds since 1970, UTC."""
 
 _new = tuple.__new__
 """A named tuple's own constructor is one more Python call, and outputs are many."""
@@ -57,6 +61,11 @@ def _require_time(time_ms: object) -> None:
         raise OutputRefused(f"time_ms {time_ms} is outside the years 1970 to 9999")
 
 
+def _no_timer(given: object) -> RowRefused:
+    """Return what ``put`` raises for a timer that can't be kept."""
+    return RowRefused(f"a timer at {given!r} is no whole number of milliseconds from 1970 to 9999")
+
+
 def _checked(headers: Headers) -> Headers:
     """Return headers that can be written, once read. Raises what ``emit`` raises."""
     given = list(headers)
@@ -71,8 +80,9 @@ def _checked(headers: Headers) -> Headers:
 class Context:
     """Rows of one stage and partition, and what the present decision changes.
 
-    A stage uses ``get``, ``put``, ``delete``, ``emit``, ``before_seal``, ``when_journalled``,
-    ``when_published``, ``partition``, ``time_ms``, ``read_until_ms`` and ``source``; all else
+    A stage uses ``get``, ``put``, ``delete``, ``emit``, ``due``, ``before_seal``,
+    ``when_journalled``, ``when_published``, ``partition``, ``time_ms``, ``read_until_ms`` and
+    ``source``; all else belongs to the engine.
     belongs to the engine.
     """
 
@@ -85,6 +95,7 @@ class Context:
         emits: frozenset[str],
         limits: Limits,
         partitions: int = MAX_PARTITIONS,
+        timers: RowTimers | None = None,
     ) -> None:
         self.stage, self.partition = stage, partition
         self.partitions = partitions
@@ -100,7 +111,14 @@ class Context:
         clock, is handled. It is not after the time of the tick, and 0 while it is not known."""
         self.source: Source | None = None
         """Who sent the record that is being handled, when another stage did."""
+        self._timers = timers
+        self.timer_index = TimerIndex()
+        self._given: set[bytes] = set()
+        """Keys that ``due`` has given to the present ``tick``."""
+        self._took_timers = False
+        """Whether the present ``tick`` has taken a timer."""
         self._staged_rows: list[tuple[bytes, bytes | None]] = []
+        self._staged_timers: list[tuple[int, bytes]] = []
         self._staged_outputs: list[Output] = []
         self._staged_sizes: list[int] = []
         self._finishing: list[Callable[[], None]] = []
@@ -117,7 +135,8 @@ class Context:
         """Store a row.
 
         Raises ``RowRefused`` for a reserved key or a row over the limit, ``TypeError`` for what is
-        no ``bytes``: once it was staged, no broker could take it.
+        no ``bytes``: once it was staged, no broker could take it. And what the stage's own
+        ``timers`` raises.
         """
         if type(key) is not bytes or type(row) is not bytes:
             raise _no_bytes("put", key, row)
@@ -127,6 +146,12 @@ class Context:
         if len(row) > self.limits.row_bytes:
             message = f"a row of {len(row)} bytes is over the limit of {self.limits.row_bytes}"
             raise RowRefused(message)
+        timers = self._timers
+        if timers is not None:
+            for time_ms in timers(key, row):
+                if type(time_ms) is not int or not 0 <= time_ms <= LAST_MS:
+                    raise _no_timer(time_ms)
+                self._staged_timers.append((time_ms, key))
         self._staged_rows.append((key, row))
 
     def delete(self, key: bytes) -> None:
@@ -213,6 +238,29 @@ class Context:
             f"there is no partition {partition} of {topic}: it has {self.partitions}"
         )
 
+    def due(self, now_ms: int, limit: int) -> Iterator[bytes]:
+        """Take timers that are due, ``limit`` at most, and give the keys whose rows want that now.
+
+        For ``tick``, which changes the row of each key or leaves it as it is. In one ``tick`` a key
+        is given once; it is given again when its row is stored again with a timer that is due, and
+        at most once more after a restart. What was not taken is left to the next ``tick``. Raises
+        ``TypeError`` where the stage has no ``timers``.
+        """
+        timers = self._timers
+        if timers is None:
+            raise TypeError(f"the stage {self.stage} has no timers: add them to its logic")
+        for _ in range(limit):
+            key = self.timer_index.take(now_ms)
+            if key is None:
+                return
+            self._took_timers = True
+            row = self.rows.get(key)
+            if row is None or key in self._given:
+                continue
+            if min(timers(key, row), default=LAST_MS) <= now_ms:
+                self._given.add(key)
+                yield key
+
     def before_seal(self, callback: Callable[[], None]) -> None:
         """Call back when the open commit is sealed: for a row that many decisions of it change.
 
@@ -238,5 +286,6 @@ class Context:
     def discard(self) -> None:
         """Forget what the present record has staged."""
         self._staged_rows.clear()
+        self._staged_timers.clear()
         self._staged_outputs.clear()
         self._staged_sizes.clear()

@@ -120,6 +120,9 @@ class Counts(NamedTuple):
     rows_taken_over: int = 0
     """Rows that takeovers found in the journals."""
 
+    timers_overdue_seconds: Mapping[str, float] = MappingProxyType({})
+    """For how long the oldest timer of a row is due, by the stages that have timers."""
+
     records_read: int = 0
     """Records that takeovers read for them."""
 

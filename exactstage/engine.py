@@ -308,6 +308,17 @@ class Engine:
                 name: sum(len(journal.rows) for journal in list(self.owned.of(name).values()))
                 for name in self.stages
             },
+            timers_overdue_seconds={
+                name: max(
+                    (
+                        journal.timer_index.overdue_ms(now_ms) / 1000
+                        for journal in list(self.owned.of(name).values())
+                    ),
+                    default=0.0,
+                )
+                for name, stage in self.stages.items()
+                if stage.timers is not None
+            },
             ready=self.is_reading and not self.readiness.reasons,
             standing_partitions=self.readiness.standing_partitions,
             standing_seconds=self.readiness.standing_seconds,

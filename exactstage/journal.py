@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
-from .context import MAX_PARTITIONS, Context
+from .context import MAX_PARTITIONS, Context, RowTimers
 from .identity import IDENTITY_EVERY, Identity
 from .limits import MAX_COMMITS_AHEAD, Limits
 from .log import NO_EPOCH, NO_HEADERS, Batch, Header, TopicPartition, Writer
@@ -77,6 +77,7 @@ class Journal(Context):
         limits: Limits,
         owner_here: Callable[[str], Owner | None] = lambda _: None,
         partitions: int = MAX_PARTITIONS,
+        timers: RowTimers | None = None,
     ) -> None:
         super().__init__(
             stage=stage,
@@ -85,6 +86,7 @@ class Journal(Context):
             emits=emits,
             limits=limits,
             partitions=partitions,
+            timers=timers,
         )
         self.at = TopicPartition(changelog, partition)
         self.writer = writer
@@ -136,6 +138,10 @@ class Journal(Context):
                 rows[key] = row
                 size += len(key) + len(row) + _ROW_BYTES
         self._staged_rows.clear()
+        if self._staged_timers:
+            for time_ms, key in self._staged_timers:
+                self.timer_index.add(time_ms, key)
+            self._staged_timers.clear()
         if self._staged_outputs:
             self._outputs += self._staged_outputs
             self._staged_outputs.clear()
@@ -148,6 +154,15 @@ class Journal(Context):
         if size >= self.limits.commit_bytes:
             self.is_full = True
             self._may_grow.clear()
+
+    def tick(self, tick: Callable[[Context, int, int], bool], now_ms: int, limit: int) -> bool:
+        """Run a stage's ``tick``, and make its decision; return whether more is due now."""
+        self.time_ms, self.source = now_ms, None
+        self._given.clear()
+        self._took_timers = False
+        more = tick(self, now_ms, limit)
+        self.accept()
+        return more or (self._took_timers and self.timer_index.is_due(now_ms))
 
     def advance(self, topic: str, position: int) -> None:
         """Note that the records before ``position`` are handled.
@@ -277,6 +292,12 @@ class Journal(Context):
         self.owner = Owner(identity.installation, self.n, writer_number(self.writer))
         installation = (INSTALLATION, identity.installation.encode())
         self._signature = [installation], [owner_header(self.owner)]
+
+    def restore_timers(self, key: bytes, row: bytes) -> None:
+        """Note the timers of a row that was restored. Raises what the stage's ``timers`` does."""
+        if self._timers is not None:
+            for time_ms in self._timers(key, row):
+                self.timer_index.add(time_ms, key)
 
     def restore(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Continue where an earlier owner ended: these are its last checkpoints, in order."""

@@ -16,6 +16,7 @@ from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
 from .log import Bounds, Log, Record, TopicPartition
 from .ranges import TAKEOVER_LIMIT_SECONDS, Closing, read_ranges
 from .stage import Stage
+from .typed_rows import UnreadableRow, unreadable_row
 
 logger = logging.getLogger(__name__)
 
@@ -193,29 +194,52 @@ async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Rec
 
 
 async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
-    """Let the stage build what it keeps beside the rows.
+    """Check the restored rows, note their timers, and let the stage build what it keeps beside.
 
-    Raises ``JournalBroken`` with the row that it can't read.
+    Raises ``JournalBroken`` with the row that the stage can't read.
     """
-    logic = stage.callbacks
+    for key, row in journal.rows.items():
+        try:
+            restore_row(stage, journal, key, row)
+        except FailStop:
+            raise
+        except Exception as error:
+            raise await _unreadable(log, stage, journal, (key, row), error) from error
     try:
-        logic.restored(journal.partition, journal.rows)
+        stage.callbacks.restored(journal.partition, journal.rows)
     except FailStop:
-        raise  # It names the row already.
+        raise
     except Exception as error:
         for key, row in journal.rows.items():
             try:
-                logic.restored(journal.partition, {key: row})
+                stage.callbacks.restored(journal.partition, {key: row})
             except Exception as cause:  # noqa: BLE001 - whatever it is, it names the row
-                record = await _find_row(log, journal.at, key, row)
-                where = f"{journal.at}" if record is None else record.address
-                message = (
-                    f"{where} with the key {key!r} is a row that the stage {journal.stage} "
-                    f"can't read ({cause!r}): another program wrote to the journal, or a newer "
-                    f"version; remove it with: {command('journal repair')}"
-                )
-                raise JournalBroken(message) from error
+                raise await _unreadable(log, stage, journal, (key, row), cause) from error
         raise
+
+
+def restore_row(stage: Stage, journal: Journal, key: bytes, row: bytes) -> None:
+    """Check one restored row, and note its timers. Raises what the stage does."""
+    if stage.check is not None:
+        stage.check(key, row)
+    journal.restore_timers(key, row)
+
+
+async def _unreadable(
+    log: Log, stage: Stage, journal: Journal, row: tuple[bytes, bytes], error: Exception
+) -> JournalBroken:
+    """Return the failure for a row that a stage can't read, with its place if it is still there."""
+    key, value = row
+    if isinstance(error, UnreadableRow):
+        assert stage.rows is not None, "only typed rows have a type"
+        return unreadable_row(journal.at, key, stage.rows, error.__cause__ or error)
+    record = await _find_row(log, journal.at, key, value)
+    where = f"{journal.at}" if record is None else record.address
+    return JournalBroken(
+        f"{where} with the key {key!r} is a row that the stage {journal.stage} "
+        f"can't read ({error!r}): another program wrote to the journal, or a newer "
+        f"version; remove it with: {command('journal repair')}"
+    )
 
 
 def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:

@@ -5,12 +5,12 @@ nothing but the journal that it is run: so a decision is whole or not at all, an
 run it on a broker, in a test, or in a simulation.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .context import Context
+from .context import Context, RowTimers
 from .log import Record
 
 if TYPE_CHECKING:
@@ -38,10 +38,27 @@ class StageLogic(Protocol):
         absent then, or only as much of it as names who is to be answered. Default: no answer.
         """
 
+    def timers(self, key: bytes, row: Any) -> Sequence[int]:
+        """Return the times at which ``tick`` wants a row: milliseconds since 1970, UTC.
+
+        The engine calls it for each row that is stored or restored, keeps the times, and gives the
+        keys that are due to ``tick`` by ``context.due``. It depends on key and row alone; where it
+        raises, the record is dead-lettered, or the takeover ends. Many rows with the same time cost
+        less than many times, so round them up. Default: no times.
+        """
+
+    def check(self, key: bytes, row: Any) -> None:
+        """Raise any error for a restored row that can't be read. Default: all can.
+
+        Before anything is decided the worker ends then, with a line that names the row. Not needed
+        where ``timers`` reads the row, nor with typed ``rows``.
+        """
+
     def restored(self, partition: int, rows: Mapping[bytes, Any]) -> None:
         """Build what is kept beside the rows, from the restored rows. Default: nothing.
 
-        They are bytes, or values where the stage has typed ``rows``.
+        They are bytes, or values where the stage has typed ``rows``. What depends on time is better
+        kept by ``timers``.
         """
 
     def released(self, partition: int) -> None:
@@ -79,7 +96,7 @@ Logic = (
 )
 """What a stage may be given; those with a ``TypedContext`` for a stage with typed ``rows``."""
 
-_CALLBACKS = ("handle", "on_error", "restored", "released", "tick")
+_CALLBACKS = ("handle", "on_error", "timers", "check", "restored", "released", "tick")
 
 
 class _Completed:
@@ -98,6 +115,13 @@ class _Completed:
 
     def on_error(self, record: Record, error: Exception, context: Context) -> None:
         """Do no more: the record is dead-lettered already."""
+
+    def timers(self, key: bytes, row: Any) -> Sequence[int]:  # noqa: ARG002
+        """Nothing depends on time."""
+        return ()
+
+    def check(self, key: bytes, row: Any) -> None:
+        """Rows are bytes."""
 
     def restored(self, partition: int, rows: Mapping[bytes, Any]) -> None:
         """Keep nothing beside the rows."""
@@ -198,6 +222,13 @@ class Stage:
     callbacks: StageLogic = field(init=False, repr=False, compare=False)
     """The logic, with defaults for what it leaves out."""
 
+    timers: RowTimers | None = field(init=False, repr=False, compare=False)
+    """Those of the logic, from stored rows; None where it has none."""
+
+    check: Callable[[bytes, bytes], None] | None = field(init=False, repr=False, compare=False)
+    """What raises for a restored row that can't be read; None where ``timers`` reads it, or
+    nothing."""
+
     public: frozenset[str] = field(init=False)
     emits: frozenset[str] = field(init=False)
     """Every topic that the stage may publish to."""
@@ -205,6 +236,10 @@ class Stage:
     def __post_init__(self) -> None:
         """Check what the engine relies on."""
         object.__setattr__(self, "callbacks", _callbacks(self))
+        has_timers, has_check = (hasattr(self.logic, name) for name in ("timers", "check"))
+        checks = has_check or (self.rows is not None and not has_timers)
+        object.__setattr__(self, "timers", self.callbacks.timers if has_timers else None)
+        object.__setattr__(self, "check", self.callbacks.check if checks else None)
         object.__setattr__(self, "public", frozenset({*self.outputs, self.dead_letters}))
         sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}
         object.__setattr__(self, "emits", self.public | sent_to)

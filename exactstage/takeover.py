@@ -320,6 +320,7 @@ class Takeover:
             limits=self._limits,
             owner_here=self._owner_here,
             partitions=self._partitions,
+            timers=stage.timers,
         )
 
     async def _claim(

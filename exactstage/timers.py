@@ -76,10 +76,9 @@ class Timers:
                 self._pipeline.touch(journal)
                 await journal.wait_capacity()
                 continue
-            journal.time_ms, journal.source = self._clock(), None
-            journal.read_until_ms = self._progress.read_until_ms(journal, journal.time_ms)
-            more = logic.tick(journal, journal.time_ms, limits.expiry_rows)
-            journal.accept()
+            now_ms = self._clock()
+            journal.read_until_ms = self._progress.read_until_ms(journal, now_ms)
+            more = journal.tick(logic.tick, now_ms, limits.expiry_rows)
             if journal.is_open:
                 self._pipeline.touch(journal)
             await asyncio.sleep(0)

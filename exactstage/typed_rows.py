@@ -4,7 +4,7 @@ A row is encoded by msgspec, so its class is a ``msgspec.Struct``, a dataclass, 
 that msgspec knows. The journal has the same bytes as without: JSON, or MessagePack.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
@@ -163,6 +163,10 @@ class TypedContext(Generic[Row]):
             topic, key, value, type=type, partition=partition, time_ms=time_ms, headers=headers
         )
 
+    def due(self, now_ms: int, limit: int) -> Iterator[bytes]:
+        """Take timers that are due, and give their keys; see ``Context.due``."""
+        return self.untyped.due(now_ms, limit)
+
     def before_seal(self, callback: Callable[[], None]) -> None:
         """Call back when the open commit is sealed; see ``Context.before_seal``."""
         self.untyped.before_seal(callback)
@@ -177,7 +181,7 @@ class TypedContext(Generic[Row]):
 
 
 def unreadable_row(
-    at: TopicPartition, key: bytes, codec: Rows[Any], error: Exception
+    at: TopicPartition, key: bytes, codec: Rows[Any], error: BaseException
 ) -> JournalBroken:
     """Return the failure for a row in the journal ``at`` that is not of the stage's type."""
     return JournalBroken(
@@ -185,6 +189,10 @@ def unreadable_row(
         f"the stage can't read what an earlier or later one stored, and nothing was decided. "
         f"Start the version that wrote it, or give new fields of {codec.name} defaults"
     )
+
+
+class UnreadableRow(Exception):
+    """A restored row is not of the stage's type; the cause says why."""
 
 
 class TypedLogic:
@@ -206,19 +214,26 @@ class TypedLogic:
         """See ``StageLogic``."""
         self._logic.on_error(record, error, self._typed(context))
 
+    def timers(self, key: bytes, data: bytes) -> Sequence[int]:
+        """See ``StageLogic``."""
+        times: Sequence[int] = self._logic.timers(key, self._decoded(data))
+        return times
+
+    def check(self, key: bytes, data: bytes) -> None:
+        """See ``StageLogic``; raises ``UnreadableRow`` too."""
+        self._logic.check(key, self._decoded(data))
+
+    def _decoded(self, data: bytes) -> Any:
+        try:
+            return self._codec.decode(data)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableRow from error
+
     def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
-        """Check that every row can be read, before anything is decided on it."""
-        decode, found = self._codec.decode, dict[bytes, Any]()
-        for key, data in rows.items():
-            try:
-                row = decode(data)
-            except (ValueError, RecursionError) as error:
-                at = TopicPartition(self._journal, partition)
-                raise unreadable_row(at, key, self._codec, error) from error
-            if self._builds:
-                found[key] = row
+        """See ``StageLogic``."""
         if self._builds:
-            self._logic.restored(partition, found)
+            decode = self._codec.decode
+            self._logic.restored(partition, {key: decode(data) for key, data in rows.items()})
 
     def released(self, partition: int) -> None:
         """See ``StageLogic``."""

@@ -207,7 +207,7 @@ async def test_records_that_are_not_handled_are_the_lag(payments_testbed: Paymen
     assert Scrape(port)[f"payments_lag_records{labels}"] == 0
 
 
-async def test_a_window_that_stays_after_its_end_is_overdue(
+async def test_a_timer_that_is_not_taken_is_overdue(
     payments_testbed: PaymentsTestbed,
 ) -> None:
     testbed = payments_testbed
@@ -215,9 +215,9 @@ async def test_a_window_that_stays_after_its_end_is_overdue(
     await testbed.send("p1", MAKE)
     testbed.clock.advance(settings.retention_seconds + settings.window_seconds + 90)
     port = served(testbed)
-    assert Scrape(port)['payments_window_overdue_seconds{window="expiry"}'] >= 90
+    assert Scrape(port)['payments_timer_overdue_seconds{stage="payments"}'] >= 90
     await testbed.app.engine.timers.tick_all()
-    assert Scrape(port)['payments_window_overdue_seconds{window="expiry"}'] == 0
+    assert Scrape(port)['payments_timer_overdue_seconds{stage="payments"}'] == 0
 
 
 def test_each_kind_of_trouble_has_a_label() -> None:

@@ -1,7 +1,7 @@
 """The accounts stage: moves money between accounts, in double entries, and keeps their rules."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 
 from msgspec import DecodeError
@@ -203,20 +203,14 @@ class AccountsLogic:
         )
         self._answer(name, answer, context)
 
-    def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
-        """Check that each row can be decoded; only the open commit has further state."""
-        for row in rows.values():
-            try:
-                decode_account(row)
-            except DecodeError:
-                decode_counter(row)
-        self.released(partition)
+    def check(self, key: bytes, row: bytes) -> None:
+        """Raise ``DecodeError`` for what is neither an account nor a counter-account."""
+        del key
+        try:
+            decode_account(row)
+        except DecodeError:
+            decode_counter(row)
 
     def released(self, partition: int) -> None:
         """Drop the changes that no commit of this worker will have."""
         self._second_legs.pop(partition, None)
-
-    def tick(self, context: Context, now_ms: int, limit: int) -> bool:
-        """Do nothing: accounts have no timers."""
-        del context, now_ms, limit
-        return False

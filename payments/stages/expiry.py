@@ -1,61 +1,68 @@
-"""Expiry: keeps the keys of payments by the expiry window of their last change."""
+"""Expiry: when a payment's timer is due, as its hold ends, or to forget it.
 
-from collections.abc import Iterator
-from heapq import heappop, heappush
-from itertools import islice
+Both wait for the end of a window, so that many payments share one time.
+"""
+
+from payments.domain.payment import HoldEnds, HoldEndsSoon, Payment, WindowCloses, is_refundable
+from payments.domain.payment_table import IN_FLIGHT, State
+from payments.records.internal_codec import decode_payment
+
+_PENDING, _COMPLETED = b'{"state":"pending",', b'{"state":"completed","time_ms":'
+_AT_TIME = len(_COMPLETED)
 
 
-def window_of(time_ms: int, width_ms: int) -> int:
-    """Return the number of the window in which a time lies."""
-    return time_ms // width_ms
+class Expiry:
+    """The timers of payments, from their rows."""
 
+    def __init__(self, *, width_ms: int, retention_ms: int, refundable_ms: int) -> None:
+        """Forget a payment ``retention_ms`` after its window, ``refundable_ms`` if money is left.
 
-class Windows:
-    """The keys of one partition by window; a window closes one retention after its end.
+        That is money that a refund could give back.
+        """
+        self._width_ms = width_ms
+        self._retention_ms, self._refundable_ms = retention_ms, refundable_ms
+        self._is_uniform = retention_ms == refundable_ms
 
-    The index is lazy: a key stays in its window when its payment changes in a later one, so the
-    caller checks the row of each key that it takes. It costs 8 bytes per key, plus the slack of a
-    list, if the key objects are those of the table.
-    """
+    def timers(self, key: bytes, row: bytes) -> tuple[int, ...]:
+        """Return when ``tick`` wants a payment. Raises ``ValueError`` for what is no payment's row.
 
-    def __init__(self, *, width_ms: int, retention_ms: int) -> None:
-        self._width_ms, self._retention_ms = width_ms, retention_ms
-        self._keys: dict[int, list[bytes]] = {}
-        self._order: list[int] = []  # A heap of the windows in ``_keys``.
-        self._taken_up_to = -1  # The latest window that any key was taken from.
+        While a transfer is in flight it does not: what settles it writes the row again.
+        """
+        del key
+        if self._is_uniform and row.startswith(_COMPLETED):
+            # Nearly all rows: ``time_ms`` without decoding the rest. Not found is -1, the brace.
+            time_ms = int(row[_AT_TIME : row.find(b",", _AT_TIME)])
+            return ((time_ms // self._width_ms + 1) * self._width_ms + self._retention_ms,)
+        if row.startswith(_PENDING):
+            return ()
+        return self._timers_of(decode_payment(row))
 
-    def add(self, key: bytes, time_ms: int, previous_ms: int | None = None) -> None:
-        """Note the time of a payment's change; ``previous_ms`` is that of the row it replaces."""
-        width_ms = self._width_ms
-        window = time_ms // width_ms
-        same = previous_ms is not None and window == previous_ms // width_ms
-        if same and window > self._taken_up_to:  # Else the key may have been taken from there.
-            return
-        keys = self._keys.get(window)
-        if keys is None:
-            keys = self._keys[window] = []
-            heappush(self._order, window)
-        keys.append(key)
+    def _timers_of(self, payment: Payment) -> tuple[int, ...]:
+        if payment.state in IN_FLIGHT:
+            return ()
+        if payment.state is State.AUTHORIZED:
+            assert payment.hold_expires_ms is not None, "a hold has an end"
+            ends_ms = self._window_end(payment.hold_expires_ms)
+            if payment.notice_ms is None:
+                return (ends_ms,)
+            return (self._window_end(payment.notice_ms), ends_ms)
+        kept_ms = self._refundable_ms if is_refundable(payment) else self._retention_ms
+        return (self._window_end(payment.time_ms) + kept_ms,)
 
-    def due(self, now_ms: int) -> Iterator[bytes]:
-        """Take the keys of closed windows one by one, from the oldest window on."""
-        closed = window_of(now_ms - self._retention_ms, self._width_ms)
-        while self._order and self._order[0] < closed:
-            window = self._order[0]
-            self._taken_up_to = max(self._taken_up_to, window)
-            if self._keys[window]:
-                yield self._keys[window].pop()
-            else:
-                del self._keys[heappop(self._order)]
+    def message_of(
+        self, payment: Payment, until_ms: int
+    ) -> HoldEnds | HoldEndsSoon | WindowCloses | None:
+        """Return what a timer that is due at ``until_ms`` says to its payment.
 
-    def overdue_ms(self, now_ms: int) -> int:
-        """Return for how long the oldest window is closed that has keys; 0 where none is closed."""
-        try:
-            oldest = self._order[0]
-        except IndexError:
-            return 0
-        return max(0, now_ms - self._retention_ms - (oldest + 1) * self._width_ms)
+        None: it would say that a hold ends soon that has ended; its lapse says so.
+        """
+        if payment.state is not State.AUTHORIZED:
+            return WindowCloses()
+        assert payment.hold_expires_ms is not None, "a hold has an end"
+        if self._window_end(payment.hold_expires_ms) <= until_ms:
+            return HoldEnds()
+        return HoldEndsSoon() if until_ms < payment.hold_expires_ms else None
 
-    def take(self, now_ms: int, limit: int) -> list[bytes]:
-        """Take at most ``limit`` keys of closed windows: none means that none is left."""
-        return list(islice(self.due(now_ms), limit))
+    def _window_end(self, time_ms: int) -> int:
+        """Return the end of the window in which a time lies."""
+        return (time_ms // self._width_ms + 1) * self._width_ms

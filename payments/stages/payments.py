@@ -7,15 +7,12 @@ from functools import lru_cache, partial
 from exactstage import Context, Record, Refused, Stage, partition_of
 from payments.domain.payment import (
     Decision,
-    HoldEnds,
-    HoldEndsSoon,
     ImpossibleTransition,
     Payment,
     Policy,
     Received,
     WindowCloses,
     decide,
-    is_refundable,
 )
 from payments.domain.payment_table import State
 from payments.domain.results import Answer, Outcome, Reason
@@ -36,7 +33,7 @@ from payments.records.internal_codec import (
 )
 from payments.records.record_writer import encode_result
 from payments.settings import Settings
-from payments.stages.expiry import Windows
+from payments.stages.expiry import Expiry
 from payments.stages.payment_counts import NO_COMMAND, PaymentCounts, Waiting
 
 logger = logging.getLogger(__name__)
@@ -44,7 +41,9 @@ logger = logging.getLogger(__name__)
 RESULT_TYPE = "payments.result"
 
 RELEASE_ROWS = 5
-"""How many deleted payments weigh what the end of one hold does."""
+"""How many deleted payments weigh what the end of one hold does.
+
+A release writes a row and a transfer, both with the metadata: some fit into one commit."""
 
 MAX_IN_FLIGHT = 8192
 """Most payments that are kept decoded."""
@@ -94,7 +93,7 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._held: dict[bytes, tuple[bytes, Payment | None]] = {}
+        self._held: dict[bytes, tuple[bytes, Payment | None, bytes]] = {}
 
     def get(self, key: bytes, row: bytes | None) -> Payment | None:
         """Return the payment of a row; None where there is none."""
@@ -107,11 +106,15 @@ class InFlight:
 
     def put(self, key: bytes, row: bytes, payment: Payment) -> None:
         """Keep the payment of ``row``. It is never returned if the decision is discarded."""
-        self._held[key] = row, payment if len(self._held) < MAX_IN_FLIGHT else None
+        self._held[key] = row, payment if len(self._held) < MAX_IN_FLIGHT else None, key
 
-    def forget(self, key: bytes) -> None:
-        """Drop a payment."""
-        self._held.pop(key, None)
+    def forget(self, key: bytes) -> bytes:
+        """Drop a payment; return its key, as the object that its row has, if that is known.
+
+        So the timer of the settled payment needs no second one.
+        """
+        held = self._held.pop(key, None)
+        return key if held is None else held[2]
 
     def released(self, partition: int, partitions: int) -> None:
         """Drop the payments of a partition."""
@@ -120,12 +123,12 @@ class InFlight:
 
     def waiting(self) -> Waiting:
         """Return how many there are, and since when the oldest waits; any thread may ask."""
-        rows = [row for row, _ in list(self._held.values())]
+        rows = [row for row, _, _ in list(self._held.values())]
         return Waiting(len(rows), min(map(payment_time_ms, rows), default=None))
 
 
 class PaymentsLogic:
-    """Decides payments, answers every command once, and closes windows."""
+    """Decides payments, answers every command once, ends holds and closes windows."""
 
     def __init__(self, settings: Settings) -> None:
         self._inbox = settings.topics.inbox
@@ -139,17 +142,12 @@ class PaymentsLogic:
             settings.hold_seconds * 1000,
             settings.hold_notice_seconds * 1000,
         )
-        self._width_ms = int(settings.window_seconds * 1000)
-        self._retention_ms = int(settings.retention_seconds * 1000)
-        self._refundable_ms = int(settings.longest_retention_seconds * 1000)
-        self._remembers_longer = self._refundable_ms != self._retention_ms
-        self._windows: dict[int, Windows] = {}
-        self._refundable: dict[int, Windows] = {}
-        """The payments that are remembered longer: the same windows, if none is."""
-        self._holds: dict[int, Windows] = {}
-        """The payments of each partition that hold money, by the window of the hold's end."""
-        self._notices: dict[int, Windows] = {}
-        """Those of them whose clients are told before, by the window in which that is due."""
+        self._expiry = Expiry(
+            width_ms=int(settings.window_seconds * 1000),
+            retention_ms=int(settings.retention_seconds * 1000),
+            refundable_ms=int(settings.longest_retention_seconds * 1000),
+        )
+        self.timers = self._expiry.timers
         self._in_flight = InFlight()
         self.counts = PaymentCounts()
         """What was answered, and what is open, for metrics."""
@@ -241,12 +239,14 @@ class PaymentsLogic:
                 self._in_flight.forget(key)
         elif after is not before:
             row = encode_payment(after)
-            context.put(key, row)
             # Its settlement comes soon; a settled payment may not be read again.
             if after.waiters or after.state is _RELEASING:
+                context.put(key, row)
                 self._in_flight.put(key, row, after)
             else:
-                self._in_flight.forget(key)
+                context.put(self._in_flight.forget(key), row)
+            if after.held or (before is not None and before.held):
+                self.counts.hold_changed(before, after, context.partition)
         if transfer is not None:
             account = transfer.account.encode()
             partition = _partition_of_account(account, self._partitions)
@@ -254,39 +254,6 @@ class PaymentsLogic:
             context.emit(self._transfers, account, value, partition=partition, time_ms=time_ms)
         if answers:
             self._answer(payment_id, answers, time_ms, context)
-        if after is not None and after is not before:
-            if self._remembers_longer:
-                self._note_window(key, after, before, context.partition)
-            else:
-                previous_ms = None if before is None else before.time_ms
-                self._windows[context.partition].add(key, after.time_ms, previous_ms)
-            if after.held or (before is not None and before.held):
-                self._note_hold(key, after, before, context.partition)
-
-    def _note_window(
-        self, key: bytes, after: Payment, before: Payment | None, partition: int
-    ) -> None:
-        """Note when a payment changed, among those that are remembered as long as it is."""
-        longer = is_refundable(after)
-        windows = self._refundable[partition] if longer else self._windows[partition]
-        is_there = before is not None and is_refundable(before) is longer
-        windows.add(key, after.time_ms, before.time_ms if before and is_there else None)
-
-    def _note_hold(
-        self, key: bytes, after: Payment, before: Payment | None, partition: int
-    ) -> None:
-        """Note the end of a hold that begins, and again where its timer may have found it busy."""
-        self.counts.hold_changed(before, after, partition)
-        if not after.held:
-            return
-        assert after.hold_expires_ms is not None, "a hold has an end"
-        begins = before is None or not before.held
-        if begins or after.state is State.AUTHORIZED:
-            noted_ms = None if begins else after.hold_expires_ms
-            self._holds[partition].add(key, after.hold_expires_ms, noted_ms)
-            if after.notice_ms is not None:
-                noted_ms = None if begins else after.notice_ms
-                self._notices[partition].add(key, after.notice_ms, noted_ms)
 
     def _answer(
         self, payment_id: str, answers: Iterable[Answer], time_ms: int, context: Context
@@ -336,61 +303,26 @@ class PaymentsLogic:
         self._answer(payment_id, [answer], record.timestamp, context)
 
     def restored(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
-        """Rebuild the windows: a restored payment expires like any other, and so does its hold."""
-        windows = Windows(width_ms=self._width_ms, retention_ms=self._retention_ms)
-        self._holds[partition] = Windows(width_ms=self._width_ms, retention_ms=0)
-        self._notices[partition] = Windows(width_ms=self._width_ms, retention_ms=0)
-        refundable = windows
-        if self._remembers_longer:
-            refundable = Windows(width_ms=self._width_ms, retention_ms=self._refundable_ms)
+        """Count the payments that are open."""
         self._in_flight.released(partition, self._partitions)
         self.counts.restored(partition)
         for key, row in rows.items():
-            longer = refundable is not windows and is_refundable(decode_payment(row))
-            (refundable if longer else windows).add(key, payment_time_ms(row))
             payment = open_payment(row)
-            if payment is not None:
-                self._restore_open(key, row, payment, partition)
-        self._windows[partition], self._refundable[partition] = windows, refundable
-
-    def _restore_open(self, key: bytes, row: bytes, payment: Payment, partition: int) -> None:
-        """Note a payment that holds money or waits."""
-        if payment.waiters or payment.state is _RELEASING:
-            self._in_flight.put(key, row, payment)
-        if payment.held:
-            assert payment.hold_expires_ms is not None, "a hold has an end"
-            self._holds[partition].add(key, payment.hold_expires_ms)
-            if payment.notice_ms is not None:
-                self._notices[partition].add(key, payment.notice_ms)
-            self.counts.hold_changed(None, payment, partition)
+            if payment is None:
+                continue
+            if payment.waiters or payment.state is _RELEASING:
+                self._in_flight.put(key, row, payment)
+            if payment.held:
+                self.counts.hold_changed(None, payment, partition)
 
     def released(self, partition: int) -> None:
-        """Drop the windows of a partition."""
-        self._windows.pop(partition, None)
-        self._refundable.pop(partition, None)
-        self._holds.pop(partition, None)
-        self._notices.pop(partition, None)
+        """Drop what is counted of a partition."""
         self._in_flight.released(partition, self._partitions)
         self.counts.released(partition)
 
     def waiting(self) -> Waiting:
         """Return the payments whose transfer is in flight; any thread may ask."""
         return self._in_flight.waiting()
-
-    def overdue_seconds(self, now_ms: int) -> Mapping[str, float]:
-        """Return for how long the oldest window is closed that has keys left, by what it is for.
-
-        Any thread may ask.
-        """
-        kinds = {
-            "hold": self._holds,
-            "expiry": self._windows,
-            "refund_expiry": self._refundable if self._remembers_longer else {},
-        }
-        return {
-            kind: max((each.overdue_ms(now_ms) for each in list(found.values())), default=0) / 1000
-            for kind, found in kinds.items()
-        }
 
     def tick(self, context: Context, now_ms: int, limit: int) -> bool:
         """Release holds that have ended, and delete payments whose window has closed.
@@ -399,51 +331,17 @@ class PaymentsLogic:
         when every command that was appended before it is decided: a capture in time finds its hold,
         and a repeat its payment, also after a downtime.
         """
-        # A release writes a row and a transfer, both with the metadata: some fit into one commit.
-        few = max(1, limit // RELEASE_ROWS)
-        until_ms = context.read_until_ms
-        ended = self._holds[context.partition].take(until_ms, few)
-        for key in dict.fromkeys(ended):
-            self._end_hold(key, now_ms, until_ms, context)
-        soon = self._notices[context.partition].take(until_ms, few)
-        for key in dict.fromkeys(soon):
-            self._say_soon(key, now_ms, until_ms, context)
-        closed = self._windows[context.partition].take(until_ms, limit)
-        if self._remembers_longer:
-            closed += self._refundable[context.partition].take(until_ms, limit)
-        for key in dict.fromkeys(closed):
-            self._close_window(key, now_ms, until_ms, context)
-        return few in {len(ended), len(soon)} or len(closed) >= limit
-
-    def _end_hold(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
-        row = context.get(key)
-        if row is None:
-            return
-        payment = decode_payment(row)
-        if payment.hold_expires_ms is not None and payment.hold_expires_ms <= until_ms:
-            decision = decide(payment, HoldEnds(), time_ms=now_ms, policy=self._policy)
+        weight, until_ms = 0, context.read_until_ms
+        for key in context.due(until_ms, limit):
+            row = context.get(key)
+            assert row is not None, "what is due has a row"
+            payment = decode_payment(row)
+            message = self._expiry.message_of(payment, until_ms)
+            if message is None:
+                continue
+            decision = decide(payment, message, time_ms=now_ms, policy=self._policy)
             self._apply(key, key.decode(), payment, decision, now_ms, context)
-
-    def _say_soon(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
-        """Publish the notice that a hold ends soon, unless it has ended: its lapse is one too."""
-        row = context.get(key)
-        if row is None:
-            return
-        payment = decode_payment(row)
-        notice_ms, expires_ms = payment.notice_ms, payment.hold_expires_ms
-        if notice_ms is None or expires_ms is None or not notice_ms <= until_ms < expires_ms:
-            return
-        decision = decide(payment, HoldEndsSoon(), time_ms=now_ms, policy=self._policy)
-        self._apply(key, key.decode(), payment, decision, now_ms, context)
-
-    def _close_window(self, key: bytes, now_ms: int, until_ms: int, context: Context) -> None:
-        row = context.get(key)
-        if row is None:
-            return
-        payment = decode_payment(row)
-        window_end_ms = (payment.time_ms // self._width_ms + 1) * self._width_ms
-        kept_ms = self._refundable_ms if is_refundable(payment) else self._retention_ms
-        if window_end_ms + kept_ms > until_ms:
-            return  # It has changed since, so it is in a later window too.
-        decision = decide(payment, WindowCloses(), time_ms=now_ms, policy=self._policy)
-        self._apply(key, key.decode(), payment, decision, now_ms, context)
+            weight += 1 if isinstance(message, WindowCloses) else RELEASE_ROWS
+            if weight >= limit:
+                break
+        return False  # The engine knows what else is due.

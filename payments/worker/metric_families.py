@@ -146,12 +146,12 @@ HELD = Family(
     "minor units",
 )
 OVERDUE = Family(
-    "payments_window_overdue_seconds",
+    "payments_timer_overdue_seconds",
     "gauge",
-    "For how long the oldest window is closed whose payments are not all released (`hold`) or "
-    "deleted (`expiry`, `refund_expiry`) yet.",
+    "For how long the oldest timer of a row is due: of a payment whose hold has ended, or whose "
+    "window is closed.",
     "Timers do not keep up, or the worker owns the partition for too short a time.",
-    ("window",),
+    ("stage",),
     "seconds",
 )
 ROWS = Family(

@@ -73,12 +73,13 @@ def _payments(logic: PaymentsLogic, now_ms: int) -> Iterable[Metric]:
     yield families.WAITING_SECONDS.of(max(0, now_ms - oldest_ms) / 1000)
     yield families.OPEN_HOLDS.of({(code,): each.payments for code, each in held.items()})
     yield families.HELD.of({(code,): each.amount for code, each in held.items()})
-    overdue = logic.overdue_seconds(now_ms)
-    yield families.OVERDUE.of({(window,): seconds for window, seconds in overdue.items()})
 
 
 def _records(found: Counts) -> Iterable[Metric]:
     yield families.HANDLED.of({(stage,): number for stage, number in found.handled.items()})
+    yield families.OVERDUE.of(
+        {(stage,): seconds for stage, seconds in found.timers_overdue_seconds.items()}
+    )
     yield families.ROWS.of({(stage,): number for stage, number in found.rows.items()})
     letters = {(stage, reason): 0 for stage in found.rows for reason in DEFECTS}
     for stage, reasons in found.dead_lettered.items():

@@ -96,7 +96,7 @@ def test_what_needs_a_faust_app_of_its_own_is_refused_where_it_is_defined(
 
 def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for number, code in enumerate(examples):
         (tmp_path / f"test_{number}.py").write_text(HEAD + code)
     options = ("-q", "-p", "no:cacheprovider", "--asyncio-mode=auto")
@@ -109,4 +109,4 @@ def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
         timeout=200,
     )
     assert ended.returncode == 0, ended.stdout
-    assert "4 passed" in ended.stdout
+    assert "5 passed" in ended.stdout

@@ -86,7 +86,6 @@ def second_leg(journal: Journal) -> int:
 
 def test_second_legs_are_written_once_a_group_and_go_on_from_the_last() -> None:
     logic, journal = AccountsLogic(Settings()), new_journal("accounts")
-    logic.restored(0, {})
     deposit(logic, journal, 5)
     deposit(logic, journal, 7)
     assert second_leg(journal) == -12
@@ -96,17 +95,14 @@ def test_second_legs_are_written_once_a_group_and_go_on_from_the_last() -> None:
 
 def test_second_legs_that_were_not_journalled_are_gone_with_their_partition() -> None:
     logic, lost, heir = AccountsLogic(Settings()), new_journal("accounts"), new_journal("accounts")
-    logic.restored(0, {})
     deposit(logic, lost, 5)
     logic.released(0)
-    logic.restored(0, {})
     deposit(logic, heir, 7)
     assert second_leg(heir) == -7
 
 
 def test_a_transfer_that_meets_a_bug_leaves_the_second_legs_alone() -> None:
     logic, journal = AccountsLogic(Settings()), new_journal("accounts")
-    logic.restored(0, {})
     transfer = encode_transfer(Transfer("deposit", "abc", 5, "EUR", "world"), "pay-1")
     with pytest.raises(AssertionError, match="come from the payments stage"):
         logic.handle(Record("payments.transfers", 0, 0, 0, b"abc", transfer, ()), journal)

@@ -20,7 +20,7 @@ from payments.records.internal_codec import (
 )
 from payments.records.record_models import LedgerEntry, Result
 from payments.records.record_writer import encode_ledger_entry, encode_result
-from payments.stages.expiry import Windows, window_of
+from payments.stages.expiry import Expiry
 
 WIDTH_MS, RETENTION_MS, MAX_WAITERS = 10, 50, 3
 
@@ -36,7 +36,9 @@ class System:
         self.transfers: dict[str, deque[bytes]] = defaultdict(deque)
         self.ledger: list[LedgerEntry] = []
         self.results: list[Result] = []
-        self.windows = Windows(width_ms=WIDTH_MS, retention_ms=RETENTION_MS)
+        self.timers = Expiry(
+            width_ms=WIDTH_MS, retention_ms=RETENTION_MS, refundable_ms=RETENTION_MS
+        ).timers
 
     def command(self, key: bytes, value: bytes, time_ms: int) -> None:
         """Take the value of a command record."""
@@ -53,8 +55,6 @@ class System:
             self.payments.pop(key, None)
         elif decision.payment is not before:
             self.payments[key] = encode_payment(decision.payment)
-            previous_ms = None if before is None else before.time_ms
-            self.windows.add(key, decision.payment.time_ms, previous_ms)
         for answer in decision.answers:
             value = encode_result(key.decode(), answer, time_ms)
             self.results.append(Result.model_validate_json(value))
@@ -85,10 +85,11 @@ class System:
 
     def expire(self, now_ms: int, limit: int) -> bool:
         """Close windows for at most ``limit`` keys; return whether there may be more."""
-        keys = self.windows.take(now_ms, limit)
-        for key in keys:
-            row = self.payments.get(key)
-            changed_ms = now_ms if row is None else decode_payment(row).time_ms
-            if window_of(changed_ms, WIDTH_MS) < window_of(now_ms - RETENTION_MS, WIDTH_MS):
-                self.decide(key, WindowCloses(), now_ms)
-        return len(keys) == limit
+        due = [
+            key
+            for key, row in self.payments.items()
+            if min(self.timers(key, row), default=now_ms + 1) <= now_ms
+        ]
+        for key in due[:limit]:
+            self.decide(key, WindowCloses(), now_ms)
+        return len(due) > limit

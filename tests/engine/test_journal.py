@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from exactstage.checkpoint import RESERVED, Checkpoint, decode_checkpoint
-from exactstage.context import OutputRefused, RowRefused
+from exactstage.context import OutputRefused, RowRefused, RowTimers
 from exactstage.journal import Journal
 from exactstage.limits import RING, SOURCE_ROTATION_CHECKPOINTS, Limits
 from exactstage.log import Writer
 from exactstage.outputs import OutputId, Source
 
 
-def new_journal(**limits: int) -> Journal:
+def new_journal(*, timers: RowTimers | None = None, **limits: int) -> Journal:
     return Journal(
         stage="count",
         partition=0,
@@ -23,6 +23,7 @@ def new_journal(**limits: int) -> Journal:
         emits=frozenset({"counts"}),
         writer=Writer(1, 0),
         limits=Limits(**limits),
+        timers=timers,
     )
 
 

@@ -55,6 +55,7 @@ _QUICK = _engine_tests(
     "journal",
     "journal_records",
     "senders",
+    "timers",
     "restoring",
     "takeover",
     "processing",
