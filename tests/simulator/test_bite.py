@@ -36,7 +36,7 @@ FIRST_SEEDS = {
     "a journal behind its public topic is accepted": 62,
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,
-    "an owner that lost commits is not noticed": 5102,
+    "an owner that lost commits is not noticed": 5189,
     "a timer overtakes the backlog": 6,
 }
 """Where the search begins for a fault that few stories bring to light; it goes on from there."""
