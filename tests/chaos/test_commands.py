@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import islice
 
 from payments.domain.commands import Authorize
+from payments.records.account_commands import parse_account_command
 from payments.records.commands import parse_command
 from payments.testing import Outcome, PaymentsTestbed
 from tools.chaos.commands import OPENING_BALANCE, Commands, Sent
@@ -31,6 +32,17 @@ def test_every_kind_is_sent_and_each_is_well_formed() -> None:
     assert min(kinds.values()) > COUNT / 50
     for sent in made(1):
         assert parse_command(sent.value, default_currency="EUR").id == sent.id
+
+
+def test_commands_for_accounts_are_well_formed_and_change_no_other_command() -> None:
+    commands, plain = Commands(1, run="r"), Commands(1, run="r")
+    rules = [commands.rule() for _ in range(200)]
+    assert {sent.kind for sent in rules} == {
+        f"account {type_}" for type_ in ("get", "open", "freeze", "unfreeze", "close", "limit")
+    }
+    for sent in rules:
+        assert parse_account_command(sent.value, default_currency="EUR").id == sent.id
+    assert commands.next().payment == plain.next().payment
 
 
 def test_commands_for_one_payment_come_close_together_from_different_producers() -> None:

@@ -156,12 +156,13 @@ def test_every_reason_is_a_stable_code_equal_to_its_name() -> None:
     assert all(reason.value == reason.name.lower() for reason in Reason)
 
 
-def test_the_document_of_the_states_is_current() -> None:
-    script = REPOSITORY / "docs" / "draw_states.py"
-    spec = importlib.util.spec_from_file_location("draw_states", script)
+@pytest.mark.parametrize("page", ["states", "account_states"])
+def test_the_document_of_the_states_is_current(page: str) -> None:
+    script = REPOSITORY / "docs" / f"draw_{page}.py"
+    spec = importlib.util.spec_from_file_location(f"draw_{page}", script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    hint = "run: python docs/draw_states.py > docs/states.md"
-    assert (REPOSITORY / "docs" / "states.md").read_text() == module.document(), hint
+    hint = f"run: python docs/draw_{page}.py > docs/{page}.md"
+    assert (REPOSITORY / "docs" / f"{page}.md").read_text() == module.document(), hint

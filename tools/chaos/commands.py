@@ -43,6 +43,21 @@ WEIGHTS = {
 before it, and again under an id that was used."""
 
 
+RULES: tuple[tuple[dict[str, object], int], ...] = (
+    ({"type": "get"}, 2),
+    ({"type": "open"}, 2),
+    ({"type": "freeze"}, 1),
+    ({"type": "unfreeze"}, 6),
+    ({"type": "close"}, 1),
+    ({"type": "limit", "credit_limit": 2 * MAX_AMOUNT}, 1),
+    ({"type": "limit", "credit_limit": 0}, 1),
+)
+"""Commands for accounts and their weights: few accounts are frozen at any time."""
+
+RULE_EVERY = 40
+"""One in so many commands of the storm is for an account."""
+
+
 class Sent(NamedTuple):
     """One command: its record, and what it counts as in the report."""
 
@@ -50,6 +65,8 @@ class Sent(NamedTuple):
     payment: str
     value: bytes
     kind: str
+    for_account: bool = False
+    """Whether it is for an account, so that ``payment`` is the account's id."""
 
 
 class _Payment:
@@ -78,6 +95,17 @@ class Commands:
         self._pool = [self._new() for _ in range(POOL)]
         self._retired: deque[_Payment] = deque(maxlen=REMEMBERED)
         self._count = 0
+        self._rules = random.Random(f"rules-{seed}")
+        """A chance of its own, so that commands for accounts change no other command."""
+
+    def rule(self) -> Sent:
+        """Return a command for one of the accounts."""
+        [fields] = self._rules.choices([each for each, _ in RULES], [n for _, n in RULES])
+        account = f"acct-{self._rules.randrange(ACCOUNTS)}"
+        self._count += 1
+        command_id = f"{self._run}-c{self._count}"
+        value = json.dumps({**fields, "id": command_id}).encode()
+        return Sent(command_id, account, value, f"account {fields['type']}", for_account=True)
 
     def next(self) -> Sent:
         """Return the next command."""

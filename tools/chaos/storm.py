@@ -23,7 +23,7 @@ from confluent_kafka import (
 )
 
 from payments.settings import Settings
-from tools.chaos.commands import Commands, Sent
+from tools.chaos.commands import RULE_EVERY, Commands, Sent
 
 PRODUCERS = {
     "crc32, idempotent": ("consistent_random", True),
@@ -95,8 +95,10 @@ class Storm:
                 "log_level": 0,
             }
         )
-        topic = settings.topics.results
-        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.partitions)])
+        topics = settings.topics.results, settings.topics.account_results
+        self._consumer.assign(
+            [TopicPartition(topic, p, 0) for topic in topics for p in range(settings.partitions)]
+        )
         self._under_way: dict[str, UnderWay] = {}
         self._once: set[str] = set()
         self._never: set[str] = set()
@@ -207,11 +209,21 @@ class Storm:
         except Exception as error:  # noqa: BLE001 - told by the thread that waits for the storm
             self.failure = error
 
-    def _next(self, name: str, *, once: bool, hold_seconds: int | None = None) -> Sent:
-        """Make the next command, or a hold; ``once``: its producer can't write it twice."""
+    def _next(
+        self, name: str, *, once: bool, hold_seconds: int | None = None, rules: bool = False
+    ) -> Sent:
+        """Make the next command, or a hold; ``once``: its producer can't write it twice.
+
+        With ``rules`` it may be for an account.
+        """
         with self._lock:
             commands = self._commands
-            command = commands.next() if hold_seconds is None else commands.hold(hold_seconds)
+            if hold_seconds is not None:
+                command = commands.hold(hold_seconds)
+            elif rules and self.tally.sent % RULE_EVERY == RULE_EVERY - 1:
+                command = commands.rule()
+            else:
+                command = commands.next()
             self.tally.sent += 1
             self.tally.sent_by_kind[command.kind] += 1
             self.tally.sent_by_producer[name] += 1
@@ -225,7 +237,8 @@ class Storm:
         if len(self._under_way) >= MAX_UNANSWERED:
             return
         name = list(PRODUCERS)[self.tally.sent % len(PRODUCERS)]
-        command = self._next(name, once=PRODUCERS[name][1], hold_seconds=hold_seconds)
+        once = PRODUCERS[name][1]
+        command = self._next(name, once=once, hold_seconds=hold_seconds, rules=True)
         try:
             self._produce(name, command)
         except KafkaException as error:
@@ -237,8 +250,9 @@ class Storm:
             self._produce(name, command)
 
     def _produce(self, name: str, command: Sent) -> None:
+        topics = self._settings.topics
         self._producers[name].produce(
-            self._settings.topics.commands,
+            topics.account_commands if command.for_account else topics.commands,
             key=command.payment.encode(),
             value=command.value,
             on_delivery=partial(self._delivered, command.id),

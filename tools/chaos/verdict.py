@@ -17,7 +17,7 @@ from tools.dev.child_process import environment
 VERIFY_LIMIT_SECONDS = 900.0
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 0.05
-INPUTS = ("payments.commands", "payments.inbox", "payments.transfers")
+INPUTS = ("payments.commands", "accounts.commands", "payments.inbox", "payments.transfers")
 
 
 async def until(condition: Callable[[], bool], limit_seconds: float) -> bool:

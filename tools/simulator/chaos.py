@@ -125,14 +125,15 @@ def _scale(world: World, size: float) -> None:
 def _lost_tail(world: World, size: float) -> None:
     """Let a partition lose its last batches, mostly while its owner is down."""
     brokers, subject = world.brokers, world.shape.subject
-    commands, changelogs = subject.commands, list(dict.fromkeys(subject.inputs.values()))
+    changelogs = list(dict.fromkeys(subject.inputs.values()))
     topics = [*changelogs, *subject.public, *subject.inputs]
     topic = topics[int(size * 97 % 1 * len(topics))]
     at = TopicPartition(topic, int(size * 89 % 1 * world.shape.partitions))
-    if topic != commands or size * 83 % 1 < _KILLED_FIRST:
+    from_clients = topic in subject.public_inputs
+    if not from_clients or size * 83 % 1 < _KILLED_FIRST:
         for machine in world.machines.values():
             # Messages have many writers, each of which would end at its next append there.
-            writes = topic in subject.inputs and topic != commands
+            writes = topic in subject.inputs and not from_clients
             if machine.worker is not None and (writes or machine.worker.serves(at.partition)):
                 machine.kill()
     end = brokers.partitions[at].end
@@ -142,14 +143,14 @@ def _lost_tail(world: World, size: float) -> None:
     world.trace.note("brokers", f"{at} has lost its last {lost} records")
     if not lost:
         return
-    if topic == commands and size * 79 % 1 < _GROWN_AT_ONCE:
+    if from_clients and size * 79 % 1 < _GROWN_AT_ONCE:
         _write_anew(world, at, lost + 1)
     if topic in subject.inputs:
         journal = TopicPartition(subject.inputs[topic], at.partition)
         position = _handled(brokers.partitions[journal].records, topic)
         world.lost_handled = world.lost_handled or cut < position
         # Nobody knows of a message that nobody has read, once a newer one has come.
-        unread = topic != commands and position < end
+        unread = not from_clients and position < end
         world.may_wait = world.may_wait or unread
     elif topic in changelogs and world.shape.local_delivery:
         # What was delivered locally is in no log: that a receiver has lost it is surely noticed

@@ -32,7 +32,8 @@ class Clients:
     def _write(self, now: tuple[int, Command], left: Iterator[tuple[int, Command]]) -> None:
         number, command = now
         self._await_next(left)
-        at = TopicPartition(self._world.shape.subject.commands, command.partition)
+        topic = command.topic or self._world.shape.subject.commands
+        at = TopicPartition(topic, command.partition)
         brokers, loop = self._world.brokers, self._world.loop
         record: NewRecord = (command.key, command.value, [])
         self.unfinished -= 1

@@ -42,6 +42,22 @@ _MALFORMED_VALUES = (
     b'{"type":"cancel","id":"x","id":"y"}',
     b'{"type":"get","nonsense":true}',
 )
+_ACCOUNT_VALUES = (
+    *[b'{"type":"open"}'] * 3,
+    b'{"type":"open","credit_limit":20}',
+    b'{"type":"freeze"}',
+    *[b'{"type":"unfreeze"}'] * 3,
+    b'{"type":"close"}',
+    b'{"type":"limit","credit_limit":50}',
+    b'{"type":"limit","credit_limit":0}',
+    b'{"type":"get"}',
+    b'{"type":"seize"}',
+    b'{"type":"limit","credit_limit":-1,"id":"below"}',
+    b'{"type":"freeze","id":"x","id":"y"}',
+)
+_EVERY = 20
+"""One in so many commands is for an account."""
+
 _PASSED_ON = (Kind.MISSING_RESULT, Kind.MISSING_DEAD_LETTER)
 """What becomes of a command that was forwarded when the inbox has lost it."""
 
@@ -55,13 +71,20 @@ class Payments:
         self._settings, self._topics = settings, settings.topics
         self.commands = self._topics.commands
         payments, accounts = settings.changelog("payments"), settings.changelog("accounts")
+        self.public_inputs: Sequence[str] = (self.commands, self._topics.account_commands)
         self.inputs: Mapping[str, str] = {
             self._topics.commands: payments,
+            self._topics.account_commands: accounts,
             self._topics.transfers: accounts,
             self._topics.inbox: payments,
         }
         dead_letters = self._topics.payments_dead_letters, self._topics.accounts_dead_letters
-        self.public: Sequence[str] = (self._topics.results, self._topics.ledger, *dead_letters)
+        self.public: Sequence[str] = (
+            self._topics.results,
+            self._topics.account_results,
+            self._topics.ledger,
+            *dead_letters,
+        )
 
     def __repr__(self) -> str:
         """Return the settings of the run."""
@@ -74,6 +97,11 @@ class Payments:
     def maker(self, random: Random, weather: Weather, run: str) -> Callable[[int], KeyValue]:
         """Return what makes commands of all sorts."""
         return _Maker(random, weather, run).record
+
+    def topic_of(self, key: bytes | None) -> str:
+        """Return the topic of a record of the storm: accounts have names that begin with an a."""
+        for_account = key is not None and key.startswith(b"a")
+        return self._topics.account_commands if for_account else self.commands
 
     def work(self, stem: str, partition: int, other: int) -> KeyValue:
         """Return a deposit, whose transfer goes to the account's partition."""
@@ -187,6 +215,16 @@ class _Maker:
         self._requests: dict[int, dict[str, object]] = {}
 
     def record(self, number: int) -> KeyValue:
+        """Return the record of a number; one for an account stands in place of one of these."""
+        record = self._of_payment(number)
+        if number % _EVERY != _EVERY - 1:
+            return record
+        # With a chance of its own, so that it changes no other record of the story.
+        own = Random(f"{self._run}-{number}")
+        account = f"a{int(own.random() * self._weather.others)}"
+        return account.encode(), own.choice(_ACCOUNT_VALUES)
+
+    def _of_payment(self, number: int) -> KeyValue:
         random = self._random
         payment = number // 6 + int(random.random() * self._weather.keys_at_once)
         key = f"p{payment}-{self._run}".encode()

@@ -43,7 +43,8 @@ def draw_commands(  # noqa: PLR0917 - the seed's parts, in the order in which th
         if random.random() < weather.in_transactions:
             transaction = random.choice((Transaction.COMMITTED, Transaction.ABORTED))
         partition = _partition(random, key, partitions, weather.crc32_share)
-        found.append(Command(time, partition, key, value, transaction))
+        topic = subject.topic_of(key)
+        found.append(Command(time, partition, key, value, transaction, topic))
     return found
 
 

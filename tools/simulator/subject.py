@@ -29,6 +29,8 @@ class Command(NamedTuple):
     key: bytes | None
     value: bytes | None
     transaction: Transaction
+    topic: str | None = None
+    """Where it is written; None: the subject's ``commands``."""
 
 
 class Weather(NamedTuple):
@@ -73,6 +75,9 @@ class Subject(Protocol):
     commands: str
     """Topic that clients write to."""
 
+    public_inputs: Sequence[str]
+    """Every topic that clients write to."""
+
     inputs: Mapping[str, str]
     """Every topic that a stage reads, and the changelog of that stage."""
 
@@ -87,6 +92,9 @@ class Subject(Protocol):
 
     def maker(self, random: Random, weather: Weather, run: str) -> Callable[[int], KeyValue]:
         """Return what makes the record of each command of a storm, from its number."""
+
+    def topic_of(self, key: bytes | None) -> str:
+        """Return the topic that clients write a record of the storm to."""
 
     def work(self, stem: str, partition: int, other: int) -> KeyValue:
         """Return a command of one partition whose message goes to another one."""

@@ -39,6 +39,7 @@ class Words:
     def __init__(self, partitions: int) -> None:
         self.app_id = "words"
         self.commands, self.harmless = LINES, b"harmless"
+        self.public_inputs: Sequence[str] = (LINES,)
         self._partitions = partitions
         split_rows, count_rows = "words-split-changelog", "words-count-changelog"
         self.inputs: Mapping[str, str] = {
@@ -89,6 +90,11 @@ class Words:
             return key, b" ".join(b"w%d" % word for word in words)
 
         return line
+
+    def topic_of(self, key: bytes | None) -> str:
+        """Return the only topic of lines."""
+        del key
+        return self.commands
 
     def work(self, stem: str, partition: int, other: int) -> KeyValue:
         """Return a line with one word, which is counted on the other partition."""
