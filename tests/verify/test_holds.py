@@ -311,6 +311,23 @@ async def test_a_part_that_moved_twice_is_found_where_a_command_lost_its_result(
     assert (other.kind, other.place) == held_by_no_payment(run, second)[0]
 
 
+async def test_a_part_that_moved_again_on_another_account_where_a_command_lost_its_result() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        await payments.send("p", AUTHORIZE)
+        await payments.send("q", {**AUTHORIZE, "account": "xyz"})
+        for payment in ("p", "q"):
+            await payments.send(payment, some("c1", 30))
+        await settled(payments)
+        run = Recording.of(payments)
+    own = run.find(LEDGER, payment="p", kind="capture")
+    added = run.post(run.find(LEDGER, payment="q", kind="capture"), payment="p")
+    assert added.partition != own.partition
+    run.remove(run.find(RESULTS, payment="p", type="authorize"))
+    found = run.found()
+    twice = [place for kind, place in found if kind is Kind.MONEY_TWICE]
+    assert twice in ([Place(*added[:3])], [Place(*own[:3])])
+
+
 # --- what is planted ------------------------------------------------------------------------------
 
 
@@ -319,6 +336,13 @@ async def test_a_part_that_moved_twice_is_found_where_a_command_lost_its_result(
     [
         ({"payment": "parts", "part": "c2", "replayed": False}, {"captured": 130}),
         ({"payment": "parts", "part": "r1", "replayed": False}, {"refunded": 95}),
+        ({"payment": "parts", "part": "c2", "replayed": False}, {"refunded": 11}),
+        ({"payment": "parts", "part": "c3", "replayed": False}, {"captured": 130}),
+        ({"payment": "parts", "part": "c3", "replayed": False}, {"held": 10}),
+        (
+            {"payment": "some left", "part": "c4"},
+            {"outcome": "captured", "reason": None, "message": None, "captured": 61},
+        ),
         ({"payment": "parts", "type": "get"}, {"held": 49}),
         ({"payment": "parts", "type": "get"}, {"captured": 51, "held": 49}),
         ({"payment": "parts", "type": "get"}, {"refunded": 1}),
@@ -334,6 +358,12 @@ def test_amounts_that_can_not_all_be_true(
     result = run.find(RESULTS, **where)
     run.change(result, **change)
     assert at(Kind.WRONG_AMOUNTS, result) in run.found()
+
+
+def test_a_part_that_moved_other_money_under_an_earlier_id(run: Recording) -> None:
+    second = run.find(RESULTS, payment="parts", part="c2", replayed=False)
+    run.change(second, part="c1")
+    assert at(Kind.MONEY_TWICE, second) in run.found()
 
 
 @pytest.mark.parametrize("part", ["c1", "r1"])
@@ -440,6 +470,35 @@ def test_a_hold_that_ends_soon_with_two_notices(run: Recording) -> None:
     assert run.found() == [at(Kind.WRONG_LAPSE, notice)]
 
 
+def test_a_lapse_with_two_notices_of_which_the_results_before_are_deleted(run: Recording) -> None:
+    notice = run.find(RESULTS, payment="lapses with a part", type="lapse")
+    commands = run.records["payments.commands"]
+    begins = {TopicPartition(*command[:2]): command.offset + 1 for command in commands}
+    begins[TopicPartition(*notice[:2])] = notice.offset
+    assert run.audit(begins).violations == []
+    records = run.records[RESULTS]
+    records.insert(records.index(notice) + 1, notice)
+    [violation] = run.audit(begins).violations
+    assert (violation.kind, violation.place) == at(Kind.WRONG_LAPSE, notice)
+
+
+async def test_a_lapse_of_the_rest_without_its_notice() -> None:
+    async with PaymentsTestbed(opening_balance=1000) as payments:
+        short = {**AUTHORIZE, "hold_seconds": 60}
+        for command in (short, some("c1", 30)):
+            await payments.send("p", command)
+        payments.clock.advance(61)
+        for command in (CAPTURE, short):  # It finds that the hold is over; the other one joins.
+            payments.post("p", command)
+        await settled(payments)
+        run = Recording.of(payments)
+    joined = run.all(RESULTS, type="authorize")[-1]
+    assert (read(joined)["outcome"], read(joined)["state"]) == ("authorized", "completed")
+    assert run.found() == []
+    run.remove(run.find(RESULTS, type="lapse"))
+    assert at(Kind.WRONG_LAPSE, joined) in run.found()
+
+
 def test_a_lapse_before_the_end_of_the_hold(run: Recording) -> None:
     notice = run.find(RESULTS, payment="found lapsed", type="lapse")
     early = read(run.find(RESULTS, payment="found lapsed", type="authorize"))["time"]
@@ -529,6 +588,10 @@ def keeps_the_rest_held(decision: Decision) -> Decision:
     return with_transfer(decision, "capture", held=-60)
 
 
+def refunds_more(decision: Decision) -> Decision:
+    return with_transfer(decision, "refund", amount=11)
+
+
 def refunds_under_another_part(decision: Decision) -> Decision:
     return with_transfer(decision, "refund", part="r9")
 
@@ -564,6 +627,7 @@ def drops_a_release(decision: Decision) -> Decision:
         (lambda decision: decision, None),
         (captures_more, Kind.WRONG_ENTRY),
         (keeps_the_rest_held, Kind.WRONG_ENTRY),
+        (refunds_more, Kind.WRONG_ENTRY),
         (refunds_under_another_part, Kind.MISSING_ENTRY),
         (gives_no_notice, Kind.UNEXPECTED_ENTRY),
         (gives_two_notices, Kind.WRONG_LAPSE),
