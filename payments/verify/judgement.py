@@ -303,9 +303,9 @@ class Judgement:
             if shown is None or shown.did != Did.CAPTURED:
                 continue
             home = place_of(word)[0]
-            # The hold's end is by the clock of the payment's own partition.
+            # One that was forwarded is decided by the time of the forwarded record.
             asked = [
-                time_ms - (0 if partition == home else CLOCKS_DIFFER_MS)
+                time_ms if partition == home else 0
                 for its_own, partition, time_ms in payment.captures
                 if its_own == own
             ]

@@ -360,6 +360,15 @@ def test_amounts_that_can_not_all_be_true(
     assert at(Kind.WRONG_AMOUNTS, result) in run.found()
 
 
+def test_the_first_result_that_is_left_is_checked_by_itself(run: Recording) -> None:
+    first = run.find(RESULTS, payment="parts", part="c3", replayed=False)
+    begins = {TopicPartition(*first[:2]): first.offset}
+    assert run.audit(begins).violations == []
+    run.change(first, captured=130)
+    found = [(each.kind, each.place) for each in run.audit(begins).violations]
+    assert at(Kind.WRONG_AMOUNTS, first) in found
+
+
 def test_a_part_that_moved_other_money_under_an_earlier_id(run: Recording) -> None:
     second = run.find(RESULTS, payment="parts", part="c2", replayed=False)
     run.change(second, part="c1")
