@@ -85,7 +85,7 @@ def epoch_ms(text: str) -> int:
 
 def outcome_says_no_change(outcome: str) -> bool:
     """Whether an answer shows a payment as it was before the command."""
-    return outcome in {Outcome.FOUND, Outcome.REJECTED}
+    return outcome in {Outcome.FOUND, Outcome.REJECTED, Outcome.HOLD_ENDS_SOON}
 
 
 class PartSeen(NamedTuple):

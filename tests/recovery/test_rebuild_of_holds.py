@@ -241,12 +241,14 @@ def delete_before(log: Installation, time_ms: int, topics: Sequence[str] = ()) -
             partition.delete_before(partition.offset_since(time_ms))
 
 
-async def aged(*rounds: tuple[float, list[dict[str, Any]]], kept_from: float) -> Installation:
+async def aged(
+    *rounds: tuple[float, list[dict[str, Any]]], kept_from: float, **values: Any
+) -> Installation:
     """Return an installation that got commands of payment "p" at these hours.
 
     Commands and results from before an hour are deleted.
     """
-    log = Installation(opening_balance=100_000, partitions=1)
+    log = Installation(opening_balance=100_000, partitions=1, **values)
     start_ms = log.time()
     for hour, commands in rounds:
         log.time.advance(hour * 3600 - (log.time() - start_ms) / 1000)
@@ -406,6 +408,13 @@ async def test_a_hold_from_before_all_that_is_read_is_found_by_what_its_account_
     assert moves_of_p(log) == 3
     assert rows(log)[1][b"abc"].held == 0
     await log.require_clean()
+
+
+async def test_a_notice_that_a_hold_ends_soon_is_no_change_of_the_payment() -> None:
+    hold = {**AUTHORIZE, "hold_seconds": 20 * 3600}
+    log = await aged((0, [hold]), (15, []), (16, []), kept_from=10, hold_notice_seconds=6 * 3600)
+    assert [result["type"] for result in log.results() if result["payment"] == "p"] == ["notice"]
+    await require_rebuilt(log)
 
 
 async def test_metadata_of_a_make_in_flight_is_that_of_its_entry() -> None:

@@ -20,7 +20,6 @@ from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
 from payments.verify.auditor import Auditor
 from payments.verify.findings import Kind
-from payments.verify.retention import CLOCKS_DIFFER_MS
 
 from .subject import KeyValue, Remains, Weather, name_for
 
@@ -122,8 +121,6 @@ class Payments:
                 auditor.read([record for record in history[at] if record.offset >= start])
         report = auditor.finish()
         passed = set[Kind](_PASSED_ON if remains.may_wait else ())
-        if self._clock_went_back(remains):
-            passed.add(Kind.WRONG_LAPSE)
         yield from (str(each) for each in report.violations if each.kind not in passed)
         waiting = f"{report.in_flight} commands and {report.pending} transfers"
         if (report.in_flight or report.pending) and not remains.may_wait:
@@ -144,19 +141,6 @@ class Payments:
                 ends = notice.hold_expires if notice.outcome is Outcome.LAPSED else None
                 if ends is not None and _milliseconds(notice.time) < _milliseconds(ends):
                     yield f"{at}/{record.offset} lapsed before its hold had ended"
-
-    def _clock_went_back(self, remains: Remains) -> bool:
-        """Whether a broker has stamped a command earlier than one before, by more than it may.
-
-        A command that was forwarded then has an earlier time where it is decided than where the
-        audit finds it, so it looks late.
-        """
-        return any(
-            known_ms - record.timestamp > CLOCKS_DIFFER_MS
-            for at in remains.appended
-            if at.topic in {self._topics.commands, self._topics.inbox}
-            for record, known_ms in zip(remains.appended[at], remains.latest_ms[at], strict=True)
-        )
 
     def _overtaken(self, remains: Remains) -> Iterator[str]:
         """Yield each capture that was appended in time and met a hold that had ended.
