@@ -22,7 +22,7 @@ from payments.settings import Settings
 
 from .account_commands import IN_FLIGHT, RESULT_EXPIRED, AccountCommands
 from .accounts import AccountsPartition
-from .facts import digest, place_of
+from .facts import MAX_WORD, digest, place_of
 from .findings import Findings, Kind, Place, Report
 from .journals import Checkpoints, Snapshot
 from .judgement import CommandFlags, RetentionGaps
@@ -47,7 +47,7 @@ class Auditor:
     def __init__(self, settings: Settings) -> None:
         self._currency = settings.default_currency
         is_long = settings.retention_seconds >= LONG_RETENTION_SECONDS
-        self._lives_differ_ms = LIVES_DIFFER_MS if is_long else 0
+        self._lives_differ_ms = LIVES_DIFFER_MS if is_long else -MAX_WORD
         self.partitions = settings.partitions
         self.topics = topics = Topics.of(settings)
         self._findings = findings = Findings()

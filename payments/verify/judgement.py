@@ -55,7 +55,7 @@ class RetentionGaps:
     """By partition: when the last row of the payments was appended."""
 
     lives_differ_ms: int
-    """The least time between the beginnings of two payments with one id; 0 if that is not known."""
+    """Least time between the beginnings of two payments with one id; below zero if not known."""
 
 
 @dataclass(slots=True)

@@ -349,6 +349,8 @@ async def test_with_a_short_retention_an_id_may_be_used_again_at_once() -> None:
     """A broker's clock may jump by hours."""
     run = await recorded_payment(MAKE)
     run.post(run.find(LEDGER, payment="p", kind="make"))
+    second = run.find(LEDGER, payment="p", kind="make")
+    run.change(second, time="2025-12-31T23:00:00.000Z")
     run.settings = run.settings.model_copy(update={"retention_seconds": 6 * 3600.0 - 1})
     assert found_without_results(run) == []
     run.settings = run.settings.model_copy(update={"retention_seconds": 6 * 3600.0})
