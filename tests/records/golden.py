@@ -20,7 +20,8 @@ from exactstage.outputs import INSTALLATION, Output, Publication, Rounds
 from exactstage.senders import Owner, owner_header
 from exactstage.stage import Refused, Stage
 from payments.client.commands import encode_command, movement, part
-from payments.domain.account import Account, CounterAccount, Entry, Settled, Transfer
+from payments.domain.account import Account, CounterAccount, Entry, Settled, Status, Transfer
+from payments.domain.account_table import AccountAnswer
 from payments.domain.commands import Capture, Refund
 from payments.domain.payment import Part, Payment, Queued
 from payments.domain.payment_table import State
@@ -32,7 +33,11 @@ from payments.records.internal_codec import (
     encode_settled,
     encode_transfer,
 )
-from payments.records.record_writer import encode_ledger_entry, encode_result
+from payments.records.record_writer import (
+    encode_account_result,
+    encode_ledger_entry,
+    encode_result,
+)
 from payments.records.recovery_notes import JournalNote, encode_note, encode_skip_notice
 
 FILE = Path(__file__).with_name("golden.jsonl")
@@ -182,6 +187,17 @@ ENTRIES = {
         Transfer("rollback", "é", 10**15, "BGN", "sales", "é/1"),
         Account(10**18 + 10**15, 9, "BGN"),
     ),
+    "a freeze": Entry(
+        Transfer("freeze", "abc", 0, "EUR", "world"),
+        Account(-1000, 7, "EUR", 500, Status.FROZEN, 5000),
+    ),
+    "an account opened by command": Entry(
+        Transfer("open", "abc", 0, "EUR", "world"), Account(0, 1, "EUR")
+    ),
+    "a make on credit": Entry(
+        Transfer("make", "abc", -1999, "EUR", "sales", "pay-1"),
+        Account(-1999, 2, "EUR", 0, Status.OPEN, 5000),
+    ),
     "a hold": Entry(
         Transfer("hold", "abc", 0, "EUR", "sales", "pay-1", 10_000, None, NOTE_ON_IT),
         Account(12_000, 3, "EUR", 10_000),
@@ -254,7 +270,16 @@ SETTLED = {
 ACCOUNT = Account(10**18, 12, "EUR")
 COUNTER = CounterAccount({"EUR": -(10**30), "USD": 5})
 HOLDING = Account(12_000, 3, "EUR", 10_000)
+FROZEN = Account(-1000, 7, "EUR", 500, Status.FROZEN, 5000)
 HOLDING_COUNTER = CounterAccount({"EUR": -12_000}, {"EUR": -10_000})
+
+ACCOUNT_ANSWERS = {
+    "a freeze": AccountAnswer("c1", "freeze", Outcome.COMPLETED, account=FROZEN),
+    "a repeat": AccountAnswer("c2", "freeze", Outcome.COMPLETED, replayed=True, account=FROZEN),
+    "a rejected command": AccountAnswer(
+        "accounts.commands/6/41", "close", Outcome.REJECTED, Reason.UNKNOWN_ACCOUNT, "there is none"
+    ),
+}
 
 OUTPUTS = [
     Output("payments.results", 6, b"pay-1", b'{"a":1}', "payments.result", TIME_MS, []),
@@ -315,6 +340,9 @@ def values() -> Iterator[tuple[str, bytes]]:
     yield "row: an account", encode_account(ACCOUNT)
     yield "row: a counter-account", encode_counter(COUNTER)
     yield "row: an account with holds", encode_account(HOLDING)
+    yield "row: an account with rules", encode_account(FROZEN)
+    for name, account_answer in ACCOUNT_ANSWERS.items():
+        yield f"account result: {name}", encode_account_result("abc", account_answer, TIME_MS)
     yield "row: a counter-account with holds", encode_counter(HOLDING_COUNTER)
     yield "message: a transfer", encode_transfer(TRANSFER, "pay-1")
     yield "message: a hold", encode_transfer(HOLD, "pay-1")

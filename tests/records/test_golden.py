@@ -30,7 +30,7 @@ from payments.records.internal_codec import (
     decode_settled,
     decode_transfer,
 )
-from payments.records.record_models import LedgerEntry, Result
+from payments.records.record_models import AccountResult, LedgerEntry, Result
 from payments.records.recovery_notes import SkippedRange, decode_note, decode_skip_notice
 from tests.records import golden
 
@@ -66,6 +66,10 @@ def read_result(value: bytes) -> object:
     )
 
 
+def read_account_result(value: bytes) -> object:
+    return AccountResult.model_validate_json(value, extra="forbid").model_dump(mode="json")
+
+
 def read_entry(value: bytes) -> object:
     return LedgerEntry.model_validate_json(value, extra="forbid").model_dump(
         mode="json", exclude_unset=True
@@ -98,6 +102,7 @@ def test_every_kind_of_record_is_recorded() -> None:
         "ledger entry",
         "row",
         "message",
+        "account result",
         "journal",
         "note",
         "notice",
@@ -112,6 +117,7 @@ def test_recorded_commands_are_read() -> None:
 def test_recorded_results_and_entries_are_read_by_the_public_models() -> None:
     assert read(read_result, "result") == objects("result")
     assert read(read_entry, "ledger entry") == objects("ledger entry")
+    assert read(read_account_result, "account result") == objects("account result")
 
 
 def test_recorded_rows_and_messages_are_read() -> None:
@@ -119,6 +125,7 @@ def test_recorded_rows_and_messages_are_read() -> None:
         "an account": decode_account,
         "a counter-account": decode_counter,
         "an account with holds": decode_account,
+        "an account with rules": decode_account,
         "a counter-account with holds": decode_counter,
         "a transfer": decode_transfer,
         "a hold": decode_transfer,
@@ -131,6 +138,7 @@ def test_recorded_rows_and_messages_are_read() -> None:
         "an account": golden.ACCOUNT,
         "a counter-account": golden.COUNTER,
         "an account with holds": golden.HOLDING,
+        "an account with rules": golden.FROZEN,
         "a counter-account with holds": golden.HOLDING_COUNTER,
         "a transfer": golden.TRANSFER,
         "a hold": golden.HOLD,
