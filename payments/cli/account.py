@@ -11,7 +11,9 @@ from payments.cli.output import printable, show, show_json, show_table, talk
 from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
-    from payments.client import AccountBalance, LedgerEntry
+    from collections.abc import Sequence
+
+    from payments.client import AccountBalance, CounterBalance, LedgerEntry
     from payments.settings import Settings
 
 _PAGE_ENTRIES = 1000
@@ -46,7 +48,8 @@ def account(
     Both are as of now: they include every payment answered before. Where payments hold money, it
     shows what is held and available too: more than is available can't be spent. A counter-account,
     world/N or sales/N, has a balance for each currency, and no entries of its own. With --json, one
-    object on each line, in minor units: balance_decimal keeps all digits in jq and JavaScript.
+    object on each line, in minor units: balance_decimal, held_decimal and available_decimal are the
+    same in major units, and keep all digits in jq and JavaScript.
 
     \b
     Examples:
@@ -66,7 +69,7 @@ def account(
     _show_balances(account_id, _existing(account_id, balances), as_json=as_json)
 
 
-def _existing(account_id: str, found: "list[_Found] | None") -> "list[_Found]":
+def _existing(account_id: str, found: "Sequence[_Found] | None") -> "Sequence[_Found]":
     """Return what was found of an account; without the account, print that and exit."""
     if found is None:
         talk(f"there is no account {printable(account_id)}")
@@ -76,22 +79,15 @@ def _existing(account_id: str, found: "list[_Found] | None") -> "list[_Found]":
 
 async def _balances(
     settings: "Settings", account_id: str, deadline_seconds: float
-) -> "list[AccountBalance] | None":
+) -> "Sequence[AccountBalance | CounterBalance] | None":
     """Return the balance of an account, or those of a counter-account, one for each currency."""
-    from payments.client import AccountBalance
     from payments.domain.account import is_counter_name
 
     async with connect(settings, deadline_seconds) as client:
-        if not is_counter_name(account_id):
-            found = await client.account(account_id, deadline_seconds=deadline_seconds)
-            return None if found is None else [found]
-        counter = await client.counter_account(account_id, deadline_seconds=deadline_seconds)
-        if counter is None:
-            return None
-        return [
-            AccountBalance(account=account_id, balance=counter[name], currency=name, sequence=0)
-            for name in sorted(counter)
-        ]
+        if is_counter_name(account_id):
+            return await client.counter_balances(account_id, deadline_seconds=deadline_seconds)
+        found = await client.account(account_id, deadline_seconds=deadline_seconds)
+        return None if found is None else [found]
 
 
 async def _entries(
@@ -113,28 +109,25 @@ async def _entries(
     return found
 
 
-def _show_balances(account_id: str, balances: "list[AccountBalance]", *, as_json: bool) -> None:
-    from payments.domain.account import is_counter_name
+def _show_balances(
+    account_id: str, balances: "Sequence[AccountBalance | CounterBalance]", *, as_json: bool
+) -> None:
     from payments.domain.money import money_text
-    from payments.records.record_models import members
+    from payments.records.record_models import AccountBalance, members
 
-    if not as_json:
-        for held in balances:
-            words = [money_text(held.balance, held.currency)]
-            if held.held:
-                words.append(f"held {money_text(held.held, held.currency)}")
-                words.append(f"available {money_text(held.available, held.currency)}")
-            show(printable(f"{account_id}: {', '.join(words)}"))
-        return
-    for held in balances:
-        shown = dict(members(held))
-        if is_counter_name(account_id):
-            for name in ("sequence", "held", "available"):
-                del shown[name]
-        show_json(shown)
+    for each in balances:
+        if as_json:
+            show_json(members(each))
+            continue
+        words = [money_text(each.balance, each.currency)]
+        if each.held:
+            words.append(f"held {money_text(each.held, each.currency)}")
+            if isinstance(each, AccountBalance):
+                words.append(f"available {money_text(each.available, each.currency)}")
+        show(printable(f"{account_id}: {', '.join(words)}"))
 
 
-def _show_entries(entries: "list[LedgerEntry]", *, as_json: bool) -> None:
+def _show_entries(entries: "Sequence[LedgerEntry]", *, as_json: bool) -> None:
     from payments.domain.money import money_text
     from payments.records.record_models import entry_members
 

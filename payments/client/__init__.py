@@ -22,7 +22,13 @@ from payments.client.transport import LogTransport
 from payments.client.watching import Watch
 from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import AccountBalance, Later, LedgerEntry, Result
+from payments.records.record_models import (
+    AccountBalance,
+    CounterBalance,
+    Later,
+    LedgerEntry,
+    Result,
+)
 from payments.settings import Settings
 
 __all__ = [
@@ -31,6 +37,7 @@ __all__ = [
     "BrokersUnavailable",
     "CatchingUp",
     "ClientClosed",
+    "CounterBalance",
     "DeadlineExceeded",
     "InvalidCommand",
     "Later",

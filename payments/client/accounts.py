@@ -21,7 +21,7 @@ from payments.domain.account import is_counter_name, partition_of_counter
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.records.internal_codec import decode_account, decode_counter
-from payments.records.record_models import AccountBalance, LedgerEntry
+from payments.records.record_models import AccountBalance, CounterBalance, LedgerEntry
 from payments.settings import Settings
 
 MAX_PAGE_ENTRIES = 1000
@@ -83,13 +83,24 @@ class AccountView:
             status=found.status.value,
         )
 
-    async def counter(self, name: str, partitions: int) -> dict[str, int] | None:
-        """Return the balances of a counter-account by currency; None when it does not exist."""
+    async def counter(self, name: str, partitions: int) -> list[CounterBalance] | None:
+        """Return a counter-account, by currency in their order; None when it does not exist."""
         number = partition_of_counter(name)
         if number is None or number >= partitions:
             return None
         row = await self._row(name.encode(), number)
-        return None if row is None else dict(decode_counter(row).balances)
+        if row is None:
+            return None
+        found = decode_counter(row)
+        return [
+            CounterBalance(
+                account=name,
+                balance=found.balances.get(currency, 0),
+                currency=currency,
+                held=found.held.get(currency, 0),
+            )
+            for currency in sorted(found.balances.keys() | found.held.keys())
+        ]
 
     async def entries(
         self, account: str, after: int, limit: int, partitions: int

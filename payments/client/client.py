@@ -39,7 +39,7 @@ from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watch, Watches
 from payments.domain.commands import Command
-from payments.records.record_models import AccountBalance, LedgerEntry, Result
+from payments.records.record_models import AccountBalance, CounterBalance, LedgerEntry, Result
 from payments.settings import Settings, require_brokers
 
 DEADLINE_SECONDS = 30.0
@@ -473,7 +473,17 @@ class PaymentsClient:
     async def counter_account(
         self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS
     ) -> Mapping[str, int] | None:
-        """Return the balances of ``world/N`` or ``sales/N`` by currency; None if never used."""
+        """Return the balances of ``world/N`` or ``sales/N`` by currency; None if never used.
+
+        ``counter_balances`` has what is held too.
+        """
+        found = await self.counter_balances(name, deadline_seconds=deadline_seconds)
+        return None if found is None else {each.currency: each.balance for each in found}
+
+    async def counter_balances(
+        self, name: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> Sequence[CounterBalance] | None:
+        """Return ``world/N`` or ``sales/N`` in each of its currencies; None if never used."""
         require_counter(name)
         return await self._read(deadline_seconds, lambda n: self._accounts.counter(name, n))
 

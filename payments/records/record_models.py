@@ -6,6 +6,7 @@ structs that ``record_writer`` writes, the parts of a record that some readers n
 no record, since accounts are read from rows, but its readers and its form are the same.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -74,8 +75,9 @@ def _exponent(fields: dict[str, Any]) -> int | None:
     return EXPONENTS.get(fields.get("currency") or "")
 
 
-def _balance_decimal(fields: dict[str, Any]) -> str | None:
-    return money_decimal(fields["balance"], fields["currency"])
+def _decimal_of(name: str) -> Callable[[dict[str, Any]], str | None]:
+    """Return what makes the decimal number of a field that has minor units."""
+    return lambda fields: money_decimal(fields[name], fields["currency"])
 
 
 class _Public(BaseModel, frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True):
@@ -251,7 +253,7 @@ class AccountBalance(_Public):
     exponent: int | None = Field(default_factory=_exponent)
     """The decimals of the currency by ISO 4217."""
 
-    balance_decimal: str | None = Field(default_factory=_balance_decimal)
+    balance_decimal: str | None = Field(default_factory=_decimal_of("balance"))
     """The balance in major units, as text: it keeps all digits where numbers are 64-bit floats,
     exact up to 2^53 only. Null for a currency that ISO 4217 has withdrawn."""
 
@@ -271,6 +273,12 @@ class AccountBalance(_Public):
 
     status: StatusName = "open"
     """`open`, `frozen` (nothing new is taken or held) or `closed` (nothing new is moved)."""
+
+    held_decimal: str | None = Field(default_factory=_decimal_of("held"))
+    """What is held in major units, as text like ``balance_decimal``."""
+
+    available_decimal: str | None = Field(default_factory=_decimal_of("available"))
+    """What can be spent in major units, as text like ``balance_decimal``."""
 
 
 class AccountResult(_Public):
@@ -326,7 +334,34 @@ class AccountResult(_Public):
     """When it was decided, by the broker's clock, in UTC."""
 
 
-def members(record: Result | LedgerEntry | AccountBalance | AccountResult) -> dict[str, Any]:
+class CounterBalance(_Public):
+    """A counter-account in one currency: the other side of what its partition's accounts have."""
+
+    account: str
+    """Its name, such as `sales/3`."""
+
+    balance: int
+    """The balance in minor units: the opposite of what entries have moved."""
+
+    currency: str
+    """The currency, by its ISO 4217 code."""
+
+    exponent: int | None = Field(default_factory=_exponent)
+    """The decimals of the currency by ISO 4217."""
+
+    balance_decimal: str | None = Field(default_factory=_decimal_of("balance"))
+    """The balance in major units, as text."""
+
+    held: int = 0
+    """The opposite of what payments hold on the accounts, in minor units."""
+
+    held_decimal: str | None = Field(default_factory=_decimal_of("held"))
+    """The same in major units, as text."""
+
+
+def members(
+    record: Result | LedgerEntry | AccountBalance | AccountResult | CounterBalance,
+) -> dict[str, Any]:
     """Return the members of a record in JSON, in their order; not to be changed.
 
     Those that a result's record lacks where they do not apply are left out.

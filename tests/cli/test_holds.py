@@ -206,6 +206,25 @@ def test_a_lapsed_hold_is_shown_and_a_void_of_it_is_done(embedded: Embedded) -> 
     assert late.stderr == "the hold has ended; a new payment id is needed\n"
 
 
+def test_a_counter_account_shows_the_opposite_of_what_is_held(embedded: Embedded) -> None:
+    embedded.run(*HOLD)
+    [entry, *_] = embedded.run(
+        "account", "abc", "--entries", "--after", "1", "--json"
+    ).stdout.splitlines()
+    sales = json.loads(entry)["counter_account"]
+    assert embedded.run("account", sales).stdout == f"{sales}: 0.00 EUR, held -100.00 EUR\n"
+    shown = json.loads(embedded.run("account", sales, "--json").stdout)
+    assert shown == {
+        "account": sales,
+        "balance": 0,
+        "currency": "EUR",
+        "exponent": 2,
+        "balance_decimal": "0.00",
+        "held": -10_000,
+        "held_decimal": "-100.00",
+    }
+
+
 def test_entries_of_an_account_with_holds_show_what_is_held_and_available(
     embedded: Embedded,
 ) -> None:

@@ -128,6 +128,8 @@ def test_a_counter_account_has_a_balance_for_each_currency(embedded: Embedded) -
         "currency": "EUR",
         "exponent": 2,
         "balance_decimal": "-1005.00",
+        "held": 0,
+        "held_decimal": "0.00",
     }
     missing = embedded.run("account", "world/4095")
     assert (missing.exit_code, missing.stderr) == (3, "there is no account world/4095\n")

@@ -94,6 +94,8 @@ def test_a_balance_is_printed_in_major_units_and_in_both_for_programs(embedded: 
         "sequence": 2,
         "held": 0,
         "available": 99_900,
+        "held_decimal": "0.00",
+        "available_decimal": "999.00",
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from payments.client import (
     AccountBalance,
+    CounterBalance,
     DeadlineExceeded,
     InvalidCommand,
     LogTransport,
@@ -84,6 +85,22 @@ async def test_counter_accounts_have_a_balance_for_each_currency(client: Payment
         await client.account("sales/0")
     with pytest.raises(InvalidCommand):
         await client.counter_account("abc")
+
+
+async def test_counter_accounts_have_the_opposite_of_what_is_held(client: PaymentsClient) -> None:
+    await client.make("pay-1", account="abc", amount=10)
+    await client.authorize("pay-2", account="abc", amount=1999)
+    of_account = await client.account("abc")
+    assert of_account is not None
+    assert (of_account.held_decimal, of_account.available_decimal) == ("19.99", "979.91")
+    found = [await client.counter_balances(f"sales/{number}") for number in range(4)]
+    [[sales]] = [balances for balances in found if balances]
+    assert sales == CounterBalance(account=sales.account, balance=10, currency="EUR", held=-1999)
+    assert (sales.balance_decimal, sales.held_decimal) == ("0.10", "-19.99")
+    assert await client.counter_account(sales.account) == {"EUR": 10}
+    assert await client.counter_balances("sales/4") is None
+    with pytest.raises(InvalidCommand):
+        await client.counter_balances("abc")
 
 
 async def test_a_command_is_handed_over_before_its_result_is_there(

@@ -121,6 +121,7 @@ async def test_a_deadline_that_is_none_is_named(seconds: Any, kind: type[Excepti
             lambda: client.resume("p", "c", mark, **late),
             lambda: client.account("abc", **late),
             lambda: client.counter_account("world/0", **late),
+            lambda: client.counter_balances("world/0", **late),
             lambda: client.entries("abc", **late),
         ):
             with pytest.raises(kind, match=r"deadline_seconds must be .*, not "):
@@ -187,6 +188,8 @@ async def test_names_are_checked_before_there_is_a_broker() -> None:
         for wrong in (None, 5, b"world/0"):
             with pytest.raises(TypeError, match=r"name must be text \(str\), world/N"):
                 await client.counter_account(wrong)
+            with pytest.raises(TypeError, match=r"name must be text \(str\), world/N"):
+                await client.counter_balances(wrong)
             with pytest.raises(TypeError, match=r"account's id is text \(str\), not"):
                 await client.account(wrong)
             with pytest.raises(TypeError, match=r"account's id is text \(str\), not"):

@@ -20,7 +20,16 @@ async def test_a_balance_sees_every_answer_before_it(http: httpx.AsyncClient) ->
             "sequence": number + 1,
             "held": 0,
             "available": OPENING - 10 * number,
+            "held_decimal": "0.00",
+            "available_decimal": f"{OPENING // 100 - 1}.{100 - 10 * number}",
         }
+
+
+async def test_what_is_held_and_available_is_in_major_units_too(http: httpx.AsyncClient) -> None:
+    await http.post("/v1/payments/p1/authorize", json={"account": "abc", "amount": 1999})
+    found = (await http.get("/v1/accounts/abc")).json()
+    decimals = [found[f"{name}_decimal"] for name in ("balance", "held", "available")]
+    assert decimals == ["1000.00", "19.99", "980.01"]
 
 
 @pytest.mark.parametrize("under", ["", "/entries", "/entries?after=7", "/entries?limit=1"])

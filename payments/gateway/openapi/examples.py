@@ -104,6 +104,8 @@ ANSWERS: dict[str, Any] = {
         "sequence": 2,
         "held": 0,
         "available": 99_900,
+        "held_decimal": "0.00",
+        "available_decimal": "999.00",
     },
     "getEntries": {
         "entries": [
