@@ -26,7 +26,7 @@ from payments.gateway.parsing import (
 from payments.gateway.payments_api import PaymentsApi
 from payments.records.commands import Malformed, Members
 from payments.records.record_models import Result
-from payments.records.wording import sentence_of
+from payments.records.wording import sentence_of, without_holds
 
 FIELDS = {"accountId": "account", "amount": "amount", "currency": "currency"}
 EXAMPLE = "e"
@@ -94,6 +94,7 @@ def _key(fields: dict[str, object]) -> CheckedId:
 def example_answer(request: HttpRequest, result: Result) -> Response:
     """Return the answer with ``success``, ``message`` and the members of the result."""
     del request
+    result = without_holds(result)  # Holds came later than these answers, which stay as they were.
     success = problem_of(result) is None
     names = None if success else NAMES
     return answer_of(result, names=names, success=success, message=sentence_of(result))

@@ -4,6 +4,8 @@ Records on the topics have a ``message`` where a rejection needs one, and null e
 fills it with this sentence, so that the gateway, its event streams and the command show the same.
 """
 
+from collections.abc import Mapping
+
 from payments.domain.account import MAX_BALANCE
 from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
@@ -11,7 +13,7 @@ from payments.records.record_models import Later, Result
 
 _DECLINED: dict[str, str] = {
     Reason.UNKNOWN_ACCOUNT: "there is no account {account}",
-    Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money}",
+    Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money} available",
     Reason.WRONG_CURRENCY: "account {account} is not kept in {currency}",
     Reason.ACCOUNT_FROZEN: "account {account} is frozen",
     Reason.ACCOUNT_CLOSED: "account {account} is closed",
@@ -19,6 +21,9 @@ _DECLINED: dict[str, str] = {
     Reason.INVALID_ACCOUNT: "the id of a new account can't begin or end with a space",
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",
 }
+_WITHOUT_HOLDS = {**_DECLINED, Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money}"}
+"""The same, as they were before payments could hold money."""
+
 _MOVES = {"make", "deposit"}
 _VOIDS = {"void", "cancel", "authorize"}
 """The commands that are told how a hold has ended."""
@@ -64,6 +69,13 @@ def sentence_of(result: Result) -> str:
     return _unknown(result) if isinstance(outcome, Later) else _SENTENCES[outcome](result)
 
 
+def without_holds(result: Result) -> Result:
+    """Return a result with the message that it had before payments could hold money."""
+    if result.outcome is not Outcome.DECLINED or result.reason is not Reason.INSUFFICIENT_FUNDS:
+        return result
+    return result.model_copy(update={"message": _declined(result, _WITHOUT_HOLDS)})
+
+
 def _unknown(result: Result) -> str:
     """Return the values of a later version's result, whose words this version lacks."""
     values = (("reason", result.reason), ("state", result.state))
@@ -96,8 +108,15 @@ def _cancelled(result: Result) -> str:
         return f"{begin}: {_PREVENTED}"
     if result.reason is Reason.VOIDED:
         return f"{begin}: its {_money(result)} are not held any more (account {result.account})"
-    moved = _money(result, result.captured)
-    return f"{begin}: its {moved} were moved back (account {result.account})"
+    return f"{begin}: {_back(result)}"
+
+
+def _back(result: Result) -> str:
+    """Return what is back on the account: by the cancel, or by refunds before it too."""
+    taken = _money(result, result.captured)
+    if result.refunded:
+        return f"all of its {taken} are back on account {result.account}"
+    return f"its {taken} were moved back (account {result.account})"
 
 
 def _authorized(result: Result) -> str:
@@ -175,11 +194,11 @@ def _standing(result: Result) -> str:
     return f": {', '.join(found)}" if found else ""
 
 
-def _declined(result: Result) -> str:
+def _declined(result: Result, words: Mapping[str, str] = _DECLINED) -> str:
     named = _named(result)
     if result.type == "refund":
         named = f"{_part(result)} of {named}"
-    return f"{named} {'was' if result.replayed else 'is'} declined{_cause(result)}"
+    return f"{named} {'was' if result.replayed else 'is'} declined{_cause(result, words)}"
 
 
 def _rejected(result: Result) -> str:
@@ -200,12 +219,12 @@ def _expired(result: Result) -> str:
     return f"{_with_terms(result)} has expired: it is forgotten, and its money stays where it is"
 
 
-def _cause(result: Result) -> str:
+def _cause(result: Result, declined: Mapping[str, str] = _DECLINED) -> str:
     """Return why it is declined."""
     if result.reason is None:
         return ": no money was moved"
     currency = str(result.currency)
-    words = _DECLINED.get(result.reason, result.reason.replace("_", " ")).format(
+    words = declined.get(result.reason, result.reason.replace("_", " ")).format(
         account=result.account,
         money=_money(result),
         currency=currency,

@@ -72,7 +72,10 @@ def test_what_was_not_done_is_said_in_words_on_standard_error(embedded: Embedded
     assert rejected.stdout == "pay-1: rejected (different_currency) 1.00 EUR account abc\n"
     assert (rejected.exit_code, rejected.stderr) == (3, "the payment's currency is EUR, not USD\n")
     declined = embedded.run("make", "pay-2", "--account", "abc", "--amount", "2000")
-    told = "payment pay-2 is declined: account abc has less than 2,000.00 EUR; no money was moved"
+    told = (
+        "payment pay-2 is declined: account abc has less than 2,000.00 EUR available; "
+        "no money was moved"
+    )
     assert declined.stdout == "pay-2: declined (insufficient_funds) 2,000.00 EUR account abc\n"
     assert (declined.exit_code, declined.stderr) == (3, f"{told}\n")
     by_program = embedded.run("make", "pay-2", "--account", "abc", "--amount", "2000", "--json")

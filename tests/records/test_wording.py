@@ -86,11 +86,14 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         declined(Reason.INSUFFICIENT_FUNDS),
-        "payment p1 is declined: account abc has less than 19.99 EUR; no money was moved",
+        "payment p1 is declined: account abc has less than 19.99 EUR available; no money was moved",
     ),
     (
         declined(Reason.INSUFFICIENT_FUNDS, currency="JPY", replayed=True),
-        ("payment p1 was declined: account abc has less than 1,999 JPY; no money was moved"),
+        (
+            "payment p1 was declined: account abc has less than 1,999 JPY available; "
+            "no money was moved"
+        ),
     ),
     (
         declined(Reason.UNKNOWN_ACCOUNT, account="{money} {0}"),
@@ -139,8 +142,8 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     (
         FOUND | {"state": "declined", "reason": Reason.INSUFFICIENT_FUNDS},
         (
-            "payment p1 (19.99 EUR, account abc) is declined: account abc has less than 19.99 EUR; "
-            "no money was moved"
+            "payment p1 (19.99 EUR, account abc) is declined: account abc has less than 19.99 EUR "
+            "available; no money was moved"
         ),
     ),
     (
@@ -177,7 +180,7 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         declined(Reason.INSUFFICIENT_FUNDS, type="authorize"),
-        "payment p1 is declined: account abc has less than 19.99 EUR; no money was moved",
+        "payment p1 is declined: account abc has less than 19.99 EUR available; no money was moved",
     ),
     (
         CAPTURED,
@@ -251,7 +254,12 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
     (RELEASED | {"replayed": True}, "payment p1 was cancelled before, so it holds no money"),
     (
         CAPTURED | CANCEL | {"reason": Reason.ROLLED_BACK, "held": 0, "refunded": 6000},
-        "payment p1 is cancelled: its 60.00 EUR were moved back (account abc)",
+        "payment p1 is cancelled: all of its 60.00 EUR are back on account abc",
+    ),
+    (
+        CANCEL
+        | {"reason": Reason.ROLLED_BACK, "replayed": True, "captured": 1999, "refunded": 1999},
+        "payment p1 was cancelled before: all of its 19.99 EUR are back on account abc",
     ),
     (
         CAPTURED | FOUND,
