@@ -113,6 +113,8 @@ def line_of(result: "Result") -> str:
         parts.append(f"({result.reason.value})")
     if result.part is not None:
         parts.append(f"part {result.part}")
+        if result.part_amount is not None:
+            parts.append(f"({money_text(result.part_amount, result.currency or '')})")
     if result.amount is not None:
         money = money_text(result.amount, result.currency or "")
         parts.append(f"{'of ' if result.part else ''}{money} account {result.account}")

@@ -204,7 +204,13 @@ def decide(payment: Payment | None, message: Message, *, time_ms: int, policy: P
     if rule.transfer is not None:
         releasing = replace(payment, state=rule.to, time_ms=time_ms, reason=rule.reason)
         return Decision(releasing, transfer=_transfer(payment, rule.transfer))
-    notice = Answer(command=None, type="expire", outcome=Outcome.EXPIRED, request=payment.request)
+    notice = Answer(
+        command=None,
+        type="expire",
+        outcome=Outcome.EXPIRED,
+        request=payment.request,
+        metadata=payment.metadata,
+    )
     return Decision(None, (notice,))
 
 
@@ -403,7 +409,7 @@ def _on_known_part(
         return _wait(payment, received, joins, policy, asked_ms=asked_ms, time_ms=asked_ms)
     outcome = Outcome.CAPTURED if part.type == "capture" else Outcome.REFUNDED
     answer = _answer(payment, received.id, command.type, outcome, replayed=True, part=part.id)
-    return Decision(payment, (answer,))
+    return Decision(payment, (replace(answer, part_amount=part.moved),))
 
 
 def _part(payment: Payment, command: Capture | Refund) -> Part:
@@ -459,11 +465,12 @@ def _settlement_answers(
         if type_ not in _AS_SETTLED:
             ended, why, message, part = _by_type(type_, payment, settled, outcome, reason)
         # In the order of the fields, without their names: it is faster, and done for each command.
-        answers.append(
-            Answer(
-                own, type_, ended, why, message, replayed, state, request, part, amounts, metadata
-            )
+        answer = Answer(
+            own, type_, ended, why, message, replayed, state, request, part, amounts, metadata
         )
+        if part is not None and ended is not _DECLINED:
+            answer = replace(answer, part_amount=payment.parts[-1].moved)
+        answers.append(answer)
     return tuple(answers)
 
 

@@ -257,3 +257,6 @@ class Answer(Frozen, frozen=True):
 
     metadata: dict[str, str] | None = None
     """The payment's."""
+
+    part_amount: int | None = None
+    """What the capture or refund that is answered has moved, in minor units."""

@@ -150,6 +150,9 @@ class Result(_Public):
     part: str | None = None
     """The id of the capture or refund that is answered, within its payment."""
 
+    part_amount: int | None = None
+    """What that capture or refund has moved, in minor units; absent where it moved nothing."""
+
     metadata: dict[str, str] | None = None
     """What the client noted on the payment."""
 
@@ -161,6 +164,7 @@ OF_A_LIFE = (
     "held",
     "hold_expires",
     "part",
+    "part_amount",
     "metadata",
 )
 """The fields of a ``Result`` that are absent from its record where they do not apply."""

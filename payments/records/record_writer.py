@@ -63,7 +63,11 @@ def encode_result(payment: str, answer: Answer, time_ms: int) -> bytes:
     amounts, part, metadata = answer.amounts, answer.part, answer.metadata
     if amounts is None and part is None and metadata is None:
         return _encode(_result(*fields))
-    further: dict[str, object] = {"part": part, "metadata": metadata}
+    further: dict[str, object] = {
+        "part": part,
+        "part_amount": answer.part_amount,
+        "metadata": metadata,
+    }
     if amounts is not None:
         expires_ms = amounts.hold_expires_ms
         further |= {

@@ -239,8 +239,11 @@ def _named(result: Result) -> str:
 
 
 def _part(result: Result) -> str:
-    """Return the name of the capture or refund that is answered."""
-    return f"the {result.type}" if result.part is None else f"{result.type} {result.part}"
+    """Return the name of the capture or refund that is answered, and what it has moved."""
+    named = f"the {result.type}" if result.part is None else f"{result.type} {result.part}"
+    return (
+        named if result.part_amount is None else f"{named} ({_money(result, result.part_amount)})"
+    )
 
 
 def _with_terms(result: Result) -> str:

@@ -389,6 +389,34 @@ async def test_holds_with_much_metadata_that_end_at_once_fit_into_their_commits(
         assert max(size for size in commit_sizes(rows)) <= 3 * Limits().commit_bytes
 
 
+async def test_an_expiry_notice_has_the_metadata() -> None:
+    make = {"type": "make", "account": "abc", "amount": 100}
+    async with PaymentsTestbed(opening_balance=1000, retention_seconds=60) as payments:
+        await payments.send("p1", {**make, "metadata": {"order": "7"}})
+        await payments.send("p2", make)
+        await payments.advance(60 + WINDOW_SECONDS)
+        notices = {one.payment: one for one in payments.results() if one.type == "expire"}
+        assert {name: one.metadata for name, one in notices.items()} == {
+            "p1": {"order": "7"},
+            "p2": None,
+        }
+
+
+async def test_payments_with_much_metadata_that_expire_at_once_fit_into_their_commits() -> None:
+    count, metadata = 600, {"note": '"' * 2000}
+    make = {"type": "make", "account": "abc", "amount": 100, "metadata": metadata}
+    times = {"retention_seconds": 60, "refund_seconds": 60}
+    async with PaymentsTestbed(opening_balance=10**9, partitions=1, **times) as payments:
+        for number in range(count):
+            payments.post(f"p{number}", make)
+        await payments.quiet()
+        sealed = len(payments.records(payments.settings.changelog("payments")))
+        await payments.advance(60 + WINDOW_SECONDS)
+        assert sum(result.type == "expire" for result in payments.results()) == count
+        rows = payments.records(payments.settings.changelog("payments"))[sealed:]
+        assert max(size for size in commit_sizes(rows)) <= 3 * Limits().commit_bytes
+
+
 def commit_sizes(records: Sequence[Record]) -> Iterator[int]:
     """Yield the bytes of each commit of a journal: the records up to a checkpoint."""
     size = 0

@@ -40,7 +40,7 @@ def test_a_payment_is_held_captured_in_parts_and_refunded(embedded: Embedded) ->
         (
             0,
             (
-                "p1: captured part c1 of 100.00 EUR account abc: captured 60.00 EUR, "
+                "p1: captured part c1 (60.00 EUR) of 100.00 EUR account abc: captured 60.00 EUR, "
                 f"held 40.00 EUR until {UNTIL}\n"
             ),
             "",
@@ -48,7 +48,7 @@ def test_a_payment_is_held_captured_in_parts_and_refunded(embedded: Embedded) ->
         (
             0,
             (
-                "p1: captured part c1 of 100.00 EUR account abc: captured 60.00 EUR, "
+                "p1: captured part c1 (60.00 EUR) of 100.00 EUR account abc: captured 60.00 EUR, "
                 f"held 40.00 EUR until {UNTIL} [replayed]\n"
             ),
             "",
@@ -56,7 +56,7 @@ def test_a_payment_is_held_captured_in_parts_and_refunded(embedded: Embedded) ->
         (
             0,
             (
-                "p1: refunded part r1 of 100.00 EUR account abc: captured 60.00 EUR, "
+                "p1: refunded part r1 (20.00 EUR) of 100.00 EUR account abc: captured 60.00 EUR, "
                 f"refunded 20.00 EUR, held 40.00 EUR until {UNTIL}\n"
             ),
             "",
@@ -92,7 +92,7 @@ def test_json_has_the_amounts_and_the_metadata(embedded: Embedded) -> None:
     noted = ("--metadata", "order=7", "--metadata", "note=a=b, c")
     shown = embedded.run(*HOLD, *noted, "--hold-seconds", "60", "--json")
     result = json.loads(shown.stdout)
-    assert {name: result[name] for name in OF_A_LIFE if name != "part"} == {
+    assert {name: result[name] for name in OF_A_LIFE if name in result} == {
         "authorized": 10_000,
         "captured": 0,
         "refunded": 0,
@@ -102,6 +102,7 @@ def test_json_has_the_amounts_and_the_metadata(embedded: Embedded) -> None:
     }
     captured = json.loads(embedded.run("capture", "p1", "--json").stdout)
     assert (captured["part"], captured["captured"], captured["held"]) == ("final", 10_000, 0)
+    assert captured["part_amount"] == 10_000
     made = ("make", "m1", "--account", "abc", "--amount", "1.00", "--json")
     assert not set(json.loads(embedded.run(*made).stdout)) & set(OF_A_LIFE)
 

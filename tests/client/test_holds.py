@@ -66,9 +66,11 @@ async def test_what_is_sent_again_moves_nothing_again(
         rest = await client.capture("p1")
         back = await client.refund("p1", refund="r1", amount=20)
         assert [one.replayed for one in (made, part, rest, back)] == [replayed] * 4
+        assert [one.part_amount for one in (made, part, rest, back)] == [None, 60, 40, 20]
     assert testbed.ledger("abc")[-1].balance == 920
     other = await client.refund("p1", refund="r1", amount=21)
     assert (other.outcome, other.reason) == (Outcome.REJECTED, Reason.DIFFERENT_AMOUNT)
+    assert (other.part, other.part_amount) == ("r1", None)
 
 
 async def test_a_void_releases_what_is_held_and_keeps_what_was_captured(

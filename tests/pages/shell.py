@@ -19,15 +19,16 @@ class Shell:
         self._replaced = replaced
         self._out, self._err = folder / ".out", folder / ".err"
         home = folder / ".home"
-        home.mkdir(parents=True)
-        (home / ".curlrc").write_text('silent\nwrite-out = "%{stderr}%{http_code}"\n')
+        self._for_status = home / "status"
+        self._for_status.mkdir(parents=True)
+        (self._for_status / ".curlrc").write_text('silent\nwrite-out = "%{stderr}%{http_code}"\n')
         bin_folder = Path(sys.executable).parent
         others = {k: v for k, v in os.environ.items() if not k.startswith("PAYMENTS_")}
         others["PATH"] = f"{bin_folder}{os.pathsep}{others['PATH']}"
         self._process = subprocess.Popen(
             ["bash"],
             cwd=folder,
-            env=others | environment | {"HOME": str(home), "CURL_HOME": str(home)},
+            env=others | environment | {"HOME": str(home)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -39,18 +40,23 @@ class Shell:
 
         One that runs until Ctrl-C gets it after ``stays_seconds``.
 
-        Of a ``console`` command both come in the first text, as on a terminal.
+        Of a ``console`` command both come in the first text, as on a terminal. Of others curl writes
+        the status alone to standard error.
         """
         text = command.text
         for name, actual in self._replaced.items():
             text = text.replace(name, actual)
         if command.stays:
             text = f"timeout --signal=INT {stays_seconds} {text}"
-        errors = "&1" if command.output is not None else self._err
+        shows = command.output is not None
+        errors = "&1" if shows else self._err
+        curl = "unset CURL_HOME" if shows else f"export CURL_HOME={self._for_status}"
         self._err.write_text("")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{{ {text}\n}} >{self._out} 2>{errors} </dev/null; echo $?\n")
+        self._process.stdin.write(
+            f"{curl}; {{ {text}\n}} >{self._out} 2>{errors} </dev/null; echo $?\n"
+        )
         self._process.stdin.flush()
         code = self._process.stdout.readline()
         assert code, f"{command.place}: the shell has ended: {self._err.read_text()}"

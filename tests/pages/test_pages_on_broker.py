@@ -22,7 +22,14 @@ from .shell import STILL_RUNNING, Shell
 
 LIMIT_SECONDS = 120.0
 TYPED_WITHIN_SECONDS = 60.0
-READS = ("kcat -C ", "payments account ", "payments dead-letters list", "letter=")
+READS = (
+    "kcat -C ",
+    "payments account ",
+    "payments get ",
+    "payments dead-letters list",
+    "letter=",
+    "curl -s localhost:8080/",
+)
 TO_RUN = {
     page: [
         command

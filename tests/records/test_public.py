@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payments.domain.account import Account, Entry, Transfer, counter_name
 from payments.domain.commands import COMMAND_TYPES
@@ -58,7 +59,7 @@ amounts = (
         hold_expires_ms=times_ms,
     )
 )
-answers = st.builds(
+_answers = st.builds(
     Answer,
     command=st.none() | texts,
     type=st.sampled_from([None, *COMMAND_TYPES, "expire", "lapse"]),
@@ -79,6 +80,7 @@ answers = st.builds(
     amounts=amounts,
     metadata=notes,
 )
+answers = _answers | st.builds(replace, _answers, part=texts, part_amount=minor)
 
 
 @given(texts, answers, times_ms)
@@ -107,6 +109,7 @@ def test_a_result_is_parsed_back(payment: str, answer: Answer, time_ms: int) -> 
         "held": amounts and amounts.held,
         "hold_expires": None if expires_ms is None else iso_time(expires_ms),
         "part": answer.part,
+        "part_amount": answer.part_amount,
         "metadata": answer.metadata,
     }
     assert result.model_dump() == expected

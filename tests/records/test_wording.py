@@ -190,6 +190,20 @@ SENTENCES: list[tuple[dict[str, Any], str]] = [
         ),
     ),
     (
+        CAPTURED | {"part_amount": 1000},
+        (
+            "capture c1 (10.00 EUR) of payment p1 is done: 60.00 EUR of its 100.00 EUR are "
+            f"captured, 40.00 EUR are held until {UNTIL} (account abc)"
+        ),
+    ),
+    (
+        REFUNDED | {"part_amount": 200, "replayed": True},
+        (
+            "refund r1 (2.00 EUR) of payment p1 was done before; nothing was moved again: 5.00 EUR "
+            "of its 19.99 EUR are refunded"
+        ),
+    ),
+    (
         CAPTURED | {"replayed": True, "held": 0, "state": "completed", "currency": "JPY"},
         (
             "capture c1 of payment p1 was done before; nothing was taken again: 6,000 JPY of its "
@@ -338,6 +352,7 @@ results = st.builds(
     held=minor,
     hold_expires=st.none() | st.just(UNTIL),
     part=st.none() | st.text(min_size=1, max_size=9),
+    part_amount=minor,
 )
 
 

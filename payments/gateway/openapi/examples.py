@@ -59,9 +59,10 @@ ANSWERS: dict[str, Any] = {
         type="capture",
         outcome="captured",
         state="authorized",
-        message="capture capture-1 of payment docs-6 is done: 0.60 EUR of its 1.00 EUR are "
-        "captured, 0.40 EUR are held until 2026-01-08T00:00:00.000Z (account abc)",
+        message="capture capture-1 (0.60 EUR) of payment docs-6 is done: 0.60 EUR of its "
+        "1.00 EUR are captured, 0.40 EUR are held until 2026-01-08T00:00:00.000Z (account abc)",
         part="capture-1",
+        part_amount=60,
         metadata={"order": "17"},
     ),
     "void": result(
@@ -81,9 +82,10 @@ ANSWERS: dict[str, Any] = {
         type="refund",
         outcome="refunded",
         state="completed",
-        message="refund refund-1 of payment docs-6 is done: 0.60 EUR of its 1.00 EUR are captured, "
-        "0.20 EUR are refunded, nothing is held any more (account abc)",
+        message="refund refund-1 (0.20 EUR) of payment docs-6 is done: 0.60 EUR of its 1.00 EUR "
+        "are captured, 0.20 EUR are refunded, nothing is held any more (account abc)",
         part="refund-1",
+        part_amount=20,
         metadata={"order": "17"},
     ),
     "cancel": result(
