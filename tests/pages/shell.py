@@ -40,8 +40,8 @@ class Shell:
 
         One that runs until Ctrl-C gets it after ``stays_seconds``.
 
-        Of a ``console`` command both come in the first text, as on a terminal. Of others curl writes
-        the status alone to standard error.
+        Of a ``console`` command both come in the first text, as on a terminal. Of others, curl
+        writes the status alone to standard error.
         """
         text = command.text
         for name, actual in self._replaced.items():
