@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from exactstage.log import NO_HEADERS
 from payments.client.arguments import require_seconds
@@ -14,7 +14,6 @@ from payments.client.errors import (
     Overloaded,
 )
 from payments.client.transport import CommandRecord
-from payments.records.record_models import Result
 
 MAX_SECONDS = 86_400.0
 """Longest deadline: a day."""
@@ -41,6 +40,14 @@ def require_result_seconds(seconds: float | None) -> None:
         require_deadline(seconds, "result_seconds")
 
 
+class Answered(Protocol):
+    """A result: what it answers."""
+
+    @property
+    def command(self) -> str | None:
+        """The id of the command that is answered; None in a notice."""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One command in flight."""
@@ -52,7 +59,9 @@ class Call:
     command: str
     """The command's own id."""
 
-    answer: asyncio.Future[Result]
+    answer: asyncio.Future[Any]
+    """That of its result."""
+
     record: CommandRecord = _NOT_SENT
     """The record to send; of a call that ``resume`` waits for, none."""
 
@@ -110,7 +119,7 @@ class Calls:
                 del self.by_payment[call.key]
         self._deadlines.discard(call)
 
-    def answer(self, key: bytes, result: Result) -> None:
+    def answer(self, key: bytes, result: Answered) -> None:
         """End the calls whose command has this result; only a command's first result counts."""
         commands = self.by_payment.get(key)
         if commands is not None and result.command is not None:

@@ -6,6 +6,8 @@ positions. If it ended, callers would wait for results that are not read.
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,22 +34,32 @@ _PAUSE_SECONDS = 0.5
 _parse_result = Result.__pydantic_validator__.validate_json
 
 
+def read_result(value: bytes) -> Result:
+    """Return the result of a record, with its message; raises ``ValidationError``."""
+    return worded(_parse_result(value, extra="ignore"))
+
+
 class ResultConsumer:
-    """Reads results for the calls and watches of one client."""
+    """Reads results for the calls and watches of one client.
+
+    ``commands`` and ``results`` are the topics; ``read`` returns the result in a record's value.
+    """
 
     def __init__(
         self,
         transport: Transport,
         settings: Settings,
         *,
+        commands: str,
+        results: str,
+        read: Callable[[bytes], Any],
         calls: Calls,
         watches: Watches,
         sender: Sender,
     ) -> None:
         self._transport = transport
         self._brokers = settings.brokers
-        self._commands = settings.topics.commands
-        self._results = settings.topics.results
+        self._commands, self._results, self._read_result = commands, results, read
         self._topics = [self._commands, self._results]
         self._calls = calls
         self._watches = watches
@@ -170,7 +182,7 @@ class ResultConsumer:
         """Give a result to the calls and watches of its payment."""
         key = record.key or b""
         try:
-            result = worded(_parse_result(record.value or b"", extra="ignore"))
+            result = self._read_result(record.value or b"")
         except ValidationError:
             # Another program wrote it: its content stays out of the log.
             where = RecordAddress(*record[:3])

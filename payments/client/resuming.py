@@ -6,7 +6,7 @@ any client finds the command and its result, also after a restart, while the top
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,8 +18,6 @@ from payments.client.chunks import Chunks
 from payments.client.errors import BrokersUnavailable
 from payments.client.transport import Transport
 from payments.records.commands import own_of
-from payments.records.record_models import Result
-from payments.records.wording import worded
 from payments.settings import Settings
 
 MARK_SECONDS = 1.0
@@ -41,11 +39,19 @@ class Mark(NamedTuple):
 class Resuming:
     """Searches the topics after a mark."""
 
-    def __init__(self, transport: Transport, settings: Settings) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        settings: Settings,
+        *,
+        commands: str,
+        results: str,
+        read: Callable[[bytes], Any],
+    ) -> None:
+        """Take the topics, and what returns the result in a record's value."""
         self._transport = transport
         self._brokers = settings.brokers
-        self._commands = settings.topics.commands
-        self._results = settings.topics.results
+        self._commands, self._results, self._read_result = commands, results, read
         self._marks: dict[int, tuple[float, Mark]] = {}
         self._searches: dict[TopicPartition, Chunks] = {}
 
@@ -76,9 +82,9 @@ class Resuming:
         def is_command(record: Record) -> bool | None:
             return True if own_of(record.value)[0] == call.command else None
 
-        def answer(record: Record) -> Result | None:
+        def answer(record: Record) -> Any:
             try:
-                result = Result.model_validate_json(record.value or b"", extra="ignore")
+                result = self._read_result(record.value or b"")
             except ValidationError:
                 return None
             return result if result.command == call.command else None
@@ -92,7 +98,7 @@ class Resuming:
         except FailStop as error:
             raise BrokersUnavailable(f"the topics can't be read: {error}") from error
         if result is not None and not call.answer.done():
-            call.answer.set_result(worded(result))
+            call.answer.set_result(result)
         return True
 
     async def _find(

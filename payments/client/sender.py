@@ -25,7 +25,6 @@ from payments.client.calls import Call, fail
 from payments.client.errors import BrokersUnavailable, InvalidCommand, RightsMissing
 from payments.client.transport import Transport, Unavailable
 from payments.domain.results import Reason
-from payments.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -183,9 +182,8 @@ class PartitionQueue:
 class Sender:
     """Appends calls' commands, with retries until the calls end."""
 
-    def __init__(self, transport: Transport, settings: Settings) -> None:
-        self._transport = transport
-        self._topic = settings.topics.commands
+    def __init__(self, transport: Transport, topic: str) -> None:
+        self._transport, self._topic = transport, topic
         self._queues: dict[int, PartitionQueue] = {}
         self._dirty: dict[PartitionQueue, None] = {}
         """Queues that have commands to send and are not pausing."""

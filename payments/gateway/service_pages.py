@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from msgspec.json import encode as encode_json
 from starlette.responses import Response
 
-from payments.client.client import NOT_READ, NOT_TAKEN
+from payments.client.command_client import NOT_READ, NOT_TAKEN
 from payments.gateway.docs_page import PAGE, file
 from payments.gateway.exchange import JSON, Headers, HttpRequest, json_answer
 from payments.gateway.outcomes import RETRY_SOON

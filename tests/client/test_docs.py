@@ -76,7 +76,7 @@ async def test_the_lines_for_tests_of_a_service_run(lines: str) -> None:
 
 def test_every_error_and_every_call_is_in_the_tables() -> None:
     named = {name for name, each in vars(errors).items() if isinstance(each, type)}
-    methods = {name for name in vars(PaymentsClient) if not name.startswith("_")}
+    methods = {name for name in dir(PaymentsClient) if not name.startswith("_")}
     rows = set(re.findall(r"^\| `(\w+)", DOCUMENT, re.MULTILINE))
     assert named - {"PaymentsClientError"} | methods == rows
     assert LedgerEntry.__name__ in DOCUMENT

@@ -7,7 +7,7 @@ async def test_the_path_of_a_make_leads_through_gateway_client_stages_and_engine
     recorder = await record_one_make()
     assert {
         "payments/gateway/payments_api.py",
-        "payments/client/client.py",
+        "payments/client/command_client.py",
         "payments/stages/payments.py",
         "payments/stages/accounts.py",
         "exactstage/committer.py",
