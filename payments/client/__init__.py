@@ -24,6 +24,7 @@ from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import (
     AccountBalance,
+    AccountResult,
     CounterBalance,
     Later,
     LedgerEntry,
@@ -33,6 +34,7 @@ from payments.settings import Settings
 
 __all__ = [
     "AccountBalance",
+    "AccountResult",
     "AccountsUnavailable",
     "BrokersUnavailable",
     "CatchingUp",

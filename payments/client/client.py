@@ -1,8 +1,10 @@
 """The client: commands in, results out, over the topics alone."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from exactstage.kafka import Trouble
+from payments.client.account_commands import AccountCommands
 from payments.client.accounts import (
     MAX_PAGE_ENTRIES,
     AccountView,
@@ -26,10 +28,18 @@ from payments.client.commands import CheckedId, encode_payment_id, movement, out
 from payments.client.result_consumer import read_result
 from payments.client.transport import Transport
 from payments.client.watching import Watch
-from payments.records.record_models import AccountBalance, CounterBalance, LedgerEntry, Result
+from payments.records.record_models import (
+    AccountBalance,
+    AccountResult,
+    CounterBalance,
+    LedgerEntry,
+    Result,
+)
 from payments.settings import Settings, require_brokers
 
 CONNECT_SECONDS = 10.0
+
+_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 
 
 class PaymentsClient(CommandClient[Result]):
@@ -73,11 +83,15 @@ class PaymentsClient(CommandClient[Result]):
         )
         super().__init__(kind, given, connect_seconds=connect_seconds, transport=transport)
         self._accounts = AccountView(self._transport, self.settings)
+        self._given_transport = transport
+        self._account_commands: AccountCommands | None = None
 
     def _account_troubles(self) -> Sequence[Trouble]:
         return self._accounts.troubles()
 
     async def _close_others(self) -> None:
+        if self._account_commands is not None:
+            await self._account_commands.close()
         await self._accounts.close()
 
     async def make(
@@ -275,6 +289,95 @@ class PaymentsClient(CommandClient[Result]):
             deadline_seconds, lambda n: self._accounts.entries(account, after, limit, n)
         )
 
+    @property
+    def account_commands(self) -> AccountCommands:
+        """What sends commands for accounts; it begins to connect with the first use."""
+        self._require_open()
+        if self._account_commands is None:
+            self._account_commands = AccountCommands(self.settings, self._given_transport)
+        return self._account_commands
+
+    async def open_account(
+        self,
+        account: str,
+        *,
+        currency: str | None = None,
+        credit_limit: int | None = None,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> AccountResult:
+        """Open an account with nothing on it, or open a closed one again.
+
+        ``credit_limit`` is how far below zero it may go, in minor units; by default 0. Of an
+        account that is open already, another currency or limit is rejected (``wrong_currency``,
+        ``different_limit``).
+        """
+        fields = {"currency": currency, "credit_limit": credit_limit}
+        return await self._ask(account, "open", command_id, deadline_seconds, fields)
+
+    async def freeze_account(
+        self,
+        account: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> AccountResult:
+        """Let nothing new be taken from an account or held on it.
+
+        Makes and authorizes are declined then (``account_frozen``). Deposits, and what ends a
+        payment that has begun, are carried out.
+        """
+        return await self._ask(account, "freeze", command_id, deadline_seconds)
+
+    async def unfreeze_account(
+        self,
+        account: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> AccountResult:
+        """End a freeze."""
+        return await self._ask(account, "unfreeze", command_id, deadline_seconds)
+
+    async def close_account(
+        self,
+        account: str,
+        *,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> AccountResult:
+        """Close an account whose balance and holds are 0; else it is rejected (``not_zero``).
+
+        Makes, authorizes and deposits are declined then (``account_closed``).
+        """
+        return await self._ask(account, "close", command_id, deadline_seconds)
+
+    async def set_credit_limit(
+        self,
+        account: str,
+        *,
+        credit_limit: int,
+        command_id: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> AccountResult:
+        """Set how far below zero an account may go, in minor units.
+
+        It may be less than what is used: then nothing is available until it is paid back.
+        """
+        fields = {"credit_limit": credit_limit}
+        return await self._ask(account, "limit", command_id, deadline_seconds, fields)
+
+    async def _ask(
+        self,
+        account: str,
+        type_: str,
+        command_id: str | None,
+        deadline_seconds: float,
+        fields: Mapping[str, object] = _NO_FIELDS,
+    ) -> AccountResult:
+        ask = self.account_commands.ask
+        return await ask(account, type_, fields, command_id, deadline_seconds)
+
     def healthy(self) -> bool:
         """Whether commands can be carried out: results are read and the last append succeeded.
 
@@ -284,10 +387,15 @@ class PaymentsClient(CommandClient[Result]):
         return self._trouble_with_brokers() is None
 
     def trouble(self) -> str | None:
-        """Return in words why ``healthy`` is false, or why accounts can't be read; else None."""
+        """Return in words why ``healthy`` is false, or what is wrong with accounts; else None.
+
+        Accounts can't be read, or commands for them, where there were any, not be carried out.
+        """
         problem = self._trouble_with_brokers()
         if problem is None and (accounts := self._accounts.trouble) is not None:
             problem = f"accounts can't be read: {accounts}"
+        if problem is None and self._account_commands is not None:
+            problem = self._account_commands.trouble()
         return problem
 
     def _trouble_with_brokers(self) -> str | None:

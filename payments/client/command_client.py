@@ -32,6 +32,7 @@ from payments.client.sender import Sender
 from payments.client.standing_watch import StandingWatch
 from payments.client.transport import Transport
 from payments.client.watching import Watches
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import Command
 from payments.settings import Settings
 
@@ -166,7 +167,7 @@ class CommandClient(Generic[R]):
     async def send(
         self,
         payment: str | CheckedId,
-        command: Mapping[str, object] | Command,
+        command: Mapping[str, object] | Command | AccountCommand,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         headers: Sequence[tuple[str, bytes]] = (),
@@ -184,7 +185,7 @@ class CommandClient(Generic[R]):
     async def submit(
         self,
         payment: str | CheckedId,
-        command: Mapping[str, object] | Command,
+        command: Mapping[str, object] | Command | AccountCommand,
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         result_seconds: float | None = None,
@@ -277,7 +278,7 @@ class CommandClient(Generic[R]):
     async def _start(
         self,
         payment: str | CheckedId,
-        command: Mapping[str, object] | Command,
+        command: Mapping[str, object] | Command | AccountCommand,
         deadline_seconds: float,
         result_seconds: float = 0.0,
         *,
@@ -325,6 +326,12 @@ class CommandClient(Generic[R]):
         if (trouble := self._transport.trouble) is not None:
             return f"{NOT_READ[0]}{trouble}"
         return None
+
+    def _trouble_with_commands(self) -> str | None:
+        """Return in words why results are not read, or commands not taken."""
+        if (trouble := self._trouble_with_results()) is not None:
+            return trouble
+        return None if self._sender.healthy else NOT_TAKEN
 
     async def _read(
         self, deadline_seconds: float, read: Callable[[int], Awaitable[_Value]]

@@ -114,8 +114,8 @@ def encode_checked(command: Command, *, default_id: str) -> tuple[str, bytes]:
     if isinstance(command, Capture) and not command.final and command.capture == FINAL_CAPTURE:
         # The id is that of a final capture's default, which structs leave out; here it is required.
         given = {"type": command.type, **asdict(command)}
-        return own, _encode_plain({k: v for k, v in given.items() if v is not None})
-    return own, _encode_plain(command)
+        return own, encode_plain({k: v for k, v in given.items() if v is not None})
+    return own, encode_plain(command)
 
 
 def encode_command(
@@ -125,13 +125,7 @@ def encode_command(
 
     ``TypeError`` for anything but a mapping: text would need parsing rules of its own.
     """
-    if not isinstance(command, Mapping):
-        raise TypeError(
-            f"a command is a dict with the fields of its JSON object, not {type(command).__name__}"
-        )
-    fields = dict(command)
-    if fields.get("id") is None:
-        fields["id"] = default_id
+    fields = _fields_of(command, default_id)
     if fields.get("metadata") is not None:
         _require_names(fields["metadata"])
     # Checked by the worker's own rules, so that a command that it would reject is not sent.
@@ -145,6 +139,23 @@ def encode_command(
         raise InvalidCommand(error.field or "command", error.message, error.reason) from None
     assert parsed.id is not None, "it was given above"
     return parsed.id, value
+
+
+def encode_fields(command: object, *, default_id: str) -> bytes:
+    """Return a command's value as a record, unchecked; raises as ``encode_command`` does."""
+    return _encode(_fields_of(command, default_id))
+
+
+def _fields_of(command: object, default_id: str) -> dict[str, object]:
+    """Return the fields of a command, with an id."""
+    if not isinstance(command, Mapping):
+        raise TypeError(
+            f"a command is a dict with the fields of its JSON object, not {type(command).__name__}"
+        )
+    fields = dict(command)
+    if fields.get("id") is None:
+        fields["id"] = default_id
+    return fields
 
 
 def movement(  # noqa: PLR0917 - the fields of the command, in their order
@@ -224,7 +235,7 @@ def _encode_quickly(
 ) -> tuple[str, bytes] | None:
     """Return a well-formed command's id and value; None where it needs a closer look."""
     try:
-        value = _encode_plain(fields)
+        value = encode_plain(fields)
         command = parse_command(value, default_currency=default_currency)
     except (RecursionError, TypeError, ValueError):
         return None
@@ -285,7 +296,7 @@ def _json_value(value: object) -> object:
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_json_value)
-_encode_plain = Encoder().encode
+encode_plain = Encoder().encode
 """Writes the same for plain values, several times faster."""
 
 

@@ -284,6 +284,9 @@ class AccountBalance(_Public):
     available_decimal: str | None = Field(default_factory=_decimal_of("available"))
     """What can be spent in major units, as text like ``balance_decimal``."""
 
+    credit_limit_decimal: str | None = Field(default_factory=_decimal_of("credit_limit"))
+    """The credit limit in major units, as text like ``balance_decimal``."""
+
 
 class AccountResult(_Public):
     """The public record of the answer to a command for an account; what does not apply is null."""

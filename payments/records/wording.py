@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from payments.domain.account import MAX_BALANCE
 from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import Later, Result
+from payments.records.record_models import AccountBalance, AccountResult, Later, Result
 
 _DECLINED: dict[str, str] = {
     Reason.UNKNOWN_ACCOUNT: "there is no account {account}",
@@ -273,3 +273,45 @@ _SENTENCES = {
     Outcome.LAPSED: _lapsed,
     Outcome.HOLD_ENDS_SOON: _ends_soon,
 }
+
+
+def worded_of_account(result: AccountResult) -> AccountResult:
+    """Return the result of a command for an account with a message, unless it plainly did it."""
+    plain = result.outcome is Outcome.COMPLETED and not result.replayed
+    if plain or result.message is not None:
+        return result
+    return result.model_copy(update={"message": sentence_of_account(result)})
+
+
+def sentence_of_account(result: AccountResult) -> str:
+    """Return the outcome of a command for an account as a sentence."""
+    if result.message is not None:
+        return result.message
+    outcome, account = result.outcome, result.account
+    if outcome is Outcome.NOT_FOUND:
+        return f"there is no account {account}"
+    if outcome is Outcome.REJECTED:
+        reason = "" if result.reason is None else f": {result.reason.replace('_', ' ')}"
+        return f"the command for account {account} is rejected{reason}"
+    if isinstance(outcome, Later) or outcome not in {Outcome.COMPLETED, Outcome.FOUND}:
+        return (
+            f"{result.type or 'the command'} of account {account} has the outcome {outcome}: "
+            "workers of a later version wrote it"
+        )
+    begin = f"account {account} is {result.status}"
+    if outcome is Outcome.COMPLETED and result.replayed:
+        begin = f"account {account} was {result.status} before, and nothing was changed"
+    return f"{begin}: {', '.join(amounts_of_account(result))}"
+
+
+def amounts_of_account(account: AccountResult | AccountBalance) -> list[str]:
+    """Return the amounts of an account that it has, in words: its balance at least."""
+    currency = str(account.currency)
+    found = [money_text(account.balance or 0, currency)]
+    if account.held:
+        found.append(f"held {money_text(account.held, currency)}")
+    if account.credit_limit:
+        found.append(f"credit limit {money_text(account.credit_limit, currency)}")
+    if account.held or account.credit_limit:
+        found.append(f"available {money_text(account.available or 0, currency)}")
+    return found
