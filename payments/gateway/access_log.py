@@ -48,6 +48,7 @@ class AccessLog:
                 "problem": slug_of(answer),
                 "ms": round((perf_counter() - began) * 1000, 1),
                 "payment": request.payment,
+                **({} if request.account is None else {"account": request.account}),
                 "command": request.command,
             }
 

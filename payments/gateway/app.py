@@ -24,9 +24,11 @@ from payments.client.errors import (
     PaymentsClientError,
     RightsMissing,
 )
+from payments.domain.account_commands import AccountCommand
+from payments.domain.commands import Command
 from payments.domain.results import Reason
 from payments.gateway.access_log import AccessLog
-from payments.gateway.accounts_api import AccountsApi
+from payments.gateway.accounts_api import OF_ACCOUNT, AccountsApi, account_answer
 from payments.gateway.async_commands import AsyncCommands, Render
 from payments.gateway.events import EventsApi
 from payments.gateway.exchange import BodyTooLarge, Headers, HttpRequest
@@ -56,6 +58,7 @@ from payments.gateway.service_pages import ServicePages
 from payments.gateway.settings import GatewaySettings
 from payments.gateway.tokens import Tokens
 from payments.records.commands import Malformed
+from payments.records.record_models import AccountResult, Result
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +76,13 @@ LOG_INTERVAL_SECONDS = 60.0
 CLOSE: Headers = {"connection": "close"}
 NOT_JSON = {Reason.NOT_JSON, Reason.NOT_UTF8, Reason.TOO_DEEP, Reason.EMPTY_VALUE}
 
-FORMS: dict[str, Render] = {
+FORMS: dict[str, Render[Result]] = {
     PLAIN: plain_answer,
     BY_KEY: answer_with_location,
     EXAMPLE: example_answer,
 }
+
+ACCOUNT_FORMS: dict[str, Render[AccountResult]] = {OF_ACCOUNT: account_answer}
 
 AWAY = {
     Overloaded: Problem.OVERLOADED,
@@ -209,11 +214,17 @@ class Gateway:
 def handlers(service: Service, settings: GatewaySettings, stopping: asyncio.Event) -> Handlers:
     """Return the handlers of the operations."""
     deadline_seconds = settings.deadline_seconds
-    later = AsyncCommands(service, deadline_seconds, settings.kept_seconds, FORMS)
+    kept_seconds = settings.kept_seconds
+    later = AsyncCommands[Command, Result](
+        lambda: service, deadline_seconds, kept_seconds, FORMS, "payment"
+    )
+    later_of_accounts = AsyncCommands[AccountCommand, AccountResult](
+        lambda: service.account_commands, deadline_seconds, kept_seconds, ACCOUNT_FORMS, "account"
+    )
     payments = PaymentsApi(service, later, deadline_seconds)
     return Handlers(
         payments=payments,
-        accounts=AccountsApi(service, deadline_seconds),
+        accounts=AccountsApi(service, later_of_accounts, deadline_seconds),
         events=EventsApi(service, deadline_seconds, settings.max_streams, stopping),
         examples=RestateExamplesApi(payments),
         pages=ServicePages(service, stopping, document()),

@@ -12,26 +12,30 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 from starlette.responses import Response
 
 from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import Command
 from payments.gateway.exchange import Headers, HttpRequest, json_answer, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
 from payments.gateway.problems import Problem, RefusedRequest
-from payments.gateway.service import Service
-from payments.records.record_models import Result
+from payments.gateway.service import Commands
+from payments.records.record_models import AccountResult, Result
 
 MAX_COMMANDS = 10_000
 MAX_SEARCHES = 4
 """Maximum number of concurrent searches in the topics for commands of other gateways."""
 
 APPLIED: Headers = {"preference-applied": "respond-async"}
-Render = Callable[[HttpRequest, Result], Response]
+C = TypeVar("C", Command, AccountCommand)
+R = TypeVar("R", Result, AccountResult)
+Render = Callable[[HttpRequest, R], Response]
 """Returns the answer to a request for a result."""
 
 _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
@@ -39,46 +43,52 @@ _OWN = re.compile(r"([a-z])[0-9a-f]{32}-(\d{1,19})-(\d{1,19})", re.ASCII)
 
 
 @dataclass(slots=True)
-class _AsyncCommand:
+class _AsyncCommand(Generic[R]):
     """A command that was answered 202, and how its result is rendered."""
 
-    result: "asyncio.Future[Result]"
-    render: Render
+    result: "asyncio.Future[R]"
+    render: Render[R]
     since: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
-class AsyncCommands:
-    """The commands that were answered 202, by payment and the command's own id."""
+class AsyncCommands(Generic[C, R]):
+    """The commands that were answered 202, by payment (or account) and the command's own id."""
 
     def __init__(
         self,
-        service: Service,
+        service: Callable[[], Commands[C, R]],
         deadline_seconds: float,
         kept_seconds: float,
-        forms: Mapping[str, Render],
+        forms: Mapping[str, Render[R]],
+        subject: str,
     ) -> None:
-        """``forms`` are the forms of answers, by the letter with which a command's id begins."""
-        self._service = service
+        """``forms`` are the forms of answers, by the letter with which a command's id begins.
+
+        ``service`` returns what sends the commands; ``subject`` is what they are for, ``payment``
+        or ``account``.
+        """
+        self._service_of: Callable[[], Commands[C, R]] = service
+        self._subject = subject
         self._deadline_seconds, self._kept_seconds = deadline_seconds, kept_seconds
-        self.forms = forms
-        self._kept: OrderedDict[tuple[bytes, str], _AsyncCommand] = OrderedDict()
+        self.forms: Mapping[str, Render[R]] = forms
+        self._kept: OrderedDict[tuple[bytes, str], _AsyncCommand[R]] = OrderedDict()
         self._searches = asyncio.Semaphore(MAX_SEARCHES)
 
     async def start(
         self,
         request: HttpRequest,
         payment: CheckedId,
-        command: Command,
+        command: C,
         form: str,
         *,
         wait_seconds: float = 0,
     ) -> Response:
         """Send a command; answer 202 as soon as the broker has it and ``wait_seconds`` are over."""
         self._require_capacity()
-        mark = await self._service.mark(payment, deadline_seconds=self._deadline_seconds)
+        mark = await self._service_of().mark(payment, deadline_seconds=self._deadline_seconds)
         own = f"{form}{uuid.uuid4().hex}-{mark.commands}-{mark.results}"
         request.command = own
-        waiting = await self._service.submit(
+        waiting = await self._service_of().submit(
             payment,
             replace(command, id=own),
             deadline_seconds=self._deadline_seconds,
@@ -96,21 +106,23 @@ class AsyncCommands:
         return await self._answer(request, payment, own, kept, wait_seconds)
 
     def _keep(
-        self, payment: CheckedId, own: str, result: "asyncio.Future[Result]", render: Render
-    ) -> _AsyncCommand:
+        self, payment: CheckedId, own: str, result: "asyncio.Future[R]", render: Render[R]
+    ) -> _AsyncCommand[R]:
         result.add_done_callback(_retrieve_error)
         kept = _AsyncCommand(result, render)
         self._kept.pop((payment.key, own), None)  # The order is by age, the oldest first.
         self._kept[payment.key, own] = kept
         return kept
 
-    def _find(self, payment: CheckedId, own: str) -> _AsyncCommand | None:
+    def _find(self, payment: CheckedId, own: str) -> _AsyncCommand[R] | None:
         kept = self._kept.get((payment.key, own))
         if kept is None or kept.since <= self._oldest_kept():
             return None
         return kept
 
-    async def _resumed(self, request: HttpRequest, payment: CheckedId, own: str) -> _AsyncCommand:
+    async def _resumed(
+        self, request: HttpRequest, payment: CheckedId, own: str
+    ) -> _AsyncCommand[R]:
         """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
@@ -126,7 +138,7 @@ class AsyncCommands:
                 return kept
             self._require_capacity()
             request.reads = True
-            result = await self._service.resume(
+            result = await self._service_of().resume(
                 payment,
                 own,
                 Mark(int(found[2]), int(found[3])),
@@ -145,15 +157,21 @@ class AsyncCommands:
         request: HttpRequest,
         payment: CheckedId,
         own: str,
-        kept: _AsyncCommand,
+        kept: _AsyncCommand[R],
         wait_seconds: float,
     ) -> Response:
         if wait_seconds > 0 and not kept.result.done():
             await asyncio.wait([kept.result], timeout=min(wait_seconds, MAX_WAIT_SECONDS))
         if kept.result.done():
             return kept.render(request, kept.result.result())
-        location = f"{request.prefix}/v1/payments/{path_segment(payment.text)}/commands/{own}"
-        body = {"payment": payment.text, "command": own, "status": "pending", "location": location}
+        path = f"/v1/{self._subject}s/{path_segment(payment.text)}/commands/{own}"
+        location = f"{request.prefix}{path}"
+        body = {
+            self._subject: payment.text,
+            "command": own,
+            "status": "pending",
+            "location": location,
+        }
         return json_answer(body, {"location": location, **APPLIED, **RETRY_SOON}, 202)
 
     def _require_capacity(self) -> None:
@@ -172,7 +190,7 @@ class AsyncCommands:
         return asyncio.get_running_loop().time() - self._kept_seconds
 
 
-def _retrieve_error(result: "asyncio.Future[Result]") -> None:
+def _retrieve_error(result: "asyncio.Future[Any]") -> None:
     """Retrieve the exception, so that asyncio does not report it when no request asks for it."""
     if not result.cancelled():
         result.exception()

@@ -79,8 +79,9 @@ class HttpRequest(Request):
 
     route: str | None = None
     payment: str | None = None
+    account: str | None = None
     command: str | None = None
-    """Path, payment and command id, for the access log."""
+    """Path, payment or account, and command id, for the access log."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         # Paths are matched before they are decoded, so an id may contain a slash (%2F).

@@ -17,6 +17,7 @@ from payments.gateway.payments_api import PaymentsApi
 from payments.gateway.problems import Problem
 from payments.gateway.restate_examples import RestateExamplesApi
 from payments.gateway.service_pages import ServicePages
+from payments.gateway.tokens_file import ACCOUNTS as ACCOUNTS_SCOPE
 from payments.gateway.tokens_file import DEPOSIT, PAY, READ, REFUND
 
 Handler = Callable[[HttpRequest], Awaitable[Response]]
@@ -114,6 +115,8 @@ REFUNDS = (
     Problem.MORE_THAN_LEFT,
     *BODY,
 )
+OPENS = (Problem.DIFFERENT_REQUEST, *BODY)
+RULES = (Problem.ACCOUNT_NOT_FOUND, Problem.ACCOUNT_CLOSED, *BODY)
 PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "Restate's examples", "service"
 
 OPERATIONS = (
@@ -181,8 +184,42 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/v1/accounts/{account}", "getAccount", lambda it: it.accounts.balance, ACCOUNTS,
-        "Get the balance of an account; the read is linearizable.", "Balance",
-        (READ,), (Problem.ACCOUNT_NOT_FOUND,),
+        "Get the balance, holds, status and credit limit of an account; the read is linearizable.",
+        "Balance", (READ,), (Problem.ACCOUNT_NOT_FOUND,),
+    ),
+    Operation(
+        "POST", "/v1/accounts/{account}/open", "openAccount", lambda it: it.accounts.open,
+        ACCOUNTS, "Open an account with nothing on it, or open a closed one again.",
+        "AccountResult", (ACCOUNTS_SCOPE,), OPENS, body="OpenAccount", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/accounts/{account}/freeze", "freezeAccount", lambda it: it.accounts.freeze,
+        ACCOUNTS, "Freeze an account: nothing new is taken from it or held on it.",
+        "AccountResult", (ACCOUNTS_SCOPE,), RULES, body="Nothing", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/accounts/{account}/unfreeze", "unfreezeAccount",
+        lambda it: it.accounts.unfreeze, ACCOUNTS, "End the freeze of an account.",
+        "AccountResult", (ACCOUNTS_SCOPE,), RULES, body="Nothing", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/accounts/{account}/limit", "setCreditLimit", lambda it: it.accounts.limit,
+        ACCOUNTS, "Set how far below zero an account may go.",
+        "AccountResult", (ACCOUNTS_SCOPE,), RULES, body="CreditLimit", replays=True,
+    ),
+    Operation(
+        "POST", "/v1/accounts/{account}/close", "closeAccount", lambda it: it.accounts.close,
+        ACCOUNTS, "Close an account that has nothing and holds nothing.",
+        "AccountResult", (ACCOUNTS_SCOPE,), (*RULES, Problem.NOT_ZERO), body="Nothing",
+        replays=True,
+    ),
+    Operation(
+        "GET", "/v1/accounts/{account}/commands/{command}", "getAccountCommand",
+        lambda it: it.accounts.command, ACCOUNTS,
+        "Get, or wait for, the result of a command for an account that was answered 202.",
+        "AccountResult", (READ, ACCOUNTS_SCOPE),
+        (Problem.COMMAND_NOT_FOUND, Problem.NOT_ZERO, *OPENS, *RULES),
+        parameters=("wait",), replays=True,
     ),
     Operation(
         "GET", "/v1/accounts/{account}/entries", "getEntries", lambda it: it.accounts.entries,

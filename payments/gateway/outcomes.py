@@ -5,7 +5,7 @@ from starlette.responses import Response
 from payments.domain.results import Outcome, Reason
 from payments.gateway.exchange import Headers, json_answer
 from payments.gateway.problems import Problem, problem_answer
-from payments.records.record_models import Later, Result, members
+from payments.records.record_models import AccountResult, Later, Result, members
 
 REPLAYED: Headers = {"idempotent-replayed": "true"}
 RETRY_SOON: Headers = {"retry-after": "1"}
@@ -65,6 +65,40 @@ OUTCOMES: dict[Outcome, Problem] = {
     Outcome.NOT_FOUND: Problem.PAYMENT_NOT_FOUND,
 }
 """The problem of an outcome; of others the reason says it."""
+
+
+ACCOUNT_PROBLEMS: dict[str, Problem] = {
+    **dict.fromkeys(DEFECTS, Problem.INTERNAL),
+    Reason.UNKNOWN_ACCOUNT: Problem.ACCOUNT_NOT_FOUND,
+    Reason.ACCOUNT_CLOSED: Problem.ACCOUNT_CLOSED,
+    Reason.NOT_ZERO: Problem.NOT_ZERO,
+    Reason.DIFFERENT_LIMIT: Problem.DIFFERENT_REQUEST,
+    Reason.WRONG_CURRENCY: Problem.DIFFERENT_REQUEST,
+}
+"""The problem of a rejected command for an account; of other reasons ``INVALID``."""
+
+ACCOUNT_FIELDS: dict[str, str] = {
+    Reason.DIFFERENT_LIMIT: "credit_limit",
+    Reason.WRONG_CURRENCY: "currency",
+    Reason.INVALID_ACCOUNT: "account",
+}
+
+
+def answer_of_account(result: AccountResult) -> Response:
+    """Return the answer to the sender of a command for an account."""
+    more = REPLAYED if result.replayed else None
+    outcome, reason = result.outcome, result.reason
+    if outcome is Outcome.COMPLETED:
+        return json_answer(members(result), more)
+    extensions: dict[str, object] = {"reason": reason}
+    problem = Problem.LATER_VERSION
+    if outcome is Outcome.REJECTED:
+        problem = ACCOUNT_PROBLEMS.get(reason or "", Problem.INVALID)
+        if (field := ACCOUNT_FIELDS.get(reason or "")) is not None:
+            extensions["field"] = field
+    return problem_answer(
+        problem, result.message, headers=more, **extensions, result=members(result)
+    )
 
 
 def problem_of(result: Result) -> Problem | None:

@@ -5,16 +5,18 @@ the names of its fields may differ.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from payments.client.commands import CheckedId
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import Command, Opening
 from payments.domain.names import NAME_RULE, is_name
 from payments.domain.results import Reason
 from payments.gateway.exchange import JSON, OWS, HttpRequest
 from payments.gateway.problems import Problem, RefusedRequest
+from payments.records.account_commands import account_command_of
 from payments.records.commands import (
     Malformed,
     Members,
@@ -142,6 +144,16 @@ def command_with(
     except Malformed as error:
         own = next((own for own, field in names.items() if field == error.field), error.field)
         raise Malformed(error.reason, error.fault, own) from None
+
+
+def account_command_with(
+    members: Members, type_: type[AccountCommand], names: Collection[str]
+) -> AccountCommand:
+    """Return the command for an account with these members, which may have these names."""
+    for name, _ in members:
+        if name not in names:
+            raise Malformed(Reason.UNKNOWN_FIELD, "is not a field of this request", name)
+    return account_command_of([("type", type_.type), *members], default_currency="")
 
 
 def query_of(request: HttpRequest, *names: str) -> dict[str, str]:

@@ -49,7 +49,7 @@ class PaymentsApi:
     """Handlers under ``/v1/payments`` and ``/v1/deposits``."""
 
     service: Service
-    later: AsyncCommands
+    later: AsyncCommands[Command, Result]
     deadline_seconds: float
 
     async def make(self, request: HttpRequest) -> Response:
@@ -131,7 +131,7 @@ class PaymentsApi:
         return await self._send(request, payment, command, self.later.forms[form])
 
     async def _send(
-        self, request: HttpRequest, payment: CheckedId, command: Command, render: Render
+        self, request: HttpRequest, payment: CheckedId, command: Command, render: Render[Result]
     ) -> Response:
         request.payment = payment.text
         result = await self.service.send(

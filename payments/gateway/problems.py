@@ -50,7 +50,8 @@ class Problem(Enum):
     ACCOUNT_NOT_FOUND = ProblemType(
         404,
         "No such account",
-        "Its first deposit opens it, or a make where accounts are opened with a balance.",
+        "Its first deposit opens it, a make where accounts are opened with a balance, or a request "
+        "to open it.",
     )
     COMMAND_NOT_FOUND = ProblemType(
         404,
@@ -79,6 +80,15 @@ class Problem(Enum):
         "Not possible in this state",
         "No money was moved; the reason says why, and the member result has the payment's state.",
     )
+    ACCOUNT_CLOSED = ProblemType(
+        409, "The account is closed", "Nothing was changed. Open the account again first."
+    )
+    NOT_ZERO = ProblemType(
+        409,
+        "The account is not at zero",
+        "Nothing was changed. An account is closed where its balance and what is held are 0: the "
+        "member result has both.",
+    )
     TOO_LARGE = ProblemType(413, "Too large", "A body may have 65,536 bytes.")
     UNSUPPORTED_MEDIA_TYPE = ProblemType(
         415,
@@ -95,7 +105,8 @@ class Problem(Enum):
     DIFFERENT_REQUEST = ProblemType(
         422,
         "Same id, another request",
-        "A payment, or a capture or refund of it, has this id, and the named field differs.",
+        "A payment, or a capture or refund of it, has this id, or the account is open already, and "
+        "the named field differs.",
     )
     MORE_THAN_LEFT = ProblemType(
         422,

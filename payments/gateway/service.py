@@ -2,36 +2,45 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import Command
-from payments.records.record_models import AccountBalance, LedgerEntry, Result
+from payments.records.record_models import (
+    AccountBalance,
+    AccountResult,
+    LedgerEntry,
+    Result,
+)
+
+C_contra = TypeVar("C_contra", contravariant=True)
+R = TypeVar("R")
 
 
-class Service(Protocol):
-    """The part of ``PaymentsClient`` that the gateway uses, with commands that it has checked."""
+class Commands(Protocol[C_contra, R]):
+    """What sends commands of payments, or of accounts, that the gateway has checked."""
 
     async def send(
         self,
         payment: CheckedId,
-        command: Command,
+        command: C_contra,
         *,
         deadline_seconds: float = 30,
         headers: Sequence[tuple[str, bytes]] = (),
-    ) -> Result:
+    ) -> R:
         """Send a command and return its result."""
 
     async def submit(
         self,
         payment: CheckedId,
-        command: Command,
+        command: C_contra,
         *,
         deadline_seconds: float = 30,
         result_seconds: float | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
-    ) -> asyncio.Future[Result]:
+    ) -> asyncio.Future[R]:
         """Send a command; return when the brokers have it, with the future of its result."""
 
     async def mark(self, payment: CheckedId, *, deadline_seconds: float = 30) -> Mark:
@@ -45,8 +54,16 @@ class Service(Protocol):
         *,
         deadline_seconds: float = 30,
         result_seconds: float | None = None,
-    ) -> asyncio.Future[Result] | None:
+    ) -> asyncio.Future[R] | None:
         """Return the future of the result of a command sent after ``mark``; None for no command."""
+
+
+class Service(Commands[Command, Result], Protocol):
+    """The part of ``PaymentsClient`` that the gateway uses."""
+
+    @property
+    def account_commands(self) -> Commands[AccountCommand, AccountResult]:
+        """What sends commands for accounts."""
 
     def watch(self, payment: CheckedId) -> AsyncIterator[Result]:
         """Return all later results of a payment."""

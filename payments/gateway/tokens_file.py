@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from payments.gateway.settings import weak_token
 
-READ, PAY, DEPOSIT, REFUND, ADMIN = "read", "pay", "deposit", "refund", "admin"
-SCOPES = (READ, PAY, DEPOSIT, REFUND, ADMIN)
+READ, PAY, DEPOSIT, REFUND = "read", "pay", "deposit", "refund"
+ACCOUNTS, ADMIN = "accounts", "admin"
+SCOPES = (READ, PAY, DEPOSIT, REFUND, ACCOUNTS, ADMIN)
 EVERYTHING = frozenset(SCOPES)
 MAX_BYTES = 1_048_576
 """Maximum size of the file: enough for thousands of tokens."""

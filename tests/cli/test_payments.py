@@ -99,6 +99,9 @@ def test_a_balance_is_printed_in_major_units_and_in_both_for_programs(embedded: 
         "available": 99_900,
         "held_decimal": "0.00",
         "available_decimal": "999.00",
+        "credit_limit": 0,
+        "credit_limit_decimal": "0.00",
+        "status": "open",
     }
 
 

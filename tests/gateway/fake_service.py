@@ -9,9 +9,11 @@ from msgspec import to_builtins
 from payments.client import AccountBalance
 from payments.client.commands import CheckedId
 from payments.client.resuming import Mark
+from payments.domain.account_commands import AccountCommand
 from payments.domain.commands import Command, Get
 from payments.domain.results import Outcome
-from payments.records.record_models import LedgerEntry, Result
+from payments.gateway.service import Commands
+from payments.records.record_models import AccountResult, LedgerEntry, Result
 
 TIME = "2026-01-01T00:00:00.000Z"
 
@@ -122,6 +124,11 @@ class FakeService:
     ) -> Sequence[LedgerEntry]:
         """Answer with nothing."""
         return []
+
+    @property
+    def account_commands(self) -> Commands[AccountCommand, AccountResult]:
+        """None: tests of these commands use the real client."""
+        raise NotImplementedError
 
     def healthy(self) -> bool:
         """Whatever the test says."""

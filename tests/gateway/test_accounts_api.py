@@ -22,6 +22,9 @@ async def test_a_balance_sees_every_answer_before_it(http: httpx.AsyncClient) ->
             "available": OPENING - 10 * number,
             "held_decimal": "0.00",
             "available_decimal": f"{OPENING // 100 - 1}.{100 - 10 * number}",
+            "credit_limit": 0,
+            "credit_limit_decimal": "0.00",
+            "status": "open",
         }
 
 

@@ -85,6 +85,7 @@ REQUESTS: list[tuple[str, str, Any, set[str]]] = [
     ("HEAD", "/v1/accounts/abc", None, {"read"}),
     ("GET", "/v1/accounts/abc/entries", None, {"read"}),
     ("GET", "/v1/payments/p1/commands/c", None, {"read", "pay", "deposit", "refund"}),
+    ("GET", "/v1/accounts/abc/commands/c", None, {"read", "accounts"}),
 ]
 
 
@@ -107,6 +108,31 @@ async def test_a_token_may_do_what_its_scopes_say(
     assert refused.status_code == 401
     if method != "HEAD":
         assert set(problem(refused, 401, "unauthorized")["scope"].split(" or ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("command", "body"),
+    [
+        ("open", None),
+        ("freeze", None),
+        ("unfreeze", None),
+        ("close", None),
+        ("limit", {"credit_limit": 5}),
+    ],
+)
+async def test_commands_for_accounts_have_a_scope_of_their_own(
+    file: Path, command: str, body: Any
+) -> None:
+    path = f"/v1/accounts/abc/{command}"
+    async with PaymentsTestbed() as testbed, testbed.client() as service:
+        await service.open_account("abc")
+        http = client_of(Gateway(service, GatewaySettings(tokens_file=file)))
+        for scope, token in TOKENS.items():
+            response = await http.post(path, json=body, headers=bearer(token))
+            if scope in {"accounts", "admin"}:
+                assert response.status_code == 200, response.text
+            else:
+                assert problem(response, 403, "forbidden")["scope"] == "accounts"
 
 
 SLIPS: list[tuple[str | None, str]] = [

@@ -38,8 +38,11 @@ OWN_EXAMPLES = {
 }
 """Payment ids of operations that need a payment of their own. No other page has these ids."""
 
+OF_ACCOUNTS = {one.id for one in OPERATIONS if one.answer == "AccountResult"}
+"""The operations that send commands for an account: they have one of their own."""
+
 PATH_SCHEMAS = {"payment": "PaymentId", "account": "PaymentId", "refund": "RefundId"}
-OPTIONAL_BODIES = {"Nothing", "Capture", "Refund"}
+OPTIONAL_BODIES = {"Nothing", "Capture", "Refund", "OpenAccount"}
 
 HEADERS: Json = {
     "Idempotent-Replayed": {
@@ -121,7 +124,11 @@ def _parameter(name: str, operation: str) -> Json:
     if name in {"wait", "after", "limit"}:
         return {"name": name, "in": "query", **_QUERY[name]}
     schema = _reference(PATH_SCHEMAS[name]) if name in PATH_SCHEMAS else TEXT
-    own = OWN_EXAMPLES.get(operation) if name == "payment" else None
+    own = None
+    if name == "payment":
+        own = OWN_EXAMPLES.get(operation)
+    elif operation in OF_ACCOUNTS:
+        own = examples.PENDING_OF_ACCOUNT.get(name)
     return {
         "name": name,
         "in": "path",
@@ -163,12 +170,14 @@ def _responses(operation: Operation) -> Json:
         answer["headers"] = {"Idempotent-Replayed": HEADERS["Idempotent-Replayed"]}
     responses = {"200": answer}
     if operation.replays:
+        pending: Json = {"schema": _reference("Pending"), "example": examples.PENDING}
+        if operation.id in OF_ACCOUNTS:
+            example = examples.PENDING_OF_ACCOUNT
+            pending = {"schema": _reference("PendingOfAccount"), "example": example}
         responses["202"] = {
             "description": "Accepted: the command is stored, its result comes later.",
             "headers": {name: HEADERS[name] for name in ("Location", "Retry-After")},
-            "content": {
-                "application/json": {"schema": _reference("Pending"), "example": examples.PENDING}
-            },
+            "content": {"application/json": pending},
         }
     found = sorted(operation.all_problems(), key=lambda one: (one.value.status, one.name))
     for status, same in groupby(found, key=lambda one: one.value.status):

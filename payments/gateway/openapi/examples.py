@@ -26,6 +26,29 @@ def result(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def of_account(type_: str, **changes: Any) -> dict[str, Any]:
+    """Return the result of a command that opened an account, or one that differs from it."""
+    return {
+        "account": "docs-account",
+        "command": "4f0c6f2f6f5e4d0f9b3f-1",
+        "type": type_,
+        "outcome": "completed",
+        "reason": None,
+        "message": None,
+        "replayed": False,
+        "status": "open",
+        "balance": 0,
+        "held": 0,
+        "credit_limit": 5000,
+        "available": 5000,
+        "currency": "EUR",
+        "exponent": 2,
+        "sequence": 1,
+        "time": TIME,
+    } | changes
+
+
+RAISED = {"credit_limit": 10_000, "available": 10_000}
 CANCELLED = {"type": "cancel", "outcome": "cancelled", "reason": "rolled_back"}
 HELD = {"authorized": 100, "captured": 0, "refunded": 0, "held": 100}
 OF_A_HOLD = {"payment": "docs-6", "hold_expires": "2026-01-08T00:00:00.000Z"}
@@ -37,6 +60,8 @@ REQUESTS: dict[str, Any] = {
     "ExamplePayment": RESTATE_PAYMENT,
     "KeyedExamplePayment": {"key": "docs-5", "request": RESTATE_PAYMENT},
     "Key": {"key": "docs-5"},
+    "OpenAccount": {"currency": "EUR", "credit_limit": 5000},
+    "CreditLimit": {"credit_limit": 10_000},
     "Nothing": {},
 }
 ANSWERS: dict[str, Any] = {
@@ -105,10 +130,19 @@ ANSWERS: dict[str, Any] = {
         "balance_decimal": "999.00",
         "sequence": 2,
         "held": 0,
+        "credit_limit": 0,
         "available": 99_900,
+        "status": "open",
         "held_decimal": "0.00",
         "available_decimal": "999.00",
+        "credit_limit_decimal": "0.00",
     },
+    "openAccount": of_account("open"),
+    "freezeAccount": of_account("freeze", status="frozen", sequence=2),
+    "unfreezeAccount": of_account("unfreeze", sequence=3),
+    "setCreditLimit": of_account("limit", sequence=4, **RAISED),
+    "closeAccount": of_account("close", status="closed", sequence=5, credit_limit=0, available=0),
+    "getAccountCommand": of_account("open"),
     "getEntries": {
         "entries": [
             {
@@ -127,6 +161,8 @@ ANSWERS: dict[str, Any] = {
                 "available": 99_900,
                 "part": None,
                 "metadata": None,
+                "status": "open",
+                "credit_limit": 0,
                 "balance_decimal": "999.00",
             }
         ],
@@ -164,5 +200,12 @@ PENDING = {
     "command": "p0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e-41-40",
     "status": "pending",
     "location": "/v1/payments/docs-1/commands/p0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e-41-40",
+}
+ACCOUNT_COMMAND = "a0b9a4e1cfe5d4c0cb4a5f6f2cc8a1f0e-41-40"
+PENDING_OF_ACCOUNT = {
+    "account": "docs-account",
+    "command": ACCOUNT_COMMAND,
+    "status": "pending",
+    "location": f"/v1/accounts/docs-account/commands/{ACCOUNT_COMMAND}",
 }
 EVENTS = 'event: state\ndata: {"payment":"docs-1","type":"get","outcome":"found", ...}\n\n'

@@ -14,7 +14,7 @@ def schemas() -> dict[str, Schema]:
     """Return the schemas by the names under which the operations refer to them."""
     records = component_schemas()
     made = {name: records[name] for name in ("PaymentId", "Result", "Outcome", "Reason")}
-    made["LedgerEntry"] = records["LedgerEntry"]
+    made["LedgerEntry"], made["AccountResult"] = records["LedgerEntry"], records["AccountResult"]
     return made | _bodies(records) | _results(records) | _accounts(records) | _pages()
 
 
@@ -41,6 +41,8 @@ def _bodies(records: dict[str, Schema]) -> dict[str, Schema]:
         "ExamplePayment": _object(restate_payment, ["accountId", "amount"]),
         "KeyedExamplePayment": _object(keyed, ["key", "request"]),
         "Key": _object({"key": name}, ["key"]),
+        "OpenAccount": _without(records["Open"], "type", "id"),
+        "CreditLimit": _without(records["Limit"], "type", "id"),
         "Nothing": _object({}, []),
     }
 
@@ -56,15 +58,20 @@ def _results(records: dict[str, Schema]) -> dict[str, Schema]:
             "required": ["success", *result["required"]],
             "title": "ExampleAnswer",
         },
-        "Pending": _object(
-            {
-                "payment": TEXT,
-                "command": TEXT,
-                "status": {"const": "pending"},
-                "location": {"type": "string", "format": "uri-reference"},
-            }
-        ),
+        "Pending": _pending("payment"),
+        "PendingOfAccount": _pending("account"),
     }
+
+
+def _pending(subject: str) -> Schema:
+    return _object(
+        {
+            subject: TEXT,
+            "command": TEXT,
+            "status": {"const": "pending"},
+            "location": {"type": "string", "format": "uri-reference"},
+        }
+    )
 
 
 def _accounts(records: dict[str, Schema]) -> dict[str, Schema]:
@@ -122,7 +129,7 @@ def _problem() -> Schema:
             "detail": TEXT,
             "field": {"type": "string", "description": "The field that is wrong or differs."},
             "reason": {"enum": [*(reason.value for reason in Reason), None]},
-            "result": _reference("Result"),
+            "result": {"anyOf": [_reference("Result"), _reference("AccountResult")]},
             "left": {
                 "type": "integer",
                 "description": "How much can be captured or refunded, in minor units.",
