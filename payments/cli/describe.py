@@ -12,6 +12,9 @@ KINDS = [
     "command",
     "result",
     "entry",
+    "account-command",
+    "account-result",
+    "account-id",
     "payment-id",
     "currency",
     "event-headers",
@@ -49,7 +52,8 @@ def asyncapi(*, as_json: bool) -> None:
 def schema(kind: str | None) -> None:
     """Print the JSON Schema (2020-12) of a kind of record; without a kind, of each, by its name.
 
-    KIND is command, result, entry, payment-id, currency, event-headers or dead-letter-headers.
+    KIND is command, result, entry, account-command, account-result, account-id, payment-id,
+    currency, event-headers or dead-letter-headers.
 
     \b
     Examples:

@@ -39,7 +39,8 @@ EXIT_CODES = {
     EXIT_FAIL_STOP: "`worker`: fatal error, restart the worker; the last line of its log has the "
     "cause, and what to do first.",
     OUTPUT_LOST: "Standard output could not be written (a closed pipe, a full disk). `make` "
-    "and the other commands of one payment were answered, and print the result on standard error.",
+    "and the other commands of one payment or account were answered, and print the result on "
+    "standard error.",
     SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "
     "Send it again.",
     STOPPED: "Ctrl-C, before anything was sent.",

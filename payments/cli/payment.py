@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from payments.cli.amounts import amount_of, currency_of, require_at_most_one
-from payments.cli.ending import Attempt
-from payments.cli.exit_codes import NOT_DONE, client_errors
+from payments.cli.exit_codes import client_errors
 from payments.cli.options import DEADLINE, JSON, NAME, TEXT, connect
-from payments.cli.output import OutputLost, colored, printable, show, show_json, talk
+from payments.cli.output import printable, talk
+from payments.cli.sending import NotSent, Shown, carry_out
 from payments.cli.user_errors import load_settings, silence_client_logs
 
 if TYPE_CHECKING:
@@ -136,6 +136,9 @@ def _amounts(result: "Result") -> list[str]:
     if result.held and result.hold_expires is not None:
         found[-1] += f" until {result.hold_expires}"
     return found
+
+
+RESULTS = Shown(line_of, is_done)
 
 
 @click.command()
@@ -337,7 +340,7 @@ async def _minor_of_payment(asked: dict[str, Any], client: "PaymentsClient") -> 
     """
     found = await client.get(asked["payment"], deadline_seconds=asked["deadline_seconds"])
     if found.currency is None:
-        raise _NotDone(f"{found.message}; nothing was sent")
+        raise NotSent(f"{found.message}; nothing was sent")
     return amount_of(asked["amount"], None, found.currency)
 
 
@@ -354,51 +357,12 @@ def _run(
     as_json: bool,
     prepare: Callable[["PaymentsClient"], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
-    """Send a command and show its result; ``prepare`` is awaited before anything is sent."""
-    silence_client_logs()
-
-    attempt, answers = Attempt(), []
-
-    async def ask() -> None:
-        async with connect(settings, deadline_seconds) as client:
-            if prepare is not None:
-                await prepare(client)
-            attempt.begin()
-            answers.append(await call(client))
-            attempt.answer()
-
-    try:
-        with attempt.truthful(), client_errors(settings):
-            asyncio.run(ask())
-    except (Exception, KeyboardInterrupt):
-        if not answers:  # After the answer, errors of closing the connection do not matter.
-            raise
-    [result] = answers
-    try:
-        show_result(result, as_json=as_json)
-    except OutputLost as error:
-        raise OutputLost(error.problem, answer=line_of(result)) from error
-    if not is_done(result):
-        click.get_current_context().exit(NOT_DONE)
-
-
-class _NotDone(click.ClickException):
-    """The command can't be carried out, and was not sent."""
-
-    exit_code = NOT_DONE
+    carry_out(settings, call, deadline_seconds, RESULTS, as_json=as_json, prepare=prepare)
 
 
 def show_result(result: "Result", *, as_json: bool) -> None:
     """Print a result; its message goes to standard error, unless the command was carried out."""
-    if as_json:
-        from payments.records.record_models import members
-
-        show_json(members(result))
-        return
-    done = is_done(result)
-    show(colored(printable(line_of(result)), "green" if done else "yellow"))
-    if result.message is not None and not done:
-        talk(printable(result.message))
+    RESULTS.show(result, as_json=as_json)
 
 
 @click.command()

@@ -25,7 +25,8 @@ COMMANDS = {
     "get": Lazy("payments.cli.payment:get", "Ask for the state of a payment."),
     "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),
     "account": Lazy(
-        "payments.cli.account:account", "Show the balance of an account, or its entries."
+        "payments.cli.account:account",
+        "Show an account, open, freeze, unfreeze or close it, or set its credit limit.",
     ),
     "worker": Lazy("payments.cli.worker:worker", "Run one worker until SIGTERM or Ctrl-C."),
     "health": Lazy(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from payments.cli import account, main, payment
+from payments.cli import account, main, payment, sending
 from payments.client import LogTransport, PaymentsClient
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
@@ -49,6 +49,6 @@ async def connect(
 if __name__ == "__main__":
     # Whoever runs the tests may ignore SIGINT, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for module in (payment, account):
+    for module in (payment, account, sending):
         setattr(module, "connect", connect)  # noqa: B010 - it is no attribute that they export
     main(sys.argv[1:], prog_name="payments")
