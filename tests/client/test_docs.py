@@ -17,7 +17,9 @@ from tests.broker_fixture import Installations, process_environment
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "client.md").read_text()
-QUICK_START, PARCELS, CHECKOUT, *TESTING = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+QUICK_START, PARCELS, RULES, CHECKOUT, *TESTING = re.findall(
+    r"```python\n(.*?)```", DOCUMENT, re.DOTALL
+)
 LIMIT_SECONDS = 120.0
 
 
@@ -62,6 +64,15 @@ async def test_the_parcels_are_captured_as_they_are_shipped() -> None:
         ("capture", -3000, 0),
         ("refund", 2000, 0),
     ]
+
+
+async def test_an_account_is_opened_frozen_and_closed() -> None:
+    names: dict[str, Any] = {}
+    exec(RULES, names)  # noqa: S102 - it is our own document
+    async with PaymentsTestbed() as testbed, testbed.client() as client:
+        await names["look_into"](client)
+        kinds = [entry.kind for entry in testbed.ledger("carla")]
+    assert kinds == ["open", "freeze", "unfreeze", "close"]
 
 
 @pytest.mark.parametrize("lines", TESTING)
