@@ -148,6 +148,10 @@ def test_every_operation_that_changes_something_is_a_command() -> None:
         ("POST", "/v1/payments/{payment}/void"),
         ("POST", "/v1/payments/{payment}/refunds/{refund}"),
         ("POST", "/v1/deposits/{payment}"),
+        *(
+            ("POST", f"/v1/accounts/{{account}}/{command}")
+            for command in ("open", "freeze", "unfreeze", "limit", "close")
+        ),
         ("POST", "/payments/makePayment"),
         ("POST", "/payments/cancelPayment"),
         ("POST", "/payments/{payment}/makePayment"),
