@@ -24,6 +24,10 @@ COMMANDS = {
     "cancel": Lazy("payments.cli.payment:cancel", "Prevent a payment, or undo it."),
     "get": Lazy("payments.cli.payment:get", "Ask for the state of a payment."),
     "watch": Lazy("payments.cli.payment:watch", "Print the results of a payment as they come."),
+    "trace": Lazy(
+        "payments.cli.trace:trace",
+        "Print each record of a payment's life, in order, with its address and its time.",
+    ),
     "account": Lazy(
         "payments.cli.account:account",
         "Show an account, open, freeze, unfreeze or close it, or set its credit limit.",

@@ -85,7 +85,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
             "topic",
             ALL,
             ("Read", "Create", "DescribeConfigs", "AlterConfigs"),
-            "`topics`, `verify`, `dead-letters list`",
+            "`topics`, `verify`, `trace`, `dead-letters list`",
         ),
         Grant("topic", (TOPICS.commands,), ("Write",), "`dead-letters replay`"),
         Grant("topic", (TOPICS.fencing_check,), ("Write",), "`topics check` tries the fencing"),

@@ -1,0 +1,1 @@
+"""The life of one payment, as the topics have it: ``payments trace``."""
