@@ -47,7 +47,7 @@ def trace(payment: str, hours: float | None, *, any_partition: bool, as_json: bo
     Examples:
       payments trace pay-1
       payments trace pay-1 --hours 2
-      payments trace pay-1 --json | jq 'select(.kind == "result")'
+      payments trace pay-1 --json | jq 'select(.event == "result")'
     """
     settings = load_settings()
     silence_client_logs()
@@ -116,7 +116,7 @@ def _object(payment: str, event: "Event", seconds: float) -> dict[str, object]:
 
     return {
         "payment": payment,
-        "kind": str(event.kind),
+        "event": str(event.kind),
         "time": iso_time(max(0, event.time_ms)).decode(),
         "seconds": seconds,
         "topic": event.address.topic,

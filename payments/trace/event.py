@@ -172,8 +172,8 @@ def dead_letter_of(record: Record) -> Event:
 def accounts_of(events: Iterable[Event]) -> set[str]:
     """Return the accounts that commands and results name."""
     named = (event.fields.get("account") for event in events)
-    commands = (event.fields.get("command") for event in events)
-    inside = (each.get("account") for each in commands if isinstance(each, Mapping))
+    values = (event.fields.get("value") for event in events)
+    inside = (each.get("account") for each in values if isinstance(each, Mapping))
     return {each for each in (*named, *inside) if isinstance(each, str) and each}
 
 
@@ -191,7 +191,7 @@ def _without_time(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _command_fields(record: Record) -> dict[str, object]:
-    fields: dict[str, object] = {"command": _json_or_text(record.value)}
+    fields: dict[str, object] = {"value": _json_or_text(record.value)}
     client = next((value for name, value in record.headers if name == CLIENT_HEADER), None)
     if client is not None:
         fields["client"] = client.decode(errors="replace")
@@ -199,7 +199,7 @@ def _command_fields(record: Record) -> dict[str, object]:
 
 
 def _command_words(fields: Mapping[str, object]) -> str:
-    command = fields["command"]
+    command = fields["value"]
     if not isinstance(command, Mapping):
         return f"no JSON: {str(command)[:_SHOWN]!r}"
     words = " ".join(

@@ -59,7 +59,7 @@ async def test_payments_and_accounts_on_a_broker(settings: Settings) -> None:
     held = await run(settings, "account", "abc")
     assert held.stdout == "abc: 9.00 EUR\n"
     traced = await run(settings, "trace", "pay-1", "--json")
-    kinds = [json.loads(line)["kind"] for line in traced.stdout.splitlines()]
+    kinds = [json.loads(line)["event"] for line in traced.stdout.splitlines()]
     assert (traced.returncode, traced.stderr) == (0, "")
     steps = [kind for kind in kinds if kind not in {"transfer", "settlement"}]
     assert steps == ["command", "entry", "result", "command", "result"]

@@ -45,7 +45,7 @@ async def test_a_make_is_a_command_an_entry_and_a_result(bed: PaymentsTestbed) -
     shown = [kind for kind in kinds(found) if kind not in {"transfer", "settlement"}]
     assert shown == ["command", "entry", "result"]
     asked, *_, answered = found.events
-    assert asked.fields == {"command": MAKE, "client": "shop"}
+    assert asked.fields == {"value": MAKE, "client": "shop"}
     assert asked.words == "make account abc amount 100, sent by shop"
     assert answered.fields["outcome"] == "completed"
     assert answered.fields["command"] == str(asked.address)
@@ -179,8 +179,9 @@ def test_each_line_has_time_seconds_kind_address_and_words(run: Callable[..., Re
 def test_json_has_one_object_on_each_line(run: Callable[..., Result]) -> None:
     found = [json.loads(line) for line in run("p1", "--json").stdout.splitlines()]
     assert [each["payment"] for each in found] == ["p1"] * len(found)
-    assert found[0]["kind"] == "command"
-    assert found[0]["command"] == MAKE
+    assert [each["event"] for each in found] == ["command", "entry", "result"]
+    assert found[0]["value"] == MAKE
+    assert found[1]["kind"] == "make"
     assert found[-1]["outcome"] == "completed"
     assert all({"time", "seconds", "topic", "partition", "offset"} <= set(each) for each in found)
 

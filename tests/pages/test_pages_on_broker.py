@@ -26,6 +26,7 @@ READS = (
     "kcat -C ",
     "payments account ",
     "payments get ",
+    "payments trace ",
     "payments dead-letters list",
     "letter=",
     "curl -s localhost:8080/",
