@@ -10,23 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from payments.gateway import gateway_metrics
-from payments.process.metric_family import Family
 from payments.worker import metric_families
+from payments.worker.ends import REASONS
+
+from .metric_names import family_of, require_served, used
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 LINK = "docs/runbook.md#"
-
-# ``tests/test_metrics.py`` and ``tests/gateway/test_metrics.py`` compare both with a real scrape.
-FAMILIES = {each.name: each for each in (*metric_families.FAMILIES, *gateway_metrics.FAMILIES)}
-OF_A_SCRAPE = {"instance", "job", "le"}
-"""Labels that Prometheus adds, and that of a bucket."""
-
-METRIC = re.compile(r"\b((?:payments|process)_[a-z_]+)(?:\{([^}]*)\})?")
-LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
-GROUPED = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
 
 def rules() -> list[Mapping[str, Any]]:
@@ -37,46 +29,16 @@ def rules() -> list[Mapping[str, Any]]:
 ALERTS = {rule["alert"]: rule for rule in rules()}
 
 
-def family_of(sample: str) -> Family | None:
-    """Return the family of a sample's name in a scrape."""
-    for family in FAMILIES.values():
-        histogram = {f"{family.name}_{end}" for end in ("bucket", "sum", "count")}
-        if sample in (histogram if family.kind == "histogram" else {family.sample}):
-            return family
-    return None
-
-
-def used(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield each metric of an expression with the labels that it is asked for."""
-    for name, matchers in METRIC.findall(expression):
-        yield name, set(LABEL.findall(matchers))
-
-
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_metric_and_label_of_an_alert_is_in_a_scrape(alert: str) -> None:
-    found = list(used(ALERTS[alert]["expr"]))
-    assert found, "an alert reads a metric of this project"
-    known = set(OF_A_SCRAPE)
-    for name, labels in found:
-        family = family_of(name)
-        assert family is not None, f"no process serves {name}"
-        assert labels <= set(family.labels), f"{name} has the labels {family.labels}"
-        known |= set(family.labels)
-    for names in GROUPED.findall(ALERTS[alert]["expr"]):
-        assert {name.strip() for name in names.split(",")} <= known
+    require_served(ALERTS[alert]["expr"])
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_value_of_a_label_is_one_that_is_served(alert: str) -> None:
     reasons = re.findall(r'reason[=!~]+"([^"]*)"', ALERTS[alert]["expr"])
-    known = {*metric_families.DEFECTS, *metric_families.NOT_READY.values(), *ends_reasons()}
+    known = {*metric_families.DEFECTS, *metric_families.NOT_READY.values(), *REASONS}
     assert {one for reason in reasons for one in reason.split("|")} <= known
-
-
-def ends_reasons() -> set[str]:
-    from payments.worker.ends import REASONS  # noqa: PLC0415 - of one test
-
-    return set(REASONS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
