@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import exactstage.errors
 from exactstage import FailStop, Fenced
 from payments.process.metric_family import Family
+from payments.records import record_writer
 from payments.settings import Settings
+from payments.stages import payments as stage
 from payments.stages.payments import PaymentsLogic
 from payments.testing import PaymentsTestbed
 from payments.worker import ends, health
@@ -131,6 +134,22 @@ async def test_the_time_to_a_result_begins_with_the_command(
     assert scrape["payments_result_seconds_sum"] == pytest.approx(3)
     assert scrape['payments_result_seconds_bucket{le="2.5"}'] == 0
     assert scrape['payments_result_seconds_bucket{le="5"}'] == 1
+
+
+async def test_an_answer_that_cant_be_written_is_not_counted(
+    payments_testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(*given: Any) -> bytes:
+        monkeypatch.setattr(stage, "encode_result", record_writer.encode_result)
+        raise RuntimeError("a defect of the writer")
+
+    monkeypatch.setattr(stage, "encode_result", fails_once)
+    await payments_testbed.send("p1", {"type": "get"})
+    await payments_testbed.send("p2", {"type": "get"})
+    scrape = Scrape(served(payments_testbed))
+    rejected = 'payments_results_total{outcome="rejected",reason="internal_error",type="get"}'
+    assert scrape[rejected] == 1
+    assert scrape['payments_results_total{outcome="not_found",reason="",type="get"}'] == 1
 
 
 async def test_holds_are_open_until_they_are_captured_voided_or_lapse(

@@ -70,6 +70,8 @@ class PaymentCounts:
         self.answered.pop(partition, None)
 
     def _published(self, answered: Answered, now_ms: int) -> None:
+        if not answered:
+            return  # The first answer could not be written, and was discarded.
         answers = cast("list[Answer]", answered[::2])
         times = Counter(cast("list[int]", answered[1::2]))
         last, count = answers[0], 0
