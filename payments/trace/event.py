@@ -91,10 +91,8 @@ def transfer_of(record: Record, payment: str) -> Event | None:
         return None
     if transfer.payment != payment:
         return None
-    moved = [money_text(transfer.amount, transfer.currency)] if transfer.amount else []
-    if transfer.held:
-        moved.append(f"held {money_text(transfer.held, transfer.currency)}")
-    words = f"{transfer.kind} {', '.join(moved)} account {transfer.account}"
+    moved = _moved(transfer.amount, transfer.held, transfer.currency)
+    words = f"{transfer.kind} {moved} account {transfer.account}"
     fields = {
         "type": transfer.kind,
         "account": transfer.account,
@@ -125,12 +123,13 @@ def entry_of(record: Record, payment: str) -> Event | None:
         return None
     if entry.payment != payment:
         return None
+    moved = _moved(entry.amount, entry.held_change, entry.currency)
     words = (
-        f"{_text(entry.kind)} {money_text(entry.amount, entry.currency)} account {entry.account}, "
+        f"{_text(entry.kind)} {moved} account {entry.account}, "
         f"balance {money_text(entry.balance, entry.currency)}"
     )
     if entry.held_change:
-        words += f", held {money_text(entry.held, entry.currency)}"
+        words += f", held in all {money_text(entry.held, entry.currency)}"
     return _event(Kind.ENTRY, record, words, _without_time(entry_members(entry)))
 
 
@@ -175,6 +174,14 @@ def accounts_of(events: Iterable[Event]) -> set[str]:
     values = (event.fields.get("value") for event in events)
     inside = (each.get("account") for each in values if isinstance(each, Mapping))
     return {each for each in (*named, *inside) if isinstance(each, str) and each}
+
+
+def _moved(amount: int, held: int, currency: str) -> str:
+    """Return what is added to an account, and to what it holds, where that is something."""
+    moved = [money_text(amount, currency)] if amount or not held else []
+    if held:
+        moved.append(f"held {'+' if held > 0 else ''}{money_text(held, currency)}")
+    return ", ".join(moved)
 
 
 def _event(kind: Kind, record: Record, words: str, fields: Mapping[str, object]) -> Event:

@@ -67,6 +67,11 @@ async def test_a_life_has_each_step_in_order(bed: PaymentsTestbed) -> None:
         event.time_ms for event in found.events
     )
     entries = [event for event in found.events if event.kind is Kind.ENTRY]
+    assert (
+        entries[0].words
+        == "hold held +1.00 EUR account abc, balance 10.00 EUR, held in all 1.00 EUR"
+    )
+    assert "capture -0.60 EUR, held -0.60 EUR account abc" in entries[1].words
     assert sum(int(str(event.fields["amount"])) for event in entries) == -40
     assert sum(int(str(event.fields.get("held_change", 0))) for event in entries) == 0
 
