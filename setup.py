@@ -20,6 +20,7 @@ COMPILED = (
     "exactstage/kafka/appender.py",
     "exactstage/kafka/fetched.py",
     "exactstage/kafka/wire.py",
+    "exactstage/local_rows.py",
     "exactstage/log.py",
     "exactstage/outputs.py",
     "exactstage/partitioner.py",

@@ -16,7 +16,7 @@ from .guarded_tasks import GuardedTasks
 from .journal import CommitBatch
 from .limits import Limits
 from .local_delivery import LocalDelivery
-from .log import Batch, Channel, Log, Writer
+from .log import Batch, Channel, Log, TopicPartition, Writer
 from .measured_appends import MeasuredAppends
 from .outputs import Rounds, rounds_of
 from .pipeline import CommitPipeline, PublishJob
@@ -45,7 +45,7 @@ class Committer:
         limits: Limits,
         on_failure: Callable[[FailStop], None],
     ) -> None:
-        self._log = MeasuredAppends(log)
+        self._log, self._clock = MeasuredAppends(log), log.clock
         self._messenger = messenger
         self._pipeline = pipeline
         self._local_delivery = local_delivery
@@ -96,6 +96,7 @@ class Committer:
             if piggyback is not _NOTHING_PIGGYBACKED:
                 local_delivery.acknowledged(piggyback.batches, offsets)
                 pipeline.published(piggyback.jobs)
+            self._keep(commits, offsets)
             jobs = local_delivery.route(pipeline.journalled(commits))
             piggyback = self._piggyback_of(jobs)
             if piggyback is _NOTHING_PIGGYBACKED:
@@ -103,6 +104,12 @@ class Committer:
                 while pipeline.to_publish.qsize() > self._limits.publish_queue:
                     self._taken_up.clear()
                     await self._taken_up.wait()
+
+    def _keep(self, commits: Sequence[CommitBatch], offsets: Mapping[TopicPartition, int]) -> None:
+        """Take what is journalled into the local copies, where rows are on disk."""
+        for commit in commits:
+            if commit.journal.local is not None:
+                commit.journal.acknowledged(commit, offsets[commit.batch.at], self._clock())
 
     async def _sealed(self, *, at_once: bool) -> list[CommitBatch]:
         """Return the commits of the next round, sealed; wait until there may be some."""

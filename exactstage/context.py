@@ -4,10 +4,11 @@ A decision is whole or not at all: its rows and outputs are staged here, and joi
 the journal (``exactstage.journal``) only when it is made.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .checkpoint import RESERVED
 from .limits import Limits
+from .local_rows import AllRows, LocalRows
 from .log import Headers
 from .outputs import LAST_MS, Output, Source, size_of
 from .timer_index import TimerIndex
@@ -103,6 +104,9 @@ class Context:
         self.public, self.emits = public, emits
         self.limits = limits
         self.rows: RowBytes = {}
+        """All rows; or, where there is a local copy, those that are not in it yet."""
+        self.local: LocalRows | None = None
+        """The other rows, on the worker's disk."""
         self.time_ms = 0
         """Timestamp of the record that is handled, in milliseconds since 1970, UTC; in ``tick``,
         the brokers' time."""
@@ -129,7 +133,10 @@ class Context:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the row of ``key`` as it was before this record."""
-        return self.rows.get(key)
+        row = self.rows.get(key)
+        if row is not None or self.local is None:
+            return row
+        return self.local.get(key)
 
     def put(self, key: bytes, row: bytes) -> None:
         """Store a row.
@@ -148,7 +155,8 @@ class Context:
             raise RowRefused(message)
         timers = self._timers
         if timers is not None:
-            for time_ms in timers(key, row):
+            times: Sequence[object] = timers(key, row)  # Whatever a stage returns.
+            for time_ms in times:
                 if type(time_ms) is not int or not 0 <= time_ms <= LAST_MS:
                     raise _no_timer(time_ms)
                 self._staged_timers.append((time_ms, key))
@@ -254,7 +262,7 @@ class Context:
             if key is None:
                 return
             self._took_timers = True
-            row = self.rows.get(key)
+            row = self.get(key)
             if row is None or key in self._given:
                 continue
             if min(timers(key, row), default=LAST_MS) <= now_ms:
@@ -280,6 +288,11 @@ class Context:
         For measurements: after a crash the next owner publishes them, and calls nobody back.
         """
         self._when_published.append(callback)
+
+    @property
+    def all_rows(self) -> Mapping[bytes, bytes]:
+        """Every row; with a local copy, going through them reads the disk."""
+        return self.rows if self.local is None else AllRows(self.rows, self.local)
 
     # --- what the engine does around it ----------------------------------------------------------
 

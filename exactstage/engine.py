@@ -19,6 +19,7 @@ from .guarded_tasks import GuardedTasks
 from .intake import Intake
 from .lag import LagWatch
 from .limits import Limits
+from .local_copy import StateDirectory
 from .local_delivery import LocalDelivery, Receiving
 from .log import Log, Reader, TopicPartition, Writer
 from .ownership import Ownership
@@ -49,13 +50,15 @@ class Engine:
         readiness: Readiness | None = None,
         renewal_seconds: float = 3600.0,
         local_delivery: bool = True,
+        state: StateDirectory | None = None,
     ) -> Self:
         """Connect, check the topics, and return the engine with its loops started.
 
         ``deliver`` takes what was read to the agent of its stage, which calls ``handle``.
         ``on_failure`` is called with the error after which the process has to end. ``readiness``
         continues what a host has observed while the log connected. Claims are renewed every
-        ``renewal_seconds``; without ``local_delivery`` all messages go through the log.
+        ``renewal_seconds``; without ``local_delivery`` all messages go through the log. With
+        ``state`` rows are on this worker's disk; the engine closes it when it stops.
 
         ``rebalance`` comes next, ``stop`` last. Raises ``FailStop``, and ``ValueError`` for
         stages that do not fit together; the log is closed then, as it is when this is cancelled.
@@ -74,8 +77,11 @@ class Engine:
                 readiness=readiness or Readiness(limits.stall_seconds),
                 renewal_seconds=renewal_seconds,
                 local_delivery=local_delivery,
+                state=state,
             )
         except BaseException:
+            if state is not None:
+                state.close()
             await log.close()
             raise
         engine._start()
@@ -94,6 +100,7 @@ class Engine:
         readiness: Readiness,
         renewal_seconds: float,
         local_delivery: bool,
+        state: StateDirectory | None,
     ) -> None:
         """Make all parts and connect them; see ``open`` for what they are made of."""
         self.stages = by_name(stages)
@@ -102,9 +109,8 @@ class Engine:
         """Partitions of every topic."""
         self.readiness = readiness
         self.owned = Ownership(self.stages)
-        self._limits = limits
-        self._reader = connected.reader
-        self._on_failure = on_failure
+        self._limits, self._state = limits, state
+        self._reader, self._on_failure = connected.reader, on_failure
         self._tasks = GuardedTasks(on_failure)
         self._pipeline = CommitPipeline(log.clock)
         self._lag = LagWatch()
@@ -155,6 +161,7 @@ class Engine:
             limits=self._limits,
             owner_here=self.owned.owners.get,
             tombstone_seconds=connected.tombstone_seconds,
+            state=self._state,
         )
 
     def _new_rebalancing(
@@ -207,6 +214,8 @@ class Engine:
         """End everything; call ``drain`` first for a clean end."""
         await self._tasks.cancel_all()
         await self._committer.stop()
+        if self._state is not None:
+            self._state.close()
         await self._reader.close()
         await self.log.close()
 
@@ -305,7 +314,7 @@ class Engine:
         identities = [journal.identity for journal in journals if journal.identity is not None]
         return Counts(
             rows={
-                name: sum(len(journal.rows) for journal in list(self.owned.of(name).values()))
+                name: sum(journal.row_count for journal in list(self.owned.of(name).values()))
                 for name in self.stages
             },
             timers_overdue_seconds={

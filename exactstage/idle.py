@@ -90,7 +90,7 @@ class IdleJournals:
         if self._asks_for_time or self._clock.age_seconds < self._limits.time_seconds:
             return
         # The one with the least to compact again and again.
-        journal = min(self._owned.journals(), key=lambda each: len(each.rows), default=None)
+        journal = min(self._owned.journals(), key=lambda each: each.row_count, default=None)
         if journal is not None:
             self._asks_for_time = True
             journal.when_journalled(self._require_time)

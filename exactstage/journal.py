@@ -12,6 +12,7 @@ from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
 from .context import MAX_PARTITIONS, Context, RowTimers
 from .identity import IDENTITY_EVERY, Identity
 from .limits import MAX_COMMITS_AHEAD, Limits
+from .local_rows import LocalRows
 from .log import NO_EPOCH, NO_HEADERS, Batch, Header, TopicPartition, Writer
 from .outputs import INSTALLATION, Output, OutputId, Publication
 from .senders import KnownSenders, Owner, owner_header, writer_number
@@ -137,6 +138,8 @@ class Journal(Context):
             else:
                 rows[key] = row
                 size += len(key) + len(row) + _ROW_BYTES
+        if self.local is not None:
+            self.local.accepted(self._staged_rows)
         self._staged_rows.clear()
         if self._staged_timers:
             for time_ms, key in self._staged_timers:
@@ -162,6 +165,8 @@ class Journal(Context):
         self._took_timers = False
         more = tick(self, now_ms, limit)
         self.accept()
+        if self.local is not None and self.local.wants_commit:
+            self._open = True
         return more or (self._took_timers and self.timer_index.is_due(now_ms))
 
     def advance(self, topic: str, position: int) -> None:
@@ -243,6 +248,8 @@ class Journal(Context):
         self.is_full = False
         self._may_grow.set()
         self.n += 1
+        if self.local is not None:
+            self.local.sealed(self.n, [key for key, _, _ in rows])
         self._published_on_record = self.published
         publication = self.publication(self.n, outputs, sizes)
         checkpoint = Checkpoint(
@@ -262,6 +269,30 @@ class Journal(Context):
             self.last_published.note(self.n, outputs)
         batch = Batch(self.at, self.writer, rows)
         return CommitBatch(self, batch, publication, callbacks, published)
+
+    def acknowledged(self, commit: CommitBatch, offset: int, time_ms: int) -> None:
+        """Take a commit that the journal has into the local copy, if there is one."""
+        if self.local is not None:
+            self.local.acknowledged(
+                commit.publication.commit,
+                commit.batch.records,
+                offset=offset,
+                time_ms=time_ms,
+                open_keys=self._changed,
+            )
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are; with a local copy, about."""
+        if self.local is None:
+            return len(self.rows)
+        keys = self.local.copy.estimated_keys()
+        return len(self.rows) + (keys if self._timers is None else keys // 2)
+
+    def keep_locally(self, local: LocalRows) -> None:
+        """Have rows and timers on the worker's disk from now on."""
+        self.local = local
+        self.timer_index = local.timers
 
     def _identity_for_checkpoint(self) -> Identity | None:
         """Return the identity where this checkpoint has it."""

@@ -14,6 +14,7 @@ from .engine import Engine
 from .errors import FailStop
 from .guarded_tasks import unless
 from .limits import Limits
+from .local_copy import StateDirectory
 from .log import Log, TopicPartition
 from .reading import Delivery
 from .stage import Stage
@@ -35,6 +36,7 @@ class PlainHost:
         partitions: Iterable[int] | None = None,
         limits: Limits | None = None,
         local_delivery: bool = True,
+        state: StateDirectory | None = None,
     ) -> None:
         self.failure: FailStop | None = None
         """Why it has ended, once it has."""
@@ -45,7 +47,7 @@ class PlainHost:
         self._agents: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
         self._app_id, self._stages, self._log, self._limits = app_id, stages, log, limits
-        self._local_delivery = local_delivery
+        self._local_delivery, self._state = local_delivery, state
         self._engine: Engine | None = None
 
     @property
@@ -66,6 +68,7 @@ class PlainHost:
                 on_failure=self._fail,
                 limits=self._limits,
                 local_delivery=self._local_delivery,
+                state=self._state,
             )
             self._agents = [asyncio.create_task(self._handle(name)) for name in self._queues]
             await self.engine.rebalance(self._inputs())

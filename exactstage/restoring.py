@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
+from .copy_restoring import Changes, Tail, new_local, why_foreign
 from .errors import FailStop, JournalBroken, NewerFormat, NotOurs, Stalled
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
 from .journal import Journal
 from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
-from .log import Bounds, Log, Record, TopicPartition
+from .local_copy import LocalCopy, StateDirectory
+from .log import Bounds, Clock, Log, Record, TopicPartition
 from .ranges import TAKEOVER_LIMIT_SECONDS, Closing, read_ranges
 from .stage import Stage
 from .typed_rows import UnreadableRow, unreadable_row
@@ -45,28 +47,79 @@ class Restored(NamedTuple):
     foreign: Mapping[Journal, Record]
     """The first record that no worker wrote, where there is one."""
 
+    last_checkpoints: Mapping[Journal, bytes]
+    """The last checkpoint as it is stored, of journals with a local copy."""
+
     records_read: int
     seconds: float
     """How long reading took, from the first record to the last."""
 
 
 async def read_journals(
-    log: Log, journals: Sequence[Journal], fences: Mapping[TopicPartition, int]
+    log: Log,
+    journals: Sequence[Journal],
+    fences: Mapping[TopicPartition, int],
+    copies: "Copies | None" = None,
 ) -> Restored:
     """Fill the rows of ``journals``; return what else they hold.
+
+    With ``copies`` only what those lack is read.
 
     What is foreign for another reason than its producer (``engine/foreign``) is an error here.
     ``fences`` gives the offset of each journal's fence. Raises ``JournalBroken`` when checkpoints
     are missing or out of order, and what ``read_ranges`` raises.
     """
-    by_address = {journal.at: journal for journal in journals}
-    slots: dict[Journal, Checkpoints] = {journal: {} for journal in journals}
-    foreign: dict[Journal, Foreign] = {journal: {} for journal in journals}
-    bounds = await log.bounds(list(by_address))
-    # What comes after the fences is a newer owner's, who has claimed since.
-    ranges = {at: Bounds(bounds[at].first, fences[at] + 1) for at in by_address}
-    count, now = 0, asyncio.get_running_loop().time
+    bounds = await log.bounds([journal.at for journal in journals])
+    tails = {} if copies is None else copies.tails(journals, bounds, fences)
+    found = _Found()
+    now = asyncio.get_running_loop().time
     began = now()
+    await _read(log, journals, bounds, fences, tails, into=found)
+    if copies is not None and (again := copies.refuse(tails, found.slots, bounds)):
+        await _read(log, list(again), bounds, fences, again, into=found)
+        copies.require(again)
+        tails |= again
+    took_seconds = now() - began
+    checkpoints = {journal: _in_order(journal, found.slots[journal]) for journal in journals}
+    last: dict[Journal, bytes] = {}
+    for journal, tail in tails.items():
+        tail.local.restored(_ends(found.slots[journal]), bounds[journal.at].first)
+        if found.slots[journal]:
+            final = max(found.slots[journal].values(), key=lambda record: _decoded(record).n)
+            last[journal] = final.value or b""
+    anonymous = {
+        journal: first for journal, by_key in found.foreign.items() if (first := _first(by_key))
+    }
+    return Restored(checkpoints, bounds, anonymous, last, found.count, took_seconds)
+
+
+class _Found:
+    """What was read so far, beside the rows."""
+
+    def __init__(self) -> None:
+        self.slots: dict[Journal, Checkpoints] = {}
+        self.foreign: dict[Journal, Foreign] = {}
+        self.count = 0
+
+
+async def _read(
+    log: Log,
+    journals: Sequence[Journal],
+    bounds: Mapping[TopicPartition, Bounds],
+    fences: Mapping[TopicPartition, int],
+    tails: Mapping[Journal, Tail],
+    *,
+    into: _Found,
+) -> None:
+    """Read journals up to their fences, those with a copy from where it ends."""
+    by_address = {journal.at: journal for journal in journals}
+    for journal in journals:
+        into.slots[journal], into.foreign[journal] = {}, {}
+    # What comes after the fences is a newer owner's, who has claimed since.
+    ranges = {
+        at: Bounds(tails[journal].first if journal in tails else bounds[at].first, fences[at] + 1)
+        for at, journal in by_address.items()
+    }
     async with Closing(
         read_ranges(
             log,
@@ -79,21 +132,93 @@ async def read_journals(
     ) as fetched:
         async for at, records in fetched:
             journal = by_address[at]
-            _fold(records, journal.rows, slots[journal], foreign[journal])
-            count += len(records)
-    took_seconds = now() - began
-    checkpoints = {journal: _in_order(journal, found) for journal, found in slots.items()}
-    anonymous = {journal: first for journal, by_key in foreign.items() if (first := _first(by_key))}
-    return Restored(checkpoints, bounds, anonymous, count, took_seconds)
+            slots, foreign = into.slots[journal], into.foreign[journal]
+            into.count += len(records)
+            if (tail := tails.get(journal)) is None:
+                _fold(records, journal.rows, slots, foreign)
+                continue
+            known, new = tail.split(records)
+            _fold(known, Changes(), slots, foreign)
+            _fold(new, changes := Changes(), slots, foreign)
+            tail.add(new, changes)
+
+
+def _ends(slots: Checkpoints) -> list[tuple[int, int]]:
+    """Return the last commits of a journal, each with the offset behind it."""
+    found = sorted((_decoded(record).n, record.offset + 1) for record in slots.values())
+    return [(n, end) for n, end in found if n > found[-1][0] - RING]
+
+
+class Copies:
+    """The local copies of the journals that are taken over."""
+
+    def __init__(
+        self,
+        state: StateDirectory,
+        stages: Mapping[str, Stage],
+        belongs: Callable[[Journal], Mapping[str, Any]],
+        *,
+        clock: Clock,
+        age_limit_seconds: float,
+    ) -> None:
+        """Use the copies in ``state`` that belong to what ``belongs`` says of their journals."""
+        self._state, self._stages, self._belongs = state, stages, belongs
+        self._clock, self._age_limit_ms = clock, age_limit_seconds * 1000
+
+    def tails(
+        self,
+        journals: Sequence[Journal],
+        bounds: Mapping[TopicPartition, Bounds],
+        fences: Mapping[TopicPartition, int],
+    ) -> dict[Journal, Tail]:
+        """Open the copies of journals; those that are not theirs are thrown away."""
+        return {
+            journal: self._tail(journal, bounds[journal.at], fences[journal.at])
+            for journal in journals
+        }
+
+    def _tail(self, journal: Journal, held: Bounds, fence: int) -> Tail:
+        copy, belongs = self._state.open(journal.at), self._belongs(journal)
+        if copy.position is not None and (why := why_foreign(copy.position, belongs, held, fence)):
+            copy = self._state.renew(journal.at, why)
+        return self._new(journal, copy, held)
+
+    def _new(self, journal: Journal, copy: LocalCopy, held: Bounds) -> Tail:
+        stage = self._stages[journal.stage]
+        local = new_local(stage, journal, copy, self._belongs(journal))
+        return Tail(stage, journal, local, held)
+
+    def refuse(
+        self,
+        tails: Mapping[Journal, Tail],
+        slots: Mapping[Journal, Checkpoints],
+        bounds: Mapping[TopicPartition, Bounds],
+    ) -> dict[Journal, Tail]:
+        """Throw away the copies that what was read contradicts; return their journals, to be read.
+
+        All of them has to be read then.
+        """
+        again: dict[Journal, Tail] = {}
+        for journal, tail in tails.items():
+            commits = [_decoded(record).n for record in slots[journal].values()]
+            why = tail.judge(
+                max(commits, default=0), age_limit_ms=self._age_limit_ms, now_ms=self._clock()
+            )
+            if why is not None:
+                copy = self._state.renew(journal.at, why)
+                again[journal] = self._new(journal, copy, bounds[journal.at])
+        return again
+
+    def require(self, tails: Mapping[Journal, Tail]) -> None:
+        """Check that none of these, which were read from the start, is refused."""
+        assert not any(tail.refused for tail in tails.values()), "an empty copy says nothing"
 
 
 def _log_progress(progress: str) -> None:
     logger.info("restoring %s", progress)
 
 
-def _fold(
-    records: Sequence[Record], rows: dict[bytes, bytes], slots: Checkpoints, foreign: Foreign
-) -> None:
+def _fold(records: Sequence[Record], rows: Any, slots: Checkpoints, foreign: Foreign) -> None:
     """Apply records in order: a later one replaces an earlier one, a tombstone removes it.
 
     ``foreign`` gets what no worker wrote, unless a worker, or a repair, has replaced it since.
@@ -196,21 +321,34 @@ async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Rec
 async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
     """Check the restored rows, note their timers, and let the stage build what it keeps beside.
 
-    Raises ``JournalBroken`` with the row that the stage can't read.
+    Of rows in a local copy that was done while they were read. Raises ``JournalBroken`` with the
+    row that the stage can't read.
     """
-    for key, row in journal.rows.items():
-        try:
-            restore_row(stage, journal, key, row)
-        except FailStop:
-            raise
-        except Exception as error:
-            raise await _unreadable(log, stage, journal, (key, row), error) from error
+    if journal.local is None:
+        rows: Mapping[bytes, bytes] = journal.rows
+        for key, row in rows.items():
+            try:
+                restore_row(stage, journal, key, row)
+            except FailStop:
+                raise
+            except Exception as error:
+                raise await _unreadable(log, stage, journal, (key, row), error) from error
+    else:
+        for key, (row, why) in journal.local.suspects.items():
+            raise await _unreadable(log, stage, journal, (key, row), why) from why
+        copy, has_open = journal.local.copy, stage.keeps_open is not None
+        rows = dict(copy.kept()) if has_open else journal.all_rows
+    await _let_build(log, stage, journal, rows)
+
+
+async def _let_build(log: Log, stage: Stage, journal: Journal, rows: Mapping[bytes, bytes]) -> None:
+    """Let the stage build what it keeps beside its rows. Raises ``JournalBroken``."""
     try:
-        stage.callbacks.restored(journal.partition, journal.rows)
+        stage.callbacks.restored(journal.partition, rows)
     except FailStop:
         raise
     except Exception as error:
-        for key, row in journal.rows.items():
+        for key, row in rows.items():
             try:
                 stage.callbacks.restored(journal.partition, {key: row})
             except Exception as cause:  # noqa: BLE001 - whatever it is, it names the row
@@ -246,7 +384,7 @@ def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
     """Return the checkpoints by number, the last ``RING`` of them at most."""
     found = sorted((_decoded(record) for record in slots.values()), key=lambda c: c.n)
     if not found:
-        if journal.rows:
+        if journal.row_count:
             message = f"{journal.at} has rows but no checkpoint; was it written by something else?"
             raise JournalBroken(message)
         return []

@@ -58,7 +58,13 @@ class StageLogic(Protocol):
         """Build what is kept beside the rows, from the restored rows. Default: nothing.
 
         They are bytes, or values where the stage has typed ``rows``. What depends on time is better
-        kept by ``timers``.
+        kept by ``timers``. Where rows are on disk and there is ``is_open``, only open rows come.
+        """
+
+    def is_open(self, key: bytes, row: Any) -> bool:
+        """Return whether ``restored`` needs a row, where rows are on disk. Default: all.
+
+        To read all of them would make a takeover long; the engine finds the open ones at once.
         """
 
     def released(self, partition: int) -> None:
@@ -96,7 +102,16 @@ Logic = (
 )
 """What a stage may be given; those with a ``TypedContext`` for a stage with typed ``rows``."""
 
-_CALLBACKS = ("handle", "on_error", "timers", "check", "restored", "released", "tick")
+_CALLBACKS = (
+    "handle",
+    "on_error",
+    "timers",
+    "check",
+    "restored",
+    "is_open",
+    "released",
+    "tick",
+)
 
 
 class _Completed:
@@ -125,6 +140,10 @@ class _Completed:
 
     def restored(self, partition: int, rows: Mapping[bytes, Any]) -> None:
         """Keep nothing beside the rows."""
+
+    def is_open(self, key: bytes, row: Any) -> bool:  # noqa: ARG002
+        """Any row may be needed."""
+        return True
 
     def released(self, partition: int) -> None:
         """Nothing is kept beside the rows."""
@@ -229,6 +248,9 @@ class Stage:
     """What raises for a restored row that can't be read; None where ``timers`` reads it, or
     nothing."""
 
+    keeps_open: Callable[[bytes, bytes], bool] | None = field(init=False, repr=False, compare=False)
+    """``is_open`` of the logic; None where it has none."""
+
     public: frozenset[str] = field(init=False)
     emits: frozenset[str] = field(init=False)
     """Every topic that the stage may publish to."""
@@ -239,6 +261,8 @@ class Stage:
         has_timers, has_check = (hasattr(self.logic, name) for name in ("timers", "check"))
         checks = has_check or (self.rows is not None and not has_timers)
         object.__setattr__(self, "timers", self.callbacks.timers if has_timers else None)
+        has_open = hasattr(self.logic, "is_open")
+        object.__setattr__(self, "keeps_open", self.callbacks.is_open if has_open else None)
         object.__setattr__(self, "check", self.callbacks.check if checks else None)
         object.__setattr__(self, "public", frozenset({*self.outputs, self.dead_letters}))
         sent_to = {*self.internal_outputs, *filter(None, [self.forward_to])}

@@ -22,10 +22,11 @@ from .errors import FailStop, JournalBroken, NotOurs, PositionLost
 from .foreign import described, foreign_reason
 from .journal import Journal
 from .limits import Limits
+from .local_copy import StateDirectory
 from .log import NO_EPOCH, NO_HEADERS, Batch, Bounds, Channel, Cluster, Log, TopicPartition, Writer
 from .outputs import Rounds, publish, size_of
 from .partition_claims import PartitionClaims
-from .restoring import Restored, last_identity, read_journals
+from .restoring import Copies, Restored, last_identity, read_journals
 from .senders import Owner
 from .stage import Stage, topics_of
 from .tails import NOTHING, Tail, read_tails
@@ -98,8 +99,13 @@ class Takeover:
         moved: Mapping[TopicPartition, int] = MappingProxyType({}),
         owner_here: Callable[[str], Owner | None] = lambda _: None,
         tombstone_seconds: float = math.inf,
+        state: StateDirectory | None = None,
     ) -> None:
-        """Prepare; ``moved`` are positions that an operator chose instead of the journals' own."""
+        """Prepare; ``moved`` are positions that an operator chose instead of the journals' own.
+
+        With ``state`` rows are on disk, and only what a local copy there lacks is read.
+        """
+        self._state = state
         self._moved = moved
         self._longest_restore_seconds = tombstone_seconds * _SHARE_OF_TOMBSTONES
         self._log = log
@@ -152,10 +158,11 @@ class Takeover:
         fences = await self._fence(journals)
         timer.lap("fence")
         restored, tails = await asyncio.gather(
-            read_journals(self._log, journals, fences), self._tails(journals)
+            read_journals(self._log, journals, fences, self._copies(cluster)),
+            self._tails(journals),
         )
         report.records_read = restored.records_read
-        report.rows = sum(len(journal.rows) for journal in journals)
+        report.rows = sum(journal.row_count for journal in journals)
         timer.lap("restore")
         self._require_tombstones(report.partitions, restored.seconds)
         evidence = await self._checked(cluster, restored, tails, owned)
@@ -168,7 +175,7 @@ class Takeover:
         require_wanted()
         report.republished = await self._republish(restored.checkpoints, tails)
         timer.lap("republish")
-        await self._introduce([journal for journal in journals if not journal.n])
+        await self._introduce(journals, restored, fences)
         timer.lap("introduce")
         return journals, report
 
@@ -283,13 +290,54 @@ class Takeover:
                 )
                 raise NotOurs(message)
 
-    async def _introduce(self, journals: Sequence[Journal]) -> None:
-        """Write the first checkpoint of empty journals."""
-        commits = [journal.seal() for journal in journals]
+    async def _introduce(
+        self,
+        journals: Sequence[Journal],
+        restored: Restored,
+        fences: Mapping[TopicPartition, int],
+    ) -> None:
+        """Write the first checkpoint of empty journals; copies say that they have the others."""
+        self._begin_copies(restored, fences)
+        commits = [journal.seal() for journal in journals if not journal.n]
         if commits:
-            await self._log.append([commit.batch for commit in commits], Channel.JOURNAL)
+            batches = [commit.batch for commit in commits]
+            offsets = await self._log.append(batches, Channel.JOURNAL)
         for commit in commits:
             commit.journal.published = commit.journal.n
+            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._log.clock())
+
+    def _copies(self, cluster: Cluster) -> Copies | None:
+        """Return the local copies, for what this worker and its broker are."""
+        if self._state is None:
+            return None
+        stages = {stage.name: stage for stage in self._stages}
+
+        def belongs(journal: Journal) -> Mapping[str, object]:
+            stage = stages[journal.stage]
+            return {
+                "app": self._app_id,
+                "cluster": cluster.id,
+                "topic": cluster.topics[stage.changelog],
+                "stage": stage.name,
+                "partition": journal.partition,
+                "partitions": self._partitions,
+                "rows": stage.row_format,
+                "settings": dict(stage.settings),
+            }
+
+        return Copies(
+            self._state,
+            stages,
+            belongs,
+            clock=self._log.clock,
+            age_limit_seconds=self._longest_restore_seconds,
+        )
+
+    def _begin_copies(self, restored: Restored, fences: Mapping[TopicPartition, int]) -> None:
+        """Let the copies of journals say that they have all that was read."""
+        for journal, value in restored.last_checkpoints.items():
+            if journal.local is not None:
+                journal.local.begin(value, offset=fences[journal.at] + 1, time_ms=self._log.clock())
 
     def _require_tombstones(self, partitions: Sequence[int], took_seconds: float) -> None:
         """Raise ``FailStop`` when the restore took so long that it may have missed a tombstone.

@@ -14,11 +14,13 @@ A log in memory, a clock that a test moves, a worker that a test kills::
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from .errors import FailStop
 from .limits import Limits
+from .local_copy import StateDirectory
 from .log import Batch, Channel, Headers, Record, TopicPartition
 from .memory import MemoryLog
 from .partitioner import partition_of
@@ -86,7 +88,7 @@ class StageTestbed:
     """Runs stages of one application on a log in memory, while it is entered.
 
     With ``local_delivery=False`` every message between stages goes through its topic, as it does
-    between workers.
+    between workers. With a ``state_directory`` its rows are on disk.
     """
 
     __test__ = False  # It is no test case, whatever pytest thinks of its name.
@@ -97,7 +99,9 @@ class StageTestbed:
         app_id: str = "testbed",
         partitions: int = 3,
         local_delivery: bool = True,
+        state_directory: Path | None = None,
     ) -> None:
+        self._state_directory = state_directory
         self.now_ms = START_MS
         """The brokers' time, in milliseconds since 1970, UTC; it stands still."""
         self._log = _Log(topics_of(stages), partitions, lambda: self.now_ms)
@@ -227,6 +231,7 @@ class StageTestbed:
                 self._log,
                 limits=_PROMPT,
                 local_delivery=self._local_delivery,
+                state=self._state(),
             )
             try:
                 self._host = await host.__aenter__()
@@ -234,6 +239,10 @@ class StageTestbed:
                 self.crashes += 1
             else:
                 return
+
+    def _state(self) -> StateDirectory | None:
+        directory = self._state_directory
+        return None if directory is None else StateDirectory(directory, memory_bytes=8 * 1024**2)
 
     async def _kill(self) -> None:
         self.crashes += 1

@@ -75,10 +75,10 @@ class _TypedRows(Mapping[bytes, Row]):
         return row
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._context.untyped.rows)
+        return iter(self._context.untyped.all_rows)
 
     def __len__(self) -> int:
-        return len(self._context.untyped.rows)
+        return len(self._context.untyped.all_rows)
 
 
 class TypedContext(Generic[Row]):
@@ -222,6 +222,10 @@ class TypedLogic:
     def check(self, key: bytes, data: bytes) -> None:
         """See ``StageLogic``; raises ``UnreadableRow`` too."""
         self._logic.check(key, self._decoded(data))
+
+    def is_open(self, key: bytes, data: bytes) -> bool:
+        """See ``StageLogic``."""
+        return bool(self._logic.is_open(key, self._decoded(data)))
 
     def _decoded(self, data: bytes) -> Any:
         try:

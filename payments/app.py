@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import uvloop
 
 from exactstage import FailStop, Limits, Log
-from exactstage.hosting import EngineApp
+from exactstage.hosting import EngineApp, StateDirectory
 from payments.process import logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
@@ -40,6 +41,7 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
         renewal_seconds=settings.renewal_seconds,
         session_timeout_seconds=settings.session_timeout_seconds,
         instance_id=settings.instance_id,
+        open_state=_open_state(settings),
         limits=Limits(stall_seconds=settings.stall_seconds),
         show_readiness=None if file is None else partial(health.show, file),
         show_end=None if file is None else partial(_show_end, file),
@@ -54,6 +56,14 @@ def _show_end(file: Path, line: str, failure: FailStop | None) -> None:
     if failure is not None:
         ends.note(file, ends.reason_of(failure))
     health.show_end(file, line)
+
+
+def _open_state(settings: Settings) -> Callable[[], StateDirectory] | None:
+    """Return what opens the local copies of a worker; None where rows are in memory."""
+    path = settings.state_dir
+    if path is None:
+        return None
+    return partial(StateDirectory, path, memory_bytes=settings.state_memory_mb * 1024**2)
 
 
 def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | None = None) -> int:

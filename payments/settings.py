@@ -157,6 +157,14 @@ class Settings(BaseSettings):
     replication: WholeNumber = Field(default=1, ge=1, le=10)
     """Copies of each partition, 1 to 10; 3 in production."""
 
+    state_dir: Path | None = None
+    """Directory for local copies of the journals: rows are on this disk instead of in memory, and a
+    restart reads only what is new. Each worker needs its own; needs the extra `disk`. Unset: in
+    memory."""
+
+    state_memory_mb: WholeNumber = Field(default=512, ge=32, le=65_536)
+    """Memory for all local copies of a worker, in MiB, 32 to 65536."""
+
     instance_id: str | None = None
     """Static membership (`group.instance.id`): the same for each restart of one worker."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from exactstage.engine import Engine
     from exactstage.errors import EXIT_FAIL_STOP
     from exactstage.gc_tuning import freeze_and_relax
+    from exactstage.local_copy import StateDirectory
     from exactstage.plain_host import PlainHost
     from exactstage.reading import Delivery
     from exactstage.takeover import TakeoverReport
@@ -34,6 +35,7 @@ __all__ = [
     "Histogram",
     "Lag",
     "PlainHost",
+    "StateDirectory",
     "TakeoverReport",
     "freeze_and_relax",
     "name_program",
@@ -48,6 +50,7 @@ __getattr__ = exports(
         "errors": ("EXIT_FAIL_STOP",),
         "gc_tuning": ("freeze_and_relax",),
         "hosting.app": ("EngineApp",),
+        "local_copy": ("StateDirectory",),
         "plain_host": ("PlainHost",),
         "reading": ("Delivery",),
         "takeover": ("TakeoverReport",),

@@ -33,6 +33,7 @@ from exactstage.guarded_tasks import unless
 from exactstage.kafka import KafkaLog
 from exactstage.kafka.rights import Right
 from exactstage.limits import Limits
+from exactstage.local_copy import StateDirectory
 from exactstage.log import Log, TopicPartition
 from exactstage.pauses import PAUSES
 from exactstage.readiness import Readiness
@@ -129,6 +130,7 @@ class EngineApp(Host):
         renewal_seconds: float = 3600.0,
         session_timeout_seconds: float = 10.0,
         instance_id: str | None = None,
+        open_state: Callable[[], StateDirectory] | None = None,
         limits: Limits | None = None,
         apply_command: Callable[[Iterable[str]], str] = usual_apply,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
@@ -153,13 +155,12 @@ class EngineApp(Host):
         self._renewal_seconds = renewal_seconds
         self._readiness = Readiness(self._limits.stall_seconds)
         self._engine: Engine | None = None
-        self._channels: dict[str, Any] = {}
-        self._test_agents: dict[str, Any] = {}
+        self._channels, self._test_agents = dict[str, Any](), dict[str, Any]()
         self._lag: asyncio.Future[Any] | None = None
         self._show_readiness, self._show_end = show_readiness, show_end
         self._starting: asyncio.Task[None] | None = None
         self._failing = threading.Lock()
-        self._instance_id = instance_id
+        self._instance_id, self._open_state = instance_id, open_state
         self._on_embedded_failure: Callable[[FailStop], None] | None = None
         """Called with a failure instead of ending the process, when the app runs embedded."""
         self.was_ready, self.orderly_end = False, OrderlyEnd()
@@ -194,6 +195,7 @@ class EngineApp(Host):
             limits=self._limits,
             readiness=self._readiness,
             renewal_seconds=self._renewal_seconds,
+            state=None if self._open_state is None else self._open_state(),
         )
         return self._engine
 
@@ -297,7 +299,8 @@ class EngineApp(Host):
     def rows_in_memory(self, stage: str) -> Mapping[bytes, bytes]:
         """Return the rows of a stage, of all owned partitions; none before it owns some."""
         journals = {} if self._engine is None else self._engine.owned.of(stage)
-        return ChainMap(*(journal.rows for journal in journals.values()))
+        found = [journal.all_rows for journal in journals.values()]
+        return ChainMap(*cast("list[dict[bytes, bytes]]", found))  # Nothing is written there.
 
     def _require_own_agents(self) -> None:
         for name, agent in self.agents.items():

@@ -315,6 +315,12 @@ class PaymentsLogic:
             if payment.held:
                 self.counts.hold_changed(None, payment, partition)
 
+    @staticmethod
+    def is_open(key: bytes, row: bytes) -> bool:
+        """Return whether a payment is counted among those that wait or hold money."""
+        del key
+        return open_payment(row) is not None
+
     def released(self, partition: int) -> None:
         """Drop what is counted of a partition."""
         self._in_flight.released(partition, self._partitions)

@@ -1,6 +1,6 @@
 """Holds in the running application: they lapse by the clock, after restarts too, with a notice.
 
-Of the same kind: ``tests/test_expiry.py`` has the index of windows, ``tests/domain`` the decisions.
+Of the same kind: ``tests/test_expiry.py`` has the timers, ``tests/domain`` the decisions.
 """
 
 import json
@@ -20,6 +20,8 @@ from payments.stages import accounts_stage, payments_stage
 from payments.testing import PaymentsTestbed
 from tests.agents.test_restart import Restarted
 from tests.engine.slow_reads import SlowReads
+
+pytestmark = pytest.mark.usefixtures("rows_in_memory_and_on_disk")
 
 HOLD: dict[str, Any] = {"type": "authorize", "account": "abc", "amount": 100, "hold_seconds": 600}
 CAPTURE: dict[str, Any] = {"type": "capture"}

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from payments.app import create_app
 from payments.domain.results import Outcome, Reason
 from payments.testing import PaymentsTestbed
+
+pytestmark = pytest.mark.usefixtures("rows_in_memory_and_on_disk")
 
 MAKE: dict[str, Any] = {"type": "make", "account": "abc", "amount": 100}
 CANCEL, GET = {"type": "cancel"}, {"type": "get"}

@@ -40,6 +40,20 @@ def test_nothing_is_wrong_after_a_storm(seed: int) -> None:
     assert played(seed).findings == []
 
 
+@functools.cache
+def played_with_disks(seed: int) -> Outcome:
+    return play(draw_story(seed, COMMANDS, HOURS, has_disks=True))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_wrong_after_a_storm_with_rows_on_disk(seed: int) -> None:
+    assert played_with_disks(seed).findings == []
+
+
+def test_copies_are_thrown_away_now_and_then() -> None:
+    assert any(played_with_disks(seed).copies_thrown_away for seed in SEEDS)
+
+
 def test_every_kind_of_fault_is_injected() -> None:
     injected = {fault.kind for seed in SEEDS for fault in played(seed).injected}
     assert injected == set(Kind)

@@ -33,6 +33,7 @@ class Totals:
     commands: int = 0
     simulated_seconds: float = 0.0
     takeovers: int = 0
+    copies_thrown_away: int = 0
     faults: Counter[Kind] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     hashes: dict[int, str] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Totals:
         self.commands += outcome.commands
         self.simulated_seconds += outcome.seconds
         self.takeovers += outcome.takeovers
+        self.copies_thrown_away += outcome.copies_thrown_away
         self.faults.update(fault.kind for fault in outcome.injected)
         self.ends += outcome.failures
         self.hashes[seed] = outcome.hash
@@ -59,6 +61,8 @@ class Totals:
             f"{self.runs:,} runs, {self.commands:,} commands, {self.takeovers:,} partitions taken "
             f"over, {self.simulated_seconds / 3600:,.1f} simulated hours"
         )
+        if self.copies_thrown_away:
+            yield f"{self.copies_thrown_away:,} local copies thrown away"
         yield f"faults: {sum(self.faults.values()):,}"
         yield from (f"  {kind:22} {self.faults[kind]:9,}" for kind in Kind)
         together = "".join(found for _, found in sorted(self.hashes.items()))
@@ -71,7 +75,9 @@ class Totals:
 def story_of(options: argparse.Namespace, seed: int) -> Story:
     """Return the story of one seed."""
     size = min(options.commands, RUN_COMMANDS)
-    return draw_story(seed, size, options.hours, options.losing, options.subject)
+    return draw_story(
+        seed, size, options.hours, options.losing, options.subject, has_disks=options.disk
+    )
 
 
 def simulate(options: argparse.Namespace, seed: int) -> tuple[int, Outcome]:
@@ -127,6 +133,9 @@ def main() -> int:
     parser.add_argument(
         "--subject", choices=SUBJECTS, default="payments", help="application (default: payments)"
     )
+    parser.add_argument(
+        "--disk", action="store_true", help="workers have local copies, which crashes damage"
+    )
     options = parser.parse_args()
     if options.commands < 1 or options.hours <= 0 or options.jobs < 1:
         parser.error("--commands, --hours and --jobs must be positive")
@@ -142,7 +151,8 @@ def main() -> int:
     print(f"FAILED: seeds {sorted(totals.failed)}", *findings, sep="\n  ")
     print(
         f"again: python -m tools.simulator --seed {seed} --commands {size} "
-        f"--hours {options.hours:g} --losing {options.losing:g} --subject {options.subject}\n"
+        f"--hours {options.hours:g} --losing {options.losing:g} --subject {options.subject}"
+        f"{' --disk' if options.disk else ''}\n"
         f"a shorter story of seed {seed}:",
         flush=True,
     )

@@ -50,6 +50,9 @@ class Story(NamedTuple):
     points: Sequence[Fault] | None = None
     """Faults at points; None to draw them by the rates."""
 
+    has_disks: bool = False
+    """Whether workers have their rows on disk."""
+
 
 @dataclass
 class Outcome:
@@ -60,6 +63,7 @@ class Outcome:
     commands: int
     seconds: float
     takeovers: int
+    copies_thrown_away: int
     injected: list[Fault]
     failures: Counter[str] = field(default_factory=Counter)
     lines: Sequence[str] = ()
@@ -71,6 +75,8 @@ def draw_story(
     hours: float,
     losing_runs: float = LOSING_RUNS,
     subject: str = "payments",
+    *,
+    has_disks: bool = False,
 ) -> Story:
     """Return the story of a seed."""
     random = Random(f"story {seed}")
@@ -79,7 +85,7 @@ def draw_story(
     rates = draw_rates(random, losing_runs)
     storm = draw_commands(random, weather, commands, shape.subject, shape.partitions, str(seed))
     timed = draw_timed_faults(random, rates, weather.seconds)
-    return Story(seed, shape, weather.seconds, rates, storm, timed)
+    return Story(seed, shape, weather.seconds, rates, storm, timed, has_disks=has_disks)
 
 
 def play(story: Story, lines: int = 0) -> Outcome:
@@ -89,7 +95,7 @@ def play(story: Story, lines: int = 0) -> Outcome:
     loop = SimulatedLoop(Random(f"{seed} loop").random)
     trace = Trace(loop.time, lines)
     faults = Faults(Random(f"{seed} faults"), story.rates, story.points)
-    world = World(loop, seed, story.shape, faults, trace)
+    world = World(loop, seed, story.shape, faults, trace, has_disks=story.has_disks)
     schedule(world, story.timed)
     gc.disable()  # What is freed at a moment of its choice would make two runs differ.
     try:
@@ -111,6 +117,11 @@ def play(story: Story, lines: int = 0) -> Outcome:
         commands=len(story.commands),
         seconds=loop.time(),
         takeovers=world.takeovers + sum(w.takeovers for w in world.workers.values()),
+        copies_thrown_away=sum(
+            machine.disk.thrown_away
+            for machine in world.machines.values()
+            if machine.disk is not None
+        ),
         injected=faults.injected,
         failures=world.failures,
         lines=list(trace.lines),
@@ -193,7 +204,7 @@ def _judge(world: World) -> list[str]:
     for worker in world.workers.values():
         for journal in worker.journals:
             left = partitions[journal.at].records
-            if not journal.rows == fold(history[journal.at]) == fold(left):
+            if not dict(journal.all_rows) == fold(history[journal.at]) == fold(left):
                 found.append(f"{journal.at}: the rows in memory are not those of the journal")
             history[journal.at] = left
     found += out_of_order(history, world.shape.subject.public)

@@ -29,6 +29,7 @@ from exactstage.stage import Stage
 from exactstage.takeover import TakeoverReport
 
 from .brokers import Brokers
+from .disk import SimulatedState
 from .faults import Fault
 from .group import Group
 from .log import SimulatedLog, Unreachable
@@ -69,6 +70,7 @@ class Worker:
         drain_timeout_seconds: float,
         delivery_timeout_seconds: float,
         on_end: Callable[["Worker", FailStop | None], None],
+        state: SimulatedState | None = None,
     ) -> None:
         self.process = process
         self._open = partial(
@@ -87,6 +89,7 @@ class Worker:
             limits=limits,
             renewal_seconds=renewal_seconds,
             local_delivery=local_delivery,
+            state=state,
         )
         self._engine: Engine | None = None
         self.takeovers = 0

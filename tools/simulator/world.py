@@ -8,6 +8,7 @@ from exactstage.errors import FailStop
 from exactstage.stage import topics_of
 
 from .brokers import Brokers
+from .disk import SimulatedDisk
 from .faults import Fault, Faults, Kind
 from .group import Group
 from .loop import Process, SimulatedLoop
@@ -30,7 +31,14 @@ class World:
     """Everything that there is, at one moment of simulated time."""
 
     def __init__(
-        self, loop: SimulatedLoop, seed: str, shape: Shape, faults: Faults, trace: Trace
+        self,
+        loop: SimulatedLoop,
+        seed: str,
+        shape: Shape,
+        faults: Faults,
+        trace: Trace,
+        *,
+        has_disks: bool = False,
     ) -> None:
         self.loop, self.shape, self.faults, self.trace = loop, shape, faults, trace
         self.findings: list[str] = []
@@ -47,7 +55,15 @@ class World:
         """Whether one has refused: the run is over."""
         self.clock_offsets_ms: dict[str, int] = {}
         self.takeovers = 0
-        self.machines = {f"w{n}": Machine(f"w{n}", self, Random(f"{seed} w{n}")) for n in range(3)}
+        self.machines = {
+            f"w{n}": Machine(
+                f"w{n}",
+                self,
+                Random(f"{seed} w{n}"),
+                SimulatedDisk(Random(f"{seed} disk {n}")) if has_disks else None,
+            )
+            for n in range(3)
+        }
         self.brokers = Brokers(
             loop,
             Random(f"{seed} brokers"),
@@ -104,8 +120,9 @@ class World:
 class Machine:
     """Where one worker runs; a supervisor starts it again after each end."""
 
-    def __init__(self, name: str, world: World, random: Random) -> None:
+    def __init__(self, name: str, world: World, random: Random, disk: SimulatedDisk | None) -> None:
         self.name = name
+        self.disk = disk
         self.worker: Worker | None = None
         self._world = world
         self._random = random
@@ -183,6 +200,7 @@ class Machine:
             drain_timeout_seconds=shape.drain_timeout_seconds,
             delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
             on_end=self._ended,
+            state=None if self.disk is None else self.disk.begin(),
         )
         world.trace.note("started", process.name)
         process.on_fault_step = self._strike
@@ -191,6 +209,8 @@ class Machine:
 
     def _ended(self, worker: Worker, failure: FailStop | None) -> None:
         world = self._world
+        if self.disk is not None:
+            self.disk.crash()
         world.takeovers += worker.takeovers
         world.trace.note("ended", f"{worker.process.name}: {failure!r}")
         world.failures[type(failure).__name__] += failure is not None

@@ -1,0 +1,126 @@
+"""Restoring with a local copy: only the journal's tail is read, if the copy is what it says.
+
+The copy is judged twice: by what it says of itself before anything is read (``why_foreign``), and
+by the checkpoints and the gaps that are found while its journal is read (``Tail``).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import FailStop
+from .journal import Journal
+from .limits import RING
+from .local_copy import LocalCopy, Position, digest, timer_key
+from .local_rows import LocalRows
+from .log import Bounds, Record
+from .stage import Stage
+
+
+class Changes(dict[bytes, bytes | None]):
+    """Rows that some records change; what is removed is kept as None."""
+
+    def pop(self, key: bytes, default: Any = None) -> Any:
+        """Note that a row is removed."""
+        self[key] = None
+        return default
+
+
+def why_foreign(
+    position: Position, belongs: Mapping[str, Any], held: Bounds, fence: int
+) -> str | None:
+    """Return why a copy can't be one of this journal; None if it may be."""
+    for name, value in belongs.items():
+        if (found := position.belongs.get(name)) != value:
+            return f"it was written for {name} {found!r}, here is {value!r}"
+    if position.offset > fence:
+        return (
+            f"it is ahead of its journal: it has it up to {position.offset}, which ends at {fence}"
+        )
+    if held.first > position.ring_offset:
+        return f"the journal begins at {held.first} now, after {position.ring_offset}"
+    return None
+
+
+class Tail:
+    """One journal with a copy, while what the copy lacks is read."""
+
+    def __init__(self, stage: Stage, journal: Journal, local: LocalRows, held: Bounds) -> None:
+        """Continue from the copy of ``local``, which is judged already, or is empty."""
+        self._stage, self.journal, self.local = stage, journal, local
+        self._position = local.copy.position
+        self.first = held.first if self._position is None else self._position.ring_offset
+        """Where reading begins."""
+        self.refused: str | None = None
+        """Why the copy must not be used, once that is known."""
+        self._next = held.first if self._position is None else self._position.offset
+        self._seen = False
+        """Whether the journal still has the copy's last checkpoint."""
+        self._has_gaps = False
+
+    def split(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """Return the records that the copy has, and those that it lacks."""
+        position = self._position
+        if position is None:
+            return (), records
+        known = [record for record in records if record.offset < position.offset]
+        for record in known:
+            if record.offset == position.checkpoint_offset:
+                self._seen = True
+                if digest(record.value or b"") != position.checkpoint:
+                    self.refused = f"its commit {position.commit} is not that of the journal"
+        return known, records[len(known) :]
+
+    def add(self, records: Sequence[Record], changes: Changes) -> None:
+        """Take what records that the copy lacks have changed. Raises ``FailStop``."""
+        if not records:
+            return
+        last = records[-1].offset
+        if records[0].offset != self._next or last - records[0].offset + 1 != len(records):
+            self._has_gaps = True
+        self._next = last + 1
+        if self.refused is None:
+            timers: list[bytes] = []
+            for key, row in changes.items():
+                self.local.suspects.pop(key, None)
+                if row is not None:
+                    timers += self._timers_of(key, row)
+            self.local.copy.write(changes.items(), timers=timers, keeps=self.local.keeps)
+
+    def _timers_of(self, key: bytes, row: bytes) -> list[bytes]:
+        try:
+            if self._stage.check is not None:
+                self._stage.check(key, row)
+            times = () if self._stage.timers is None else self._stage.timers(key, row)
+            return [timer_key(time_ms, key) for time_ms in times]
+        except FailStop:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported with its row
+            self.local.suspects[key] = (row, error)
+            return []
+
+    def judge(self, last_commit: int, *, age_limit_ms: float, now_ms: int) -> str | None:
+        """Return why the copy must not be used, now that all is read; None if it may be."""
+        position = self._position
+        if self.refused is not None or position is None:
+            return self.refused
+        if last_commit < position.commit or (
+            not self._seen and last_commit < position.commit + RING
+        ):
+            return f"it is ahead of its journal, which lacks its commit {position.commit}"
+        age_ms = now_ms - position.time_ms
+        if self._has_gaps and age_ms > age_limit_ms:
+            return (
+                f"it is {age_ms / 1000:.0f} s old, and tombstones may have been compacted away "
+                f"since (delete.retention.ms of the changelog)"
+            )
+        return None
+
+
+def new_local(
+    stage: Stage, journal: Journal, copy: LocalCopy, belongs: Mapping[str, Any]
+) -> LocalRows:
+    """Have the rows of a journal in a copy."""
+    local = LocalRows(copy, journal.rows)
+    local.belongs, local.keeps = belongs, stage.keeps_open
+    journal.keep_locally(local)
+    return local

@@ -1,0 +1,377 @@
+"""Local copies: the rows of a worker's journals on its own disk.
+
+A copy makes a takeover short, since only the journal's tail has to be read, and lets a worker have
+more rows than memory. The journal stays the truth: a copy is written after the journal's
+acknowledgement, in one atomic batch with the position up to which it has the journal, and one that
+is torn, foreign, ahead of its journal or too old is thrown away (docs/design.md 4.10).
+
+It is a RocksDB of its own for each journal, whose files all have checksums and are listed in its
+manifest; LMDB and SQLite have no such checksums. It writes no log of its own: what a killed process
+had not written to a file yet is read from the journal again, and a file that is missing shows.
+Keys: ``r`` + key of a row; ``t`` + time + key of a timer; ``k`` + key of a row that the stage wants
+at a takeover; ``p`` for the position.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .advice import setting
+from .errors import FailStop
+from .record import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Format of a copy. A newer one is thrown away."""
+
+ROW, TIMER, _KEPT, _POSITION = b"r", b"t", b"k", b"p"
+_TIME_BYTES = 8
+_DAMAGED = "damaged"
+"""File beside a copy that was found damaged while it was in use."""
+
+_MIB = 1024 * 1024
+
+DEFAULT_MEMORY_BYTES = 512 * _MIB
+
+Keeps = Callable[[bytes, bytes], bool]
+"""Whether the stage wants a row at a takeover."""
+
+
+class CopyRefused(Exception):
+    """A copy must not be used; the message says why."""
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Up to where a copy has its journal, and which journal that is."""
+
+    format: int = FORMAT
+    belongs: Mapping[str, Any]
+    """What has to be the same for the copy to be of the same journal, and its timers right."""
+
+    commit: int
+    """Number of the last commit that it has."""
+
+    checkpoint: str
+    """Digest of that commit's checkpoint; "" where there is none."""
+
+    checkpoint_offset: int
+    offset: int
+    """Offset in the journal from which on it has nothing."""
+
+    ring_offset: int
+    """From where the journal is read to have its whole ring of checkpoints."""
+
+    time_ms: int
+    """The brokers' time when this was so."""
+
+
+def digest(checkpoint: bytes) -> str:
+    """Return the digest of a checkpoint's value."""
+    return blake2b(checkpoint, digest_size=16).hexdigest()
+
+
+def timer_key(time_ms: int, key: bytes) -> bytes:
+    """Return the key of a timer: timers are in the order of their times."""
+    return TIMER + time_ms.to_bytes(_TIME_BYTES) + key
+
+
+class LocalCopy:
+    """The copy of one journal. What the disk refuses ends the worker."""
+
+    def __init__(self, at: TopicPartition, path: Path, options: Any) -> None:
+        """Open or make it. Raises ``CopyRefused`` for one that can't be opened."""
+        from rocksdict import Rdict, WriteOptions  # noqa: PLC0415 - an optional extra
+
+        self.at, self.path = at, path
+        self._unlogged = WriteOptions()
+        # A property, whatever the package's own stubs say.
+        self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]
+        if (path / _DAMAGED).exists():
+            raise CopyRefused("it was found damaged while it was in use")
+        try:
+            self._db = Rdict(str(path / "rows"), options)
+        except Exception as error:
+            raise CopyRefused(f"it can't be opened ({error})") from error
+        self.is_closed = False
+        try:
+            self.position = self._read_position()
+        except CopyRefused:
+            self.close()
+            raise
+
+    def _read_position(self) -> Position | None:
+        """Return what it says of itself; None of an empty one. Raises ``CopyRefused``."""
+        try:
+            stored = self._db.get(_POSITION)
+            is_empty = stored is None and next(self.rows(), None) is None
+        except Exception as error:
+            raise CopyRefused(f"it can't be read ({error})") from error
+        if is_empty:
+            return None
+        if stored is None:
+            raise CopyRefused("it has rows, and does not say up to where")
+        return _decoded(stored)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row. Raises ``FailStop``."""
+        try:
+            row: bytes | None = self._db.get(ROW + key)
+        except Exception as error:
+            raise self._damaged(error) from error
+        return row
+
+    def rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all rows. Raises ``FailStop``."""
+        for key, row in self._between(ROW):
+            yield key[len(ROW) :], row
+
+    def timers(self, first: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+        """Yield the timers from the key ``first`` on: key of the timer, time, key of the row."""
+        for key, _ in self._between(TIMER, first):
+            time_ms = int.from_bytes(key[len(TIMER) : len(TIMER) + _TIME_BYTES])
+            yield key, time_ms, key[len(TIMER) + _TIME_BYTES :]
+
+    def kept(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows that the stage wants at a takeover. Raises ``FailStop``."""
+        for found, _ in self._between(_KEPT):
+            key = found[len(_KEPT) :]
+            if (row := self.get(key)) is not None:
+                yield key, row
+
+    def _between(self, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        try:
+            found = self._db.iter()
+            found.seek(first or prefix)
+            while found.valid():
+                key = found.key()
+                if not key.startswith(prefix):
+                    return
+                yield key, found.value()
+                found.next()
+            found.status()
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def write(
+        self,
+        rows: Iterable[tuple[bytes, bytes | None]],
+        *,
+        timers: Iterable[bytes] = (),
+        taken: Iterable[bytes] = (),
+        keeps: Keeps | None = None,
+        position: Position | None = None,
+    ) -> None:
+        """Write rows and tombstones, timers, and up to where this is the journal, all or nothing.
+
+        ``taken`` are timers to be removed. Raises ``FailStop``.
+        """
+        from rocksdict import WriteBatch  # noqa: PLC0415 - an optional extra
+
+        batch = WriteBatch(raw_mode=True)
+        for key in taken:
+            batch.delete(key)
+        for key, row in rows:
+            if row is None:
+                batch.delete(ROW + key)
+            else:
+                batch.put(ROW + key, row)
+            if keeps is None:
+                continue
+            if row is not None and keeps(key, row):
+                batch.put(_KEPT + key, b"")
+            else:
+                batch.delete(_KEPT + key)
+        for key in timers:
+            batch.put(key, b"")
+        if position is not None:
+            batch.put(_POSITION, msgspec.json.encode(position))
+        try:
+            self._db.write(batch, self._unlogged)
+        except Exception as error:
+            raise FailStop(
+                f"the local copy of {self.at} in {self.path} can't be written ({error}): is the "
+                f"disk full, or read-only? Nothing is lost, the journal has it. Make room, or give "
+                f"the worker another {setting('STATE_DIR')}, and start it again"
+            ) from error
+        if position is not None:
+            self.position = position
+
+    def estimated_keys(self) -> int:
+        """Return about how many rows and timers there are."""
+        if self.is_closed:
+            return 0
+        found = self._db.property_int_value("rocksdb.estimate-num-keys")
+        return int(found or 0)
+
+    def close(self) -> None:
+        """Close it; it stays for the next takeover."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._db.close()
+
+    def discard(self) -> None:
+        """Close and delete it."""
+        self.close()
+        _remove(self.path)
+
+    def _damaged(self, error: Exception) -> FailStop:
+        if self.is_closed:
+            return FailStop(f"the local copy of {self.at} is closed: another worker owns it now")
+        with suppress(OSError):  # Else the next worker finds the damage again.
+            (self.path / _DAMAGED).touch()
+        return FailStop(
+            f"the local copy of {self.at} in {self.path} can't be read ({error}): the disk has "
+            f"damaged it. Nothing is lost, the journal has it; the next start throws the copy away "
+            f"and reads the whole journal. Look at the disk"
+        )
+
+
+def _decoded(stored: bytes) -> Position:
+    """Return a stored position. Raises ``CopyRefused``."""
+    try:
+        found = msgspec.json.decode(stored)["format"]
+        if found > FORMAT:
+            raise CopyRefused(f"it has format {found}, this version reads up to {FORMAT}")
+        return msgspec.json.decode(stored, type=Position)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CopyRefused(f"what it says of itself can't be read ({error!r})") from error
+
+
+def _remove(path: Path) -> None:
+    """Delete a copy. Raises ``FailStop``."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise FailStop(
+            f"the local copy in {path} must not be used, and can't be deleted ({error}): delete it "
+            f"by hand, and start the worker again (nothing is lost)"
+        ) from error
+
+
+class StateDirectory:
+    """The local copies of one worker, with one limit of memory for all of them."""
+
+    def __init__(self, path: Path, *, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+        """Make the directory if it is not there, and lock it. Raises ``FailStop``."""
+        self.path = path
+        self._copies: dict[TopicPartition, LocalCopy] = {}
+        self._lock = _locked(path)
+        self._options = _options(memory_bytes)
+
+    def open(self, at: TopicPartition) -> LocalCopy:
+        """Return the copy of a journal, or an empty one; one that can't be opened is deleted."""
+        path = self._path_of(at)
+        if (former := self._copies.pop(at, None)) is not None:
+            former.close()  # Of a takeover that was left to a newer assignment.
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            copy = LocalCopy(at, path, self._options)
+        except CopyRefused as why:
+            self.throw_away(at, str(why))
+            path.mkdir(exist_ok=True)
+            copy = self._new(at, path)
+        self._copies[at] = copy
+        return copy
+
+    def renew(self, at: TopicPartition, why: str) -> LocalCopy:
+        """Throw a copy away, and return an empty one."""
+        self._copies.pop(at).close()
+        self.throw_away(at, why)
+        return self.open(at)
+
+    def throw_away(self, at: TopicPartition, why: str) -> None:
+        """Delete a copy, with a line that says why."""
+        path = self._path_of(at)
+        logger.warning(
+            "%s: the local copy in %s is thrown away, and the whole journal is read: %s",
+            at,
+            path,
+            why,
+        )
+        _remove(path)
+
+    def close(self) -> None:
+        """Close all copies, and unlock the directory."""
+        for copy in self._copies.values():
+            copy.close()
+        self._copies.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _new(self, at: TopicPartition, path: Path) -> LocalCopy:
+        try:
+            return LocalCopy(at, path, self._options)
+        except CopyRefused as why:
+            raise _unusable(path, why) from why
+
+    def _path_of(self, at: TopicPartition) -> Path:
+        return self.path / f"{at.topic}-{at.partition}"
+
+
+def _unusable(path: Path, error: object) -> FailStop:
+    return FailStop(
+        f"there can be no local copy in {path} ({error}): is the disk full, or read-only? Nothing "
+        f"is lost. Make room, or give the worker another {setting('STATE_DIR')}, and start it again"
+    )
+
+
+def _locked(path: Path) -> int:
+    """Return the file that locks a directory for this process. Raises ``FailStop``."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise FailStop(
+            f"{path} is in use by another process: each worker needs a {setting('STATE_DIR')} of "
+            f"its own; or is the former worker still ending?"
+        ) from error
+    return lock
+
+
+def _options(memory_bytes: int) -> Any:
+    """Return RocksDB's options: most of the memory is for what is read."""
+    try:
+        import rocksdict as rocks  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise FailStop(
+            f"{setting('STATE_DIR')} needs rocksdict, which is not here: install the extra disk"
+        ) from error
+    blocks = rocks.BlockBasedOptions()
+    blocks.set_block_cache(rocks.Cache(memory_bytes * 3 // 4))
+    blocks.set_bloom_filter(10, block_based=False)  # Most ids that are asked for are new.
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = rocks.Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003 - another
+    options.set_block_based_table_factory(blocks)
+    # What is not in a file yet has to be read again after a kill.
+    written_bytes = min(64 * _MIB, memory_bytes // 4)
+    options.set_write_buffer_manager(rocks.WriteBufferManager(written_bytes, allow_stall=False))
+    options.set_memtable_whole_key_filtering(True)
+    options.set_memtable_prefix_bloom_ratio(0.1)  # The same for what is not in a file yet.
+    options.set_write_buffer_size(max(_MIB, written_bytes // 4))
+    options.set_compression_type(rocks.DBCompressionType.lz4())
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(256)
+    options.set_keep_log_file_num(2)
+    return options

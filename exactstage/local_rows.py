@@ -1,0 +1,223 @@
+"""Local rows: the rows of one journal, where most of them are on the worker's disk.
+
+In memory are those of commits that the journal has not acknowledged yet. A decision sees its own
+rows at once; the disk has them only when the journal has (``local_copy``).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .limits import RING
+from .timer_index import TimerIndex
+
+if TYPE_CHECKING:
+    from .local_copy import Keeps, LocalCopy
+
+_AHEAD = 256
+"""Timers that are read at once."""
+
+_MANY_TAKEN = 4096
+"""Timers that were taken and are still on disk, after which a commit is written to remove them."""
+
+
+class LocalTimers(TimerIndex):
+    """The timers of one journal on disk; those of commits that are not acknowledged wait."""
+
+    def __init__(self, copy: "LocalCopy") -> None:
+        super().__init__()
+        self._copy = copy
+        self.opened: list[tuple[int, bytes]] = []
+        """Those of the open commit."""
+        self.taken: list[bytes] = []
+        """Keys on disk of those that were taken since the last commit was sealed."""
+        self._removed: set[bytes] = set()
+        """All that were taken, and are still on disk: until the commit that has what was decided on
+        them is acknowledged. A crash before it finds them again."""
+        self._ready: deque[tuple[int, bytes, bytes]] = deque()
+        self._read_up_to = b""
+        """The key on disk up to which timers are in ``_ready``, or were taken."""
+
+    def add(self, time_ms: int, key: bytes) -> None:
+        """Add a timer; it can be taken when its commit is acknowledged."""
+        self.opened.append((time_ms, key))
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether a key can be taken."""
+        self._read(now_ms)
+        return bool(self._ready) and self._ready[0][0] <= now_ms
+
+    def take(self, now_ms: int) -> bytes | None:
+        """Take a key whose time has come; None: there is none."""
+        if not self.is_due(now_ms):
+            return None
+        _, timer, key = self._ready.popleft()
+        self.taken.append(timer)
+        self._removed.add(timer)
+        return key
+
+    def written(self, timers: Iterable[bytes], removed: Iterable[bytes]) -> None:
+        """Note that these are on disk now, and those are not any more."""
+        self._removed.difference_update(removed)
+        first = min(timers, default=self._read_up_to)
+        if first < self._read_up_to:
+            self._read_up_to = min([first, *(timer for _, timer, _ in self._ready)])
+            self._ready.clear()
+
+    def _read(self, now_ms: int) -> None:
+        """Read some timers that are due, if all that were read are taken."""
+        if self._ready:
+            return
+        for timer, time_ms, key in self._copy.timers(self._read_up_to):
+            if time_ms > now_ms or len(self._ready) >= _AHEAD:
+                return
+            self._read_up_to = timer
+            if timer not in self._removed:
+                self._ready.append((time_ms, timer, key))
+
+
+class LocalRows:
+    """What a journal asks for its rows, beside those in its memory."""
+
+    def __init__(self, copy: "LocalCopy", recent: dict[bytes, bytes]) -> None:
+        """Keep rows in ``copy``; the journal has ``recent``, those that are not there yet."""
+        self.copy = copy
+        self.timers = LocalTimers(copy)
+        self._recent = recent
+        self._deleted: set[bytes] = set()
+        """Keys that were deleted since."""
+        self._latest: dict[bytes, int] = {}
+        """The sealed commit that changed a key last."""
+        self._sealed: deque[tuple[int, list[tuple[int, bytes]], list[bytes]]] = deque()
+        """Timers of sealed commits, and those that were taken for them, in order."""
+        self._ends: deque[tuple[int, int]] = deque(maxlen=RING + 1)
+        """Number of each of the last commits, and the offset behind it."""
+        self._first_offset = 0
+        self.keeps: Keeps | None = None
+        self.belongs: Mapping[str, Any] = {}
+        self.suspects: dict[bytes, tuple[bytes, Exception]] = {}
+        """Restored rows that the stage can't read, with the error."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row that the journal does not have in memory."""
+        return None if key in self._deleted else self.copy.get(key)
+
+    def accepted(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Note what a decision has changed."""
+        for key, row in rows:
+            if row is None:
+                self._deleted.add(key)
+            else:
+                self._deleted.discard(key)
+
+    @property
+    def wants_commit(self) -> bool:
+        """Whether a commit is needed, although nothing may have been decided."""
+        return len(self.timers.taken) >= _MANY_TAKEN
+
+    def sealed(self, n: int, keys: Iterable[bytes]) -> None:
+        """Note that a commit with these keys has its number."""
+        for key in keys:
+            self._latest[key] = n
+        self._sealed.append((n, self.timers.opened, self.timers.taken))
+        self.timers.opened, self.timers.taken = [], []
+
+    def acknowledged(
+        self,
+        n: int,
+        records: Sequence[tuple[bytes | None, bytes | None, Any]],
+        *,
+        offset: int,
+        time_ms: int,
+        open_keys: Mapping[bytes, Any],
+    ) -> None:
+        """Write a commit whose first record has ``offset`` in the journal.
+
+        ``open_keys`` are what the open commit has changed since. Raises ``FailStop``.
+        """
+        from .local_copy import Position, digest, timer_key  # noqa: PLC0415 - only where it is used
+
+        rows = [(key, value) for key, value, _ in records[:-1] if key is not None]
+        timers, taken = list[bytes](), list[bytes]()
+        while self._sealed and self._sealed[0][0] <= n:
+            _, added, removed = self._sealed.popleft()
+            timers += [timer_key(due_ms, key) for due_ms, key in added]
+            taken += removed
+        end = offset + len(records)
+        self._ends.append((n, end))
+        position = Position(
+            belongs=self.belongs,
+            commit=n,
+            checkpoint=digest(records[-1][1] or b""),
+            checkpoint_offset=end - 1,
+            offset=end,
+            ring_offset=self._ring_offset(n + 1),
+            time_ms=time_ms,
+        )
+        self.copy.write(rows, timers=timers, taken=taken, keeps=self.keeps, position=position)
+        self.timers.written(timers, taken)
+        for key, _ in rows:
+            if self._latest.get(key) == n:
+                del self._latest[key]
+                if key not in open_keys:
+                    self._recent.pop(key, None)
+                    self._deleted.discard(key)
+
+    def begin(self, checkpoint: bytes, *, offset: int, time_ms: int) -> None:
+        """Note that the copy has its journal up to an offset. Raises ``FailStop``.
+
+        ``checkpoint`` is the value of the last one.
+        """
+        from .local_copy import Position, digest  # noqa: PLC0415 - only where it is used
+
+        n, end = self._ends[-1]
+        position = Position(
+            belongs=self.belongs,
+            commit=n,
+            checkpoint=digest(checkpoint),
+            checkpoint_offset=end - 1,
+            offset=offset,
+            ring_offset=self._ring_offset(n + 1),
+            time_ms=time_ms,
+        )
+        self.copy.write((), position=position)
+
+    def _ring_offset(self, n: int) -> int:
+        """Return from where the journal is to be read for the ring before commit ``n``."""
+        number, end = self._ends[0] if self._ends else (n, 0)
+        return end if number <= n - RING else self._first_offset
+
+    def restored(self, ends: Sequence[tuple[int, int]], first_offset: int) -> None:
+        """Note the checkpoints of the journal: number, and offset behind each, in order."""
+        self._ends.extend(ends)
+        self._first_offset = first_offset
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all rows: those in memory, and those on disk."""
+        recent = dict(self._recent)
+        yield from recent.items()
+        deleted = set(self._deleted)
+        for key, row in self.copy.rows():
+            if key not in recent and key not in deleted:
+                yield key, row
+
+
+class AllRows(Mapping[bytes, bytes]):
+    """All rows of a journal, read-only; to go through them reads the disk."""
+
+    def __init__(self, recent: Mapping[bytes, bytes], local: LocalRows) -> None:
+        self._recent, self._local = recent, local
+
+    def __getitem__(self, key: bytes) -> bytes:
+        row = self._recent.get(key)
+        if row is None:
+            row = self._local.get(key)
+        if row is None:
+            raise KeyError(key)
+        return row
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in self._local.items())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._local.items())

@@ -1,0 +1,550 @@
+"""Local copies of journals: what a worker finds on its disk is used, or thrown away."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha512
+from pathlib import Path
+
+import pytest
+
+from exactstage import Context, Record, Stage
+from exactstage.errors import FailStop, JournalBroken
+from exactstage.journal import CommitBatch, Journal
+from exactstage.local_copy import FORMAT, Position, StateDirectory
+from exactstage.local_rows import LocalRows
+from exactstage.log import TopicPartition
+from exactstage.testing import StageTestbed, crash_at_every_append
+
+from .test_journal import new_journal
+from .test_timers import Reminders, reminders_stage
+
+pytest.importorskip("rocksdict")
+
+JOURNAL = TopicPartition("words-changelog", 0)
+MANY = 300
+
+
+def count(record: Record, context: Context) -> None:
+    assert record.key is not None
+    if record.value == b"forget":
+        context.delete(record.key)
+        return
+    number = int(context.get(record.key) or b"0") + 1
+    context.put(record.key, b"%d" % number)
+    context.emit("counts", record.key, b"%d" % number, type="count")
+
+
+def words(**given: object) -> Stage:
+    return Stage(
+        "words",
+        count,
+        changelog="words-changelog",
+        dead_letters="dead-words",
+        public_inputs=("words",),
+        outputs=("counts",),
+        **given,  # type: ignore[arg-type]
+    )
+
+
+class Bed(StageTestbed):
+    """A test bed with its rows on disk, which shows what its worker has read."""
+
+    def __init__(self, path: Path, *stages: Stage, partitions: int = 1) -> None:
+        super().__init__(*(stages or (words(),)), partitions=partitions, state_directory=path)
+
+    def read(self) -> int:
+        """Return how many records the present worker has read to take over."""
+        return self._running().engine.counts().records_read
+
+    def rows(self) -> dict[bytes, bytes]:
+        """Return all rows of the first partition."""
+        [journal, *_] = self._running().engine.owned.journals()
+        return dict(journal.all_rows)
+
+    async def count_all(self, number: int = MANY) -> None:
+        """Count each of so many words once."""
+        for each in range(number):
+            await self.send("words", b"w%d" % each)
+
+
+def counts(bed: StageTestbed, key: bytes) -> list[bytes | None]:
+    return [record.value for record in bed.records("counts") if record.key == key]
+
+
+def thrown_away(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if "is thrown away" in r.getMessage()]
+
+
+async def test_a_takeover_reads_the_tail_only_and_continues_exactly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.count_all()
+        await bed.send("words", b"w1", b"forget")
+        await bed.crash()
+        assert 64 < bed.read() < MANY, "the ring of checkpoints, and what the copy lacks"
+        await bed.send("words", b"w0")
+        await bed.send("words", b"w1")
+        await bed.crash()
+        rows = {b"w%d" % number: b"1" for number in range(MANY)} | {b"w0": b"2"}
+        assert bed.rows() == rows
+        assert counts(bed, b"w0") == [b"1", b"2"]
+        assert counts(bed, b"w1") == [b"1", b"1"]
+    assert not thrown_away(caplog)
+
+
+async def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.count_all()
+        [journal] = bed._running().engine.owned.journals()
+        assert journal.local is not None
+        assert len(journal.rows) == len(journal.local._latest) == len(journal.local._deleted) == 0
+        assert len(bed.rows()) == MANY
+
+
+async def test_counts_are_exact_after_any_crash(tmp_path: Path) -> None:
+    beds = 0
+
+    def new_bed() -> Bed:
+        nonlocal beds
+        beds += 1
+        return Bed(tmp_path / str(beds))
+
+    async def scenario(bed: StageTestbed) -> None:
+        await bed.send("words", b"a")
+        await bed.send("words", b"b")
+        await bed.send("words", b"a", b"forget")
+        await bed.send("words", b"a", times=2)
+
+    assert await crash_at_every_append(new_bed, scenario)
+
+
+async def test_reminders_are_exact_after_any_crash(tmp_path: Path) -> None:
+    beds = 0
+
+    def new_bed() -> Bed:
+        nonlocal beds
+        beds += 1
+        return Bed(tmp_path / str(beds), reminders_stage(Reminders(), None))
+
+    async def scenario(bed: StageTestbed) -> None:
+        await bed.send("requests", b"a", b"10")
+        await bed.send("requests", b"b", b"20")
+        await bed.advance(15)
+        await bed.send("requests", b"a", b"10")
+        await bed.advance(15)
+
+    assert await crash_at_every_append(new_bed, scenario)
+
+
+async def test_timers_are_found_again_in_the_copy(tmp_path: Path) -> None:
+    async with Bed(tmp_path, reminders_stage(Reminders(), None)) as bed:
+        for number in range(MANY):
+            await bed.send("requests", b"r%d" % number, b"60")
+        for number in range(0, MANY, 2):
+            await bed.send("requests", b"r%d" % number, b"120")
+        await bed.crash()
+        await bed.advance(60)
+        assert len(bed.records("reminders")) == MANY // 2
+        await bed.crash()
+        await bed.advance(60)
+        assert len(bed.records("reminders")) == MANY
+        assert bed.rows() == {}
+
+
+async def test_a_timer_that_comes_late_is_found_before_those_that_are_there(tmp_path: Path) -> None:
+    async with Bed(tmp_path, reminders_stage(Reminders(), None)) as bed:
+        await bed.send("requests", b"b", b"60")
+        await bed.advance(61)
+        await bed.send("requests", b"c", b"60")
+        await bed.send("requests", b"a", b"-100")
+        await bed.advance(0)
+        await bed.advance(60)
+        assert [record.key for record in bed.records("reminders")] == [b"b", b"a", b"c"]
+
+
+def acknowledge(journal: Journal, commit: CommitBatch, offset: int) -> None:
+    journal.acknowledged(commit, offset, 0)
+
+
+def test_a_timer_stays_on_disk_until_what_was_decided_on_it_is_journalled(tmp_path: Path) -> None:
+    """A commit of before that is acknowledged in between does not take it away."""
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    copy = state.open(JOURNAL)
+    journal = new_journal(timers=lambda _, row: (int(row),))
+    journal.keep_locally(LocalRows(copy, journal.rows))
+    journal.put(b"a", b"10")
+    journal.accept()
+    acknowledge(journal, journal.seal(), 0)
+    journal.put(b"b", b"99")
+    journal.accept()
+    before = journal.seal()
+    given: list[bytes] = []
+
+    def forget(context: Context, now_ms: int, limit: int) -> bool:
+        for key in context.due(now_ms, limit):
+            given.append(key)
+            context.delete(key)
+        return False
+
+    assert not journal.tick(forget, 10, 9)
+    assert given == [b"a"]
+    later = journal.seal()
+    acknowledge(journal, before, 2)
+    assert [key for _, _, key in copy.timers(b"t")] == [b"a", b"b"]
+    assert journal.get(b"a") is None
+    assert copy.get(b"a") == b"10"
+    assert not journal.tick(forget, 10, 9)
+    assert given == [b"a"], "it is taken once"
+    acknowledge(journal, later, 4)
+    assert [key for _, _, key in copy.timers(b"t")] == [b"b"]
+    assert copy.get(b"a") is None
+    assert (dict(journal.rows), journal.get(b"b")) == ({}, b"99")
+    state.close()
+
+
+def test_a_takeover_that_was_left_to_a_newer_assignment_leaves_its_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    position = Position(
+        belongs={},
+        commit=1,
+        checkpoint="",
+        checkpoint_offset=0,
+        offset=1,
+        ring_offset=0,
+        time_ms=0,
+    )
+    state.open(JOURNAL).write([(b"a", b"1")], position=position)
+    again = state.open(JOURNAL)
+    assert again.position == position
+    assert again.get(b"a") == b"1"
+    assert not thrown_away(caplog)
+    state.close()
+
+
+# --- copies that must not be used ----------------------------------------------------------------
+
+
+def folder(path: Path) -> Path:
+    return path / "words-changelog-0"
+
+
+def files(path: Path, pattern: str) -> list[Path]:
+    found = sorted((folder(path) / "rows").glob(pattern))
+    assert found
+    return found
+
+
+def flip(file: Path, *, first: int = 0, step: int = 1) -> None:
+    data = bytearray(file.read_bytes())
+    for index in range(first, len(data), step):
+        data[index] ^= 0xFF
+    file.write_bytes(data)
+
+
+def flip_tables(path: Path) -> None:
+    for file in files(path, "*.sst"):
+        flip(file)
+
+
+def drop_a_table(path: Path) -> None:
+    files(path, "*.sst")[0].unlink()
+
+
+def drop_the_manifest(path: Path) -> None:
+    for file in files(path, "MANIFEST-*"):
+        file.unlink()
+
+
+def flip_the_manifest(path: Path) -> None:
+    for file in files(path, "MANIFEST-*"):
+        flip(file, first=20)
+
+
+def cut_tables(path: Path) -> None:
+    for file in files(path, "*.sst"):
+        os.truncate(file, file.stat().st_size // 2)
+
+
+def position_of(path: Path, change: Callable[[bytes], bytes | None]) -> None:
+    """Change what a copy says of itself."""
+    state = StateDirectory(path, memory_bytes=2**23)
+    copy = state.open(JOURNAL)
+    stored = change(copy._db.get(b"p") or b"")
+    if stored is None:
+        copy._db.delete(b"p")
+    else:
+        copy._db.put(b"p", stored)
+    state.close()
+
+
+def newer_format(path: Path) -> None:
+    position_of(path, lambda p: p.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1)))
+
+
+def forget_the_position(path: Path) -> None:
+    position_of(path, lambda _: None)
+
+
+def spoil_the_position(path: Path) -> None:
+    position_of(path, lambda p: p[:40])
+
+
+def other_topic(path: Path) -> None:
+    position_of(path, lambda p: p.replace(b"id-of-words-changelog", b"id-of-another"))
+
+
+def other_checkpoint(path: Path) -> None:
+    def change(stored: bytes) -> bytes:
+        start = stored.index(b'"checkpoint":"') + len(b'"checkpoint":"')
+        return stored[:start] + b"0" * 32 + stored[start + 32 :]
+
+    position_of(path, change)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (flip_tables, "it can't be opened"),
+        (drop_a_table, "it can't be opened"),
+        (cut_tables, "it can't be opened"),
+        (drop_the_manifest, "it can't be opened"),
+        (flip_the_manifest, "it can't be opened"),
+        (newer_format, f"it has format {FORMAT + 1}, this version reads up to {FORMAT}"),
+        (forget_the_position, "it has rows, and does not say up to where"),
+        (spoil_the_position, "what it says of itself can't be read"),
+        (other_topic, "it was written for topic 'id-of-another'"),
+        (other_checkpoint, "is not that of the journal"),
+    ],
+)
+async def test_a_copy_that_is_torn_or_foreign_is_thrown_away_with_one_line(
+    damage: Callable[[Path], None], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.count_all(100)
+        await bed._running().kill()
+        damage(tmp_path)
+        caplog.clear()
+        await bed._start()
+        [line] = thrown_away(caplog)
+        assert why in line
+        await bed.send("words", b"w0")
+        assert counts(bed, b"w0") == [b"1", b"2"]
+        assert len(bed.rows()) == 100
+        await bed.crash()
+        assert len(thrown_away(caplog)) == 1, "the new copy is used"
+        assert len(bed.rows()) == 100
+
+
+async def test_a_copy_without_its_current_file_is_made_anew(tmp_path: Path) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.count_all(100)
+        await bed._running().kill()
+        (folder(tmp_path) / "rows" / "CURRENT").unlink()
+        await bed._start()
+        assert len(bed.rows()) == 100
+
+
+async def test_a_copy_of_another_partition_is_thrown_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Bed(tmp_path, partitions=2) as bed:
+        for number in range(20):
+            await bed.send("words", b"w%d" % number, partition=number % 2)
+        await bed._running().kill()
+        shutil.rmtree(tmp_path / "words-changelog-1")
+        shutil.copytree(tmp_path / "words-changelog-0", tmp_path / "words-changelog-1")
+        await bed._start()
+        [line] = thrown_away(caplog)
+        assert "words-changelog/1" in line
+        assert "it was written for partition 0, here is 1" in line
+        journals = bed._running().engine.owned.journals()
+        assert sorted(key for j in journals for key in j.all_rows) == sorted(
+            b"w%d" % number for number in range(20)
+        )
+
+
+async def test_a_copy_that_is_ahead_of_its_journal_is_thrown_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a broker came back without the end of its log, or a test installation began anew."""
+    async with Bed(tmp_path) as bed:
+        await bed.count_all(100)
+    async with Bed(tmp_path) as younger:
+        [line] = thrown_away(caplog)
+        assert "it is ahead of its journal" in line
+        assert younger.rows() == {}
+        await younger.send("words", b"w0")
+        assert counts(younger, b"w0") == [b"1"]
+
+
+async def test_an_older_copy_is_brought_up_to_date(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after partitions were elsewhere for a while, for fewer and for more than 64 commits."""
+    async with Bed(tmp_path / "now") as bed:
+        for number in (10, 200):
+            await bed._running().kill()
+            shutil.rmtree(tmp_path / "old", ignore_errors=True)
+            shutil.copytree(tmp_path / "now", tmp_path / "old")
+            await bed._start()
+            await bed.count_all(number)
+            await bed.send("words", b"w0", b"forget")
+            before = bed.rows()
+            await bed._running().kill()
+            shutil.rmtree(tmp_path / "now")
+            shutil.copytree(tmp_path / "old", tmp_path / "now")
+            await bed._start()
+            assert bed.rows() == before
+    assert not thrown_away(caplog)
+
+
+async def test_other_settings_make_the_copy_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Timers in the copy depend on them."""
+    async with Bed(tmp_path, words(settings={"retention_seconds": "60"})) as bed:
+        await bed.count_all(10)
+        await bed.crash(words(settings={"retention_seconds": "90"}))
+        [line] = thrown_away(caplog)
+        assert "it was written for settings {'retention_seconds': '60'}" in line
+        assert len(bed.rows()) == 10
+
+
+async def test_damage_that_is_found_while_rows_are_read_ends_the_worker_and_the_copy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def store(record: Record, context: Context) -> None:
+        assert record.key is not None
+        context.get(record.key)
+        context.put(record.key, sha512(record.key).hexdigest().encode())
+
+    async with Bed(tmp_path, words()) as bed:
+        bed._stages = (replace(words(), logic=store),)
+        await bed.crash()
+        await bed.count_all()
+        await bed._running().kill()
+        file = max(files(tmp_path, "*.sst"), key=lambda each: each.stat().st_size)
+        data = bytearray(file.read_bytes())
+        data[len(data) // 3] ^= 0xFF  # In a block that nothing reads at the start.
+        file.write_bytes(data)
+        await bed._start()
+        assert not thrown_away(caplog)
+        with pytest.raises(FailStop, match=r"can't be read .* the disk has damaged it"):
+            await bed.count_all()
+        await bed._running().kill()
+        await bed._start()
+        [line] = thrown_away(caplog)
+        assert "it was found damaged while it was in use" in line
+        await bed.settle()
+        assert len(bed.rows()) == MANY
+
+
+async def test_a_disk_that_refuses_a_write_ends_the_worker_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.count_all(10)
+        [journal] = bed._running().engine.owned.journals()
+        assert journal.local is not None
+
+        real = journal.local.copy._db
+
+        class Full:
+            """A database on a full disk."""
+
+            def __getattr__(self, name: str) -> object:
+                """Do everything else."""
+                return getattr(real, name)
+
+            def write(self, *_: object) -> None:
+                """Refuse."""
+                raise Exception("IO error: No space left on device")  # noqa: TRY002 - as rocksdict does
+
+        journal.local.copy._db = Full()  # type: ignore[assignment]
+        with pytest.raises(FailStop, match=r"can't be written \(IO error: No space left on dev"):
+            await bed.send("words", b"w0")
+        await bed._running().kill()
+        await bed._start()
+        await bed.settle()
+        assert counts(bed, b"w0") == [b"1", b"2"]
+
+
+async def test_two_processes_can_not_share_a_directory(tmp_path: Path) -> None:
+    async with Bed(tmp_path):
+        with pytest.raises(FailStop, match=f"{tmp_path} is in use by another process"):
+            StateDirectory(tmp_path)
+
+
+def test_a_directory_that_can_not_be_made_is_a_clear_end(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FailStop, match=r"there can be no local copy in .*file/state"):
+        StateDirectory(tmp_path / "file" / "state")
+
+
+async def test_a_row_that_the_stage_can_not_read_is_found_in_the_tail(tmp_path: Path) -> None:
+    class Wrong(Reminders):
+        """A version that stores something else."""
+
+        def timers(self, key: bytes, row: bytes) -> tuple[int, ...]:
+            """Read any row."""
+            del key, row
+            return ()
+
+        def handle(self, record: Record, context: Context) -> None:
+            """Store one."""
+            assert record.key is not None
+            context.put(record.key, b"no number")
+
+    async with Bed(tmp_path, reminders_stage(Wrong(), None)) as bed:
+        await bed.send("requests", b"a")
+        await bed._running().kill()
+        shutil.rmtree(tmp_path)
+        bed._stages = (reminders_stage(Reminders(), None),)
+        with pytest.raises(JournalBroken, match="with the key b'a' is a row that the stage"):
+            await bed._start()
+        bed._stages = (reminders_stage(Wrong(), None),)
+        await bed._start()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from exactstage.local_copy import Position, StateDirectory, timer_key
+from exactstage.log import TopicPartition
+
+state = StateDirectory(Path(sys.argv[1]), memory_bytes=4 * 2**20)
+copy = state.open(TopicPartition("words-changelog", 0))
+for n in range(1, 10**9):
+    position = Position(belongs={}, commit=n, checkpoint="", checkpoint_offset=n, offset=n,
+                        ring_offset=0, time_ms=0)
+    rows = [(b"%d" % (n * 100 + each), b"%d" % n * 50) for each in range(100)]
+    copy.write(rows, timers=[timer_key(n, key) for key, _ in rows], position=position)
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("writes", [1, 50, 700, 2000])
+def test_a_process_that_is_killed_leaves_whole_commits_only(writes: int, tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    for _ in range(writes):
+        assert child.stdout.readline()
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    copy = state.open(JOURNAL)
+    commit = 0 if copy.position is None else copy.position.commit
+    rows = dict(copy.rows())
+    assert set(rows) == {b"%d" % (n * 100 + e) for n in range(1, commit + 1) for e in range(100)}
+    assert len(list(copy.timers(b""))) == len(rows)
+    state.close()
