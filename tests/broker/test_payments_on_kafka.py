@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,11 +137,17 @@ async def load(client: Client, payments: int, stop: asyncio.Event, prefix: str =
             return
 
 
+@pytest.fixture(params=["memory", "disk"])
+def state_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Where a worker has its rows: in memory, or in this directory."""
+    return tmp_path / "state" if request.param == "disk" else None
+
+
 @pytest.mark.kafka39
 async def test_workers_killed_under_load_lose_and_double_nothing(
-    settings: Settings, start_worker: StartWorker
+    settings: Settings, start_worker: StartWorker, state_dir: Path | None
 ) -> None:
-    settings = settings.model_copy(update={"instance_id": "w1"})
+    settings = settings.model_copy(update={"instance_id": "w1", "state_dir": state_dir})
     worker = await start_worker(settings)
     async with Client(settings) as client:
         sending = asyncio.create_task(load(client, 3000, asyncio.Event()))
@@ -308,10 +315,10 @@ async def test_a_broker_killed_under_load_loses_and_doubles_nothing(
 
 
 async def test_payments_expire_after_a_restart_with_a_notice_and_a_tombstone(
-    installations: Installations, start_worker: StartWorker
+    installations: Installations, start_worker: StartWorker, state_dir: Path | None
 ) -> None:
     settings = await installations.make(
-        opening_balance=OPENING, retention_seconds=4, window_seconds=1
+        opening_balance=OPENING, retention_seconds=4, window_seconds=1, state_dir=state_dir
     )
     worker = await start_worker(settings)
     async with Client(settings) as client:

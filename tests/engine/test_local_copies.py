@@ -229,6 +229,44 @@ def test_a_takeover_that_was_left_to_a_newer_assignment_leaves_its_copy(
     state.close()
 
 
+def test_a_decision_sees_the_last_row_whatever_is_acknowledged_by_then(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    copy = state.open(JOURNAL)
+    journal = new_journal()
+    journal.keep_locally(LocalRows(copy, journal.rows))
+
+    def decide(row: bytes | None) -> None:
+        if row is None:
+            journal.delete(b"a")
+        else:
+            journal.put(b"a", row)
+        journal.accept()
+        assert journal.get(b"a") == row
+
+    decide(b"1")
+    first = journal.seal()
+    decide(b"2")
+    second = journal.seal()
+    acknowledge(journal, first, 0)
+    assert (journal.get(b"a"), copy.get(b"a")) == (b"2", b"1")
+    decide(b"3")
+    acknowledge(journal, second, 2)
+    assert (journal.get(b"a"), copy.get(b"a")) == (b"3", b"2")
+    third = journal.seal()
+    acknowledge(journal, third, 4)
+    assert (journal.get(b"a"), dict(journal.rows)) == (b"3", {})
+    decide(None)
+    fourth = journal.seal()
+    decide(b"5")
+    decide(None)
+    acknowledge(journal, fourth, 6)
+    assert (journal.get(b"a"), copy.get(b"a")) == (None, None)
+    decide(b"6")
+    acknowledge(journal, journal.seal(), 8)
+    assert (journal.get(b"a"), dict(journal.all_rows)) == (b"6", {b"a": b"6"})
+    state.close()
+
+
 # --- copies that must not be used ----------------------------------------------------------------
 
 
