@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 from starlette.responses import Response
 
 from payments.gateway.exchange import Headers, encode_json
+from payments.records.wording import DECLINE_REASONS
 
 PROBLEM_JSON = "application/problem+json"
 TYPES = "/problems/"
@@ -33,7 +34,11 @@ class Problem(Enum):
         'Send the header once, with a string as its value: Idempotency-Key: "order-17".',
     )
     UNAUTHORIZED = ProblemType(401, "Token missing or wrong", "Send Authorization: Bearer TOKEN.")
-    DECLINED = ProblemType(402, "Declined", "No money was moved; the reason says why.")
+    DECLINED = ProblemType(
+        402,
+        "Declined",
+        f"No money was moved. The member reason says why: {', '.join(DECLINE_REASONS)}.",
+    )
     FORBIDDEN = ProblemType(403, "The token may not do this", "It lacks the named scope.")
     CROSS_ORIGIN = ProblemType(
         403,
@@ -50,8 +55,8 @@ class Problem(Enum):
     ACCOUNT_NOT_FOUND = ProblemType(
         404,
         "No such account",
-        "Its first deposit opens it, a make where accounts are opened with a balance, or a request "
-        "to open it.",
+        "Its first deposit opens it, a make or an authorize where accounts are opened with a "
+        "balance, or a request to open it.",
     )
     COMMAND_NOT_FOUND = ProblemType(
         404,

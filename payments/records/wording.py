@@ -21,6 +21,9 @@ _DECLINED: dict[str, str] = {
     Reason.INVALID_ACCOUNT: "the id of a new account can't begin or end with a space",
     Reason.INTERNAL_ERROR: "a worker met a defect, its dead letters say which",
 }
+DECLINE_REASONS = tuple(_DECLINED)
+"""Why a make, deposit or authorize is declined."""
+
 _WITHOUT_HOLDS = {**_DECLINED, Reason.INSUFFICIENT_FUNDS: "account {account} has less than {money}"}
 """The same, as they were before payments could hold money."""
 

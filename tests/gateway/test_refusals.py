@@ -15,6 +15,7 @@ from payments.client import (
     Overloaded,
     PaymentsClientError,
 )
+from payments.domain.account import Account, Opening, Status, Transfer, post
 from payments.domain.results import Outcome, Reason
 from payments.gateway.app import Gateway
 from payments.gateway.outcomes import problem_of
@@ -214,6 +215,26 @@ async def test_every_type_of_problem_is_described_at_its_reference(http: httpx.A
         body = (await http.get(one.reference)).json()
         assert (body["type"], body["status"]) == (one.reference, one.value.status)
     problem(await http.get("/problems/none"), 404, "not-found")
+
+
+async def test_the_page_of_declined_names_each_reason_of_an_account(
+    http: httpx.AsyncClient,
+) -> None:
+    make = Transfer("make", "abc", -100, "EUR", "sales")
+    accounts = [None, Account(0, 1, "EUR"), Account(100, 1, "JPY")]
+    accounts += [Account(100, 1, "EUR", 0, status) for status in (Status.FROZEN, Status.CLOSED)]
+    reasons = {post(account, make, opening=Opening(0, "EUR")) for account in accounts}
+    assert len(reasons) == len(accounts)
+    advice = str((await http.get("/problems/declined")).json())
+    assert {reason for reason in reasons if str(reason) not in advice} == set()
+
+
+async def test_the_page_of_an_account_that_is_not_there_says_what_opens_it(
+    http: httpx.AsyncClient,
+) -> None:
+    advice = str((await http.get("/problems/account-not-found")).json())
+    for opens in ("deposit", "make", "authorize", "open"):
+        assert opens in advice
 
 
 @pytest.mark.parametrize("tokens", ["short", "x" * 513, "has a space in the token", "ümläut-" * 4])
