@@ -135,7 +135,7 @@ class Rebalancing:
 
     def _partition_numbers(self, assigned: AbstractSet[TopicPartition]) -> set[int]:
         """Return the partition numbers that are assigned, each for the inputs of all stages."""
-        inputs = {topic for stage in self._stages.values() for topic in stage.inputs}
+        inputs = {topic for stage in self._stages.values() for topic in stage.assigned_inputs}
         found: dict[int, set[str]] = {}
         for at in assigned:
             if at.topic in inputs:

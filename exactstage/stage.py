@@ -213,6 +213,11 @@ class Stage:
     internal_inputs: tuple[str, ...] = ()
     """Only stages write there; every record carries its output id."""
 
+    added_inputs: tuple[str, ...] = ()
+    """Those of the public inputs that a later version has added. The group does not assign them:
+    the owner of a partition reads them too. So workers of the version before, which don't know
+    them, can share the group during an upgrade."""
+
     outputs: tuple[str, ...] = ()
     """Public topics that this stage alone writes, beside its dead letters."""
 
@@ -270,6 +275,9 @@ class Stage:
         if self.forward_to is not None and self.forward_to not in self.internal_inputs:
             message = f"{self.name}: records are forwarded through an internal input of the stage"
             raise ValueError(message)
+        if not set(self.added_inputs) <= set(self.public_inputs) or not self.assigned_inputs:
+            message = f"{self.name}: added inputs are some of its public ones, and not all it reads"
+            raise ValueError(message)
         if self.public & set(self.inputs):
             message = f"{self.name}: a stage can't read what it writes for others to see"
             raise ValueError(message)
@@ -278,6 +286,11 @@ class Stage:
     def inputs(self) -> tuple[str, ...]:
         """All topics that the stage reads."""
         return (*self.public_inputs, *self.internal_inputs)
+
+    @property
+    def assigned_inputs(self) -> tuple[str, ...]:
+        """The inputs whose partitions the group assigns to workers."""
+        return tuple(topic for topic in self.inputs if topic not in self.added_inputs)
 
 
 def topics_of(stages: Iterable[Stage]) -> list[str]:

@@ -213,7 +213,7 @@ class EngineApp(Host):
     def inputs(self, stage: Stage) -> Any:
         """Return the channel of a stage's agent: its input topics, without Faust's own decoding."""
         channel = self._channels[stage.name] = self.topic(
-            *stage.inputs,
+            *stage.assigned_inputs,
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
@@ -315,7 +315,9 @@ class EngineApp(Host):
             return
         first = delivery.runs[0]
         at = first.at
-        tp = TP(*at)
+        # Faust knows the topics that the group assigns; all of a stage have the same agent.
+        assigned = self.stages[delivery.stage].assigned_inputs
+        tp = TP(at.topic if at.topic in assigned else assigned[0], at.partition)
         message = ConsumerMessage(
             topic=at.topic,
             partition=at.partition,

@@ -50,6 +50,7 @@ def accounts_stage(settings: Settings) -> Stage:
         changelog=settings.changelog("accounts"),
         dead_letters=settings.topics.accounts_dead_letters,
         public_inputs=(settings.topics.account_commands,),
+        added_inputs=(settings.topics.account_commands,),
         internal_inputs=(settings.topics.transfers,),
         outputs=(settings.topics.ledger, settings.topics.account_results),
         internal_outputs=(settings.topics.inbox,),

@@ -225,7 +225,7 @@ async def test_one_topic_with_more_partitions_is_named(installations: Installati
                 pass
     finally:
         await admin.close()
-    with pytest.raises(NotOurs, match=f"{commands} has 5, the other 8 have 4; .*repartition"):
+    with pytest.raises(NotOurs, match=f"{commands} has 5, the other 10 have 4; .*repartition"):
         await use(settings)
 
 

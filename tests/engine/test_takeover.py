@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,24 @@ async def test_partitions_that_are_not_assigned_together_are_an_error() -> None:
         FailStop, match="partition 1 of words was assigned to this worker, that of inbox was not"
     ):
         await worker.engine._rebalancing.assign({TopicPartition("words", 1)})
+
+
+async def test_an_input_that_a_version_has_added_goes_with_its_partition() -> None:
+    """A group with workers of the version before assigns it to anyone, or to none."""
+    stage = replace(word_count(), public_inputs=("words", "more"), added_inputs=("more",))
+    worker = Worker(MemoryLog(topics_of([stage]), 2), stage)
+    await worker.open()
+    assigned = {TopicPartition(topic, 1) for topic in stage.assigned_inputs}
+    await worker.engine._rebalancing.assign({*assigned, TopicPartition("more", 0)})
+    [journal] = worker.engine.owned.journals()
+    assert journal.partition == 1
+    assert journal.inputs == {"words": 0, "more": 0, "inbox": 0}
+
+
+@pytest.mark.parametrize("added", [("inbox",), ("elsewhere",)])
+def test_only_a_public_input_can_have_been_added(added: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="added inputs are some of its public ones"):
+        replace(word_count(), added_inputs=added)
 
 
 async def test_partitions_that_were_added_to_one_of_several_topics_are_named() -> None:
