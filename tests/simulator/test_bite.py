@@ -31,12 +31,12 @@ HOURS, LONG_HOURS = 0.1, 0.25
 MOST_SEEDS = 200
 SLOW_SECONDS = 0.5
 FIRST_SEEDS = {
-    "a claim makes one empty transaction only": 140,
+    "a claim makes one empty transaction only": 516,
     "public outputs are not fenced": 449,
     "a journal behind its public topic is accepted": 62,
     "outputs are published before the journal has them": 8,
     "the tail is one too high": 11,
-    "an owner that lost commits is not noticed": 5189,
+    "an owner that lost commits is not noticed": 7070,
     "a timer overtakes the backlog": 6,
 }
 """Where the search begins for a fault that few stories bring to light; it goes on from there."""
