@@ -113,8 +113,12 @@ def show_account(
 
 def _existing(account_id: str, found: "Sequence[_Found] | None") -> "Sequence[_Found]":
     """Return what was found of an account; without the account, print that and exit."""
+    from payments.domain.names import has_outer_space
+
     if found is None:
-        talk(f"there is no account {printable(account_id)}")
+        # Quoted where a space at an end would not be seen.
+        shown = f'"{account_id}"' if has_outer_space(account_id) else account_id
+        talk(f"there is no account {printable(shown)}")
         click.get_current_context().exit(NOT_DONE)
     return found
 

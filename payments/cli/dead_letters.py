@@ -200,7 +200,7 @@ async def _find(settings: "Settings", position: "RecordAddress") -> "DeadLetter"
     type=click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True),
     help="A file with the corrected value; - is standard input.",
 )
-@click.option("--key", help="The corrected key: the payment's id.")
+@click.option("--key", help="The corrected key: the id of the payment or account.")
 @click.option("--to", metavar="TOPIC", help="Of an own stage's letter: another input of the stage.")
 @click.option("--yes", is_flag=True, help="Send; without it nothing is sent.")
 @click.option("--again", is_flag=True, help="Send even what may have been replayed before.")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from payments.cli import account
 from payments.cli.ending import Attempt
 from payments.cli.options import connect
 from payments.cli.output import colored, printable, show, show_json
@@ -12,7 +13,7 @@ from payments.dead_letters import reading, resending
 from payments.dead_letters.replaying import Correction, Verdict, judge
 from payments.dead_letters.resending import Resend
 from payments.records.record_address import RecordAddress
-from payments.records.record_models import Result, members
+from payments.records.record_models import AccountResult, Result, members
 from payments.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,15 +116,20 @@ async def _send(
     if verdict.replay is None:
         _show(verdict, None, options)
         return False
-    payment, command = verdict.replay
+    name, command, of_account = verdict.replay
+    seconds = options.deadline_seconds
+    result: Result | AccountResult
     attempt.begin()
-    result = await client.send(payment, command, deadline_seconds=options.deadline_seconds)
+    if of_account:
+        result = await client.account_commands.send(name, command, deadline_seconds=seconds)
+    else:
+        result = await client.send(name, command, deadline_seconds=seconds)
     attempt.answer()
     _show(verdict, result, options)
-    return is_done(result)
+    return is_done(result) if isinstance(result, Result) else account.is_done(result)
 
 
-def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
+def _show(verdict: Verdict, result: Result | AccountResult | None, options: Options) -> None:
     replay = verdict.replay
     action = "refused" if replay is None else "would send" if result is None else "sent"
     if options.as_json:
@@ -131,7 +137,8 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
             {
                 "position": str(verdict.letter.position),
                 "action": action,
-                "payment": replay and replay.payment,
+                "payment": None if replay is None or replay.of_account else replay.name,
+                "account": replay.name if replay is not None and replay.of_account else None,
                 "command": replay and replay.command,
                 "message": verdict.refusal,
                 "result": result and members(result),
@@ -141,7 +148,7 @@ def _show(verdict: Verdict, result: Result | None, options: Options) -> None:
     if replay is None:
         text = verdict.refusal or ""
     elif result is None:
-        text = f"{replay.payment}: {json.dumps(replay.command, ensure_ascii=False)}"
+        text = f"{replay.name}: {json.dumps(replay.command, ensure_ascii=False)}"
     else:
-        text = line_of(result)
+        text = line_of(result) if isinstance(result, Result) else account.line_of(result)
     show(f"{verdict.letter.position}  {colored(action, _COLORS[action])}  {printable(text)}")

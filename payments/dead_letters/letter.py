@@ -12,6 +12,11 @@ from typing import NamedTuple
 
 from exactstage import Headers, Record
 from exactstage.inspection import unpack_dead_letter
+from payments.records.account_commands import (
+    parse_account_command,
+    parse_account_id,
+    require_account_name,
+)
 from payments.records.commands import Malformed, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress, address_text
 from payments.records.recovery_notes import SKIPPED
@@ -115,10 +120,14 @@ def _time_ms(record: Record) -> int:
 
 
 class Replay(NamedTuple):
-    """The payment's id and the command that a replay sends."""
+    """The command that a replay sends."""
 
-    payment: str
+    name: str
+    """The record's key: the id of the payment, or of the account."""
+
     command: dict[str, object]
+    of_account: bool
+    """Whether it is a command for an account."""
 
 
 def replay_of(
@@ -129,7 +138,8 @@ def replay_of(
     It is parsed as the engine parses it, so only a well-formed command is sent. The replay's id
     replaces the command's own id, which has been answered. Raises ``NotReplayable``.
     """
-    if not letter.source.startswith(settings.topics.commands + "/"):
+    of_account = letter.source.startswith(settings.topics.account_commands + "/")
+    if not of_account and not letter.source.startswith(settings.topics.commands + "/"):
         message = (
             f"it is no command but came in at {letter.source or 'an unknown topic'}; messages "
             f"between the stages can't be sent again: send the payment's command again"
@@ -153,15 +163,22 @@ def replay_of(
         raise NotReplayable(message + "give its key and value")
     key, value = letter.key if key is None else key, letter.value if value is None else value
     try:
-        payment = parse_payment_id(key)
+        name = _account_id(key) if of_account else parse_payment_id(key)
     except Malformed as fault:
         raise _refused_again(fault, "--key") from fault
+    parse = parse_account_command if of_account else parse_command
     try:
-        parse_command(value, default_currency=settings.default_currency)
+        parse(value, default_currency=settings.default_currency)
     except Malformed as fault:
         raise _refused_again(fault, "--value or --value-file") from fault
     assert value is not None, "a command has a value"
-    return Replay(payment, {**json.loads(value), "id": letter.command_id})
+    return Replay(name, {**json.loads(value), "id": letter.command_id}, of_account)
+
+
+def _account_id(key: bytes | None) -> str:
+    name = parse_account_id(key)
+    require_account_name(name)
+    return name
 
 
 def _refused_again(fault: Malformed, option: str) -> NotReplayable:

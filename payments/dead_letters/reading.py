@@ -18,9 +18,12 @@ from payments.dead_letters.letter import (
     command_id_of,
     read_letter,
 )
+from payments.domain.account_commands import AccountCommand
+from payments.domain.commands import Command
+from payments.records.account_commands import parse_account_command
 from payments.records.commands import Malformed, parse_command
 from payments.records.record_address import RecordAddress
-from payments.records.record_models import Result
+from payments.records.record_models import AccountResult, Result
 from payments.settings import Settings
 from payments.topics.file import PACKAGED, apply_command, read_topics
 
@@ -46,8 +49,17 @@ class Sent(NamedTuple):
     commands: frozenset[str]
     """Ids of replays that were sent."""
 
-    results: Mapping[str, Result]
+    results: Mapping[str, Result | AccountResult]
     """Their results, by id, where there are any."""
+
+
+class _Answered(NamedTuple):
+    """Two topics: commands, whose replays are looked for, and their results."""
+
+    commands: str
+    results: str
+    parse: Callable[..., Command | AccountCommand]
+    result: type[Result | AccountResult]
 
 
 class DeadLetters:
@@ -68,6 +80,19 @@ class DeadLetters:
         self._settings = settings
         self._kept_ms = min_retention_ms
         self._clock_ms = clock_ms
+        topics = settings.topics
+        self._answered = {
+            topics.dead_letters("payments"): _Answered(
+                topics.commands, topics.results, parse_command, Result
+            ),
+            topics.dead_letters("accounts"): _Answered(
+                topics.account_commands,
+                topics.account_results,
+                parse_account_command,
+                AccountResult,
+            ),
+        }
+        """By topic of dead letters: where their replays go."""
 
     @property
     def not_for_replays(self) -> frozenset[str]:
@@ -139,32 +164,49 @@ class DeadLetters:
         writer = await self._log.new_writer()
         return (await self._log.append([Batch(at, writer, [record])], Channel.JOURNAL))[at]
 
-    async def sent(self, ids: Collection[str], since_ms: int) -> Sent:
-        """Look for commands and results with these ids, from ``since_ms`` on.
+    async def sent(self, letters: Collection[RecordAddress], since_ms: int) -> Sent:
+        """Look for replays of these letters, and for their results, from ``since_ms`` on.
 
         All partitions are searched, since a replay may have been given another key.
         """
         commands: set[str] = set()
-        ranges = await self._since(self._settings.topics.commands, since_ms)
+        results: dict[str, Result | AccountResult] = {}
+        for topic, answered in self._answered.items():
+            ids = {command_id_of(letter) for letter in letters if letter.topic == topic}
+            if ids:
+                commands |= await self._commands_sent(answered, ids, since_ms)
+                results |= await self._results_of(answered, ids, since_ms)
+        return Sent(frozenset(commands), results)
+
+    async def _commands_sent(
+        self, answered: _Answered, ids: Collection[str], since_ms: int
+    ) -> set[str]:
+        found: set[str] = set()
+        ranges = await self._since(answered.commands, since_ms)
         async with aclosing(self._records(ranges)) as fetched:
             async for record in fetched:
-                command_id = self._command_id(record, ids)
-                if command_id is not None:
-                    commands.add(command_id)
-        results: dict[str, Result] = {}
-        ranges = await self._since(self._settings.topics.results, since_ms)
+                command_id = self._command_id(answered, record)
+                if command_id is not None and command_id in ids:
+                    found.add(command_id)
+        return found
+
+    async def _results_of(
+        self, answered: _Answered, ids: Collection[str], since_ms: int
+    ) -> dict[str, Result | AccountResult]:
+        found: dict[str, Result | AccountResult] = {}
+        ranges = await self._since(answered.results, since_ms)
         async with aclosing(self._records(ranges)) as fetched:
             async for record in fetched:
                 value = record.value or b""
                 # A search of the bytes comes first: there may be very many results.
                 if _REPLAY in value:
                     try:
-                        result = Result.model_validate_json(value)
+                        result = answered.result.model_validate_json(value)
                     except ValidationError:
                         continue  # Another program wrote it; no worker's record is like that.
                     if result.command is not None and result.command in ids:
-                        results[result.command] = result
-        return Sent(frozenset(commands), results)
+                        found[result.command] = result
+        return found
 
     async def replayed(
         self, received_ms: Mapping[RecordAddress, int]
@@ -174,28 +216,41 @@ class DeadLetters:
         ``received_ms`` is the time at which the record of each came in. Reads the commands and
         results since the first of them.
         """
-        if not received_ms:
-            return {}
+        marks: dict[RecordAddress, bool | None] = {}
+        for topic in self._answered:
+            of_topic = {at: time_ms for at, time_ms in received_ms.items() if at.topic == topic}
+            if of_topic:
+                marks |= await self._replayed(of_topic)
+        return marks
+
+    async def _replayed(
+        self, received_ms: Mapping[RecordAddress, int]
+    ) -> dict[RecordAddress, bool | None]:
+        """Return the same of the letters of one topic."""
         by_age = sorted(received_ms, key=received_ms.__getitem__)
         times = [received_ms[position] for position in by_age]
-        ids = {position: command_id_of(position) for position in by_age}
-        sent = await self.sent(frozenset(ids.values()), since_ms=times[0])
-        unknown, known = 0, 0 if await self.reach_back_to(times[0]) else len(times)
+        topic = by_age[0].topic
+        sent = await self.sent(by_age, since_ms=times[0])
+        unknown, known = 0, 0 if await self.reach_back_to(times[0], topic) else len(times)
         while unknown < known:  # Find the first letter since which no command was deleted.
             middle = (unknown + known) // 2
-            if await self.reach_back_to(times[middle]):
+            if await self.reach_back_to(times[middle], topic):
                 known = middle
             else:
                 unknown = middle + 1
         marks: dict[RecordAddress, bool | None] = {}
         for number, position in enumerate(by_age):
-            was_sent = ids[position] in sent.commands or ids[position] in sent.results
+            command_id = command_id_of(position)
+            was_sent = command_id in sent.commands or command_id in sent.results
             marks[position] = True if was_sent else False if number >= known else None
         return marks
 
-    async def reach_back_to(self, time_ms: int) -> bool:
-        """Return whether all commands of that time or later must still be there."""
-        at = self._partitions(self._settings.topics.commands)
+    async def reach_back_to(self, time_ms: int, dead_letters: str) -> bool:
+        """Return whether all commands of that time or later must still be there.
+
+        They are those whose dead letters are on this topic.
+        """
+        at = self._partitions(self._answered[dead_letters].commands)
         now_ms = self._clock_ms()
         if now_ms - time_ms + _CLOCKS_MS < self._kept_ms and not await self._is_behind(at, now_ms):
             return True
@@ -210,14 +265,13 @@ class DeadLetters:
         later = await self._log.offsets_since(at, now_ms + _CLOCKS_MS)
         return any(later[tp] < bounds[tp].end for tp in at)
 
-    def _command_id(self, record: Record, ids: Collection[str]) -> str | None:
+    def _command_id(self, answered: _Answered, record: Record) -> str | None:
         if _REPLAY not in (record.value or b""):
             return None
         try:
-            command = parse_command(record.value, default_currency=self._settings.default_currency)
+            return answered.parse(record.value, default_currency=self._settings.default_currency).id
         except Malformed:
             return None
-        return command.id if command.id in ids else None
 
     async def _since(self, topic: str, time_ms: int) -> Mapping[TopicPartition, Bounds]:
         """Return the ranges of a topic that have all records from a time on."""
@@ -277,7 +331,13 @@ async def open_dead_letters(
         apply_command=apply_command(settings, None),
     )
     topics = settings.topics
-    own = [*map(topics.dead_letters, STAGES), topics.commands, topics.results]
+    own = [
+        *map(topics.dead_letters, STAGES),
+        topics.commands,
+        topics.results,
+        topics.account_commands,
+        topics.account_results,
+    ]
     try:
         await log.start(others or own)
         yield DeadLetters(log, settings)

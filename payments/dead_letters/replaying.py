@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from payments.dead_letters.letter import DeadLetter, NotReplayable, Replay, replay_of
 from payments.dead_letters.reading import DeadLetters, Sent
+from payments.records.record_models import Result
 from payments.settings import Settings
 
 
@@ -43,11 +44,13 @@ async def judge(
     if again or not sendable:
         return verdicts
     sent = await letters.sent(
-        [letter.command_id for letter in sendable],
+        [letter.position for letter in sendable],
         since_ms=min(letter.received_ms for letter in sendable),
     )
     known = {
-        letter.position for letter in sendable if await letters.reach_back_to(letter.received_ms)
+        letter.position
+        for letter in sendable
+        if await letters.reach_back_to(letter.received_ms, letter.position.topic)
     }
     return [
         verdict
@@ -69,7 +72,12 @@ def _first_time(verdict: Verdict, sent: Sent, *, known: bool) -> Verdict:
     command_id = verdict.letter.command_id
     result = sent.results.get(command_id)
     if result is not None:
-        refusal = f"it was replayed before as payment {result.payment}: {result.outcome}"
+        key = (
+            f"payment {result.payment}"
+            if isinstance(result, Result)
+            else f"account {result.account}"
+        )
+        refusal = f"it was replayed before as {key}: {result.outcome}"
     elif command_id in sent.commands:
         refusal = "it was replayed before; its command has no result yet"
     elif not known:

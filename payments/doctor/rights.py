@@ -87,7 +87,7 @@ GRANTS: dict[Role, tuple[Grant, ...]] = {
             ("Read", "Create", "DescribeConfigs", "AlterConfigs"),
             "`topics`, `verify`, `trace`, `dead-letters list`",
         ),
-        Grant("topic", (TOPICS.commands,), ("Write",), "`dead-letters replay`"),
+        Grant("topic", COMMANDS, ("Write",), "`dead-letters replay`"),
         Grant("topic", (TOPICS.fencing_check,), ("Write",), "`topics check` tries the fencing"),
         Grant("transactional-id", (FENCING_IDS + PREFIXED,), ("Write",), "the same"),
         Grant("group", ("{app}",), ("Describe",), "`doctor` looks at the group"),

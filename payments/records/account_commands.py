@@ -20,6 +20,7 @@ from payments.domain.names import is_name
 from payments.domain.results import Reason
 from payments.records.commands import (
     MAX_VALUE_BYTES,
+    ONLY_FOR_PAYMENTS,
     Malformed,
     Members,
     decode_members,
@@ -68,18 +69,27 @@ def account_command_of(members: Members, *, default_currency: str) -> AccountCom
         if count > 1:
             raise Malformed(Reason.DUPLICATED_FIELD, f"is given {count} times", name, **own)
         if name not in _FIELDS:
-            rule = "is not a field of any command for accounts"
+            rule = f"is not a field of any command for accounts{_right_topic(once)}"
             raise Malformed(Reason.UNKNOWN_FIELD, rule, name, **own)
-    type_ = once.pop("type", None)
+    type_ = once.get("type")
     model = _TYPES.get(type_) if isinstance(type_, str) else None
     if model is None:
         reason = Reason.UNKNOWN_TYPE if "type" in counts else Reason.MISSING_TYPE
         received = shown(type_) if "type" in counts else "nothing"
-        raise Malformed(reason, f"{_TYPE_RULE}, received {received}", "type", **own)
+        rule = f"{_TYPE_RULE}, received {received}{_right_topic(once)}"
+        raise Malformed(reason, rule, "type", **own)
+    del once["type"]
     _require_fields(model, once, own)
     if issubclass(model, Open):
         once["currency"] = once.get("currency") or default_currency
     return model(**once)
+
+
+def _right_topic(fields: dict[str, Any]) -> str:
+    """Return where the command goes, if its type is only one of commands for payments."""
+    type_ = fields.get("type")
+    is_elsewhere = isinstance(type_, str) and type_ in ONLY_FOR_PAYMENTS
+    return "; commands for payments go to payments.commands" if is_elsewhere else ""
 
 
 def _require_fields(

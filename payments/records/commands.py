@@ -18,6 +18,7 @@ from msgspec.json import Decoder
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
 
+from payments.domain.account_commands import ACCOUNT_COMMAND_TYPES
 from payments.domain.commands import (
     COMMAND_TYPES,
     FINAL_CAPTURE,
@@ -84,6 +85,10 @@ _account_fault = lru_cache(maxsize=8192)(RULES["account"])
 _TYPES: dict[str, type[Command]] = {model.type: model for model in get_args(Command)}
 
 _TYPE_RULE = f"must be {', '.join(COMMAND_TYPES[:-1])} or {COMMAND_TYPES[-1]}"
+ONLY_FOR_PAYMENTS = frozenset(COMMAND_TYPES) - frozenset(ACCOUNT_COMMAND_TYPES)
+"""Types that no command for accounts has; ``get`` is a type of both."""
+
+_ONLY_FOR_ACCOUNTS = frozenset(ACCOUNT_COMMAND_TYPES) - frozenset(COMMAND_TYPES)
 _REQUIRED = {
     model: [field.name for field in struct_fields(model) if field.required]
     for model in _TYPES.values()
@@ -218,7 +223,8 @@ def command_of(members: Members, *, default_currency: str) -> Command:
     if fault is not None:
         reason, rule, name = fault
         received = shown(fields[name]) if name in fields else "nothing"
-        raise Malformed(reason, f"{rule}, received {received}", name, **_own(fields))
+        rule = f"{rule}, received {received}{_right_topic(fields)}"
+        raise Malformed(reason, rule, name, **_own(fields))
     model = _TYPES[fields.pop("type")]
     if issubclass(model, (Make, Deposit, Authorize)):
         fields["currency"] = fields.get("currency") or default_currency
@@ -276,11 +282,20 @@ def _part_parsed_quickly(command: Capture | Refund, value: bytes, quotes: int) -
 def _stray(members: Members) -> Malformed:
     """Return the fault of the first member that is given twice or that no command has."""
     counts = Counter(name for name, _ in members)
-    own = _own({name: value for name, value in members if counts[name] == 1})
+    once = {name: value for name, value in members if counts[name] == 1}
+    own = _own(once)
     name = next(name for name, n in counts.items() if n > 1 or name not in _FIELDS)
     if counts[name] > 1:
         return Malformed(Reason.DUPLICATED_FIELD, f"is given {counts[name]} times", name, **own)
-    return Malformed(Reason.UNKNOWN_FIELD, "is not a field of any command", name, **own)
+    rule = f"is not a field of any command{_right_topic(once)}"
+    return Malformed(Reason.UNKNOWN_FIELD, rule, name, **own)
+
+
+def _right_topic(fields: dict[str, Any]) -> str:
+    """Return where the command goes, if its type is only one of commands for accounts."""
+    type_ = fields.get("type")
+    is_elsewhere = isinstance(type_, str) and type_ in _ONLY_FOR_ACCOUNTS
+    return "; commands for accounts go to accounts.commands" if is_elsewhere else ""
 
 
 def _own(fields: dict[str, Any]) -> dict[str, str | None]:

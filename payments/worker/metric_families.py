@@ -70,7 +70,8 @@ BLOCKED_SECONDS = Family(
 RESULTS = Family(
     "payments_results",
     "counter",
-    "Published results, notices included; `reason` is empty where there is none.",
+    "Published results of payments, notices included; `reason` is empty where there is none. "
+    "Results of commands for accounts are not counted.",
     "Many `rejected`: a client sends what the rules refuse. `internal_error`, `impossible`: a "
     "defect.",
     ("type", "outcome", "reason"),

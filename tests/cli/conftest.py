@@ -49,11 +49,13 @@ class Embedded:
         settings = {"PAYMENTS_PARTITIONS": str(self.bed.settings.partitions)}
         return run(*arguments, stdin=stdin, color=color, **settings, **environment)
 
-    def receive(self, key: bytes | None, value: bytes | None) -> None:
-        """Let a record come in as from any client."""
+    def receive(self, key: bytes | None, value: bytes | None, *, for_account: bool = False) -> None:
+        """Let a record come in as from any client, on one of the two topics of commands."""
+        topics = self.bed.settings.topics
+        topic = topics.account_commands if for_account else topics.commands
 
         async def send() -> None:
-            self.bed.produce(self.bed.settings.topics.commands, key, value)
+            self.bed.produce(topic, key, value)
             await self.bed.quiet()
 
         self.do(send())

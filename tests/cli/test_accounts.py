@@ -114,6 +114,13 @@ def test_without_a_broker_nothing_was_sent() -> None:
     assert (away.exit_code, away.stdout) == (69, "")
 
 
+def test_a_space_at_an_end_of_a_name_is_seen_where_there_is_no_such_account(
+    embedded: Embedded,
+) -> None:
+    missing = embedded.run("account", "abc ")
+    assert (missing.exit_code, missing.stderr) == (3, 'there is no account "abc "\n')
+
+
 def test_an_account_with_the_name_of_a_command_is_shown_too(embedded: Embedded) -> None:
     embedded.run("deposit", "in", "--account", "open", "--amount", "5.00")
     assert embedded.run("account", "show", "open").stdout == "open: 1,005.00 EUR\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import payments.stages.accounts
 import payments.stages.payments
 from exactstage.errors import UNDECODABLE_BATCH
 from exactstage.log import TopicPartition
@@ -84,7 +85,7 @@ def test_the_list_says_where_a_replay_could_have_been_forgotten(
     embedded.receive(b"pay-1", BAD)
     asked: list[int] = []
 
-    async def long_ago(_: object, time_ms: int) -> bool:
+    async def long_ago(_: object, time_ms: int, _topic: str) -> bool:
         asked.append(time_ms)
         return False
 
@@ -277,6 +278,64 @@ def test_a_declined_replay_ends_with_exit_code_3(embedded: Embedded) -> None:
     shown = embedded.run("dead-letters", "replay", position, "--value", much, "--yes")
     assert shown.exit_code == 3
     assert embedded.bed.results("pay-1")[-1].outcome is Outcome.DECLINED
+
+
+def test_a_command_for_an_account_that_met_a_defect_is_replayed_once(embedded: Embedded) -> None:
+    embedded.receive(b"abc", b'{"type":"open"}', for_account=True)
+    with pytest.MonkeyPatch.context() as defect:
+        defect.delattr(payments.stages.accounts, "decide_account")
+        embedded.receive(b"abc", b'{"type":"freeze","id":"c-1"}', for_account=True)
+    embedded.receive(b"pay-1", BAD)
+    position = position_of(embedded, reason="internal_error")
+    replay = ("dead-letters", "replay", position)
+    [would] = lines(embedded.run(*replay, "--json"))
+    assert (would["action"], would["payment"], would["account"]) == ("would send", None, "abc")
+    assert would["command"] == {"type": "freeze", "id": f"replay/{position}"}
+    assert embedded.run("account", "abc").stdout == "abc: 0.00 EUR\n"
+
+    sent = embedded.run(*replay, "--yes")
+    assert (sent.exit_code, sent.stderr) == (0, "")
+    assert sent.stdout == f"{position}  sent  abc: completed frozen, 0.00 EUR\n"
+    assert embedded.run("account", "abc").stdout == "abc: 0.00 EUR, frozen\n"
+    embedded.run("account", "unfreeze", "abc")
+
+    for key in ((), ("--key", "other")):
+        refused = embedded.run(*replay, "--yes", *key)
+        assert refused.exit_code == 3
+        assert "it was replayed before as account abc: completed" in refused.stdout
+    assert embedded.run("account", "abc").stdout == "abc: 0.00 EUR\n"
+    listed = lines(embedded.run("dead-letters", "list", "--json"))
+    marks = {letter["position"]: letter["replayed"] for letter in listed}
+    assert len(marks) == 2
+    assert {at for at, was_replayed in marks.items() if was_replayed} == {position}
+
+
+def test_a_command_for_an_account_is_corrected_by_its_own_rules(embedded: Embedded) -> None:
+    embedded.receive(b"abc", b'{"type":"open","credit_limit":-5}', for_account=True)
+    position = position_of(embedded, reason="invalid_credit_limit")
+    replay = ("dead-letters", "replay", position, "--yes")
+    as_it_is = embedded.run(*replay)
+    assert as_it_is.exit_code == 3
+    assert as_it_is.stdout.endswith("; correct it with --value or --value-file\n")
+    of_a_payment = embedded.run(*replay, "--value", MAKE.decode())
+    assert of_a_payment.exit_code == 3
+    assert "commands for payments go to payments.commands" in of_a_payment.stdout
+    counter = embedded.run(*replay, "--value", '{"type":"open"}', "--key", "sales/1")
+    assert counter.exit_code == 3
+    assert counter.stdout.endswith("; correct it with --key\n")
+    corrected = ("--value", '{"type":"open","credit_limit":5}')
+    assert embedded.run(*replay, *corrected).exit_code == 0
+    assert embedded.run("account", "abc", "--json").stdout.count('"credit_limit": 5,') == 1
+
+
+def test_a_replay_that_the_account_refuses_ends_with_exit_code_3(embedded: Embedded) -> None:
+    embedded.receive(b"abc", b'{"type":"limit"}', for_account=True)
+    position = position_of(embedded, reason="missing_field")
+    shown = embedded.run(
+        "dead-letters", "replay", position, "--value", '{"type":"freeze"}', "--yes"
+    )
+    assert shown.exit_code == 3
+    assert "abc: rejected (unknown_account)" in shown.stdout
 
 
 def test_messages_between_the_stages_are_never_sent(embedded: Embedded) -> None:

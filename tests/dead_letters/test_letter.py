@@ -15,6 +15,7 @@ from payments.testing import PaymentsTestbed
 MARK = "__streams.errors."
 MAKE = b'{"type":"make","account":"abc","amount":100}'
 SETTINGS = Settings(partitions=4)
+LETTERS = SETTINGS.topics.payments_dead_letters
 
 
 async def put_aside(
@@ -116,7 +117,7 @@ async def test_a_letter_older_than_what_is_kept_may_have_been_replayed(
         log, SETTINGS, min_retention_ms=min_retention_ms, clock_ms=lambda: 2_000_000
     )
     # A minute is granted to clocks that differ: the record of 2,000,000 is the first that counts.
-    assert await letters.reach_back_to(1_950_000) is known
+    assert await letters.reach_back_to(1_950_000, LETTERS) is known
 
 
 async def test_a_clock_that_is_behind_makes_no_letter_look_young() -> None:
@@ -127,7 +128,7 @@ async def test_a_clock_that_is_behind_makes_no_letter_look_young() -> None:
         log.produce(TopicPartition("payments.commands", 0), b"k", MAKE)
     log.first = 2
     letters = DeadLetters(log, SETTINGS, min_retention_ms=900_000, clock_ms=lambda: 1_000_000)
-    assert not await letters.reach_back_to(900_000)
+    assert not await letters.reach_back_to(900_000, LETTERS)
 
 
 async def test_a_search_that_has_found_its_record_has_closed_its_reader(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +11,9 @@ from payments.domain.currencies import CURRENCY_RULE
 from payments.domain.names import NAME_RULE
 from payments.domain.results import Reason
 from payments.records import commands
+from payments.records.account_commands import parse_account_command
 from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.settings import TOPICS
 
 MAKE = b'{"type":"make","account":"abc","amount":100}'
 
@@ -172,6 +175,54 @@ def test_a_malformed_command_is_refused_for_its_first_fault(
     assert words in caught.value.message
     assert len(caught.value.message) < 250
     assert caught.value.message.isprintable()
+
+
+ACCOUNTS = "; commands for accounts go to accounts.commands"
+PAYMENTS = "; commands for payments go to payments.commands"
+
+
+def refusal(parse_it: Callable[..., object], value: bytes) -> str:
+    with pytest.raises(Malformed) as caught:
+        parse_it(value, default_currency="EUR")
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b'{"type":"%s"}' % type_ for type_ in (b"open", b"freeze", b"unfreeze", b"close")),
+        b'{"type":"limit","credit_limit":5000}',
+        b'{"type":"open","currency":"EUR","credit_limit":5000}',
+    ],
+)
+def test_a_command_for_an_account_among_those_for_payments_is_sent_on(value: bytes) -> None:
+    parse_account_command(value, default_currency="EUR")
+    assert refusal(parse_command, value).endswith(ACCOUNTS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        MAKE,
+        b'{"type":"capture"}',
+        b'{"type":"cancel"}',
+        b'{"type":"refund","refund":"r"}',
+    ],
+)
+def test_a_command_for_a_payment_among_those_for_accounts_is_sent_on(value: bytes) -> None:
+    parse_command(value, default_currency="EUR")
+    assert refusal(parse_account_command, value).endswith(PAYMENTS)
+
+
+@pytest.mark.parametrize("value", [b'{"type":"seize"}', b'{"type":"get","x":1}', b'{"type":[]}'])
+def test_any_other_fault_names_no_other_topic(value: bytes) -> None:
+    assert " go to " not in refusal(parse_command, value)
+    assert " go to " not in refusal(parse_account_command, value)
+
+
+def test_the_topics_that_are_named_are_those_of_the_settings() -> None:
+    assert ACCOUNTS.endswith(f" {TOPICS.account_commands}")
+    assert PAYMENTS.endswith(f" {TOPICS.commands}")
 
 
 TEXT = MAKE.decode()
