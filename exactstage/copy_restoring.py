@@ -9,7 +9,6 @@ from typing import Any
 
 from .errors import FailStop
 from .journal import Journal
-from .limits import RING
 from .local_copy import LocalCopy, Position, digest, timer_key
 from .local_rows import LocalRows
 from .log import Bounds, Record
@@ -103,10 +102,11 @@ class Tail:
         position = self._position
         if self.refused is not None or position is None:
             return self.refused
-        if last_commit < position.commit or (
-            not self._seen and last_commit < position.commit + RING
-        ):
+        if last_commit < position.commit:
             return f"it is ahead of its journal, which lacks its commit {position.commit}"
+        if not self._seen:
+            # Compacted away, or lost and replaced by others: nothing says which.
+            return f"its journal does not have its commit {position.commit} any more"
         age_ms = now_ms - position.time_ms
         if self._has_gaps and age_ms > age_limit_ms:
             return (

@@ -3,7 +3,7 @@
 A copy makes a takeover short, since only the journal's tail has to be read, and lets a worker have
 more rows than memory. The journal stays the truth: a copy is written after the journal's
 acknowledgement, in one atomic batch with the position up to which it has the journal, and one that
-is torn, foreign, ahead of its journal or too old is thrown away (docs/design.md 4.10).
+is torn, foreign, ahead of its journal or too old is thrown away (docs/design.md 4.11).
 
 It is a RocksDB of its own for each journal, whose files all have checksums and are listed in its
 manifest; LMDB and SQLite have no such checksums. It writes no log of its own: what a killed process

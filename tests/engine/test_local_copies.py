@@ -423,6 +423,28 @@ async def test_a_copy_that_is_ahead_of_its_journal_is_thrown_away(
         assert counts(younger, b"w0") == [b"1"]
 
 
+async def test_a_copy_whose_last_commit_was_compacted_away_is_thrown_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its journal may have lost that commit and got others since: nothing says which."""
+    async with Bed(tmp_path / "now") as bed:
+        await bed.count_all(10)
+        await bed._running().kill()
+        shutil.copytree(tmp_path / "now", tmp_path / "old")
+        await bed._start()
+        await bed.count_all(100)
+        rows = bed.rows()
+        await bed._running().kill()
+        shutil.rmtree(tmp_path / "now")
+        shutil.copytree(tmp_path / "old", tmp_path / "now")
+        journal = bed.log.partition(JOURNAL)
+        assert journal.compact(before=bed.log.end(JOURNAL), tombstones_before_ms=0)
+        await bed._start()
+        [line] = thrown_away(caplog)
+        assert "its journal does not have its commit" in line
+        assert bed.rows() == rows
+
+
 async def test_an_older_copy_is_brought_up_to_date(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
