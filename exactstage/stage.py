@@ -275,7 +275,8 @@ class Stage:
         if self.forward_to is not None and self.forward_to not in self.internal_inputs:
             message = f"{self.name}: records are forwarded through an internal input of the stage"
             raise ValueError(message)
-        if not set(self.added_inputs) <= set(self.public_inputs) or not self.assigned_inputs:
+        added = set(self.added_inputs)
+        if not added <= set(self.public_inputs) or (added and not self.assigned_inputs):
             message = f"{self.name}: added inputs are some of its public ones, and not all it reads"
             raise ValueError(message)
         if self.public & set(self.inputs):

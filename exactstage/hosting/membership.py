@@ -233,16 +233,24 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
 
     async def _commit_positions(self, positions: Mapping[TP, int]) -> None:
         consumer = self._ensure_consumer()
-        assigned = {(tp.topic, tp.partition) for tp in consumer.assignment()}
+        subscription = consumer._subscription.subscription  # noqa: SLF001 - see below
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None:
+            return
+        assigned = {(tp.topic, tp.partition) for tp in assignment.tps}
+        topics, numbers = ({each[place] for each in assigned} for place in (0, 1))
         offsets = {
             aiokafka.TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
             for tp, offset in positions.items()
+            # An added input is not assigned: it goes with its partition (``Stage.added_inputs``).
             if (tp.topic, tp.partition) in assigned
+            or (tp.topic not in topics and tp.partition in numbers)
         }
         if not offsets:
             return
         try:
-            await consumer.commit(offsets)
+            # The consumer itself commits only what is assigned; a broker takes any topic's.
+            await consumer._coordinator.commit_offsets(assignment, offsets)  # noqa: SLF001
         except (errors.KafkaError, errors.IllegalStateError) as error:
             # Only lag tools read these offsets; the poll finds rebalances and coordinator errors.
             logger.debug("positions were not committed to the group: %r", error)

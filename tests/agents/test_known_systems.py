@@ -202,7 +202,10 @@ async def test_no_more_is_captured_or_refunded_than_there_is() -> None:
 @reported(
     "Holds are left out when a balance is checked",
     "blnk#181",
-    here=("Only `available`, the balance less what is held, declines a payment."),
+    here=(
+        "Only `available`, from which what is held is subtracted, declines a payment for lack of "
+        "funds."
+    ),
 )
 async def test_what_is_held_can_not_be_spent() -> None:
     async with shop() as payments:

@@ -241,17 +241,23 @@ async def test_positions_that_can_not_be_committed_are_only_logged(
     app, _ = embedded_app(monkeypatch)
     committed: list[Any] = []
 
-    async def commit(offsets: Any) -> None:
+    async def commit(_assignment: Any, offsets: Any) -> None:
         committed.append(offsets)
         raise KafkaError("rebalancing")
 
-    thread = app.membership._thread
-    thread._consumer = SimpleNamespace(commit=commit, assignment=lambda: {TP("words", 0)})
-    await thread._commit_positions({TP("words", 1): 7})
+    thread, at = app.membership._thread, SimpleNamespace(tps={TP("words", 0)})
+    thread._consumer = SimpleNamespace(
+        _coordinator=SimpleNamespace(commit_offsets=commit),
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=at)),
+    )
+    await thread._commit_positions({TP("words", 1): 7, TP("added", 1): 3})
     assert not committed
     with caplog.at_level("DEBUG"):
-        await thread._commit_positions({TP("words", 0): 7, TP("words", 1): 7})
-    assert [offset.offset for offset in committed[0].values()] == [7]
+        await thread._commit_positions(
+            {TP("words", 0): 7, TP("words", 1): 7, TP("added", 0): 3, TP("added", 1): 3}
+        )
+    committed_at = {tuple(at): offset.offset for at, offset in committed[0].items()}
+    assert committed_at == {("words", 0): 7, ("added", 0): 3}
     assert "positions were not committed to the group" in caplog.text
 
 
