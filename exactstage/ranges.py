@@ -19,7 +19,7 @@ TAKEOVER_LIMIT_SECONDS = 60.0
 """The same in a takeover, since a worker has nothing else to do."""
 
 _FETCH_SECONDS = 5.0
-_LEAST_FETCHES = 2
+_LEAST_FETCHES = 3
 """Fetches without a record after which reading may be given up."""
 
 _PROGRESS_SECONDS = 2.0
