@@ -84,7 +84,6 @@ class Context:
     A stage uses ``get``, ``put``, ``delete``, ``emit``, ``due``, ``before_seal``,
     ``when_journalled``, ``when_published``, ``partition``, ``time_ms``, ``read_until_ms`` and
     ``source``; all else belongs to the engine.
-    belongs to the engine.
     """
 
     def __init__(

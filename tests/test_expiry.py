@@ -60,6 +60,18 @@ def test_what_can_be_refunded_may_be_kept_longer() -> None:
     assert timers(LONGER, replace(made, request=Request("deposit", "abc", 100, "EUR"))) == (110,)
 
 
+@pytest.mark.parametrize(("expiry", "kept_ms"), [(UNIFORM, 100), (LONGER, 500)])
+def test_a_payment_that_was_only_made_is_not_decoded_for_its_timer(
+    expiry: Expiry, kept_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was encoded just before, so this would be done for each payment."""
+    monkeypatch.setattr("payments.stages.expiry.decode_payment", None)
+    made = Payment(State.COMPLETED, 5, MAKE, metadata={"order": "7"})
+    assert timers(expiry, made) == (10 + kept_ms,)
+    deposited = replace(made, request=Request("deposit", '"refunded":1', 100, "EUR"))
+    assert timers(expiry, deposited) == (110,)
+
+
 @pytest.mark.parametrize("expiry", [UNIFORM, LONGER], ids=["uniform", "longer"])
 @pytest.mark.parametrize("payment", STORED, ids=lambda payment: payment.state.value)
 def test_a_payment_has_a_timer_where_the_table_lets_time_change_it(
@@ -75,8 +87,9 @@ def test_a_payment_has_a_timer_where_the_table_lets_time_change_it(
 @given(st.integers(0, 10**13), st.text(max_size=20))
 def test_no_text_of_a_client_passes_for_the_time_of_a_payment(time_ms: int, text: str) -> None:
     request = Request("make", f'"time_ms":7,{text}', 100, "EUR")
-    payment = Payment(State.COMPLETED, time_ms, request)
+    payment = Payment(State.COMPLETED, time_ms, request, metadata={"refunded": text})
     assert timers(UNIFORM, payment) == ((time_ms // 10 + 1) * 10 + 100,)
+    assert timers(LONGER, payment) == ((time_ms // 10 + 1) * 10 + 500,)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The commands for accounts, and the rules of their fields.
 
-Each sets a state, so a command that is sent again changes nothing.
+Each but ``get``, which changes nothing, sets a state. So a command that is sent again changes
+nothing, unless another one came in between: that one's change is undone by the repeat.
 """
 
 from collections.abc import Callable, Mapping

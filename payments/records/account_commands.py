@@ -43,11 +43,15 @@ def parse_account_id(key: bytes | None) -> str:
     return parse_payment_id(key, names="account")
 
 
-def require_account_name(name: str) -> None:
-    """Raise ``Malformed`` for the name of a counter-account, which has no rules."""
+def require_account_name(name: str, value: bytes | None = None) -> None:
+    """Raise ``Malformed`` for the name of a counter-account, which has no rules.
+
+    ``value`` is that of the command, whose own id and type the error then has.
+    """
     if is_counter_name(name):
-        reason = Reason.RESERVED_ACCOUNT
-        raise Malformed(reason, f"the key must not be a counter-account's, received {shown(name)}")
+        reason, fault = Reason.RESERVED_ACCOUNT, "the key must not be a counter-account's"
+        own, type_ = own_of_account_command(value)
+        raise Malformed(reason, f"{fault}, received {shown(name)}", command=own, type_=type_)
 
 
 def parse_account_command(value: bytes | None, *, default_currency: str) -> AccountCommand:

@@ -84,7 +84,7 @@ class AccountQuestions(Unanswered):
             self._malformed(record, place)
             return
         try:
-            require_account_name(name)
+            require_account_name(name, record.value)
             command = parse_account_command(record.value, default_currency=self._currency)
             own, type_ = command.id, command.type
         except Malformed as error:

@@ -110,7 +110,7 @@ class AccountsLogic:
         except Malformed as error:
             raise Refused(error.reason, error.message) from error
         try:
-            require_account_name(name)
+            require_account_name(name, record.value)
             command = parse_account_command(record.value, default_currency=self._currency)
         except Malformed as error:
             answer = AccountAnswer(

@@ -9,6 +9,8 @@ from payments.records.internal_codec import decode_payment
 
 _PENDING, _COMPLETED = b'{"state":"pending",', b'{"state":"completed","time_ms":'
 _AT_TIME = len(_COMPLETED)
+_MAKE, _DEPOSIT = b',"request":{"type":"make",', b',"request":{"type":"deposit",'
+_REFUNDED = b'"refunded":'
 
 
 class Expiry:
@@ -29,10 +31,12 @@ class Expiry:
         While a transfer is in flight it does not: what settles it writes the row again.
         """
         del key
-        if self._is_uniform and row.startswith(_COMPLETED):
+        if row.startswith(_COMPLETED):
             # Nearly all rows: ``time_ms`` without decoding the rest. Not found is -1, the brace.
-            time_ms = int(row[_AT_TIME : row.find(b",", _AT_TIME)])
-            return ((time_ms // self._width_ms + 1) * self._width_ms + self._retention_ms,)
+            end = row.find(b",", _AT_TIME)
+            kept_ms = self._retention_ms if self._is_uniform else self._kept_ms(row, end)
+            time_ms = int(row[_AT_TIME:end])
+            return ((time_ms // self._width_ms + 1) * self._width_ms + kept_ms,)
         if row.startswith(_PENDING):
             return ()
         return self._timers_of(decode_payment(row))
@@ -46,8 +50,21 @@ class Expiry:
             if payment.notice_ms is None:
                 return (ends_ms,)
             return (self._window_end(payment.notice_ms), ends_ms)
-        kept_ms = self._refundable_ms if is_refundable(payment) else self._retention_ms
-        return (self._window_end(payment.time_ms) + kept_ms,)
+        return (self._window_end(payment.time_ms) + self._kept_ms_of(payment),)
+
+    def _kept_ms(self, row: bytes, at_request: int) -> int:
+        """Return how long after its window a completed payment is kept that never held money.
+
+        A make is decoded only where some of it may have been refunded.
+        """
+        if row.startswith(_MAKE, at_request) and _REFUNDED not in row:
+            return self._refundable_ms
+        if row.startswith(_DEPOSIT, at_request):
+            return self._retention_ms
+        return self._kept_ms_of(decode_payment(row))
+
+    def _kept_ms_of(self, payment: Payment) -> int:
+        return self._refundable_ms if is_refundable(payment) else self._retention_ms
 
     def message_of(
         self, payment: Payment, until_ms: int

@@ -16,7 +16,7 @@ from payments.domain.payment import Payment
 from payments.domain.results import Answer
 
 RESULT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the buckets of the time from a command to its result."""
+"""Upper bounds of the buckets of ``PaymentCounts.seconds``."""
 
 UNREADABLE = "unreadable"
 """Stands for the type of a command that names none that there is."""
@@ -27,7 +27,7 @@ NO_COMMAND = -1
 """Of a notice: no command came."""
 
 Answered = list[Answer | int]
-"""Each answer of one commit, and after it when its command came."""
+"""Each answer of one commit, and after it the time that its seconds count from."""
 
 
 class Waiting(NamedTuple):
@@ -53,7 +53,13 @@ class PaymentCounts:
         self.results: dict[tuple[str, str, str], int] = {}
         """By type, outcome and reason ("" for none)."""
         self.seconds = Histogram(RESULT_SECONDS)
-        """From a command's time in the log to the acknowledgement of its result."""
+        """To the acknowledgement of a result, from the command's time in the log.
+
+        Where a settlement is what is answered to, from the last change of the payment's state
+        before it: mostly the beginning of that transfer. A command that joined or was queued after
+        the transfer began counts from there too, one that was queued for an earlier transfer from
+        the end of that one: the row has no time of joined commands.
+        """
         self.answered: dict[int, Answered] = {}
         """Answers in the open commit of each partition."""
         self._held: dict[int, dict[str, tuple[int, int]]] = {}

@@ -152,7 +152,7 @@ class PaymentsLogic:
         self.counts = PaymentCounts()
         """What was answered, and what is open, for metrics."""
         self._since_ms = 0
-        """When the command came that is answered now."""
+        """What the seconds of the answers given now count from: see ``PaymentCounts.seconds``."""
 
     def handle(self, record: Record, context: Context) -> None:
         """Decide a command, or how a transfer ended."""

@@ -295,7 +295,7 @@ class Auditor:
             is_malformed, is_answered = True, False
         else:
             try:
-                require_account_name(name)
+                require_account_name(name, value)
                 own = parse_account_command(value, default_currency=self._currency).id
             except Malformed as error:
                 own, is_malformed = error.command, True

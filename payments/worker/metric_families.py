@@ -80,7 +80,8 @@ RESULT_SECONDS = Family(
     "payments_result_seconds",
     "histogram",
     "From a command's time in the log to the acknowledgement of its result. Of a command that "
-    "joined another one, from that one on.",
+    "waited for a transfer, from the last change of the payment's state before that transfer "
+    "settled, which is mostly its beginning.",
     "Compare with `payments_lag_seconds` (too few workers) and `payments_append_seconds` (slow "
     "brokers).",
     unit="seconds",

@@ -128,9 +128,10 @@ async def test_a_malformed_command_is_rejected_and_dead_lettered(
 async def test_a_counter_account_has_no_rules() -> None:
     async with PaymentsTestbed(opening_balance=10) as payments:
         await payments.send("p1", {"type": "make", "account": "abc", "amount": 1})
-        result = await payments.send_account("sales/3", {"type": "freeze"})
+        result = await payments.send_account("sales/3", {"type": "freeze", "id": "mine"})
         [letter] = payments.dead_letters()
     assert (result.outcome, result.reason) == (Outcome.REJECTED, Reason.RESERVED_ACCOUNT)
+    assert (result.command, result.type) == ("mine", "freeze")
     assert letter["reason"] == "reserved_account"
 
 

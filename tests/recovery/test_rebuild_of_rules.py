@@ -38,6 +38,7 @@ def send_some(log: Installation) -> None:
     ask(log, "paid", {**UNFREEZE, "id": "u1"}, wrong=True)
     ask(log, "credit", {"type": "limit", "credit_limit": 30})
     ask(log, "credit", {"type": "nonsense"}, wrong=True)
+    ask(log, "sales/1", {**FREEZE, "id": "s1"}, wrong=True)
     ask(log, "frozen", GET)
 
 

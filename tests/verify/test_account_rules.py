@@ -41,7 +41,7 @@ async def play() -> Recording:
         await pay("p7", {"type": "make", "account": "old", "amount": 1})
         await send("new", {"type": "freeze"})
         await send("new", b"no json", partition=1)
-        await send("sales/1", {"type": "get"})
+        await send("sales/1", {"type": "get", "id": "of a counter-account"})
         payments.produce(payments.settings.topics.account_commands, b"\xff", b"{}")
         await payments.quiet()
         for number in range(9):  # So that what is before is published by what the journals say.

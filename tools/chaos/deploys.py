@@ -8,29 +8,32 @@ moment when all workers were ready again.
 """
 
 import argparse
-import asyncio
 import shlex
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from payments.settings import Settings
 from tools.bench.bench_command import whole
-from tools.bench.restore import store_payments
 from tools.chaos.errors import ChaosError
-from tools.chaos.fleet import Fleet, Seat
+from tools.chaos.fleet import Seat
 from tools.chaos.pulse import Beat, Pulse
-from tools.chaos.recovery import KINDS, LIMIT_SECONDS, RATE, seats, until_answering, until_whole
+from tools.chaos.recovery import (
+    KINDS,
+    LIMIT_SECONDS,
+    RATE,
+    under_load,
+    until_answering,
+    until_whole,
+)
 from tools.chaos.run import say
 from tools.chaos.scene import Scene
 from tools.dev.errors import BrokerError, ToolError
-from tools.dev.installations import installation, measured_broker
+from tools.dev.installations import measured_broker
 from tools.dev.markdown import markdown_table, with_figures
 
 MARKER = "deploys"
@@ -68,30 +71,8 @@ def deploy_of(beats: Sequence[Beat], began: float, ended: float) -> Deploy:
 
 def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats: int) -> Case:
     """Store payments, run workers, and deploy them again and again."""
-    with (
-        tempfile.TemporaryDirectory(prefix="payments-deploys-") as folder,
-        installation(brokers, partitions=8, flush=False) as settings,
-    ):
-        asyncio.run(store_payments(settings, payments))
-        deploys = asyncio.run(_deploy(settings, workers, repeats, Path(folder), static=static))
+    deploys = under_load(brokers, payments, workers, _deploy_once, static=static, repeats=repeats)
     return Case(payments, workers, static, deploys)
-
-
-async def _deploy(
-    settings: Settings, workers: int, repeats: int, folder: Path, *, static: bool
-) -> list[Deploy]:
-    fleet = Fleet(seats(settings, workers, folder, static=static))
-    pulse, scene = Pulse(settings, rate=RATE), Scene(settings, fleet)
-    try:
-        fleet.start()
-        await until_whole(scene)
-        pulse.start()
-        deploys = [await _deploy_once(scene, pulse) for _ in range(repeats)]
-        await fleet.stop()
-    finally:
-        pulse.close()
-        await fleet.abandon()
-    return deploys
 
 
 async def _deploy_once(scene: Scene, pulse: Pulse) -> Deploy:

@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 from payments.settings import Settings
 from tools.bench.bench_command import whole
@@ -45,6 +46,7 @@ WINDOW_SECONDS = 0.25
 
 LIMIT_SECONDS = 60.0
 MARKER = "recovery"
+_Figures = TypeVar("_Figures")
 KINDS = {"static": [True], "dynamic": [False], "both": [True, False]}
 """Whether workers are static members, by the word of the option."""
 
@@ -101,35 +103,44 @@ def recovery(beats: Sequence[Beat], killed: float) -> Recovery | None:
 
 def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats: int) -> Case:
     """Store payments, run workers, and kill one again and again."""
-    with (
-        tempfile.TemporaryDirectory(prefix="payments-recovery-") as folder,
-        installation(brokers, partitions=8, flush=False) as settings,
-    ):
-        asyncio.run(store_payments(settings, payments))
-        kills = asyncio.run(_kill(settings, workers, repeats, Path(folder), static=static))
+    kills = under_load(brokers, payments, workers, _kill_once, static=static, repeats=repeats)
     return Case(payments, workers, static, kills)
 
 
-async def _kill(
-    settings: Settings, workers: int, repeats: int, folder: Path, *, static: bool
-) -> list[Recovery]:
-    fleet = Fleet(seats(settings, workers, folder, static=static))
-    pulse = Pulse(settings, rate=RATE)
-    scene = Scene(settings, fleet)
-    try:
-        fleet.start()
-        await until_whole(scene)
-        pulse.start()
-        kills = [await _kill_once(scene, pulse) for _ in range(repeats)]
-        await fleet.stop()
-    finally:
-        pulse.close()
-        await fleet.abandon()
-    return kills
+def under_load(
+    brokers: str,
+    payments: int,
+    workers: int,
+    once: Callable[[Scene, Pulse], Awaitable[_Figures]],
+    *,
+    static: bool,
+    repeats: int,
+) -> list[_Figures]:
+    """Store payments, run workers under a load, and return what ``once`` finds, again and again."""
+
+    async def run(settings: Settings, folder: Path) -> list[_Figures]:
+        fleet = Fleet(_seats(settings, workers, folder, static=static))
+        pulse, scene = Pulse(settings, rate=RATE), Scene(settings, fleet)
+        try:
+            fleet.start()
+            await until_whole(scene)
+            pulse.start()
+            found = [await once(scene, pulse) for _ in range(repeats)]
+            await fleet.stop()
+        finally:
+            pulse.close()
+            await fleet.abandon()
+        return found
+
+    with (
+        tempfile.TemporaryDirectory(prefix="payments-load-") as folder,
+        installation(brokers, partitions=8, flush=False) as settings,
+    ):
+        asyncio.run(store_payments(settings, payments))
+        return asyncio.run(run(settings, Path(folder)))
 
 
-def seats(settings: Settings, workers: int, folder: Path, *, static: bool) -> list[Seat]:
-    """Return a seat for each worker, static members or not."""
+def _seats(settings: Settings, workers: int, folder: Path, *, static: bool) -> list[Seat]:
     found = []
     for name in (f"worker-{number}" for number in range(workers)):
         own = settings.model_copy(update={"instance_id": name} if static else {})
