@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from payments.cli.amounts import currency_of
+from payments.cli.ending import ACCOUNT_IN_DOUBT
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.lazy import Group
 from payments.cli.options import DEADLINE, JSON, NAME, connect
@@ -86,10 +87,10 @@ def show_account(
     """Show the balance of an account, or its entries; exit code 3 if there is no such account.
 
     Both are as of now: they include every payment answered before. Where payments hold money, or
-    there is a credit limit, it shows that and what is available too: more can't be spent. Else it
-    shows the status where the account is frozen or closed. A counter-account,
-    world/N or sales/N, has a balance for each currency, and no entries of its own. With --json, one
-    object on each line, in minor units: balance_decimal, held_decimal and available_decimal are the
+    there is a credit limit, it shows that and what is available too: more can't be spent. It shows
+    the status where the account is frozen or closed. A counter-account, world/N or sales/N, has a
+    balance for each currency, and no entries of its own. With --json, one object on each line, in
+    minor units: balance_decimal, held_decimal, available_decimal and credit_limit_decimal are the
     same in major units, and keep all digits in jq and JavaScript.
 
     \b
@@ -377,7 +378,15 @@ def _run(
         result: AccountResult = await getattr(client, name)(asked["account_id"], **given)
         return result
 
-    carry_out(settings, call, asked["deadline_seconds"], RESULTS, as_json=as_json, prepare=prepare)
+    carry_out(
+        settings,
+        call,
+        asked["deadline_seconds"],
+        RESULTS,
+        as_json=as_json,
+        in_doubt=ACCOUNT_IN_DOUBT,
+        prepare=prepare,
+    )
 
 
 def _require_one_limit(major: str | None, minor: str | None, *, required: bool) -> None:
@@ -401,6 +410,6 @@ def _limit_of(major: str | None, minor: str | None, currency: str, *, required: 
     if major is None or re.fullmatch(r"0(\.0+)?", major):
         return None if major is None else 0
     try:
-        return minor_units(major, currency)
+        return minor_units(major, currency, most=MAX_BALANCE)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=_LIMIT) from error

@@ -24,7 +24,13 @@ from payments.cli.output import (
 )
 from payments.cli.user_errors import NoBroker
 
-_AGAIN = "the command may still be carried out: send the same command again to learn its outcome"
+PAYMENT_IN_DOUBT = (
+    "the command may still be carried out: send the same command again to learn its outcome"
+)
+ACCOUNT_IN_DOUBT = (
+    "the command may still be carried out: look at the account first (payments account show "
+    "ACCOUNT), and send it again only if no one else has changed it since"
+)
 
 
 def end(command: Callable[[], object]) -> NoReturn:
@@ -62,7 +68,9 @@ def _show(error: click.ClickException) -> None:
 class Attempt:
     """What was sent and answered of one command, or of several, when an error occurs."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_doubt: str = PAYMENT_IN_DOUBT) -> None:
+        """``in_doubt`` is said of a command without an answer."""
+        self._in_doubt = in_doubt
         self.may_be_sent = False
         """Whether one may be in the log without an answer."""
 
@@ -95,7 +103,7 @@ class Attempt:
             else:
                 cause = f"{type(error).__name__}: {error}"
             if self.may_be_sent:
-                raise SendAgain(f"{cause}; {_AGAIN}") from error
+                raise SendAgain(f"{cause}; {self._in_doubt}") from error
             self._some_were_sent(cause, error)
             raise
 

@@ -42,7 +42,8 @@ EXIT_CODES = {
     "and the other commands of one payment or account were answered, and print the result on "
     "standard error.",
     SEND_AGAIN: "No answer, in time or because of Ctrl-C: the command may still be carried out. "
-    "Send it again.",
+    "For a payment, send it again. For an account, look at the account first (`payments account "
+    "show ACCOUNT`), and send it again only if no one else has changed it since.",
     STOPPED: "Ctrl-C, before anything was sent.",
 }
 """Code and meaning, in Markdown."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
-from payments.cli.ending import Attempt
+from payments.cli.ending import PAYMENT_IN_DOUBT, Attempt
 from payments.cli.exit_codes import NOT_DONE, client_errors
 from payments.cli.options import connect
 from payments.cli.output import OutputLost, colored, printable, show, show_json, talk
@@ -57,12 +57,13 @@ def carry_out(
     shown: Shown[R],
     *,
     as_json: bool,
+    in_doubt: str = PAYMENT_IN_DOUBT,
     prepare: Callable[["PaymentsClient"], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Send a command and show its result; ``prepare`` is awaited before anything is sent."""
     silence_client_logs()
 
-    attempt, answers = Attempt(), list[R]()
+    attempt, answers = Attempt(in_doubt), list[R]()
 
     async def ask() -> None:
         async with connect(settings, deadline_seconds) as client:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from payments.client.calls import ACCOUNT_IN_DOUBT
 from payments.client.command_client import DEADLINE_SECONDS, CommandClient, CommandKind
 from payments.client.commands import (
     CheckedId,
@@ -52,6 +53,7 @@ class AccountCommands(CommandClient[AccountResult]):
             encode_account_id,
             outgoing_account,
             read_account_result,
+            ACCOUNT_IN_DOUBT,
         )
         super().__init__(kind, settings, connect_seconds=0, transport=transport)
         self._begin()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from exactstage.log import NO_HEADERS
@@ -21,6 +22,14 @@ MAX_SECONDS = 86_400.0
 TICK_SECONDS = 0.02
 """Width of a bucket of ``Deadlines``: the maximum delay of a deadline. A deadline is never early by
 more than the millisecond that an event loop's clock may be off."""
+
+PAYMENT_IN_DOUBT = "send it again, unchanged, to get its result"
+"""The next step after a command for a payment whose outcome is unknown."""
+
+ACCOUNT_IN_DOUBT = (
+    "read the account first, and send it again only if no one else has changed it since"
+)
+"""That of a command for an account: it sets a state, so a late repeat undoes a later command."""
 
 _NOT_SENT: CommandRecord = (b"", b"", NO_HEADERS)
 
@@ -86,12 +95,14 @@ class Call:
 class Calls:
     """The table of all calls in flight: found by payment, ended by a result or their deadline."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, in_doubt: str) -> None:
+        """``in_doubt`` is the next step after a command whose outcome is unknown."""
         self._limit = limit
+        self.expire = partial(expire, in_doubt=in_doubt)
         self._count = 0
         self.by_payment: dict[bytes, dict[str, list[Call]]] = {}
         """By the payment's key, then by command id: thousands may wait for one payment."""
-        self._deadlines = Deadlines[Call](expire)
+        self._deadlines = Deadlines[Call](self.expire)
 
     def __len__(self) -> int:
         """Return how many calls are in flight."""
@@ -144,12 +155,11 @@ def fail(call: Call, error: Exception) -> None:
         call.answer.set_exception(error)
 
 
-def expire(call: Call) -> None:
-    """End a call whose deadline has passed."""
+def expire(call: Call, in_doubt: str) -> None:
+    """End a call whose deadline has passed; ``in_doubt`` is the next step if it was sent."""
     if call.sent:
         message = (
-            "no result came before the deadline; the command may still be carried out: send it "
-            "again, unchanged, to get its result"
+            f"no result came before the deadline; the command may still be carried out: {in_doubt}"
         )
         fail(call, DeadlineExceeded(message))
     else:

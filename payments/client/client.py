@@ -17,6 +17,7 @@ from payments.client.arguments import (
     require_number,
     require_text,
 )
+from payments.client.calls import PAYMENT_IN_DOUBT
 from payments.client.command_client import (
     DEADLINE_SECONDS,
     NOT_READ,
@@ -79,7 +80,12 @@ class PaymentsClient(CommandClient[Result]):
             given = given.model_copy(update={"brokers": require_brokers(brokers)})
         topics = given.topics
         kind = CommandKind(
-            topics.commands, topics.results, encode_payment_id, outgoing, read_result
+            topics.commands,
+            topics.results,
+            encode_payment_id,
+            outgoing,
+            read_result,
+            PAYMENT_IN_DOUBT,
         )
         super().__init__(kind, given, connect_seconds=connect_seconds, transport=transport)
         self._accounts = AccountView(self._transport, self.settings)

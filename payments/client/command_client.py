@@ -18,7 +18,6 @@ from payments.client.calls import (
     Answered,
     Call,
     Calls,
-    expire,
     require_deadline,
     require_result_seconds,
 )
@@ -62,6 +61,9 @@ class CommandKind(NamedTuple, Generic[R]):
     result: Callable[[bytes], R]
     """Returns the result in a record, in words too; raises ``ValidationError``."""
 
+    in_doubt: str
+    """The next step after a command whose outcome is unknown."""
+
 
 class CommandClient(Generic[R]):
     """Sends commands of one kind and waits for their results."""
@@ -85,7 +87,7 @@ class CommandClient(Generic[R]):
         self._prefix = uuid.uuid4().hex
         self._numbers = itertools.count(1)
         limit = settings.client_max_calls
-        self._calls = Calls(limit)
+        self._calls = Calls(limit, kind.in_doubt)
         self._watches = Watches(limit)
         self._resuming = Resuming(
             self._transport,
@@ -211,7 +213,7 @@ class CommandClient(Generic[R]):
             async with asyncio.timeout_at(end):
                 await stored
         except TimeoutError:
-            expire(call)
+            self._calls.expire(call)
         if call.answer.done():
             await result
         return result

@@ -8,8 +8,9 @@ class PaymentsClientError(Exception):
 class DeadlineExceeded(PaymentsClientError):
     """The deadline passed before the answer came.
 
-    A command may still be carried out: send it again (the same payment, the same fields) to get its
-    result. That is safe, since payments are idempotent by their id.
+    A command may still be carried out. For a payment, send it again (the same fields) to get its
+    result: payments are idempotent by their id. For an account, read the account first, and send it
+    again only if no one else has changed it since: a late repeat undoes a later command.
     """
 
 

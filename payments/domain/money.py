@@ -33,11 +33,11 @@ def money_decimal(minor: int, currency: str) -> str | None:
     return None if exponent is None else _decimal(minor, exponent, "")
 
 
-def minor_units(text: str, currency: str) -> int:
+def minor_units(text: str, currency: str, *, most: int = MAX_AMOUNT) -> int:
     """Return the minor units of an amount in major units, ``19.99``.
 
     The text has the digits 0 to 9: a whole number (``20`` is 20.00 EUR), or one with a point before
-    exactly as many decimals as the currency has.
+    exactly as many decimals as the currency has. ``most`` is the largest number of minor units.
     Raises ``ValueError`` with the rule that the text breaks.
     """
     if currency not in EXPONENTS:
@@ -56,11 +56,11 @@ def minor_units(text: str, currency: str) -> int:
     if decimals not in {0, exponent}:
         raise ValueError(_precision(text, currency, decimals))
     digits = text.replace(".", "") + "0" * (exponent - decimals)
-    minor = int(digits) if len(digits) <= _LONGEST else MAX_AMOUNT + 1
+    minor = int(digits) if len(digits) <= _LONGEST else most + 1
     if minor < 1:
         raise ValueError(f"the amount must be at least {money_text(1, currency)}")
-    if minor > MAX_AMOUNT:
-        raise ValueError(f"the amount must be at most {money_text(MAX_AMOUNT, currency)}")
+    if minor > most:
+        raise ValueError(f"the amount must be at most {money_text(most, currency)}")
     return minor
 
 

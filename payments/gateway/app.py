@@ -45,6 +45,8 @@ from payments.gateway.payments_api import (
     plain_answer,
 )
 from payments.gateway.problems import (
+    ACCOUNT_IN_DOUBT,
+    PAYMENT_IN_DOUBT,
     Problem,
     RefusedRequest,
     problem_answer,
@@ -67,6 +69,9 @@ HEALTH = {"/health/live", "/health/ready"}
 
 SINGLE = ("authorization", "content-type", "origin", "sec-fetch-site", "x-api-key")
 """Headers that must not be repeated: a proxy could use another value than this gateway."""
+
+OF_ACCOUNTS = "/v1/accounts/"
+"""How the routes of accounts begin."""
 
 SLASH = "No path of this gateway ends with a slash; an id that does is written with %2F."
 
@@ -192,7 +197,8 @@ class Gateway:
         if isinstance(error, AccountsUnavailable):
             self._log(error)
         if isinstance(error, PaymentsClientError):
-            return _not_done(error, reading=request.reads)
+            of_account = (request.route or "").startswith(OF_ACCOUNTS)
+            return _not_done(error, reading=request.reads, of_account=of_account)
         # The log has the details of a defect, the answer has none.
         logger.error(
             "%s %s met a defect",
@@ -250,14 +256,17 @@ def _malformed(malformed: Malformed) -> Response:
     return problem_answer(Problem.INVALID, message, reason=reason, field=field)
 
 
-def _not_done(error: PaymentsClientError, *, reading: bool) -> Response:
+def _not_done(error: PaymentsClientError, *, reading: bool, of_account: bool) -> Response:
     """Return what an error of the client library means for a command, or for a read."""
     if isinstance(error, InvalidCommand):
         return problem_answer(
             Problem.INVALID, error.message, reason=error.reason, field=error.field
         )
     if isinstance(error, DeadlineExceeded) and not isinstance(error, CatchingUp):
-        return problem_answer(Problem.READ_TIMED_OUT if reading else Problem.DEADLINE_EXCEEDED)
+        if reading:
+            return problem_answer(Problem.READ_TIMED_OUT)
+        in_doubt = ACCOUNT_IN_DOUBT if of_account else PAYMENT_IN_DOUBT
+        return problem_answer(Problem.DEADLINE_EXCEEDED, in_doubt)
     problem, detail = AWAY.get(type(error)), None
     if problem is None:
         logger.error("an error of the client library that has no answer: %r", error)
@@ -267,6 +276,8 @@ def _not_done(error: PaymentsClientError, *, reading: bool) -> Response:
     elif problem is Problem.RIGHTS_MISSING:
         # The client library logs the whole message, with addresses and users of the brokers.
         detail = what_is_missing(str(error))
+    elif problem is Problem.STOPPING and of_account and not reading:
+        detail = ACCOUNT_IN_DOUBT
     elif problem is Problem.UNAVAILABLE and reading:
         detail = "Ask again after Retry-After."
     return problem_answer(problem, detail, headers=RETRY_SOON)

@@ -24,7 +24,7 @@ from payments.domain.commands import Command
 from payments.gateway.exchange import Headers, HttpRequest, json_answer, path_segment
 from payments.gateway.outcomes import RETRY_SOON
 from payments.gateway.parsing import MAX_WAIT_SECONDS
-from payments.gateway.problems import Problem, RefusedRequest
+from payments.gateway.problems import ACCOUNT_COMMAND_NOT_FOUND, Problem, RefusedRequest
 from payments.gateway.service import Commands
 from payments.records.record_models import AccountResult, Result
 
@@ -126,7 +126,7 @@ class AsyncCommands(Generic[C, R]):
         """Find in the topics a command that this process did not send, or keeps no more."""
         found = _OWN.fullmatch(own)
         if found is None or found[1] not in self.forms:
-            raise RefusedRequest(Problem.COMMAND_NOT_FOUND)
+            raise self._not_found()
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._searches.acquire()
@@ -149,7 +149,7 @@ class AsyncCommands(Generic[C, R]):
             self._searches.release()
         request.reads = False
         if result is None:
-            raise RefusedRequest(Problem.COMMAND_NOT_FOUND)
+            raise self._not_found()
         return self._keep(payment, own, result, self.forms[found[1]])
 
     async def _answer(
@@ -173,6 +173,10 @@ class AsyncCommands(Generic[C, R]):
             "location": location,
         }
         return json_answer(body, {"location": location, **APPLIED, **RETRY_SOON}, 202)
+
+    def _not_found(self) -> RefusedRequest:
+        detail = ACCOUNT_COMMAND_NOT_FOUND if self._subject == "account" else None
+        return RefusedRequest(Problem.COMMAND_NOT_FOUND, detail)
 
     def _require_capacity(self) -> None:
         """Drop expired commands; raise ``RefusedRequest`` at the limit."""

@@ -63,7 +63,7 @@ class Problem(Enum):
         "No such command",
         "The topics have no such command: none was answered 202 with this location, or it is older "
         "than the topics keep commands (9 days by default). Ask for the payment, or send the same "
-        "request again.",
+        "request again. Of an account: read the account first.",
     )
     METHOD_NOT_ALLOWED = ProblemType(
         405, "Method not allowed", "The header Allow lists the methods."
@@ -157,7 +157,8 @@ class Problem(Enum):
     STOPPING = ProblemType(
         503,
         "The gateway is stopping",
-        "Send the same request again, to another gateway or later: it is carried out once.",
+        "Send the same request again, to another gateway or later: it is carried out once. Before "
+        "you repeat a command for an account, read the account.",
     )
     ACCOUNTS_UNAVAILABLE = ProblemType(
         503,
@@ -173,8 +174,9 @@ class Problem(Enum):
     DEADLINE_EXCEEDED = ProblemType(
         504,
         "No result in time",
-        "The command may still be carried out. Send the same request again: it is carried out "
-        "once, and the answer is its outcome.",
+        "The command may still be carried out. For a payment, send the same request again: it is "
+        "carried out once, and the answer is its outcome. For an account, read the account first; "
+        "send it again only if no one else has changed it since.",
     )
 
     @property
@@ -186,6 +188,22 @@ class Problem(Enum):
     def slug(self) -> str:
         """The last part of the reference."""
         return self.name.lower().replace("_", "-")
+
+
+PAYMENT_IN_DOUBT = (
+    "The command may still be carried out. Send the same request again: it is carried out once, "
+    "and the answer is its outcome."
+)
+ACCOUNT_IN_DOUBT = (
+    "The command may still be carried out. Read the account first; send it again only if no one "
+    "else has changed it since."
+)
+"""A command for an account sets a state, so a late repeat undoes a later command."""
+
+ACCOUNT_COMMAND_NOT_FOUND = (
+    "The topics have no such command. Read the account first; send the request again only if no "
+    "one else has changed it since."
+)
 
 
 class RefusedRequest(Exception):

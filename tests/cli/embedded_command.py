@@ -21,7 +21,8 @@ MOMENT = os.environ.get("MOMENT", "never")
 
 async def interrupt_when_sent(bed: PaymentsTestbed) -> None:
     """Send SIGINT to this process once the command is in the log."""
-    while not bed.log.records("payments.commands"):
+    topics = ("payments.commands", "accounts.commands")
+    while not any(bed.log.records(topic) for topic in topics):
         await bed.log.grown(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 

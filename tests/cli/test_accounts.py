@@ -90,6 +90,19 @@ def test_a_limit_is_in_the_currency_of_the_account(embedded: Embedded) -> None:
     assert nobody.stderr == "Error: there is no account nobody; nothing was changed\n"
 
 
+@pytest.mark.parametrize("command", ["open", "limit"])
+def test_a_limit_may_be_as_large_as_a_balance(embedded: Embedded, command: str) -> None:
+    if command == "limit":
+        embedded.run("account", "open", "abc")
+    largest = "10000000000000000.00"
+    shown = embedded.run("account", command, "abc", "--credit-limit", largest, "--json")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout)["credit_limit"] == 10**18
+    larger = embedded.run("account", command, "abc", "--credit-limit", "10000000000000000.01")
+    assert larger.exit_code == 2
+    assert "at most 10,000,000,000,000,000.00 EUR" in larger.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -86,6 +86,10 @@ def test_ctrl_c_says_whether_the_command_may_be_in_the_log() -> None:
     sent = process(*MAKE, environment={"MOMENT": "sent"})
     assert (sent.returncode, sent.stdout) == (75, b"")
     assert b"may still be carried out: send the same command again" in sent.stderr
+    of_account = process("account", "unfreeze", "abc", environment={"MOMENT": "sent"})
+    assert (of_account.returncode, of_account.stdout) == (75, b"")
+    assert b"may still be carried out: look at the account first" in of_account.stderr
+    assert b"only if no one else has changed it since" in of_account.stderr
     before = process(*MAKE, environment={"MOMENT": "connecting"})
     assert (before.returncode, before.stdout) == (130, b"")
     assert b"stopped by Ctrl-C" in before.stderr

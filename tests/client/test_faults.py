@@ -13,7 +13,7 @@ from payments.client import (
     Overloaded,
     PaymentsClient,
 )
-from payments.client.calls import Call, expire
+from payments.client.calls import PAYMENT_IN_DOUBT, Call, expire
 from payments.client.sender import PartitionQueue
 from payments.domain.results import Outcome
 from payments.testing import PaymentsTestbed
@@ -118,7 +118,7 @@ async def test_a_call_that_has_ended_is_not_sent_however_soon_a_batch_is_made(
     queue = PartitionQueue(TopicPartition(COMMANDS, 0), await transport.new_writer())
     calls = [Call(b"p", 0, f"c{n}", loop.create_future()) for n in range(3)]
     queue.waiting = dict.fromkeys(calls)
-    expire(calls[1])
+    expire(calls[1], PAYMENT_IN_DOUBT)
     sealed = queue.seal(transport)
     assert len(sealed.records) == 2
     assert not calls[1].sent
@@ -260,3 +260,19 @@ async def test_a_read_of_accounts_tells_brokers_away_from_a_deadline(
 async def test_a_deadline_is_a_positive_number(client: PaymentsClient, seconds: float) -> None:
     with pytest.raises(ValueError, match="deadline_seconds"):
         await make(client, seconds=seconds)
+
+
+async def test_after_a_command_for_an_account_the_advice_is_to_read_the_account_first(
+    client: PaymentsClient, transport: FaultyTransport
+) -> None:
+    """A late repeat of an unfreeze would end a freeze that someone else has set since."""
+    transport.fault = LOST
+    commands = client.account_commands
+    with pytest.raises(DeadlineExceeded) as in_doubt:
+        await commands.send("abc", {"type": "unfreeze"}, deadline_seconds=SOON)
+    assert str(in_doubt.value).endswith(
+        "may still be carried out: read the account first, and send it again only if no one else "
+        "has changed it since"
+    )
+    with pytest.raises(DeadlineExceeded, match="send it again, unchanged, to get its result"):
+        await make(client, seconds=SOON)

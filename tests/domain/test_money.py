@@ -91,6 +91,14 @@ def test_another_precision_or_size_is_refused_by_the_rule_of_the_currency(
         minor_units(text, currency)
 
 
+def test_a_caller_may_allow_more_than_the_largest_amount() -> None:
+    assert minor_units("10000000000000000", "EUR", most=10**18) == 10**18
+    with pytest.raises(ValueError, match=r"at most 10,000,000,000,000,000\.00 EUR$"):
+        minor_units("10000000000000000.01", "EUR", most=10**18)
+    with pytest.raises(ValueError, match=r"at most 10,000,000,000,000,000\.00 EUR$"):
+        minor_units("9" * 5000, "EUR", most=10**18)
+
+
 @pytest.mark.parametrize(
     "text",
     [

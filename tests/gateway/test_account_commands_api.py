@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from payments.client import PaymentsClient
+from payments.client import ClientClosed, DeadlineExceeded, PaymentsClient, PaymentsClientError
 from payments.domain.account_table import ACCOUNT_TABLE
 from payments.domain.account_table import Rule as AccountRule
 from payments.domain.results import Outcome, Reason
@@ -23,6 +23,7 @@ from tests.gateway.conftest import OPENING, problem
 
 A = "/v1/accounts/abc"
 LATER = {"prefer": "respond-async"}
+ADVICE = "only if no one else has changed it since."
 
 
 async def post(
@@ -198,7 +199,34 @@ async def test_a_command_that_was_answered_202_is_found_by_any_gateway(
                 assert (found["status"], found["credit_limit"]) == ("open", 5)
             wrong = location[:-1] + ("1" if location[-1] != "1" else "2")
             problem(await elsewhere.get(wrong), 404, "command-not-found")
-    problem(await http.get(f"{A}/commands/p1"), 404, "command-not-found")
+    unknown = problem(await http.get(f"{A}/commands/p1"), 404, "command-not-found")
+    assert unknown["detail"].endswith(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (DeadlineExceeded("no result"), (504, "deadline-exceeded")),
+        (ClientClosed("closed"), (503, "stopping")),
+    ],
+)
+async def test_after_a_command_in_doubt_the_advice_is_to_read_the_account_first(
+    http: httpx.AsyncClient,
+    service: PaymentsClient,
+    monkeypatch: pytest.MonkeyPatch,
+    error: PaymentsClientError,
+    answer: tuple[int, str],
+) -> None:
+    """A late repeat of an unfreeze would end a freeze that someone else has set since."""
+
+    async def fail(*_: object, **__: object) -> AccountResult:
+        raise error
+
+    monkeypatch.setattr(service.account_commands, "send", fail)
+    body = problem(await post(http, "unfreeze"), *answer)
+    assert body["detail"] == (
+        f"The command may still be carried out. Read the account first; send it again {ADVICE}"
+    )
 
 
 async def test_the_name_of_the_token_is_in_the_header_of_the_command(
