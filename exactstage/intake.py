@@ -55,6 +55,8 @@ class Intake:
         )
         if positions:
             self._tasks.spawn(_TASK, self.reading.run(positions, epochs))
+        else:
+            self._reader.assign({})  # What stood still belongs to other workers now.
         self.began.set()
 
     async def stop(self) -> None:

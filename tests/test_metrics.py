@@ -1,20 +1,23 @@
 """Metrics: what a worker's counts look like to Prometheus, and the page that has them all."""
 
 import ast
+import importlib
 import json
+import pkgutil
 import re
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import exactstage.errors
+import exactstage
+import payments
 from exactstage import FailStop, Fenced
 from payments.process.metric_family import Family
 from payments.records import record_writer
@@ -122,6 +125,14 @@ async def test_results_are_counted_by_type_outcome_and_reason(
         ("rejected", "not_json", "unreadable"): 1,
     }
     assert scrape["payments_result_seconds_count"] == 4
+
+
+async def test_a_notice_of_a_hold_that_ends_soon_is_counted_as_a_notice() -> None:
+    async with PaymentsTestbed(opening_balance=100_000, hold_notice_seconds=100) as testbed:
+        await testbed.send("p1", {**AUTHORIZE, "hold_seconds": 200})
+        await testbed.advance(100 + testbed.settings.window_seconds)
+        scrape = Scrape(served(testbed))
+    assert scrape['payments_results_total{outcome="hold_ends_soon",reason="",type="notice"}'] == 1
 
 
 async def test_the_time_to_a_result_begins_with_the_command(
@@ -250,11 +261,26 @@ def test_each_kind_of_trouble_has_a_label() -> None:
     assert kinds == set(NOT_READY) - {"joins_group", "takes_over"}
 
 
+def subclasses(of: type[FailStop]) -> Iterator[type[FailStop]]:
+    """Yield a class of failures and all below it, of whatever module."""
+    yield of
+    for each in of.__subclasses__():
+        yield from subclasses(each)
+
+
 def test_each_failure_is_a_reason_of_an_end() -> None:
-    found = {getattr(exactstage.errors, name) for name in exactstage.errors.__all__}
-    failures = {each for each in found if isinstance(each, type) and issubclass(each, FailStop)}
-    codes = {ends.reason_of(each.__new__(each)) for each in failures}
-    assert {*codes, ends.KILLED} == set(ends.REASONS)
+    for package in (exactstage, payments):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    shipped = {
+        each
+        for each in subclasses(FailStop)
+        if each.__module__.partition(".")[0] in {"exactstage", "payments"}
+        and each.__module__ != "exactstage.testing"  # Its kill is no end of a worker.
+    }
+    codes = {ends.reason_of(each.__new__(each)) for each in shipped}
+    assert {*codes, ends.KILLED, ends.OTHER} == set(ends.REASONS)
 
 
 async def test_ends_of_former_workers_are_served(
@@ -263,8 +289,10 @@ async def test_ends_of_former_workers_are_served(
     file = tmp_path / "ready"
     ends.note(file, ends.reason_of(Fenced("another worker owns it")))
     ends.note(file, ends.reason_of(Fenced("another worker owns it")))
+    ends.note(file, "a_reason_of_a_later_version")
     scrape = Scrape(served(payments_testbed, health_file=file))
     assert scrape['payments_worker_ends_total{reason="fenced"}'] == 2
+    assert scrape['payments_worker_ends_total{reason="other"}'] == 1
     assert scrape['payments_worker_ends_total{reason="killed"}'] == 0
 
 

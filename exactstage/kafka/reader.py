@@ -109,6 +109,8 @@ class KafkaReader:
         self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
         self._seen_ends, self._ends_asked = {}, {}
+        if not positions:
+            self._retry = None  # No fetch follows whose success would end it.
 
     async def fetch(self, *, timeout_seconds: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Return the next records; nothing when all are read. Retries errors up to the time limit.

@@ -1,7 +1,8 @@
 """The commands for accounts: open, freeze, unfreeze, close, credit limit.
 
 They have topics of their own, and so a connection of their own, which begins with the first of
-them: a service that only pays needs no right for them.
+them: a service that only pays needs no right for them. Where a right or a topic is missing then,
+the connection is closed, and the next command tries again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ class AccountCommands(CommandClient[AccountResult]):
     in place of the payment.
     """
 
-    _fails_fast = True
+    _on_request = True
 
     def __init__(self, settings: Settings, transport: Transport | None) -> None:
         """Begin to connect in this event loop."""
@@ -64,7 +65,7 @@ class AccountCommands(CommandClient[AccountResult]):
 
     def trouble(self) -> str | None:
         """Return in words why commands for accounts can't be carried out now; else None."""
-        found = self._trouble_with_commands()
+        found = None if self._is_given_up else self._trouble_with_commands()
         return None if found is None else f"commands for accounts: {found}"
 
     async def ask(

@@ -106,6 +106,7 @@ class CommandClient(Generic[R]):
             calls=self._calls,
             watches=self._watches,
             sender=self._sender,
+            on_request=self._on_request,
         )
         self._standing = StandingWatch(
             settings.stall_seconds,
@@ -137,8 +138,16 @@ class CommandClient(Generic[R]):
             message = "a client is entered once: make another PaymentsClient for another block"
             raise RuntimeError(message)
         self._loop = asyncio.get_running_loop()
-        self._running = asyncio.create_task(self._results.run(), name="payments client")
+        self._run()
         self._watching = asyncio.create_task(self._standing.run(), name="standing partitions")
+
+    def _run(self) -> None:
+        self._running = asyncio.create_task(self._results.run(), name="payments client")
+
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether nothing tries to connect before the next call; see ``_on_request``."""
+        return self._on_request and self._running is not None and self._running.done()
 
     async def __aexit__(self, *error: object) -> None:
         """Disconnect. Calls in flight end with ``ClientClosed``.
@@ -366,14 +375,18 @@ class CommandClient(Generic[R]):
         self._require_open()
         if self._results.following:
             return seconds
+        if self._is_given_up:
+            self._results.try_again()
+            self._run()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        await self._results.until_ready(seconds, fail_fast=self._fails_fast)
+        await self._results.until_ready(seconds, fail_fast=self._on_request)
         self._require_open()
         return max(end - loop.time(), 0.0)
 
-    _fails_fast = False
-    """Whether calls before the first connection end as soon as the brokers refuse."""
+    _on_request = False
+    """Whether it connects only for calls: before the first connection they end as soon as the
+    brokers refuse, and where a right or a topic is missing only the next call tries again."""
 
     def _require_open(self) -> None:
         if self._running is None:

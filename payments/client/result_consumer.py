@@ -43,6 +43,8 @@ class ResultConsumer:
     """Reads results for the calls and watches of one client.
 
     ``commands`` and ``results`` are the topics; ``read`` returns the result in a record's value.
+    ``on_request``: where a right or a topic is missing at the first connection, ``run`` ends
+    instead of trying again for ever, since perhaps nobody asks again; see ``try_again``.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ResultConsumer:
         calls: Calls,
         watches: Watches,
         sender: Sender,
+        on_request: bool = False,
     ) -> None:
         self._transport = transport
         self._brokers = settings.brokers
@@ -64,6 +67,7 @@ class ResultConsumer:
         self._calls = calls
         self._watches = watches
         self._sender = sender
+        self._on_request = on_request
         self._positions: dict[TopicPartition, int] = {}
         self.ready = asyncio.Event()
         """Set when the ends of all results are known, so that commands may be sent."""
@@ -104,8 +108,13 @@ class ResultConsumer:
         if isinstance(self.problem, NotAuthorized):
             raise RightsMissing(str(self.problem)) from self.problem
 
+    def try_again(self) -> None:
+        """Forget a refusal at which ``run`` has ended, before it is called again."""
+        self._ready_or_refused.clear()
+        self._ready_or_unauthorized.clear()
+
     async def run(self) -> None:
-        """Connect and read results, with reconnects, until cancelled."""
+        """Connect and read results, with reconnects, until cancelled; see ``on_request``."""
         while True:
             try:
                 await self._follow()
@@ -116,7 +125,11 @@ class ResultConsumer:
                 self._watches.break_all("results were removed before they were read")
                 self.problem = error
             except (FailStop, Unavailable) as error:
-                OUTAGE.say(f"following the results failed, trying again: {error}")
+                given_up = self._is_given_up(error)
+                if given_up:
+                    await self._transport.close()
+                then = "the next command tries" if given_up else "trying"
+                OUTAGE.say(f"following the results failed, {then} again: {error}")
                 self.problem = error
                 if isinstance(error, FailStop):
                     self._ready_or_refused.set()
@@ -124,10 +137,16 @@ class ResultConsumer:
                     self._ready_or_unauthorized.set()
                 elif not self.ready.is_set():
                     self._ready_or_unauthorized.clear()
+                if given_up:
+                    return
             except Exception as error:
                 logger.exception("following the results failed, trying again")
                 self.problem = error
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _is_given_up(self, error: Exception) -> bool:
+        lacking = isinstance(error, NotAuthorized | NoTopic)
+        return self._on_request and lacking and not self.ready.is_set()
 
     async def _follow(self) -> None:
         """Connect, and read until a failure, or until commands are refused for a right."""

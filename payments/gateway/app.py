@@ -116,11 +116,16 @@ class Gateway:
         self._forwarding, self._origins = Forwarding(settings), Origins(settings)
         self.access_log = AccessLog() if settings.access_log else None
         self.counts = RequestCounts()
+        self._was_healthy = False
+
+    def look(self) -> None:
+        """Note whether commands can be sent, and results read, now; in the loop of the service."""
+        self._was_healthy = self._service.healthy()
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether commands can be sent, and results read, now."""
-        return not self.stopping.is_set() and self._service.healthy()
+    def is_ready(self) -> bool:
+        """Whether they could be at the last ``look``, and it does not stop. Any thread may ask."""
+        return self._was_healthy and not self.stopping.is_set()
 
     @property
     def open_streams(self) -> int:

@@ -60,13 +60,14 @@ REFUSED = Family(
 DISCONNECTED = Family(
     "payments_gateway_disconnected",
     "counter",
-    "Requests whose client has gone before its answer.",
-    "Clients wait for a shorter time than results take.",
+    "Requests whose client has gone before their body was complete; one that goes later is "
+    "answered, and counted as any other.",
+    "Clients, or a proxy in between, break off while they send.",
 )
 READY = Family(
     "payments_gateway_ready",
     "gauge",
-    "1 while commands can be sent and results read, else 0.",
+    "1 while commands can be sent and results read, else 0; looked at once a second.",
     "0: `/health/ready` names the cause.",
 )
 
@@ -99,7 +100,7 @@ def collected(gateway: Gateway, connections: Callable[[], int]) -> Iterator[Metr
     """Yield each family as it is now."""
     counts = gateway.counts
     yield metric_family.build(compiled=False)
-    yield READY.of(gateway.is_healthy)
+    yield READY.of(gateway.is_ready)
     yield REQUESTS.of(dict(counts.requests))
     yield SECONDS.distribution({(route,): each for route, each in dict(counts.seconds).items()})
     yield IN_FLIGHT.of(counts.in_flight)

@@ -30,7 +30,7 @@ class RequestCounts:
         """To the answer, of a stream to its beginning; by route."""
         self.in_flight = 0
         self.disconnected = 0
-        """Requests whose client has gone before the answer."""
+        """Requests whose client has gone before their body was complete."""
         self.shed: dict[str, int] = {}
         """Requests, and connections, that were refused as too many."""
         self.refused: dict[str, int] = {}

@@ -66,12 +66,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then call ``started``: signal handlers are installed by then."""
         await super().startup(sockets)
+        self._gateway.look()
         self._started(self)
 
     async def on_tick(self, counter: int) -> bool:
-        """Run uvicorn's tick, ten times a second; once a second, sweep and check the tokens."""
+        """Run uvicorn's tick, ten times a second; once a second, sweep and look."""
         if counter % TICKS_PER_SWEEP == 0:
             self._sweep()
+            self._gateway.look()
             self._gateway.tokens.check_file()
         return await super().on_tick(counter)
 

@@ -21,7 +21,7 @@ RESULT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 UNREADABLE = "unreadable"
 """Stands for the type of a command that names none that there is."""
 
-_TYPES = frozenset({*COMMAND_TYPES, "expire", "lapse"})
+_TYPES = frozenset({*COMMAND_TYPES, "expire", "lapse", "notice"})
 
 NO_COMMAND = -1
 """Of a notice: no command came."""

@@ -15,14 +15,17 @@ from payments.worker.health import was_killed
 
 logger = logging.getLogger(__name__)
 
-KILLED = "killed"
-"""The process ended without a reason: SIGKILL, out of memory."""
+KILLED, OTHER = "killed", "other"
+"""The process ended without a reason: SIGKILL, out of memory. Another version wrote a reason that
+this one does not know."""
 
 REASONS = (
     KILLED,
+    OTHER,
     "defect",
     "fail_stop",
     "fenced",
+    "fenced_instance",
     "journal_broken",
     "newer_format",
     "no_topic",
@@ -30,10 +33,11 @@ REASONS = (
     "not_ours",
     "position_lost",
     "records_lost",
+    "refusal",
     "stalled",
     "unreadable_batch",
 )
-"""All reasons: the classes of ``exactstage.errors``, and ``KILLED``."""
+"""All reasons: the subclasses of ``FailStop``, and those two."""
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -74,3 +78,11 @@ def read(health_file: Path) -> Mapping[str, int]:
         return {str(reason): int(count) for reason, count in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def by_reason(health_file: Path | None) -> Mapping[str, int]:
+    """Return how often each of ``REASONS`` has ended a worker; without a file never."""
+    counts = dict.fromkeys(REASONS, 0)
+    for reason, count in ({} if health_file is None else read(health_file)).items():
+        counts[reason if reason in counts else OTHER] += count
+    return counts

@@ -243,8 +243,9 @@ ENDS = Family(
     "counter",
     "How often each reason ended the worker of this host, orderly ends left out. It is kept "
     "beside `PAYMENTS_HEALTH_FILE`, and always 0 without it.",
-    "`fenced`: the worker is paused or disconnected, or two have one `PAYMENTS_INSTANCE_ID`; for "
-    "all others the runbook has the last line of the log.",
+    "`fenced`: the worker is paused or disconnected; `fenced_instance`: two have one "
+    "`PAYMENTS_INSTANCE_ID`, or it was restarted; for all others the runbook has the last line of "
+    "the log.",
     ("reason",),
 )
 

@@ -117,5 +117,5 @@ def _takeovers(found: Counts) -> Iterable[Metric]:
 
 
 def _ends(health_file: Path | None) -> Iterable[Metric]:
-    counted = {} if health_file is None else ends.read(health_file)
-    yield families.ENDS.of({(reason,): counted.get(reason, 0) for reason in ends.REASONS})
+    counts = ends.by_reason(health_file)
+    yield families.ENDS.of({(reason,): count for reason, count in counts.items()})

@@ -50,6 +50,13 @@ async def ready(process: WorkerProcess, settings: Settings) -> None:
     await process.until(lambda: health.why_not_ready(file) is None, "is not ready")
 
 
+async def ready_again(process: WorkerProcess, settings: Settings) -> None:
+    """Wait until a rebalance is over for it too."""
+    file = settings.health_file
+    assert file is not None
+    await process.until(lambda: health.why_not_ready(file) is None, "is not ready")
+
+
 async def scrape(settings: Settings) -> dict[str, Metric]:
     def ask() -> str:
         with urllib.request.urlopen(f"http://{settings.metrics_address}/metrics") as answer:
@@ -93,6 +100,35 @@ async def test_each_family_of_the_page_is_served_by_a_worker(
     assert total(found["payments_takeover_seconds"], part="claim") > 0
     [installation] = found["payments_installation_info"].samples
     assert installation.labels["app_id"] == measured.app_id
+
+
+async def test_a_worker_without_a_partition_is_ready(
+    installations: Installations, tmp_path: Path
+) -> None:
+    """Of more workers than partitions. Else its alert would never end."""
+    shared = await installations.make(partitions=1)
+    ports = free_ports(2)
+    each = [
+        shared.model_copy(
+            update={
+                "health_file": tmp_path / f"health-{port}",
+                "metrics_address": f"{HOST}:{port}",
+            }
+        )
+        for port in ports
+    ]
+    workers = [WorkerProcess(settings) for settings in each]
+    try:
+        for process, settings in zip(workers, each, strict=True):
+            await ready(process, settings)
+        await ready_again(workers[0], each[0])
+        found = [await scrape(settings) for settings in each]
+        assert [total(one["payments_ready"]) for one in found] == [1, 1]
+        assert sorted(total(one["payments_owned_partitions"]) for one in found) == [0, 1]
+    finally:
+        for process in workers:
+            await process.kill()
+            process.log.unlink()
 
 
 async def test_a_worker_that_is_killed_is_counted_by_the_next_one(

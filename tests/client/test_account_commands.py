@@ -1,11 +1,12 @@
 """The commands for accounts, by the client: results, repeats, refusals, an own connection."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from exactstage.errors import NoTopic
+from exactstage.errors import FailStop, NotAuthorized, NoTopic
 from payments.client import (
     AccountResult,
     BrokersUnavailable,
@@ -15,6 +16,7 @@ from payments.client import (
     Outcome,
     PaymentsClient,
     Reason,
+    RightsMissing,
 )
 from payments.testing import PaymentsTestbed
 
@@ -134,13 +136,13 @@ async def test_a_closed_client_sends_nothing(testbed: PaymentsTestbed) -> None:
 class WithoutTopics(LogTransport):
     """A cluster of a version that had no commands for accounts, or a user without a right."""
 
+    refusal: Exception | None
+
     async def open(self, topics: Any) -> None:
         """Refuse the topics of these commands."""
-        if any(topic.endswith("accounts.commands") for topic in topics):
+        if self.refusal and any(topic.endswith("accounts.commands") for topic in topics):
             raise self.refusal
         await super().open(topics)
-
-    refusal: Exception
 
 
 async def test_where_the_topics_are_missing_payments_work_and_the_call_says_why(
@@ -154,6 +156,32 @@ async def test_where_the_topics_are_missing_payments_work_and_the_call_says_why(
             await client.freeze_account("abc")
         await client.deposit("in", account="abc", amount=5)
         assert client.healthy()
-        trouble = client.trouble()
-        assert trouble is not None
-        assert trouble.startswith("commands for accounts: no connection to Kafka")
+        assert client.trouble() is None, "nothing is tried before the next command"
+
+
+def connections() -> int:
+    """Return how many connections are kept, or tried again and again."""
+    return sum(task.get_name() == "payments client" for task in asyncio.all_tasks())
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (NoTopic("there is no topic accounts.commands"), BrokersUnavailable),
+        (NotAuthorized("not authorized: this user lacks WRITE"), RightsMissing),
+    ],
+)
+async def test_a_command_that_was_refused_leaves_no_connection_and_the_next_one_tries_again(
+    testbed: PaymentsTestbed, refusal: FailStop, error: type[Exception]
+) -> None:
+    transport = WithoutTopics(testbed.log)
+    transport.refusal = refusal
+    async with PaymentsClient(settings=testbed.settings, transport=transport) as client:
+        for _ in range(2):
+            both = client.freeze_account("abc"), client.open_account("abc")
+            ended = await asyncio.gather(*both, return_exceptions=True)
+            assert [type(each) for each in ended] == [error, error]
+            assert connections() == 1
+        transport.refusal = None
+        assert (await client.open_account("abc")).status == "open"
+        assert connections() == 2

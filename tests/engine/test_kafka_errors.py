@@ -205,6 +205,15 @@ async def test_a_partition_that_an_open_transaction_blocks_is_a_trouble_until_it
     assert reading.troubles() == []
 
 
+async def test_a_retry_is_no_trouble_any_more_when_nothing_is_read() -> None:
+    reading = reader(Brokers([errors.KafkaConnectionError()]))
+    assert await reading.fetch(timeout_seconds=0.001) == {}
+    assert "no success yet" in [trouble.kind for trouble in reading.troubles()]
+    reading.assign({})
+    assert reading.troubles() == []
+    await reading.close()
+
+
 async def test_a_fetch_that_failed_late_counts_from_when_it_was_sent() -> None:
     """Else a worker whose broker is frozen would be ready for a while after each timeout."""
 

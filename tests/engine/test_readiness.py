@@ -1,10 +1,16 @@
 """Readiness: what stands still for long makes a worker not ready, and is logged once."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from exactstage.memory.log import MemoryReader
 from exactstage.outage import OUTAGE
 from exactstage.readiness import REPEAT_SECONDS, Readiness
 from exactstage.troubles import Trouble
+
+from .harness import PARTITIONS, Worker, new_log
+from .wordcount import word_count
 
 BLOCKED = Trouble("blocked", "a/0", 0.0, "end the transaction", "end 3", partition=True)
 SILENT = Trouble("Kafka does not answer", "a fetch", 2.0)
@@ -49,3 +55,33 @@ def test_many_partitions_are_one_sentence() -> None:
     many = [BLOCKED._replace(where=f"a/{partition:02}", detail="") for partition in range(14)]
     [sentence] = Readiness(0.0).look(many, 1.0)
     assert "a/08, a/09 and 4 more: end the transaction" in sentence
+
+
+async def test_a_worker_without_partitions_is_ready() -> None:
+    """There may be more workers than partitions."""
+    worker = await Worker(new_log()[0], word_count()).open()
+    assert not worker.engine.counts().ready, "it does not know yet that there are none"
+    await worker.assign(range(0))
+    assert worker.engine.look() == []
+    assert worker.engine.counts().ready
+    assert worker.engine.counts().owned_partitions == 0
+    await worker.stop()
+
+
+async def test_what_stood_still_is_not_held_against_a_worker_that_has_lost_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def troubles(reader: MemoryReader) -> Sequence[Trouble]:
+        return [BLOCKED._replace(where=str(at), since=-1e9) for at in reader.positions()]
+
+    monkeypatch.setattr(MemoryReader, "troubles", troubles)
+    log, _ = new_log()
+    worker = await Worker(log, word_count()).start()
+    while not worker.engine.look():
+        await log.grown(0.001)  # It has not begun to read.
+    assert worker.engine.counts().standing_partitions == PARTITIONS * 2
+    await worker.engine.drain()
+    await worker.assign(range(0))
+    assert worker.engine.look() == []
+    assert worker.engine.counts().ready
+    await worker.stop()

@@ -131,7 +131,8 @@ class FakeService:
         raise NotImplementedError
 
     def healthy(self) -> bool:
-        """Whatever the test says."""
+        """Whatever the test says; as the client, only in its event loop."""
+        asyncio.get_running_loop()
         return self.is_healthy
 
     def trouble(self) -> str | None:

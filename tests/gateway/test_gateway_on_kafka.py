@@ -12,6 +12,7 @@ from payments.settings import Settings
 from tests.broker.client import WorkerProcess, read_all
 from tests.broker_fixture import Installations
 from tests.gateway.processes import GatewayProcess
+from tools.dev.ports import HOST, free_ports
 
 OPENING = 10**9
 LIMIT_SECONDS = 120
@@ -131,6 +132,27 @@ async def test_a_result_that_comes_long_after_the_deadline_is_at_its_location(
             await worker.start()
             answer = await http.get(f"{location}?wait=60s")
             assert (answer.status_code, answer.json()["outcome"]) == (200, "completed")
+    finally:
+        await gateway.kill()
+        gateway.log.unlink()
+
+
+async def test_a_gateway_that_is_connected_can_be_scraped(
+    settings: Settings, worker: WorkerProcess
+) -> None:
+    gateway = GatewayProcess(settings)
+    address = f"{HOST}:{free_ports(1)[0]}"
+    gateway.variables["PAYMENTS_GATEWAY_METRICS_ADDRESS"] = address
+    await gateway.start()
+    try:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=LIMIT_SECONDS) as http:
+            assert (await make(http, "pay-1")).status_code == 200
+            async with asyncio.timeout(LIMIT_SECONDS):
+                while (
+                    "payments_gateway_ready 1.0"
+                    not in (answer := await http.get(f"http://{address}/metrics")).text
+                ):
+                    assert answer.status_code == 200
     finally:
         await gateway.kill()
         gateway.log.unlink()

@@ -1,17 +1,19 @@
 """Metrics of a gateway: its requests, and that its clients' port never serves them."""
 
+import asyncio
 import urllib.request
 from http import HTTPStatus
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from payments.client import PaymentsClient
 from payments.gateway.app import Gateway
 from payments.gateway.gateway_metrics import FAMILIES, serve
 from payments.gateway.settings import GatewaySettings
 from payments.process.metric_family import MetricsError
 from tests.gateway.fake_service import FakeService
-from tests.gateway.running import running
+from tests.gateway.running import running, until
 from tools.dev.ports import HOST, free_ports
 
 GET = b"GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
@@ -43,6 +45,25 @@ async def test_requests_are_counted_by_route_and_status(fake: FakeService) -> No
     assert value(text, 'payments_gateway_refused_total{problem="bad-http"}') == 1
     assert value(text, "payments_gateway_in_flight") == 0
     assert value(text, "payments_gateway_ready") == 1
+
+
+async def test_readiness_is_that_of_the_last_look(fake: FakeService) -> None:
+    address = f"{HOST}:{free_ports(1)[0]}"
+    fake.is_healthy = False
+    async with running(fake, metrics_address=address) as run:
+        assert value(scrape(address), "payments_gateway_ready") == 0
+        fake.is_healthy = True
+        await until(lambda: value(scrape(address), "payments_gateway_ready") == 1)
+        run.server.stop()
+        await run.ended
+        assert value(scrape(address), "payments_gateway_ready") == 0, "it has stopped"
+
+
+async def test_a_scrape_works_with_the_real_client(service: PaymentsClient) -> None:
+    """Its readiness is known in its event loop only; a scrape comes from another thread."""
+    address = f"{HOST}:{free_ports(1)[0]}"
+    async with running(service, metrics_address=address):
+        assert value(await asyncio.to_thread(scrape, address), "payments_gateway_ready") == 1
 
 
 async def test_each_family_of_the_page_is_in_a_scrape_and_no_other(fake: FakeService) -> None:
