@@ -23,7 +23,7 @@ KNOWN = {
     *(f"PAYMENTS_GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields),
 }
 STOP_SECONDS = 10
-"""What a worker may need beyond its drain."""
+"""What a process may need beyond its drain, or the requests in flight."""
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -87,9 +87,8 @@ def test_a_worker_has_time_to_drain_and_no_probe_that_kills_it_while_it_restores
     assert pod["terminationGracePeriodSeconds"] >= drain_seconds + STOP_SECONDS
     [worker] = pod["containers"]
     assert "livenessProbe" not in worker
-    assert worker["startupProbe"]["failureThreshold"] * worker["startupProbe"]["periodSeconds"] >= (
-        3600
-    )
+    assert "startupProbe" not in worker, "it kills a container whose takeover takes longer"
+    assert worker["readinessProbe"]["exec"]["command"] == ["payments", "health"]
     assert worker["env"] == [
         {
             "name": "PAYMENTS_INSTANCE_ID",
@@ -99,8 +98,17 @@ def test_a_worker_has_time_to_drain_and_no_probe_that_kills_it_while_it_restores
 
 
 def test_a_gateway_has_time_for_the_requests_in_flight() -> None:
-    grace_seconds = PODS["payments-gateway"]["terminationGracePeriodSeconds"]
-    assert grace_seconds > GatewaySettings().deadline_seconds
+    pod = PODS["payments-gateway"]
+    [gateway] = pod["containers"]
+    [command, seconds] = gateway["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "sleep"
+    needed_seconds = int(seconds) + GatewaySettings().deadline_seconds
+    assert pod["terminationGracePeriodSeconds"] >= needed_seconds + STOP_SECONDS
+
+
+def test_a_finished_job_is_deleted_so_that_its_template_can_be_changed() -> None:
+    [job] = [each for each in BASE if each["kind"] == "Job"]
+    assert job["spec"]["ttlSecondsAfterFinished"] <= 600
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
