@@ -50,13 +50,14 @@ class Intake:
                     positions[TopicPartition(topic, journal.partition)] = offset
             for topic, epoch in journal.epochs.items():
                 epochs[TopicPartition(topic, journal.partition)] = epoch
+        # Before anything can see ``reading``: else a tick would take the positions of the former
+        # assignment for those of this one. What stood still may belong to other workers now.
+        self._reader.assign(positions, epochs)
         self.reading = Reading(
             self._reader, self._stage_of, self._deliver, self._limits, public=self._public
         )
         if positions:
-            self._tasks.spawn(_TASK, self.reading.run(positions, epochs))
-        else:
-            self._reader.assign({})  # What stood still belongs to other workers now.
+            self._tasks.spawn(_TASK, self.reading.run())
         self.began.set()
 
     async def stop(self) -> None:

@@ -94,14 +94,8 @@ class Reading:
         self.stopped = False
         """Deliveries that were not begun when this was set are left to the next assignment."""
 
-    async def run(
-        self, positions: Mapping[TopicPartition, int], epochs: Mapping[TopicPartition, int]
-    ) -> None:
-        """Read from ``positions`` on, for ever. Raises what the reader raises.
-
-        ``epochs`` are the leader epochs there, as far as they are known.
-        """
-        self._reader.assign(positions, epochs)
+    async def run(self) -> None:
+        """Read what is assigned to the reader, for ever. Raises what the reader raises."""
         while True:
             stages: dict[str, list[Run]] = {}
             for run in await self._next_runs():

@@ -7,6 +7,8 @@ from collections.abc import Set as AbstractSet
 import pytest
 
 from exactstage.errors import FailStop, UnreadableBatch
+from exactstage.guarded_tasks import GuardedTasks
+from exactstage.intake import Intake
 from exactstage.limits import Limits
 from exactstage.log import NO_ENDS, Record, TopicPartition
 from exactstage.partitioner import partition_of
@@ -15,6 +17,7 @@ from exactstage.reading import Delivery, Reading
 from exactstage.troubles import Trouble
 
 from .harness import LIMIT_SECONDS, PARTITIONS, Worker, counted, new_log, until_counted
+from .test_journal import new_journal
 
 WORDS, NOISE = TopicPartition("words", 0), TopicPartition("noise", 0)
 STAGE_OF = {"words": "count", "noise": "other"}
@@ -81,8 +84,10 @@ async def reading(at: list[TopicPartition]) -> tuple[Reading, list[Delivery]]:
     async def deliver(delivery: Delivery) -> None:
         delivered.append(delivery)
 
-    made = Reading(Endless(), STAGE_OF, deliver, Limits(deliveries=2))
-    task = asyncio.create_task(made.run(dict.fromkeys(at, 7), {}))
+    reader = Endless()
+    reader.assign(dict.fromkeys(at, 7), {})
+    made = Reading(reader, STAGE_OF, deliver, Limits(deliveries=2))
+    task = asyncio.create_task(made.run())
     for _ in range(100):
         await asyncio.sleep(0)
     task.cancel()
@@ -138,6 +143,28 @@ async def test_a_delivery_whose_handling_fails_keeps_its_slot() -> None:
     assert made.handled() == {}
     async with asyncio.timeout(LIMIT_SECONDS):
         await made.handling_ended()
+
+
+async def test_what_begins_to_read_never_shows_positions_of_the_former_assignment() -> None:
+    """A journal would take records for handled that were read then, and left."""
+    reader = Endless()
+    reader.assign({WORDS: 7, NOISE: 9})
+    _, stage = new_log()
+
+    async def leave(delivery: Delivery) -> None:
+        del delivery
+
+    tasks = GuardedTasks(lambda failure: pytest.fail(str(failure)))
+    intake = Intake(reader=reader, stages=[stage], deliver=leave, limits=Limits(), tasks=tasks)
+    journal = new_journal()
+    journal.inputs = {"words": 3}
+    intake.start([journal])
+    assert intake.reading is not None
+    assert intake.reading.handled() == {WORDS: 3}
+    await intake.stop()
+    intake.start([])
+    assert intake.reading.handled() == {}
+    await intake.stop()
 
 
 async def test_a_record_that_is_delivered_again_is_not_handled_again() -> None:
