@@ -108,8 +108,7 @@ class Committer:
     def _keep(self, commits: Sequence[CommitBatch], offsets: Mapping[TopicPartition, int]) -> None:
         """Take what is journalled into the local copies, where rows are on disk."""
         for commit in commits:
-            if commit.journal.local is not None:
-                commit.journal.acknowledged(commit, offsets[commit.batch.at], self._clock())
+            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._clock)
 
     async def _sealed(self, *, at_once: bool) -> list[CommitBatch]:
         """Return the commits of the next round, sealed; wait until there may be some."""

@@ -7,6 +7,9 @@ by the checkpoints and the gaps that are found while its journal is read (``Tail
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from .checkpoint import RESERVED
 from .errors import FailStop
 from .journal import Journal
 from .local_copy import LocalCopy, Position, digest, timer_key
@@ -54,6 +57,8 @@ class Tail:
         self._next = held.first if self._position is None else self._position.offset
         self._seen = False
         """Whether the journal still has the copy's last checkpoint."""
+        self._sought = -1 if self._position is None else self._position.unfinished_offset
+        """Offset of the last row of a takeover that did not end, while it is not found again."""
         self._has_gaps = False
 
     def split(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
@@ -67,7 +72,31 @@ class Tail:
                 self._seen = True
                 if digest(record.value or b"") != position.checkpoint:
                     self.refused = f"its commit {position.commit} is not that of the journal"
-        return known, records[len(known) :]
+        new = records[len(known) :]
+        self._look_for_unfinished(new)
+        return known, new
+
+    def _look_for_unfinished(self, records: Sequence[Record]) -> None:
+        """Look for the last row that a takeover wrote which did not end.
+
+        Rows up to there are in the copy; they are those of the journal if it still has that one.
+        """
+        position = self._position
+        if position is None or self._sought < 0:
+            return
+        found = next((record for record in records if record.offset >= self._sought), None)
+        if found is None:
+            return
+        if found.offset == self._sought and _digest_of(found) == position.unfinished:
+            self._sought = -1
+        else:
+            self.refused = self._lacks_unfinished()
+
+    def _lacks_unfinished(self) -> str:
+        return (
+            f"a takeover that did not end has written rows up to offset {self._sought}, and its "
+            f"journal does not have that one any more"
+        )
 
     def add(self, records: Sequence[Record], changes: Changes) -> None:
         """Take what records that the copy lacks have changed. Raises ``FailStop``."""
@@ -78,24 +107,42 @@ class Tail:
             self._has_gaps = True
         self._next = last + 1
         if self.refused is None:
-            timers: list[bytes] = []
-            for key, row in changes.items():
-                self.local.suspects.pop(key, None)
-                if row is not None:
-                    timers += self._timers_of(key, row)
-            self.local.copy.write(changes.items(), timers=timers, keeps=self.local.keeps)
+            self._write(records, changes)
 
-    def _timers_of(self, key: bytes, row: bytes) -> list[bytes]:
-        try:
-            if self._stage.check is not None:
-                self._stage.check(key, row)
-            times = () if self._stage.timers is None else self._stage.timers(key, row)
-            return [timer_key(time_ms, key) for time_ms in times]
-        except FailStop:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported with its row
-            self.local.suspects[key] = (row, error)
-            return []
+    def _write(self, records: Sequence[Record], changes: Changes) -> None:
+        timers, is_open, suspects = list[bytes](), set[bytes](), self.local.suspects
+        for key, row in changes.items():
+            suspects.pop(key, None)
+            if row is None:
+                continue
+            try:
+                times, wants = read_row(self._stage, key, row)
+            except FailStop:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, it is reported with its row
+                suspects[key] = None
+                continue
+            timers += [timer_key(time_ms, key) for time_ms in times]
+            if wants:
+                is_open.add(key)
+        keeps = None if self._stage.keeps_open is None else (lambda key, _: key in is_open)
+        self.local.copy.write(
+            changes.items(), timers=timers, keeps=keeps, position=self._unfinished(records)
+        )
+
+    def _unfinished(self, records: Sequence[Record]) -> Position | None:
+        """Return what the copy says of itself from now on, if that changes.
+
+        An empty one says nothing before all is read: what is found of it then is thrown away.
+        """
+        row = next((r for r in reversed(records) if r.key and r.key[:1] != RESERVED), None)
+        if row is None:
+            return None
+        self.local.unfinished = row.offset, _digest_of(row)
+        if self._position is None or self._sought >= 0:
+            return None
+        offset, found = self.local.unfinished
+        return msgspec.structs.replace(self._position, unfinished_offset=offset, unfinished=found)
 
     def judge(self, last_commit: int, *, age_limit_ms: float, now_ms: int) -> str | None:
         """Return why the copy must not be used, now that all is read; None if it may be."""
@@ -107,6 +154,8 @@ class Tail:
         if not self._seen:
             # Compacted away, or lost and replaced by others: nothing says which.
             return f"its journal does not have its commit {position.commit} any more"
+        if self._sought >= 0:
+            return self._lacks_unfinished()
         age_ms = now_ms - position.time_ms
         if self._has_gaps and age_ms > age_limit_ms:
             return (
@@ -114,6 +163,22 @@ class Tail:
                 f"since (delete.retention.ms of the changelog)"
             )
         return None
+
+
+def read_row(stage: Stage, key: bytes, row: bytes) -> tuple[Sequence[int], bool]:
+    """Return the timers of a restored row, and whether the stage counts it as open.
+
+    Raises what the stage does.
+    """
+    if stage.check is not None:
+        stage.check(key, row)
+    times = () if stage.timers is None else stage.timers(key, row)
+    return times, stage.keeps_open is not None and stage.keeps_open(key, row)
+
+
+def _digest_of(record: Record) -> str:
+    """Return what distinguishes a record from another one at its offset."""
+    return digest(msgspec.json.encode((record.timestamp, record.key, record.value)))
 
 
 def new_local(

@@ -270,14 +270,14 @@ class Journal(Context):
         batch = Batch(self.at, self.writer, rows)
         return CommitBatch(self, batch, publication, callbacks, published)
 
-    def acknowledged(self, commit: CommitBatch, offset: int, time_ms: int) -> None:
+    def acknowledged(self, commit: CommitBatch, offset: int, clock: Callable[[], int]) -> None:
         """Take a commit that the journal has into the local copy, if there is one."""
         if self.local is not None:
             self.local.acknowledged(
                 commit.publication.commit,
                 commit.batch.records,
                 offset=offset,
-                time_ms=time_ms,
+                time_ms=clock(),
                 open_keys=self._changed,
             )
 

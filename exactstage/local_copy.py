@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -41,6 +42,15 @@ _DAMAGED = "damaged"
 _MIB = 1024 * 1024
 
 DEFAULT_MEMORY_BYTES = 512 * _MIB
+
+_FEWEST_SHARES = 4
+"""No copy has more of the memory: what is not in a file yet is read again after a kill."""
+
+_LEAST_BUFFER_BYTES = 128 * 1024
+"""Of a copy, for what is not in a file yet, however many there are."""
+
+_ARENA_BYTES = 16 * 1024
+"""By which that memory grows."""
 
 Keeps = Callable[[bytes, bytes], bool]
 """Whether the stage wants a row at a takeover."""
@@ -73,6 +83,12 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     """The brokers' time when this was so."""
 
+    unfinished_offset: int = -1
+    """Offset of the last row that it has from behind that: a takeover wrote it, and did not end."""
+
+    unfinished: str = ""
+    """Digest of that row's record."""
+
 
 def digest(checkpoint: bytes) -> str:
     """Return the digest of a checkpoint's value."""
@@ -88,10 +104,14 @@ class LocalCopy:
     """The copy of one journal. What the disk refuses ends the worker."""
 
     def __init__(self, at: TopicPartition, path: Path, options: Any) -> None:
-        """Open or make it. Raises ``CopyRefused`` for one that can't be opened."""
+        """Open or make it.
+
+        Raises ``CopyRefused`` for one that is damaged, ``FailStop`` where that is not known.
+        """
         from rocksdict import Rdict, WriteOptions  # noqa: PLC0415 - an optional extra
 
         self.at, self.path = at, path
+        self._closing = Lock()
         self._unlogged = WriteOptions()
         # A property, whatever the package's own stubs say.
         self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]
@@ -100,26 +120,41 @@ class LocalCopy:
         try:
             self._db = Rdict(str(path / "rows"), options)
         except Exception as error:
+            if not _shows_damage(error):
+                raise _unusable(path, error) from error
             raise CopyRefused(f"it can't be opened ({error})") from error
         self.is_closed = False
         try:
             self.position = self._read_position()
-        except CopyRefused:
+        except (CopyRefused, FailStop):
             self.close()
             raise
 
     def _read_position(self) -> Position | None:
-        """Return what it says of itself; None of an empty one. Raises ``CopyRefused``."""
+        """Return what it says of itself; None of an empty one.
+
+        Raises ``CopyRefused`` and ``FailStop``.
+        """
         try:
             stored = self._db.get(_POSITION)
-            is_empty = stored is None and next(self.rows(), None) is None
+            is_empty = stored is None and self._is_empty()
         except Exception as error:
+            if not _shows_damage(error):
+                raise _unusable(self.path, error) from error
             raise CopyRefused(f"it can't be read ({error})") from error
         if is_empty:
             return None
         if stored is None:
             raise CopyRefused("it has rows, and does not say up to where")
         return _decoded(stored)
+
+    def _is_empty(self) -> bool:
+        # Of its own, so that no frame of a failure keeps the iterator, and with it the database.
+        found = self._db.iter()
+        found.seek_to_first()
+        is_empty = not found.valid()
+        found.status()
+        return is_empty
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row. Raises ``FailStop``."""
@@ -188,7 +223,7 @@ class LocalCopy:
                 batch.put(ROW + key, row)
             if keeps is None:
                 continue
-            if row is not None and keeps(key, row):
+            if row is not None and self._is_kept(keeps, key, row):
                 batch.put(_KEPT + key, b"")
             else:
                 batch.delete(_KEPT + key)
@@ -207,27 +242,55 @@ class LocalCopy:
         if position is not None:
             self.position = position
 
+    def _is_kept(self, keeps: Keeps, key: bytes, row: bytes) -> bool:
+        try:
+            return keeps(key, row)
+        except Exception as error:
+            raise FailStop(
+                f"{self.at} has a row with the key {key!r} of which the stage's is_open can't say "
+                f"whether it is open ({error!r}): correct is_open. Nothing is lost, the journal "
+                f"has the row"
+            ) from error
+
     def estimated_keys(self) -> int:
-        """Return about how many rows and timers there are."""
-        if self.is_closed:
-            return 0
-        found = self._db.property_int_value("rocksdb.estimate-num-keys")
-        return int(found or 0)
+        """Return about how many rows and timers there are. Any thread may ask."""
+        with self._closing:
+            if self.is_closed:
+                return 0
+            try:
+                return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+            except Exception as error:
+                raise _unusable(self.path, error) from error
+
+    def share(self, buffer_bytes: int) -> None:
+        """Have ``buffer_bytes`` for what is not in a file yet. Raises ``FailStop``."""
+        try:
+            self._db.set_options({"write_buffer_size": str(buffer_bytes)})
+        except Exception as error:
+            raise _unusable(self.path, error) from error
 
     def close(self) -> None:
         """Close it; it stays for the next takeover."""
-        if not self.is_closed:
+        with self._closing:
+            if self.is_closed:
+                return
             self.is_closed = True
-            self._db.close()
-
-    def discard(self) -> None:
-        """Close and delete it."""
-        self.close()
-        _remove(self.path)
+            try:
+                self._db.close()
+            except Exception as error:  # noqa: BLE001 - whatever it is, others have to be closed
+                logger.warning(
+                    "%s: the local copy in %s could not be written to its end, and is some commits "
+                    "older (%s): nothing is lost, the journal has them",
+                    self.at,
+                    self.path,
+                    error,
+                )
 
     def _damaged(self, error: Exception) -> FailStop:
         if self.is_closed:
             return FailStop(f"the local copy of {self.at} is closed: another worker owns it now")
+        if not _shows_damage(error):
+            return _unusable(self.path, error)
         with suppress(OSError):  # Else the next worker finds the damage again.
             (self.path / _DAMAGED).touch()
         return FailStop(
@@ -235,6 +298,17 @@ class LocalCopy:
             f"damaged it. Nothing is lost, the journal has it; the next start throws the copy away "
             f"and reads the whole journal. Look at the disk"
         )
+
+
+def _shows_damage(error: Exception) -> bool:
+    """Whether a copy is beyond use: a checksum is wrong, a file is missing, or it makes no sense.
+
+    Else it may be as good as before when the disk has room again, or the process more open files.
+    """
+    text = str(error)
+    if "IO error" in text:  # May be inside another error.
+        return "No such file" in text
+    return "Corruption" in text or "Invalid argument" in text
 
 
 def _decoded(stored: bytes) -> Position:
@@ -268,28 +342,47 @@ class StateDirectory:
         self._copies: dict[TopicPartition, LocalCopy] = {}
         self._lock = _locked(path)
         self._options = _options(memory_bytes)
+        # What is not in a file yet has to be read again after a kill.
+        self._buffers_bytes = min(64 * _MIB, memory_bytes // 4)
+        self._buffer_bytes = 0
+        """Of each copy."""
 
     def open(self, at: TopicPartition) -> LocalCopy:
         """Return the copy of a journal, or an empty one; one that can't be opened is deleted."""
         path = self._path_of(at)
-        if (former := self._copies.pop(at, None)) is not None:
-            former.close()  # Of a takeover that was left to a newer assignment.
+        self.close_copy(at)
+        self._share_memory(len(self._copies) + 1)
         try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _unusable(path, error) from error
-        try:
-            copy = LocalCopy(at, path, self._options)
+            copy = self._opened(at, path)
         except CopyRefused as why:
             self.throw_away(at, str(why))
-            path.mkdir(exist_ok=True)
             copy = self._new(at, path)
         self._copies[at] = copy
         return copy
 
+    def _share_memory(self, count: int) -> None:
+        """Give each of ``count`` copies its share of memory for what is not in a file yet.
+
+        One limit that all fill together would have each write of a busy copy flushed while idle
+        ones are near it. Shares change when the number of copies has doubled.
+        """
+        shares = 1 << (max(count, _FEWEST_SHARES) - 1).bit_length()
+        buffer_bytes = max(_LEAST_BUFFER_BYTES, self._buffers_bytes // shares)
+        if buffer_bytes == self._buffer_bytes:
+            return
+        for copy in self._copies.values():
+            copy.share(buffer_bytes)
+        self._options.set_write_buffer_size(buffer_bytes)
+        self._buffer_bytes = buffer_bytes
+
+    def close_copy(self, at: TopicPartition) -> None:
+        """Close the copy of a journal, if it is open; it stays for the next takeover."""
+        if (copy := self._copies.pop(at, None)) is not None:
+            copy.close()
+
     def renew(self, at: TopicPartition, why: str) -> LocalCopy:
         """Throw a copy away, and return an empty one."""
-        self._copies.pop(at).close()
+        self.close_copy(at)
         self.throw_away(at, why)
         return self.open(at)
 
@@ -313,9 +406,17 @@ class StateDirectory:
             os.close(self._lock)
             self._lock = -1
 
+    def _opened(self, at: TopicPartition, path: Path) -> LocalCopy:
+        """Open or make a copy. Raises ``CopyRefused`` and ``FailStop``."""
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        return LocalCopy(at, path, self._options)
+
     def _new(self, at: TopicPartition, path: Path) -> LocalCopy:
         try:
-            return LocalCopy(at, path, self._options)
+            return self._opened(at, path)
         except CopyRefused as why:
             raise _unusable(path, why) from why
 
@@ -325,8 +426,9 @@ class StateDirectory:
 
 def _unusable(path: Path, error: object) -> FailStop:
     return FailStop(
-        f"there can be no local copy in {path} ({error}): is the disk full, or read-only? Nothing "
-        f"is lost. Make room, or give the worker another {setting('STATE_DIR')}, and start it again"
+        f"there can be no local copy in {path} ({error}): is the disk full, read-only or broken, "
+        f"or are too many files open? Nothing is lost. Make room, or give the worker another "
+        f"{setting('STATE_DIR')}, and start it again"
     )
 
 
@@ -364,12 +466,7 @@ def _options(memory_bytes: int) -> Any:
     options = rocks.Options(raw_mode=True)
     options.create_if_missing(True)  # noqa: FBT003 - another
     options.set_block_based_table_factory(blocks)
-    # What is not in a file yet has to be read again after a kill.
-    written_bytes = min(64 * _MIB, memory_bytes // 4)
-    options.set_write_buffer_manager(rocks.WriteBufferManager(written_bytes, allow_stall=False))
-    options.set_memtable_whole_key_filtering(True)
-    options.set_memtable_prefix_bloom_ratio(0.1)  # The same for what is not in a file yet.
-    options.set_write_buffer_size(max(_MIB, written_bytes // 4))
+    options.set_arena_block_size(_ARENA_BYTES)  # Each copy has at least one.
     options.set_compression_type(rocks.DBCompressionType.lz4())
     options.set_max_background_jobs(2)
     options.set_max_open_files(256)

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 _AHEAD = 256
 """Timers that are read at once."""
 
+_NEVER_MS = 2**63
+
 _MANY_TAKEN = 4096
 """Timers that were taken and are still on disk, after which a commit is written to remove them."""
+
+
+def _time_of(timer: bytes) -> int:
+    """Return the time of a timer from its key on disk (``local_copy.timer_key``)."""
+    return int.from_bytes(timer[1:9])
 
 
 class LocalTimers(TimerIndex):
@@ -37,6 +44,9 @@ class LocalTimers(TimerIndex):
         self._ready: deque[tuple[int, bytes, bytes]] = deque()
         self._read_up_to = b""
         """The key on disk up to which timers are in ``_ready``, or were taken."""
+        self._earliest_ms = _NEVER_MS
+        """Time of the earliest timer that is not taken. Any thread may look, so it is noted when
+        the disk is read."""
 
     def add(self, time_ms: int, key: bytes) -> None:
         """Add a timer; it can be taken when its commit is acknowledged."""
@@ -47,11 +57,15 @@ class LocalTimers(TimerIndex):
         self._read(now_ms)
         return bool(self._ready) and self._ready[0][0] <= now_ms
 
+    def overdue_ms(self, now_ms: int) -> int:
+        """Return for how long the earliest timer is due; 0 where none is. Any thread may ask."""
+        return max(0, now_ms - self._earliest_ms)
+
     def take(self, now_ms: int) -> bytes | None:
         """Take a key whose time has come; None: there is none."""
         if not self.is_due(now_ms):
             return None
-        _, timer, key = self._ready.popleft()
+        self._earliest_ms, timer, key = self._ready.popleft()
         self.taken.append(timer)
         self._removed.add(timer)
         return key
@@ -59,7 +73,10 @@ class LocalTimers(TimerIndex):
     def written(self, timers: Iterable[bytes], removed: Iterable[bytes]) -> None:
         """Note that these are on disk now, and those are not any more."""
         self._removed.difference_update(removed)
-        first = min(timers, default=self._read_up_to)
+        first = min(timers, default=None)
+        if first is None:
+            return
+        self._earliest_ms = min(self._earliest_ms, _time_of(first))
         if first < self._read_up_to:
             self._read_up_to = min([first, *(timer for _, timer, _ in self._ready)])
             self._ready.clear()
@@ -68,12 +85,15 @@ class LocalTimers(TimerIndex):
         """Read some timers that are due, if all that were read are taken."""
         if self._ready:
             return
+        next_ms = _NEVER_MS
         for timer, time_ms, key in self._copy.timers(self._read_up_to):
             if time_ms > now_ms or len(self._ready) >= _AHEAD:
-                return
+                next_ms = time_ms
+                break
             self._read_up_to = timer
             if timer not in self._removed:
                 self._ready.append((time_ms, timer, key))
+        self._earliest_ms = self._ready[0][0] if self._ready else next_ms
 
 
 class LocalRows:
@@ -95,8 +115,11 @@ class LocalRows:
         self._first_offset = 0
         self.keeps: Keeps | None = None
         self.belongs: Mapping[str, Any] = {}
-        self.suspects: dict[bytes, tuple[bytes, Exception]] = {}
-        """Restored rows that the stage can't read, with the error."""
+        self.suspects: dict[bytes, None] = {}
+        """Keys of restored rows that the stage can't read."""
+        self.unfinished: tuple[int, str] = (-1, "")
+        """Offset and digest of the last row that the takeover has written."""
+        self._last_checkpoint: bytes | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row that the journal does not have in memory."""
@@ -163,22 +186,31 @@ class LocalRows:
                     self._recent.pop(key, None)
                     self._deleted.discard(key)
 
-    def begin(self, checkpoint: bytes, *, offset: int, time_ms: int) -> None:
-        """Note that the copy has its journal up to an offset. Raises ``FailStop``.
+    def begin(self, time_ms: int) -> None:
+        """Note that the copy has what the takeover has read. Raises ``FailStop``.
 
-        ``checkpoint`` is the value of the last one.
+        Up to the last checkpoint: what comes behind it, a fence at least, may be lost without a
+        trace in the checkpoints, and is read again.
         """
         from .local_copy import Position, digest  # noqa: PLC0415 - only where it is used
 
+        self.timers.is_due(0)  # From now on it knows the earliest.
+        if self._last_checkpoint is None:
+            return  # The takeover has written the first one.
         n, end = self._ends[-1]
+        unfinished_offset, unfinished = self.unfinished
+        if unfinished_offset < end:
+            unfinished_offset, unfinished = -1, ""
         position = Position(
             belongs=self.belongs,
             commit=n,
-            checkpoint=digest(checkpoint),
+            checkpoint=digest(self._last_checkpoint),
             checkpoint_offset=end - 1,
-            offset=offset,
+            offset=end,
             ring_offset=self._ring_offset(n + 1),
             time_ms=time_ms,
+            unfinished_offset=unfinished_offset,
+            unfinished=unfinished,
         )
         self.copy.write((), position=position)
 
@@ -187,10 +219,16 @@ class LocalRows:
         number, end = self._ends[0] if self._ends else (n, 0)
         return end if number <= n - RING else self._first_offset
 
-    def restored(self, ends: Sequence[tuple[int, int]], first_offset: int) -> None:
-        """Note the checkpoints of the journal: number, and offset behind each, in order."""
+    def restored(
+        self, ends: Sequence[tuple[int, int]], first_offset: int, last_checkpoint: bytes | None
+    ) -> None:
+        """Note the checkpoints of the journal: number, and offset behind each, in order.
+
+        ``last_checkpoint`` is the value of the last one.
+        """
         self._ends.extend(ends)
         self._first_offset = first_offset
+        self._last_checkpoint = last_checkpoint
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all rows: those in memory, and those on disk."""

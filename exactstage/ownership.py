@@ -57,6 +57,4 @@ class Ownership:
         removed = [journals.pop(partition) for journals in self._journals.values()]
         for journal in removed:
             del self.owners[str(journal)]
-            if journal.local is not None:
-                journal.local.copy.close()  # It stays, for the next takeover.
         return removed

@@ -102,9 +102,11 @@ class Rebalancing:
                     )
                 except Superseded:
                     logger.info("the takeover of %s is left to a newer assignment", sorted(new))
+                    self._takeover.close_copies(new)
                     return None
             bounds = await self._log.bounds(self._local_delivery.inputs(sorted(wanted)))
             if self._drains != drains:
+                self._takeover.close_copies(new)
                 return None
             if report is not None:
                 self.rows_taken_over += report.rows
@@ -132,6 +134,7 @@ class Rebalancing:
         for journal in self._owned.remove(partition):
             self._pipeline.forget(journal)
             self._stages[journal.stage].callbacks.released(partition)
+        self._takeover.close_copies({partition})
 
     def _partition_numbers(self, assigned: AbstractSet[TopicPartition]) -> set[int]:
         """Return the partition numbers that are assigned, each for the inputs of all stages."""

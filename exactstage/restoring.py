@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .advice import command
 from .anonymous import Anonymous
 from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
-from .copy_restoring import Changes, Tail, new_local, why_foreign
+from .copy_restoring import Changes, Tail, new_local, read_row, why_foreign
 from .errors import FailStop, JournalBroken, NewerFormat, NotOurs, Stalled
 from .foreign import described, foreign_reason, is_removal
 from .identity import Identity
@@ -47,9 +47,6 @@ class Restored(NamedTuple):
     foreign: Mapping[Journal, Record]
     """The first record that no worker wrote, where there is one."""
 
-    last_checkpoints: Mapping[Journal, bytes]
-    """The last checkpoint as it is stored, of journals with a local copy."""
-
     records_read: int
     seconds: float
     """How long reading took, from the first record to the last."""
@@ -81,16 +78,18 @@ async def read_journals(
         tails |= again
     took_seconds = now() - began
     checkpoints = {journal: _in_order(journal, found.slots[journal]) for journal in journals}
-    last: dict[Journal, bytes] = {}
     for journal, tail in tails.items():
-        tail.local.restored(_ends(found.slots[journal]), bounds[journal.at].first)
-        if found.slots[journal]:
-            final = max(found.slots[journal].values(), key=lambda record: _decoded(record).n)
-            last[journal] = final.value or b""
+        slots = found.slots[journal].values()
+        last = max(slots, key=lambda record: _decoded(record).n, default=None)
+        tail.local.restored(
+            _ends(found.slots[journal]),
+            bounds[journal.at].first,
+            None if last is None else last.value or b"",
+        )
     anonymous = {
         journal: first for journal, by_key in found.foreign.items() if (first := _first(by_key))
     }
-    return Restored(checkpoints, bounds, anonymous, last, found.count, took_seconds)
+    return Restored(checkpoints, bounds, anonymous, found.count, took_seconds)
 
 
 class _Found:
@@ -321,8 +320,8 @@ async def _find_row(log: Log, at: TopicPartition, key: bytes, row: bytes) -> Rec
 async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
     """Check the restored rows, note their timers, and let the stage build what it keeps beside.
 
-    Of rows in a local copy that was done while they were read. Raises ``JournalBroken`` with the
-    row that the stage can't read.
+    Of rows in a local copy that was done while they were read; it says that it has them only when
+    the stage has taken them. Raises ``JournalBroken`` with the row that the stage can't read.
     """
     if journal.local is None:
         rows: Mapping[bytes, bytes] = journal.rows
@@ -334,11 +333,27 @@ async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
             except Exception as error:
                 raise await _unreadable(log, stage, journal, (key, row), error) from error
     else:
-        for key, (row, why) in journal.local.suspects.items():
-            raise await _unreadable(log, stage, journal, (key, row), why) from why
+        for key in journal.local.suspects:
+            raise await _suspected(log, stage, journal, key, journal.local.get(key) or b"")
         copy, has_open = journal.local.copy, stage.keeps_open is not None
         rows = dict(copy.kept()) if has_open else journal.all_rows
     await _let_build(log, stage, journal, rows)
+    if journal.local is not None:
+        journal.local.begin(log.clock())
+
+
+async def _suspected(
+    log: Log, stage: Stage, journal: Journal, key: bytes, row: bytes
+) -> JournalBroken:
+    """Return the failure for a row that the stage could not read when it came from the journal."""
+    why: Exception = ValueError("it could not be read before")
+    try:
+        read_row(stage, key, row)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported with its row
+        why = error
+    broken = await _unreadable(log, stage, journal, (key, row), why)
+    broken.__cause__ = why
+    return broken
 
 
 async def _let_build(log: Log, stage: Stage, journal: Journal, rows: Mapping[bytes, bytes]) -> None:
@@ -384,7 +399,7 @@ def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
     """Return the checkpoints by number, the last ``RING`` of them at most."""
     found = sorted((_decoded(record) for record in slots.values()), key=lambda c: c.n)
     if not found:
-        if journal.row_count:
+        if next(iter(journal.all_rows), None) is not None:
             message = f"{journal.at} has rows but no checkpoint; was it written by something else?"
             raise JournalBroken(message)
         return []

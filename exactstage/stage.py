@@ -235,6 +235,10 @@ class Stage:
     """Format of the rows: to be raised when the version before can't read them. A worker refuses
     journals that may hold rows of a newer one."""
 
+    index_version: int = 1
+    """Version of ``timers``, ``is_open`` and ``check``: to be raised when one of them says another
+    thing of a row that may be stored. Rows on disk are read from the journals again then."""
+
     settings: Mapping[str, str] = field(default_factory=dict)
     """What its decisions depend on beside records and rows: values by the names that a user knows.
     All workers need the same ones; journals record them, and a takeover warns where they differ."""

@@ -175,9 +175,17 @@ class Takeover:
         require_wanted()
         report.republished = await self._republish(restored.checkpoints, tails)
         timer.lap("republish")
-        await self._introduce(journals, restored, fences)
+        await self._introduce(journals)
         timer.lap("introduce")
         return journals, report
+
+    def close_copies(self, partitions: Iterable[int]) -> None:
+        """Close the local copies of partitions that this worker does not own; they stay."""
+        if self._state is None:
+            return
+        for partition in partitions:
+            for stage in self._stages:
+                self._state.close_copy(TopicPartition(stage.changelog, partition))
 
     async def _checked(
         self,
@@ -290,21 +298,15 @@ class Takeover:
                 )
                 raise NotOurs(message)
 
-    async def _introduce(
-        self,
-        journals: Sequence[Journal],
-        restored: Restored,
-        fences: Mapping[TopicPartition, int],
-    ) -> None:
-        """Write the first checkpoint of empty journals; copies say that they have the others."""
-        self._begin_copies(restored, fences)
+    async def _introduce(self, journals: Sequence[Journal]) -> None:
+        """Write the first checkpoint of empty journals."""
         commits = [journal.seal() for journal in journals if not journal.n]
         if commits:
             batches = [commit.batch for commit in commits]
             offsets = await self._log.append(batches, Channel.JOURNAL)
         for commit in commits:
             commit.journal.published = commit.journal.n
-            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._log.clock())
+            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._log.clock)
 
     def _copies(self, cluster: Cluster) -> Copies | None:
         """Return the local copies, for what this worker and its broker are."""
@@ -322,6 +324,10 @@ class Takeover:
                 "partition": journal.partition,
                 "partitions": self._partitions,
                 "rows": stage.row_format,
+                "index": stage.index_version,
+                "timers": stage.timers is not None,
+                "is_open": stage.keeps_open is not None,
+                "check": stage.check is not None,
                 "settings": dict(stage.settings),
             }
 
@@ -332,12 +338,6 @@ class Takeover:
             clock=self._log.clock,
             age_limit_seconds=self._longest_restore_seconds,
         )
-
-    def _begin_copies(self, restored: Restored, fences: Mapping[TopicPartition, int]) -> None:
-        """Let the copies of journals say that they have all that was read."""
-        for journal, value in restored.last_checkpoints.items():
-            if journal.local is not None:
-                journal.local.begin(value, offset=fences[journal.at] + 1, time_ms=self._log.clock())
 
     def _require_tombstones(self, partitions: Sequence[int], took_seconds: float) -> None:
         """Raise ``FailStop`` when the restore took so long that it may have missed a tombstone.

@@ -108,3 +108,11 @@ class Timers:
         except Fenced:
             if self._owned.writers().get(partition) is writer:
                 raise
+            return
+        if self._intake.reading is None:
+            return  # Between two assignments the partition may be another worker's already.
+        # The control records of a renewal look to a local copy like records that were compacted
+        # away; the checkpoint of one more commit says that it has the journal past them.
+        for journal in self._owned.journals():
+            if journal.partition == partition and journal.local is not None:
+                self._pipeline.touch(journal)

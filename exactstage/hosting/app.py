@@ -407,7 +407,8 @@ class EngineApp(Host):
     async def on_first_start(self) -> None:
         """Connect the engine before the worker joins its group. Ends the process on failure.
 
-        Faust would make a data directory here; the engine keeps everything in Kafka.
+        Faust would make a data directory here. The engine needs none: where rows are on disk, their
+        directory is its own (``open_state``).
         """
         install(asyncio.get_running_loop())
         quiet_client()

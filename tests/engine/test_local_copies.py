@@ -27,6 +27,9 @@ pytest.importorskip("rocksdict")
 
 JOURNAL = TopicPartition("words-changelog", 0)
 MANY = 300
+POSITION = Position(
+    belongs={}, commit=1, checkpoint="", checkpoint_offset=0, offset=1, ring_offset=0, time_ms=0
+)
 
 
 def count(record: Record, context: Context) -> None:
@@ -169,7 +172,7 @@ async def test_a_timer_that_comes_late_is_found_before_those_that_are_there(tmp_
 
 
 def acknowledge(journal: Journal, commit: CommitBatch, offset: int) -> None:
-    journal.acknowledged(commit, offset, 0)
+    journal.acknowledged(commit, offset, lambda: 0)
 
 
 def test_a_timer_stays_on_disk_until_what_was_decided_on_it_is_journalled(tmp_path: Path) -> None:
@@ -212,18 +215,9 @@ def test_a_takeover_that_was_left_to_a_newer_assignment_leaves_its_copy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = StateDirectory(tmp_path, memory_bytes=2**23)
-    position = Position(
-        belongs={},
-        commit=1,
-        checkpoint="",
-        checkpoint_offset=0,
-        offset=1,
-        ring_offset=0,
-        time_ms=0,
-    )
-    state.open(JOURNAL).write([(b"a", b"1")], position=position)
+    state.open(JOURNAL).write([(b"a", b"1")], position=POSITION)
     again = state.open(JOURNAL)
-    assert again.position == position
+    assert again.position == POSITION
     assert again.get(b"a") == b"1"
     assert not thrown_away(caplog)
     state.close()
@@ -535,6 +529,111 @@ async def test_a_disk_that_refuses_a_write_ends_the_worker_and_loses_nothing(
         await bed._start()
         await bed.settle()
         assert counts(bed, b"w0") == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "IO error: While open a file for random read: rows/000009.sst: Too many open files",
+        "Invalid argument: Found options incompatible with filesystem: IO error: Too many open",
+        "Corruption: IO error: While open a file: rows/000009.sst: Too many open files",
+        "IO error: While pread offset 1071 len 53: rows/000009.sst: Input/output error",
+        "IO error: No space left on device: While appending to file: rows/MANIFEST-000013",
+        "IO error: lock hold by current process, acquire time 1: rows/LOCK: No locks available",
+        "Busy: another thread has it",
+    ],
+)
+async def test_what_may_pass_does_not_delete_a_copy(
+    error: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise Exception(error)  # noqa: TRY002 - as rocksdict does
+
+    async with Bed(tmp_path) as bed:
+        await bed.count_all()
+        await bed._running().kill()
+        with monkeypatch.context() as patched:
+            patched.setattr("rocksdict.Rdict", refuses)
+            with pytest.raises(FailStop, match="there can be no local copy in"):
+                await bed._start()
+        await bed._start()
+        assert bed.read() < MANY, "the copy is used"
+    assert not thrown_away(caplog)
+
+
+def test_an_error_while_one_copy_is_closed_leaves_no_other_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    copies = [state.open(JOURNAL._replace(partition=number)) for number in range(3)]
+
+    class Full:
+        """A database on a full disk."""
+
+        def close(self) -> None:
+            """Refuse."""
+            raise Exception("IO error: No space left on device")  # noqa: TRY002 - as rocksdict does
+
+        def property_int_value(self, _: str) -> int:
+            """Refuse."""
+            raise Exception("IO error: No space left on device")  # noqa: TRY002 - as rocksdict does
+
+    monkeypatch.setattr(copies[1], "_db", Full())
+    with pytest.raises(FailStop, match=r"there can be no local copy in .*No space left on device"):
+        copies[1].estimated_keys()
+    state.close()
+    assert [copy.is_closed for copy in copies] == [True] * 3
+    assert [copy.estimated_keys() for copy in copies] == [0] * 3
+    [line] = [r.getMessage() for r in caplog.records]
+    assert line.startswith("words-changelog/1: the local copy in ")
+    assert "could not be written to its end" in line
+    StateDirectory(tmp_path).close()  # It is unlocked.
+
+
+async def test_is_open_that_can_not_read_what_was_decided_names_the_row(tmp_path: Path) -> None:
+    class Opens(Reminders):
+        """Can't say of one row whether it is open."""
+
+        def is_open(self, key: bytes, row: bytes) -> bool:
+            """Fail for one row."""
+            del row
+            if key == b"bad":
+                raise KeyError(key)
+            return True
+
+    async with Bed(tmp_path, reminders_stage(Opens(), None)) as bed:
+        await bed.send("requests", b"good")
+        with pytest.raises(FailStop, match=r"has a row with the key b'bad' of which .* is_open"):
+            await bed.send("requests", b"bad")
+        await bed._running().kill()
+        with pytest.raises(JournalBroken, match=r"with the key b'bad' is a row .*KeyError"):
+            await bed._start()
+        bed._stages = (reminders_stage(Reminders(), None),)
+        await bed._start()
+        assert bed.rows().keys() == {b"good", b"bad"}
+
+
+def test_a_busy_copy_among_many_is_flushed_when_its_share_is_full(tmp_path: Path) -> None:
+    """And not at each write because all of them together are at a limit."""
+    count, memory_bytes = 64, 2**25
+    state = StateDirectory(tmp_path, memory_bytes=memory_bytes)
+    copies = [state.open(JOURNAL._replace(partition=number)) for number in range(count)]
+    for copy in copies:
+        copy.write([(b"a", b"1")], position=POSITION)
+    busy, row = copies[0], sha512(b"").digest() * 16
+    share_bytes = memory_bytes // 4 // count
+    for number in range(2 * share_bytes // len(row)):
+        busy.write([(b"%d" % number, row)], position=POSITION)
+        while any(
+            busy._db.property_int_value(f"rocksdb.{name}")
+            for name in ("num-running-flushes", "mem-table-flush-pending")
+        ):
+            pass  # One that runs would hide the next.
+    state.close()
+    logs = [path.read_text() for path in tmp_path.glob("*/rows/LOG")]
+    assert len(logs) == count
+    flushes = sum(log.count('"event": "flush_started"') for log in logs)
+    assert count <= flushes <= count + 4, "each at the end, and the busy one when it is full"
 
 
 async def test_two_processes_can_not_share_a_directory(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import functools
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from exactstage import Record, TopicPartition
+from exactstage import Record, Stage, TopicPartition
+from exactstage.copy_restoring import read_row
 from tools.simulator.faults import Kind
 from tools.simulator.run import Outcome, draw_story, play, replayed
 from tools.simulator.subject import Remains
@@ -55,6 +57,26 @@ def test_copies_are_thrown_away_now_and_then() -> None:
     """The first that do; few do among today's commands."""
     assert any(played_with_disks(seed).copies_thrown_away for seed in seeds)
     assert [played_with_disks(seed).findings for seed in seeds] == [[]] * len(seeds)
+
+
+@pytest.mark.parametrize(
+    ("left", "finding"),
+    [
+        (lambda times, is_open: ((), is_open), "timers are not on disk"),
+        (lambda times, is_open: (times, False), "the open rows on disk are not those of the"),
+    ],
+)
+def test_a_copy_that_lacks_what_is_beside_the_rows_is_found(
+    left: Callable[[Sequence[int], bool], tuple[Sequence[int], bool]],
+    finding: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forgetful(stage: Stage, key: bytes, row: bytes) -> tuple[Sequence[int], bool]:
+        return left(*read_row(stage, key, row))
+
+    monkeypatch.setattr("exactstage.copy_restoring.read_row", forgetful)
+    found = play(draw_story(6, COMMANDS, HOURS, has_disks=True)).findings
+    assert any(finding in each for each in found)
 
 
 def test_every_kind_of_fault_is_injected() -> None:

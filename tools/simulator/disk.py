@@ -8,6 +8,7 @@ be that of another journal, or an older one.
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from random import Random
+from typing import NamedTuple
 
 from exactstage.local_copy import Keeps, LocalCopy, Position, StateDirectory
 from exactstage.record import TopicPartition
@@ -17,6 +18,16 @@ _ACCIDENTS = 0.15
 
 _KEPT = 0.5
 """Share of the crashes after which everything is there."""
+
+
+class _Undo(NamedTuple):
+    """What a batch has changed, as it was before."""
+
+    position: Position | None
+    rows: dict[bytes, bytes | None]
+    kept: dict[bytes, bool]
+    timers_added: list[bytes]
+    timers_removed: list[bytes]
 
 
 class SimulatedCopy(LocalCopy):
@@ -29,10 +40,9 @@ class SimulatedCopy(LocalCopy):
         """Batches that a crash may lose."""
         self._rows: dict[bytes, bytes] = {}
         self._timers: list[bytes] = []
-        self._undo: list[
-            tuple[Position | None, dict[bytes, bytes | None], list[bytes], list[bytes]]
-        ] = []
-        self._keeps: Keeps | None = None
+        self._kept: set[bytes] = set()
+        """Keys of rows that the stage has called open when they were written."""
+        self._undo: list[_Undo] = []
         self.is_closed = False
 
     def get(self, key: bytes) -> bytes | None:
@@ -45,8 +55,9 @@ class SimulatedCopy(LocalCopy):
 
     def kept(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows that the stage wants."""
-        keeps = self._keeps
-        yield from ((key, row) for key, row in self.rows() if keeps is None or keeps(key, row))
+        for key in sorted(self._kept):
+            if (row := self._rows.get(key)) is not None:
+                yield key, row
 
     def timers(self, first: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         """Yield the timers from a key on."""
@@ -63,9 +74,9 @@ class SimulatedCopy(LocalCopy):
         position: Position | None = None,
     ) -> None:
         """Write a batch."""
-        self._keeps = keeps
         assert not self.is_closed, "a worker that has ended writes"
         before: dict[bytes, bytes | None] = {}
+        before_kept: dict[bytes, bool] = {}
         removed = [key for key in taken if self._remove(key)]
         for key, row in rows:
             before.setdefault(key, self._rows.get(key))
@@ -73,11 +84,20 @@ class SimulatedCopy(LocalCopy):
                 self._rows.pop(key, None)
             else:
                 self._rows[key] = row
+            if keeps is not None:
+                before_kept.setdefault(key, key in self._kept)
+                self._set_kept(key, is_kept=row is not None and keeps(key, row))
         added = [key for key in timers if self._add(key)]
-        self._undo.append((self.position, before, added, removed))
+        self._undo.append(_Undo(self.position, before, before_kept, added, removed))
         del self._undo[:-200]
         if position is not None:
             self.position = position
+
+    def _set_kept(self, key: bytes, *, is_kept: bool) -> None:
+        if is_kept:
+            self._kept.add(key)
+        else:
+            self._kept.discard(key)
 
     def _add(self, key: bytes) -> bool:
         index = bisect_left(self._timers, key)
@@ -96,15 +116,18 @@ class SimulatedCopy(LocalCopy):
     def lose(self, batches: int) -> None:
         """Lose the last batches, as far as they are known; what is left was so once."""
         for _ in range(min(batches, len(self._undo))):
-            self.position, before, added, removed = self._undo.pop()
-            for key in added:
+            undo = self._undo.pop()
+            self.position = undo.position
+            for key in undo.timers_added:
                 self._remove(key)
-            for key, row in before.items():
+            for key, row in undo.rows.items():
                 if row is None:
                     self._rows.pop(key, None)
                 else:
                     self._rows[key] = row
-            for key in removed:
+            for key, is_kept in undo.kept.items():
+                self._set_kept(key, is_kept=is_kept)
+            for key in undo.timers_removed:
                 self._add(key)
 
     def like(self, at: TopicPartition) -> "SimulatedCopy":
@@ -112,7 +135,7 @@ class SimulatedCopy(LocalCopy):
         found = SimulatedCopy(at)
         found.position = self.position
         found._rows, found._timers = dict(self._rows), list(self._timers)
-        found._keeps = self._keeps
+        found._kept = set(self._kept)
         return found
 
     def estimated_keys(self) -> int:
@@ -122,10 +145,6 @@ class SimulatedCopy(LocalCopy):
     def close(self) -> None:
         """End using it."""
         self.is_closed = True
-
-    def discard(self) -> None:
-        """Empty it."""
-        self._rows.clear()
 
 
 class SimulatedState(StateDirectory):
@@ -137,6 +156,10 @@ class SimulatedState(StateDirectory):
     def open(self, at: TopicPartition) -> LocalCopy:
         """Return the copy of a journal, or an empty one."""
         return self._disk.open(at)
+
+    def close_copy(self, at: TopicPartition) -> None:
+        """Close the copy of a journal, if it is open."""
+        self._disk.close_copy(at)
 
     def renew(self, at: TopicPartition, why: str) -> LocalCopy:
         """Throw a copy away, and return an empty one."""
@@ -178,6 +201,11 @@ class SimulatedDisk:
         self.thrown_away += 1
         self._stored.pop(at).close()
         return self.open(at)
+
+    def close_copy(self, at: TopicPartition) -> None:
+        """Close the copy of a journal, if it is open."""
+        if at in self._stored:
+            self._stored[at].close()
 
     def close(self) -> None:
         """Close all copies."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from exactstage.journal import Journal
+from exactstage.local_copy import TIMER, LocalCopy
 from exactstage.log import TopicPartition
 
 from .chaos import draw_timed_faults, schedule
@@ -206,11 +208,31 @@ def _judge(world: World) -> list[str]:
             left = partitions[journal.at].records
             if not dict(journal.all_rows) == fold(history[journal.at]) == fold(left):
                 found.append(f"{journal.at}: the rows in memory are not those of the journal")
+            if journal.local is not None:
+                found += _wrong_on_disk(world, journal, journal.local.copy)
             history[journal.at] = left
     found += out_of_order(history, world.shape.subject.public)
     appended, latest_ms = world.brokers.history, world.brokers.latest_ms
     remains = Remains(history, appended, latest_ms, may_wait=world.may_wait)
     return [*found, *world.shape.subject.violations(remains)]
+
+
+def _wrong_on_disk(world: World, journal: Journal, copy: LocalCopy) -> list[str]:
+    """Return what of a local copy is not what its rows say."""
+    found, rows = list[str](), dict(journal.all_rows)
+    stage = next(each for each in world.shape.subject.stages() if each.name == journal.stage)
+    if (is_open := stage.keeps_open) is not None:
+        wanted = {key: row for key, row in rows.items() if is_open(key, row)}
+        if dict(copy.kept()) != wanted:
+            found.append(f"{journal.at}: the open rows on disk are not those of the journal")
+    if stage.timers is not None:
+        there = {(time_ms, key) for _, time_ms, key in copy.timers(TIMER)}
+        times = [known[-1] for known in world.brokers.latest_ms.values() if known]
+        later_ms = max([*times, world.brokers.now_ms()])
+        wants = {(ms, key) for key, row in rows.items() for ms in stage.timers(key, row)}
+        if missing := {timer for timer in wants - there if timer[0] > later_ms}:
+            found.append(f"{journal.at}: {len(missing)} timers are not on disk")
+    return found
 
 
 def replayed(story: Story, outcome: Outcome) -> Story:
