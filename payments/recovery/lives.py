@@ -56,6 +56,7 @@ class ResultFields(Struct, gc=False, forbid_unknown_fields=True):
     held: int | None = None
     hold_expires: str | None = None
     part: str | None = None
+    part_amount: int | None = None
     metadata: dict[str, str] | None = None
 
 
@@ -265,7 +266,9 @@ class Life:
         self.moves[type_] += 1
         refused = result.outcome in {Outcome.REJECTED, Outcome.DECLINED}
         if result.part is not None and result.type == type_ and not refused:
-            self.parts.append(PartSeen(result.part, type_, moved, result.command))
+            # The first amounts of a life may be the sum of several parts.
+            own = moved if result.part_amount is None else result.part_amount
+            self.parts.append(PartSeen(result.part, type_, own, result.command))
 
     @property
     def movements(self) -> int:

@@ -7,9 +7,14 @@ a later format (``tests/engine``).
 import json
 
 import pytest
+from msgspec import Struct
+from pydantic import BaseModel
 
 from exactstage.log import TopicPartition
+from payments.records.record_models import AccountResult, Result
+from payments.recovery.account_questions import AccountAnswered
 from payments.recovery.errors import RecoveryRefused
+from payments.recovery.lives import Life, ResultFields, read_result
 
 from .rig import Installation
 
@@ -62,3 +67,43 @@ async def test_a_field_that_is_null_changes_nothing(topic: str) -> None:
     await installation.rebuild()
     assert await installation.work() is None
     await installation.require_clean()
+
+
+@pytest.mark.parametrize(
+    ("fields", "model"),
+    [
+        (ResultFields, Result),
+        (AccountAnswered, AccountResult),
+    ],
+)
+def test_the_fast_decoders_know_every_field_of_this_version(
+    fields: type[Struct], model: type[BaseModel]
+) -> None:
+    """They refuse the others, so that each such record would be decoded a second time, slowly."""
+    assert set(fields.__struct_fields__) == set(model.model_fields)
+
+
+def test_a_part_has_the_amount_that_its_result_names() -> None:
+    """The first result that is left may show the sum of several."""
+    result = {
+        "payment": "p1",
+        "command": "c2",
+        "type": "refund",
+        "outcome": "refunded",
+        "reason": None,
+        "message": None,
+        "replayed": False,
+        "state": "completed",
+        "account": "abc",
+        "amount": 100,
+        "currency": "EUR",
+        "time": "2026-01-01T00:00:00.000Z",
+        "captured": 100,
+        "refunded": 30,
+        "part": "r2",
+        "part_amount": 10,
+    }
+    life = Life()
+    life.read(read_result(json.dumps(result).encode()))
+    [part] = life.parts
+    assert (part.id, part.moved) == ("r2", 10)
