@@ -5,6 +5,7 @@ capture and refund. What it lacks only decides how a repetition is answered, and
 
 - Whether a capture said that it is final, and whether it named its amount. Where it took less than
   was held, the entry shows both; else its command says so, while that is kept.
+- Whether a void ended the hold, or its time was over, where nothing was captured.
 - The end of the hold. Without a result and without the authorize's command it is taken to be as
   late as it can be, since no hold may lapse too early: an operator ends it with a void.
 """
@@ -32,6 +33,10 @@ class Guess(StrEnum):
     END = (
         "payments that hold money until a time that no record has: the hold lapses a year after it "
         "began; void it before, or capture it while it holds"
+    )
+    ENDED = (
+        "payments whose hold ended with nothing captured, by a void or because its time was over: "
+        "no record says which; a repetition moves nothing, and is answered as if it was voided"
     )
 
 

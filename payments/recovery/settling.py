@@ -217,8 +217,12 @@ class _Lifecycle:
             known_ms = None if begun is None else begun.hold_expires_ms
         end = end_of(own[0], known_ms)
         row = row_of(own, parts, end)
-        guesses = () if is_certain else (Guess.PARTS,)
-        return row, guesses if end.is_known or not row.held else (*guesses, Guess.END)
+        guesses = _NONE if is_certain else (Guess.PARTS,)
+        if not end.is_known and row.held:
+            guesses = (*guesses, Guess.END)
+        elif not end.is_known and row.reason is Reason.VOIDED:
+            guesses = (*guesses, Guess.ENDED)
+        return row, guesses
 
     def _begun_by(self, began: Movement, waiting: Sequence[Waiting]) -> Waiting | None:
         """Return the command that began a life; None where it is deleted.
