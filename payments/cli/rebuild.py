@@ -38,7 +38,13 @@ MOST_NAMES = 20
 @click.option(
     "--old-commands",
     type=click.Choice(["answered", "unanswered"]),
-    help="How to treat commands whose results retention may have deleted; needed where any are.",
+    help="How to treat payments' commands whose results retention may have deleted; needed where "
+    "any are.",
+)
+@click.option(
+    "--old-account-commands",
+    type=click.Choice(["answered", "unanswered"]),
+    help="The same for commands for accounts.",
 )
 @click.option(
     "--accept-lost-entries",
@@ -53,6 +59,7 @@ def rebuild(
     copied: bool,
     former_topic: str | None,
     old_commands: str | None,
+    old_account_commands: str | None,
     accept_lost_entries: bool,
     as_json: bool,
 ) -> None:
@@ -82,11 +89,12 @@ def rebuild(
 
         source = Source(copied, former_topic)
         options = Options(
-            replace,
-            source,
-            old_commands,  # type: ignore[arg-type] # click's Choice
-            accept_lost_entries,
-            processors(),
+            replace=replace,
+            source=source,
+            old_commands=old_commands,  # type: ignore[arg-type] # click's Choice
+            old_account_commands=old_account_commands,  # type: ignore[arg-type] # the same
+            accept_lost_entries=accept_lost_entries,
+            processes=processors(),
         )
         plan = asyncio.run(_rebuild(settings, options, dry_run=not yes))
     if as_json:

@@ -20,7 +20,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from payments import __version__
-from payments.process import build
 
 
 class MetricsError(Exception):
@@ -116,10 +115,10 @@ PROCESS = (
 """What ``prometheus_client`` has of each process, on Linux."""
 
 
-def build_info() -> Metric:
+def build(*, compiled: bool) -> Metric:
     """Return the family of the build."""
-    python, compiled = platform.python_version(), str(build.is_compiled()).lower()
-    return BUILD.of({(__version__, python, compiled): 1})
+    python = platform.python_version()
+    return BUILD.of({(__version__, python, str(compiled).lower()): 1})
 
 
 class _Collected(Collector):

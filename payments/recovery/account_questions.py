@@ -1,13 +1,13 @@
 """Commands for accounts: which of them are unanswered, and what their results say of accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from exactstage import Record
-from exactstage.errors import UnreadableBatch
 from payments.domain.account import Account, Entry, Status, Transfer
+from payments.domain.account_commands import AccountCommand
 from payments.domain.account_table import COUNTER_OF_RULES
 from payments.records.account_commands import (
     own_of_account_command,
@@ -15,7 +15,6 @@ from payments.records.account_commands import (
     parse_account_id,
     require_account_name,
 )
-from payments.records.commands import Malformed
 from payments.records.later_versions import LaterVersion, decode_again
 from payments.records.record_models import AccountResult
 from payments.records.record_parts import part_of
@@ -63,84 +62,124 @@ def read_account_result(record: Record) -> AccountAnswered:
 
 
 class AccountQuestions(Unanswered):
-    """Commands for accounts, taken out again as results and dead letters answer them."""
+    """Commands for accounts, taken out again as results and dead letters answer them.
+
+    Results for one account are in the order of its commands, as far as one partition has these.
+    """
 
     def __init__(
         self, topic: str, default_currency: str, *, copied: bool, former_topic: str | None
     ) -> None:
         super().__init__(topic, default_currency, copied=copied, former_topic=former_topic)
+        self._last_shown: dict[str, int] = {}
+        self._last_answered: dict[tuple[bytes, int], int] = {}
+        self._of_copy: dict[bytes, list[AccountAnswered]] = {}
+        """In a copy, by account: its results, until ``match_copied``."""
         self.changes: dict[str, list[AccountAnswered]] = {}
         """By account: the results that say that they have changed it, in their order."""
 
-    def command(self, record: Record) -> None:
-        """Take a command."""
-        self.commands += 1
-        place = Place(record.partition, record.offset, record.timestamp)
-        own: str | None = None
-        type_: str | None = None
-        try:
-            name = parse_account_id(record.key)
-        except Malformed:
-            self._malformed(record, place)
-            return
-        try:
-            require_account_name(name, record.value)
-            command = parse_account_command(record.value, default_currency=self._currency)
-            own, type_ = command.id, command.type
-        except Malformed as error:
-            own, type_ = error.command, error.type
-            self._malformed(record, place)
-        assert record.key is not None, "it names an account"
-        self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
+    def _require_key(self, key: bytes | None) -> None:
+        parse_account_id(key)
 
-    def batch(self, batch: UnreadableBatch) -> None:
-        """Take a batch that can't be read. Raises it where its end is not known."""
-        if not batch.end_is_known:
-            raise batch
-        self.batches.append(batch)
-        for head in batch.heads:
-            place = Place(head.partition, head.offset, head.timestamp)
-            try:
-                parse_account_id(head.key)
-            except Malformed:
-                continue
-            assert head.key is not None, "it names an account"
-            own, type_ = own_of_account_command(head.value)
-            self.commands += 1
-            self._open.setdefault((head.key, self._id(own, type_, place)), []).append(place)
+    def parse(self, record: Record) -> AccountCommand:
+        """Return the command in a record whose key is right. Raises ``Malformed``."""
+        require_account_name(parse_account_id(record.key), record.value)
+        return parse_account_command(record.value, default_currency=self._currency)
+
+    def _own_of(self, value: bytes | None) -> tuple[str | None, str | None]:
+        return own_of_account_command(value)
 
     def account_result(self, key: bytes, result: AccountAnswered) -> None:
         """Take a result: its command is answered."""
-        self.answered(key, result.command, result.type)
+        if self._copied:
+            self._of_copy.setdefault(key, []).append(result)
+        else:
+            self.answered(key, result.command, result.type)
+        name = result.account
+        self._last_shown[name] = max(result.sequence or 0, self._last_shown.get(name, 0))
         if result.outcome == "completed" and not result.replayed:
-            self.changes.setdefault(result.account, []).append(result)
+            self.changes.setdefault(name, []).append(result)
 
+    def names(self) -> frozenset[str]:
+        """Return the accounts with an unanswered command."""
+        return frozenset(key.decode() for key, _ in self._open)
 
-def is_malformed(record: Record, default_currency: str) -> bool:
-    """Return whether a command for an account can't be read."""
-    try:
-        require_account_name(parse_account_id(record.key))
-        parse_account_command(record.value, default_currency=default_currency)
-    except Malformed:
-        return True
-    return False
+    def match_copied(self, lacks_results: Callable[[bytes], bool]) -> None:
+        """Match the results of a copy with its commands.
+
+        ``lacks_results``: retention had deleted results of this account's partition. Then the last
+        commands are the answered ones, and not the first. Where that is wrong, the same commands
+        follow in the same order, so the account is left as the last of them left it.
+        """
+        for key, results in self._of_copy.items():
+            if lacks_results(key):
+                self._match_last(key, results)
+            else:
+                for result in results:
+                    self.answered(key, result.command, result.type)
+        self._of_copy.clear()
+
+    def _match_last(self, key: bytes, results: Sequence[AccountAnswered]) -> None:
+        before: dict[int, int] = {}
+        for result in reversed(results):
+            own = self._own_in_copy(result.command, result.type)
+            place = next(
+                (
+                    place
+                    for place in reversed(self._open.get((key, own), ()))
+                    if place.offset < before.get(place.partition, place.offset + 1)
+                ),
+                None,
+            )
+            if place is None:
+                self.unmatched_results += 1
+                continue
+            before[place.partition] = place.offset
+            self.consume(key, own, place)
+
+    def last_shown(self, name: str) -> int:
+        """Return the highest number of an entry that a result for this account shows; else 0."""
+        return self._last_shown.get(name, 0)
+
+    def last_answered(self, key: bytes, partition: int) -> int:
+        """Return the offset of an account's last answered command in a partition; else -1."""
+        return self._last_answered.get((key, partition), -1)
+
+    def forget(self, key: bytes, own: str, place: Place) -> None:
+        """Note that a command was answered, and that retention has deleted its result."""
+        super().forget(key, own, place)
+        self._note_answered(key, place)
+
+    def _answered_at(self, key: bytes, place: Place) -> None:
+        super()._answered_at(key, place)
+        self._note_answered(key, place)
+
+    def _note_answered(self, key: bytes, place: Place) -> None:
+        at = key, place.partition
+        self._last_answered[at] = max(place.offset, self._last_answered.get(at, -1))
 
 
 def next_change(
     account: Account | None, changes: Sequence[AccountAnswered]
 ) -> tuple[Entry, int] | None:
-    """Return the entry after those of an account, where a result shows it, with its time."""
-    last = 0 if account is None else account.sequence
+    """Return the entry after those of an account, where a result shows it, with its time.
+
+    It moves nothing, so it is the next one only if the result shows the same balance and held.
+    """
+    last, has = 0, (0, 0)
+    if account is not None:
+        last, has = account.sequence, (account.balance, account.held)
     for result in changes:
-        if result.sequence != last + 1:
+        if result.sequence != last + 1 or (result.balance, result.held) != has:
             continue
         assert result.status is not None, "a result of a change shows the account"
         assert result.currency is not None, "a result of a change shows the account"
+        balance, held = has
         after = Account(
-            0 if account is None else account.balance,
+            balance,
             last + 1,
             result.currency,
-            0 if account is None else account.held,
+            held,
             Status(result.status),
             result.credit_limit or 0,
         )

@@ -1,15 +1,15 @@
 """Balances: folds the ledger into the rows of the accounts and the movements of each payment."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Container, Sequence
+from typing import NamedTuple, get_args
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from exactstage import Record
 from exactstage.inspection import OUTPUT_ID_HEADER, iso_time
-from payments.domain.account import Account, CounterAccount, Kind, Status
+from payments.domain.account import Account, CounterAccount, Kind, RuleKind, Status
 from payments.records.internal_codec import encode_account, encode_counter
 from payments.records.later_versions import LaterVersion, decode_again
 from payments.records.record_address import RecordAddress
@@ -59,6 +59,21 @@ class Movement(NamedTuple):
     metadata: dict[str, str] | None = None
 
 
+class RuleEntry(NamedTuple):
+    """The entry of a command for an account, which moves nothing."""
+
+    name: str
+    """The account's."""
+
+    kind: RuleKind
+    time_ms: int
+    account: Account
+    """The account after it."""
+
+
+_RULE_KINDS = frozenset(get_args(RuleKind))
+
+
 class Balances:
     """The accounts of one partition according to the ledger."""
 
@@ -68,7 +83,12 @@ class Balances:
         movements: dict[str, list[Movement]],
         since_ms: int,
         only: frozenset[str] | None = None,
+        rules_of: Container[str] | None = (),
     ) -> None:
+        """Note the movements since ``since_ms``; with ``only`` those of these payments.
+
+        ``rules_of`` are the accounts whose rule entries are noted; None: all.
+        """
         self.partition = partition
         self.accounts: dict[str, Account] = {}
         self.counters: dict[str, Counter[str]] = {}
@@ -77,7 +97,8 @@ class Balances:
         self.repeats = 0
         self.foreign = 0
         """Records that no stage wrote for this partition; they are skipped."""
-        self._movements, self._only = movements, only
+        self.rules: list[RuleEntry] = []
+        self._movements, self._only, self._rules_of = movements, only, rules_of
         self._since = iso_time(max(0, since_ms)).decode()
         self._mark = b"accounts/%d/" % partition
 
@@ -115,8 +136,8 @@ class Balances:
                 counter = counters.setdefault(entry.counter_account, Counter())
                 counter[entry.currency] -= entry.amount
             # Times in this form sort as text.
-            if entry.payment is not None and entry.time >= since:
-                self._note(entry, entry.payment)
+            if entry.payment is None or entry.time >= since:
+                self._note(entry, accounts[name])
 
     def _hold(self, record: Record, entry: _Entry, was: int) -> None:
         """Take what an entry changes of what the account holds."""
@@ -142,20 +163,32 @@ class Balances:
                 return value is not None and value.startswith(self._mark)
         return False
 
-    def _note(self, entry: _Entry, payment: str) -> None:
-        if self._only is None or payment in self._only:
-            time_ms = epoch_ms(entry.time)
-            movement = Movement(
-                entry.kind,
-                entry.account,
-                entry.amount,
-                entry.currency,
-                time_ms,
-                entry.held_change,
-                entry.part,
-                entry.metadata,
-            )
-            self._movements.setdefault(payment, []).append(movement)
+    def _note(self, entry: _Entry, after: Account) -> None:
+        payment, kind, rules_of = entry.payment, entry.kind, self._rules_of
+        if payment is not None:
+            if self._only is None or payment in self._only:
+                self._note_movement(entry, self._movements.setdefault(payment, []))
+        elif kind in _RULE_KINDS and (rules_of is None or entry.account in rules_of):
+            rule = RuleEntry(entry.account, kind, epoch_ms(entry.time), after)  # type: ignore[arg-type]
+            self.rules.append(rule)
+
+    def _note_movement(self, entry: _Entry, earlier: list[Movement]) -> None:
+        """Add a movement to those of its payment.
+
+        The ledger has their order: the clock of one broker may be behind that of another.
+        """
+        on_account = (each.time_ms for each in reversed(earlier) if each.account == entry.account)
+        movement = Movement(
+            entry.kind,
+            entry.account,
+            entry.amount,
+            entry.currency,
+            max(epoch_ms(entry.time), next(on_account, 0)),
+            entry.held_change,
+            entry.part,
+            entry.metadata,
+        )
+        earlier.append(movement)
 
     def rows(self) -> dict[bytes, bytes]:
         """Return the rows of the accounts stage."""

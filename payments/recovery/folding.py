@@ -7,7 +7,7 @@ each process takes a share of them.
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import aclosing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -25,6 +25,20 @@ LONG = 500_000
 """Number of entries from which several processes are faster, with the time to start them."""
 
 MAX_PROCESSES = 8
+
+
+class Wanted(NamedTuple):
+    """What is noted of the ledger besides the balances."""
+
+    since_ms: int = 0
+    """Movements since that time."""
+
+    rules_of: Container[str] | None = ()
+    """The accounts whose rule entries are; None: all of them."""
+
+    def balances(self, partition: int, movements: dict[str, list[Movement]]) -> Balances:
+        """Return balances that note this."""
+        return Balances(partition, movements, self.since_ms, rules_of=self.rules_of)
 
 
 class Folded(NamedTuple):
@@ -48,20 +62,20 @@ def shares_of(ranges: Ranges, processes: int) -> list[Ranges]:
 
 
 async def fold_in_shares(
-    log: Log, settings: Settings, shares: Sequence[Ranges], since_ms: int, show: Show
+    log: Log, settings: Settings, shares: Sequence[Ranges], wanted: Wanted, show: Show
 ) -> Folded:
-    """Return the balances of all partitions in order; movements are those since ``since_ms``.
+    """Return the balances of all partitions in order, with what is ``wanted`` besides.
 
     Raises ``RecoveryRefused`` where the ledger contradicts itself, ``FailStop`` where it can't be
     read.
     """
     own, *others = shares
-    tasks = [asyncio.create_task(_fold_elsewhere(settings, share, since_ms)) for share in others]
+    tasks = [asyncio.create_task(_fold_elsewhere(settings, share, wanted)) for share in others]
     try:
-        folded = [await fold(log, own, since_ms, show)]
+        folded = [await fold(log, own, wanted, show)]
         for share, task in zip(others, tasks, strict=True):
             # Where another process failed, this one reads the share, and shows the failure.
-            folded.append(await task or await fold(log, share, since_ms, show))
+            folded.append(await task or await fold(log, share, wanted, show))
     finally:
         for task in tasks:
             task.cancel()
@@ -74,22 +88,22 @@ async def fold_in_shares(
     return Folded(balances, movements)
 
 
-async def fold(log: Log, ranges: Ranges, since_ms: int, show: Show) -> Folded:
+async def fold(log: Log, ranges: Ranges, wanted: Wanted, show: Show) -> Folded:
     """Return the balances of these partitions, read by this process."""
     movements: dict[str, list[Movement]] = {}
     numbers = [at.partition for at in ranges]
-    by_partition = {number: Balances(number, movements, since_ms) for number in numbers}
+    by_partition = {number: wanted.balances(number, movements) for number in numbers}
     async with aclosing(read_ranges(log, ranges, committed_only=True, show=show)) as fetched:
         async for at, records in fetched:
             by_partition[at.partition].read(records)
     return Folded(list(by_partition.values()), movements)
 
 
-async def _fold_elsewhere(settings: Settings, share: Ranges, since_ms: int) -> Folded | None:
+async def _fold_elsewhere(settings: Settings, share: Ranges, wanted: Wanted) -> Folded | None:
     """Return the share that another process has read; None where it has failed."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    arguments = (sender, settings, share, since_ms)
+    arguments = (sender, settings, share, wanted)
     process = context.Process(target=_send_share, args=arguments, daemon=True)
     process.start()
     sender.close()
@@ -109,17 +123,17 @@ def _receive(receiver: Connection) -> Folded | None:
     return found
 
 
-def _send_share(sender: Connection, settings: Settings, share: Ranges, since_ms: int) -> None:
+def _send_share(sender: Connection, settings: Settings, share: Ranges, wanted: Wanted) -> None:
     """Read a share, and send it: the work of another process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that asks ends this one.
     freeze_and_relax()
     with suppress(BrokenPipeError):
         try:
-            sender.send(asyncio.run(_fold_alone(settings, share, since_ms)))
+            sender.send(asyncio.run(_fold_alone(settings, share, wanted)))
         except Exception:  # noqa: BLE001 - the process that asks reads the share itself
             sender.send(None)
 
 
-async def _fold_alone(settings: Settings, share: Ranges, since_ms: int) -> Folded:
+async def _fold_alone(settings: Settings, share: Ranges, wanted: Wanted) -> Folded:
     async with open_log(settings) as log:
-        return await fold(log, share, since_ms, show_nothing)
+        return await fold(log, share, wanted, show_nothing)

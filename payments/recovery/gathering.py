@@ -28,7 +28,7 @@ from payments.settings import TOPICS, Settings
 from .account_questions import AccountQuestions, read_account_result
 from .balances import Balances, Movement, note_holds
 from .errors import RecoveryRefused, later_version
-from .folding import fold_in_shares, shares_of
+from .folding import Wanted, fold_in_shares, shares_of
 from .lives import Life, epoch_ms, read_result
 from .unanswered import Unanswered
 
@@ -116,6 +116,8 @@ class Gathering:
         """Time of the first record of a partition that still has some."""
         self._newest_ms = 0
         """Time of the last result or movement of a copy."""
+        self._newest_account_result_ms: dict[int, int] = {}
+        """The same of the results of a copy's commands for accounts, by partition."""
         self._last_ids: dict[int, OutputId] = {}
         self._last_account_ids: dict[int, OutputId] = {}
 
@@ -159,12 +161,19 @@ class Gathering:
         self._require_own_positions()
         await self._read_ledger(now_ms)
         await self._read_tails()
+        if self.source.copied:
+            since = facts.account_results_expired_before_ms = self._account_results_of_copy_since()
+            facts.account_questions.match_copied(
+                lambda key: since[partition_of(key, self._partitions)] != -inf
+            )
+        else:
+            facts.account_results_expired_before_ms = [
+                self._account_results_since(partition, now_ms)
+                for partition in range(self._partitions)
+            ]
         for partition in range(self._partitions):
             facts.results_expired_before_ms.append(self._since(self.results, partition))
             facts.letters_expired_before_ms.append(self._since(self.letters, partition))
-            facts.account_results_expired_before_ms.append(
-                self._since(self.account_results, partition)
-            )
             facts.account_letters_expired_before_ms.append(
                 self._since(self.account_letters, partition)
             )
@@ -245,6 +254,10 @@ class Gathering:
                     facts.foreign += 1
                 else:
                     facts.account_questions.account_result(record.key, result)
+                    if self.source.copied:
+                        newest = self._newest_account_result_ms
+                        time_ms, partition = epoch_ms(result.time), record.partition
+                        newest[partition] = max(time_ms, newest.get(partition, 0))
 
     def _account_letter(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -267,12 +280,14 @@ class Gathering:
         longest = settings.longest_retention_seconds
         min_retention_ms = int((longest + settings.window_seconds) * 1000)
         since_ms = 0 if self.source.copied else oldest - min_retention_ms - CLOCKS_DIFFER_MS
+        asked = None if self.source.copied else facts.account_questions.names()
+        wanted = Wanted(since_ms, asked)
         ranges = {tp: facts.bounds[tp] for tp in partitions_of(self.ledger, self._partitions)}
         shares = shares_of(ranges, self._processes)
         part = f"part 1 of {len(shares)}, all at once: " if len(shares) > 1 else ""
         show: Show = lambda progress: self.show(part + progress)  # noqa: E731 - one line
         facts.balances, facts.movements = await fold_in_shares(
-            self.log, settings, shares, since_ms, show
+            self.log, settings, shares, wanted, show
         )
         facts.foreign += sum(each.foreign for each in facts.balances)
 
@@ -329,6 +344,52 @@ class Gathering:
         oldest_ms = self._oldest_movements.get(at.partition, inf)
         first_ms = min(self._first_ms.get(at, inf), self._newest_ms)
         return oldest_ms + CLOCKS_DIFFER_MS < first_ms
+
+    def _account_results_since(self, partition: int, now_ms: int) -> float:
+        """Return the time before which results of commands for accounts may be missing.
+
+        They are kept for the retention at least. Where commands are rare, the oldest result that
+        is left, if any is, may be much younger.
+        """
+        since_ms = self._since(self.account_results, partition)
+        surely_kept_ms = now_ms - int(self.settings.retention_seconds * 1000) + CLOCKS_DIFFER_MS
+        return min(since_ms, surely_kept_ms)
+
+    def _account_results_of_copy_since(self) -> list[float]:
+        """Return the same by partition for a copy, in which the times of commands say nothing.
+
+        Results have the order of their entries, so the result of a first entry is there, or was
+        deleted, or is in flight: then the entry is one of the last of its partition.
+        """
+        shown = {
+            (name, result.sequence)
+            for name, changes in self._facts.account_questions.changes.items()
+            for result in changes
+        }
+        rules = [balances.rules for balances in self._facts.balances]
+        newest_ms = self._newest_of_accounts()
+        found: list[float] = []
+        for partition, of_partition in enumerate(rules):
+            in_flight_ms = newest_ms[partition] - CLOCKS_DIFFER_MS
+            lacks = self._facts.bounds[TopicPartition(self.account_results, partition)].first > 0
+            if of_partition and not lacks:
+                first = of_partition[0]
+                is_shown = (first.name, first.account.sequence) in shown
+                lacks = not is_shown and first.time_ms < in_flight_ms
+            found.append(in_flight_ms if lacks else -inf)
+        return found
+
+    def _newest_of_accounts(self) -> list[int]:
+        """Return by partition the time of the last entry or result of an account."""
+        newest = [self._newest_account_result_ms.get(p, 0) for p in range(self._partitions)]
+        for movements in self._facts.movements.values():
+            for movement in movements:
+                partition = partition_of(movement.account.encode(), self._partitions)
+                newest[partition] = max(movement.time_ms, newest[partition])
+        for balances in self._facts.balances:
+            times = (rule.time_ms for rule in balances.rules)
+            newest[balances.partition] = max(newest[balances.partition], 0, *times)
+        return newest
 
     @cached_property
     def _oldest_movements(self) -> dict[int, int]:

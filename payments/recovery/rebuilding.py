@@ -6,10 +6,11 @@ the worker that takes over publishes them, exactly once, as after any crash.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from math import inf
 from typing import Literal, NamedTuple
@@ -25,24 +26,33 @@ from payments.domain.account import (
     post,
     post_counter,
 )
+from payments.domain.account_table import AccountAnswer, decide_account
 from payments.domain.money import money_text
 from payments.domain.payment import Policy
-from payments.domain.results import Reason
-from payments.records.commands import Malformed, parse_command, parse_payment_id
+from payments.domain.results import Outcome, Reason
+from payments.records.commands import Malformed, parse_command
 from payments.records.internal_codec import encode_account, encode_counter, encode_payment
-from payments.records.record_writer import encode_ledger_entry, encode_result
+from payments.records.record_writer import encode_account_result, encode_ledger_entry, encode_result
 from payments.settings import Settings
-from payments.stages.accounts import ENTRY_TYPE
+from payments.stages.accounts import ACCOUNT_RESULT_TYPE, ENTRY_TYPE
 from payments.stages.payments import RESULT_TYPE
 
 from . import account_questions
-from .balances import Movement
+from .balances import Movement, RuleEntry
 from .entries import Guess
 from .errors import RecoveryRefused
 from .forgetting import numbers_of, refuse_fewer_entries, refuse_unknown_losses
 from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .lives import Life
+from .rule_answers import (
+    RuleMatch,
+    UnansweredRule,
+    in_order_of_time,
+    match_copied,
+    match_times,
+    unshown,
+)
 from .settling import Settlement, Waiting, settle, shows_all, surplus_of
 from .unanswered import Left, Unanswered
 
@@ -78,6 +88,9 @@ class Plan:
     """The payments of which no record says something, by what that is."""
 
 
+_OLD = "old commands taken for answered, their results are deleted"
+
+
 class _Asked(NamedTuple):
     """The commands that one stage answers."""
 
@@ -87,7 +100,8 @@ class _Asked(NamedTuple):
     letters_expired_before_ms: list[float]
     journals: list[NewJournal]
     stage: Stage
-    is_malformed: Callable[[Record], bool]
+    option: str
+    """The option that says if old ones were answered."""
 
 
 class _Redo(NamedTuple):
@@ -103,6 +117,7 @@ async def plan_rebuild(
     *,
     source: Source,
     old_commands: OldCommands | None,
+    old_account_commands: OldCommands | None = None,
     now_ms: int,
     show: Show,
     published: Mapping[bytes, int] | None = None,
@@ -116,7 +131,8 @@ async def plan_rebuild(
     gathering = Gathering(log, settings, source, show, processes=processes)
     facts = await gathering.run(now_ms)
     try:
-        return await _Planning(gathering, facts, now_ms).run(old_commands, published)
+        planning = _Planning(gathering, facts, now_ms)
+        return await planning.run(old_commands, old_account_commands, published)
     except TooManyCommits as error:
         message = (
             f"{error.journal}: more than {MAX_COMMITS} commits of outputs would have to be "
@@ -159,7 +175,7 @@ class _Planning:
             facts.letters_expired_before_ms,
             self._payments,
             payments,
-            self._is_malformed,
+            "--old-commands",
         )
         self._of_accounts = _Asked(
             gathering.account_commands,
@@ -168,14 +184,17 @@ class _Planning:
             facts.account_letters_expired_before_ms,
             self._accounts,
             accounts,
-            lambda record: account_questions.is_malformed(record, settings.default_currency),
+            "--old-account-commands",
         )
 
     def _new(self, stage: Stage, partition: int, rows: Mapping[bytes, bytes]) -> NewJournal:
         return NewJournal(stage, partition, rows, base=self.base)
 
     async def run(
-        self, old_commands: OldCommands | None, published: Mapping[bytes, int] | None
+        self,
+        old_commands: OldCommands | None,
+        old_account_commands: OldCommands | None,
+        published: Mapping[bytes, int] | None,
     ) -> Plan:
         """Return the plan.
 
@@ -198,8 +217,10 @@ class _Planning:
             for rebuilt in self._accounts:
                 numbers |= numbers_of(rebuilt.now)
             refuse_fewer_entries(published, numbers)
+        await self._answer_rules()
+        await self._settle_unclear(old_commands, old_account_commands)
         for asked in (self._of_accounts, self._of_payments):
-            await self._decide(asked, await self._to_redo(asked, old_commands))
+            await self._decide(asked, await self._to_redo(asked))
         await self._set_positions()
         self._count()
         journals = [*self._payments, *self._accounts]
@@ -403,23 +424,43 @@ class _Planning:
             raise RecoveryRefused(message)
 
     def _post_missing(self, settlements: Mapping[str, Settlement]) -> None:
-        """Post the movements that the ledger lacks: first those that give, then those that take."""
+        """Post the movements that the ledger lacks: first those that give, then those that take.
+
+        Where a result shows that an account was changed in between, they have the results' order.
+        """
+        numbers = self._last_numbers()
+        changed = {
+            name
+            for name, changes in self._facts.account_questions.changes.items()
+            if any((each.sequence or 0) > numbers[name] for each in changes)
+        }
         missing = [
-            (transfer, settlement.time_ms)
+            (transfer.account in changed, transfer, settlement.time_ms)
             for settlement in settlements.values()
             for transfer in settlement.missing
         ]
-        self._post_missing_rules()
-        for transfer, time_ms in sorted(missing, key=lambda each: each[0].amount < 0):
+        missing.sort(key=lambda each: (not each[0] and each[1].amount < 0, each[2]))
+        written = set(self._post_missing_rules(changed))
+        for is_changed, transfer, time_ms in missing:
             partition = partition_of(transfer.account.encode(), self._partitions)
             self._post(self._accounts[partition], transfer, time_ms)
-        self._post_missing_rules()
-        self._refuse_lost_rules()
+            if is_changed:
+                written |= set(self._post_missing_rules({transfer.account}))
+        self._refuse_lost_rules(numbers, written)
 
-    def _post_missing_rules(self) -> None:
-        """Write the entries of commands for accounts that results show and the ledger lacks."""
-        for name, changes in self._facts.account_questions.changes.items():
-            key = name.encode()
+    def _last_numbers(self) -> dict[str, int]:
+        """Return the ledger's last number of each account that results say was changed."""
+        found: dict[str, int] = {}
+        for name in self._facts.account_questions.changes:
+            balances = self._facts.balances[partition_of(name.encode(), self._partitions)]
+            account = balances.accounts.get(name)
+            found[name] = 0 if account is None else account.sequence
+        return found
+
+    def _post_missing_rules(self, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Write the next entries of accounts, as far as results show them; yield their numbers."""
+        for name in names:
+            key, changes = name.encode(), self._facts.account_questions.changes[name]
             journal = self._accounts[partition_of(key, self._partitions)]
             accounts = self._facts.balances[journal.partition].accounts
             while (found := account_questions.next_change(accounts.get(name), changes)) is not None:
@@ -430,18 +471,22 @@ class _Planning:
                 journal.emit(self._gathering.ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
                 journal.accept()
                 self.counts["missing entries posted, known from results"] += 1
+                yield name, entry.account.sequence
 
-    def _refuse_lost_rules(self) -> None:
-        """Raise ``RecoveryRefused`` where results show changes after the ledger's last entry."""
+    def _refuse_lost_rules(
+        self, numbers: Mapping[str, int], written: AbstractSet[tuple[str, int]]
+    ) -> None:
+        """Raise ``RecoveryRefused`` where results show changes after the ledger's last entry.
+
+        ``written`` are the account and number of those that were written as they were.
+        """
         for name, changes in self._facts.account_questions.changes.items():
-            balances = self._facts.balances[partition_of(name.encode(), self._partitions)]
-            account = balances.accounts.get(name)
-            has = 0 if account is None else account.sequence
             for result in changes:
-                if (result.sequence or 0) > has:
+                number = result.sequence or 0
+                if number > numbers[name] and (name, number) not in written:
                     message = (
                         f"a result says that the {result.type} of account {name!r} is its entry "
-                        f"{result.sequence}, and the ledger has {has}: entries were lost; restore "
+                        f"{number}, and the ledger has {numbers[name]}: entries were lost; restore "
                         f"the ledger from a replica or a backup"
                     )
                     raise RecoveryRefused(message)
@@ -475,31 +520,121 @@ class _Planning:
 
     # --- commands --------------------------------------------------------------------------------
 
-    async def _to_redo(self, asked: _Asked, old_commands: OldCommands | None) -> list[_Redo]:
+    async def _answer_rules(self) -> None:
+        """Answer the commands for accounts whose entries are in the ledger, from the ledger."""
+        questions = self._facts.account_questions
+        entries: dict[str, list[RuleEntry]] = {}
+        for balances in self._facts.balances:
+            for entry in unshown(balances.rules, questions.changes):
+                entries.setdefault(entry.name, []).append(entry)
+        commands = await self._unanswered_for(frozenset(name.encode() for name in entries))
+        match = match_copied if self._gathering.source.copied else match_times
+        for name, left in commands.items():
+            key = name.encode()
+            given = [(entry, self._result_is_deleted(entry)) for entry in entries[name]]
+            for found in match(given, left, partial(questions.last_answered, key)):
+                command = found.command
+                if found.is_old:
+                    questions.forget(key, command.own, command.place)
+                    self.counts[_OLD] += 1
+                else:
+                    questions.consume(key, command.own, command.place)
+                    self._answer_rule(found)
+
+    def _result_is_deleted(self, entry: RuleEntry) -> bool:
+        """Whether the result of an entry that no result shows was given, and deleted."""
+        partition = partition_of(entry.name.encode(), self._partitions)
+        before_ms = self._facts.account_results_expired_before_ms[partition]
+        if before_ms == -inf:
+            return False
+        # Results for one account have the order of its entries.
+        last = self._facts.account_questions.last_shown(entry.name)
+        return entry.account.sequence <= last if last else entry.time_ms <= before_ms
+
+    def _answer_rule(self, found: RuleMatch) -> None:
+        """Answer a command for an account as its entry shows the account."""
+        entry, key = found.entry, found.entry.name.encode()
+        answer = AccountAnswer(
+            found.command.id, entry.kind, Outcome.COMPLETED, account=entry.account
+        )
+        value = encode_account_result(entry.name, answer, entry.time_ms)
+        journal = self._accounts[partition_of(key, self._partitions)]
+        topic, time_ms = self._gathering.account_results, entry.time_ms
+        journal.emit(topic, key, value, type=ACCOUNT_RESULT_TYPE, time_ms=time_ms)
+        journal.accept()
+        self.counts["commands answered from the ledger"] += 1
+
+    async def _unanswered_for(self, keys: AbstractSet[bytes]) -> dict[str, list[UnansweredRule]]:
+        """Return the unanswered commands for these accounts that can be read, in their order."""
+        questions = self._facts.account_questions
+        wanted = {place[:2]: (key, own, place) for key, own, place in questions.of(set(keys))}
+        found: dict[str, list[UnansweredRule]] = {}
+        for record in await self._load(self._gathering.account_commands, wanted.keys()):
+            key, own, place = wanted[record.partition, record.offset]
+            if questions.batch_of(*place[:2]) is None and not questions.is_malformed(record):
+                command = questions.parse(record)
+                each = UnansweredRule(command.id or record.address, own, place, command)
+                found.setdefault(key.decode(), []).append(each)
+        return found
+
+    async def _settle_unclear(
+        self, old_commands: OldCommands | None, old_account_commands: OldCommands | None
+    ) -> None:
+        """Decide which of the last commands were answered, where their results may be deleted."""
+        unclear: list[tuple[_Asked, list[Left]]] = []
+        for asked, choice in (
+            (self._of_payments, old_commands),
+            (self._of_accounts, old_account_commands),
+        ):
+            handled = asked.unanswered.handled
+            left = [
+                each
+                for (partition, offset), each in asked.unanswered.left().items()
+                if offset >= handled.get(partition, 0) and self._may_be_answered(asked, each)
+            ]
+            if not left or choice == "unanswered":
+                continue
+            if choice == "answered":
+                _take_for_answered(left, handled)
+            elif asked is self._of_payments or await self._change_some(left):
+                unclear.append((asked, left))
+            elif not self._gathering.source.copied:  # In a copy a worker decides: it may be new.
+                _take_for_answered(left, handled)
+        if unclear:
+            raise _unclear(unclear)
+
+    async def _change_some(self, commands: Sequence[Left]) -> bool:
+        """Whether one of these commands for accounts would change its account now.
+
+        If none would, it does not matter if they were answered.
+        """
+        questions = self._facts.account_questions
+        places = {each.place[:2] for each in commands}
+        for record in await self._load(self._gathering.account_commands, places):
+            if questions.batch_of(*record[1:3]) is not None or questions.is_malformed(record):
+                continue
+            name = (record.key or b"").decode()
+            partition = partition_of(record.key or b"", self._partitions)
+            account = self._facts.balances[partition].accounts.get(name)
+            command = questions.parse(record)
+            if decide_account(name, account, command, own="").entry is not None:
+                return True
+        return False
+
+    async def _to_redo(self, asked: _Asked) -> list[_Redo]:
         """Return the unanswered commands before the offsets at which workers will start."""
-        unanswered = asked.unanswered
-        left = unanswered.left()
-        handled = unanswered.handled
-        unclear = [
-            each
-            for (partition, offset), each in left.items()
-            if offset >= handled.get(partition, 0) and self._may_be_answered(asked, each)
-        ]
-        if unclear and old_commands is None:
-            raise _unclear(unclear, asked.topic)
-        if old_commands == "answered":
-            for each in unclear:
-                partition, offset, _ = each.place
-                handled[partition] = max(offset + 1, handled.get(partition, 0))
+        handled = asked.unanswered.handled
         before = {
-            at: each for at, each in left.items() if each.place.offset < handled.get(at[0], 0)
+            at: each
+            for at, each in asked.unanswered.left().items()
+            if each.place.offset < handled.get(at[0], 0)
         }
         forgotten = {at for at, each in before.items() if self._may_be_answered(asked, each)}
         if forgotten:
-            self.counts["old commands taken for answered, their results are deleted"] += len(
-                forgotten
-            )
+            self.counts[_OLD] += len(forgotten)
         records = await self._load(asked.topic, before.keys() - forgotten)
+        if not self._gathering.source.copied:  # In a copy times say nothing.
+            records = in_order_of_time(records)
         return [_Redo(record, before[record.partition, record.offset]) for record in records]
 
     def _may_be_answered(self, asked: _Asked, left: Left) -> bool:
@@ -509,11 +644,16 @@ class _Planning:
             before_ms = asked.letters_expired_before_ms[place.partition]
         else:
             before_ms = asked.results_expired_before_ms[partition_of(left.key, self._partitions)]
+        if before_ms == -inf:
+            return False
+        if asked is self._of_accounts and left.key is not None:
+            last = self._facts.account_questions.last_answered(left.key, place.partition)
+            if place.offset < last:
+                return True  # The commands for one account are answered in their order.
         if not self._gathering.source.copied:
             return place.time_ms <= before_ms
         # Copied commands have the times of the copy, so their order decides.
-        first = asked.unanswered.first_answered.get(place.partition, inf)
-        return before_ms != -inf and place.offset < first
+        return place.offset < asked.unanswered.first_answered.get(place.partition, inf)
 
     async def _decide(self, asked: _Asked, redo: Sequence[_Redo]) -> None:
         """Decide unanswered commands as a worker that reads them now."""
@@ -526,7 +666,7 @@ class _Planning:
             journal = asked.journals[right]
             if (batch := asked.unanswered.batch_of(*left.place[:2])) is not None:
                 deciding.refuse(record, batch, journal)
-            elif asked.is_malformed(record):
+            elif asked.unanswered.is_malformed(record):
                 await self._dead_letter(deciding, record, left, journal)
             else:
                 await deciding.decide(record, journal)
@@ -542,14 +682,6 @@ class _Planning:
             unanswered = batch.last_offset + 1 - batch.offset - answered
             deciding.dead_letter(batch, asked.journals[batch.partition], unanswered=unanswered)
             self.counts["dead letters of batches that were missing"] += 1
-
-    def _is_malformed(self, record: Record) -> bool:
-        try:
-            parse_payment_id(record.key)
-            parse_command(record.value, default_currency=self._settings.default_currency)
-        except Malformed:
-            return True
-        return False
 
     async def _dead_letter(
         self, deciding: Deciding, record: Record, left: Left, journal: NewJournal
@@ -611,13 +743,27 @@ def _lacks_some(movements: Sequence[Movement], life: Life) -> bool:
     return life.state is not None and life.captured is not None and not shows_all(life, movements)
 
 
-def _unclear(unclear: Sequence[Left], topic: str) -> RecoveryRefused:
-    partitions = sorted({left.place.partition for left in unclear})
+def _take_for_answered(commands: Sequence[Left], handled: dict[int, int]) -> None:
+    for each in commands:
+        partition, offset, _ = each.place
+        handled[partition] = max(offset + 1, handled.get(partition, 0))
+
+
+def _unclear(unclear: Sequence[tuple[_Asked, Sequence[Left]]]) -> RecoveryRefused:
+    named = " and ".join(
+        f"{len(left):,} commands of {asked.topic} (partitions "
+        f"{sorted({each.place.partition for each in left})})"
+        for asked, left in unclear
+    )
+    options = [asked.option for asked, _ in unclear]
+    answered, unanswered = (
+        " ".join(f"{option} {choice}" for option in options)
+        for choice in ("answered", "unanswered")
+    )
     message = (
-        f"{len(unclear):,} commands of {topic} (partitions {partitions}) have no result, and are "
-        f"older than every result that is left: retention may have deleted it. If workers ran when "
-        f"they came in, they were answered: --old-commands answered. If none has run since they "
-        f"came, they were not: --old-commands unanswered. A wrong choice loses them, or carries "
-        f"them out a second time"
+        f"{named} have no result, and are older than every result that is left: retention may have "
+        f"deleted it. If workers ran when they came in, they were answered: {answered}. If none "
+        f"has run since they came, they were not: {unanswered}. A wrong choice loses them, or "
+        f"carries them out a second time"
     )
     return RecoveryRefused(message)

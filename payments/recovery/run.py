@@ -24,6 +24,11 @@ class Options:
 
     source: Source = field(default_factory=Source)
     old_commands: OldCommands | None = None
+    """How to treat commands for payments whose results retention may have deleted."""
+
+    old_account_commands: OldCommands | None = None
+    """The same of commands for accounts."""
+
     accept_lost_entries: bool = False
     """Rebuild although the ledger has lost entries."""
 
@@ -67,6 +72,7 @@ async def rebuild(
         settings,
         source=options.source,
         old_commands=options.old_commands,
+        old_account_commands=options.old_account_commands,
         now_ms=now_ms,
         show=show,
         published=published,

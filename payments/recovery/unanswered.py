@@ -13,7 +13,8 @@ from exactstage import Record
 from exactstage.errors import UnreadableBatch
 from exactstage.inspection import LAST_OFFSET, UNANSWERED, unpack_dead_letter
 from exactstage.log import Bounds
-from payments.domain.commands import Capture, Refund
+from payments.domain.account_commands import AccountCommand
+from payments.domain.commands import Capture, Command, Refund
 from payments.domain.payment import Part
 from payments.records.commands import Malformed, own_of, parse_command, parse_payment_id
 from payments.records.record_address import RecordAddress
@@ -87,27 +88,50 @@ class Unanswered:
 
     # --- what is read ----------------------------------------------------------------------------
 
+    # These three are the difference between the topics of commands.
+
+    def _require_key(self, key: bytes | None) -> None:
+        """Raise ``Malformed`` for a key that names nothing a result could be for."""
+        parse_payment_id(key)
+
+    def parse(self, record: Record) -> Command | AccountCommand:
+        """Return the command in a record whose key is right. Raises ``Malformed``."""
+        return parse_command(record.value, default_currency=self._currency)
+
+    def _own_of(self, value: bytes | None) -> tuple[str | None, str | None]:
+        """Return the id and the type that an unreadable command shows."""
+        return own_of(value)
+
     def command(self, record: Record) -> None:
         """Take a command."""
         self.commands += 1
         place = Place(record.partition, record.offset, record.timestamp)
         try:
-            parse_payment_id(record.key)
+            self._require_key(record.key)
         except Malformed:
             self._malformed(record, place)
             return
         own: str | None
         type_: str | None
         try:
-            command = parse_command(record.value, default_currency=self._currency)
+            command = self.parse(record)
             own, type_ = command.id, command.type
             if isinstance(command, (Capture, Refund)):
                 self._part(record, command)
         except Malformed as error:
             own, type_ = error.command, error.type
             self._malformed(record, place)
-        assert record.key is not None, "it names a payment"
+        assert record.key is not None, "it names a payment or an account"
         self._open.setdefault((record.key, self._id(own, type_, place)), []).append(place)
+
+    def is_malformed(self, record: Record) -> bool:
+        """Return whether a command can't be read."""
+        try:
+            self._require_key(record.key)
+            self.parse(record)
+        except Malformed:
+            return True
+        return False
 
     def _part(self, record: Record, command: Capture | Refund) -> None:
         is_capture = isinstance(command, Capture)
@@ -143,11 +167,11 @@ class Unanswered:
         for head in batch.heads:
             place = Place(head.partition, head.offset, head.timestamp)
             try:
-                parse_payment_id(head.key)
+                self._require_key(head.key)
             except Malformed:
                 continue
-            assert head.key is not None, "it names a payment"
-            own, type_ = own_of(head.value)
+            assert head.key is not None, "it names a payment or an account"
+            own, type_ = self._own_of(head.value)
             self.commands += 1
             self._open.setdefault((head.key, self._id(own, type_, place)), []).append(place)
 
@@ -186,11 +210,10 @@ class Unanswered:
         """Note that a command with this id and type is answered; None is that of a notice."""
         if own is None:
             return
-        if self._copied and self._position(own):
-            own = f"\0{type_}"
+        own = self._own_in_copy(own, type_)
         places = self._open.get((key, own))
         if places:
-            self._handled(places.pop(0))
+            self._answered_at(key, places.pop(0))
             if not places:
                 del self._open[key, own]
         elif self._copied:
@@ -198,13 +221,15 @@ class Unanswered:
         elif self._position(own):
             self._unmatched[RecordAddress.parse(own).partition] = own
 
+    def _own_in_copy(self, own: str, type_: str | None) -> str:
+        """Return the name of an answered command; in a copy, an address says only its type."""
+        return f"\0{type_}" if self._copied and self._position(own) else own
+
     def letter(self, record: Record) -> None:
-        """Take a dead letter of the payments stage."""
+        """Take a dead letter of the stage that reads these commands."""
         try:
-            facts = unpack_dead_letter(
-                record
-            ).facts  # A client's headers may look like the engine's.
-        except ValueError:
+            facts = unpack_dead_letter(record).facts
+        except ValueError:  # A client's headers may look like the engine's.
             return
         letter: _Letter = (record.key, record.value)
         if not self._copied:
@@ -241,6 +266,11 @@ class Unanswered:
             elif len(left) < len(places):
                 self._open[question] = left
 
+    def _answered_at(self, key: bytes, place: Place) -> None:
+        """Note that the command with this key at a place is answered."""
+        del key
+        self._handled(place)
+
     def _handled(self, place: Place) -> None:
         partition, offset, _ = place
         self.handled[partition] = max(offset + 1, self.handled.get(partition, 0))
@@ -266,11 +296,19 @@ class Unanswered:
 
     def consume(self, key: bytes, own: str, place: Place) -> None:
         """Note that the rebuild answers a command."""
+        self._remove(key, own, place)
+        self._answered_at(key, place)
+
+    def forget(self, key: bytes, own: str, place: Place) -> None:
+        """Note that a command was answered, and that retention has deleted its result."""
+        self._remove(key, own, place)
+        self.handled[place.partition] = max(place.offset + 1, self.handled.get(place.partition, 0))
+
+    def _remove(self, key: bytes, own: str, place: Place) -> None:
         places = self._open[key, own]
         places.remove(place)
         if not places:
             del self._open[key, own]
-        self._handled(place)
 
     def of(self, keys: set[bytes]) -> Iterator[tuple[bytes, str, Place]]:
         """Yield the unanswered commands of these payments."""

@@ -8,7 +8,7 @@ from exactstage.ranges import Ranges, partitions_of, show_nothing
 from payments.recovery import folding
 from payments.recovery.balances import Balances
 from payments.recovery.errors import RecoveryRefused
-from payments.recovery.folding import fold, fold_in_shares, shares_of
+from payments.recovery.folding import Wanted, fold, fold_in_shares, shares_of
 from payments.recovery.installation import open_log
 from payments.settings import Settings
 from tools.dev.written_ledger import Ledger
@@ -37,8 +37,8 @@ async def test_shares_make_the_same_balances_as_one_reader(
         monkeypatch.setattr(folding, "LONG", 0)
         shares = shares_of(ranges, 3)
         assert [len(share) for share in shares] == [2, 1, 1]
-        together = await fold_in_shares(log, settings, shares, 0, show_nothing)
-        alone = await fold(log, ranges, 0, show_nothing)
+        together = await fold_in_shares(log, settings, shares, Wanted(), show_nothing)
+        alone = await fold(log, ranges, Wanted(), show_nothing)
     assert [shown(each) for each in together.balances] == [shown(each) for each in alone.balances]
     assert sum(each.entries for each in together.balances) == ENTRIES
     assert together.movements == alone.movements
@@ -57,7 +57,7 @@ async def test_a_fault_in_the_share_of_another_process_is_told_as_ever(
         await log.append([Batch(at, await log.new_writer(), [entry])], Channel.PUBLISH)
         broken = shares_of(await log.bounds([*one, *other]), 2)
         with pytest.raises(RecoveryRefused, match=f"contradicts itself at {at}"):
-            await fold_in_shares(log, settings, broken, 0, show_nothing)
+            await fold_in_shares(log, settings, broken, Wanted(), show_nothing)
 
 
 def ended_at_once(*arguments: object) -> None:
@@ -72,5 +72,5 @@ async def test_a_share_whose_process_is_killed_is_read_by_the_one_that_asks(
     monkeypatch.setattr(folding, "_send_share", ended_at_once)
     async with open_log(settings) as log:
         shares = shares_of(await ledger_of(log, settings), 2)
-        folded = await fold_in_shares(log, settings, shares, 0, show_nothing)
+        folded = await fold_in_shares(log, settings, shares, Wanted(), show_nothing)
     assert sum(each.entries for each in folded.balances) == ENTRIES

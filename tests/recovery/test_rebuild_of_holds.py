@@ -379,6 +379,8 @@ async def test_a_payment_without_any_result_and_command_is_rebuilt_from_the_ledg
         guesses[Guess.END] = ["p"]
     if "c1" in str(LIVING[name]) and row.held == 0 and CAPTURE in LIVING[name]:
         guesses[Guess.PARTS] = ["p"]
+    if was.reason == "voided":
+        guesses[Guess.ENDED] = ["p"]
     if refund("r2") in LIVING[name]:
         guesses[Guess.PARTS] = ["p"]
         row = replace(row, parts=(*row.parts[:-1], replace(row.parts[-1], whole=True)))
@@ -408,6 +410,40 @@ async def test_a_hold_from_before_all_that_is_read_is_found_by_what_its_account_
     assert moves_of_p(log) == 3
     assert rows(log)[1][b"abc"].held == 0
     await log.require_clean()
+
+
+@pytest.mark.parametrize("ended_by", ["void", "lapse"])
+async def test_how_a_hold_ended_is_named_as_unknown_where_no_record_says_it(ended_by: str) -> None:
+    """A void and the end of the hold release the money with the same entry."""
+    hours = {"void": 100, "lapse": 4}[ended_by]
+    hold = {**AUTHORIZE, "hold_seconds": hours * 3600}
+    rounds = (0, [hold]), (5, [VOID] if ended_by == "void" else [])
+    log = await aged(*rounds, (20, []), kept_from=19)
+    before, entries = rows(log), log.entries()
+    assert before[0][b"p"].state == {"void": "cancelled", "lapse": "lapsed"}[ended_by]
+    log.lose_journals()
+    plan = await log.rebuild()
+    assert plan.guesses == {Guess.ENDED: ["p"]}
+    for command in (hold, CAPTURE, VOID):
+        log.command("p", command)
+    assert await log.work() is None
+    assert log.entries() == entries
+    assert rows(log)[1] == before[1]
+
+
+@pytest.mark.parametrize("later", [some("c1", 30), VOID, some("c1", 30, final=True)], ids=str)
+async def test_entries_have_the_order_of_the_ledger_whatever_the_clocks_say(
+    later: dict[str, Any],
+) -> None:
+    """The clock of a new leader of the ledger is behind that of the former one."""
+    log = await aged((1, [AUTHORIZE]), (0.99, [later]), (20, []), kept_from=19)
+    before = rows(log)
+    log.lose_journals()
+    await log.rebuild()
+    assert await log.work() is None
+    row, was = rows(log)[0][b"p"], before[0][b"p"]
+    assert (row.state, row.held, row.captured) == (was.state, was.held, was.captured)
+    assert rows(log)[1] == before[1]
 
 
 async def test_a_notice_that_a_hold_ends_soon_is_no_change_of_the_payment() -> None:

@@ -1,0 +1,344 @@
+"""Commands for accounts whose results are missing: the ledger says which were carried out.
+
+Of the same kind: rules of accounts whose results are all there, in ``test_rebuild_of_rules.py``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exactstage import TopicPartition, partition_of
+from payments.domain.account import Account
+from payments.records.internal_codec import decode_account
+from payments.recovery.errors import RecoveryRefused
+
+from .rig import CrashMode, Installation
+
+OPEN: dict[str, Any] = {"type": "open", "credit_limit": 500}
+FREEZE, UNFREEZE, CLOSE = {"type": "freeze"}, {"type": "unfreeze"}, {"type": "close"}
+GET = {"type": "get"}
+DAY = 86_400
+
+
+def limit(amount: int) -> dict[str, Any]:
+    return {"type": "limit", "credit_limit": amount}
+
+
+def ask(
+    log: Installation, account: str, command: Mapping[str, Any], *, wrong: bool = False
+) -> None:
+    """Let a command for an account come in, on its right partition or on a wrong one."""
+    count, key = log.settings.partitions, account.encode()
+    partition = (partition_of(key, count) + wrong) % count
+    topic = log.settings.topics.account_commands
+    log.produce(TopicPartition(topic, partition), key, json.dumps(command).encode())
+
+
+async def carry_out(
+    log: Installation, account: str, *commands: Mapping[str, Any], wrong: bool = False
+) -> None:
+    """Let commands for an account come in, ten minutes from one to the next, and handle each."""
+    for command in commands:
+        ask(log, account, command, wrong=wrong)
+        assert await log.work() is None
+        log.time.advance(600)
+
+
+def delete_before(log: Installation, time_ms: int, *topics: str) -> None:
+    """Delete the records from before a time, as retention does."""
+    for topic in topics:
+        for number in range(log.settings.partitions):
+            partition = log.partition(TopicPartition(topic, number))
+            partition.delete_before(partition.offset_since(time_ms))
+
+
+def rows(log: Installation) -> dict[str, Account]:
+    """Return the rows of the accounts as the journals have them; not of counter-accounts."""
+    return {
+        (record.key or b"").decode(): decode_account(record.value or b"")
+        for record in log.records(log.settings.changelog("accounts"))
+        if record.key is not None and record.key[:1] != b"\0" and b"/" not in record.key
+    }
+
+
+def results(log: Installation) -> list[dict[str, Any]]:
+    """Return the results of commands for accounts."""
+    records = log.records(log.settings.topics.account_results)
+    return [json.loads(record.value or b"") for record in records]
+
+
+def without_times(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: each[name] for name in each if name != "time"} for each in records]
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_a_copy_whose_old_results_retention_has_deleted_changes_no_account(
+    kept: int, partitions: int
+) -> None:
+    log = Installation(partitions=partitions)
+    await carry_out(log, "abc", OPEN, FREEZE, UNFREEZE, FREEZE, limit(30), UNFREEZE)
+    log.time.advance(3600)
+    cut_ms = log.time()
+    await carry_out(log, "abc", *[limit(40), GET][:kept])
+    delete_before(log, cut_ms, log.settings.topics.account_results)
+    before, entries = rows(log), log.entries()
+    copy = log.copied()
+    await copy.rebuild(copied=True, old_account_commands="answered")
+    assert await copy.work() is None
+    assert rows(copy) == before
+    assert copy.entries() == entries
+
+
+# --- entries that the ledger lacks ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", range(6))
+async def test_a_change_that_the_ledger_lacks_is_written_between_the_movements_it_was_between(
+    left: int,
+) -> None:
+    log = Installation(partitions=1)
+    await carry_out(log, "abc", OPEN)
+    for number, command in enumerate((FREEZE, UNFREEZE)):
+        log.command(f"p{number}", {"type": "deposit", "account": "abc", "amount": 40 + number})
+        assert await log.work() is None
+        await carry_out(log, "abc", command)
+    log.command("p2", {"type": "deposit", "account": "abc", "amount": 7})
+    assert await log.work() is None
+    before, entries = rows(log), log.entries()
+    ledger = TopicPartition(log.settings.topics.ledger, 0)
+    log.partition(ledger).truncate(left)
+    log.lose_journals()
+    await log.rebuild(accept_lost_entries=True)
+    assert await log.work() is None
+    assert without_times(log.entries()) == without_times(entries)
+    assert rows(log) == before
+    await log.require_clean()
+
+
+async def test_a_change_is_never_dropped_where_its_number_went_to_a_movement() -> None:
+    """The result of the first movement is deleted, so those after the change have its number."""
+    log = Installation(partitions=1, opening_balance=0)
+    for name, amount in (("p1", 7), ("p2", 8), ("p3", 9)):
+        log.command(name, {"type": "deposit", "account": "abc", "amount": amount})
+        assert await log.work() is None
+        log.time.advance(600)
+        if name == "p1":
+            cut_ms = log.time()
+            await carry_out(log, "abc", limit(30))
+    topics = log.settings.topics
+    delete_before(log, cut_ms, topics.results, topics.commands)
+    log.forget(topics.ledger)
+    log.lose_journals()
+    with pytest.raises(RecoveryRefused, match="limit of account 'abc' is its entry 2"):
+        await log.rebuild(accept_lost_entries=True)
+
+
+# --- entries without a result --------------------------------------------------------------------
+
+IN_FLIGHT = [FREEZE, UNFREEZE, {**FREEZE, "id": "own"}, limit(30), UNFREEZE, FREEZE, GET]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("mode", ["before", "half", "after"])
+async def test_a_command_whose_entry_is_in_the_ledger_is_answered_from_it(
+    mode: CrashMode, *, copied: bool
+) -> None:
+    """A worker was killed at any append."""
+
+    async def run(crash_at: int | None) -> Installation:
+        log = Installation(partitions=1)
+        await carry_out(log, "abc", OPEN)
+        for command in IN_FLIGHT:
+            ask(log, "abc", command)
+        log.appends, log.crash_at, log.crash_mode = 0, crash_at, mode
+        await log.work()
+        return log
+
+    whole = await run(None)
+    answered = 0
+    for crash_at in range(1, whole.appends + 1):
+        log = await run(crash_at)
+        if copied:
+            log = log.copied()
+        log.lose_journals()
+        answered += len(log.entries()) > len(results(log))
+        await log.rebuild(copied=copied)
+        assert await log.work() is None
+        assert without_times(log.entries()) == without_times(whole.entries()), crash_at
+        assert rows(log) == rows(whole)
+        told = [(r["type"], r["outcome"], r["replayed"], r["sequence"]) for r in results(log)]
+        assert told == [
+            (r["type"], r["outcome"], r["replayed"], r["sequence"]) for r in results(whole)
+        ], crash_at
+    assert answered or mode != "half", "the entries were there, and not their results"
+
+
+# --- rare commands -------------------------------------------------------------------------------
+
+
+async def test_rare_commands_are_no_reason_to_refuse() -> None:
+    """All results of old commands are deleted, and the commands not yet."""
+    log = Installation(partitions=1)
+    await carry_out(log, "abc", OPEN, FREEZE, UNFREEZE, GET)
+    log.time.advance(3 * DAY)
+    delete_before(log, log.time(), log.settings.topics.account_results)
+    ask(log, "abc", FREEZE)
+    log.time.advance(3600)
+    before = rows(log)
+    log.lose_journals()
+    await log.rebuild()
+    assert rows(log) == before
+    assert await log.work() is None
+    assert [entry["kind"] for entry in log.entries()] == ["open", "freeze", "unfreeze", "freeze"]
+    assert [result["type"] for result in results(log)] == ["freeze"]
+
+
+async def unclear() -> Installation:
+    """Return one with a command of each kind that is older than all results of before."""
+    log = Installation(partitions=1)
+    log.command("p1", {"type": "make", "account": "abc", "amount": 40})
+    await carry_out(log, "abc", OPEN, limit(500))
+    delete_before(log, log.time(), log.settings.topics.commands)
+    log.command("p2", {"type": "make", "account": "abc", "amount": 2})
+    ask(log, "abc", FREEZE)
+    log.time.advance(3 * DAY)
+    topics = log.settings.topics
+    delete_before(log, log.time(), topics.results, topics.account_results)
+    log.lose_journals()
+    return log
+
+
+@pytest.mark.parametrize("of_payments", ["answered", "unanswered"])
+@pytest.mark.parametrize("of_accounts", ["answered", "unanswered"])
+async def test_unclear_commands_of_each_kind_have_an_option_of_their_own(
+    of_payments: Literal["answered", "unanswered"], of_accounts: Literal["answered", "unanswered"]
+) -> None:
+    log = await unclear()
+    with pytest.raises(RecoveryRefused) as refused:
+        await log.rebuild()
+    for choice in ("answered", "unanswered"):
+        assert f"--old-commands {choice} --old-account-commands {choice}" in str(refused.value)
+    with pytest.raises(RecoveryRefused, match=r"of accounts\.commands") as refused:
+        await log.rebuild(old_commands=of_payments)
+    assert "--old-commands" not in str(refused.value)
+    with pytest.raises(RecoveryRefused, match=r"of payments\.commands") as refused:
+        await log.rebuild(old_account_commands=of_accounts)
+    assert "--old-account-commands" not in str(refused.value)
+    await log.rebuild(old_commands=of_payments, old_account_commands=of_accounts)
+    assert await log.work() is None
+    kinds = [entry["kind"] for entry in log.entries()]
+    assert kinds.count("freeze") == (of_accounts == "unanswered")
+    assert kinds.count("make") == 1 + (of_payments == "unanswered" and "freeze" not in kinds)
+
+
+# --- whatever the commands are -------------------------------------------------------------------
+
+ACCOUNTS = ("abc", "bcd", "cde")
+commands = st.sampled_from(
+    [OPEN, {**OPEN, "credit_limit": 0}, FREEZE, UNFREEZE, CLOSE, limit(0), limit(30), GET]
+)
+moves = st.sampled_from(
+    [
+        {"type": "make", "amount": 40},
+        {"type": "deposit", "amount": 40},
+        {"type": "authorize", "amount": 10},
+    ]
+)
+steps = st.lists(st.tuples(st.sampled_from(ACCOUNTS), commands | moves, st.booleans()), max_size=12)
+
+
+async def live(log: Installation, sent: Sequence[tuple[str, dict[str, Any], bool]]) -> list[int]:
+    """Let commands come in, and handle each before the next; return the time before each."""
+    times: list[int] = []
+    for number, (account, command, wrong) in enumerate(sent):
+        times.append(log.time())
+        if command["type"] in {"make", "deposit", "authorize"}:
+            log.command(f"p{number}", {**command, "account": account}, wrong=wrong)
+            assert await log.work() is None
+            log.time.advance(600)
+        else:
+            await carry_out(log, account, command, wrong=wrong)
+    return times
+
+
+@pytest.mark.no_cover  # Measured, it would take several times as long.
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    sent=steps,
+    deleted=st.integers(0, 12),
+    partitions=st.sampled_from([1, 3]),
+    copied=st.sampled_from([False]),
+)
+async def test_whatever_was_commanded_the_rebuilt_accounts_are_those_that_were_lost(
+    sent: list[tuple[str, dict[str, Any], bool]], deleted: int, partitions: int, *, copied: bool
+) -> None:
+    """Retention has deleted the results of the first commands."""
+    log = Installation(partitions=partitions)
+    times = await live(log, sent)
+    log.time.advance(DAY + 3600)
+    cut_ms = [*times, log.time()][min(deleted, len(times))]
+    delete_before(log, cut_ms, log.settings.topics.account_results)
+    before, entries = rows(log), log.entries()
+    if copied:
+        log = log.copied()
+    log.lose_journals()
+    await log.rebuild(copied=copied, old_account_commands="answered")
+    assert rows(log) == before
+    assert await log.work() is None
+    assert rows(log) == before
+    assert without_times(log.entries()) == without_times(entries)
+
+
+@pytest.mark.no_cover  # Measured, it would take several times as long.
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    sent=steps,
+    last=st.lists(commands, min_size=1, max_size=6),
+    deleted=st.integers(0, 12),
+    crash_at=st.integers(1, 30),
+    mode=st.sampled_from(["before", "half", "after"]),
+    copied=st.sampled_from([False]),
+)
+async def test_whenever_a_worker_was_killed_each_command_is_carried_out_once(
+    sent: list[tuple[str, dict[str, Any], bool]],
+    last: list[dict[str, Any]],
+    deleted: int,
+    crash_at: int,
+    mode: CrashMode,
+    *,
+    copied: bool,
+) -> None:
+    """It is compared with what would have been without the rebuild, and without the kill."""
+
+    async def run(crash_at: int | None) -> Installation:
+        log = Installation(partitions=1)
+        times = await live(log, sent)
+        log.time.advance(DAY + 3600)
+        cut_ms = [*times, log.time()][min(deleted, len(times))]
+        delete_before(log, cut_ms, log.settings.topics.account_results)
+        for command in last:
+            ask(log, "abc", command)
+        log.appends, log.crash_at, log.crash_mode = 0, crash_at, mode
+        await log.work()
+        return log
+
+    whole, log = await run(None), await run(crash_at)
+    if copied:
+        log = log.copied()
+    log.lose_journals()
+    await log.rebuild(copied=copied, old_account_commands="answered")
+    assert await log.work() is None
+    assert rows(log) == rows(whole)
+    assert without_times(log.entries()) == without_times(whole.entries())
+    told, would_be = (
+        [(r["type"], r["outcome"], r["replayed"]) for r in results(each)] for each in (log, whole)
+    )
+    assert told == would_be
