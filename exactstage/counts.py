@@ -63,7 +63,7 @@ class Counts(NamedTuple):
     """What an engine did since its start, and what it holds."""
 
     rows: Mapping[str, int]
-    """Rows in memory by stage."""
+    """Rows in memory, by stage. Where they are in local copies on disk, it is an estimate."""
 
     ready: bool
     """Whether it handles records: it has its partitions, and nothing stands still."""

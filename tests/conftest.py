@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from exactstage.outage import OUTAGE
-from payments.cli.root import build
+from payments.process.build import is_compiled
 
 pytest_plugins = ["tests.broker_fixture", "tests.distribution", "tests.hanging"]
 
@@ -34,7 +34,7 @@ def nothing_said_before() -> None:
 @pytest.fixture(scope="session")
 def pure_python() -> None:
     """Skip where the package is compiled: its modules call each other past what a test replaces."""
-    if build() == "compiled":
+    if is_compiled():
         pytest.skip("replaces a part of a compiled module")
 
 

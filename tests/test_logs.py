@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from payments.process import logs
 from payments.settings import Settings
+from payments.stages import accounts
 from payments.stages.payments import PaymentsLogic
 from payments.testing import PaymentsTestbed
 
@@ -61,7 +62,13 @@ def test_a_traceback_is_one_line_of_json() -> None:
 
 def test_the_last_line_of_a_command_is_json_too() -> None:
     [line] = run("logs.say('Error: no broker')", "json")
-    assert json.loads(line)["message"] == "Error: no broker"
+    found = json.loads(line)
+    assert found.pop("time").endswith("Z")
+    assert found == {
+        "level": "error",
+        "message": "Error: no broker",
+        "logger": "payments.process.logs",
+    }
     [plain] = run("logs.say('Error: no broker')", "text")
     assert plain == "Error: no broker"
 
@@ -84,8 +91,23 @@ async def test_a_line_about_a_record_names_it(
     assert found["key"] == found["payment"] == "p1"
     assert found["topic"] == "payments.commands"
     assert (found["stage"], found["offset"]) == ("payments", 0)
+    assert "account" not in found
     assert isinstance(found["partition"], int)
     assert "a defect of the stage" in found["exception"]
+
+
+async def test_a_line_about_a_record_of_an_account_names_that(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a defect of the stage")
+
+    monkeypatch.setattr(accounts, "decide_account", fails)
+    async with PaymentsTestbed() as testbed:
+        await testbed.send_account("abc", {"type": "open"})
+    [found] = [json.loads(line) for line in lines if "internal_error" in line]
+    assert found["key"] == found["account"] == "abc"
+    assert "payment" not in found
 
 
 def test_what_is_no_text_or_number_is_no_fact(lines: list[str]) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import exactstage
 import payments
 from exactstage import FailStop, Fenced
+from payments.process import build
 from payments.process.metric_family import Family
 from payments.records import record_writer
 from payments.settings import Settings
@@ -92,6 +93,15 @@ async def test_counts_are_served_as_they_are_at_each_scrape(
     assert after['payments_dead_letters_total{reason="unknown_type",stage="payments"}'] == 1
     assert after["payments_groups_total"] >= after["payments_journal_appends_total"] > 0
     assert after["payments_ready"] == 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_the_build_is_that_of_the_version_option(
+    payments_testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    monkeypatch.setattr(build, "is_compiled", lambda: compiled)
+    [sample] = Scrape(served(payments_testbed)).families["payments_build_info"].samples
+    assert sample.labels["compiled"] == str(compiled).lower()
 
 
 async def test_each_family_of_the_page_is_in_a_scrape_and_no_other(

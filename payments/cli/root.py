@@ -1,8 +1,6 @@
 """The table of the commands, and the group that they are in."""
 
 from functools import partial
-from importlib.machinery import ExtensionFileLoader
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -11,6 +9,7 @@ from payments import __version__
 from payments.cli.ending import end
 from payments.cli.lazy import Lazy, LazyGroup
 from payments.cli.output import lost_pipe
+from payments.process.build import is_compiled
 
 COMMANDS = {
     "make": Lazy("payments.cli.payment:make", "Take money from an account."),
@@ -92,13 +91,6 @@ class _Commands(LazyGroup):
         return end(command) if standalone_mode else command()
 
 
-def build() -> str:
-    """Return which build of the package this is; setup.py compiles its modules all or none."""
-    spec = find_spec("exactstage.partitioner")
-    assert spec is not None, "it is part of this package"
-    return "compiled" if isinstance(spec.loader, ExtensionFileLoader) else "pure Python"
-
-
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,7 +98,9 @@ def build() -> str:
     "PAYMENTS_BROKERS=localhost:9092. The README lists them; docs/cli.md has the exit codes and "
     "says how the shell completes commands.",
 )
-@click.version_option(f"{__version__} ({build()})", prog_name="payments")
+@click.version_option(
+    f"{__version__} ({'compiled' if is_compiled() else 'pure Python'})", prog_name="payments"
+)
 def main() -> None:
     """Process payments on Kafka: exactly once, whatever is killed.
 

@@ -105,13 +105,13 @@ class AccountsApi:
 
     async def balance(self, request: HttpRequest) -> Response:
         """Return an account's balance."""
-        account = account_id(request.path_params["account"])
+        account = request.account = account_id(request.path_params["account"])
         answer = await self.service.account(account, deadline_seconds=self.deadline_seconds)
         return json_answer(members(_existing(answer)))
 
     async def entries(self, request: HttpRequest) -> Response:
         """Return a page of an account's ledger, in the order of its sequence numbers."""
-        account = account_id(request.path_params["account"])
+        account = request.account = account_id(request.path_params["account"])
         query = query_of(request, "after", "limit")
         after = whole_number(query, "after", 0, least=0, most=MAX_SEQUENCE)
         limit = whole_number(query, "limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)

@@ -210,7 +210,11 @@ class Gateway:
             request.method,
             request.scope["path"],
             exc_info=error,
-            extra={"payment": request.payment, "command": request.command},
+            extra={
+                "payment": request.payment,
+                "account": request.account,
+                "command": request.command,
+            },
         )
         return problem_answer(Problem.INTERNAL)
 

@@ -99,7 +99,7 @@ def serve(gateway: Gateway, connections: Callable[[], int], address: str) -> int
 def collected(gateway: Gateway, connections: Callable[[], int]) -> Iterator[Metric]:
     """Yield each family as it is now."""
     counts = gateway.counts
-    yield metric_family.build(compiled=False)
+    yield metric_family.build_info()
     yield READY.of(gateway.is_ready)
     yield REQUESTS.of(dict(counts.requests))
     yield SECONDS.distribution({(route,): each for route, each in dict(counts.seconds).items()})

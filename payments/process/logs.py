@@ -14,8 +14,11 @@ from payments.process.lines import Lines
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 FORMAT = "PAYMENTS_LOG_FORMAT"
 
-FACTS = ("payment", "command", "stage", "topic", "partition", "offset", "key")
+FACTS = ("payment", "account", "command", "stage", "topic", "partition", "offset", "key")
 """Members of a line in JSON that are there where they are known, beside those of each line."""
+
+KEYS = {"payments": "payment", "accounts": "account"}
+"""What the key of a record is, by the stage that reads it."""
 
 
 def configure(level: str) -> None:
@@ -33,7 +36,7 @@ def say(text: str) -> bool:
     """Write the last line of a process into its log; return False where it keeps no log."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, StandardError) and handler.stream is sys.stderr:
-            handler.say(json_line(text, "error") if handler.as_json else text)
+            handler.say(json_line(text, "error", logger=__name__) if handler.as_json else text)
             return True
     return False
 
@@ -55,8 +58,9 @@ class JsonFormatter(logging.Formatter):
             value = getattr(record, name, None)
             if isinstance(value, str | int):
                 members[name] = value
-        if members.get("stage") == "payments" and "key" in members:
-            members.setdefault("payment", members["key"])  # Its records have that key.
+        named = KEYS.get(str(members.get("stage")))
+        if named is not None and "key" in members:
+            members.setdefault(named, members["key"])
         if record.exc_info:
             members["exception"] = self.formatException(record.exc_info)
         return json_line(record.getMessage(), record.levelname.lower(), **members)
@@ -90,7 +94,7 @@ class StandardError(logging.Handler):
         if missing:
             note = f"({missing} lines are missing here: standard error took nothing)"
             if self.as_json:
-                note = json_line(note, "warning")
+                note = json_line(note, "warning", logger=__name__)
             if self._lines.write(note.encode() + b"\n"):
                 self._reported = self._lines.dropped
             else:

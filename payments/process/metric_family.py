@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from payments import __version__
+from payments.process import build
 
 
 class MetricsError(Exception):
@@ -115,10 +116,10 @@ PROCESS = (
 """What ``prometheus_client`` has of each process, on Linux."""
 
 
-def build(*, compiled: bool) -> Metric:
+def build_info() -> Metric:
     """Return the family of the build."""
-    python = platform.python_version()
-    return BUILD.of({(__version__, python, str(compiled).lower()): 1})
+    python, compiled = platform.python_version(), str(build.is_compiled()).lower()
+    return BUILD.of({(__version__, python, compiled): 1})
 
 
 class _Collected(Collector):

@@ -20,7 +20,7 @@ from payments.records.commands import Malformed, own_of, parse_command, parse_pa
 from payments.records.record_address import RecordAddress
 from payments.settings import Settings
 
-from .account_commands import IN_FLIGHT, RESULT_EXPIRED, AccountCommands
+from .account_commands import IN_FLIGHT, RESULT_EXPIRED, AccountCommands, Asked
 from .accounts import AccountsPartition
 from .facts import MAX_WORD, digest, place_of
 from .findings import Findings, Kind, Place, Report
@@ -288,7 +288,7 @@ class Auditor:
             if offset < letter.unanswered_from:
                 self._read_refused_of_account(record)
             return
-        own, is_malformed, is_answered = None, False, True
+        own, asked, is_malformed, is_answered = None, Asked.malformed(None), False, True
         try:
             name = parse_account_id(key)
         except Malformed:
@@ -296,16 +296,18 @@ class Auditor:
         else:
             try:
                 require_account_name(name, value)
-                own = parse_account_command(value, default_currency=self._currency).id
+                # Without a default: it may have been another one when it was decided.
+                command = parse_account_command(value, default_currency="")
+                own, asked = command.id, Asked.by(command)
             except Malformed as error:
-                own, is_malformed = error.command, True
+                own, asked, is_malformed = error.command, Asked.malformed(error.type), True
         in_flight = self._is_in_flight(record)
         if is_malformed:
             topic = self.topics.accounts_letters
             expired = self._retention.may_lack(topic, record.key, record.timestamp)
             letters.malformed(record, in_flight=in_flight, letter_expired=expired)
         if is_answered:
-            self._expect_account_result(record, own, in_flight=in_flight)
+            self._expect_account_result(record, own, asked, in_flight=in_flight)
 
     def _read_refused_of_account(self, head: Record) -> None:
         """Read a command of a batch that is dead-lettered whole: it has a result, no letter."""
@@ -314,16 +316,19 @@ class Auditor:
         except Malformed:
             return
         self._commands += 1
-        own, _ = own_of_account_command(head.value)
-        self._expect_account_result(head, own, in_flight=self._is_in_flight(head))
+        own, type_ = own_of_account_command(head.value)
+        asked, in_flight = Asked.malformed(type_), self._is_in_flight(head)
+        self._expect_account_result(head, own, asked, in_flight=in_flight)
 
-    def _expect_account_result(self, record: Record, own: str | None, *, in_flight: bool) -> None:
+    def _expect_account_result(
+        self, record: Record, own: str | None, asked: Asked, *, in_flight: bool
+    ) -> None:
         _, partition, offset, time_ms, key, _, _ = record
-        asked = IN_FLIGHT if in_flight else 0
+        flags = IN_FLIGHT if in_flight else 0
         if self._retention.may_lack(self.topics.account_results, key, time_ms):
-            asked |= RESULT_EXPIRED
-        known_as = self._account_numbering.command(own, partition, offset)
-        self._account_commands.command(digest(key), digest(known_as), (partition, offset), asked)
+            flags |= RESULT_EXPIRED
+        known_as, at = self._account_numbering.command(own, partition, offset), (partition, offset)
+        self._account_commands.command(digest(key), digest(known_as), at, asked, flags)
 
     def _read_refused(self, head: Record) -> None:
         """Read a command of a batch that is dead-lettered whole: it has a result, no letter."""

@@ -110,6 +110,7 @@ def _fits_its_command(result: Result) -> bool:
         outcome is Outcome.LAPSED and state != "lapsed",
         is_new_part and state not in _SETTLED,
         result.part is not None and not is_part,
+        result.part_amount is not None and outcome not in _OF_A_PART,
         outcome in _OF_A_PART and (result.part is None or result.captured is None),
     )
     return not any(wrong)

@@ -92,6 +92,9 @@ class Shown(NamedTuple):
     part: int
     """The hash of a part's id; ``NO_PART`` without one."""
 
+    part_amount: int
+    """What the part says that it has moved; 0 where it does not say so."""
+
     place: int
     """The hash of account and currency."""
 
@@ -241,6 +244,7 @@ def shown_by(result: Result) -> Shown | None:
     if result.captured is None or result.account is None or result.currency is None:
         return None
     amounts = [result.authorized or 0, result.captured, result.refunded or 0, result.held or 0]
+    amounts.append(result.part_amount or 0)
     if not all(0 <= amount <= MAX_WORD for amount in amounts):
         raise ValueError("an amount is below zero, or too large")
     did = Did.NOTHING
@@ -253,7 +257,7 @@ def shown_by(result: Result) -> Shown | None:
         if result.replayed:
             did = _AGAIN[did]
     is_authorize = result.authorized is not None
-    authorized, captured, refunded, held = amounts
+    authorized, captured, refunded, held, part_amount = amounts
     state = result.state
     begins = result.type == "authorize" and not result.replayed
     return Shown(
@@ -265,6 +269,7 @@ def shown_by(result: Result) -> Shown | None:
         held,
         0 if result.hold_expires is None else epoch_ms(result.hold_expires),
         part_of(result.part),
+        part_amount,
         place_of_money(result.account, result.currency),
         epoch_ms(result.time),
         _holds(result) if is_authorize else 0,
@@ -300,6 +305,8 @@ def fault_of(result: Result) -> str | None:
     elif authorized is not None and held not in may_hold:
         of_it = f"{money(captured)} of {money(amount)} are captured"
         fault = f"{money(held)} held, where the payment is {state} and {of_it}"
+    elif result.part_amount is not None and result.part_amount < 1:
+        fault = f"{money(result.part_amount)} moved by a capture or refund"
     return fault
 
 
@@ -322,7 +329,7 @@ class Amounts:
     word: int
     moves: list[Move] = field(default_factory=list)
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """By the hash of its id: what a part did, and how much it moved."""
+    """By the hash of its id: what a part did, and how much it moved; 0 if that is not known."""
 
     notices: int = 0
     reminders: int = 0
@@ -337,7 +344,7 @@ class Amounts:
         if is_partial:
             amounts = cls(shown, is_partial, word)
             if shown.did in {Did.CAPTURED, Did.REFUNDED}:
-                amounts.parts[shown.part] = (shown.did, 0)
+                amounts.parts[shown.part] = (shown.did, shown.part_amount)
             amounts.notices += shown.did == Did.LAPSED
             return amounts
         if not shown.is_authorize:
@@ -390,11 +397,7 @@ class Amounts:
         captured, refunded, held = change
         first = _FIRST.get(Did(shown.did))
         if first is not None:
-            before = self.parts.get(shown.part)
-            if before is None and not self.is_partial:
-                self._fault(word, "a capture or refund is answered again that never was before")
-            elif before is not None and before[0] != first:
-                self._fault(word, "a capture is answered again as a refund, or the other way round")
+            self._again(shown, first, word)
         if shown.did == Did.REMINDED:
             self.reminders += 1
             if self.reminders > 1:
@@ -409,6 +412,17 @@ class Amounts:
         elif held:
             end = shown.expires_ms if shown.did == Did.LAPSED or self.awaits_notice else 0
             self._move(EntryDirection.RELEASE, shown, 0, held, word, end)
+
+    def _again(self, shown: Shown, first: Did, word: int) -> None:
+        """Compare a capture or refund that is answered again with its first answer."""
+        before = self.parts.get(shown.part)
+        if before is None:
+            if not self.is_partial:
+                self._fault(word, "a capture or refund is answered again that never was before")
+        elif before[0] != first:
+            self._fault(word, "a capture is answered again as a refund, or the other way round")
+        elif before[1] and shown.part_amount not in {0, before[1]}:
+            self._fault(word, "a capture or refund is answered again with another amount")
 
     def _part(self, shown: Shown, word: int, change: Change) -> None:
         """Take the first answer to a capture or refund."""
@@ -427,6 +441,8 @@ class Amounts:
             if held > -moved or (shown.held and held != -moved):
                 self._fault(word, "a capture did not lower what is held by what it took")
             self._move(EntryDirection.CAPTURE, shown, -moved, held, word)
+        if shown.part_amount not in {0, moved}:
+            self._fault(word, "a capture or refund says that it moved another amount than it did")
         self.parts[shown.part] = (shown.did, moved)
 
     def _notice(self, shown: Shown, word: int, held: int) -> None:

@@ -12,7 +12,7 @@ from exactstage.inspection import OUTPUT_ID_HEADER, Output, OutputId, parse_sour
 from payments.records.later_versions import LaterVersion, has_known_values, require_known
 from payments.records.record_models import AccountResult, LedgerEntry, Result
 
-from .account_commands import AccountCommands
+from .account_commands import NOT_KNOWN, AccountCommands, Answered
 from .accounts import AccountsPartition
 from .facts import digest
 from .findings import UNPUBLISHED, Findings, Kind, Place
@@ -201,7 +201,8 @@ class Public:
         """Take a result of a command for an account."""
         result, understood = self._read(_validate_account_result, record)
         known_as = self._known_as(result.command, record, commit)
-        self._account_commands.result(digest(record.key), known_as, record[1:3])
+        says = Answered.by(result) if understood else NOT_KNOWN
+        self._account_commands.result(digest(record.key), known_as, record[1:3], says)
         if understood and record.offset < UNPUBLISHED:  # Others were expected before.
             self.show_account(record, result, by_snapshot=by_snapshot)
 

@@ -145,6 +145,33 @@ _AFTER: Mapping[str, frozenset[str]] = {
 """By type: the status that a completed command leaves; a frozen account is open already."""
 
 
+_ON_OPEN = frozenset({"open", "frozen"})
+_REJECTED: Mapping[object, tuple[frozenset[str], frozenset[str | None]]] = {
+    "unknown_account": (frozenset({"freeze", "unfreeze", "close", "limit"}), frozenset({None})),
+    "account_closed": (frozenset({"freeze", "unfreeze", "limit"}), frozenset({"closed"})),
+    "not_zero": (frozenset({"close"}), _ON_OPEN),
+    "different_limit": (frozenset({"open"}), _ON_OPEN),
+    "wrong_currency": (frozenset({"open"}), frozenset({*_ON_OPEN, "closed"})),
+}
+"""By reason that an account gives: the types it can reject, and the statuses; None: no account.
+
+A command that is rejected for any other reason was not compared with an account.
+"""
+
+
+def _can_reject(result: AccountResult) -> bool:
+    """Whether a rejection has a reason, and shows an account that is one."""
+    if result.reason not in _REJECTED:
+        return result.reason is not None and result.status is None
+    types, statuses = _REJECTED[result.reason]
+    is_zero = not result.balance and not result.held
+    return (
+        result.type in types
+        and result.status in statuses
+        and not (result.reason == "not_zero" and is_zero)
+    )
+
+
 def fault_of_result(result: AccountResult) -> str | None:
     """Return why a result can't be true whatever the account is; None where it can."""
     outcome, kind, is_there = result.outcome.value, result.type, result.status is not None
@@ -155,6 +182,13 @@ def fault_of_result(result: AccountResult) -> str | None:
     elif outcome in {"found", "not_found"}:
         possible = kind == "get" and result.reason is None and is_there is (outcome == "found")
     else:
-        possible = outcome == "rejected" and result.reason is not None
+        possible = outcome == "rejected" and _can_reject(result)
     possible = possible and (outcome == "completed" or not result.replayed)
-    return None if possible else f"{outcome} with type {kind} and status {result.status}"
+    if possible:
+        return None
+    why = "" if result.reason is None else f" for {result.reason}"
+    shown = ""
+    if result.balance is not None and result.held is not None and result.currency is not None:
+        balance, held = (money_text(n, result.currency) for n in (result.balance, result.held))
+        shown = f" of {balance}, {held} held"
+    return f"{outcome}{why} with type {kind} and status {result.status}{shown}"

@@ -136,7 +136,7 @@ OPEN_HOLDS = Family(
     "payments_open_holds",
     "gauge",
     "Payments that hold money.",
-    "Holds are neither captured nor voided; each is a row in memory until it lapses.",
+    "Holds are neither captured nor voided; each is a row (`payments_rows`) until it lapses.",
     ("currency",),
 )
 HELD = Family(
@@ -159,8 +159,10 @@ OVERDUE = Family(
 ROWS = Family(
     "payments_rows",
     "gauge",
-    "Rows in memory.",
-    "Memory grows with them; they shrink as payments expire (`PAYMENTS_RETENTION_SECONDS`).",
+    "Rows in memory. With `PAYMENTS_STATE_DIR` they are on the worker's disk, and the number is an "
+    "estimate.",
+    "Memory, or that disk, grows with them; they shrink as payments expire "
+    "(`PAYMENTS_RETENTION_SECONDS`).",
     ("stage",),
 )
 GROUPS = Family("payments_groups", "counter", "Commits journalled.", "")

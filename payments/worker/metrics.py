@@ -10,7 +10,6 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-import payments.stages.payments
 from exactstage.hosting import AppendCounts, Counts
 from payments.process import metric_family
 from payments.process.metric_family import MetricsError
@@ -38,7 +37,7 @@ def collected(
 ) -> Iterator[Metric]:
     """Yield each family as it is now."""
     found = counts()
-    yield metric_family.build(compiled=not payments.stages.payments.__file__.endswith(".py"))
+    yield metric_family.build_info()
     yield from _readiness(found, settings)
     yield from _payments(logic, found.time_ms)
     yield from _records(found)

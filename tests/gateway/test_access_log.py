@@ -68,6 +68,26 @@ async def test_what_is_no_request_has_a_line(
         assert why in line["why"]
 
 
+@pytest.mark.parametrize("path", [b"/v1/accounts/abc", b"/v1/accounts/abc/entries"])
+async def test_a_request_for_an_account_and_its_defect_name_the_account(
+    fake: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    path: bytes,
+) -> None:
+    get = b"GET %s HTTP/1.1\r\nconnection: close\r\n%s\r\n" % (path, HOST)
+    async with running(fake, access_log=True) as run:
+        [line] = await logged(run, capsys, get)
+        assert (line["status"], line["account"], line["payment"]) == (200, "abc", None)
+        monkeypatch.setattr(fake, "account", None)
+        monkeypatch.setattr(fake, "entries", None)
+        [line] = await logged(run, capsys, get)
+    assert (line["status"], line["account"]) == (500, "abc")
+    [defect] = [record for record in caplog.records if "met a defect" in record.getMessage()]
+    assert vars(defect)["account"] == "abc"
+
+
 async def test_requests_have_their_problems_and_what_comes_behind_them_has_no_status(
     fake: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from payments.client import PaymentsClient
 from payments.gateway.app import Gateway
 from payments.gateway.gateway_metrics import FAMILIES, serve
 from payments.gateway.settings import GatewaySettings
+from payments.process import build
 from payments.process.metric_family import MetricsError
 from tests.gateway.fake_service import FakeService
 from tests.gateway.running import running, until
@@ -64,6 +65,18 @@ async def test_a_scrape_works_with_the_real_client(service: PaymentsClient) -> N
     address = f"{HOST}:{free_ports(1)[0]}"
     async with running(service, metrics_address=address):
         assert value(await asyncio.to_thread(scrape, address), "payments_gateway_ready") == 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_the_build_is_that_of_the_version_option(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    monkeypatch.setattr(build, "is_compiled", lambda: compiled)
+    address = f"{HOST}:{free_ports(1)[0]}"
+    async with running(fake, metrics_address=address):
+        found = {each.name: each for each in text_string_to_metric_families(scrape(address))}
+    [sample] = found["payments_build_info"].samples
+    assert sample.labels["compiled"] == str(compiled).lower()
 
 
 async def test_each_family_of_the_page_is_in_a_scrape_and_no_other(fake: FakeService) -> None:

@@ -10,7 +10,7 @@ from exactstage.log import TopicPartition
 from payments.testing import PaymentsTestbed
 from payments.verify.findings import Kind
 
-from .recording import Recording, read
+from .recording import Recording, at, read
 
 COMMANDS, RESULTS, LETTERS = "accounts.commands", "accounts.results", "accounts.dead-letters"
 LEDGER = "accounts.ledger"
@@ -42,6 +42,16 @@ async def play() -> Recording:
         await send("new", {"type": "freeze"})
         await send("new", b"no json", partition=1)
         await send("sales/1", {"type": "get", "id": "of a counter-account"})
+        await send("credit", {"type": "open", "credit_limit": 8, "id": "o4"})
+        await send("old", {"type": "close", "id": "not empty"})
+        await send("dollars", {"type": "open", "currency": "USD", "id": "o2"})
+        await send("dollars", {"type": "open", "currency": "JPY", "id": "o3"})
+        await send("dollars", {"type": "freeze", "id": "twice"})
+        await send("dollars", {"type": "unfreeze", "id": "twice"})
+        await send("dollars", {"type": "close"})
+        await send("dollars", {"type": "freeze", "id": "too late"})
+        await send("dollars", {"type": "freeze", "limit": 1, "id": "bad"})
+        await send("dollars", b'{"type": "freeze"}' + b" " * 70_000, partition=1)
         payments.produce(payments.settings.topics.account_commands, b"\xff", b"{}")
         await payments.quiet()
         for number in range(9):  # So that what is before is published by what the journals say.
@@ -64,7 +74,13 @@ def test_a_run_with_all_commands_is_clean(run: Recording) -> None:
     assert report.ok, report.violations
     assert not report.unchecked
     assert report.in_flight == 0
-    assert report.dead_letters == {"not_json": 1, "reserved_account": 1, "key_not_utf8": 1}
+    assert report.dead_letters == {
+        "not_json": 1,
+        "reserved_account": 1,
+        "key_not_utf8": 1,
+        "unknown_field": 1,
+        "too_large": 1,
+    }
 
 
 @dataclass
@@ -130,6 +146,138 @@ def test_a_lie_is_found(run: Recording, lie: Lie) -> None:
     else:
         run.change(record, **lie.fields)
     assert lie.kind in run.audit().by_kind
+
+
+REJECTED = {"outcome": "rejected", "replayed": False}
+NO_ACCOUNT = dict.fromkeys(
+    ("status", "balance", "held", "credit_limit", "available", "currency", "exponent", "sequence")
+)
+WRONG_ANSWERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "another type": ({"type": "get", "account": "credit"}, {"type": "freeze", **REJECTED}),
+    "a get that is a freeze, repeated": (
+        {"type": "get", "account": "credit"},
+        {"type": "freeze", "outcome": "completed", "replayed": True},
+    ),
+    "no type": ({"type": "freeze", "account": "new"}, {"type": None}),
+    "a type that none of two commands of its id has": (
+        {"type": "unfreeze", "command": "twice"},
+        {"type": "close", "reason": "unknown_account", **REJECTED, **NO_ACCOUNT},
+    ),
+    "a malformed command as another type": ({"command": "bad"}, {"type": "unfreeze"}),
+    "a malformed command that is carried out": (
+        {"command": "bad"},
+        {"type": "get", "outcome": "not_found", "reason": None},
+    ),
+    "rejected for the limit that it asked for": (
+        {"type": "open", "account": "credit", "replayed": True},
+        {"reason": "different_limit", **REJECTED},
+    ),
+    "repeated with another limit": (
+        {"type": "open", "reason": "different_limit"},
+        {"outcome": "completed", "reason": None, "replayed": True},
+    ),
+    "rejected for the currency that it asked for": (
+        {"command": "o2"},
+        {"reason": "wrong_currency", **REJECTED},
+    ),
+    "repeated with another currency": (
+        {"command": "o3"},
+        {"outcome": "completed", "reason": None, "replayed": True},
+    ),
+    "another limit for another currency": ({"command": "o3"}, {"reason": "different_limit"}),
+    "rejected as unknown with an account": (
+        {"command": "too late"},
+        {"reason": "unknown_account"},
+    ),
+    "rejected as closed without an account": (
+        {"type": "freeze", "account": "new"},
+        {"reason": "account_closed"},
+    ),
+    "rejected as closed although it is frozen": (
+        {"type": "close", "reason": "not_zero"},
+        {"reason": "account_closed"},
+    ),
+    "rejected as not at zero although it is": (
+        {"type": "close", "account": "dollars"},
+        {"reason": "not_zero", **REJECTED},
+    ),
+    "rejected for a reason of another type": (
+        {"command": "too late"},
+        {"reason": "not_zero"},
+    ),
+    "rejected without a reason": ({"type": "freeze", "account": "new"}, {"reason": None}),
+    "rejected for a defect and with an account": (
+        {"command": "too late"},
+        {"reason": "internal_error"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ANSWERS)
+def test_an_answer_that_does_not_fit_its_command_or_its_account_is_found(
+    run: Recording, name: str
+) -> None:
+    where, fields = WRONG_ANSWERS[name]
+    changed = run.change(run.find(RESULTS, **where), **fields)
+    assert at(Kind.CONTRADICTING_RESULT, changed) in run.found()
+
+
+@pytest.mark.parametrize(
+    ("where", "fields", "message"),
+    [
+        (
+            {"type": "freeze", "account": "new"},
+            {"type": "unfreeze"},
+            "it answers a command of type unfreeze, its command has type freeze",
+        ),
+        (
+            {"command": "bad"},
+            {"type": None, "outcome": "not_found"},
+            "not_found for unknown_field with type None and status None",
+        ),
+        (
+            {"type": "open", "reason": "different_limit"},
+            {"outcome": "completed", "reason": None, "replayed": True},
+            "the account has a credit limit of 7 minor units, its command asks for 8",
+        ),
+        (
+            {"command": "o3"},
+            {"outcome": "completed", "reason": None, "replayed": True},
+            "the account has another currency than its command asks for",
+        ),
+        (
+            {"type": "close", "account": "dollars"},
+            {"reason": "not_zero", **REJECTED},
+            "rejected for not_zero with type close and status closed of 0.00 USD, 0.00 USD held",
+        ),
+    ],
+)
+def test_a_wrong_answer_is_described_in_words(
+    run: Recording, where: dict[str, object], fields: dict[str, object], message: str
+) -> None:
+    run.change(run.find(RESULTS, **where), **fields)
+    assert message in {violation.message for violation in run.audit().violations}
+
+
+def test_an_answer_whose_command_may_be_deleted_is_not_compared(run: Recording) -> None:
+    """A later command of the same id may be the only one that is left."""
+    [first, _] = run.all(COMMANDS, id="twice")
+    run.remove(first)
+    begins = {TopicPartition(COMMANDS, first.partition): first.offset + 1}
+    report = run.audit(begins)
+    assert report.ok, report.violations
+    assert report.unchecked["results whose commands may have been deleted by retention"]
+
+
+def test_an_open_without_a_currency_fits_any(run: Recording) -> None:
+    """The default of when it was decided may have been another one."""
+    run.settings = run.settings.model_copy(update={"default_currency": "JPY"})
+    assert run.audit().ok
+
+
+def test_a_result_of_a_type_that_a_later_version_knows_is_reported_as_that(run: Recording) -> None:
+    run.change(run.find(RESULTS, type="get", account="credit"), type="thaw")
+    assert {kind for kind, _ in run.found()} == {Kind.LATER_VERSION}
 
 
 def test_a_second_result_is_found(run: Recording) -> None:

@@ -350,6 +350,13 @@ async def test_a_part_that_moved_again_on_another_account_where_a_command_lost_i
         ({"payment": "parts", "type": "get"}, {"hold_expires": "2026-02-01T00:00:00.000Z"}),
         ({"payment": "back", "type": "get"}, {"captured": 99}),
         ({"payment": "taken", "type": "capture", "replayed": True}, {"held": 100}),
+        ({"payment": "parts", "part": "c2", "replayed": False}, {"part_amount": 21}),
+        ({"payment": "parts", "part": "r1", "replayed": False}, {"part_amount": 0}),
+        ({"payment": "parts", "part": "r1", "replayed": False}, {"part_amount": 19}),
+        ({"payment": "parts", "part": "c1", "replayed": True}, {"part_amount": 50}),
+        ({"payment": "parts", "part": "r1", "replayed": True}, {"part_amount": 30}),
+        ({"payment": "back", "part": "r1", "replayed": False}, {"part_amount": 100}),
+        ({"payment": "back", "part": "r1", "replayed": True}, {"part_amount": 100}),
     ],
 )
 def test_amounts_that_can_not_all_be_true(
@@ -367,6 +374,32 @@ def test_the_first_result_that_is_left_is_checked_by_itself(run: Recording) -> N
     run.change(first, captured=130)
     found = [(each.kind, each.place) for each in run.audit(begins).violations]
     assert at(Kind.WRONG_AMOUNTS, first) in found
+
+
+def test_a_part_that_is_answered_again_is_compared_with_the_first_answer_that_is_left(
+    run: Recording,
+) -> None:
+    first = run.find(RESULTS, payment="parts", part="r1", replayed=False)
+    again = run.find(RESULTS, payment="parts", part="r1", replayed=True)
+    asked = run.all("payments.commands", refund="r1", amount=20)[0]
+    begins = {TopicPartition(*left[:2]): left.offset for left in (first, asked)}
+    assert run.audit(begins).violations == []
+    run.change(again, part_amount=30)
+    found = [(each.kind, each.place) for each in run.audit(begins).violations]
+    assert found == [at(Kind.WRONG_AMOUNTS, again)]
+
+
+def test_a_part_that_does_not_say_its_amount_is_no_violation(run: Recording) -> None:
+    """Its field is optional: readers must not take its absence for a lie."""
+    for result in run.all(RESULTS, payment="parts"):
+        run.change(result, part_amount=None)
+    assert run.found() == []
+
+
+def test_an_amount_of_a_part_that_moved_nothing(run: Recording) -> None:
+    rejected = run.find(RESULTS, payment="parts", part="c1", outcome="rejected")
+    run.change(rejected, part_amount=31)
+    assert run.found() == [at(Kind.CONTRADICTING_RESULT, rejected)]
 
 
 def test_a_part_that_moved_other_money_under_an_earlier_id(run: Recording) -> None:
