@@ -143,18 +143,20 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
         identity = around.identity(journal.stage, journal.partition, installation)
         if (recorded := each.recorded) is not None:
             rows = max(identity.rows, recorded.rows)
-            _warn_of_settings(journal, recorded, identity)
+            _note_settings(journal, recorded, identity)
             identity = replace(identity, rows=rows, copied=recorded.copied)
         journal.identify(identity)
 
 
-def _warn_of_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
-    """Log each setting that the last owner decided by another value of.
+def _note_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
+    """Note and log each setting that the last owner decided by another value of.
 
     An operator may have changed it on purpose, or this worker's settings are not those of the
     others: nothing is lost by either, so the takeover continues.
     """
-    for name, (before, now) in differing_settings(recorded, found).items():
+    differing = differing_settings(recorded, found)
+    journal.changed_settings = differing.keys()
+    for name, (before, now) in differing.items():
         logger.warning(
             "%s: the last owner of partition %d decided with %s=%s, this worker does with %s: if "
             "that was not changed on purpose, give all workers the same value",

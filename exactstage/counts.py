@@ -123,6 +123,10 @@ class Counts(NamedTuple):
     timers_overdue_seconds: Mapping[str, float] = MappingProxyType({})
     """For how long the oldest timer of a row is due, by the stages that have timers."""
 
+    settings_differ: Mapping[str, int] = MappingProxyType({})
+    """By setting (``Stage.settings``): partitions that were taken over within the last hour from an
+    owner that decided by another value of it; settings with none are left out."""
+
     records_read: int = 0
     """Records that takeovers read for them."""
 

@@ -350,6 +350,7 @@ class Engine:
             takeover_seconds=dict(rebalancing.takeover_seconds),
             rows_taken_over=rebalancing.rows_taken_over,
             records_read=rebalancing.records_read,
+            settings_differ=rebalancing.settings_differ(now_ms),
             installation=identities[0].installation if identities else None,
         )
 

@@ -5,7 +5,7 @@ Nothing that a decision changes leaves the process before its commit is journall
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from .checkpoint import Checkpoint, checkpoint_key, encode_checkpoint
@@ -105,6 +105,8 @@ class Journal(Context):
         """All outputs of commits up to this one are acknowledged."""
         self.identity: Identity | None = None
         """What it is written for, once the takeover has established it."""
+        self.changed_settings: Collection[str] = ()
+        """Settings of which the owner before this one had another value."""
         self._owes_identity = False
         """Whether this ownership has yet to write the identity."""
         self.owner: Owner | None = None

@@ -7,7 +7,7 @@ assigned, and read again, unless a newer assignment has come since.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from .advice import command
@@ -21,6 +21,9 @@ from .pipeline import CommitPipeline
 from .restoring import restore_stage
 from .stage import Stage
 from .takeover import Superseded, Takeover, TakeoverReport
+
+SETTINGS_DIFFER_MS = 3_600_000
+"""For how long after a takeover it is counted that the last owner had other settings."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ class Rebalancing:
         self.rebalances = self.takeovers = 0
         self.takeover_seconds: Counter[str] = Counter()
         """How long each part of all takeovers took."""
+        self._taken_over_ms: dict[int, int] = {}
+        """When each partition was taken over, by the log's time."""
 
     async def rebalance(
         self,
@@ -118,6 +123,7 @@ class Rebalancing:
                 await restore_stage(self._log, self._stages[journal.stage], journal)
                 self._owned.add(journal)
                 self._pipeline.touch(journal)
+                self._taken_over_ms[journal.partition] = self._log.clock.stamp_ms()
             return report
 
     async def drain(self) -> None:
@@ -129,6 +135,20 @@ class Rebalancing:
             if not journal.published_on_record:
                 self._pipeline.touch(journal)
         await self._pipeline.flush()
+
+    def settings_differ(self, now_ms: int) -> Mapping[str, int]:
+        """Return, by setting, of how many partitions the last owner had another value of it.
+
+        Only those that were taken over within the last hour. Any thread may ask.
+        """
+        since_ms = now_ms - SETTINGS_DIFFER_MS
+        differing = {
+            (name, journal.partition)
+            for journal in self._owned.journals()
+            if self._taken_over_ms.get(journal.partition, 0) > since_ms
+            for name in journal.changed_settings
+        }
+        return Counter(name for name, _ in differing)
 
     def _release(self, partition: int) -> None:
         for journal in self._owned.remove(partition):

@@ -17,6 +17,7 @@ from exactstage.hosting import EngineApp, StateDirectory
 from payments.process import logs
 from payments.settings import Settings
 from payments.stages import accounts_stage, payments_stage
+from payments.stages.accounts import AccountsLogic
 from payments.stages.payments import PaymentsLogic
 from payments.worker import ends, health, metrics
 
@@ -80,7 +81,7 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
     app = create_app(settings)
     if settings.metrics_address is not None:
         try:
-            metrics.serve(app.counts, _payments_logic(app), settings)
+            metrics.serve(app.counts, _logics(app), settings)
         except metrics.MetricsError as error:
             logger.error("%s", error)  # noqa: TRY400 - the user's mistake needs no traceback
             return EXIT_USER_ERROR
@@ -103,10 +104,11 @@ def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | N
             health.remove(settings.health_file)
 
 
-def _payments_logic(app: EngineApp) -> PaymentsLogic:
-    logic = app.stages["payments"].logic
-    assert isinstance(logic, PaymentsLogic), "payments_stage makes it"
-    return logic
+def _logics(app: EngineApp) -> metrics.Logics:
+    payments, accounts = app.stages["payments"].logic, app.stages["accounts"].logic
+    assert isinstance(payments, PaymentsLogic), "payments_stage makes it"
+    assert isinstance(accounts, AccountsLogic), "accounts_stage makes it"
+    return metrics.Logics(payments, accounts)
 
 
 def _configure_logging(log_level: str) -> None:

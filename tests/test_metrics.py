@@ -19,16 +19,19 @@ from prometheus_client.parser import text_string_to_metric_families
 import exactstage
 import payments
 from exactstage import FailStop, Fenced
+from payments.app import create_app
 from payments.process import build
 from payments.process.metric_family import Family
 from payments.records import record_writer
 from payments.settings import Settings
+from payments.stages import accounts as accounts_stage
 from payments.stages import payments as stage
+from payments.stages.accounts import AccountsLogic
 from payments.stages.payments import PaymentsLogic
 from payments.testing import PaymentsTestbed
 from payments.worker import ends, health
 from payments.worker.metric_families import FAMILIES, NOT_READY
-from payments.worker.metrics import MetricsError, serve
+from payments.worker.metrics import Logics, MetricsError, serve
 
 ROOT = Path(__file__).parents[1]
 MAKE = {"type": "make", "account": "abc", "amount": 100}
@@ -41,10 +44,11 @@ async def payments_testbed() -> AsyncIterator[PaymentsTestbed]:
         yield running
 
 
-def logic_of(testbed: PaymentsTestbed) -> PaymentsLogic:
-    logic = testbed.app.stages["payments"].logic
-    assert isinstance(logic, PaymentsLogic)
-    return logic
+def logics_of(testbed: PaymentsTestbed) -> Logics:
+    payments, accounts = (testbed.app.stages[name].logic for name in ("payments", "accounts"))
+    assert isinstance(payments, PaymentsLogic)
+    assert isinstance(accounts, AccountsLogic)
+    return Logics(payments, accounts)
 
 
 class Scrape:
@@ -64,7 +68,7 @@ class Scrape:
 def served(testbed: PaymentsTestbed, **settings: object) -> int:
     """Serve the metrics of an embedded application; return the port."""
     made = Settings(metrics_address="127.0.0.1:0", **settings)  # type: ignore[arg-type]
-    return serve(testbed.app.counts, logic_of(testbed), made)
+    return serve(testbed.app.counts, logics_of(testbed), made)
 
 
 def require_documented(scrape: Scrape, families: tuple[Family, ...]) -> None:
@@ -109,6 +113,7 @@ async def test_each_family_of_the_page_is_in_a_scrape_and_no_other(
 ) -> None:
     await payments_testbed.send("p1", MAKE)
     await payments_testbed.send("p2", AUTHORIZE)
+    await payments_testbed.send_account("abc", {"type": "get"})
     scrape = Scrape(served(payments_testbed))
     require_documented(scrape, FAMILIES)
     empty = {name for name, each in scrape.families.items() if not each.samples}
@@ -135,6 +140,74 @@ async def test_results_are_counted_by_type_outcome_and_reason(
         ("rejected", "not_json", "unreadable"): 1,
     }
     assert scrape["payments_result_seconds_count"] == 4
+
+
+async def test_results_of_commands_for_accounts_are_counted_alone(
+    payments_testbed: PaymentsTestbed,
+) -> None:
+    for _ in range(2):
+        await payments_testbed.send_account("abc", {"type": "freeze"})
+    await payments_testbed.send_account("xyz", {"type": "open"})
+    await payments_testbed.send_account("xyz", {"type": "freeze"})
+    await payments_testbed.send_account("xyz", {"type": "freeze"})
+    await payments_testbed.send_account("xyz", {"type": "of a client's own invention"})
+    await payments_testbed.send_account("xyz", {"type": "get"})
+    scrape = Scrape(served(payments_testbed))
+    samples = {
+        tuple(sample.labels[name] for name in ("type", "outcome", "reason")): sample.value
+        for sample in scrape.families["payments_account_results"].samples
+        if sample.name.endswith("_total")
+    }
+    assert samples == {
+        ("freeze", "rejected", "unknown_account"): 2,
+        ("open", "completed", ""): 1,
+        ("freeze", "completed", ""): 2,
+        ("unreadable", "rejected", "unknown_type"): 1,
+        ("get", "found", ""): 1,
+    }
+    assert not scrape.families["payments_results"].samples
+
+
+async def test_an_account_result_that_cant_be_written_is_not_counted(
+    payments_testbed: PaymentsTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(*given: Any) -> bytes:
+        monkeypatch.setattr(accounts_stage, "encode_account_result", writes)
+        raise RuntimeError("a defect of the writer")
+
+    writes = record_writer.encode_account_result
+    monkeypatch.setattr(accounts_stage, "encode_account_result", fails_once)
+    await payments_testbed.send_account("abc", {"type": "open"})
+    scrape = Scrape(served(payments_testbed))
+    rejected = (
+        'payments_account_results_total{outcome="rejected",reason="internal_error",type="open"}'
+    )
+    assert scrape[rejected] == 1
+    assert 'outcome="completed"' not in scrape.text
+
+
+async def test_a_worker_with_other_settings_than_the_last_owner_is_seen_for_an_hour() -> None:
+    async with PaymentsTestbed(opening_balance=100_000) as former:
+        await former.send("p1", MAKE)
+        found = Scrape(served(former, opening_balance=100_000))
+    setting = 'app_id="payments",setting="PAYMENTS_OPENING_BALANCE",value='
+    assert found[f'payments_setting_info{{{setting}"100000"}}'] == 1
+    differ = 'payments_settings_differ{setting="PAYMENTS_OPENING_BALANCE"}'
+    assert found[differ] == 0
+    other = PaymentsTestbed(opening_balance=0)
+    other.log, other.clock = former.log, former.clock
+    other.app = create_app(other.settings, log=former.log)
+    async with other:
+        port = served(other)
+        found = Scrape(port)
+        assert found["payments_ready"] == 1
+        assert found[f'payments_setting_info{{{setting}"0"}}'] == 1
+        assert found[differ] > 0
+        assert found['payments_settings_differ{setting="PAYMENTS_DEFAULT_CURRENCY"}'] == 0
+        other.clock.advance(3599)
+        assert Scrape(port)[differ] > 0
+        other.clock.advance(2)
+        assert Scrape(port)[differ] == 0
 
 
 async def test_a_notice_of_a_hold_that_ends_soon_is_counted_as_a_notice() -> None:
@@ -221,7 +294,7 @@ async def test_a_payment_whose_transfer_is_in_flight_waits(
     testbed = payments_testbed
     port = served(testbed)
     testbed.post("p1", MAKE)
-    while not logic_of(testbed).waiting().payments:
+    while not logics_of(testbed).payments.waiting().payments:
         await testbed.log.grown(0.001)
     testbed.clock.advance(12)
     waits = Scrape(port)
@@ -338,19 +411,19 @@ def test_no_family_is_named_as_another() -> None:
 
 def test_an_address_of_ipv6_is_given_as_in_a_url(payments_testbed: PaymentsTestbed) -> None:
     """Others: of brokers in ``tests/test_settings.py``, of a gateway in ``tests/gateway``."""
-    logic = logic_of(payments_testbed)
+    logics = logics_of(payments_testbed)
     settings = Settings(metrics_address="[::1]:0")
-    port = serve(lambda: pytest.fail("nobody asks"), logic, settings)
+    port = serve(lambda: pytest.fail("nobody asks"), logics, settings)
     with socket.create_connection(("::1", port)):
         pass
 
 
 def test_an_address_in_use_is_named_with_the_setting(payments_testbed: PaymentsTestbed) -> None:
-    logic = logic_of(payments_testbed)
+    logics = logics_of(payments_testbed)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = Settings(metrics_address=address)
         with pytest.raises(MetricsError, match=rf"{address}.*PAYMENTS_METRICS_ADDRESS"):
-            serve(lambda: pytest.fail("nobody asks"), logic, settings)
+            serve(lambda: pytest.fail("nobody asks"), logics, settings)

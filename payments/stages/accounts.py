@@ -35,9 +35,13 @@ from payments.records.internal_codec import (
 )
 from payments.records.record_writer import encode_account_result, encode_ledger_entry
 from payments.settings import Settings
+from payments.stages.account_counts import AccountCounts
 
 ENTRY_TYPE = "accounts.entry"
 ACCOUNT_RESULT_TYPE = "accounts.result"
+
+DECIDES_BY = ("opening_balance", "default_currency")
+"""Settings that its decisions depend on."""
 
 _POSTED = encode_settled(Settled(ok=True))
 
@@ -61,7 +65,7 @@ def accounts_stage(settings: Settings) -> Stage:
             settings.topics.transfers: settings.retention_seconds,
             settings.topics.ledger: math.inf,
         },
-        settings=settings.of("opening_balance", "default_currency"),
+        settings=settings.of(*DECIDES_BY),
     )
 
 
@@ -78,6 +82,7 @@ class AccountsLogic:
         self._results = settings.topics.account_results
         self._currency = settings.default_currency
         self._opening = Opening(settings.opening_balance, settings.default_currency)
+        self.counts = AccountCounts()
         self._second_legs: dict[int, dict[bytes, CounterAccount]] = {}
         """Counter-accounts after the open commit of each partition, by name."""
 
@@ -141,6 +146,7 @@ class AccountsLogic:
     def _answer(self, name: str, answer: AccountAnswer, context: Context) -> None:
         value = encode_account_result(name, answer, context.time_ms)
         context.emit(self._results, name.encode(), value, type=ACCOUNT_RESULT_TYPE)
+        context.when_published(lambda _now_ms: self.counts.published(answer))
 
     def _post_second_legs(self, entries: Iterable[Entry], context: Context) -> None:
         """Change counter-accounts. Every payment does, so their rows are written once a commit."""

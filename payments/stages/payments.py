@@ -40,6 +40,18 @@ logger = logging.getLogger(__name__)
 
 RESULT_TYPE = "payments.result"
 
+DECIDES_BY = (
+    "default_currency",
+    "decline_policy",
+    "max_waiters",
+    "hold_seconds",
+    "hold_notice_seconds",
+    "retention_seconds",
+    "refund_seconds",
+    "window_seconds",
+)
+"""Settings that its decisions depend on."""
+
 RELEASE_ROWS = 5
 """How many deleted payments weigh what the end of one hold does.
 
@@ -73,16 +85,7 @@ def payments_stage(settings: Settings) -> Stage:
             settings.topics.inbox: settings.longest_retention_seconds,
             settings.topics.results: settings.longest_life_seconds,
         },
-        settings=settings.of(
-            "default_currency",
-            "decline_policy",
-            "max_waiters",
-            "hold_seconds",
-            "hold_notice_seconds",
-            "retention_seconds",
-            "refund_seconds",
-            "window_seconds",
-        ),
+        settings=settings.of(*DECIDES_BY),
     )
 
 

@@ -67,13 +67,35 @@ BLOCKED_SECONDS = Family(
     "See `payments_not_ready`, and the worker's log.",
     unit="seconds",
 )
+SETTING = Family(
+    "payments_setting_info",
+    "gauge",
+    "1 for each setting that decisions depend on; the labels have its name and this worker's "
+    "value.",
+    "Two values of one setting under one app id: these workers decide differently.",
+    ("app_id", "setting", "value"),
+)
+SETTINGS_DIFFER = Family(
+    "payments_settings_differ",
+    "gauge",
+    "Partitions that were taken over within the last hour from an owner that decided by another "
+    "value of the setting.",
+    "The setting was changed, or this worker's value is wrong: the log has both values.",
+    ("setting",),
+)
 RESULTS = Family(
     "payments_results",
     "counter",
-    "Published results of payments, notices included; `reason` is empty where there is none. "
-    "Results of commands for accounts are not counted.",
+    "Published results of payments, notices included; `reason` is empty where there is none.",
     "Many `rejected`: a client sends what the rules refuse. `internal_error`, `impossible`: a "
     "defect.",
+    ("type", "outcome", "reason"),
+)
+ACCOUNT_RESULTS = Family(
+    "payments_account_results",
+    "counter",
+    "Published results of commands for accounts; `reason` is empty where there is none.",
+    "Many `rejected`: a client sends what the rules refuse. `internal_error`: a defect.",
     ("type", "outcome", "reason"),
 )
 RESULT_SECONDS = Family(
@@ -259,7 +281,10 @@ FAMILIES = (
     OWNED,
     BLOCKED,
     BLOCKED_SECONDS,
+    SETTING,
+    SETTINGS_DIFFER,
     RESULTS,
+    ACCOUNT_RESULTS,
     RESULT_SECONDS,
     HANDLED,
     DEAD_LETTERS,

@@ -1,4 +1,4 @@
-"""Metrics of a worker, for Prometheus: what its engine and its payments stage count, as families.
+"""Metrics of a worker, for Prometheus: what its engine and its stages count, as families.
 
 They are read at each scrape, so they cost nothing in between. A dead letter with the reason
 ``impossible`` or ``internal_error`` is a defect of this program and should raise an alert.
@@ -7,6 +7,7 @@ They are read at each scrape, so they cost nothing in between. A dead letter wit
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client.core import Metric
 
@@ -14,32 +15,41 @@ from exactstage.hosting import AppendCounts, Counts
 from payments.process import metric_family
 from payments.process.metric_family import MetricsError
 from payments.settings import Settings
+from payments.stages import accounts, payments
+from payments.stages.accounts import AccountsLogic
 from payments.stages.payments import PaymentsLogic
 from payments.worker import ends
 from payments.worker import metric_families as families
 from payments.worker.metric_families import CHANNELS, DEFECTS, NOT_READY
 
-__all__ = ["MetricsError", "serve"]
+__all__ = ["Logics", "MetricsError", "serve"]
 
 
-def serve(counts: Callable[[], Counts], logic: PaymentsLogic, settings: Settings) -> int:
+class Logics(NamedTuple):
+    """The logic of both stages, which counts what it decides."""
+
+    payments: PaymentsLogic
+    accounts: AccountsLogic
+
+
+def serve(counts: Callable[[], Counts], logics: Logics, settings: Settings) -> int:
     """Serve them at ``settings.metrics_address`` until the process ends; return the port.
 
     Raises ``MetricsError`` when the address can't be used.
     """
     assert settings.metrics_address is not None, "without an address nothing is served"
-    collect = partial(collected, counts, logic, settings)
+    collect = partial(collected, counts, logics, settings)
     return metric_family.serve(collect, settings.metrics_address, "PAYMENTS_METRICS_ADDRESS")
 
 
-def collected(
-    counts: Callable[[], Counts], logic: PaymentsLogic, settings: Settings
-) -> Iterator[Metric]:
+def collected(counts: Callable[[], Counts], logics: Logics, settings: Settings) -> Iterator[Metric]:
     """Yield each family as it is now."""
     found = counts()
     yield metric_family.build_info()
     yield from _readiness(found, settings)
-    yield from _payments(logic, found.time_ms)
+    yield from _settings(found, settings)
+    yield from _payments(logics.payments, found.time_ms)
+    yield families.ACCOUNT_RESULTS.of(dict(logics.accounts.counts.results))
     yield from _records(found)
     yield from _appends(found)
     yield from _takeovers(found)
@@ -60,6 +70,14 @@ def _readiness(found: Counts, settings: Settings) -> Iterable[Metric]:
     yield families.BLOCKED.of(found.standing_partitions)
     yield families.BLOCKED_SECONDS.of(found.standing_seconds)
     yield families.CLOCK.of(found.clock_difference_seconds)
+
+
+def _settings(found: Counts, settings: Settings) -> Iterable[Metric]:
+    values = settings.of(*payments.DECIDES_BY, *accounts.DECIDES_BY)
+    app_id = settings.app_id
+    yield families.SETTING.of({(app_id, name, value): 1 for name, value in values.items()})
+    differ = found.settings_differ
+    yield families.SETTINGS_DIFFER.of({(name,): differ.get(name, 0) for name in values})
 
 
 def _payments(logic: PaymentsLogic, now_ms: int) -> Iterable[Metric]:

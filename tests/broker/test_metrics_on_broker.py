@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from payments.client import PaymentsClient
 from payments.settings import Settings
 from payments.worker import health
 from payments.worker.metric_families import FAMILIES
@@ -79,6 +80,8 @@ def total(family: Metric, **labels: str) -> float:
 async def test_each_family_of_the_page_is_served_by_a_worker(
     measured: Settings, worker: WorkerProcess
 ) -> None:
+    async with PaymentsClient(settings=measured) as client_of_accounts:
+        await client_of_accounts.open_account("shop")
     async with Client(measured) as client:
         for number in range(20):
             await client.post(f"p{number}", MAKE)
@@ -89,6 +92,7 @@ async def test_each_family_of_the_page_is_served_by_a_worker(
     assert set(found) == {family.name for family in FAMILIES}
     assert not {name for name, each in found.items() if not each.samples}
     assert total(found["payments_results"], outcome="completed", type="make") == 20
+    assert total(found["payments_account_results"], outcome="completed", type="open") == 1
     assert total(found["payments_open_holds"], currency="EUR") == 1
     assert total(found["payments_result_seconds"]) == 22
     assert total(found["payments_dead_letters"], reason="unknown_type") == 1

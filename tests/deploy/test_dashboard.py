@@ -34,7 +34,8 @@ def test_what_an_alert_reads_is_on_the_dashboard() -> None:
              for name, _ in used(each["expr"])}  # fmt: skip
     for name in (
         "payments_ready", "payments_lag_seconds", "payments_waiting_oldest_seconds",
-        "payments_timer_overdue_seconds", "payments_dead_letters_total",
+        "payments_timer_overdue_seconds", "payments_dead_letters_total", "payments_setting_info",
+        "payments_settings_differ", "payments_account_results_total",
         "payments_worker_ends_total", "payments_gateway_requests_total",
     ):  # fmt: skip
         assert name in shown

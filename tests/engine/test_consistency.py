@@ -380,6 +380,7 @@ async def test_another_value_of_a_shared_setting_is_logged_and_accepted(
     caplog.clear()
     for value, warned in [("1", 0), ("1", 0), ("2", PARTITIONS), ("2", 0), ("1", PARTITIONS)]:
         worker = await with_settings(log, LIMIT=value, ADDED="x").start()
+        assert worker.engine.counts().settings_differ == ({"LIMIT": warned} if warned else {})
         await worker.stop()
         assert worker.failure is None
         told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]

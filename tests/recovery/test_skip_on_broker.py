@@ -9,7 +9,9 @@ import json
 from exactstage.partitioner import partition_of
 from payments.settings import Settings
 from tests.broker.client import Client, WorkerProcess
+from tests.broker.test_metrics_on_broker import scrape, total
 from tests.broker_fixture import Installations
+from tools.dev.ports import HOST, free_ports
 
 from .operator import delete_records, fails, payments, without_workers
 
@@ -83,9 +85,15 @@ async def shared_settings_are_compared(settings: Settings) -> None:
     assert "workers decided with 1000 there, here it is 2000" in warned.out
     shown = await payments(settings, "journal", "inspect")
     assert "decided with PAYMENTS_OPENING_BALANCE=1000, PAYMENTS_DEFAULT_CURRENCY=EUR" in shown.out
-    worker = await WorkerProcess(changed).start()
+    update = {"metrics_address": f"{HOST}:{free_ports(1)[0]}"}
+    measured = changed.model_copy(update=update)
+    worker = await WorkerProcess(measured).start()
     try:
         assert "decided with PAYMENTS_OPENING_BALANCE=1000, this worker" in worker.log.read_text()
+        found = await scrape(measured)
+        name = "PAYMENTS_OPENING_BALANCE"
+        assert total(found["payments_setting_info"], setting=name, value="2000") == 1
+        assert total(found["payments_settings_differ"], setting=name) > 0
         assert await worker.stop() == 0
     finally:
         await worker.kill()
