@@ -41,6 +41,7 @@ async def play() -> Recording:
         await pay("p7", {"type": "make", "account": "old", "amount": 1})
         await send("new", {"type": "freeze"})
         await send("new", b"no json", partition=1)
+        await send("nobody", {"type": "get", "limit": 1, "id": "bad get"})
         await send("sales/1", {"type": "get", "id": "of a counter-account"})
         await send("credit", {"type": "open", "credit_limit": 8, "id": "o4"})
         await send("old", {"type": "close", "id": "not empty"})
@@ -78,7 +79,7 @@ def test_a_run_with_all_commands_is_clean(run: Recording) -> None:
         "not_json": 1,
         "reserved_account": 1,
         "key_not_utf8": 1,
-        "unknown_field": 1,
+        "unknown_field": 2,
         "too_large": 1,
     }
 
@@ -168,6 +169,10 @@ WRONG_ANSWERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"command": "bad"},
         {"type": "get", "outcome": "not_found", "reason": None},
     ),
+    "a malformed get that is answered": (
+        {"command": "bad get"},
+        {"outcome": "not_found", "reason": None},
+    ),
     "rejected for the limit that it asked for": (
         {"type": "open", "account": "credit", "replayed": True},
         {"reason": "different_limit", **REJECTED},
@@ -247,8 +252,8 @@ def test_an_answer_that_does_not_fit_its_command_or_its_account_is_found(
         ),
         (
             {"type": "close", "account": "dollars"},
-            {"reason": "not_zero", **REJECTED},
-            "rejected for not_zero with type close and status closed of 0.00 USD, 0.00 USD held",
+            {"reason": "not_zero", "status": "open", **REJECTED},
+            "rejected for not_zero with type close and status open of 0.00 USD, 0.00 USD held",
         ),
     ],
 )
