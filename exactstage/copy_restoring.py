@@ -14,8 +14,11 @@ from .errors import FailStop
 from .journal import Journal
 from .local_copy import LocalCopy, Position, digest, timer_key
 from .local_rows import LocalRows
-from .log import Bounds, Record
+from .log import Bounds, Cluster, Record
 from .stage import Stage
+
+SHARE_OF_TOMBSTONES = 0.75
+"""Share of a tombstone's life for which a restore may take, and a copy lack what came later."""
 
 
 class Changes(dict[bytes, bytes | None]):
@@ -25,6 +28,26 @@ class Changes(dict[bytes, bytes | None]):
         """Note that a row is removed."""
         self[key] = None
         return default
+
+
+def belonging(
+    app_id: str, cluster: Cluster, stage: Stage, *, partition: int, partitions: int
+) -> Mapping[str, Any]:
+    """Return what has to be the same in a copy of this journal; see ``Position.belongs``."""
+    return {
+        "app": app_id,
+        "cluster": cluster.id,
+        "topic": cluster.topics[stage.changelog],
+        "stage": stage.name,
+        "partition": partition,
+        "partitions": partitions,
+        "rows": stage.row_format,
+        "index": stage.index_version,
+        "timers": stage.timers is not None,
+        "is_open": stage.keeps_open is not None,
+        "check": stage.check is not None,
+        "settings": dict(stage.settings),
+    }
 
 
 def why_foreign(
@@ -87,7 +110,7 @@ class Tail:
         found = next((record for record in records if record.offset >= self._sought), None)
         if found is None:
             return
-        if found.offset == self._sought and _digest_of(found) == position.unfinished:
+        if found.offset == self._sought and record_digest(found) == position.unfinished:
             self._sought = -1
         else:
             self.refused = self._lacks_unfinished()
@@ -138,7 +161,7 @@ class Tail:
         row = next((r for r in reversed(records) if r.key and r.key[:1] != RESERVED), None)
         if row is None:
             return None
-        self.local.unfinished = row.offset, _digest_of(row)
+        self.local.unfinished = row.offset, record_digest(row)
         if self._position is None or self._sought >= 0:
             return None
         offset, found = self.local.unfinished
@@ -176,7 +199,7 @@ def read_row(stage: Stage, key: bytes, row: bytes) -> tuple[Sequence[int], bool]
     return times, stage.keeps_open is not None and stage.keeps_open(key, row)
 
 
-def _digest_of(record: Record) -> str:
+def record_digest(record: Record) -> str:
     """Return what distinguishes a record from another one at its offset."""
     return digest(msgspec.json.encode((record.timestamp, record.key, record.value)))
 

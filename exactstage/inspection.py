@@ -9,7 +9,10 @@
 - A dead letter has the record as it was received, and headers that say why
   (``unpack_dead_letter``).
 - ``Identity`` is the installation that a journal was written for; ``require_own_installation`` and
-  ``takeover_failure`` are a worker's checks, without a claim. Nothing here writes.
+  ``takeover_failure`` are a worker's checks, without a claim.
+- ``open_copies`` opens the local copies of journals in a state directory that no worker uses;
+  ``belonging`` is what a copy has to say of its journal, ``why_foreign`` a worker's check of that,
+  and ``read_row`` gives the timers of a row, and whether it is open. Nothing here writes.
 """
 
 from typing import TYPE_CHECKING
@@ -19,6 +22,8 @@ from ._doors import exports
 if TYPE_CHECKING:
     from .anonymous import Anonymous
     from .checkpoint import FENCE_KEY, MOVED_KEY, NOTE_KEY, RESERVED, Checkpoint, decode_checkpoint
+    from .copy_inspection import FoundCopies, FoundCopy, copy_digest, open_copies
+    from .copy_restoring import SHARE_OF_TOMBSTONES, belonging, read_row, record_digest, why_foreign
     from .dead_letters import (
         DEAD_LETTER_TYPE,
         FOREIGN_RECORD,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from .foreign import NO_WORKERS_BATCH, is_removal
     from .identity import Identity, differing_settings
     from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
+    from .local_copy import CopyRefused
     from .outputs import (
         INSTALLATION,
         ORIGIN,
@@ -63,10 +69,14 @@ __all__ = [
     "OUTPUT_ID_HEADER",
     "RESERVED",
     "RING",
+    "SHARE_OF_TOMBSTONES",
     "SOURCE_ROTATION_CHECKPOINTS",
     "UNANSWERED",
     "Anonymous",
     "Checkpoint",
+    "CopyRefused",
+    "FoundCopies",
+    "FoundCopy",
     "FoundJournal",
     "Identity",
     "OnUnreadable",
@@ -75,18 +85,24 @@ __all__ = [
     "Ranges",
     "Show",
     "Tail",
+    "belonging",
+    "copy_digest",
     "decode_checkpoint",
     "differing_settings",
     "is_removal",
     "iso_time",
+    "open_copies",
     "parse_source",
     "partitions_of",
     "read_ranges",
+    "read_row",
     "read_tails",
+    "record_digest",
     "require_own_installation",
     "show_nothing",
     "takeover_failure",
     "unpack_dead_letter",
+    "why_foreign",
 ]
 
 __getattr__ = exports(
@@ -101,6 +117,14 @@ __getattr__ = exports(
             "Checkpoint",
             "decode_checkpoint",
         ),
+        "copy_inspection": ("FoundCopies", "FoundCopy", "copy_digest", "open_copies"),
+        "copy_restoring": (
+            "SHARE_OF_TOMBSTONES",
+            "belonging",
+            "read_row",
+            "record_digest",
+            "why_foreign",
+        ),
         "dead_letters": (
             "DEAD_LETTER_TYPE",
             "FOREIGN_RECORD",
@@ -114,6 +138,7 @@ __getattr__ = exports(
         "foreign": ("NO_WORKERS_BATCH", "is_removal"),
         "identity": ("Identity", "differing_settings"),
         "limits": ("RING", "SOURCE_ROTATION_CHECKPOINTS"),
+        "local_copy": ("CopyRefused",),
         "outputs": (
             "INSTALLATION",
             "ORIGIN",

@@ -34,10 +34,13 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 """Format of a copy. A newer one is thrown away."""
 
-ROW, TIMER, _KEPT, _POSITION = b"r", b"t", b"k", b"p"
+ROW, TIMER, KEPT, POSITION = b"r", b"t", b"k", b"p"
 _TIME_BYTES = 8
-_DAMAGED = "damaged"
+DAMAGED = "damaged"
 """File beside a copy that was found damaged while it was in use."""
+
+LOCK = "lock"
+"""File of a state directory that the worker which uses it has locked."""
 
 _MIB = 1024 * 1024
 
@@ -95,6 +98,11 @@ def digest(checkpoint: bytes) -> str:
     return blake2b(checkpoint, digest_size=16).hexdigest()
 
 
+def path_of(directory: Path, at: TopicPartition) -> Path:
+    """Return where the copy of a journal is in a state directory."""
+    return directory / f"{at.topic}-{at.partition}"
+
+
 def timer_key(time_ms: int, key: bytes) -> bytes:
     """Return the key of a timer: timers are in the order of their times."""
     return TIMER + time_ms.to_bytes(_TIME_BYTES) + key
@@ -115,12 +123,12 @@ class LocalCopy:
         self._unlogged = WriteOptions()
         # A property, whatever the package's own stubs say.
         self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]
-        if (path / _DAMAGED).exists():
+        if (path / DAMAGED).exists():
             raise CopyRefused("it was found damaged while it was in use")
         try:
             self._db = Rdict(str(path / "rows"), options)
         except Exception as error:
-            if not _shows_damage(error):
+            if not shows_damage(error):
                 raise _unusable(path, error) from error
             raise CopyRefused(f"it can't be opened ({error})") from error
         self.is_closed = False
@@ -136,17 +144,17 @@ class LocalCopy:
         Raises ``CopyRefused`` and ``FailStop``.
         """
         try:
-            stored = self._db.get(_POSITION)
+            stored = self._db.get(POSITION)
             is_empty = stored is None and self._is_empty()
         except Exception as error:
-            if not _shows_damage(error):
+            if not shows_damage(error):
                 raise _unusable(self.path, error) from error
             raise CopyRefused(f"it can't be read ({error})") from error
         if is_empty:
             return None
         if stored is None:
             raise CopyRefused("it has rows, and does not say up to where")
-        return _decoded(stored)
+        return decode_position(stored)
 
     def _is_empty(self) -> bool:
         # Of its own, so that no frame of a failure keeps the iterator, and with it the database.
@@ -177,8 +185,8 @@ class LocalCopy:
 
     def kept(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the rows that the stage wants at a takeover. Raises ``FailStop``."""
-        for found, _ in self._between(_KEPT):
-            key = found[len(_KEPT) :]
+        for found, _ in self._between(KEPT):
+            key = found[len(KEPT) :]
             if (row := self.get(key)) is not None:
                 yield key, row
 
@@ -224,13 +232,13 @@ class LocalCopy:
             if keeps is None:
                 continue
             if row is not None and self._is_kept(keeps, key, row):
-                batch.put(_KEPT + key, b"")
+                batch.put(KEPT + key, b"")
             else:
-                batch.delete(_KEPT + key)
+                batch.delete(KEPT + key)
         for key in timers:
             batch.put(key, b"")
         if position is not None:
-            batch.put(_POSITION, msgspec.json.encode(position))
+            batch.put(POSITION, msgspec.json.encode(position))
         try:
             self._db.write(batch, self._unlogged)
         except Exception as error:
@@ -289,10 +297,10 @@ class LocalCopy:
     def _damaged(self, error: Exception) -> FailStop:
         if self.is_closed:
             return FailStop(f"the local copy of {self.at} is closed: another worker owns it now")
-        if not _shows_damage(error):
+        if not shows_damage(error):
             return _unusable(self.path, error)
         with suppress(OSError):  # Else the next worker finds the damage again.
-            (self.path / _DAMAGED).touch()
+            (self.path / DAMAGED).touch()
         return FailStop(
             f"the local copy of {self.at} in {self.path} can't be read ({error}): the disk has "
             f"damaged it. Nothing is lost, the journal has it; the next start throws the copy away "
@@ -300,7 +308,7 @@ class LocalCopy:
         )
 
 
-def _shows_damage(error: Exception) -> bool:
+def shows_damage(error: Exception) -> bool:
     """Whether a copy is beyond use: a checksum is wrong, a file is missing, or it makes no sense.
 
     Else it may be as good as before when the disk has room again, or the process more open files.
@@ -311,7 +319,7 @@ def _shows_damage(error: Exception) -> bool:
     return "Corruption" in text or "Invalid argument" in text
 
 
-def _decoded(stored: bytes) -> Position:
+def decode_position(stored: bytes) -> Position:
     """Return a stored position. Raises ``CopyRefused``."""
     try:
         found = msgspec.json.decode(stored)["format"]
@@ -349,7 +357,7 @@ class StateDirectory:
 
     def open(self, at: TopicPartition) -> LocalCopy:
         """Return the copy of a journal, or an empty one; one that can't be opened is deleted."""
-        path = self._path_of(at)
+        path = path_of(self.path, at)
         self.close_copy(at)
         self._share_memory(len(self._copies) + 1)
         try:
@@ -388,7 +396,7 @@ class StateDirectory:
 
     def throw_away(self, at: TopicPartition, why: str) -> None:
         """Delete a copy, with a line that says why."""
-        path = self._path_of(at)
+        path = path_of(self.path, at)
         logger.warning(
             "%s: the local copy in %s is thrown away, and the whole journal is read: %s",
             at,
@@ -420,9 +428,6 @@ class StateDirectory:
         except CopyRefused as why:
             raise _unusable(path, why) from why
 
-    def _path_of(self, at: TopicPartition) -> Path:
-        return self.path / f"{at.topic}-{at.partition}"
-
 
 def _unusable(path: Path, error: object) -> FailStop:
     return FailStop(
@@ -436,7 +441,7 @@ def _locked(path: Path) -> int:
     """Return the file that locks a directory for this process. Raises ``FailStop``."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(path, error) from error
     try:

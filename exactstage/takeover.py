@@ -17,6 +17,7 @@ from .consistency import (
     recognise,
     require_all_there,
 )
+from .copy_restoring import SHARE_OF_TOMBSTONES, belonging
 from .epochs import truncated_after_handling
 from .errors import FailStop, JournalBroken, NotOurs, PositionLost
 from .foreign import described, foreign_reason
@@ -32,9 +33,6 @@ from .stage import Stage, topics_of
 from .tails import NOTHING, Tail, read_tails
 
 logger = logging.getLogger(__name__)
-
-_SHARE_OF_TOMBSTONES = 0.75
-"""Share of a tombstone's life for which a restore may take."""
 
 
 class Superseded(Exception):
@@ -107,7 +105,7 @@ class Takeover:
         """
         self._state = state
         self._moved = moved
-        self._longest_restore_seconds = tombstone_seconds * _SHARE_OF_TOMBSTONES
+        self._longest_restore_seconds = tombstone_seconds * SHARE_OF_TOMBSTONES
         self._log = log
         self._partitions = partitions
         self._owner_here = owner_here
@@ -315,21 +313,13 @@ class Takeover:
         stages = {stage.name: stage for stage in self._stages}
 
         def belongs(journal: Journal) -> Mapping[str, object]:
-            stage = stages[journal.stage]
-            return {
-                "app": self._app_id,
-                "cluster": cluster.id,
-                "topic": cluster.topics[stage.changelog],
-                "stage": stage.name,
-                "partition": journal.partition,
-                "partitions": self._partitions,
-                "rows": stage.row_format,
-                "index": stage.index_version,
-                "timers": stage.timers is not None,
-                "is_open": stage.keeps_open is not None,
-                "check": stage.check is not None,
-                "settings": dict(stage.settings),
-            }
+            return belonging(
+                self._app_id,
+                cluster,
+                stages[journal.stage],
+                partition=journal.partition,
+                partitions=self._partitions,
+            )
 
         return Copies(
             self._state,

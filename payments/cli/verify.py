@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ from payments.cli.output import printable, show, show_json, talk
 from payments.cli.user_errors import NoBroker, load_settings, plain_errors, silence_client_logs
 
 if TYPE_CHECKING:
+    from payments.cli.state_directory import StateDirectory
     from payments.settings import Settings
     from payments.verify.findings import Report
 
@@ -22,8 +24,14 @@ EXIT_NOT_VERIFIED = 2
 
 
 @click.command()
+@click.option(
+    "--state-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare the local copies in this directory too: the PAYMENTS_STATE_DIR of a stopped "
+    "worker.",
+)
 @JSON
-def verify(*, as_json: bool) -> None:
+def verify(*, state_dir: Path | None, as_json: bool) -> None:
     """Prove from the topics that every guarantee holds.
 
     Reads the journals, then the topics up to the ends that they have then; workers may run.
@@ -35,12 +43,13 @@ def verify(*, as_json: bool) -> None:
     Examples:
       payments verify
       payments verify --json > report.json
+      payments verify --state-dir /var/lib/payments
     """
     silence_client_logs()
     with _not_verified():
         settings = load_settings()
         with plain_errors(settings):
-            report = asyncio.run(_audit(settings))
+            report = asyncio.run(_audit(settings, state_dir))
     if as_json:
         show_json(report.as_json())
     else:
@@ -60,7 +69,17 @@ def _not_verified() -> Iterator[None]:
         raise
 
 
-async def _audit(settings: "Settings") -> "Report":
+async def _audit(settings: "Settings", state_dir: Path | None) -> "Report":
+    """Audit an installation, with the local copies in ``state_dir`` if that is given."""
+    if state_dir is None:
+        return await _audit_with(settings, None)
+    from payments.cli.state_directory import open_state
+
+    with open_state(settings, state_dir) as state:
+        return await _audit_with(settings, state)
+
+
+async def _audit_with(settings: "Settings", state: "StateDirectory | None") -> "Report":
     from exactstage.kafka import KafkaLog
     from payments.topics.cluster import TopicsError, cluster
     from payments.verify.auditor import Auditor
@@ -82,6 +101,8 @@ async def _audit(settings: "Settings") -> "Report":
     )
     try:
         await log.start(topics)
+        if state is not None:
+            auditor.compare(await state.copies(log))
         return await audit(log, auditor, show=_show)
     finally:
         await log.close()
@@ -102,6 +123,7 @@ def _text(report: "Report") -> str:
     if report.dead_letters:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(report.dead_letters.items()))
         lines.append(f"dead letters: {reasons}")
+    lines += [str(copy) for copy in report.copies or ()]
     lines.append(
         f"in flight: {report.in_flight:,} commands without a result yet, "
         f"{report.pending:,} payments whose transfer is in flight"

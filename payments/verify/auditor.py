@@ -10,6 +10,7 @@ from functools import cached_property
 from exactstage import Record, TopicPartition
 from exactstage.errors import FailStop, UnreadableBatch
 from exactstage.inspection import ORIGIN
+from exactstage.log import Bounds
 from payments.records.account_commands import (
     own_of_account_command,
     parse_account_command,
@@ -22,6 +23,7 @@ from payments.settings import Settings
 
 from .account_commands import IN_FLIGHT, RESULT_EXPIRED, AccountCommands, Asked
 from .accounts import AccountsPartition
+from .copies import LocalCopies
 from .facts import MAX_WORD, digest, place_of
 from .findings import Findings, Kind, Place, Report
 from .journals import Checkpoints, Snapshot
@@ -85,6 +87,7 @@ class Auditor:
         }
         self._forwarded: set[str] = set()
         """Addresses of commands that were forwarded and not yet handled."""
+        self._copies: LocalCopies | None = None
         self._commands = 0
         self._phase = 0
         self._handlers: dict[str, Callable[[Record], None]] = {
@@ -117,6 +120,15 @@ class Auditor:
         """Note how many offsets of a topic are in partitions that were added in place."""
         reason = f"offsets of {topic} in partitions that were added in place, see repartition"
         self._findings.unchecked[reason] += records
+
+    def compare(self, copies: LocalCopies) -> None:
+        """Compare local copies with the journals too; to be called before anything is read."""
+        self._copies = copies
+
+    def holds(self, bounds: Mapping[TopicPartition, Bounds]) -> None:
+        """Note what journals have, before they are read, and each time that is asked again."""
+        if self._copies is not None:
+            self._copies.holds(bounds)
 
     def begins(self, at: TopicPartition, offset: int) -> None:
         """Note the first offset that a partition still has, before any of its records is read."""
@@ -183,10 +195,14 @@ class Auditor:
         self._phase = phase
 
     def _read_payments_journal(self, record: Record) -> None:
+        if self._copies is not None:
+            self._copies.take(record)
         if not self._checkpoints[record.topic].take(record):
             self._rows.payment(record)
 
     def _read_accounts_journal(self, record: Record) -> None:
+        if self._copies is not None:
+            self._copies.take(record)
         if not self._checkpoints[record.topic].take(record):
             self._rows.account(record)
 
@@ -396,6 +412,7 @@ class Auditor:
                 message = "a payment holds money on an account that there is not"
                 at = Place(topics.payments_journal, *place_of(held.rows.get(place, 0)))
                 findings.add(Kind.WRONG_HELD, at, message)
+        copies = None if self._copies is None else self._copies.judge(findings)
         counts = self._public.counts
         return Report(
             violations=findings.kept,
@@ -411,4 +428,5 @@ class Auditor:
                 "dead_letters": counts[topics.payments_letters] + counts[topics.accounts_letters],
             },
             dead_letters=self._letters.by_reason + self._account_letters.by_reason,
+            copies=copies,
         )

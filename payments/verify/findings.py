@@ -43,6 +43,7 @@ class Kind(StrEnum):
     JOURNAL_BROKEN = "journal_broken"  # A journal lacks a checkpoint that a restart would need.
     LATER_VERSION = "later_version"  # A record has what only a later version knows.
     MALFORMED_RECORD = "malformed_record"  # A record that only a stage writes cannot be read.
+    COPY_DIFFERS = "copy_differs"  # A local copy of a journal is not what its journal has.
 
 
 class Place(NamedTuple):
@@ -92,6 +93,59 @@ class Findings:
         if len(self.kept) < MAX_KEPT:
             self.kept.append(Violation(kind, place, message))
 
+    def take(self, others: "Findings") -> None:
+        """Note what others have found."""
+        self.kept += others.kept[: max(0, MAX_KEPT - len(self.kept))]
+        self.by_kind.update(others.by_kind)
+        self.unchecked.update(others.unchecked)
+
+
+class CopyState(StrEnum):
+    """What became of one copy; the values are stable."""
+
+    SAME = "same"  # It is its journal as of its position.
+    DIFFERS = "differs"  # It is not; each difference is a violation.
+    EMPTY = "empty"  # It has nothing yet.
+    NOT_USED = "not_used"  # The next worker throws it away.
+    UNKNOWN = "unknown"  # It is no copy of one of the journals.
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What was found out about one directory of a state directory."""
+
+    name: str
+    state: CopyState
+    why: str | None = None
+    """Why it is not used."""
+
+    commit: int | None = None
+    offset: int | None = None
+    """Up to which commit and offset it has its journal."""
+
+    rows: int | None = None
+
+    def __str__(self) -> str:
+        """Return one line."""
+        if self.why is not None:
+            return f"local copy {self.name}: not compared: {self.why}"
+        if self.commit is None:
+            return f"local copy {self.name}: empty"
+        as_of = f"{self.rows:,} rows as of commit {self.commit} (offset {self.offset})"
+        verb = "are" if self.state is CopyState.SAME else "are NOT"
+        return f"local copy {self.name}: {as_of} {verb} those of the journal"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object of the ``--json`` report."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "why": self.why,
+            "commit": self.commit,
+            "offset": self.offset,
+            "rows": self.rows,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -114,6 +168,9 @@ class Report:
     dead_letters: Mapping[str, int]
     """Dead letters by reason."""
 
+    copies: Sequence[CopyReport] | None = None
+    """What was found out about the local copies; None where none were looked at."""
+
     @property
     def ok(self) -> bool:
         """Whether nothing is violated."""
@@ -130,4 +187,5 @@ class Report:
             "unchecked": dict(self.unchecked),
             "counts": dict(self.counts),
             "dead_letters": dict(self.dead_letters),
+            **({} if self.copies is None else {"copies": [c.as_json() for c in self.copies]}),
         }

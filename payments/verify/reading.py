@@ -64,7 +64,9 @@ class _Reading:
         took = math.inf
         while took > CATCH_UP_SECONDS:
             began = time.monotonic()
-            ends = {at: end for at, (_, end) in (await self._bounds([topic])).items()}
+            bounds = await self._bounds([topic])
+            self._auditor.holds(bounds)
+            ends = {at: end for at, (_, end) in bounds.items()}
             await self._read(starts, ends)
             starts, took = ends, time.monotonic() - began
 

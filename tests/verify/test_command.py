@@ -24,7 +24,7 @@ def run(*arguments: str, **environment: str) -> Ended:
 def reports(monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
     """Let the command find this."""
 
-    async def audit(_: object) -> Report:
+    async def audit(*_: object) -> Report:
         return report
 
     monkeypatch.setattr(command, "_audit", audit)

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from payments.settings import Settings
@@ -65,6 +67,36 @@ async def test_it_proves_a_run_while_a_worker_runs_and_finds_what_is_planted(
     assert code == 1
     assert f"surplus_result {topic}/{partition}/{offset}: " in shown.splitlines()[0]
     assert told.splitlines()[-1] == "judging"
+
+
+async def test_local_copies_are_compared_when_their_worker_has_ended(
+    installations: Installations, tmp_path: Path
+) -> None:
+    pytest.importorskip("rocksdict")
+    path = tmp_path / "state"
+    settings = await installations.make(opening_balance=1000, state_dir=path)
+    worker = await WorkerProcess(settings).start()
+    try:
+        async with Client(settings) as client:
+            for number in range(100):
+                await client.post(f"p{number}", MAKE)
+                if number % 4 == 0:
+                    await client.post(f"p{number}", CANCEL)
+            await client.answered()
+            code, _, told = await verify(settings, "--state-dir", str(path))
+            assert code == 2
+            assert "is in use by a worker" in told
+    finally:
+        await worker.kill()
+        worker.log.unlink()
+    code, shown, told = await verify(settings, "--json", "--state-dir", str(path))
+    assert code == 0, shown + told
+    copies = json.loads(shown)["copies"]
+    assert len(copies) == 2 * settings.partitions
+    assert {copy["state"] for copy in copies} <= {"same", "empty", "not_used"}
+    code, shown, _ = await verify(settings, "--state-dir", str(path))
+    assert code == 0
+    assert shown.count("local copy ") == len(copies)
 
 
 async def write_again(settings: Settings, record: Any) -> tuple[int, int]:
