@@ -1,11 +1,13 @@
 """Commands for accounts: which of them are unanswered, and what their results say of accounts."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from exactstage import Record
+from exactstage import Record, partition_of
 from payments.domain.account import Account, Entry, Status, Transfer
 from payments.domain.account_commands import AccountCommand
 from payments.domain.account_table import COUNTER_OF_RULES
@@ -68,13 +70,21 @@ class AccountQuestions(Unanswered):
     """
 
     def __init__(
-        self, topic: str, default_currency: str, *, copied: bool, former_topic: str | None
+        self,
+        topic: str,
+        default_currency: str,
+        *,
+        copied: bool,
+        former_topic: str | None,
+        partitions: int,
+        merged: bool = False,
     ) -> None:
         super().__init__(topic, default_currency, copied=copied, former_topic=former_topic)
+        self._partitions, self._merged = partitions, merged
         self._last_shown: dict[str, int] = {}
-        self._last_answered: dict[tuple[bytes, int], int] = {}
-        self._of_copy: dict[bytes, list[AccountAnswered]] = {}
-        """In a copy, by account: its results, until ``match_copied``."""
+        self._last_answered: dict[tuple[bytes | None, int], int] = {}
+        self._of_copy: dict[int, list[tuple[bytes, AccountAnswered]]] = {}
+        """In a copy, by partition of the account: keys and results, until ``match_copied``."""
         self.changes: dict[str, list[AccountAnswered]] = {}
         """By account: the results that say that they have changed it, in their order."""
 
@@ -92,7 +102,7 @@ class AccountQuestions(Unanswered):
     def account_result(self, key: bytes, result: AccountAnswered) -> None:
         """Take a result: its command is answered."""
         if self._copied:
-            self._of_copy.setdefault(key, []).append(result)
+            self._of_copy.setdefault(self._right(key), []).append((key, result))
         else:
             self.answered(key, result.command, result.type)
         name = result.account
@@ -104,37 +114,70 @@ class AccountQuestions(Unanswered):
         """Return the accounts with an unanswered command."""
         return frozenset(key.decode() for key, _ in self._open)
 
-    def match_copied(self, lacks_results: Callable[[bytes], bool]) -> None:
+    def lacking_in_copy(self) -> frozenset[int]:
+        """Return the partitions of whose results a copy shows that some were deleted.
+
+        All results of a partition's commands for its own accounts are in the order of the commands.
+        If one has none, and a later one has, it was deleted; or if none is left at all.
+        """
+        if self._merged:
+            return frozenset()
+        given: Counter[tuple[bytes, str]] = Counter()
+        for results in self._of_copy.values():
+            given.update((key, self._own_in_copy(r.command, r.type)) for key, r in results)
+        answered: dict[int, int] = {}
+        unanswered: dict[int, int] = {}
+        for (key, own), places in self._open.items():
+            right, count = self._right(key), given[key, own]
+            for number, (partition, offset, _) in enumerate(places):
+                if partition != right:
+                    continue
+                if number < count:
+                    answered[right] = max(offset, answered.get(right, -1))
+                else:
+                    unanswered[right] = min(offset, unanswered.get(right, offset))
+        return frozenset(
+            partition
+            for partition, offset in unanswered.items()
+            if partition not in answered or offset < answered[partition]
+        )
+
+    def match_copied(self, lacking: AbstractSet[int]) -> None:
         """Match the results of a copy with its commands.
 
-        ``lacks_results``: retention had deleted results of this account's partition. Then the last
-        commands are the answered ones, and not the first. Where that is wrong, the same commands
-        follow in the same order, so the account is left as the last of them left it.
+        ``lacking`` are the partitions of which retention had deleted results. Of their accounts the
+        last commands are the answered ones, and not the first.
         """
-        for key, results in self._of_copy.items():
-            if lacks_results(key):
-                self._match_last(key, results)
+        for partition, results in self._of_copy.items():
+            if partition in lacking:
+                self._match_last(results)
             else:
-                for result in results:
+                for key, result in results:
                     self.answered(key, result.command, result.type)
         self._of_copy.clear()
 
-    def _match_last(self, key: bytes, results: Sequence[AccountAnswered]) -> None:
-        before: dict[int, int] = {}
-        for result in reversed(results):
+    def _right(self, key: bytes) -> int:
+        """Return the partition of an account."""
+        return partition_of(key, self._partitions)
+
+    def _match_last(self, results: Sequence[tuple[bytes, AccountAnswered]]) -> None:
+        """Match the results of one partition, which have the order of each partition's commands."""
+        before: dict[tuple[int, bytes | None], int] = {}
+        for key, result in reversed(results):
+            of_one = key if self._merged else None
             own = self._own_in_copy(result.command, result.type)
             place = next(
                 (
                     place
                     for place in reversed(self._open.get((key, own), ()))
-                    if place.offset < before.get(place.partition, place.offset + 1)
+                    if place.offset < before.get((place.partition, of_one), place.offset + 1)
                 ),
                 None,
             )
             if place is None:
                 self.unmatched_results += 1
                 continue
-            before[place.partition] = place.offset
+            before[place.partition, of_one] = place.offset
             self.consume(key, own, place)
 
     def last_shown(self, name: str) -> int:
@@ -142,8 +185,15 @@ class AccountQuestions(Unanswered):
         return self._last_shown.get(name, 0)
 
     def last_answered(self, key: bytes, partition: int) -> int:
-        """Return the offset of an account's last answered command in a partition; else -1."""
-        return self._last_answered.get((key, partition), -1)
+        """Return the offset in a partition of the last answered command; -1 if there is none.
+
+        Of a command for this account, or for any of a partition's own accounts: the others are
+        forwarded, and answered later.
+        """
+        own = self._last_answered.get((key, partition), -1)
+        if self._merged or self._right(key) != partition:
+            return own
+        return max(own, self._last_answered.get((None, partition), -1))
 
     def forget(self, key: bytes, own: str, place: Place) -> None:
         """Note that a command was answered, and that retention has deleted its result."""
@@ -155,8 +205,11 @@ class AccountQuestions(Unanswered):
         self._note_answered(key, place)
 
     def _note_answered(self, key: bytes, place: Place) -> None:
-        at = key, place.partition
-        self._last_answered[at] = max(place.offset, self._last_answered.get(at, -1))
+        at, last = (key, place.partition), self._last_answered
+        last[at] = max(place.offset, last.get(at, -1))
+        if self._right(key) == place.partition:
+            of_all = None, place.partition
+            last[of_all] = max(place.offset, last.get(of_all, -1))
 
 
 def next_change(

@@ -46,6 +46,9 @@ class Source:
     former_topic: str | None = None
     """Name that the commands topic had in the place that it was copied from."""
 
+    merged: bool = False
+    """Whether records of several partitions were put into one: their order says nothing then."""
+
 
 @dataclass(slots=True)
 class Facts:
@@ -110,6 +113,8 @@ class Gathering:
                 settings.default_currency,
                 copied=source.copied,
                 former_topic=former_account_commands(source.former_topic),
+                partitions=settings.partitions,
+                merged=source.merged,
             ),
         )
         self._first_ms: dict[TopicPartition, int] = {}
@@ -163,9 +168,8 @@ class Gathering:
         await self._read_tails()
         if self.source.copied:
             since = facts.account_results_expired_before_ms = self._account_results_of_copy_since()
-            facts.account_questions.match_copied(
-                lambda key: since[partition_of(key, self._partitions)] != -inf
-            )
+            lacking = {partition for partition, ms in enumerate(since) if ms != -inf}
+            facts.account_questions.match_copied(lacking)
         else:
             facts.account_results_expired_before_ms = [
                 self._account_results_since(partition, now_ms)
@@ -368,10 +372,12 @@ class Gathering:
         }
         rules = [balances.rules for balances in self._facts.balances]
         newest_ms = self._newest_of_accounts()
+        lacking = self._facts.account_questions.lacking_in_copy()
         found: list[float] = []
         for partition, of_partition in enumerate(rules):
             in_flight_ms = newest_ms[partition] - CLOCKS_DIFFER_MS
-            lacks = self._facts.bounds[TopicPartition(self.account_results, partition)].first > 0
+            at = TopicPartition(self.account_results, partition)
+            lacks = self._facts.bounds[at].first > 0 or partition in lacking
             if of_partition and not lacks:
                 first = of_partition[0]
                 is_shown = (first.name, first.account.sequence) in shown

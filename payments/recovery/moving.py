@@ -56,7 +56,7 @@ async def move(settings: Settings, new: Settings, now_ms: int, show: Show) -> di
         async def keep(topics: object) -> None:
             del topics
 
-        source = Source(copied=True, former_topic=settings.topics.commands)
+        source = Source(copied=True, former_topic=settings.topics.commands, merged=True)
         plan = await rebuild(
             new_log,
             new,

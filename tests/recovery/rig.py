@@ -111,7 +111,7 @@ class Installation(MemoryLog):
             for topic in topics:
                 self.forget(topic)
 
-        source = Source(options.pop("copied", False))
+        source = Source(options.pop("copied", False), merged=options.pop("merged", False))
         return await rebuild(
             self,
             self.settings,
