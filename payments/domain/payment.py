@@ -16,6 +16,7 @@ and event, so the table does not have them:
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from msgspec import field
 from msgspec.structs import replace
 
 from payments.domain.account import COUNTER_OF, Kind, Settled, Transfer
@@ -114,7 +115,7 @@ class Payment(Frozen, frozen=True, omit_defaults=True):
     waiters: tuple[Waiter, ...] = ()
     """The commands that are told how the transfer in flight settles."""
 
-    hold_expires_ms: int | None = None
+    hold_expires_ms: int | None = field(default=None, name="ends_ms")
     """When the hold ends, by the broker's clock; None where nothing was ever held."""
 
     held: int = 0

@@ -4,10 +4,13 @@ A row that holds money, or knows captures, refunds and queued commands, is marke
 first field begins with a plus sign, and so does that of a payment's time. Versions that know no
 holds would leave out what they don't know, and so give away held money or refund it twice; they
 can't read a marked row, not even its time, and end before they decide. All other rows are as they
-always were. The row of an account that is frozen or closed, or has a credit limit, has an asterisk
-there: versions that know holds and no rules end before they decide too.
+always were. Where a payment's row has the end of a hold, the first sign is a minus: versions that
+know that field by its former, longer name would not find it, and end too. The row of an account
+that is frozen or closed, or has a credit limit, has an asterisk there: versions that know holds and
+no rules end before they decide too.
 """
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -65,9 +68,13 @@ def encode_transfer(transfer: Transfer, payment: str) -> bytes:
     )
 
 
-_PLAIN, _MARKED, _RULED = b'{"', b'{"+', b'{"*'
+_PLAIN, _MARKED, _RULED, _ENDING = b'{"', b'{"+', b'{"*', b'{"-'
 _OPEN = Status.OPEN
 _PLAIN_TIME, _MARKED_TIME = b'"time_ms":', b'"+time_ms":'
+
+
+_FORMER_END, _END = re.compile(rb',"hold_expires_ms":(?=\d)'), b',"ends_ms":'
+"""The field's former name, which no text of a client is: the values of metadata are texts."""
 
 
 def encode_payment(payment: Payment) -> bytes:
@@ -75,7 +82,8 @@ def encode_payment(payment: Payment) -> bytes:
     row = _encode(payment)
     if payment.hold_expires_ms is None and not payment.parts and not payment.queue:
         return row
-    return _MARKED + row[len(_PLAIN) :].replace(_PLAIN_TIME, _MARKED_TIME, 1)
+    mark = _MARKED if payment.hold_expires_ms is None else _ENDING
+    return mark + row[len(_PLAIN) :].replace(_PLAIN_TIME, _MARKED_TIME, 1)
 
 
 def encode_account(account: Account) -> bytes:
@@ -102,8 +110,11 @@ _decode_counter = Decoder(CounterAccount).decode
 
 def decode_payment(row: bytes) -> Payment:
     """Return the payment of a row; raises ``DecodeError``."""
-    if row.startswith(_MARKED):
+    if row.startswith(_ENDING):
         row = _unmarked(row).replace(_MARKED_TIME, _PLAIN_TIME, 1)
+    elif row.startswith(_MARKED):
+        row = _unmarked(row).replace(_MARKED_TIME, _PLAIN_TIME, 1)
+        row = _FORMER_END.sub(_END, row, 1)
     return _decode_payment(row)
 
 

@@ -244,6 +244,9 @@ ENTRIES = {
         Account(6020, 5, "EUR", 500),
     ),
 }
+SHORTER_NAME = ", with ends_ms"
+"""Ends the names of rows in which the end of a hold is not called ``hold_expires_ms`` any more."""
+
 ROWS = {
     "a pending payment": Payment(
         State.PENDING, TIME_MS, MAKE, None, (("c1", "make", False), (ADDRESS, "make", True))
@@ -365,7 +368,8 @@ def values() -> Iterator[tuple[str, bytes]]:
     for name, entry in ENTRIES.items():
         yield f"ledger entry: {name}", encode_ledger_entry(entry, partition=3, time_ms=TIME_MS)
     for name, payment in ROWS.items():
-        yield f"row: {name}", encode_payment(payment)
+        now = "" if payment.hold_expires_ms is None else SHORTER_NAME
+        yield f"row: {name}{now}", encode_payment(payment)
     yield "row: an account", encode_account(ACCOUNT)
     yield "row: a counter-account", encode_counter(COUNTER)
     yield "row: an account with holds", encode_account(HOLDING)

@@ -148,7 +148,8 @@ def test_recorded_rows_and_messages_are_read() -> None:
     for kind in ("row", "message"):
         for name in objects(kind):
             value = RECORDED[f"{kind}: {name}"]["value"].encode()
-            assert readers.get(name, decode_payment)(value) == content[name]
+            known = content[name.removesuffix(golden.SHORTER_NAME)]
+            assert readers.get(name, decode_payment)(value) == known
 
 
 def test_recorded_checkpoints_are_read() -> None:

@@ -23,7 +23,7 @@ LEDGER, LETTERS = "accounts.ledger", "payments.dead-letters"
 PAYMENTS, ACCOUNTS = "payments-payments-changelog", "payments-accounts-changelog"
 """The topics of a run without a prefix."""
 
-MARKED = b'{"+'
+MARKED, ENDING = b'{"+', b'{"-'
 """The beginning of a row that holds money, or knows captures and refunds."""
 
 
@@ -167,17 +167,20 @@ def at(kind: Kind, record: Record) -> tuple[Kind, Place]:
 def read(record: Record) -> dict[str, Any]:
     """Return a record's value."""
     value = record.value or b""
-    if value.startswith(MARKED):
-        value = value.replace(MARKED, b'{"', 1).replace(b'"+time_ms":', b'"time_ms":', 1)
+    if mark := _mark_of(value):
+        value = value.replace(mark, b'{"', 1).replace(b'"+time_ms":', b'"time_ms":', 1)
     return dict(json.loads(value))
+
+
+def _mark_of(value: bytes) -> bytes | None:
+    return next((mark for mark in (MARKED, ENDING) if value.startswith(mark)), None)
 
 
 def _changed(record: Record, fields: Where) -> bytes:
     value = json.dumps({**read(record), **fields}).encode()
-    is_marked = (record.value or b"").startswith(MARKED) or "held" in fields
-    is_row = record.topic in {PAYMENTS, ACCOUNTS}
-    if is_marked and is_row:
-        value = value.replace(b'{"', MARKED, 1).replace(b'"time_ms":', b'"+time_ms":', 1)
+    mark = _mark_of(record.value or b"") or (MARKED if "held" in fields else None)
+    if mark and record.topic in {PAYMENTS, ACCOUNTS}:
+        value = value.replace(b'{"', mark, 1).replace(b'"time_ms":', b'"+time_ms":', 1)
     return value
 
 

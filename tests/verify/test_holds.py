@@ -560,7 +560,7 @@ def test_the_time_of_a_release_is_that_of_another_broker_and_proves_nothing(run:
         {"held": 89},
         {"captured": 11},
         {"refunded": 0},
-        {"hold_expires_ms": 1},
+        {"ends_ms": 1},
         {"parts": [["c1", 10, "capture", False]]},
         {"state": "completed"},
     ],
