@@ -173,10 +173,11 @@ class Reader(Protocol):
         Any thread may ask.
         """
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
-        """Return when each of ``seen_ends`` was asked for, by the clock of the event loop.
+    def end_asked(self, at: TopicPartition) -> float | None:
+        """Return when that end was last asked for, by the clock of the event loop.
 
-        Every record that was appended before that is before the end. ``math.inf`` is now.
+        Every record that was appended before that is before the end. ``math.inf`` is now; None
+        where that is not known.
         """
 
     def epochs(self) -> Mapping[TopicPartition, int]:

@@ -166,7 +166,7 @@ class Reading:
 
     def end_seen(self, at: TopicPartition) -> EndSeen | None:
         """Return the end of a partition as its leader named it last; None before that."""
-        asked_seconds = self._reader.ends_asked().get(at)
+        asked_seconds = self._reader.end_asked(at)
         return (
             None if asked_seconds is None else EndSeen(self._reader.seen_ends()[at], asked_seconds)
         )

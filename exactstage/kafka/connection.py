@@ -140,6 +140,10 @@ class Connection:
         self.failure: errors.KafkaConnectionError | None = None
         """Why the last attempt to connect failed; None before it, and once connected."""
         self.throttling = Throttling()
+        self.leaders_version = 0
+        """Changes with every answer that names leaders."""
+        self._heard: Any = None
+        """The metadata whose changes are heard of."""
         self._client: NonCreatingClient | None = None
         self._topics: list[str] = []
         self._refreshing: asyncio.Task[bool] | None = None
@@ -164,6 +168,7 @@ class Connection:
             self._client = NonCreatingClient(**self.arguments, metadata_max_age_ms=60_000)
             try:
                 await self._client.bootstrap()
+                self._hear(self._client.cluster)
                 # Not awaited: its answer would come from aiokafka's task, see ``refresh``.
                 self._client.set_topics(topics)
                 self._topics = list(topics)
@@ -187,6 +192,7 @@ class Connection:
         made = Connection(self.arguments, delivery_timeout_seconds=self.delivery_timeout_seconds)
         client = made._client = NonCreatingClient(**self.arguments)
         client.cluster, client.cluster_id = self.client.cluster, self.client.cluster_id
+        made._hear(client.cluster)
         made._topics = self._topics
         return made
 
@@ -213,6 +219,9 @@ class Connection:
         if self._refreshing is not None:
             self._refreshing.cancel()
         if self._client is not None:
+            if self._heard is not None:
+                self._heard.remove_listener(self._note_leaders)
+                self._heard = None
             # aiokafka waits for its own metadata task first, which may have died in a broker's
             # restart (see ``refresh``); its error would leave the connections open.
             task = self._client._sync_task  # noqa: SLF001 - aiokafka shows it nowhere else
@@ -220,6 +229,13 @@ class Connection:
                 logger.debug("the metadata task of aiokafka had ended: %r", task.exception())
                 self._client._sync_task = None  # noqa: SLF001 - see above
             await self._client.close()
+
+    def _hear(self, cluster: Any) -> None:
+        self._heard = cluster
+        cluster.add_listener(self._note_leaders)
+
+    def _note_leaders(self, _: object) -> None:
+        self.leaders_version += 1
 
     def leader(self, at: TopicPartition) -> int | None:
         """Return the leader of a partition; None while it has none."""

@@ -2,11 +2,12 @@
 
 aiokafka's consumer makes an object of twelve fields for each record; this reader makes a tuple. It
 fetches all partitions of a leader with one request, and the next records while the last ones are
-handled.
+handled. A leader remembers what it was asked for (``fetch_session``).
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -22,11 +23,12 @@ from exactstage.troubles import Trouble
 
 from .connection import RETRIABLE, Connection, OtherTopicId, RetryPolicy, error_for
 from .epochs import epoch_ends
+from .fetch_session import FetchSession
 from .fetched import Batches, Budget
 from .hints import error_in_words, refusal
 from .rights import Right, denied
 from .standing import Standing
-from .wire import NO_IDS, Fetch, TopicIds
+from .wire import NO_IDS, Fetch, FetchedBytes, TopicIds
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,10 @@ class KafkaReader:
         self._rotation = 0
         self._leaders = 0
         """Number of leaders of the assigned partitions at the last fetch."""
+        self._assigned: Mapping[int, list[TopicPartition]] = {}
+        """Partitions by leader, at the last fetch."""
+        self._assigned_at: int | None = None
+        """The version of the leaders that this is of; None: it has to be found anew."""
         self._retry: RetryPolicy | None = None
         self._unread: dict[TopicPartition, tuple[float, Exception]] = {}
         """Partitions whose last fetch failed: time and error of the first failure in a row."""
@@ -90,8 +96,10 @@ class KafkaReader:
         """Send time of the first of these fetches; the failure may have come long after."""
         self._seen_ends: Positions = {}
         """End of each partition as its leader named it last."""
-        self._ends_asked: dict[TopicPartition, float] = {}
-        """When the leader was asked that."""
+        self._sessions: dict[int, FetchSession] = {}
+        """By node."""
+        self._named_by: dict[TopicPartition, FetchSession] = {}
+        """The session whose answers say that a partition's end is what it was, or another one."""
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch returned nothing although they have more records."""
 
@@ -105,10 +113,16 @@ class KafkaReader:
         """Read these partitions, each from its offset, and up to its end where it has one."""
         self._drop_fetches()
         self._positions = dict(positions)
+        self._assigned_at = None
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
-        self._seen_ends, self._ends_asked = {}, {}
+        self._seen_ends, self._named_by = {}, {}
+        # A range with an end is read once, and soon.
+        wanted = not ends
+        self._sessions = {
+            node: session.anew(wanted=wanted) for node, session in self._sessions.items()
+        }
         if not positions:
             self._retry = None  # No fetch follows whose success would end it.
 
@@ -233,34 +247,41 @@ class KafkaReader:
         """
         if self._fetches and len(self._fetches) == self._leaders:
             return
-        nodes: dict[int, Positions] = {}
-        for at, position in self._rotated():
-            node = self._connection.leader(at)
-            if node is None:
-                self._failed([at], errors.LeaderNotAvailableError(str(at)))
-            else:
-                nodes.setdefault(node, {})[at] = position
+        nodes = self._by_leader()
         self._leaders = len(nodes)
         if not nodes:
             message = "no partition has a leader"
             raise errors.LeaderNotAvailableError(message)
-        for node, positions in nodes.items():
+        # A broker fills its answer in the order in which it was asked for all: with a fixed order,
+        # a backlog of the first partitions would starve the last.
+        self._rotation += 1
+        for node, assigned in nodes.items():
             if node not in self._fetches:
+                turn = self._rotation % len(assigned)
+                rotated = assigned[turn:] + assigned[:turn]
+                positions = {at: self._positions[at] for at in rotated}
                 task = asyncio.create_task(self._fetch_on(node, positions))
                 task.add_done_callback(_retrieve_error)
                 self._fetches[node] = task
 
-    def _rotated(self) -> list[tuple[TopicPartition, int]]:
-        """Return the positions, each time with another partition first.
-
-        A broker fills its answer in the order of the request: with a fixed order, a backlog of the
-        first partitions would starve the last.
-        """
-        items = list(self._positions.items())
-        if ends := self._ends:
-            items = [each for each in items if each[0] not in ends or each[1] < ends[each[0]]]
-        self._rotation = (self._rotation + 1) % max(len(items), 1)
-        return items[self._rotation :] + items[: self._rotation]
+    def _by_leader(self) -> Mapping[int, list[TopicPartition]]:
+        """Return the partitions to read by their leaders."""
+        version = self._connection.leaders_version
+        if self._assigned_at == version:
+            return self._assigned
+        nodes: dict[int, list[TopicPartition]] = {}
+        has_all = not self._ends
+        for at, position in self._positions.items():
+            if self._ends and position >= self._ends.get(at, math.inf):
+                continue
+            node = self._connection.leader(at)
+            if node is None:
+                has_all = False
+                self._failed([at], errors.LeaderNotAvailableError(str(at)))
+            else:
+                nodes.setdefault(node, []).append(at)
+        self._assigned, self._assigned_at = nodes, version if has_all else None
+        return nodes
 
     def _fetch_on(self, node: int, positions: Positions) -> Coroutine[None, None, Answer]:
         """Return a fetch, with a check of the leader epochs if ``assign`` got epochs."""
@@ -286,76 +307,128 @@ class KafkaReader:
         return found
 
     async def _fetch(self, node: int, positions: Positions) -> Answer:
+        session = self._sessions.get(node)
+        if session is None:
+            session = self._sessions[node] = FetchSession(wanted=not self._ends)
         asked = asyncio.get_running_loop().time()
-        topics: dict[str, list[tuple[int, int]]] = {}
-        for at, position in positions.items():
-            topics.setdefault(at.topic, []).append((at.partition, position))
+        parts, is_sure = await self._answer(node, session, positions, asked)
+        found: Answer = {}
+        failed: list[tuple[TopicPartition, type[errors.KafkaError]]] = []
+        for part in parts:
+            at = TopicPartition(part.topic, part.partition)
+            error = error_for(part.code)
+            if error is None:
+                self._answered(at, positions[at], part, session)
+                if part.batches:
+                    found[at] = self._batches(at, positions[at], part)
+            else:
+                failed.append((at, error))
+        if is_sure:
+            session.asked = asked
+        if failed:
+            cause = await self._failures(failed, positions, asked)
+            if not found:
+                raise cause
+        return found
+
+    def _batches(self, at: TopicPartition, position: int, part: FetchedBytes) -> Batches:
+        return Batches(
+            at,
+            part.batches,
+            position,
+            aborted=part.aborted if self._committed_only else None,
+            limits=self._limits,
+            closing=self._closing,
+        )
+
+    async def _answer(
+        self, node: int, session: FetchSession, positions: Positions, asked: float
+    ) -> tuple[list[FetchedBytes], bool]:
+        """Ask for ``positions``, and nothing else.
+
+        Returns the parts of the answer, and whether what these leave out is unchanged.
+        """
+        try:
+            code, parts, is_sure = await self._send(node, session, positions)
+            if session.is_lost(code):
+                code, parts, is_sure = await self._send(node, session, positions)
+            if (error := error_for(code)) is not None:
+                raise error(f"the fetch from node {node}")
+        except RETRIABLE as failure:
+            session.lost()
+            self._failed(positions, failure, asked)
+            raise
+        return parts, is_sure
+
+    async def _send(
+        self, node: int, session: FetchSession, positions: Positions
+    ) -> tuple[int, list[FetchedBytes], bool]:
+        """Send one request of a session; return the code of its answer, and the same."""
+        if self._unread:
+            session.lost()  # Then what can be read again is named again, by its leader of then.
+        changes = session.ask(positions)
+        offsets: dict[str, list[tuple[int, int]]] = {}
+        for at, position in changes.positions.items():
+            offsets.setdefault(at.topic, []).append((at.partition, position))
+        forgotten: dict[str, list[int]] = {}
+        for at in changes.forgotten:
+            if self._named_by.get(at) is session:
+                del self._named_by[at]
+            if not session.is_whole:
+                forgotten.setdefault(at.topic, []).append(at.partition)
         request = Fetch(
-            topics,
+            offsets,
             wait_ms=_FETCH_WAIT_MS,
             min_bytes=_MIN_BYTES,
             max_bytes=_MAX_BYTES,
             partition_bytes=_PARTITION_BYTES,
             committed_only=self._committed_only,
             ids=self._topic_ids,
+            session=changes.session,
+            forgotten=forgotten,
+            topics={*forgotten, *(at.topic for at in positions)},
         )
-        try:
-            code, parts = await self._connection.send(node, request)
-            if (error := error_for(code)) is not None:
-                raise error(f"the fetch from node {node}")
-        except RETRIABLE as failure:
-            self._failed(positions, failure, asked)
-            raise
-        found: Answer = {}
-        retriable: Exception | None = None
-        are_same = False
-        for topic, partition, partition_code, aborted, batches, stable, end in parts:
-            at = TopicPartition(topic, partition)
-            error = error_for(partition_code)
-            if error is None:
-                self._answered(at, positions[at], end, asked)
-                if batches:
-                    seen = aborted if self._committed_only else None
-                    found[at] = Batches(
-                        at,
-                        batches,
-                        positions[at],
-                        aborted=seen,
-                        limits=self._limits,
-                        closing=self._closing,
-                    )
-                if self._standing or not batches:
-                    self._note(at, positions[at], stable, end, moved=bool(batches))
-            else:
-                if error is OtherTopicId and not are_same:
-                    # In a recreated topic, positions are not valid.
-                    await self._require_same_topics()
-                    are_same = True
-                retriable = await self._failure(at, positions[at], error, asked)
-        if retriable is not None and not found:
-            raise retriable
-        return found
+        code, parts = await self._connection.send(node, request)
+        is_sure = not code and not request.throttle_ms
+        if not code:
+            session.answered(request.session_id, is_sure=is_sure)
+        return code, parts, is_sure
 
-    def _answered(self, at: TopicPartition, position: int, end: int, asked: float) -> None:
+    def _answered(
+        self, at: TopicPartition, position: int, part: FetchedBytes, session: FetchSession
+    ) -> None:
         """Record that a partition could be read, and where it ended."""
         self._unread.pop(at, None)
-        self._seen_ends[at] = end
+        end = self._seen_ends[at] = part.end
         if end >= position:
-            self._ends_asked[at] = asked
+            self._named_by[at] = session
         else:  # A new leader does not show yet all that it has.
-            self._ends_asked.pop(at, None)
+            self._named_by.pop(at, None)
+        if self._standing or not part.batches:
+            self._note(at, position, part.stable, end, moved=bool(part.batches))
 
-    async def _failure(
-        self, at: TopicPartition, position: int, error: type[errors.KafkaError], asked: float
+    async def _failures(
+        self,
+        failed: Sequence[tuple[TopicPartition, type[errors.KafkaError]]],
+        positions: Positions,
+        asked: float,
     ) -> Exception:
-        """Note and return a retriable error of a partition. Raises ``FailStop`` for any other."""
-        may_pass = issubclass(error, RETRIABLE)
-        if not may_pass:
+        """Note the retriable errors of partitions, and return one. Raises for any other.
+
+        That is ``FailStop``, or what says that a topic was recreated.
+        """
+        final = next((each for each in failed if not issubclass(each[1], RETRIABLE)), None)
+        if final is not None or any(error is OtherTopicId for _, error in failed):
+            # In a recreated topic, positions are not valid.
             await self._require_same_topics()
-            raise _refusal(at, position, error, self._connection.arguments)
-        failure: Exception = error(str(at))
-        self._failed([at], failure, asked)
-        return failure
+        if final is not None:
+            at, error = final
+            raise _refusal(at, positions[at], error, self._connection.arguments)
+        failures: list[Exception] = [error(str(at)) for at, error in failed]
+        for (at, _), failure in zip(failed, failures, strict=True):
+            self._named_by.pop(at, None)
+            self._failed([at], failure, asked)
+        return failures[-1]
 
     def _failed(
         self, at: Iterable[TopicPartition], failure: Exception, asked: float | None = None
@@ -403,9 +476,10 @@ class KafkaReader:
         """Return the end of each partition as its leader named it last."""
         return self._seen_ends
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
-        """Return when the leader was asked for each of these ends."""
-        return self._ends_asked
+    def end_asked(self, at: TopicPartition) -> float | None:
+        """Return when the leader was asked for the end of a partition; None where it is unsure."""
+        session = self._named_by.get(at)
+        return None if session is None else session.asked
 
     def troubles(self) -> list[Trouble]:
         """Return what prevents reading now, even if only for a moment."""

@@ -10,7 +10,7 @@ Produce and Fetch of version 13 name topics by their ids (KIP-516; brokers have 
 the second since 3.1): a topic that is recreated under the same name refuses them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from struct import Struct
 from types import MappingProxyType
@@ -25,7 +25,7 @@ _PRODUCE_PARTITION = Struct(">ii")  # partition, length of the batch
 _PRODUCED = Struct(">ihqqq")  # partition, error, offset, append time, log start
 _FETCH = Struct(">iiiibiii")  # replica, wait, min, max, isolation, session, epoch, topics
 _FETCH_PARTITION = Struct(">iiqqi")  # partition, leader epoch, offset, log start, max bytes
-_FETCH_END = Struct(">ih")  # no forgotten topics, empty rack id
+_NO_RACK = bytes(2)
 _FETCHED_HEAD = Struct(">ihii")  # throttle, error, session, number of topics
 _FETCHED = Struct(">ihqqqi")  # partition, error, high watermark, stable, log start, aborted
 _ABORTED = Struct(">qq")  # producer id, first offset
@@ -33,7 +33,7 @@ _FETCHED_END = Struct(">ii")  # preferred replica, length of the records
 _PRODUCE_BY_ID = Struct(">bhi")  # no transactional id, acks, timeout
 _FETCH_BY_ID = Struct(">iiiibii")  # replica, wait, min, max, isolation, session, epoch
 _FETCH_PARTITION_BY_ID = Struct(">iiqiqib")  # as above with no fetched epoch, no tags
-_FETCH_END_BY_ID = bytes((0, 1, 1, 0))  # tags of the last topic, none forgotten, empty rack, tags
+_FETCH_END_BY_ID = bytes((1, 0))  # empty rack, tags
 _FETCHED_HEAD_BY_ID = Struct(">ihi")  # throttle, error, session
 _FETCHED_BY_ID = Struct(">ihqqq")  # partition, error, high watermark, stable, log start
 _ID_BYTES = 16
@@ -51,7 +51,7 @@ _REQUESTED_EPOCH = Struct(">iii")  # partition, no current leader epoch, the req
 _EPOCH_END = Struct(">hiiq")  # error, partition, epoch, its end
 _NONE = -1
 _ACKS_ALL = -1
-_NO_SESSION, _NO_SESSION_EPOCH = 0, -1
+NO_SESSION = 0
 _NO_TAGS = b"\0"
 _NO_DETAILS = b"\1\0\0"  # no errors of records, no message, no tags
 
@@ -62,6 +62,17 @@ TopicIds = Mapping[str, bytes]
 """Topic ids (16 bytes) by name."""
 
 NO_IDS: TopicIds = MappingProxyType({})
+
+
+class ForFetch(NamedTuple):
+    """The fetch session of a request (KIP-227): 0 and -1 for none."""
+
+    session: int
+    epoch: int
+
+
+NOT_IN_A_SESSION = ForFetch(NO_SESSION, -1)
+NOTHING_FORGOTTEN: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class Produced(NamedTuple):
@@ -249,10 +260,16 @@ class Produce(_ByNameOrId):
 
 
 class Fetch(_ByNameOrId):
-    """Records of partitions of one leader, from given offsets on."""
+    """Records of partitions of one leader, from given offsets on.
+
+    In a fetch session the answer may be about any partition of the session.
+    """
 
     API_KEY = 1
     API_VERSION = 11
+
+    session_id = NO_SESSION
+    """The session that the answer is of."""
 
     def __init__(
         self,
@@ -264,15 +281,23 @@ class Fetch(_ByNameOrId):
         partition_bytes: int,
         committed_only: bool,
         ids: TopicIds = NO_IDS,
+        session: ForFetch = NOT_IN_A_SESSION,
+        forgotten: Mapping[str, Sequence[int]] = NOTHING_FORGOTTEN,
+        topics: Collection[str] | None = None,
     ) -> None:
-        super().__init__(offsets, ids)
+        """Ask for ``offsets``: partition and offset, by topic.
+
+        ``topics`` are all topics of the session, where these are more; ``forgotten`` are the
+        partitions that leave it.
+        """
+        super().__init__(offsets if topics is None else topics, ids)
         self._offsets = offsets
+        self._forgotten = forgotten
         self._partition_bytes = partition_bytes
-        self._head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only))
+        self._head = (_NONE, wait_ms, min_bytes, max_bytes, int(committed_only), *session)
 
     def _by_name(self) -> list[bytes]:
-        head = (*self._head, _NO_SESSION, _NO_SESSION_EPOCH, len(self._offsets))
-        parts = [b"", _FETCH.pack(*head)]
+        parts = [b"", _FETCH.pack(*self._head, len(self._offsets))]
         size = self._partition_bytes
         for topic, partitions in self._offsets.items():
             parts += (_string(topic), _INT32.pack(len(partitions)))
@@ -280,20 +305,26 @@ class Fetch(_ByNameOrId):
                 _FETCH_PARTITION.pack(partition, _NONE, offset, _NONE, size)
                 for partition, offset in partitions
             ]
-        parts.append(_FETCH_END.pack(0, 0))
+        parts.append(_INT32.pack(len(self._forgotten)))
+        for topic, numbers in self._forgotten.items():
+            parts += (_string(topic), _INT32.pack(len(numbers)), *map(_INT32.pack, numbers))
+        parts.append(_NO_RACK)
         return parts
 
     def _by_id(self) -> list[bytes]:
-        parts = [b"", _FETCH_BY_ID.pack(*self._head, _NO_SESSION, _NO_SESSION_EPOCH)]
-        parts.append(_uvarint(len(self._offsets) + 1))
-        size, end = self._partition_bytes, b""
+        parts = [b"", _FETCH_BY_ID.pack(*self._head), _uvarint(len(self._offsets) + 1)]
+        size = self._partition_bytes
         for topic, partitions in self._offsets.items():
-            parts += (end, self._ids[topic], _uvarint(len(partitions) + 1))
+            parts += (self._ids[topic], _uvarint(len(partitions) + 1))
             parts += [
                 _FETCH_PARTITION_BY_ID.pack(partition, _NONE, offset, _NONE, _NONE, size, 0)
                 for partition, offset in partitions
             ]
-            end = _NO_TAGS
+            parts.append(_NO_TAGS)
+        parts.append(_uvarint(len(self._forgotten) + 1))
+        for topic, numbers in self._forgotten.items():
+            parts += (self._ids[topic], _uvarint(len(numbers) + 1))
+            parts += (*map(_INT32.pack, numbers), _NO_TAGS)
         parts.append(_FETCH_END_BY_ID)
         return parts
 
@@ -303,7 +334,7 @@ class Fetch(_ByNameOrId):
         return self._decode_by_id(data, at) if self.is_flexible else self._decode_by_name(data, at)
 
     def _decode_by_name(self, data: bytes, at: int) -> tuple[int, list[FetchedBytes]]:
-        self.throttle_ms, code, _, topics = _FETCHED_HEAD.unpack_from(data, at)
+        self.throttle_ms, code, self.session_id, topics = _FETCHED_HEAD.unpack_from(data, at)
         at += _FETCHED_HEAD.size
         found: list[FetchedBytes] = []
         for _ in range(topics):
@@ -324,7 +355,7 @@ class Fetch(_ByNameOrId):
 
     def _decode_by_id(self, data: bytes, at: int) -> tuple[int, list[FetchedBytes]]:
         names = self._names()
-        self.throttle_ms, code, _ = _FETCHED_HEAD_BY_ID.unpack_from(data, at)
+        self.throttle_ms, code, self.session_id = _FETCHED_HEAD_BY_ID.unpack_from(data, at)
         topics, at = _length(data, at + _FETCHED_HEAD_BY_ID.size)
         found: list[FetchedBytes] = []
         for _ in range(topics):

@@ -300,9 +300,9 @@ class MemoryReader:
         """Return the end of each partition."""
         return {at: self._log.end(at) for at in list(self._positions)}
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
+    def end_asked(self, at: TopicPartition) -> float | None:
         """Return that the ends are those of this moment."""
-        return dict.fromkeys(self._positions, math.inf)
+        return math.inf if at in self._positions else None
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of the last record read of each partition."""

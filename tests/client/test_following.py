@@ -28,7 +28,7 @@ class FaultyReader:
         self.assign = reader.assign
         self.positions = reader.positions
         self.epochs = reader.epochs
-        self.ends_asked = reader.ends_asked
+        self.end_asked = reader.end_asked
         self.claimants = reader.claimants
         self.seen_ends = reader.seen_ends
         self.skip = reader.skip

@@ -43,6 +43,7 @@ class _SlowReader:
         unread = self._reads.unread
         return {at: end + unread for at, end in self._reader.seen_ends().items()}
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
+    def end_asked(self, at: TopicPartition) -> float | None:
         now, late = asyncio.get_running_loop().time(), self._reads.late_seconds
-        return {at: min(asked, now) - late for at, asked in self._reader.ends_asked().items()}
+        asked = self._reader.end_asked(at)
+        return None if asked is None else min(asked, now) - late

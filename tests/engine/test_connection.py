@@ -8,6 +8,7 @@ import pytest
 from aiokafka import client as aiokafka_client
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.protocol.metadata import MetadataResponse_v1
 
 from exactstage.errors import FailStop
 from exactstage.kafka.connection import Connection
@@ -50,7 +51,7 @@ def client_of(monkeypatch: pytest.MonkeyPatch, *links: Link) -> NonCreatingClien
     monkeypatch.setattr(aiokafka_client, "create_conn", create)
     client = NonCreatingClient()
     node = SimpleNamespace(host="kafka", port=9092)
-    client.cluster = SimpleNamespace(broker_metadata=lambda _: node)
+    client.cluster = SimpleNamespace(broker_metadata=lambda _: node, add_listener=lambda _: None)
     return client
 
 
@@ -114,3 +115,16 @@ async def test_a_client_closes_even_when_its_own_task_has_died() -> None:
     connection._client = client
     await connection.close()
     assert closed == ["link"]
+
+
+async def test_leaders_that_are_learned_anew_are_heard_of_until_the_end() -> None:
+    connection = Connection({}, delivery_timeout_seconds=1.0)
+    connection._client = NonCreatingClient()
+    separate = connection.separate()
+    answer = MetadataResponse_v1([(1, "kafka", 9092, None)], 1, [])
+    connection.client.cluster.update_metadata(answer)
+    assert (connection.leaders_version, separate.leaders_version) == (0, 1)
+    await separate.close()
+    await separate.close()
+    separate.client.cluster.update_metadata(answer)
+    assert separate.leaders_version == 1

@@ -46,6 +46,11 @@ class Brokers:
         self.node: int | None = leader
         self.client = SimpleNamespace(get_random_node=lambda: self.node)
 
+    @property
+    def leaders_version(self) -> int:
+        """Have another one after each refresh."""
+        return self.refreshed
+
     def leader(self, at: TopicPartition) -> int | None:
         """Return the same leader for all; after a refresh there is one."""
         return self.node
@@ -148,6 +153,7 @@ async def test_records_that_were_taken_go_out_before_an_error_is_waited_for() ->
     reading = reader(brokers)
     reading._ask()
     brokers.leader = lambda at: 2  # type: ignore[method-assign]
+    brokers.refreshed += 1
     reading._leaders = 0
     found = await reading.fetch(timeout_seconds=5)
     assert [record.value for records in found.values() for record in records] == [b"a"]
@@ -239,9 +245,16 @@ async def test_a_fetch_that_failed_late_counts_from_when_it_was_sent() -> None:
 
 
 async def test_each_partition_comes_first_in_its_turn() -> None:
-    reading = reader(Brokers([]), AT, NEXT)
-    assert {reading._rotated()[0][0] for _ in range(2)} == {AT, NEXT}
-    assert sorted(reading._rotated()) == [(AT, 0), (NEXT, 0)]
+    brokers = Brokers([(0, [])])
+    reading = reader(brokers, AT, NEXT)
+    for _ in range(2):
+        reading._ask()
+        await asyncio.wait(reading._fetches.values())
+        reading._fetches.clear()
+    assert [request._offsets for request in brokers.requests] == [
+        {"inbox": [(1, 0), (0, 0)]},
+        {"inbox": [(0, 0), (1, 0)]},
+    ]
 
 
 async def test_a_position_that_was_deleted_is_never_reset() -> None:

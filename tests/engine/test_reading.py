@@ -69,9 +69,8 @@ class Endless:
         """Return nothing: there is no end."""
         return {}
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
+    def end_asked(self, at: TopicPartition) -> float | None:
         """Return nothing: nobody has asked."""
-        return {}
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -45,6 +45,7 @@ _CLIENT = _engine_tests(
     "client_certificates",
     "connection",
     "diagnosis",
+    "fetch_sessions",
     "heads",
     "kafka_errors",
     "kafka_requests",

@@ -347,9 +347,9 @@ class SimulatedReader:
         """Return the end of each partition in the last answer."""
         return self._seen_ends
 
-    def ends_asked(self) -> Mapping[TopicPartition, float]:
+    def end_asked(self, at: TopicPartition) -> float | None:
         """Return when that was asked."""
-        return self._ends_asked
+        return self._ends_asked.get(at)
 
     def epochs(self) -> Mapping[TopicPartition, int]:
         """Return the leader epoch of what was read last of each partition."""
