@@ -8,6 +8,7 @@ load.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from .counts import AppendCounts
@@ -20,6 +21,7 @@ from .log import Batch, Channel, Log, TopicPartition, Writer
 from .measured_appends import MeasuredAppends
 from .outputs import Rounds, rounds_of
 from .pipeline import CommitPipeline, PublishJob
+from .slow_disk import when_disk_allows
 
 
 class _Piggyback(NamedTuple):
@@ -78,7 +80,8 @@ class Committer:
            commits and not the next ones: fewer and fuller commits;
         2. seal the open commit of every dirty journal whose ring has a free slot;
         3. append all their batches at once;
-        4. deliver locally what a receiver here can accept, and give the rest to the publisher
+        4. take them into the local copies, where rows are on disk;
+        5. deliver locally what a receiver here can accept, and give the rest to the publisher
            (waits while it is too far behind), or piggyback it on the next commits.
         """
         piggyback, now = _NOTHING_PIGGYBACKED, asyncio.get_running_loop().time
@@ -96,7 +99,7 @@ class Committer:
             if piggyback is not _NOTHING_PIGGYBACKED:
                 local_delivery.acknowledged(piggyback.batches, offsets)
                 pipeline.published(piggyback.jobs)
-            self._keep(commits, offsets)
+            await self._keep(commits, offsets)
             jobs = local_delivery.route(pipeline.journalled(commits))
             piggyback = self._piggyback_of(jobs)
             if piggyback is _NOTHING_PIGGYBACKED:
@@ -105,10 +108,19 @@ class Committer:
                     self._taken_up.clear()
                     await self._taken_up.wait()
 
-    def _keep(self, commits: Sequence[CommitBatch], offsets: Mapping[TopicPartition, int]) -> None:
-        """Take what is journalled into the local copies, where rows are on disk."""
+    async def _keep(
+        self, commits: Sequence[CommitBatch], offsets: Mapping[TopicPartition, int]
+    ) -> None:
+        """Take what is journalled into the local copies, where rows are on disk.
+
+        It waits for a slow disk: until a copy has a commit, its rows are in memory.
+        """
         for commit in commits:
-            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._clock)
+            journal, at = commit.journal, commit.batch.at
+            if journal.local is not None:
+                await when_disk_allows(
+                    at, partial(journal.acknowledged, commit, offsets[at], self._clock)
+                )
 
     async def _sealed(self, *, at_once: bool) -> list[CommitBatch]:
         """Return the commits of the next round, sealed; wait until there may be some."""

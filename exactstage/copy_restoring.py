@@ -122,15 +122,18 @@ class Tail:
         )
 
     def add(self, records: Sequence[Record], changes: Changes) -> None:
-        """Take what records that the copy lacks have changed. Raises ``FailStop``."""
+        """Take what records that the copy lacks have changed.
+
+        Raises ``DiskBehind`` where it has to come again, and ``FailStop``.
+        """
         if not records:
             return
+        if self.refused is None:
+            self._write(records, changes)
         last = records[-1].offset
         if records[0].offset != self._next or last - records[0].offset + 1 != len(records):
             self._has_gaps = True
         self._next = last + 1
-        if self.refused is None:
-            self._write(records, changes)
 
     def _write(self, records: Sequence[Record], changes: Changes) -> None:
         timers, is_open, suspects = list[bytes](), set[bytes](), self.local.suspects

@@ -273,7 +273,10 @@ class Journal(Context):
         return CommitBatch(self, batch, publication, callbacks, published)
 
     def acknowledged(self, commit: CommitBatch, offset: int, clock: Callable[[], int]) -> None:
-        """Take a commit that the journal has into the local copy, if there is one."""
+        """Take a commit that the journal has into the local copy, if there is one.
+
+        Raises ``DiskBehind`` where it has to come again.
+        """
         if self.local is not None:
             self.local.acknowledged(
                 commit.publication.commit,

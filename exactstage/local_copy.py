@@ -28,6 +28,7 @@ import msgspec
 from .advice import setting
 from .errors import FailStop
 from .record import TopicPartition
+from .slow_disk import DiskBehind
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,12 @@ _FEWEST_SHARES = 4
 
 _LEAST_BUFFER_BYTES = 128 * 1024
 """Of a copy, for what is not in a file yet, however many there are."""
+
+_MOST_FILES = 36
+"""Of a copy before they are compacted: then writes stop."""
+
+_STALLED = "Write stall"
+"""What RocksDB says of a write for which it would have to wait."""
 
 _ARENA_BYTES = 16 * 1024
 """By which that memory grows."""
@@ -123,6 +130,7 @@ class LocalCopy:
         self._unlogged = WriteOptions()
         # A property, whatever the package's own stubs say.
         self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]
+        self._unlogged.no_slowdown = True
         if (path / DAMAGED).exists():
             raise CopyRefused("it was found damaged while it was in use")
         try:
@@ -217,8 +225,32 @@ class LocalCopy:
     ) -> None:
         """Write rows and tombstones, timers, and up to where this is the journal, all or nothing.
 
-        ``taken`` are timers to be removed. Raises ``FailStop``.
+        ``taken`` are timers to be removed. Raises ``DiskBehind`` where it has to come again, and
+        ``FailStop``.
         """
+        batch = self._batch(rows, timers, taken, keeps)
+        if position is not None:
+            batch.put(POSITION, msgspec.json.encode(position))
+        try:
+            self._db.write(batch, self._unlogged)
+        except Exception as error:
+            if _STALLED in str(error):
+                raise DiskBehind from error
+            raise FailStop(
+                f"the local copy of {self.at} in {self.path} can't be written ({error}): is the "
+                f"disk full, or read-only? Nothing is lost, the journal has it. Make room, or give "
+                f"the worker another {setting('STATE_DIR')}, and start it again"
+            ) from error
+        if position is not None:
+            self.position = position
+
+    def _batch(
+        self,
+        rows: Iterable[tuple[bytes, bytes | None]],
+        timers: Iterable[bytes],
+        taken: Iterable[bytes],
+        keeps: Keeps | None,
+    ) -> Any:
         from rocksdict import WriteBatch  # noqa: PLC0415 - an optional extra
 
         batch = WriteBatch(raw_mode=True)
@@ -237,18 +269,7 @@ class LocalCopy:
                 batch.delete(KEPT + key)
         for key in timers:
             batch.put(key, b"")
-        if position is not None:
-            batch.put(POSITION, msgspec.json.encode(position))
-        try:
-            self._db.write(batch, self._unlogged)
-        except Exception as error:
-            raise FailStop(
-                f"the local copy of {self.at} in {self.path} can't be written ({error}): is the "
-                f"disk full, or read-only? Nothing is lost, the journal has it. Make room, or give "
-                f"the worker another {setting('STATE_DIR')}, and start it again"
-            ) from error
-        if position is not None:
-            self.position = position
+        return batch
 
     def _is_kept(self, keeps: Keeps, key: bytes, row: bytes) -> bool:
         try:
@@ -472,6 +493,9 @@ def _options(memory_bytes: int) -> Any:
     options.create_if_missing(True)  # noqa: FBT003 - another
     options.set_block_based_table_factory(blocks)
     options.set_arena_block_size(_ARENA_BYTES)  # Each copy has at least one.
+    # No slowdown before that: a write that is refused then would delay the next one even more.
+    options.set_level_zero_slowdown_writes_trigger(_MOST_FILES)
+    options.set_level_zero_stop_writes_trigger(_MOST_FILES)
     options.set_compression_type(rocks.DBCompressionType.lz4())
     options.set_max_background_jobs(2)
     options.set_max_open_files(256)

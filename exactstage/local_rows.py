@@ -156,18 +156,20 @@ class LocalRows:
     ) -> None:
         """Write a commit whose first record has ``offset`` in the journal.
 
-        ``open_keys`` are what the open commit has changed since. Raises ``FailStop``.
+        ``open_keys`` are what the open commit has changed since. Raises ``DiskBehind``, with
+        nothing changed, where it has to come again, and ``FailStop``.
         """
         from .local_copy import Position, digest, timer_key  # noqa: PLC0415 - only where it is used
 
         rows = [(key, value) for key, value, _ in records[:-1] if key is not None]
-        timers, taken = list[bytes](), list[bytes]()
-        while self._sealed and self._sealed[0][0] <= n:
-            _, added, removed = self._sealed.popleft()
+        timers, taken, count = list[bytes](), list[bytes](), 0
+        for sealed, added, removed in self._sealed:
+            if sealed > n:
+                break
             timers += [timer_key(due_ms, key) for due_ms, key in added]
             taken += removed
+            count += 1
         end = offset + len(records)
-        self._ends.append((n, end))
         position = Position(
             belongs=self.belongs,
             commit=n,
@@ -178,6 +180,9 @@ class LocalRows:
             time_ms=time_ms,
         )
         self.copy.write(rows, timers=timers, taken=taken, keeps=self.keeps, position=position)
+        for _ in range(count):
+            self._sealed.popleft()
+        self._ends.append((n, end))
         self.timers.written(timers, taken)
         for key, _ in rows:
             if self._latest.get(key) == n:
@@ -187,7 +192,9 @@ class LocalRows:
                     self._deleted.discard(key)
 
     def begin(self, time_ms: int) -> None:
-        """Note that the copy has what the takeover has read. Raises ``FailStop``.
+        """Note that the copy has what the takeover has read.
+
+        Raises ``DiskBehind`` where it has to come again, and ``FailStop``.
 
         Up to the last checkpoint: what comes behind it, a fence at least, may be lost without a
         trace in the checkpoints, and is read again.
@@ -216,7 +223,8 @@ class LocalRows:
 
     def _ring_offset(self, n: int) -> int:
         """Return from where the journal is to be read for the ring before commit ``n``."""
-        number, end = self._ends[0] if self._ends else (n, 0)
+        known = (each for each in self._ends if each[0] >= n - RING - 1)
+        number, end = next(known, (n, 0))
         return end if number <= n - RING else self._first_offset
 
     def restored(

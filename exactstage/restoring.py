@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from .advice import command
@@ -17,6 +18,7 @@ from .limits import RING, SOURCE_ROTATION_CHECKPOINTS
 from .local_copy import LocalCopy, StateDirectory
 from .log import Bounds, Clock, Log, Record, TopicPartition
 from .ranges import TAKEOVER_LIMIT_SECONDS, Closing, read_ranges
+from .slow_disk import when_disk_allows
 from .stage import Stage
 from .typed_rows import UnreadableRow, unreadable_row
 
@@ -139,7 +141,7 @@ async def _read(
             known, new = tail.split(records)
             _fold(known, Changes(), slots, foreign)
             _fold(new, changes := Changes(), slots, foreign)
-            tail.add(new, changes)
+            await when_disk_allows(at, partial(tail.add, new, changes))
 
 
 def _ends(slots: Checkpoints) -> list[tuple[int, int]]:
@@ -339,7 +341,7 @@ async def restore_stage(log: Log, stage: Stage, journal: Journal) -> None:
         rows = dict(copy.kept()) if has_open else journal.all_rows
     await _let_build(log, stage, journal, rows)
     if journal.local is not None:
-        journal.local.begin(log.clock())
+        await when_disk_allows(journal.at, partial(journal.local.begin, log.clock()))
 
 
 async def _suspected(

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 from .advice import command, setting
@@ -29,6 +30,7 @@ from .outputs import Rounds, publish, size_of
 from .partition_claims import PartitionClaims
 from .restoring import Copies, Restored, last_identity, read_journals
 from .senders import Owner
+from .slow_disk import when_disk_allows
 from .stage import Stage, topics_of
 from .tails import NOTHING, Tail, read_tails
 
@@ -304,7 +306,11 @@ class Takeover:
             offsets = await self._log.append(batches, Channel.JOURNAL)
         for commit in commits:
             commit.journal.published = commit.journal.n
-            commit.journal.acknowledged(commit, offsets[commit.batch.at], self._log.clock)
+            offset = offsets[commit.batch.at]
+            await when_disk_allows(
+                commit.batch.at,
+                partial(commit.journal.acknowledged, commit, offset, self._log.clock),
+            )
 
     def _copies(self, cluster: Cluster) -> Copies | None:
         """Return the local copies, for what this worker and its broker are."""

@@ -1,5 +1,6 @@
 """Local copies of journals: what a worker finds on its disk is used, or thrown away."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -9,17 +10,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha512
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exactstage import Context, Record, Stage
+from exactstage import Context, Record, Stage, local_copy
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.journal import CommitBatch, Journal
 from exactstage.local_copy import FORMAT, Position, StateDirectory
 from exactstage.local_rows import LocalRows
 from exactstage.log import TopicPartition
+from exactstage.slow_disk import DiskBehind, when_disk_allows
 from exactstage.testing import StageTestbed, crash_at_every_append
 
+from .harness import LIMIT_SECONDS
 from .test_journal import new_journal
 from .test_timers import Reminders, reminders_stage
 
@@ -636,6 +640,132 @@ def test_a_busy_copy_among_many_is_flushed_when_its_share_is_full(tmp_path: Path
     assert count <= flushes <= count + 4, "each at the end, and the busy one when it is full"
 
 
+# --- disks that are too slow ---------------------------------------------------------------------
+
+
+class Behind:
+    """A database whose disk is behind until it is set free."""
+
+    def __init__(self, real: object) -> None:
+        self._real = real
+        self.refused, self.free = asyncio.Event(), False
+
+    def __getattr__(self, name: str) -> object:
+        """Do everything else."""
+        return getattr(self._real, name)
+
+    def write(self, *given: object) -> None:
+        """Refuse, as rocksdict does."""
+        if not self.free:
+            self.refused.set()
+            raise Exception("Result incomplete: Write stall")  # noqa: TRY002 - as rocksdict does
+        self._real.write(*given)  # type: ignore[attr-defined]
+
+
+def behind(bed: Bed) -> tuple[Journal, Behind]:
+    """Let the disk of a bed be behind from now on."""
+    [journal] = bed._running().engine.owned.journals()
+    assert journal.local is not None
+    db = Behind(journal.local.copy._db)
+    journal.local.copy._db = db  # type: ignore[assignment]
+    return journal, db
+
+
+async def test_commits_wait_for_a_disk_that_is_behind_and_the_worker_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with Bed(tmp_path) as bed:
+        await bed.send("words", b"a")
+        journal, db = behind(bed)
+        sending = asyncio.create_task(bed.send("words", b"a"))
+        await db.refused.wait()
+        assert journal.get(b"a") == b"2", "a decision sees it"
+        assert dict(journal.all_rows) == {b"a": b"2"}
+        assert counts(bed, b"a") == [b"1"]
+        db.refused.clear()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await db.refused.wait()  # The event loop runs, and the write comes again.
+        db.free = True
+        await sending
+        await bed.send("words", b"a", b"forget")
+        await bed.send("words", b"a")
+        assert counts(bed, b"a") == [b"1", b"2", b"1"]
+        assert journal.local is not None
+        assert journal.local.copy.position is not None
+        assert journal.local.copy.position.commit == journal.n
+        assert dict(journal.local.copy.rows()) == {b"a": b"1"}
+        await bed.crash()
+        assert bed.rows() == {b"a": b"1"}
+
+
+def test_a_commit_that_the_disk_has_refused_changes_nothing(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path, memory_bytes=2**23)
+    copy = state.open(JOURNAL)
+    journal = new_journal(timers=lambda _, row: (int(row),))
+    journal.keep_locally(LocalRows(copy, journal.rows))
+    journal.put(b"a", b"10")
+    journal.accept()
+    commit = journal.seal()
+    db = Behind(copy._db)
+    copy._db = db  # type: ignore[assignment]
+    for _ in range(2):
+        with pytest.raises(DiskBehind):
+            acknowledge(journal, commit, 0)
+        assert (journal.get(b"a"), copy.get(b"a"), copy.position) == (b"10", None, None)
+        assert not journal.timer_index.is_due(10)
+    db.free = True
+    acknowledge(journal, commit, 0)
+    assert (dict(journal.rows), copy.get(b"a")) == ({}, b"10")
+    assert journal.timer_index.take(10) == b"a"
+    state.close()
+
+
+async def test_a_disk_that_stays_behind_ends_the_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exactstage.slow_disk._WARN_SECONDS", 0.02)
+    monkeypatch.setattr("exactstage.slow_disk.LIMIT_SECONDS", 0.06)
+    async with Bed(tmp_path) as bed:
+        behind(bed)
+        with pytest.raises(FailStop, match="the disk has taken nothing for the local copy of word"):
+            await bed.send("words", b"a")
+        lines = [r.getMessage() for r in caplog.records if "the disk is behind" in r.getMessage()]
+        assert len(lines) == 1
+        await bed._running().kill()
+        await bed._start()
+        await bed.settle()
+        assert counts(bed, b"a") == [b"1"]
+
+
+async def test_a_write_for_which_rocksdb_would_have_to_wait_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(memory_bytes: int) -> Any:
+        options = real(memory_bytes)
+        options.set_ratelimiter(1_000_000, 100_000, 10)  # Bytes a second.
+        return options
+
+    real = local_copy._options
+    monkeypatch.setattr(local_copy, "_options", limited)
+    state = StateDirectory(tmp_path, memory_bytes=2**21)
+    copy = state.open(JOURNAL)
+
+    def fill() -> None:
+        for number in range(10_000):
+            copy.write([(b"%d" % number, os.urandom(1000))], position=POSITION)
+
+    with pytest.raises(DiskBehind):
+        fill()
+    written = len(list(copy.rows()))
+    assert copy.get(b"%d" % written) is None
+    await when_disk_allows(JOURNAL, lambda: copy.write([(b"last", b"1")], position=POSITION))
+    assert len(list(copy.rows())) == written + 1
+    state.close()
+
+
+# --- processes and directories -------------------------------------------------------------------
+
+
 async def test_two_processes_can_not_share_a_directory(tmp_path: Path) -> None:
     async with Bed(tmp_path):
         with pytest.raises(FailStop, match=f"{tmp_path} is in use by another process"):
@@ -675,9 +805,11 @@ async def test_a_row_that_the_stage_can_not_read_is_found_in_the_tail(tmp_path: 
 
 _WRITER = """
 import sys
+import time
 from pathlib import Path
 from exactstage.local_copy import Position, StateDirectory, timer_key
 from exactstage.log import TopicPartition
+from exactstage.slow_disk import DiskBehind
 
 state = StateDirectory(Path(sys.argv[1]), memory_bytes=4 * 2**20)
 copy = state.open(TopicPartition("words-changelog", 0))
@@ -685,7 +817,12 @@ for n in range(1, 10**9):
     position = Position(belongs={}, commit=n, checkpoint="", checkpoint_offset=n, offset=n,
                         ring_offset=0, time_ms=0)
     rows = [(b"%d" % (n * 100 + each), b"%d" % n * 50) for each in range(100)]
-    copy.write(rows, timers=[timer_key(n, key) for key, _ in rows], position=position)
+    while True:
+        try:
+            copy.write(rows, timers=[timer_key(n, key) for key, _ in rows], position=position)
+            break
+        except DiskBehind:
+            time.sleep(0.001)
     print(n, flush=True)
 """
 

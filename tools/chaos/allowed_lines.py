@@ -35,6 +35,7 @@ ALLOWED = (
     Allowed("INFO", r"the ends of public topics are read again", "retention at the same moment"),
     Allowed("INFO", r"restoring \S+: [\d,]+ of about", "how far a long restore is"),
     Allowed("WARNING", r"\S+: the local copy in \S+ is thrown away", "damaged, or away for long"),
+    Allowed("WARNING", r"the disk is behind: commits wait", "a disk that is too slow for a while"),
     Allowed("INFO", r"gateway (ready on|stopped)", "a gateway's beginning and end"),
     Allowed("INFO", r"the takeover was interrupted, the worker ends", "told to end in a takeover"),
     Allowed("INFO", r"the worker did not leave its group", "told to end while the broker was away"),

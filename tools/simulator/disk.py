@@ -12,12 +12,17 @@ from typing import NamedTuple
 
 from exactstage.local_copy import Keeps, LocalCopy, Position, StateDirectory
 from exactstage.record import TopicPartition
+from exactstage.slow_disk import DiskBehind
 
 _ACCIDENTS = 0.15
 """Share of the ends of a worker after which a copy is not what it was."""
 
 _KEPT = 0.5
 """Share of the crashes after which everything is there."""
+
+
+_BEHIND = 0.03
+"""Share of the writes for which the disk is behind."""
 
 
 class _Undo(NamedTuple):
@@ -33,8 +38,9 @@ class _Undo(NamedTuple):
 class SimulatedCopy(LocalCopy):
     """A copy on a simulated disk."""
 
-    def __init__(self, at: TopicPartition) -> None:
+    def __init__(self, at: TopicPartition, pressure: Random) -> None:
         self.at = at
+        self._pressure = pressure
         self.position: Position | None = None
         self.unwritten = 0
         """Batches that a crash may lose."""
@@ -73,8 +79,10 @@ class SimulatedCopy(LocalCopy):
         keeps: Keeps | None = None,
         position: Position | None = None,
     ) -> None:
-        """Write a batch."""
+        """Write a batch, or be behind."""
         assert not self.is_closed, "a worker that has ended writes"
+        if self._pressure.random() < _BEHIND:
+            raise DiskBehind
         before: dict[bytes, bytes | None] = {}
         before_kept: dict[bytes, bool] = {}
         removed = [key for key in taken if self._remove(key)]
@@ -132,7 +140,7 @@ class SimulatedCopy(LocalCopy):
 
     def like(self, at: TopicPartition) -> "SimulatedCopy":
         """Return the same for another journal, or for another time."""
-        found = SimulatedCopy(at)
+        found = SimulatedCopy(at, self._pressure)
         found.position = self.position
         found._rows, found._timers = dict(self._rows), list(self._timers)
         found._kept = set(self._kept)
@@ -175,8 +183,8 @@ class SimulatedState(StateDirectory):
 class SimulatedDisk:
     """The disk of one machine, through all lives of its worker."""
 
-    def __init__(self, random: Random) -> None:
-        self._random = random
+    def __init__(self, random: Random, pressure: Random) -> None:
+        self._random, self._pressure = random, pressure
         self._stored: dict[TopicPartition, SimulatedCopy] = {}
         self._former: dict[TopicPartition, SimulatedCopy] = {}
         """Older copies, as a snapshot of the disk would bring them back."""
@@ -192,7 +200,7 @@ class SimulatedDisk:
         """Return the copy of a journal, or an empty one."""
         copy = self._stored.get(at)
         if copy is None or (copy.position is None and next(copy.rows(), None) is not None):
-            copy = self._stored[at] = SimulatedCopy(at)
+            copy = self._stored[at] = SimulatedCopy(at, self._pressure)
         copy.is_closed = False
         return copy
 

@@ -60,7 +60,9 @@ class World:
                 f"w{n}",
                 self,
                 Random(f"{seed} w{n}"),
-                SimulatedDisk(Random(f"{seed} disk {n}")) if has_disks else None,
+                SimulatedDisk(Random(f"{seed} disk {n}"), Random(f"{seed} pressure {n}"))
+                if has_disks
+                else None,
             )
             for n in range(3)
         }
