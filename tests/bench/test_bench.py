@@ -34,6 +34,7 @@ COMMANDS = [
     "tools.bench.__main__",
     "tools.bench.frameworks",
     "tools.bench.aging",
+    "tools.bench.disk",
     "tools.bench.lapses",
     "tools.bench.accounts_index",
     "tools.bench.command_time",

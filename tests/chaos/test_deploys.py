@@ -5,6 +5,7 @@ import pytest
 from tools.chaos.deploys import Case, Deploy, deploy_of, table
 from tools.chaos.errors import ChaosError
 from tools.chaos.pulse import Beat
+from tools.chaos.recovery import Stand
 
 
 def test_only_payments_that_were_sent_in_the_deploy_count() -> None:
@@ -21,6 +22,7 @@ def test_a_deploy_in_which_nothing_was_answered_has_no_figures() -> None:
 
 def test_the_table_has_medians() -> None:
     deploys = [Deploy(seconds, 0.01, 0.2, seconds, 100) for seconds in (3.0, 9.0, 4.0)]
-    assert table([Case(1000, 3, static=False, deploys=deploys)]).splitlines()[-1] == (
-        "| 1,000 | 3 | dynamic | 3 | 4.0 | 10 | 200 | 4.00 |"
+    stand = Stand(1000, 3, static=False, disk=True)
+    assert table([Case(stand, deploys)]).splitlines()[-1] == (
+        "| 1,000 | disk | 3 | dynamic | 3 | 4.0 | 10 | 200 | 4.00 |"
     )

@@ -1,7 +1,7 @@
 """Recovery's arithmetic: which partitions were lost, when they answered, when the rate was back."""
 
 from tools.chaos.pulse import Beat
-from tools.chaos.recovery import BEFORE_SECONDS, Case, Recovery, recovery, table
+from tools.chaos.recovery import BEFORE_SECONDS, Case, Recovery, Stand, recovery, table
 
 KILLED = 100.0
 EVERY = 0.02
@@ -51,6 +51,6 @@ def test_the_last_partition_counts_for_all() -> None:
 
 def test_the_table_has_medians() -> None:
     kills = [Recovery(1, 2, 3), Recovery(5, 6, 7), Recovery(2, 3, 4)]
-    assert table([Case(100_000, 3, static=True, kills=kills)]).splitlines()[-1] == (
-        "| 100,000 | 3 | static | 3 | 2.00 | 3.00 | 4.00 |"
+    assert table([Case(Stand(100_000, 3, static=True), kills)]).splitlines()[-1] == (
+        "| 100,000 | memory | 3 | static | 3 | 2.00 | 3.00 | 4.00 |"
     )

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 
 from tools.bench.http_client import DIALECTS, Connection, Dialect
 from tools.bench.topics_client import at_end, make_command, writer
@@ -33,6 +34,12 @@ UNIQUE, STORM, HOT, PAIRS = "unique", "storm", "hot", "pairs"
 WORKLOADS = (UNIQUE, STORM, HOT, PAIRS)
 """Makes on 1,000 accounts; 70 % makes and 30 % cancels of 200 payments; makes on one account;
 authorizes, each captured as soon as it is answered: a pair counts as one payment."""
+
+
+def stored_payment(number: int) -> tuple[str, str]:
+    """Return id and account of a stored payment; the id is a UUID that looks random."""
+    digest = blake2b(number.to_bytes(8, "big"), digest_size=16).digest()
+    return str(uuid.UUID(bytes=digest, version=4)), f"acct-{number % ACCOUNTS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,15 @@ def figures_of(
 
 
 class OverTopics:
-    """Makes with ids never used before, on 1,000 accounts, with librdkafka."""
+    """Makes on 1,000 accounts, with librdkafka: with ids never used before, or repeats."""
 
-    def __init__(self, brokers: str, commands: str, results: str, *, few: bool) -> None:
+    def __init__(
+        self, brokers: str, commands: str, results: str, *, few: bool, stored: int | None = None
+    ) -> None:
+        """Send repeats of ``stored`` payments, if that is given (``stored_payment``)."""
         self._producer = writer(brokers)
         self._results = at_end(brokers, results)
-        self._commands, self._few = commands, few
+        self._commands, self._few, self._stored = commands, few, stored
         self._run, self._sent = uuid.uuid4().hex[:8], 0
         self._waiting: dict[bytes, float] = {}
 
@@ -116,7 +126,10 @@ class OverTopics:
 
     def send(self) -> None:
         """Send the next payment."""
-        payment, account = f"{self._run}-{self._sent}", f"acct-{random.randrange(ACCOUNTS)}"
+        if self._stored is None:
+            payment, account = f"{self._run}-{self._sent}", f"acct-{random.randrange(ACCOUNTS)}"
+        else:
+            payment, account = stored_payment(random.randrange(self._stored))
         self._sent += 1
         self._waiting[payment.encode()] = time.perf_counter()
         self._producer.produce(self._commands, key=payment, value=make_command(payment, account))
@@ -214,12 +227,14 @@ def main() -> None:
     parser.add_argument("--workload", choices=WORKLOADS, default=UNIQUE, help="over HTTP")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--stored", type=int, help="repeat so many stored payments, over topics")
     parser.add_argument("--rate", type=float, help="payments/s, over topics")
     parser.add_argument("--stalled-seconds", type=float, default=STALLED_SECONDS)
     given = parser.parse_args()
     transport: OverTopics | OverHttp
     if given.http is None:
-        transport = OverTopics(*given.topics, few=given.concurrency <= FEW)
+        few = given.concurrency <= FEW
+        transport = OverTopics(*given.topics, few=few, stored=given.stored)
     else:
         port, dialect = given.http
         transport = OverHttp(int(port), DIALECTS[dialect], given.workload, given.concurrency)

@@ -104,15 +104,24 @@ def median_cpu_us(loads: Iterable[Load], process: str) -> float | None:
     return median(loads, lambda load: load.cpu_us.get(process))
 
 
-def run_load(target: Target, seconds: float, concurrency: int, workload: str = UNIQUE) -> Load:
+def run_load(
+    target: Target,
+    seconds: float,
+    concurrency: int,
+    workload: str = UNIQUE,
+    *,
+    stored: int | None = None,
+) -> Load:
     """Load a system once, in a closed loop; raises ``ToolError`` when it answers nothing.
 
-    CPU includes the second or so in which the client starts and stops.
+    With ``stored``, over topics, so many stored payments are repeated. CPU includes the second or
+    so in which the client starts and stops.
     """
     processes = target.processes()
     before = {name: cpu_seconds(pid) for name, pid in processes.items()}
+    options = {} if stored is None else {"stored": stored}
     command = load_command(
-        target.endpoint, workload=workload, seconds=seconds, concurrency=concurrency
+        target.endpoint, workload=workload, seconds=seconds, concurrency=concurrency, **options
     )
     said = output_of(f"the load on {target.name}", command, seconds + LOAD_LIMIT_SECONDS)
     figures = Figures(**json.loads(said))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,15 @@ def resident_bytes(pid: int | None, field: str = "VmRSS") -> int | None:
         if name == field:
             return int(value.split()[0]) * _KIBIBYTE
     return None
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what the files of a folder take on the disk."""
+    blocks = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # The process that it belongs to replaces files.
+            blocks += file.lstat().st_blocks
+    return blocks * 512  # ``man 2 stat``
 
 
 def peak_bytes(pid: int | None) -> int | None:

@@ -9,7 +9,6 @@ import asyncio
 import re
 import statistics
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from payments.domain.payment import Message, Payment, Policy, Received, decide
 from payments.records.internal_codec import encode_payment
 from payments.settings import Settings
 from tools.bench.bench_command import say
+from tools.bench.load_client import stored_payment
 from tools.bench.measured_process import cpu_percent, resident_bytes
 from tools.dev.child_process import READY_LIMIT_SECONDS, WorkerProcess
 from tools.dev.errors import ToolError
@@ -41,7 +41,6 @@ RESTARTS = 5
 SETTLE_SECONDS = 3.0
 """After readiness the worker still collects its garbage and writes its idle checkpoints."""
 
-ACCOUNTS = 1000
 SPREAD_MS = 3_600_000
 """The payments were made in the course of the last hour: so there are 60 windows to rebuild."""
 
@@ -184,12 +183,12 @@ async def _append(log: Log, journal: Journal) -> None:
 
 
 def _rows(payments: int, stored: str) -> Iterator[tuple[bytes, bytes]]:
-    """Make payments of random UUIDs: what most users would take as payment ids."""
+    """Make payments whose ids are UUIDs: what most users would take as payment ids."""
     kind, now_ms = _stored(stored), time.time_ns() // 1_000_000
     for number in range(payments):
         time_ms = now_ms - SPREAD_MS + SPREAD_MS * number // payments
-        row = encode_payment(_of(kind, f"acct-{number % ACCOUNTS}", time_ms))
-        yield str(uuid.uuid4()).encode(), row
+        payment, account = stored_payment(number)
+        yield payment.encode(), encode_payment(_of(kind, account, time_ms))
 
 
 def _stored(stored: str) -> Payment:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 from tools.bench.bench_command import whole
@@ -23,9 +22,12 @@ from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Seat
 from tools.chaos.pulse import Beat, Pulse
 from tools.chaos.recovery import (
-    KINDS,
+    HEADINGS,
     LIMIT_SECONDS,
     RATE,
+    Stand,
+    add_stands,
+    stands,
     under_load,
     until_answering,
     until_whole,
@@ -54,9 +56,7 @@ class Deploy:
 class Case:
     """What is deployed, and each deploy."""
 
-    payments: int
-    workers: int
-    static: bool
+    stand: Stand
     deploys: Sequence[Deploy]
 
 
@@ -69,10 +69,9 @@ def deploy_of(beats: Sequence[Beat], began: float, ended: float) -> Deploy:
     return Deploy(ended - began, p50, p99, waits[-1], len(waits))
 
 
-def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats: int) -> Case:
+def measure(brokers: str, stand: Stand, repeats: int) -> Case:
     """Store payments, run workers, and deploy them again and again."""
-    deploys = under_load(brokers, payments, workers, _deploy_once, static=static, repeats=repeats)
-    return Case(payments, workers, static, deploys)
+    return Case(stand, under_load(brokers, stand, _deploy_once, repeats=repeats))
 
 
 async def _deploy_once(scene: Scene, pulse: Pulse) -> Deploy:
@@ -96,7 +95,7 @@ async def _ready(seat: Seat) -> None:
 
 def table(cases: Sequence[Case]) -> str:
     """Return the medians as Markdown."""
-    headings = ["payments stored", "workers", "membership", "deploys", "a deploy, s"]
+    headings = [*HEADINGS, "deploys", "a deploy, s"]
     headings += ["p50 ms", "p99 ms", "longest wait s"]
     return markdown_table(headings, [_row(case) for case in cases])
 
@@ -107,9 +106,7 @@ def _row(case: Case) -> list[str]:
         return statistics.median(values)
 
     return [
-        f"{case.payments:,}",
-        str(case.workers),
-        "static" if case.static else "dynamic",
+        *case.stand.cells,
         str(len(case.deploys)),
         f"{middle('seconds'):.1f}",
         f"{1000 * middle('p50'):.0f}",
@@ -126,11 +123,9 @@ def main() -> int:
         with_figures(given.write.read_text(), "", MARKER)
     cases = []
     with measured_broker() as broker:
-        kinds = KINDS[given.membership]
-        for payments, workers, static in product(given.payments, given.workers, kinds):
-            say(f"{payments:,} payments, {workers} workers, {'static' if static else 'dynamic'}")
-            bootstrap, repeats = broker.bootstrap, given.repeats
-            cases.append(measure(bootstrap, payments, workers, static=static, repeats=repeats))
+        for stand in stands(given):
+            say(str(stand))
+            cases.append(measure(broker.bootstrap, stand, given.repeats))
     command = f"python -m tools.chaos.deploys {shlex.join(sys.argv[1:])}".strip()
     text = f"`{command}`: medians, under {RATE:.0f} payments/s.\n\n{table(cases)}"
     print(text)
@@ -145,9 +140,7 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--payments", type=whole(0), nargs="+", default=[0, 1_000_000])
-    parser.add_argument("--workers", type=whole(1), nargs="+", default=[3])
-    parser.add_argument("--membership", choices=list(KINDS), default="both")
+    add_stands(parser, payments=[0, 1_000_000], workers=[3])
     parser.add_argument("--repeats", type=whole(1), default=3, help="deploys (%(default)s)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
     return parser.parse_args()

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from payments.settings import Settings
 from tools.bench.bench_command import whole
-from tools.bench.restore import store_payments
+from tools.bench.restore import SLOWEST_RATE, store_payments
 from tools.chaos.errors import ChaosError
 from tools.chaos.fleet import Fleet, Seat
 from tools.chaos.pulse import Beat, Pulse
@@ -32,6 +32,7 @@ from tools.chaos.run import say
 from tools.chaos.scene import Scene
 from tools.dev.errors import BrokerError, ToolError
 from tools.dev.installations import installation, measured_broker
+from tools.dev.local_broker import KAFKA_FOLDER
 from tools.dev.markdown import markdown_table, with_figures
 
 RATE = 400.0
@@ -50,6 +51,9 @@ _Figures = TypeVar("_Figures")
 KINDS = {"static": [True], "dynamic": [False], "both": [True, False]}
 """Whether workers are static members, by the word of the option."""
 
+ROWS = {"memory": [False], "disk": [True], "both": [False, True]}
+"""Whether rows are on disk, by the word of the option."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -61,12 +65,44 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Stand:
+    """What is measured."""
+
+    payments: int
+    """Stored before the load begins."""
+
+    workers: int
+    static: bool
+    """Whether workers are static members."""
+
+    disk: bool = False
+    """Whether each worker has its rows on disk, in a folder of its own."""
+
+    def __str__(self) -> str:
+        kind = "static" if self.static else "dynamic"
+        rows = "on disk" if self.disk else "in memory"
+        return f"{self.payments:,} payments {rows}, {self.workers} workers, {kind}"
+
+    @property
+    def cells(self) -> list[str]:
+        """The first cells of a row."""
+        rows = "disk" if self.disk else "memory"
+        return [
+            f"{self.payments:,}",
+            rows,
+            str(self.workers),
+            "static" if self.static else "dynamic",
+        ]
+
+
+HEADINGS = ["payments stored", "rows", "workers", "membership"]
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What is measured, and each of its kills."""
 
-    payments: int
-    workers: int
-    static: bool
+    stand: Stand
     kills: Sequence[Recovery]
 
 
@@ -101,29 +137,26 @@ def recovery(beats: Sequence[Beat], killed: float) -> Recovery | None:
     return None
 
 
-def measure(brokers: str, payments: int, workers: int, *, static: bool, repeats: int) -> Case:
+def measure(brokers: str, stand: Stand, repeats: int) -> Case:
     """Store payments, run workers, and kill one again and again."""
-    kills = under_load(brokers, payments, workers, _kill_once, static=static, repeats=repeats)
-    return Case(payments, workers, static, kills)
+    return Case(stand, under_load(brokers, stand, _kill_once, repeats=repeats))
 
 
 def under_load(
     brokers: str,
-    payments: int,
-    workers: int,
+    stand: Stand,
     once: Callable[[Scene, Pulse], Awaitable[_Figures]],
     *,
-    static: bool,
     repeats: int,
 ) -> list[_Figures]:
     """Store payments, run workers under a load, and return what ``once`` finds, again and again."""
 
     async def run(settings: Settings, folder: Path) -> list[_Figures]:
-        fleet = Fleet(_seats(settings, workers, folder, static=static))
+        fleet = Fleet(_seats(settings, stand, folder))
         pulse, scene = Pulse(settings, rate=RATE), Scene(settings, fleet)
         try:
             fleet.start()
-            await until_whole(scene)
+            await until_whole(scene, LIMIT_SECONDS + stand.payments / SLOWEST_RATE)
             pulse.start()
             found = [await once(scene, pulse) for _ in range(repeats)]
             await fleet.stop()
@@ -133,18 +166,20 @@ def under_load(
         return found
 
     with (
-        tempfile.TemporaryDirectory(prefix="payments-load-") as folder,
+        tempfile.TemporaryDirectory(prefix="payments-load-", dir=KAFKA_FOLDER) as folder,
         installation(brokers, partitions=8, flush=False) as settings,
     ):
-        asyncio.run(store_payments(settings, payments))
+        asyncio.run(store_payments(settings, stand.payments))
         return asyncio.run(run(settings, Path(folder)))
 
 
-def _seats(settings: Settings, workers: int, folder: Path, *, static: bool) -> list[Seat]:
+def _seats(settings: Settings, stand: Stand, folder: Path) -> list[Seat]:
     found = []
-    for name in (f"worker-{number}" for number in range(workers)):
-        own = settings.model_copy(update={"instance_id": name} if static else {})
-        found.append(Seat(name, own, folder))
+    for name in (f"worker-{number}" for number in range(stand.workers)):
+        own: dict[str, object] = {"instance_id": name} if stand.static else {}
+        if stand.disk:
+            own["state_dir"] = folder / f"{name}-state"
+        found.append(Seat(name, settings.model_copy(update=own), folder))
     return found
 
 
@@ -166,12 +201,12 @@ async def _kill_once(scene: Scene, pulse: Pulse) -> Recovery:
     raise ChaosError(f"not recovered {LIMIT_SECONDS:.0f} s after the kill")
 
 
-async def until_whole(scene: Scene) -> None:
+async def until_whole(scene: Scene, limit_seconds: float = LIMIT_SECONDS) -> None:
     """Wait until all workers are ready members."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + limit_seconds
     while not scene.fleet.all_ready() or await scene.group() != f"stable with {scene.fleet.size}":
         if time.monotonic() > deadline:
-            raise ChaosError(f"the workers are not ready after {LIMIT_SECONDS:.0f} s")
+            raise ChaosError(f"the workers are not ready after {limit_seconds:.0f} s")
         await asyncio.sleep(0.1)
 
 
@@ -189,21 +224,18 @@ async def until_answering(pulse: Pulse) -> None:
 
 def table(cases: Sequence[Case]) -> str:
     """Return the medians as Markdown."""
-    headings = ["payments stored", "workers", "membership", "kills"]
+    headings = [*HEADINGS, "kills"]
     headings += ["first result s", "half the rate s", "all partitions s"]
     return markdown_table(headings, [_row(case) for case in cases])
 
 
 def _row(case: Case) -> list[str]:
-    kind = "static" if case.static else "dynamic"
     middle = [
         statistics.median(getattr(kill, name) for kill in case.kills)
         for name in ("first", "half", "all")
     ]
     return [
-        f"{case.payments:,}",
-        str(case.workers),
-        kind,
+        *case.stand.cells,
         str(len(case.kills)),
         *(f"{seconds:.2f}" for seconds in middle),
     ]
@@ -227,20 +259,34 @@ def main() -> int:
 
 
 def _cases(given: argparse.Namespace) -> Iterator[Case]:
-    kinds = KINDS[given.membership]
     with measured_broker() as broker:
-        for payments, workers, static in product(given.payments, given.workers, kinds):
-            say(f"{payments:,} payments, {workers} workers, {'static' if static else 'dynamic'}")
-            yield measure(broker.bootstrap, payments, workers, static=static, repeats=given.repeats)
+        for stand in stands(given):
+            say(str(stand))
+            yield measure(broker.bootstrap, stand, given.repeats)
+
+
+def stands(given: argparse.Namespace) -> Iterator[Stand]:
+    """Yield what the command line asks for."""
+    kinds, rows = KINDS[given.membership], ROWS[given.rows]
+    for payments, workers, static, disk in product(given.payments, given.workers, kinds, rows):
+        yield Stand(payments, workers, static, disk)
+
+
+def add_stands(
+    parser: argparse.ArgumentParser, *, payments: Sequence[int], workers: Sequence[int]
+) -> None:
+    """Add the options of what is measured, with these defaults."""
+    parser.add_argument("--payments", type=whole(0), nargs="+", default=payments)
+    parser.add_argument("--workers", type=whole(1), nargs="+", default=workers)
+    parser.add_argument("--membership", choices=list(KINDS), default="both")
+    parser.add_argument("--rows", choices=list(ROWS), default="memory", help="where they are")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.chaos.recovery", description=__doc__, formatter_class=_AsWritten
     )
-    parser.add_argument("--payments", type=whole(0), nargs="+", default=[0, 100_000, 1_000_000])
-    parser.add_argument("--workers", type=whole(1), nargs="+", default=[1, 3])
-    parser.add_argument("--membership", choices=list(KINDS), default="both")
+    add_stands(parser, payments=[0, 100_000, 1_000_000], workers=[1, 3])
     parser.add_argument("--repeats", type=whole(1), default=5, help="kills (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single kill too")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
