@@ -59,6 +59,8 @@ _LAST_COMMIT_SECONDS = 2.0
 _READINESS_SECONDS = 1.0
 _TOPICS_SECONDS = 1.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
+_HEARTBEAT_SECONDS = 0.5
+"""Its answer tells a worker that another one has come or gone: partitions rest for so long then."""
 
 
 class _Boot(BootStrategy):
@@ -168,7 +170,7 @@ class EngineApp(Host):
             app_id,
             topic_partitions=partitions,
             broker_session_timeout=session_timeout_seconds,
-            broker_heartbeat_interval=min(3.0, session_timeout_seconds / 4),
+            broker_heartbeat_interval=min(_HEARTBEAT_SECONDS, session_timeout_seconds / 4),
             consumer_group_instance_id=instance_id,
             # Faust's assignor refuses an assignment with another URL than the worker's own; a
             # static member gets its former assignment back, even when it restarts on another host.
