@@ -60,7 +60,7 @@ _READINESS_SECONDS = 1.0
 _TOPICS_SECONDS = 1.0
 _MEMBERSHIP_POLL_LIMIT_SECONDS = 1000.0
 _HEARTBEAT_SECONDS = 0.5
-"""Its answer tells a worker that another one has come or gone: partitions rest for so long then."""
+"""A worker learns by the answer that others have come or gone; until then, partitions rest."""
 
 
 class _Boot(BootStrategy):
