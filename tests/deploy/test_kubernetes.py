@@ -119,16 +119,54 @@ def test_an_overlay_names_files_that_are_there(overlay: Path) -> None:
         assert (overlay / name).exists(), name
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-def test_an_overlay_can_be_built(overlay: Path) -> None:
+def test_rows_on_disk_are_on_a_volume_of_each_worker() -> None:
+    [patch] = documents(KUBERNETES / "components" / "rows-on-disk" / "volumes.yaml")
+    [worker] = patch["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each["value"] for each in worker["env"]}
+    [mount] = worker["volumeMounts"]
+    settings = Settings(
+        state_dir=values["PAYMENTS_STATE_DIR"], state_memory_mb=values["PAYMENTS_STATE_MEMORY_MB"]
+    )
+    assert settings.state_dir is not None
+    assert settings.state_dir.parent == Path(mount["mountPath"])
+    [claim] = patch["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == mount["name"]
+    memory = PODS["payments-worker"]["containers"][0]["resources"]["limits"]["memory"]
+    assert memory == "1Gi", "it has room for PAYMENTS_STATE_MEMORY_MB and the worker itself"
+
+
+def test_an_overlay_with_rows_on_disk_can_be_built(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    demo = tmp_path / "kubernetes" / "overlays" / "demo"
+    with (demo / "kustomization.yaml").open("a") as kustomization:
+        kustomization.write("components: [../../components/rows-on-disk]\n")
+    [stateful] = [each for each in built(demo) if each["kind"] == "StatefulSet"]
+    pod = stateful["spec"]["template"]["spec"]
+    [worker] = pod["containers"]
+    assert {each["name"] for each in worker["env"]} == {
+        "PAYMENTS_INSTANCE_ID",
+        "PAYMENTS_STATE_DIR",
+        "PAYMENTS_STATE_MEMORY_MB",
+    }
+    assert {each["mountPath"] for each in worker["volumeMounts"]} == {"/tmp", "/var/lib/payments"}  # noqa: S108
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert stateful["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] == "state"
+
+
+def built(overlay: Path) -> list[dict[str, Any]]:
+    """Return what kustomize makes of an overlay; skips the test without kustomize."""
     kustomize = shutil.which("kustomize")
     if kustomize is None:
         pytest.skip("kustomize is not installed")
-    built = subprocess.run([kustomize, "build", overlay], check=True, capture_output=True)
-    kinds = {each["kind"] for each in yaml.safe_load_all(built.stdout)}
+    found = subprocess.run([kustomize, "build", overlay], check=True, capture_output=True)
+    return list(yaml.safe_load_all(found.stdout))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_an_overlay_can_be_built(overlay: Path) -> None:
+    found = built(overlay)
+    kinds = {each["kind"] for each in found}
     assert {"StatefulSet", "Deployment", "NetworkPolicy", "PodDisruptionBudget"} <= kinds
-    [stateful] = [
-        each for each in yaml.safe_load_all(built.stdout) if each["kind"] == "StatefulSet"
-    ]
+    [stateful] = [each for each in found if each["kind"] == "StatefulSet"]
     labels = stateful["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/part-of"] == "payments", "the network policy finds the pod"
