@@ -66,6 +66,10 @@ def why_foreign(
     return None
 
 
+_MOST_KEPT = 100_000
+"""Open rows up to which an empty copy is filled without marking the others as not open."""
+
+
 class Tail:
     """One journal with a copy, while what the copy lacks is read."""
 
@@ -83,6 +87,8 @@ class Tail:
         self._sought = -1 if self._position is None else self._position.unfinished_offset
         """Offset of the last row of a takeover that did not end, while it is not found again."""
         self._has_gaps = False
+        self._kept: set[bytes] | None = set() if self._position is None else None
+        """Of a copy that was empty: the rows in it that are open; None: it may be any."""
 
     def split(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
         """Return the records that the copy has, and those that it lacks."""
@@ -152,9 +158,19 @@ class Tail:
             if wants:
                 is_open.add(key)
         keeps = None if self._stage.keeps_open is None else (lambda key, _: key in is_open)
+        kept = self._kept
         self.local.copy.write(
-            changes.items(), timers=timers, keeps=keeps, position=self._unfinished(records)
+            changes.items(),
+            timers=timers,
+            keeps=keeps,
+            kept=kept,
+            position=self._unfinished(records),
         )
+        if kept is not None:
+            kept.difference_update(changes)
+            kept |= is_open
+            if len(kept) > _MOST_KEPT:
+                self._kept = None
 
     def _unfinished(self, records: Sequence[Record]) -> Position | None:
         """Return what the copy says of itself from now on, if that changes.

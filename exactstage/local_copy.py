@@ -16,7 +16,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -221,14 +221,16 @@ class LocalCopy:
         timers: Iterable[bytes] = (),
         taken: Iterable[bytes] = (),
         keeps: Keeps | None = None,
+        kept: Container[bytes] | None = None,
         position: Position | None = None,
     ) -> None:
         """Write rows and tombstones, timers, and up to where this is the journal, all or nothing.
 
-        ``taken`` are timers to be removed. Raises ``DiskBehind`` where it has to come again, and
+        ``taken`` are timers to be removed. ``kept`` are the keys whose rows may have been wanted at
+        a takeover so far; None: any. Raises ``DiskBehind`` where it has to come again, and
         ``FailStop``.
         """
-        batch = self._batch(rows, timers, taken, keeps)
+        batch = self._batch(rows, timers, taken, keeps, kept)
         if position is not None:
             batch.put(POSITION, msgspec.json.encode(position))
         try:
@@ -250,6 +252,7 @@ class LocalCopy:
         timers: Iterable[bytes],
         taken: Iterable[bytes],
         keeps: Keeps | None,
+        kept: Container[bytes] | None,
     ) -> Any:
         from rocksdict import WriteBatch  # noqa: PLC0415 - an optional extra
 
@@ -265,7 +268,7 @@ class LocalCopy:
                 continue
             if row is not None and self._is_kept(keeps, key, row):
                 batch.put(KEPT + key, b"")
-            else:
+            elif kept is None or key in kept:
                 batch.delete(KEPT + key)
         for key in timers:
             batch.put(key, b"")

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import sha512
 from pathlib import Path
@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 
-from exactstage import Context, Record, Stage, local_copy
+from exactstage import Context, Record, Stage, copy_restoring, local_copy
+from exactstage.copy_restoring import Changes, Tail, new_local
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.journal import CommitBatch, Journal
 from exactstage.local_copy import FORMAT, Position, StateDirectory
 from exactstage.local_rows import LocalRows
-from exactstage.log import TopicPartition
+from exactstage.log import Bounds, TopicPartition
 from exactstage.slow_disk import DiskBehind, when_disk_allows
 from exactstage.testing import StageTestbed, crash_at_every_append
 
 from .harness import LIMIT_SECONDS
 from .test_journal import new_journal
 from .test_timers import Reminders, reminders_stage
+from .wordcount import WordCount
 
 pytest.importorskip("rocksdict")
 
@@ -594,6 +596,46 @@ def test_an_error_while_one_copy_is_closed_leaves_no_other_open(
     StateDirectory(tmp_path).close()  # It is unlocked.
 
 
+@pytest.mark.parametrize(("most_known", "marks"), [(100, 1), (2, 3)])
+def test_an_empty_copy_is_filled_without_marks_for_rows_that_were_never_open(
+    most_known: int, marks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark that a row is not open is one more key, and most rows of a journal are not."""
+
+    class CountsOnce(WordCount):
+        """Calls words open that came once."""
+
+        def is_open(self, key: bytes, row: bytes) -> bool:
+            """Return whether a word came once."""
+            del key
+            return row == b"1"
+
+    monkeypatch.setattr(copy_restoring, "_MOST_KEPT", most_known)
+    copy = StateDirectory(tmp_path).open(JOURNAL)
+    marked: list[bytes] = []
+    written = copy.write
+
+    def write(rows: Iterable[tuple[bytes, bytes | None]], **given: Any) -> None:
+        kept = given["kept"]
+        keys = [key for key, row in rows if row != b"1"]
+        marked.extend(key for key in keys if kept is None or key in kept)
+        written(rows, **given)
+
+    monkeypatch.setattr(copy, "write", write)
+    stage = replace(words(), logic=CountsOnce("counts"))
+    journal = new_journal()
+    tail = Tail(stage, journal, new_local(stage, journal, copy, {}), Bounds(0, 9))
+    all_changes = ({b"a": b"1", b"b": b"1", b"c": b"1"}, {b"a": b"2"}, {b"d": b"2", b"e": b"2"})
+    for offset, changed in enumerate(all_changes):
+        tail.add([Record(*JOURNAL, offset, 0, b"a", b"", ())], Changes(changed))
+    assert dict(copy.kept()) == {b"b": b"1", b"c": b"1"}
+    assert dict(copy.rows()) == {
+        key: row for changed in all_changes for key, row in changed.items()
+    }
+    assert len(marked) == marks
+    copy.close()
+
+
 async def test_is_open_that_can_not_read_what_was_decided_names_the_row(tmp_path: Path) -> None:
     class Opens(Reminders):
         """Can't say of one row whether it is open."""
@@ -808,7 +850,7 @@ import sys
 import time
 from pathlib import Path
 from exactstage.local_copy import Position, StateDirectory, timer_key
-from exactstage.log import TopicPartition
+from exactstage.log import Bounds, TopicPartition
 from exactstage.slow_disk import DiskBehind
 
 state = StateDirectory(Path(sys.argv[1]), memory_bytes=4 * 2**20)

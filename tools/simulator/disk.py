@@ -6,7 +6,7 @@ be that of another journal, or an older one.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from random import Random
 from typing import NamedTuple
 
@@ -77,6 +77,7 @@ class SimulatedCopy(LocalCopy):
         timers: Iterable[bytes] = (),
         taken: Iterable[bytes] = (),
         keeps: Keeps | None = None,
+        kept: Container[bytes] | None = None,
         position: Position | None = None,
     ) -> None:
         """Write a batch, or be behind."""
@@ -94,6 +95,7 @@ class SimulatedCopy(LocalCopy):
                 self._rows[key] = row
             if keeps is not None:
                 before_kept.setdefault(key, key in self._kept)
+                assert kept is None or key in kept or key not in self._kept, "it stays open"
                 self._set_kept(key, is_kept=row is not None and keeps(key, row))
         added = [key for key in timers if self._add(key)]
         self._undo.append(_Undo(self.position, before, before_kept, added, removed))
