@@ -58,7 +58,7 @@ class FoundCopy:
     def _open(self, links: Path) -> None:
         from rocksdict import AccessType, Options, Rdict  # noqa: PLC0415 - an optional extra
 
-        if (self.path / DAMAGED).exists():
+        if _exists(self.path / DAMAGED):
             raise CopyRefused("it was found damaged while it was in use")
         if not _link(self.path / "rows", links):
             return
@@ -145,7 +145,7 @@ def open_copies(directory: Path, journals: Collection[TopicPartition]) -> Iterat
         ) from error
     with ExitStack() as stack:
         _lock(directory, stack)
-        links = Path(stack.enter_context(TemporaryDirectory(prefix="local-copies-")))
+        links = _temporary_directory(stack)
         by_path = {path_of(directory, at): at for at in journals}
         copies, others = list[FoundCopy](), list[Path]()
         for path in _directories(directory):
@@ -153,7 +153,8 @@ def open_copies(directory: Path, journals: Collection[TopicPartition]) -> Iterat
                 others.append(path)
                 continue
             own = links / str(len(copies))
-            own.mkdir()
+            with _making_links():
+                own.mkdir()
             copies.append(copy := FoundCopy(at, path, own))
             stack.callback(copy.close)
         yield FoundCopies(copies, others)
@@ -184,6 +185,33 @@ def _directories(directory: Path) -> list[Path]:
         raise _unreadable(directory, error) from error
 
 
+def _exists(file: Path) -> bool:
+    """Whether a file is there. Raises ``FailStop`` where its directory may not be searched."""
+    try:
+        return file.exists()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _temporary_directory(stack: ExitStack) -> Path:
+    """Make a directory for links, for as long as the stack lasts. Raises ``FailStop``."""
+    with _making_links():
+        return Path(stack.enter_context(TemporaryDirectory(prefix="local-copies-")))
+
+
+@contextmanager
+def _making_links() -> Iterator[None]:
+    """Convert an error of the disk that has the links."""
+    try:
+        yield
+    except OSError as error:
+        raise FailStop(
+            f"local copies are read through links to their files, and these can't be made "
+            f"({error}): may this user write to the directory for temporary files (TMPDIR), and "
+            f"does it have space?"
+        ) from error
+
+
 def _link(rows: Path, links: Path) -> bool:
     """Link the files of a copy; False where there are none. Raises ``FailStop``."""
     try:
@@ -195,7 +223,8 @@ def _link(rows: Path, links: Path) -> bool:
     for file in files:
         if not os.access(file, os.R_OK):
             raise _unreadable(file, PermissionError("no permission"))
-        (links / file.name).symlink_to(file.absolute())
+        with _making_links():
+            (links / file.name).symlink_to(file.absolute())
     return bool(files)
 
 

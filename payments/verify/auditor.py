@@ -154,6 +154,8 @@ class Auditor:
         """Note that nothing came from ``position`` on: a transaction was left open there."""
         reason = f"offsets of {at} from {position} on, held back by an open transaction"
         self._findings.unchecked[reason] += end - position
+        if self._copies is not None:
+            self._copies.unread(at, "its journal could not be read to its end")
 
     def unreadable(self, batch: UnreadableBatch) -> None:
         """Take a batch that can't be decoded: of commands it must be dead-lettered whole."""
@@ -162,6 +164,9 @@ class Auditor:
             message = f"offsets up to {batch.last_offset} can't be read: {batch.cause}"
             place = Place(batch.topic, batch.partition, batch.offset)
             self._findings.add(Kind.MALFORMED_RECORD, place, message)
+            if self._copies is not None:
+                at = TopicPartition(batch.topic, batch.partition)
+                self._copies.unread(at, "a batch of its journal can't be read")
             return
         snapshot = self._snapshots[batch.topic][batch.partition]
         of_payments = batch.topic == topics.commands

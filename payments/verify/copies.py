@@ -71,6 +71,9 @@ class _Compared:
         """Whether it lacks records behind the copy's position."""
 
         self._has_checkpoint = False
+        self._unread: str | None = None
+        """Which part of its journal could not be read, if any."""
+
         self._unfinished = -1 if position is None else position.unfinished_offset
         """Offset of the last row of a takeover that did not end; -1 once it is found, or if there
         is none."""
@@ -106,6 +109,10 @@ class _Compared:
         elif offset == position.checkpoint_offset:
             self._has_checkpoint = copy_digest(value or b"") == position.checkpoint
 
+    def unread(self, why: str) -> None:
+        """Note that the journal is not known as a whole: nothing can be compared with it."""
+        self._unread = self._unread or why
+
     def judge(self, findings: Findings, ages: Ages) -> CopyReport:
         """Compare the copy, unless the next worker throws it away."""
         name, position = self.copy.path.name, self.copy.position
@@ -127,6 +134,8 @@ class _Compared:
         position = self.copy.position
         if position is None:
             return None
+        if self._unread is not None:
+            return self._unread
         if not self._has_checkpoint:
             return f"its journal does not have its commit {position.commit} any more"
         if self._unfinished >= 0:
@@ -268,8 +277,13 @@ class LocalCopies:
         if compared is not None:
             compared.take(record)
 
+    def unread(self, at: TopicPartition, why: str) -> None:
+        """Note that a part of a journal could not be read, so that its copy is not compared."""
+        if (compared := self._compared.get(at)) is not None:
+            compared.unread(why)
+
     def judge(self, findings: Findings) -> list[CopyReport]:
-        """Compare each copy; all journals have been read."""
+        """Compare each copy; all that can be read of the journals has been read."""
         reports = [each.judge(findings, self.ages) for each in self._compared.values()]
         why = "it is no copy of a journal of this app id"
         reports += [CopyReport(name, CopyState.UNKNOWN, why) for name in self._others]

@@ -3,19 +3,22 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from exactstage import Record, TopicPartition
-from exactstage.errors import FailStop
+from exactstage import Record, TopicPartition, copy_inspection
+from exactstage.errors import UNDECODABLE_BATCH, FailStop
 from exactstage.local_copy import KEPT, TIMER, LocalCopy, StateDirectory
+from exactstage.log import Bounds
+from exactstage.memory import MemoryLog
 from payments.cli.state_directory import open_state
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
+from payments.verify import reading
 from payments.verify.auditor import Auditor
 from payments.verify.findings import CopyReport, CopyState, Kind, Report
 from payments.verify.reading import audit
@@ -322,6 +325,50 @@ def test_a_copy_that_lacks_a_file_is_not_compared(run: Run) -> None:
     assert not_used(run.audit(), name).startswith("it can't be ")
 
 
+class HeldBack(MemoryLog):
+    """Has records of an open transaction at the end of a journal, which nobody may see."""
+
+    async def bounds(self, at: Sequence[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
+        """Count them too, as a broker does."""
+        found = dict(await super().bounds(at))
+        held = TopicPartition(PAYMENTS, 2)
+        if held in found:
+            found[held] = found[held]._replace(end=found[held].end + 5)
+        return found
+
+
+def test_a_copy_whose_journal_is_held_back_is_not_compared(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has replaced a row may be behind, and the row compacted away."""
+    monkeypatch.setattr(reading, "LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(run.payments.log, "__class__", HeldBack)
+    report = run.audit()
+    assert not_used(report, f"{PAYMENTS}-2") == "its journal could not be read to its end"
+    [held_back] = [why for why in report.unchecked if "open transaction" in why]
+    assert report.unchecked[held_back] == 5
+    assert report_of(report, f"{PAYMENTS}-1").state is CopyState.SAME
+
+
+def test_a_copy_whose_journal_has_a_batch_that_can_not_be_read_is_not_compared(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "dir"
+    payments = PaymentsTestbed(opening_balance=100_000, state_dir=path)
+
+    async def run() -> None:
+        async with payments:
+            await play(payments)
+        payments.log.produce_unreadable(TopicPartition(PAYMENTS, 2), 3, UNDECODABLE_BATCH)
+
+    asyncio.run(run())
+    report = Run(payments, path).audit()
+    assert report.by_kind == {Kind.MALFORMED_RECORD: 1}
+    found = report_of(report, f"{PAYMENTS}-2")
+    assert (found.state, found.why) == (CopyState.NOT_USED, "a batch of its journal can't be read")
+    assert report_of(report, f"{PAYMENTS}-1").state is CopyState.SAME
+
+
 def test_an_empty_copy_says_nothing(run: Run) -> None:
     name = f"{PAYMENTS}-2"
     shutil.rmtree(run.path / name / "rows")
@@ -370,6 +417,49 @@ def test_a_copy_that_this_user_may_not_read_is_an_error(run: Run) -> None:
     [file] = (run.path / f"{PAYMENTS}-2" / "rows").glob("*.sst")
     file.chmod(0)
     with pytest.raises(FailStop, match="may this user read it"):
+        run.audit()
+
+
+def refusing(of: object, name: str, patch: pytest.MonkeyPatch, path: str) -> None:
+    """Let a method refuse for one path, as the disk does where this user has no right."""
+    works = getattr(of, name)
+
+    def refuses(self: Path, *given: object, **named: object) -> object:
+        if str(self).endswith(path):
+            raise PermissionError(13, "Permission denied", str(self))
+        return works(self, *given, **named)
+
+    patch.setattr(of, name, refuses)
+
+
+def test_a_folder_that_this_user_may_not_search_is_an_error_of_the_directory(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(Path, "exists", monkeypatch, f"{PAYMENTS}-2/damaged")
+    shown = command_line.run("verify", "--state-dir", str(run.path))
+    assert shown.exit_code == 2
+    assert f"{PAYMENTS}-2/damaged can't be read ([Errno 13]" in shown.stderr
+    assert "PAYMENTS_STATE_DIR of a worker, and may this user read it?" in shown.stderr
+    assert "PAYMENTS_SSL" not in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["mkdir", "symlink_to"])
+def test_links_that_can_not_be_made_are_an_error_of_the_temporary_directory(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    refusing(Path, name, monkeypatch, "0" if name == "mkdir" else ".sst")
+    with pytest.raises(FailStop, match=r"links .* can't be made \(\[Errno 13\].*TMPDIR"):
+        run.audit()
+
+
+def test_a_temporary_directory_that_can_not_be_made_is_an_error_of_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(**_: object) -> object:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(copy_inspection, "TemporaryDirectory", refuses)
+    with pytest.raises(FailStop, match=r"can't be made \(\[Errno 2\] No usable.*TMPDIR"):
         run.audit()
 
 

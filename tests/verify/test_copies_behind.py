@@ -57,8 +57,12 @@ class Found:
         *,
         first: int = 0,
         ages: Ages = NO_GAP,
+        read: int | None = None,
     ) -> None:
-        """Compare a copy with these rows with a journal that has these records."""
+        """Compare a copy with these rows with a journal that has these records.
+
+        Of the journal only the first ``read`` records can be read, where that is given.
+        """
         state = StateDirectory(path)
         state.open(AT).write(rows.items(), position=stands)
         state.close()
@@ -68,8 +72,10 @@ class Found:
             [copy] = found.copies
             copies.add(copy, {}, no_timers)
             copies.holds({AT: Bounds(first, records[-1].offset + 1)})
-            for record in records:
+            for record in records[:read]:
                 copies.take(record)
+            if read is not None:
+                copies.unread(AT, "it stalled")
             [self.report] = copies.judge(findings)
         self.faults = [violation.message.partition(": ")[2] for violation in findings.kept]
         self.unchecked = dict(findings.unchecked)
@@ -108,6 +114,14 @@ def test_a_row_that_was_compacted_away_since_is_counted(tmp_path: Path) -> None:
     assert found.unchecked == {
         "rows of local copies that the journals have changed since, and compacted": 1
     }
+
+
+def test_a_copy_whose_journal_can_not_be_read_to_its_end_is_not_compared(tmp_path: Path) -> None:
+    """What replaces the row of ``a`` at 1, which was compacted away, is behind the stall."""
+    journal = [(0, b"b", b"1"), (2, KEY, CHECKPOINT), (3, b"c", b"1"), (4, b"a", b"2")]
+    found = Found(tmp_path, {b"a": b"1", b"b": b"1"}, position(3), journal, read=3)
+    assert found.faults == []
+    assert (found.report.state, found.report.why) == (CopyState.NOT_USED, "it stalled")
 
 
 def test_a_gap_before_the_last_known_version_hides_nothing(tmp_path: Path) -> None:
