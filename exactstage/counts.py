@@ -130,6 +130,12 @@ class Counts(NamedTuple):
     records_read: int = 0
     """Records that takeovers read for them."""
 
+    recent_rows_taken_over: int = 0
+    """Of ``rows_taken_over`` those of takeovers within the last hour."""
+
+    recent_records_read: int = 0
+    """Of ``records_read`` those of takeovers within the last hour."""
+
     installation: str | None = None
     """Id of the installation, once a journal is taken over."""
 

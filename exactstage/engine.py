@@ -311,6 +311,7 @@ class Engine:
         """Return what was done since the start; any thread may ask."""
         committed, journals = self._pipeline.counts, self.owned.journals()
         rebalancing, now_ms = self._rebalancing, self.log.clock.stamp_ms()
+        recent = rebalancing.recent_takeovers(now_ms)
         identities = [journal.identity for journal in journals if journal.identity is not None]
         return Counts(
             rows={
@@ -350,6 +351,8 @@ class Engine:
             takeover_seconds=dict(rebalancing.takeover_seconds),
             rows_taken_over=rebalancing.rows_taken_over,
             records_read=rebalancing.records_read,
+            recent_rows_taken_over=recent.rows,
+            recent_records_read=recent.records_read,
             settings_differ=rebalancing.settings_differ(now_ms),
             installation=identities[0].installation if identities else None,
         )

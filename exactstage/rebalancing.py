@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from .advice import command
 from .errors import FailStop, NotOurs
@@ -22,10 +23,22 @@ from .restoring import restore_stage
 from .stage import Stage
 from .takeover import Superseded, Takeover, TakeoverReport
 
-SETTINGS_DIFFER_MS = 3_600_000
-"""For how long after a takeover it is counted that the last owner had other settings."""
+RECENT_MS = 3_600_000
+"""For how long a takeover is recent: what it read is counted apart, and whether the last owner had
+other settings."""
 
 logger = logging.getLogger(__name__)
+
+
+class TakeoverReads(NamedTuple):
+    """What a takeover found, or several did."""
+
+    time_ms: int
+    """When it ended, by the log's time."""
+
+    rows: int
+    records_read: int
+    """Records of the journals that were read for these rows."""
 
 
 class Rebalancing:
@@ -58,6 +71,7 @@ class Rebalancing:
         """A takeover that began before the last drain is out of date."""
         self.rows_taken_over = self.records_read = 0
         """What all takeovers found, and read for it."""
+        self._recent: tuple[TakeoverReads, ...] = ()
         self.rebalances = self.takeovers = 0
         self.takeover_seconds: Counter[str] = Counter()
         """How long each part of all takeovers took."""
@@ -116,6 +130,7 @@ class Rebalancing:
             if report is not None:
                 self.rows_taken_over += report.rows
                 self.records_read += report.records_read
+                self._note_recent(report)
                 self.takeovers += 1
                 self.takeover_seconds.update(report.seconds)
             self._local_delivery.note_log_ends({at: held.end for at, held in bounds.items()})
@@ -136,12 +151,23 @@ class Rebalancing:
                 self._pipeline.touch(journal)
         await self._pipeline.flush()
 
+    def recent_takeovers(self, now_ms: int) -> TakeoverReads:
+        """Return what the takeovers of the last hour found, together. Any thread may ask."""
+        recent = [each for each in self._recent if each.time_ms > now_ms - RECENT_MS]
+        rows, records = sum(each.rows for each in recent), sum(each.records_read for each in recent)
+        return TakeoverReads(now_ms, rows, records)
+
+    def _note_recent(self, report: TakeoverReport) -> None:
+        now_ms = self._log.clock.stamp_ms()
+        kept = [each for each in self._recent if each.time_ms > now_ms - RECENT_MS]
+        self._recent = (*kept, TakeoverReads(now_ms, report.rows, report.records_read))
+
     def settings_differ(self, now_ms: int) -> Mapping[str, int]:
         """Return, by setting, of how many partitions the last owner had another value of it.
 
         Only those that were taken over within the last hour. Any thread may ask.
         """
-        since_ms = now_ms - SETTINGS_DIFFER_MS
+        since_ms = now_ms - RECENT_MS
         differing = {
             (name, journal.partition)
             for journal in self._owned.journals()

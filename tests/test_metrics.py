@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -210,6 +211,34 @@ async def test_a_worker_with_other_settings_than_the_last_owner_is_seen_for_an_h
         assert Scrape(port)[differ] == 0
 
 
+async def test_what_takeovers_have_read_is_a_gauge_for_an_hour() -> None:
+    """A takeover is mostly over before the first scrape: no increase of a counter shows it."""
+    async with PaymentsTestbed(opening_balance=100_000) as former:
+        for number in range(5):
+            await former.send(f"p{number}", MAKE)
+    other = PaymentsTestbed(opening_balance=100_000)
+    other.log, other.clock = former.log, former.clock
+    other.app = create_app(other.settings, log=former.log)
+    rows, records = "payments_recent_takeover_rows", "payments_recent_takeover_records_read"
+    async with other:
+        port, engine = served(other, opening_balance=100_000), other.app.engine
+        found = Scrape(port)
+        assert found[rows] == found["payments_takeover_rows_total"] >= 5
+        assert found[records] == found["payments_takeover_records_read_total"] > found[rows]
+        other.clock.advance(1800)
+        await engine.drain()
+        await engine.rebalance(set())
+        await engine.rebalance(other.app.all_inputs())
+        second = Scrape(port)
+        assert second[rows] == second["payments_takeover_rows_total"] > found[rows]
+        other.clock.advance(1801)
+        later = Scrape(port)
+        assert later[rows] == second[rows] - found[rows]
+        assert later[records] == second[records] - found[records]
+        other.clock.advance(1800)
+        assert (Scrape(port)[rows], Scrape(port)[records]) == (0, 0)
+
+
 async def test_a_notice_of_a_hold_that_ends_soon_is_counted_as_a_notice() -> None:
     async with PaymentsTestbed(opening_balance=100_000, hold_notice_seconds=100) as testbed:
         await testbed.send("p1", {**AUTHORIZE, "hold_seconds": 200})
@@ -377,6 +406,34 @@ async def test_ends_of_former_workers_are_served(
     assert scrape['payments_worker_ends_total{reason="fenced"}'] == 2
     assert scrape['payments_worker_ends_total{reason="other"}'] == 1
     assert scrape['payments_worker_ends_total{reason="killed"}'] == 0
+
+
+async def test_ends_of_the_last_minutes_are_a_gauge(
+    payments_testbed: PaymentsTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's first scrape has them already: no increase of a counter shows them."""
+    file, now = tmp_path / "ready", 1e9
+    monkeypatch.setattr(time, "time", lambda: now)
+    ends.file_of(file).write_text('{"fenced": 7, "killed": 1}\n')  # Of an earlier version.
+    ends.note(file, "fenced")
+    now += 600
+    ends.note(file, "fenced")
+    ends.note(file, "a_reason_of_a_later_version")
+    port = served(payments_testbed, health_file=file)
+    found = Scrape(port)
+    assert found['payments_worker_ends_total{reason="fenced"}'] == 9
+    assert found['payments_recent_worker_ends{reason="fenced"}'] == 2
+    assert found['payments_recent_worker_ends{reason="other"}'] == 1
+    assert found['payments_recent_worker_ends{reason="killed"}'] == 0
+    now += 301
+    assert Scrape(port)['payments_recent_worker_ends{reason="fenced"}'] == 1
+    now += 600
+    assert Scrape(port)['payments_recent_worker_ends{reason="fenced"}'] == 0
+    for _ in range(30):
+        ends.note(file, "fenced")
+    again = Scrape(port)
+    assert again['payments_worker_ends_total{reason="fenced"}'] == 39
+    assert again['payments_recent_worker_ends{reason="fenced"}'] == 20
 
 
 def test_a_worker_that_was_killed_is_counted_by_the_next_one(tmp_path: Path) -> None:

@@ -255,6 +255,19 @@ TAKEOVER_RECORDS = Family(
     "Records of the journals that takeovers read for them.",
     "Far over 2 for each row: the brokers' log cleaner is behind.",
 )
+RECENT_TAKEOVER_ROWS = Family(
+    "payments_recent_takeover_rows",
+    "gauge",
+    "Rows that this worker's takeovers of the last hour found in the journals.",
+    "",
+)
+RECENT_TAKEOVER_RECORDS = Family(
+    "payments_recent_takeover_records_read",
+    "gauge",
+    "Records of the journals that they read for them.",
+    "Far over 2 for each row: the brokers' log cleaner is behind. Most takeovers are over before "
+    "the first scrape of a worker, so no increase of a counter shows them.",
+)
 CLOCK = Family(
     "payments_clock_difference_seconds",
     "gauge",
@@ -270,6 +283,13 @@ ENDS = Family(
     "`fenced`: the worker is paused or disconnected; `fenced_instance`: two have one "
     "`PAYMENTS_INSTANCE_ID`, or it was restarted; for all others the runbook has the last line of "
     "the log.",
+    ("reason",),
+)
+RECENT_ENDS = Family(
+    "payments_recent_worker_ends",
+    "gauge",
+    "How many of these ends were within the last 15 minutes, up to 20 by each reason.",
+    "Also those before the first scrape, of which no increase of the counter is seen.",
     ("reason",),
 )
 
@@ -308,8 +328,11 @@ FAMILIES = (
     TAKEOVER_SECONDS,
     TAKEOVER_ROWS,
     TAKEOVER_RECORDS,
+    RECENT_TAKEOVER_ROWS,
+    RECENT_TAKEOVER_RECORDS,
     CLOCK,
     ENDS,
+    RECENT_ENDS,
     *PROCESS,
 )
 """All of them, in the order of the page."""

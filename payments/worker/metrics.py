@@ -131,8 +131,11 @@ def _takeovers(found: Counts) -> Iterable[Metric]:
     yield families.TAKEOVER_SECONDS.of({(part,): seconds for part, seconds in parts.items()})
     yield families.TAKEOVER_ROWS.of(found.rows_taken_over)
     yield families.TAKEOVER_RECORDS.of(found.records_read)
+    yield families.RECENT_TAKEOVER_ROWS.of(found.recent_rows_taken_over)
+    yield families.RECENT_TAKEOVER_RECORDS.of(found.recent_records_read)
 
 
 def _ends(health_file: Path | None) -> Iterable[Metric]:
-    counts = ends.by_reason(health_file)
-    yield families.ENDS.of({(reason,): count for reason, count in counts.items()})
+    found = ends.by_reason(health_file)
+    yield families.ENDS.of({(reason,): each.count for reason, each in found.items()})
+    yield families.RECENT_ENDS.of({(reason,): each.recent for reason, each in found.items()})

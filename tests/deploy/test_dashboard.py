@@ -36,6 +36,6 @@ def test_what_an_alert_reads_is_on_the_dashboard() -> None:
         "payments_ready", "payments_lag_seconds", "payments_waiting_oldest_seconds",
         "payments_timer_overdue_seconds", "payments_dead_letters_total", "payments_setting_info",
         "payments_settings_differ", "payments_account_results_total",
-        "payments_worker_ends_total", "payments_gateway_requests_total",
+        "payments_recent_worker_ends", "payments_gateway_requests_total",
     ):  # fmt: skip
         assert name in shown
