@@ -6,9 +6,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tools.chaos import report
+from tools.chaos.faults.table import FAULTS
 from tools.chaos.part import Part, Strike
-from tools.chaos.timeline import draw
-from tools.chaos.verdict import complaints
+from tools.chaos.timeline import COLORS, draw
+from tools.chaos.verdict import complaints, outdated
 
 
 def part(stand: str = "single", *, found: list[str] | None = None) -> Part:
@@ -93,3 +94,30 @@ def test_the_auditor_is_believed_when_it_complains_and_when_it_can_not_tell() ->
     assert complaints(clean(in_flight=2)) == ["2 commands are in flight although all is quiet"]
     assert complaints(clean(ok=False, exit_code=1))
     assert complaints({"ok": False, "error": "no broker"})
+
+
+def test_local_copies_are_counted_where_there_were_any() -> None:
+    with_copies = part()
+    with_copies.thrown_away, with_copies.copies = 3, {"same": 16, "not_used": 2}
+    text = report.as_text([with_copies, part()], "test")
+    assert "| local copies that workers threw away | 3 |" in text
+    assert "| local copies at the end: same (verify) | 16 |" in text
+    assert "| local copies at the end: not used (verify) | 2 |" in text
+    assert "local copies" not in report.as_text([part()], "test")
+
+
+def test_a_journal_without_a_copy_that_can_be_used_is_a_complaint() -> None:
+    copies = [
+        {"name": "a-1", "state": "not_used"},
+        {"name": "a-1", "state": "same"},
+        {"name": "a-2", "state": "not_used"},
+        {"name": "a-2", "state": "empty"},
+        {"name": "lost+found", "state": "unknown"},
+    ]
+    assert outdated(copies) == [
+        "no worker has a local copy of a-2 that it can use: not_used, empty"
+    ]
+
+
+def test_each_group_of_faults_has_its_color() -> None:
+    assert COLORS.keys() == {fault.group for fault in FAULTS.values()}

@@ -22,7 +22,8 @@ def test_faults_are_chosen_by_name_group_and_stand() -> None:
     assert {fault.stand for fault in choose(["three"])} == {Stand.THREE}
     assert {"codecs", "transaction-abort"} < {fault.name for fault in choose(["quick"])}
     assert all(fault.quick and fault.stand is Stand.SINGLE for fault in choose(["quick"]))
-    assert choose(["all", "worker-kill"]) == list(FAULTS.values())
+    assert choose(["all", "worker-kill"], disk=True) == list(FAULTS.values())
+    assert [fault for fault in FAULTS.values() if not fault.on_disk] == choose(["all"])
     with pytest.raises(ChaosError, match="no fault 'earthquake'"):
         choose(["earthquake"])
 
@@ -32,7 +33,7 @@ def test_every_fault_says_what_it_does() -> None:
 
 
 def test_each_stand_has_its_faults() -> None:
-    found = by_stand(choose(["all"]))
+    found = by_stand(choose(["all"], disk=True))
     assert list(found) == list(Stand)
     assert sum(map(len, found.values())) == len(FAULTS)
     assert by_stand(choose(["network"])).keys() == {Stand.SINGLE}

@@ -1,5 +1,6 @@
 """A short run on a real broker: the storm, faults of workers and of clients, and the verdict."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,20 @@ def test_a_short_storm_over_dying_workers_leaves_nothing_stuck_doubled_or_lost(
     assert part.endings["killed: -9"] == 1
     assert sum(n for cause, n in part.endings.items() if "killed in takeover" in cause) == 1
     assert "| worker-pause | 1 |" in report.as_text([part], "test")
+
+
+def test_copies_that_are_damaged_or_mixed_up_are_thrown_away_and_nothing_is_wrong(
+    broker: RunningBroker, tmp_path: Path
+) -> None:
+    pytest.importorskip("rocksdict")
+    names = ["copies-damaged", "copies-swapped", "worker-deploy", "copies-deleted"]
+    faults = choose(names, disk=True)
+    given = replace(plan(tmp_path), faults=[f for n in names for f in faults if f.name == n])
+    brokers = Brokers(broker.bootstrap, {}, replication=1, ours=False)
+    part = run_part_on(brokers, replace(given, disk=True))
+    assert part.faults_found == []
+    assert [strike.name for strike in part.strikes] == names
+    assert part.answered == part.sent
+    assert part.thrown_away
+    assert part.copies["same"] >= 2 * module.PARTITIONS, "of payments and of accounts"
+    assert not list(tmp_path.glob(f"*{module.STATE}")), "kept only where something was found"

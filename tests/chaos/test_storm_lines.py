@@ -2,12 +2,22 @@
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
+from exactstage.local_copy import StateDirectory
+from exactstage.record import TopicPartition
 from payments.process.logs import StandardError
-from tools.chaos.storm_lines import STORM, strange_lines
+from tools.chaos.faults.table import FAULTS
+from tools.chaos.storm_lines import (
+    ENDS_AFTER,
+    STORM,
+    THROWN_AWAY_AFTER,
+    strange_lines,
+    thrown_away,
+)
 
 STAMP = "2026-01-01 00:00:00,000"
 FENCED = (
@@ -21,10 +31,10 @@ FOREIGN = (
 )
 
 
-def strange(folder: Path, *lines: str, foreign: bool = False) -> list[str]:
+def strange(folder: Path, *lines: str, struck: Collection[str] = ()) -> list[str]:
     log = folder / "worker-0.0001.log"
     log.write_text("".join(f"{line}\n" for line in lines))
-    return strange_lines(log, foreign=foreign)
+    return strange_lines(log, struck)
 
 
 def test_an_end_by_another_owner_is_explained_and_a_refusal_is_not(tmp_path: Path) -> None:
@@ -33,7 +43,7 @@ def test_an_end_by_another_owner_is_explained_and_a_refusal_is_not(tmp_path: Pat
 
 def test_a_foreign_record_is_refused_only_where_one_was_written(tmp_path: Path) -> None:
     assert strange(tmp_path, FOREIGN) == [FOREIGN]
-    assert strange(tmp_path, FOREIGN, foreign=True) == []
+    assert strange(tmp_path, FOREIGN, struck={"foreign-row"}) == []
 
 
 def test_a_disk_that_was_full_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +61,7 @@ def test_a_disk_that_was_full_is_explained(tmp_path: Path, monkeypatch: pytest.M
     for number in (full, disk):
         os.close(number)
     assert log.read_text().splitlines()[0].endswith("standard error took nothing)")
-    assert strange_lines(log, foreign=False) == []
+    assert strange_lines(log) == []
 
 
 @pytest.mark.parametrize(
@@ -64,3 +74,35 @@ def test_any_other_line_is_strange(tmp_path: Path, line: str) -> None:
 
 def test_every_line_of_a_storm_has_a_reason() -> None:
     assert all(allowed.reason for allowed in STORM)
+
+
+def test_what_ends_a_worker_with_local_copies_is_explained_by_its_fault_only(
+    tmp_path: Path,
+) -> None:
+    at = "fail-stop: the local copy of a-1 in /state/a-1"
+    full = f"{STAMP} CRITICAL payments.app: {at} can't be written (IO error): is the disk full"
+    damaged = f"{STAMP} CRITICAL payments.app: {at} can't be read (x): the disk has damaged it"
+    assert strange(tmp_path, full, damaged, struck={"worker-kill"}) == [full, damaged]
+    assert strange(tmp_path, full, damaged, struck={"copies-disk-full"}) == [damaged]
+    assert strange(tmp_path, full, damaged, struck={"copies-damaged"}) == [full]
+
+
+def test_a_local_copy_is_thrown_away_only_after_a_fault_that_may_have_damaged_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("rocksdict")
+    at = TopicPartition("a", 1)
+    (tmp_path / "state" / "a-1").mkdir(parents=True)
+    directory = StateDirectory(tmp_path / "state")
+    directory.throw_away(at, "a test")
+    (tmp_path / "state" / "a-1").mkdir()
+    directory.throw_away(at, "its journal does not have its commit 286 any more")
+    directory.close()
+    lines = [f"{STAMP} WARNING exactstage.local_copy: {said}" for said in caplog.messages]
+    assert strange(tmp_path, *lines, struck={"worker-kill", "copies-old"}) == lines[:1]
+    assert strange(tmp_path, *lines, struck={"copies-damaged"}) == []
+    assert thrown_away(tmp_path / "worker-0.0001.log") == 2
+
+
+def test_what_explains_lines_and_ends_are_faults() -> None:
+    assert THROWN_AWAY_AFTER | ENDS_AFTER.keys() <= FAULTS.keys()

@@ -13,7 +13,7 @@ from pathlib import Path
 from tools.chaos import report
 from tools.chaos.errors import ChaosError
 from tools.chaos.faults.table import Fault, Stand
-from tools.chaos.options import MARKER, parse_options
+from tools.chaos.options import DISK, MARKER, parse_options
 from tools.chaos.part import Part
 from tools.chaos.run import Plan, run_part, say
 from tools.chaos.schedule import MANY_ROUNDS, by_stand, made, missing, rounds
@@ -132,6 +132,7 @@ def _run_one(
         membership=given.membership,
         folder=given.into / name,
         commands=commands,
+        disk=given.rows == DISK,
     )
     part = run_part(plan)
     part.write(given.into / f"{name}.json")

@@ -141,15 +141,15 @@ class Seat:
         process = self.process
         await self.until(lambda: self._process is not process, "does not end", limit_seconds)
 
-    async def stop(self) -> None:
-        """Let the worker drain and leave (SIGTERM), and leave the seat empty."""
+    async def stop(self, number: signal.Signals = signal.SIGTERM, cause: str = "stopped") -> None:
+        """End the worker, by default so that it drains and leaves, and leave the seat empty."""
         if self._task is None:
             return
         self._task.cancel()
         self._task = None
-        self.expect_end("stopped")
+        self.expect_end(cause)
         self.process.send(signal.SIGCONT)
-        self.process.send(signal.SIGTERM)
+        self.process.send(number)
         await self._must_end(self.process)
         self._note_ending()
         self._process = None

@@ -3,6 +3,7 @@
 import argparse
 import math
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from tools.bench.bench_command import positive, whole
@@ -13,6 +14,8 @@ from tools.chaos.run import MEMBERSHIPS
 MARKER = "chaos"
 FOLDER = Path(".chaos")
 DURATION_SECONDS = 180.0
+MEMORY, DISK = "memory", "disk"
+"""Where the rows of workers are."""
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
@@ -45,7 +48,14 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         default="all",
         metavar="A,B,...",
         help="names as below, or workers, brokers, membership, network, clients, operators, "
-        "machines; or a stand: single, windows, three; or quick (%(default)s)",
+        "machines, copies; or a stand: single, windows, three; or quick (%(default)s)",
+    )
+    parser.add_argument(
+        "--rows",
+        choices=(MEMORY, DISK),
+        default=MEMORY,
+        help="disk: each worker has local copies in a directory of its own, kept when it starts "
+        "again; only then there are the faults of copies (%(default)s)",
     )
     parser.add_argument(
         "--count-each",
@@ -81,12 +91,14 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.report_only and given.into is None:
         parser.error("--report-only needs --into")
+    if given.rows == DISK and find_spec("rocksdict") is None:
+        parser.error("--rows disk needs rocksdict, which is not here: install the extra disk")
     if given.duration is None:
         given.duration = DURATION_SECONDS if given.commands == math.inf else math.inf
     if given.into is None:
         given.into = FOLDER / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
-        given.chosen = choose(given.faults.split(","))
+        given.chosen = choose(given.faults.split(","), disk=given.rows == DISK)
     except ChaosError as error:
         parser.error(str(error))
     return given

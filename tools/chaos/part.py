@@ -54,6 +54,12 @@ class Part:
     last_hundred_ms: float | None = None
     """The slowest of the last 100 commands."""
 
+    thrown_away: int = 0
+    """Local copies that workers did not use."""
+
+    copies: dict[str, int] = field(default_factory=dict)
+    """Local copies at the end by their state, as ``payments verify --state-dir`` says."""
+
     verified: dict[str, Any] | None = None
     """What ``payments verify --json`` said."""
 

@@ -111,11 +111,27 @@ def _counts(parts: Sequence[Part]) -> list[list[str]]:
         ["holds", f"{sum(part.holds for part in parts):,}"],
         ["lapses", f"{sum(part.lapses for part in parts):,}"],
         ["expiry notices", f"{sum(part.notices - part.lapses for part in parts):,}"],
+        *_copies(parts),
         ["violations", f"{sum(len(part.faults_found) for part in parts):,}"],
         [
             f"parts whose last 100 commands took under {LIMIT_MS / 1000:g} s",
             f"{in_time} of {len(parts)} (slowest {max(slowest, default=0):,.0f} ms)",
         ],
+    ]
+
+
+def _copies(parts: Sequence[Part]) -> list[list[str]]:
+    """Return what became of local copies, where workers have had any."""
+    states = _sum(part.copies for part in parts)
+    if not states:
+        return []
+    thrown_away = sum(part.thrown_away for part in parts)
+    return [
+        ["local copies that workers threw away", f"{thrown_away:,}"],
+        *(
+            [f"local copies at the end: {state.replace('_', ' ')} (verify)", f"{count:,}"]
+            for state, count in states.items()
+        ),
     ]
 
 
@@ -129,6 +145,8 @@ def _faults(parts: Sequence[Part]) -> list[list[str]]:
             if strike.name == fault.name and strike.recovered is not None
         ]
         count = sum(strike.name == fault.name for strike in strikes)
+        if fault.on_disk and not count:
+            continue
         middle = f"{statistics.median(took):.1f}" if took else "-"
         slowest = f"{max(took):.1f}" if took else "-"
         rows.append([fault.name, str(count), middle, slowest, fault.text])

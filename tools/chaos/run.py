@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
 from payments.settings import Settings
 from tools.chaos import verdict
 from tools.chaos.brokers import Brokers, single_broker, three_brokers
 from tools.chaos.commands import OPENING_BALANCE
 from tools.chaos.errors import ChaosError
-from tools.chaos.faults.table import FOREIGN_ROW, Fault, Stand
+from tools.chaos.faults.table import Fault, Stand
 from tools.chaos.fleet import Fleet, Seat, first_traceback
 from tools.chaos.part import Part, Strike
 from tools.chaos.scene import Scene
 from tools.chaos.storm import Storm
-from tools.chaos.storm_lines import SHOWN, strange_lines
+from tools.chaos.storm_lines import SHOWN, strange_lines, thrown_away
 from tools.dev.errors import BrokerError
 from tools.dev.installations import installation
 
@@ -35,6 +36,12 @@ REQUEST_SECONDS = 8
 
 RETENTION_SECONDS = 8
 WINDOW_SECONDS = 1
+STATE = "-state"
+"""Ends the name of a worker's state directory."""
+
+STATE_MEMORY_MB = 32
+"""As little as possible, so that local copies are written to files soon."""
+
 HEAL_LIMIT_SECONDS = 60.0
 CALM_SECONDS = (0.5, 2.0)
 """Between two faults."""
@@ -59,6 +66,9 @@ class Plan:
 
     commands: float = math.inf
     """No fault begins after so many commands."""
+
+    disk: bool = False
+    """Whether each worker has local copies, in a directory of its own."""
 
 
 def run_part(plan: Plan) -> Part:
@@ -88,8 +98,24 @@ def run_part_on(brokers: Brokers, plan: Plan) -> Part:
         part.verified = verdict.verify(settings)
         for number, node in brokers.nodes.items():
             shutil.copy(node.log, plan.folder / f"broker-{number}.log")
+        if plan.disk:
+            _verify_copies(settings, plan.folder, part)
     part.faults_found += verdict.complaints(part.verified)
     return part
+
+
+def _verify_copies(settings: Settings, folder: Path, part: Part) -> None:
+    copies: list[dict[str, Any]] = []
+    for directory in sorted(folder.glob(f"worker-*{STATE}")):
+        say(f"payments verify --state-dir={directory}")
+        said = verdict.verify(settings, directory)
+        part.faults_found += [f"{directory}: {line}" for line in verdict.complaints(said)]
+        copies += said.get("copies", [])
+    part.faults_found += verdict.outdated(copies)
+    part.copies = dict(Counter(copy["state"] for copy in copies))
+    if part.ok:
+        for directory in folder.glob(f"worker-*{STATE}"):
+            shutil.rmtree(directory)
 
 
 async def _run(brokers: Brokers, plan: Plan, settings: Settings) -> Part:
@@ -126,6 +152,9 @@ def _seats(brokers: Brokers, plan: Plan, settings: Settings) -> Iterator[Seat]:
         static = plan.membership == "static" or (
             plan.membership == "mixed" and (number + first) % 2 == 0
         )
+        if plan.disk:
+            values |= {"state_dir": plan.folder / f"worker-{number}{STATE}"}
+            values |= {"state_memory_mb": STATE_MEMORY_MB}
         if static:
             values["instance_id"] = f"worker-{number}"
         if number == 0 and brokers.proxy is not None:
@@ -216,7 +245,7 @@ def _note_storm(storm: Storm, part: Part) -> None:
 
 
 def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
-    foreign = any(strike.name == FOREIGN_ROW for strike in part.strikes)
+    struck = {strike.name for strike in part.strikes}
     endings = fleet.endings()
     counted = Counter(f"{e.cause or 'by itself'}: {e.code}" for e in endings)
     part.endings = dict(counted)
@@ -227,9 +256,10 @@ def _note_endings(fleet: Fleet, folder: Path, part: Part) -> None:
                 f"{ending.seat} ended with {ending.code} ({cause}): {ending.last_line}"
             )
     for log in sorted(folder.glob("worker-*.log")):
+        part.thrown_away += thrown_away(log)
         if (met := first_traceback(log)) is not None:
             part.faults_found.append(f"a traceback in {log}:\n{indent(met, '    ')}")
-        elif strange := strange_lines(log, foreign=foreign):
+        elif strange := strange_lines(log, struck):
             shown = "".join(f"\n    {line}" for line in strange[:SHOWN])
             part.faults_found.append(f"{len(strange)} lines in {log} that no fault explains{shown}")
 

@@ -38,6 +38,7 @@ COLORS = {
     "clients": "#0e7490",
     "operators": "#be185d",
     "machines": "#854d0e",
+    "copies": "#4d7c0f",
 }
 STYLE: dict[Any, Any] = {
     "font.size": 8,

@@ -4,8 +4,9 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -17,6 +18,9 @@ from tools.dev.child_process import environment
 VERIFY_LIMIT_SECONDS = 900.0
 ASK_SECONDS = 10.0
 LOOK_SECONDS = 0.05
+SAME, UNKNOWN = "same", "unknown"
+"""States of local copies, in the words of ``payments verify --json``."""
+
 INPUTS = ("payments.commands", "accounts.commands", "payments.inbox", "payments.transfers")
 
 
@@ -66,10 +70,14 @@ async def lag_zero(settings: Settings, limit_seconds: float) -> int | None:
     return left
 
 
-def verify(settings: Settings) -> dict[str, Any]:
-    """Run ``payments verify --json``; return what it says, or why it could not tell."""
+def verify(settings: Settings, state_dir: Path | None = None) -> dict[str, Any]:
+    """Run ``payments verify --json``; return what it says, or why it could not tell.
+
+    With ``state_dir``, of the local copies there too.
+    """
+    more = [] if state_dir is None else [f"--state-dir={state_dir}"]
     done = subprocess.run(
-        [sys.executable, "-m", "payments.cli", "verify", "--json"],
+        [sys.executable, "-m", "payments.cli", "verify", "--json", *more],
         env=environment(settings),
         check=False,
         capture_output=True,
@@ -96,3 +104,19 @@ def complaints(said: dict[str, Any]) -> list[str]:
     if not found and (not said["ok"] or said["exit_code"]):
         found.append(f"payments verify ended with {said['exit_code']} and named no violation")
     return found
+
+
+def outdated(copies: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the journals of which no local copy is as it must be: their last owners ended well.
+
+    ``copies`` are those of all workers, as ``payments verify --state-dir`` describes them.
+    """
+    found: dict[str, list[str]] = {}
+    for copy in copies:
+        if copy["state"] != UNKNOWN:
+            found.setdefault(copy["name"], []).append(copy["state"])
+    return [
+        f"no worker has a local copy of {name} that it can use: {', '.join(states)}"
+        for name, states in sorted(found.items())
+        if SAME not in states
+    ]

@@ -140,7 +140,10 @@ async def start_twin(scene: Scene) -> None:
 
 
 def _twin(scene: Scene, seat: Seat) -> Seat:
-    settings = seat.settings.model_copy(update={"health_file": None})
-    twin = Seat(f"{seat.name}-twin", settings, seat.process.log.parent)
+    name = f"{seat.name}-twin"
+    values: dict[str, object] = {"health_file": None}
+    if seat.settings.state_dir is not None:
+        values["state_dir"] = seat.settings.state_dir.with_name(f"{name}-state")
+    twin = Seat(name, seat.settings.model_copy(update=values), seat.process.log.parent)
     scene.fleet.guests.append(twin)
     return twin

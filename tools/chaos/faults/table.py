@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tools.chaos.errors import ChaosError
-from tools.chaos.faults import brokers, clients, machines, membership, network, operators, workers
+from tools.chaos.faults import (
+    brokers,
+    clients,
+    copies,
+    machines,
+    membership,
+    network,
+    operators,
+    workers,
+)
 from tools.chaos.scene import Scene
 
 
@@ -27,6 +36,9 @@ class Fault:
     strike: Callable[[Scene], Awaitable[None]]
     quick: bool = False
     """Whether it takes some seconds only, its recovery included: chosen by ``quick``."""
+
+    on_disk: bool = False
+    """Whether it needs workers with local copies."""
 
     lacks: Callable[[], str | None] = lambda: None
     """Returns what it needs and this machine lacks."""
@@ -89,6 +101,11 @@ FAULTS = {
         Fault("few-files", "machines", Stand.SINGLE, machines.start_with_few_files, quick=True),
         Fault("no-files", "machines", Stand.SINGLE, machines.run_out_of_files, quick=True),
         Fault("same-instance", "machines", Stand.SINGLE, machines.start_twin),
+        Fault("copies-deleted", "copies", Stand.SINGLE, copies.delete, on_disk=True),
+        Fault("copies-damaged", "copies", Stand.SINGLE, copies.damage, on_disk=True),
+        Fault("copies-swapped", "copies", Stand.SINGLE, copies.swap, on_disk=True),
+        Fault("copies-old", "copies", Stand.SINGLE, copies.put_back, on_disk=True),
+        Fault("copies-disk-full", "copies", Stand.SINGLE, copies.fill_disk, on_disk=True),
     )
 }
 
@@ -98,11 +115,17 @@ def _words(fault: Fault) -> set[str]:
     return found | {"quick"} if fault.quick else found
 
 
-def choose(names: Iterable[str]) -> Sequence[Fault]:
-    """Return the faults of these names, groups or stands; raises ``ChaosError``."""
+def choose(names: Iterable[str], *, disk: bool = False) -> Sequence[Fault]:
+    """Return the faults of these names, groups or stands; raises ``ChaosError``.
+
+    ``disk``: workers have local copies.
+    """
     chosen: dict[str, Fault] = {}
     for name in names:
-        found = [f for f in FAULTS.values() if name in _words(f)]
+        named = [f for f in FAULTS.values() if name in _words(f)]
+        found = [f for f in named if disk or not f.on_disk]
+        if named and not found:
+            raise ChaosError(f"{name} needs workers with rows on disk: --rows disk")
         if not found:
             known = ", ".join(["all", *FAULTS])
             raise ChaosError(f"there is no fault {name!r}; these are known: {known}")
