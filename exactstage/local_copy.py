@@ -238,6 +238,8 @@ class LocalCopy:
         except Exception as error:
             if _STALLED in str(error):
                 raise DiskBehind from error
+            if shows_damage(error):  # RocksDB has found it while it merged files.
+                raise self._damaged(error) from error
             raise FailStop(
                 f"the local copy of {self.at} in {self.path} can't be written ({error}): is the "
                 f"disk full, or read-only? Nothing is lost, the journal has it. Make room, or give "
@@ -310,6 +312,8 @@ class LocalCopy:
             try:
                 self._db.close()
             except Exception as error:  # noqa: BLE001 - whatever it is, others have to be closed
+                if shows_damage(error):
+                    self._mark_damaged()
                 logger.warning(
                     "%s: the local copy in %s could not be written to its end, and is some commits "
                     "older (%s): nothing is lost, the journal has them",
@@ -323,13 +327,16 @@ class LocalCopy:
             return FailStop(f"the local copy of {self.at} is closed: another worker owns it now")
         if not shows_damage(error):
             return _unusable(self.path, error)
-        with suppress(OSError):  # Else the next worker finds the damage again.
-            (self.path / DAMAGED).touch()
+        self._mark_damaged()
         return FailStop(
             f"the local copy of {self.at} in {self.path} can't be read ({error}): the disk has "
             f"damaged it. Nothing is lost, the journal has it; the next start throws the copy away "
             f"and reads the whole journal. Look at the disk"
         )
+
+    def _mark_damaged(self) -> None:
+        with suppress(OSError):  # Else the next worker finds the damage again.
+            (self.path / DAMAGED).touch()
 
 
 def shows_damage(error: Exception) -> bool:

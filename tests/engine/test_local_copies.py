@@ -18,7 +18,7 @@ from exactstage import Context, Record, Stage, copy_restoring, local_copy
 from exactstage.copy_restoring import Changes, Tail, new_local
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.journal import CommitBatch, Journal
-from exactstage.local_copy import FORMAT, Position, StateDirectory
+from exactstage.local_copy import FORMAT, LocalCopy, Position, StateDirectory
 from exactstage.local_rows import LocalRows
 from exactstage.log import Bounds, TopicPartition
 from exactstage.slow_disk import DiskBehind, when_disk_allows
@@ -505,6 +505,40 @@ async def test_damage_that_is_found_while_rows_are_read_ends_the_worker_and_the_
         assert "it was found damaged while it was in use" in line
         await bed.settle()
         assert len(bed.rows()) == MANY
+
+
+@pytest.mark.parametrize("found_by", ["a write", "the end"])
+def test_damage_that_is_found_while_files_are_merged_ends_the_worker_and_the_copy(
+    found_by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RocksDB reads a damaged block by itself: without a mark each next worker would end too."""
+
+    def fill(copy: LocalCopy) -> None:
+        keys = (sha512(b"%d" % number).digest() for number in range(MANY))
+        copy.write(((key, key) for key in keys), position=POSITION)
+
+    for _ in range(2):  # Two files.
+        directory = StateDirectory(tmp_path)
+        fill(directory.open(JOURNAL))
+        directory.close()
+    file = min(files(tmp_path, "*.sst"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    file.write_bytes(data)
+    directory = StateDirectory(tmp_path)
+    copy = directory.open(JOURNAL)
+    fill(copy)
+    copy._db.compact_range(None, None)
+    if found_by == "a write":
+        with pytest.raises(FailStop, match=r"can't be read .* the disk has damaged it"):
+            fill(copy)
+    directory.close()
+    assert not thrown_away(caplog)
+    directory = StateDirectory(tmp_path)
+    assert directory.open(JOURNAL).position is None
+    directory.close()
+    [line] = thrown_away(caplog)
+    assert "it was found damaged while it was in use" in line
 
 
 async def test_a_disk_that_refuses_a_write_ends_the_worker_and_loses_nothing(
