@@ -92,16 +92,20 @@ def test_a_local_copy_is_thrown_away_only_after_a_fault_that_may_have_damaged_it
 ) -> None:
     pytest.importorskip("rocksdict")
     at = TopicPartition("a", 1)
-    (tmp_path / "state" / "a-1").mkdir(parents=True)
     directory = StateDirectory(tmp_path / "state")
-    directory.throw_away(at, "a test")
-    (tmp_path / "state" / "a-1").mkdir()
-    directory.throw_away(at, "its journal does not have its commit 286 any more")
+    for why in (
+        "it can't be opened (Corruption: block checksum mismatch)",
+        "its journal does not have its commit 286 any more",
+        "it has rows, and does not say up to where",
+        "it can't be opened (Corruption: no log_file_number, next_file_number)",
+    ):
+        (tmp_path / "state" / "a-1").mkdir()
+        directory.throw_away(at, why)
     directory.close()
     lines = [f"{STAMP} WARNING exactstage.local_copy: {said}" for said in caplog.messages]
     assert strange(tmp_path, *lines, struck={"worker-kill", "copies-old"}) == lines[:1]
     assert strange(tmp_path, *lines, struck={"copies-damaged"}) == []
-    assert thrown_away(tmp_path / "worker-0.0001.log") == 2
+    assert thrown_away(tmp_path / "worker-0.0001.log") == 4
 
 
 def test_what_explains_lines_and_ends_are_faults() -> None:

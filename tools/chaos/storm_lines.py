@@ -2,9 +2,8 @@
 
 A soak's lines (``chaos.allowed_lines``) and these; any other one is a finding. So is an end by a
 refusal, since nothing is lost, copied or mixed here: it would be a false one. A local copy may be
-thrown away only after a fault of copies or of a disk, or where its worker has not had the partition
-for long. How close together lines are is looked at by
-the soak.
+thrown away only after a fault of copies or of a disk, or where that shows no damage
+(``UNDAMAGED``). How close together lines are is looked at by the soak.
 """
 
 import re
@@ -50,8 +49,12 @@ ENDS_AFTER = {
 """The same for an end that only this fault explains."""
 
 THROWN_AWAY = r"the local copy in .* is thrown away"
-COMPACTED = r"its journal does not have its commit \d+ any more$"
-"""Why a copy is thrown away that was not written for minutes."""
+UNDAMAGED = (
+    r"its journal does not have its commit \d+ any more$"  # It was not written for minutes.
+    r"|it has rows, and does not say up to where$"  # Its first takeover did not end.
+    r"|it can't be opened \(Corruption: no log_file_number"  # Its worker was killed making it.
+)
+"""Why a copy may be thrown away without any damage."""
 
 THROWN_AWAY_AFTER = {"disk-full", "copies-damaged", "copies-swapped", "copies-disk-full"}
 
@@ -64,7 +67,7 @@ def strange_lines(log: Path, struck: Collection[str] = ()) -> list[str]:
         found += [
             line.whole
             for line in parse(log)
-            if _throws_away(line) and not re.search(COMPACTED, line.text)
+            if _throws_away(line) and not re.search(UNDAMAGED, line.text)
         ]
     return found
 
