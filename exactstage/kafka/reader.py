@@ -28,7 +28,7 @@ from .fetched import Batches, Budget
 from .hints import error_in_words, refusal
 from .rights import Right, denied
 from .standing import Standing
-from .wire import NO_IDS, Fetch, FetchedBytes, TopicIds
+from .wire import NO_IDS, Fetch, FetchedBytes, ListOffsets, Offset, TopicIds
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ _PARTITION_BYTES = 1024 * 1024
 _FETCHES_OF_A_DAMAGED_BATCH = 4
 """Fetches after which a batch with a wrong checksum counts as unreadable: before, the network or a
 broker's memory may be the cause, and another replica may become the leader."""
+
+_END = -1
+"""Asks for the end of a partition."""
 
 Positions = dict[TopicPartition, int]
 Answer = dict[TopicPartition, Batches]
@@ -100,6 +103,10 @@ class KafkaReader:
         """By node."""
         self._named_by: dict[TopicPartition, FetchSession] = {}
         """The session whose answers say that a partition's end is what it was, or another one."""
+        self._caught_up: dict[TopicPartition, FetchSession] = {}
+        """The session whose answers show all that a partition has."""
+        self._stable: Positions = {}
+        """Last stable offset of each partition as its leader named it last."""
         self._standing: dict[TopicPartition, Standing] = {}
         """Partitions whose last fetch returned nothing although they have more records."""
 
@@ -117,7 +124,7 @@ class KafkaReader:
         self._epochs, self._checks_epochs = dict(epochs or {}), epochs is not None
         self._ends, self._claimants = ends, {}
         self._unread, self._standing, self._damaged = {}, {}, {}
-        self._seen_ends, self._named_by = {}, {}
+        self._seen_ends, self._named_by, self._caught_up, self._stable = {}, {}, {}, {}
         # A range with an end is read once, and soon.
         wanted = not ends
         self._sessions = {
@@ -214,6 +221,9 @@ class KafkaReader:
         records = batches.take(budget)
         self._moved(at, batches)
         batch = batches.unreadable
+        if batches.is_done and batches.position < self._seen_ends.get(at, 0):
+            # An answer leaves the partition out from now on if an open transaction follows.
+            self._note(at, batches.position, moved=False)
         if batch is not None:
             if batches.may_be_transient and not self._is_final(at, batch):
                 batches.is_done = True
@@ -317,18 +327,23 @@ class KafkaReader:
         for part in parts:
             at = TopicPartition(part.topic, part.partition)
             error = error_for(part.code)
-            if error is None:
-                self._answered(at, positions[at], part, session)
-                if part.batches:
-                    found[at] = self._batches(at, positions[at], part)
-            else:
+            if error is not None:
+                self._named_by.pop(at, None)
                 failed.append((at, error))
-        if is_sure:
+                continue
+            # The answer of a former leader may come late: the new one names its end.
+            if self._connection.leader(at) == node:
+                self._answered(at, positions[at], part, session)
+            if part.batches:
+                found[at] = self._batches(at, positions[at], part)
+        if is_sure or len(parts) == len(positions):
             session.asked = asked
         if failed:
             cause = await self._failures(failed, positions, asked)
             if not found:
                 raise cause
+        if len(self._named_by) < len(self._positions):
+            await self._prove(node, session, positions)
         return found
 
     def _batches(self, at: TopicPartition, position: int, part: FetchedBytes) -> Batches:
@@ -364,16 +379,17 @@ class KafkaReader:
         self, node: int, session: FetchSession, positions: Positions
     ) -> tuple[int, list[FetchedBytes], bool]:
         """Send one request of a session; return the code of its answer, and the same."""
-        if self._unread:
-            session.lost()  # Then what can be read again is named again, by its leader of then.
+        if self._unread or len(self._named_by) < len(self._positions):
+            session.lost()  # Then what no answer has named is named, by its leader of then.
         changes = session.ask(positions)
         offsets: dict[str, list[tuple[int, int]]] = {}
         for at, position in changes.positions.items():
             offsets.setdefault(at.topic, []).append((at.partition, position))
         forgotten: dict[str, list[int]] = {}
         for at in changes.forgotten:
-            if self._named_by.get(at) is session:
-                del self._named_by[at]
+            for known in (self._caught_up, self._named_by):
+                if known.get(at) is session:
+                    del known[at]
             if not session.is_whole:
                 forgotten.setdefault(at.topic, []).append(at.partition)
         request = Fetch(
@@ -400,12 +416,37 @@ class KafkaReader:
         """Record that a partition could be read, and where it ended."""
         self._unread.pop(at, None)
         end = self._seen_ends[at] = part.end
-        if end >= position:
+        self._stable[at] = part.stable
+        if end >= position and (not self._checks_epochs or self._caught_up.get(at) is session):
             self._named_by[at] = session
         else:  # A new leader does not show yet all that it has.
             self._named_by.pop(at, None)
         if self._standing or not part.batches:
-            self._note(at, position, part.stable, end, moved=bool(part.batches))
+            self._note(at, position, moved=bool(part.batches))
+
+    async def _prove(self, node: int, session: FetchSession, positions: Positions) -> None:
+        """Ask whether a leader shows all that it has, for partitions that it leads newly.
+
+        The end in its fetch answers may be before records that its predecessor has acknowledged;
+        the question for the end is refused until it is not (KIP-207). What was answered before is
+        no proof then, so the next answer counts.
+        """
+        unproven: dict[str, list[tuple[int, int]]] = {}
+        for at in positions:
+            if at not in self._named_by and at not in self._unread:
+                unproven.setdefault(at.topic, []).append((at.partition, _END))
+        if not unproven or not self._checks_epochs:
+            return
+        try:
+            answers: Sequence[Offset] = await self._connection.send(
+                node, ListOffsets(unproven, committed_only=False)
+            )
+        except RETRIABLE as error:
+            logger.debug("node %d does not say where partitions end: %r", node, error)
+            return  # It is asked again with the next answer.
+        for topic, partition, code, _ in answers:
+            if not code:
+                self._caught_up[TopicPartition(topic, partition)] = session
 
     async def _failures(
         self,
@@ -417,18 +458,23 @@ class KafkaReader:
 
         That is ``FailStop``, or what says that a topic was recreated.
         """
-        final = next((each for each in failed if not issubclass(each[1], RETRIABLE)), None)
+        failure: Exception | None = None
+        final: tuple[TopicPartition, type[errors.KafkaError]] | None = None
+        for at, error in failed:
+            self._caught_up.pop(at, None)
+            if issubclass(error, RETRIABLE):
+                failure = error(str(at))
+                self._failed([at], failure, asked)
+            else:
+                final = final or (at, error)
         if final is not None or any(error is OtherTopicId for _, error in failed):
             # In a recreated topic, positions are not valid.
             await self._require_same_topics()
         if final is not None:
             at, error = final
             raise _refusal(at, positions[at], error, self._connection.arguments)
-        failures: list[Exception] = [error(str(at)) for at, error in failed]
-        for (at, _), failure in zip(failed, failures, strict=True):
-            self._named_by.pop(at, None)
-            self._failed([at], failure, asked)
-        return failures[-1]
+        assert failure is not None, "what is not final is retriable"
+        return failure
 
     def _failed(
         self, at: Iterable[TopicPartition], failure: Exception, asked: float | None = None
@@ -459,10 +505,9 @@ class KafkaReader:
         """Whether the last fetch of every partition was answered."""
         return self._retry is None and not self._unread
 
-    def _note(
-        self, at: TopicPartition, position: int, stable: int, end: int, *, moved: bool
-    ) -> None:
+    def _note(self, at: TopicPartition, position: int, *, moved: bool) -> None:
         """Record whether a partition has records of which the fetch returned none."""
+        end, stable = self._seen_ends[at], self._stable[at]
         if moved or end <= position:
             self._standing.pop(at, None)
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import count
 from random import Random
-from struct import pack
+from struct import pack, unpack_from
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from exactstage.kafka import connection as connection_module
 from exactstage.kafka.fetch_session import FetchSession
 from exactstage.kafka.reader import KafkaReader
-from exactstage.kafka.wire import Fetch, FetchedBytes, ForFetch
+from exactstage.kafka.wire import Fetch, FetchedBytes, ForFetch, ListOffsets, Offset
 from exactstage.log import Channel, TopicPartition
 
 from .test_kafka_errors import AT, NEXT, Brokers, batch
@@ -180,6 +180,10 @@ class SessionBrokers(Brokers):
         self.history: dict[TopicPartition, list[float]] = {at: [] for at in ALL}
         """When each record was appended."""
         self.sessions: dict[int, dict[int, _Session]] = {1: {}, 2: {}}
+        self.shown: dict[TopicPartition, int] = {}
+        """The end that a new leader shows until it has caught up."""
+        self.resigned: set[tuple[int, TopicPartition]] = set()
+        """Former leaders of partitions that have not said so yet."""
         self.named: list[int] = []
         """How many partitions each answer was about."""
         self.open = {1: asyncio.Event(), 2: asyncio.Event()}
@@ -206,11 +210,13 @@ class SessionBrokers(Brokers):
         return self.random.random() < self.rate
 
     async def send(self, node: int, request: Any, channel: Channel = Channel.JOURNAL) -> Any:
-        """Answer a fetch."""
+        """Answer a fetch, or where partitions end."""
         del channel
         await self._pause()
         if self.strikes():
             raise errors.KafkaConnectionError
+        if isinstance(request, ListOffsets):
+            return list(self._ends(node, request))
         if self.strikes():
             self.sessions[node].clear()
         code, request.session_id, session = self._session(node, request)
@@ -260,13 +266,53 @@ class SessionBrokers(Brokers):
                 del session.parts[TopicPartition(topic, partition)]
         return 0, number, session
 
+    def move(self, at: TopicPartition, node: int) -> None:
+        """Let another broker lead a partition; it does not show yet all that it has.
+
+        What asks the former one then fails, even if it leads again by the time of the answer.
+        """
+        if node == self.leaders[at]:
+            return
+        self.resigned.add((self.leaders[at], at))
+        self.leaders[at] = node
+        self.shown[at] = self.random.randrange(len(self.history[at]) + 1)
+
+    def _ends(self, node: int, request: ListOffsets) -> Iterator[Offset]:
+        for at in self.asked_ends(request):
+            if self.leaders[at] != node:
+                yield Offset(*at, 6, -1)
+            elif at in self.shown:
+                yield Offset(*at, 5, -1)
+            else:
+                yield Offset(*at, 0, len(self.history[at]))
+
+    @staticmethod
+    def asked_ends(request: ListOffsets) -> list[TopicPartition]:
+        """Return the partitions that a request is about."""
+        found, at = list[TopicPartition](), 0
+        body = b"".join(request._parts[1:])
+        (topics,) = unpack_from(">i", body, 5)
+        at = 9
+        for _ in range(topics):
+            (size,) = unpack_from(">h", body, at)
+            topic = body[at + 2 : at + 2 + size].decode()
+            (count_,) = unpack_from(">i", body, at + 2 + size)
+            at += 6 + size
+            for _ in range(count_):
+                partition, which = unpack_from(">iq", body, at)
+                assert which == -1
+                found.append(TopicPartition(topic, partition))
+                at += 12
+        return found
+
     def _parts(self, node: int, session: _Session) -> Iterator[FetchedBytes]:
         for at, known in session.parts.items():
-            if self.leaders[at] != node:
+            if self.leaders[at] != node or (node, at) in self.resigned:
+                self.resigned.discard((node, at))
                 known.end = -1
                 yield FetchedBytes(*at, 6, [], b"")
                 continue
-            end = len(self.history[at])
+            end = self.shown.get(at, len(self.history[at]))
             data = b""
             if known.offset < end:
                 data = pack(">q", known.offset) + batch(b"%d" % known.offset)[8:]
@@ -301,16 +347,18 @@ async def test_every_record_is_read_once_and_no_end_is_said_that_is_not(
     brokers = SessionBrokers(random)
     brokers.delivery_timeout_seconds = 60.0
     reading = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
-    reading.assign(dict.fromkeys(ALL, 0))
+    reading.assign(dict.fromkeys(ALL, 0), {})
     read: dict[TopicPartition, list[int]] = {at: [] for at in ALL}
     wrong: list[str] = []
     watch = asyncio.create_task(look(brokers, reading, wrong))
     for step in range(200):
         brokers.rate = 0.05 if step < 150 else 0.0
         if step == 100:
-            reading.assign({at: len(read[at]) for at in ALL})
+            reading.assign({at: len(read[at]) for at in ALL}, {})
         if random.random() < brokers.rate * 2:
-            brokers.leaders[random.choice(ALL)] = random.choice((1, 2))
+            brokers.move(random.choice(ALL), random.choice((1, 2)))
+        if step == 150 or random.random() < 0.2:
+            brokers.shown.clear()
         if step < 180 and random.random() < 0.7:
             brokers.append(random.choice(ALL[:3]))
         for at, records in (await reading.fetch(timeout_seconds=0.002)).items():
@@ -387,4 +435,78 @@ async def test_a_late_answer_of_the_former_leader_does_not_hide_what_the_new_one
         await answers(reading, 1, 2)
     assert reading.end_asked(LAST) == reading.end_asked(NEXT)
     assert reading.is_answered
+    await reading.close()
+
+
+async def test_the_answer_of_a_former_leader_does_not_take_the_end_from_the_new_one() -> None:
+    brokers = SessionBrokers(Random(1))
+    brokers.leaders[NEXT] = 2
+    brokers.request_refresh()
+    reading = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
+    reading.assign(dict.fromkeys(ALL, 0))
+    brokers.open[1].clear()
+    reading._ask()
+    await answers(reading, 2)
+    await asyncio.sleep(0.01)  # The first answer is made, and on its way.
+    brokers.leaders[LAST] = 2
+    brokers.request_refresh()
+    brokers.append(LAST)
+    reading._ask()
+    await answers(reading, 2)
+    brokers.open[1].set()
+    await answers(reading, 1)
+    assert reading.seen_ends()[LAST] == 1
+    reading._ask()
+    await answers(reading, 1, 2)
+    assert reading.end_asked(LAST) == reading.end_asked(NEXT)
+    await reading.close()
+
+
+async def test_the_end_of_a_partition_that_failed_is_not_known_while_its_topic_is_looked_at() -> (
+    None
+):
+    seen: list[float | None] = []
+
+    async def require_same_topics() -> None:
+        seen.append(reading.end_asked(AT))
+
+    good = FetchedBytes(*AT, 0, [], b"", 0, 0)
+    brokers = Brokers([(0, [good]), (0, [good._replace(code=100)])])
+    reading = KafkaReader(brokers, committed_only=False, require_same_topics=require_same_topics)  # type: ignore[arg-type]
+    reading.assign({AT: 0})
+    await reading._fetch(1, {AT: 0})
+    assert reading.end_asked(AT) is not None
+    with pytest.raises(errors.UnknownTopicOrPartitionError):
+        await reading._fetch(1, {AT: 0})
+    assert seen == [None]
+    assert not reading.is_answered
+    await reading.close()
+
+
+async def test_an_open_transaction_is_seen_after_the_records_before_it() -> None:
+    """Its end and that of the partition do not change, so no answer names them again."""
+    part = FetchedBytes(*AT, 0, [], batch(b"a"), 1, 4)
+    brokers = Brokers([(0, [part]), (0, [])])
+    reading = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
+    reading.assign({AT: 0})
+    assert list(await reading.fetch(timeout_seconds=5)) == [AT]
+    assert await reading.fetch(timeout_seconds=0.01) == {}
+    [trouble] = reading.troubles()
+    assert trouble.kind == "blocked by an open transaction"
+    assert trouble.detail == "last stable offset 1, end 4"
+    await reading.close()
+
+
+async def test_a_throttled_answer_that_names_all_says_how_far_all_are() -> None:
+    """Some brokers send records with the pause, for ever where the load is above the quota."""
+
+    def throttled() -> tuple[int, list[FetchedBytes]]:
+        brokers.requests[-1].throttle_ms = 100
+        return 0, [FetchedBytes(*AT, 0, [], b"", 0, 0)]
+
+    brokers = Brokers([throttled])
+    reading = KafkaReader(brokers, committed_only=False)  # type: ignore[arg-type]
+    reading.assign({AT: 0})
+    await reading._fetch(1, {AT: 0})
+    assert reading.end_asked(AT) is not None
     await reading.close()
