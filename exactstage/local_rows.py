@@ -208,13 +208,17 @@ class LocalRows:
         unfinished_offset, unfinished = self.unfinished
         if unfinished_offset < end:
             unfinished_offset, unfinished = -1, ""
+        ring_offset = self._ring_offset(n + 1)
+        if (before := self.copy.position) is not None:
+            # A takeover after one without a commit has not read the whole ring.
+            ring_offset = max(ring_offset, before.ring_offset)
         position = Position(
             belongs=self.belongs,
             commit=n,
             checkpoint=digest(self._last_checkpoint),
             checkpoint_offset=end - 1,
             offset=end,
-            ring_offset=self._ring_offset(n + 1),
+            ring_offset=ring_offset,
             time_ms=time_ms,
             unfinished_offset=unfinished_offset,
             unfinished=unfinished,

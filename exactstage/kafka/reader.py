@@ -379,7 +379,7 @@ class KafkaReader:
         self, node: int, session: FetchSession, positions: Positions
     ) -> tuple[int, list[FetchedBytes], bool]:
         """Send one request of a session; return the code of its answer, and the same."""
-        if self._unread or len(self._named_by) < len(self._positions):
+        if len(self._named_by) < len(self._positions):
             session.lost()  # Then what no answer has named is named, by its leader of then.
         changes = session.ask(positions)
         offsets: dict[str, list[tuple[int, int]]] = {}

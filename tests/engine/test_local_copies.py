@@ -18,6 +18,7 @@ from exactstage import Context, Record, Stage, copy_restoring, local_copy
 from exactstage.copy_restoring import Changes, Tail, new_local
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.journal import CommitBatch, Journal
+from exactstage.limits import RING
 from exactstage.local_copy import FORMAT, LocalCopy, Position, StateDirectory
 from exactstage.local_rows import LocalRows
 from exactstage.log import Bounds, TopicPartition
@@ -105,6 +106,21 @@ async def test_a_takeover_reads_the_tail_only_and_continues_exactly(
         assert counts(bed, b"w0") == [b"1", b"2"]
         assert counts(bed, b"w1") == [b"1", b"1"]
     assert not thrown_away(caplog)
+
+
+def test_a_takeover_after_one_without_a_commit_reads_the_ring_only(tmp_path: Path) -> None:
+    """It knows one checkpoint less, and must not begin at the start of the journal then."""
+    copy = StateDirectory(tmp_path).open(JOURNAL)
+    found = []
+    for known in (65, 63, 63):
+        local = LocalRows(copy, {})
+        ends = [(number, 10 * number) for number in range(101 - known, 101)]
+        local.restored(ends, 0, b"a checkpoint")
+        local.begin(0)
+        assert copy.position is not None
+        found.append(copy.position.ring_offset)
+    assert found == [10 * (100 - RING)] * 3
+    copy.close()
 
 
 async def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
