@@ -142,6 +142,35 @@ class AccountQuestions(Unanswered):
             if partition not in answered or offset < answered[partition]
         )
 
+    def unclear_in_copy(self) -> dict[int, int]:
+        """Return the partitions of a copy whose results fit later commands as well as the first.
+
+        Of each the offset of the last of these later commands: those up to there may be answered.
+        """
+        if self._merged:
+            return {}
+        commands: dict[int, list[tuple[int, tuple[bytes, str]]]] = {}
+        forwarded: set[tuple[bytes, str]] = set()
+        for (key, own), places in self._open.items():
+            right = self._right(key)
+            for place in places:
+                if place.partition == right:
+                    commands.setdefault(right, []).append((place.offset, (key, own)))
+                else:
+                    forwarded.add((key, own))
+        found: dict[int, int] = {}
+        for partition, results in self._of_copy.items():
+            asked = [
+                each for each in sorted(commands.get(partition, ())) if each[1] not in forwarded
+            ]
+            there = {name for _, name in asked}
+            named = ((key, self._own_in_copy(r.command, r.type)) for key, r in results)
+            given = [name for name in named if name in there]
+            last = _last_fit([name for _, name in asked], given) if given else 0
+            if last:
+                found[partition] = asked[last + len(given) - 1][0]
+        return found
+
     def match_copied(self, lacking: AbstractSet[int]) -> None:
         """Match the results of a copy with its commands.
 
@@ -178,7 +207,8 @@ class AccountQuestions(Unanswered):
                 self.unmatched_results += 1
                 continue
             before[place.partition, of_one] = place.offset
-            self.consume(key, own, place)
+            self._remove(key, own, place)
+            self._answered_at(key, place)
 
     def last_shown(self, name: str) -> int:
         """Return the highest number of an entry that a result for this account shows; else 0."""
@@ -187,6 +217,7 @@ class AccountQuestions(Unanswered):
     def last_answered(self, key: bytes, partition: int) -> int:
         """Return the offset in a partition of the last answered command; -1 if there is none.
 
+        What the rebuild itself answers does not count: it says nothing of the commands before it.
         Of a command for this account, or for any of a partition's own accounts: the others are
         forwarded, and answered later.
         """
@@ -194,6 +225,11 @@ class AccountQuestions(Unanswered):
         if self._merged or self._right(key) != partition:
             return own
         return max(own, self._last_answered.get((None, partition), -1))
+
+    def consume(self, key: bytes, own: str, place: Place) -> None:
+        """Note that the rebuild answers a command."""
+        self._remove(key, own, place)
+        self._handled(place)
 
     def forget(self, key: bytes, own: str, place: Place) -> None:
         """Note that a command was answered, and that retention has deleted its result."""
@@ -210,6 +246,17 @@ class AccountQuestions(Unanswered):
         if self._right(key) == place.partition:
             of_all = None, place.partition
             last[of_all] = max(place.offset, last.get(of_all, -1))
+
+
+def _last_fit(commands: Sequence[tuple[bytes, str]], results: Sequence[tuple[bytes, str]]) -> int:
+    """Return the last index from which on successive commands are those of the results; else 0."""
+    count = len(results)
+    for start in range(len(commands) - count, -1, -1):
+        if commands[start] != results[0] or commands[start + count - 1] != results[-1]:
+            continue
+        if commands[start : start + count] == results:
+            return start
+    return 0
 
 
 def next_change(

@@ -70,6 +70,12 @@ class RuleEntry(NamedTuple):
     account: Account
     """The account after it."""
 
+    before: Account | None = None
+    """The account before it; None where there was none."""
+
+    since: Account | None = None
+    """The account after the rule entry before it; None where there is no such entry."""
+
 
 _RULE_KINDS = frozenset(get_args(RuleKind))
 
@@ -99,6 +105,8 @@ class Balances:
         """Records that no stage wrote for this partition; they are skipped."""
         self.rules: list[RuleEntry] = []
         self._movements, self._only, self._rules_of = movements, only, rules_of
+        self._ruled: dict[str, Account] = {}
+        """By account: the row after the last of its ``rules``."""
         self._since = iso_time(max(0, since_ms)).decode()
         self._mark = b"accounts/%d/" % partition
 
@@ -137,7 +145,7 @@ class Balances:
                 counter[entry.currency] -= entry.amount
             # Times in this form sort as text.
             if entry.payment is None or entry.time >= since:
-                self._note(entry, accounts[name])
+                self._note(entry, before, accounts[name])
 
     def _hold(self, record: Record, entry: _Entry, was: int) -> None:
         """Take what an entry changes of what the account holds."""
@@ -163,14 +171,16 @@ class Balances:
                 return value is not None and value.startswith(self._mark)
         return False
 
-    def _note(self, entry: _Entry, after: Account) -> None:
+    def _note(self, entry: _Entry, before: Account | None, after: Account) -> None:
         payment, kind, rules_of = entry.payment, entry.kind, self._rules_of
         if payment is not None:
             if self._only is None or payment in self._only:
                 self._note_movement(entry, self._movements.setdefault(payment, []))
         elif kind in _RULE_KINDS and (rules_of is None or entry.account in rules_of):
-            rule = RuleEntry(entry.account, kind, epoch_ms(entry.time), after)  # type: ignore[arg-type]
-            self.rules.append(rule)
+            name, time_ms = entry.account, epoch_ms(entry.time)
+            since = self._ruled.get(name)
+            self.rules.append(RuleEntry(name, kind, time_ms, after, before, since))  # type: ignore[arg-type]
+            self._ruled[name] = after
 
     def _note_movement(self, entry: _Entry, earlier: list[Movement]) -> None:
         """Add a movement to those of its payment.

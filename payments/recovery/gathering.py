@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,6 +72,12 @@ class Facts:
     account_letters_expired_before_ms: list[float] = field(default_factory=list)
     """The same of the accounts stage's dead letters."""
 
+    unclear_in_copy: Mapping[int, int] = field(default_factory=dict)
+    """By partition of a copy: up to this offset commands for its accounts may be answered.
+
+    The results that are left fit other commands too.
+    """
+
     bounds: Mapping[TopicPartition, Bounds] = field(default_factory=dict)
     last_commit: int = 0
     """Highest commit number of any public record."""
@@ -126,8 +133,12 @@ class Gathering:
         self._last_ids: dict[int, OutputId] = {}
         self._last_account_ids: dict[int, OutputId] = {}
 
-    async def run(self, now_ms: int) -> Facts:
-        """Read up to the present ends. Raises ``RecoveryRefused`` when the ledger is not whole."""
+    async def run(self, now_ms: int, *, old_are_answered: bool = False) -> Facts:
+        """Read up to the present ends. Raises ``RecoveryRefused`` when the ledger is not whole.
+
+        With ``old_are_answered`` the results of a copy's commands for accounts are those of the
+        last commands that they fit; else of the first.
+        """
         facts = self._facts
         topics = (
             self.commands,
@@ -167,9 +178,15 @@ class Gathering:
         await self._read_ledger(now_ms)
         await self._read_tails()
         if self.source.copied:
-            since = facts.account_results_expired_before_ms = self._account_results_of_copy_since()
+            questions = facts.account_questions
+            unclear = questions.unclear_in_copy()
+            known = questions.lacking_in_copy() | (unclear.keys() if old_are_answered else set())
+            since = facts.account_results_expired_before_ms = self._account_results_of_copy_since(
+                known
+            )
             lacking = {partition for partition, ms in enumerate(since) if ms != -inf}
-            facts.account_questions.match_copied(lacking)
+            facts.unclear_in_copy = {p: unclear[p] for p in unclear.keys() - lacking}
+            questions.match_copied(lacking)
         else:
             facts.account_results_expired_before_ms = [
                 self._account_results_since(partition, now_ms)
@@ -359,11 +376,12 @@ class Gathering:
         surely_kept_ms = now_ms - int(self.settings.retention_seconds * 1000) + CLOCKS_DIFFER_MS
         return min(since_ms, surely_kept_ms)
 
-    def _account_results_of_copy_since(self) -> list[float]:
+    def _account_results_of_copy_since(self, lacking: AbstractSet[int]) -> list[float]:
         """Return the same by partition for a copy, in which the times of commands say nothing.
 
         Results have the order of their entries, so the result of a first entry is there, or was
-        deleted, or is in flight: then the entry is one of the last of its partition.
+        deleted, or is in flight: then the entry is one of the last of its partition. Of the
+        ``lacking`` partitions retention had deleted results.
         """
         shown = {
             (name, result.sequence)
@@ -372,7 +390,6 @@ class Gathering:
         }
         rules = [balances.rules for balances in self._facts.balances]
         newest_ms = self._newest_of_accounts()
-        lacking = self._facts.account_questions.lacking_in_copy()
         found: list[float] = []
         for partition, of_partition in enumerate(rules):
             in_flight_ms = newest_ms[partition] - CLOCKS_DIFFER_MS

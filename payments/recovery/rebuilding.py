@@ -5,7 +5,7 @@ transfers of commands that are decided again are outputs of their last commits, 
 the worker that takes over publishes them, exactly once, as after any crash.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
@@ -46,12 +46,16 @@ from .gathering import CLOCKS_DIFFER_MS, Facts, Gathering, Source
 from .installation import stages_of
 from .lives import Life
 from .rule_answers import (
+    RuleAnswer,
     RuleMatch,
     UnansweredRule,
+    answer_unchanging,
+    in_order_of_commands,
     in_order_of_time,
     match_copied,
     match_times,
     unshown,
+    without_entry,
 )
 from .settling import Settlement, Waiting, settle, shows_all, surplus_of
 from .unanswered import Left, Unanswered
@@ -129,7 +133,7 @@ async def plan_rebuild(
     entries are accepted. A long ledger is read by up to ``processes``.
     """
     gathering = Gathering(log, settings, source, show, processes=processes)
-    facts = await gathering.run(now_ms)
+    facts = await gathering.run(now_ms, old_are_answered=old_account_commands == "answered")
     try:
         planning = _Planning(gathering, facts, now_ms)
         return await planning.run(old_commands, old_account_commands, published)
@@ -163,6 +167,8 @@ class _Planning:
         self.base = max(facts.last_commit + MAX_COMMITS_AHEAD, now_ms)
         self.counts: Counter[str] = Counter()
         self._guesses: dict[Guess, list[str]] = {}
+        self._changes_nothing: set[tuple[int, int]] = set()
+        """Partition and offset of unclear commands that are decided now: none is carried out."""
         payments, accounts = self._stages
         self._payments = [self._new(payments, p, {}) for p in range(self._partitions)]
         self._accounts = [
@@ -217,7 +223,9 @@ class _Planning:
             for rebuilt in self._accounts:
                 numbers |= numbers_of(rebuilt.now)
             refuse_fewer_entries(published, numbers)
-        await self._answer_rules()
+        if old_account_commands is None:
+            await self._refuse_unclear_copy()
+        await self._answer_rules(old_account_commands)
         await self._settle_unclear(old_commands, old_account_commands)
         for asked in (self._of_accounts, self._of_payments):
             await self._decide(asked, await self._to_redo(asked))
@@ -434,18 +442,17 @@ class _Planning:
             for name, changes in self._facts.account_questions.changes.items()
             if any((each.sequence or 0) > numbers[name] for each in changes)
         }
-        missing = [
-            (transfer.account in changed, transfer, settlement.time_ms)
-            for settlement in settlements.values()
-            for transfer in settlement.missing
-        ]
-        missing.sort(key=lambda each: (not each[0] and each[1].amount < 0, each[2]))
+        missing: dict[str, list[tuple[Transfer, int]]] = {}
+        for settlement in settlements.values():
+            for transfer in settlement.missing:
+                missing.setdefault(transfer.account, []).append((transfer, settlement.time_ms))
         written = set(self._post_missing_rules(changed))
-        for is_changed, transfer, time_ms in missing:
-            partition = partition_of(transfer.account.encode(), self._partitions)
-            self._post(self._accounts[partition], transfer, time_ms)
-            if is_changed:
-                written |= set(self._post_missing_rules({transfer.account}))
+        for name, transfers in missing.items():
+            if name in changed:
+                transfers.sort(key=lambda each: (each[1], each[0].amount < 0))
+            else:
+                transfers.sort(key=lambda each: (each[0].amount < 0, each[1]))
+            written |= self._post_of_account(name, transfers, is_changed=name in changed)
         self._refuse_lost_rules(numbers, written)
 
     def _last_numbers(self) -> dict[str, int]:
@@ -491,18 +498,49 @@ class _Planning:
                     )
                     raise RecoveryRefused(message)
 
-    def _post(self, journal: NewJournal, transfer: Transfer, time_ms: int) -> None:
+    def _post_of_account(
+        self, name: str, transfers: Sequence[tuple[Transfer, int]], *, is_changed: bool
+    ) -> set[tuple[str, int]]:
+        """Post the missing movements of an account; return the numbers of changes between them.
+
+        One that is declined is tried again after each of the others: the clocks of brokers differ.
+        """
+        written: set[tuple[str, int]] = set()
+        journal = self._accounts[partition_of(name.encode(), self._partitions)]
+        left = deque(transfers)
+        declined: list[tuple[Transfer, int]] = []
+        reasons: dict[str | None, Reason] = {}
+        while left:
+            transfer, time_ms = left.popleft()
+            if transfer.payment in reasons:  # The movements of one payment keep their order.
+                declined.append((transfer, time_ms))
+            elif (reason := self._post(journal, transfer, time_ms)) is not None:
+                reasons[transfer.payment] = reason
+                declined.append((transfer, time_ms))
+            else:
+                if is_changed:
+                    written |= set(self._post_missing_rules({name}))
+                left.extendleft(reversed(declined))
+                declined.clear()
+                reasons.clear()
+        for transfer, _ in declined[:1]:
+            message = (
+                f"results say that payment {transfer.payment!r} moved {transfer.amount} "
+                f"{transfer.currency} on account {transfer.account!r}, the ledger lacks it, and it "
+                f"can't be posted ({reasons[transfer.payment]}): the ledger lacks more; restore it "
+                f"from a backup"
+            )
+            raise RecoveryRefused(message)
+        return written
+
+    def _post(self, journal: NewJournal, transfer: Transfer, time_ms: int) -> Reason | None:
+        """Post a movement that the ledger lacks; a reason means that it is declined."""
         settings = self._settings
         accounts = self._facts.balances[journal.partition]
         opening = Opening(settings.opening_balance, settings.default_currency)
         posting = post(accounts.accounts.get(transfer.account), transfer, opening=opening)
         if isinstance(posting, Reason):
-            message = (
-                f"results say that payment {transfer.payment!r} moved {transfer.amount} "
-                f"{transfer.currency} on account {transfer.account!r}, the ledger lacks it, and it "
-                f"can't be posted ({posting}): the ledger lacks more; restore it from a backup"
-            )
-            raise RecoveryRefused(message)
+            return posting
         accounts.accounts[transfer.account] = posting.account
         key = transfer.account.encode()
         journal.put(key, encode_account(posting.account))
@@ -517,11 +555,36 @@ class _Planning:
             journal.emit(self._gathering.ledger, key, value, type=ENTRY_TYPE, time_ms=time_ms)
             self.counts["missing entries posted, known from results"] += 1
         journal.accept()
+        return None
 
     # --- commands --------------------------------------------------------------------------------
 
-    async def _answer_rules(self) -> None:
-        """Answer the commands for accounts whose entries are in the ledger, from the ledger."""
+    async def _refuse_unclear_copy(self) -> None:
+        """Raise ``RecoveryRefused`` where a copy's results fit later commands too.
+
+        If none of the commands in question would change its account, it does not matter.
+        """
+        unclear = self._facts.unclear_in_copy
+        left = [
+            each
+            for (partition, offset), each in self._facts.account_questions.left().items()
+            if offset <= unclear.get(partition, -1)
+            and each.key is not None
+            and partition_of(each.key, self._partitions) == partition
+        ]
+        if left and await self._change_some(left):
+            message = (
+                f"{_named(self._of_accounts, left)} have no result, and the results that are left "
+                f"fit the last commands as well as the first: retention may have deleted results. "
+                f"{_choose([self._of_accounts])}"
+            )
+            raise RecoveryRefused(message)
+
+    async def _answer_rules(self, choice: OldCommands | None) -> None:
+        """Answer the commands for accounts whose entries are in the ledger, from the ledger.
+
+        And those before them that have none: they changed nothing, and must not do so now.
+        """
         questions = self._facts.account_questions
         entries: dict[str, list[RuleEntry]] = {}
         for balances in self._facts.balances:
@@ -529,6 +592,7 @@ class _Planning:
                 entries.setdefault(entry.name, []).append(entry)
         commands = await self._unanswered_for(frozenset(name.encode() for name in entries))
         match = match_copied if self._gathering.source.copied else match_times
+        matches: dict[str, list[RuleMatch]] = {}
         for name, left in commands.items():
             key = name.encode()
             given = [(entry, self._result_is_deleted(entry)) for entry in entries[name]]
@@ -539,7 +603,57 @@ class _Planning:
                     self.counts[_OLD] += 1
                 else:
                     questions.consume(key, command.own, command.place)
-                    self._answer_rule(found)
+                matches.setdefault(name, []).append(found)
+        others: list[list[RuleAnswer]] = [[] for _ in range(self._partitions)]
+        changing: list[Left] = []
+        for name, found_of_one in matches.items():
+            partition = partition_of(name.encode(), self._partitions)
+            answers, unknown = self._unchanging(found_of_one, commands[name], choice)
+            others[partition].extend(answers)
+            changing.extend(unknown)
+        if changing:
+            message = (
+                f"{_named(self._of_accounts, changing)} have neither a result nor an entry, and "
+                f"changed nothing; what was answered is not known, and now they would change their "
+                f"accounts. To leave them without an answer: {self._of_accounts.option} answered. "
+                f"To carry them out now: {self._of_accounts.option} unanswered"
+            )
+            raise RecoveryRefused(message)
+        for balances in self._facts.balances:
+            changes = _in_order_of_ledger(balances.rules, matches)
+            for answer in in_order_of_commands(changes, others[balances.partition]):
+                self._answer_rule(answer)
+                self.counts["commands answered from the ledger"] += 1
+
+    def _unchanging(
+        self,
+        matches: Sequence[RuleMatch],
+        commands: Sequence[UnansweredRule],
+        choice: OldCommands | None,
+    ) -> tuple[list[RuleAnswer], list[Left]]:
+        """Return the answers of an account's commands that changed nothing before an entry.
+
+        And those of which it is not known, where there is no ``choice``.
+        """
+        questions = self._facts.account_questions
+        answers: list[RuleAnswer] = []
+        unknown: list[Left] = []
+        for command, match in without_entry(matches, commands):
+            entry, place = match.entry, command.place
+            name, key = entry.name, entry.name.encode()
+            left = Left(place, key, lacks_result=True, lacks_letter=False)
+            if match.is_old or self._may_be_answered(self._of_accounts, left):
+                continue  # It counts as answered.
+            answer = answer_unchanging(command, entry)
+            if answer is not None:
+                questions.consume(key, command.own, place)
+                answers.append(RuleAnswer(name, place, answer, entry.time_ms))
+            elif choice == "answered":
+                questions.forget(key, command.own, place)
+                self.counts[_OLD] += 1
+            elif choice is None:
+                unknown.append(left)
+        return answers, unknown
 
     def _result_is_deleted(self, entry: RuleEntry) -> bool:
         """Whether the result of an entry that no result shows was given, and deleted."""
@@ -551,18 +665,14 @@ class _Planning:
         last = self._facts.account_questions.last_shown(entry.name)
         return entry.account.sequence <= last if last else entry.time_ms <= before_ms
 
-    def _answer_rule(self, found: RuleMatch) -> None:
-        """Answer a command for an account as its entry shows the account."""
-        entry, key = found.entry, found.entry.name.encode()
-        answer = AccountAnswer(
-            found.command.id, entry.kind, Outcome.COMPLETED, account=entry.account
-        )
-        value = encode_account_result(entry.name, answer, entry.time_ms)
+    def _answer_rule(self, given: RuleAnswer) -> None:
+        """Answer a command for an account."""
+        key, time_ms = given.name.encode(), given.time_ms
+        value = encode_account_result(given.name, given.answer, time_ms)
         journal = self._accounts[partition_of(key, self._partitions)]
-        topic, time_ms = self._gathering.account_results, entry.time_ms
+        topic = self._gathering.account_results
         journal.emit(topic, key, value, type=ACCOUNT_RESULT_TYPE, time_ms=time_ms)
         journal.accept()
-        self.counts["commands answered from the ledger"] += 1
 
     async def _unanswered_for(self, keys: AbstractSet[bytes]) -> dict[str, list[UnansweredRule]]:
         """Return the unanswered commands for these accounts that can be read, in their order."""
@@ -598,8 +708,8 @@ class _Planning:
                 _take_for_answered(left, handled)
             elif asked is self._of_payments or await self._change_some(left):
                 unclear.append((asked, left))
-            elif not self._gathering.source.copied:  # In a copy a worker decides: it may be new.
-                _take_for_answered(left, handled)
+            else:
+                await self._answer_as_now(left)
         if unclear:
             raise _unclear(unclear)
 
@@ -621,6 +731,30 @@ class _Planning:
                 return True
         return False
 
+    async def _answer_as_now(self, commands: Sequence[Left]) -> None:
+        """Answer unclear commands for accounts, none of which would change its account now.
+
+        They may be new, so they get an answer; one that was answered long ago gets another. The
+        rebuild gives it, and not a worker: it might be after another command.
+        """
+        questions = self._facts.account_questions
+        places = {each.place[:2]: each for each in commands}
+        keys = {each.key for each in commands if each.key is not None}
+        own_at = {place[:2]: own for _, own, place in questions.of(keys)}
+        for record in await self._load(self._gathering.account_commands, places.keys()):
+            left = places[record.partition, record.offset]
+            if questions.batch_of(*left.place[:2]) is not None or questions.is_malformed(record):
+                self._changes_nothing.add(left.place[:2])
+                continue
+            command, key = questions.parse(record), record.key or b""
+            name = key.decode()
+            account = self._facts.balances[partition_of(key, self._partitions)].accounts.get(name)
+            decision = decide_account(name, account, command, own=command.id or record.address)
+            self._answer_rule(RuleAnswer(name, left.place, decision.answer, self._now_ms))
+            questions.consume(key, own_at[left.place[:2]], left.place)
+            self.counts["unclear commands that change nothing, answered now"] += 1
+        _take_for_answered(commands, questions.handled)
+
     async def _to_redo(self, asked: _Asked) -> list[_Redo]:
         """Return the unanswered commands before the offsets at which workers will start."""
         handled = asked.unanswered.handled
@@ -629,7 +763,12 @@ class _Planning:
             for at, each in asked.unanswered.left().items()
             if each.place.offset < handled.get(at[0], 0)
         }
-        forgotten = {at for at, each in before.items() if self._may_be_answered(asked, each)}
+        again = self._changes_nothing if asked is self._of_accounts else set()
+        forgotten = {
+            at
+            for at, each in before.items()
+            if at not in again and self._may_be_answered(asked, each)
+        }
         if forgotten:
             self.counts[_OLD] += len(forgotten)
         records = await self._load(asked.topic, before.keys() - forgotten)
@@ -749,21 +888,47 @@ def _take_for_answered(commands: Sequence[Left], handled: dict[int, int]) -> Non
         handled[partition] = max(offset + 1, handled.get(partition, 0))
 
 
-def _unclear(unclear: Sequence[tuple[_Asked, Sequence[Left]]]) -> RecoveryRefused:
-    named = " and ".join(
-        f"{len(left):,} commands of {asked.topic} (partitions "
-        f"{sorted({each.place.partition for each in left})})"
-        for asked, left in unclear
-    )
-    options = [asked.option for asked, _ in unclear]
+def _in_order_of_ledger(
+    rules: Sequence[RuleEntry], matches: Mapping[str, Sequence[RuleMatch]]
+) -> list[RuleAnswer]:
+    """Return the answers of the commands whose entries in the ledger have no result yet."""
+    found = {
+        (name, match.entry.account.sequence): match
+        for name, of_one in matches.items()
+        for match in of_one
+        if not match.is_old
+    }
+    answers: list[RuleAnswer] = []
+    for entry in rules:
+        match = found.get((entry.name, entry.account.sequence))
+        if match is not None:
+            command = match.command
+            answer = AccountAnswer(command.id, entry.kind, Outcome.COMPLETED, account=entry.account)
+            answers.append(RuleAnswer(entry.name, command.place, answer, entry.time_ms))
+    return answers
+
+
+def _named(asked: _Asked, left: Sequence[Left]) -> str:
+    partitions = sorted({each.place.partition for each in left})
+    return f"{len(left):,} commands of {asked.topic} (partitions {partitions})"
+
+
+def _choose(asked: Sequence[_Asked]) -> str:
     answered, unanswered = (
-        " ".join(f"{option} {choice}" for option in options)
+        " ".join(f"{each.option} {choice}" for each in asked)
         for choice in ("answered", "unanswered")
     )
-    message = (
-        f"{named} have no result, and are older than every result that is left: retention may have "
-        f"deleted it. If workers ran when they came in, they were answered: {answered}. If none "
+    return (
+        f"If workers ran when they came in, they were answered: {answered}. If none "
         f"has run since they came, they were not: {unanswered}. A wrong choice loses them, or "
         f"carries them out a second time"
+    )
+
+
+def _unclear(unclear: Sequence[tuple[_Asked, Sequence[Left]]]) -> RecoveryRefused:
+    named = " and ".join(_named(asked, left) for asked, left in unclear)
+    message = (
+        f"{named} have no result, and are older than every result that is left: retention may have "
+        f"deleted it. {_choose([asked for asked, _ in unclear])}"
     )
     return RecoveryRefused(message)

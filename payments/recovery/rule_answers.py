@@ -6,11 +6,13 @@ has its account, its kind and the credit limit; its time is that of the command'
 forwarded one.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from exactstage import Record
 from payments.domain.account_commands import AccountCommand, Limit, Open
+from payments.domain.account_table import AccountAnswer, decide_account
 
 from .account_questions import AccountAnswered
 from .balances import RuleEntry
@@ -38,6 +40,15 @@ class RuleMatch(NamedTuple):
     command: UnansweredRule
     is_old: bool
     """Whether it was answered, and retention has deleted the result."""
+
+
+class RuleAnswer(NamedTuple):
+    """What the rebuild answers a command for an account."""
+
+    name: str
+    place: Place
+    answer: AccountAnswer
+    time_ms: int
 
 
 def unshown(
@@ -76,7 +87,7 @@ def match_times(
         # One that was forwarded has another time than its entry.
         exact = [each for each in fitting if each.place.time_ms == entry.time_ms]
         for found in (*exact, *fitting)[:1]:
-            left.remove(found)
+            left = _after(left, found)
             yield RuleMatch(entry, found, is_old)
 
 
@@ -97,6 +108,58 @@ def match_copied(
         for found in fitting[:1]:
             left = _after(left, found)
             yield RuleMatch(entry, found, is_old=False)
+
+
+def without_entry(
+    matches: Sequence[RuleMatch], commands: Sequence[UnansweredRule]
+) -> Iterator[tuple[UnansweredRule, RuleMatch]]:
+    """Yield an account's commands without an entry that precede one with an entry, with that one.
+
+    Those of one partition are carried out in their order, so they changed nothing.
+    """
+    matched = {match.command.place[:2] for match in matches}
+    for each in commands:
+        partition, offset, _ = each.place
+        later = [
+            match
+            for match in matches
+            if match.command.place.partition == partition and match.command.place.offset > offset
+        ]
+        if later and (partition, offset) not in matched:
+            yield each, min(later, key=lambda match: match.command.place.offset)
+
+
+def answer_unchanging(command: UnansweredRule, entry: RuleEntry) -> AccountAnswer | None:
+    """Return the answer of a command that changed nothing before an entry of its account.
+
+    None where it would have changed the account as it was right before the entry, and as it was
+    after the rule entry before: movements between the two decided it.
+    """
+    for account in (entry.before, entry.since):
+        if account is None and entry.before is not None:
+            continue
+        decision = decide_account(entry.name, account, command.command, own=command.id)
+        if decision.entry is None:
+            return decision.answer
+    return None
+
+
+def in_order_of_commands(
+    changes: Sequence[RuleAnswer], others: Sequence[RuleAnswer]
+) -> Iterator[RuleAnswer]:
+    """Yield answers of one partition: changes as the ledger has them, the others between them.
+
+    Each of the others stands before the changes that follow its command in the command's partition.
+    """
+    waiting: dict[int, deque[RuleAnswer]] = {}
+    for each in sorted(others, key=lambda answer: answer.place.offset):
+        waiting.setdefault(each.place.partition, deque()).append(each)
+    for change in changes:
+        before = waiting.get(change.place.partition, deque())
+        while before and before[0].place.offset < change.place.offset:
+            yield before.popleft()
+        yield change
+    assert not any(waiting.values()), "each precedes a change of its account"
 
 
 def _after(commands: Sequence[UnansweredRule], found: UnansweredRule) -> list[UnansweredRule]:
