@@ -92,6 +92,9 @@ class Plan:
     """The payments of which no record says something, by what that is."""
 
 
+ANSWERS_AT_ONCE = 20_000
+"""So many unclear commands that change nothing the rebuild answers itself; more, a worker."""
+
 _OLD = "old commands taken for answered, their results are deleted"
 
 
@@ -735,8 +738,11 @@ class _Planning:
         """Answer unclear commands for accounts, none of which would change its account now.
 
         They may be new, so they get an answer; one that was answered long ago gets another. The
-        rebuild gives it, and not a worker: it might be after another command.
+        rebuild gives it, and not a worker: it might be after another command. So many that the
+        commits would be too many are left to the worker.
         """
+        if len(commands) > ANSWERS_AT_ONCE:
+            return
         questions = self._facts.account_questions
         places = {each.place[:2]: each for each in commands}
         keys = {each.key for each in commands if each.key is not None}

@@ -15,6 +15,7 @@ from exactstage import TopicPartition, partition_of
 from exactstage.log import Batch, Channel
 from payments.domain.account import Account
 from payments.records.internal_codec import decode_account
+from payments.recovery import rebuilding
 from payments.recovery.errors import RecoveryRefused
 
 from .rig import CrashMode, Installation, Killed
@@ -268,7 +269,7 @@ async def test_a_change_that_the_ledger_lacks_is_written_between_the_movements_i
 
 
 @pytest.mark.parametrize("seconds", [0, -2])
-async def test_what_a_changed_account_lacks_is_posted_whatever_the_clocks_of_brokers_said(
+async def test_what_a_changed_account_lacks_is_posted_though_the_clocks_of_brokers_differ(
     seconds: int,
 ) -> None:
     """Each payment that takes has the time of the one that gives, or an earlier time."""
@@ -465,6 +466,7 @@ async def test_commands_of_several_accounts_in_flight_are_answered_once_each(
     assert without_times(rebuilt.entries()) == without_times(entries)
     order = [(each["account"], each["type"]) for each in results(rebuilt)]
     assert order[3:] == [("abc", "limit"), ("bcd", "unfreeze"), ("abc", "limit"), ("bcd", "freeze")]
+    assert not any(each["replayed"] for each in results(rebuilt)), "each of them changed something"
 
 
 @pytest.mark.parametrize(
@@ -519,10 +521,13 @@ async def test_rare_commands_are_no_reason_to_refuse() -> None:
     assert [result["type"] for result in results(log)] == ["get", "freeze"]
 
 
+@pytest.mark.parametrize("at_once", [4, 5])
 @pytest.mark.parametrize("copied", [False, True])
 async def test_after_a_long_outage_commands_that_change_nothing_are_answered(
-    *, copied: bool
+    monkeypatch: pytest.MonkeyPatch, at_once: int, *, copied: bool
 ) -> None:
+    """By the rebuild, or by the worker where they are too many."""
+    monkeypatch.setattr(rebuilding, "ANSWERS_AT_ONCE", at_once)
     log = Installation(partitions=1)
     await carry_out(log, "abc", OPEN)
     log.time.advance(10 * DAY)
