@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Self
 
+from . import local_copy
 from .advice import command
 from .committer import Committer
 from .config_watch import ConfigWatch
@@ -209,6 +210,8 @@ class Engine:
         self._tasks.spawn("look at outputs", self._look_at_outputs())
         self._tasks.spawn("renewal", self.timers.renew_forever())
         self._tasks.spawn("configurations", self._watch_configs())
+        if self._state is not None:
+            self._tasks.spawn("files of local copies", self._flush(self._state))
 
     async def stop(self) -> None:
         """End everything; call ``drain`` first for a clean end."""
@@ -218,6 +221,12 @@ class Engine:
             self._state.close()
         await self._reader.close()
         await self.log.close()
+
+    @staticmethod
+    async def _flush(state: StateDirectory) -> None:
+        while True:
+            await asyncio.sleep(local_copy.FLUSH_SECONDS)
+            await state.flush()
 
     # --- partitions ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ Keys: ``r`` + key of a row; ``t`` + time + key of a timer; ``k`` + key of a row 
 at a takeover; ``p`` for the position.
 """
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -46,6 +47,9 @@ LOCK = "lock"
 _MIB = 1024 * 1024
 
 DEFAULT_MEMORY_BYTES = 512 * _MIB
+
+FLUSH_SECONDS = 30.0
+"""Between two times at which all copies are written to their files."""
 
 _FEWEST_SHARES = 4
 """No copy has more of the memory: what is not in a file yet is read again after a kill."""
@@ -127,6 +131,8 @@ class LocalCopy:
 
         self.at, self.path = at, path
         self._closing = Lock()
+        self._flushed: Position | None = None
+        """The position that is in a file."""
         self._unlogged = WriteOptions()
         # A property, whatever the package's own stubs say.
         self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]
@@ -296,6 +302,21 @@ class LocalCopy:
             except Exception as error:
                 raise _unusable(self.path, error) from error
 
+    def flush(self) -> None:
+        """Write what is not in a file yet, if there is any. Any thread may do it.
+
+        Raises ``FailStop``.
+        """
+        with self._closing:
+            position = self.position
+            if self.is_closed or position is self._flushed:
+                return
+            try:
+                self._db.flush()
+            except Exception as error:
+                raise self._damaged(error) from error
+            self._flushed = position
+
     def share(self, buffer_bytes: int) -> None:
         """Have ``buffer_bytes`` for what is not in a file yet. Raises ``FailStop``."""
         try:
@@ -413,6 +434,15 @@ class StateDirectory:
             copy.share(buffer_bytes)
         self._options.set_write_buffer_size(buffer_bytes)
         self._buffer_bytes = buffer_bytes
+
+    async def flush(self) -> None:
+        """Write what is not in a file yet, one copy after the other, while the event loop runs.
+
+        A copy whose last commit in a file is old may be worth nothing after a kill: compaction
+        takes the checkpoint from the journal by which it is known. Raises ``FailStop``.
+        """
+        for copy in list(self._copies.values()):
+            await asyncio.to_thread(copy.flush)
 
     def close_copy(self, at: TopicPartition) -> None:
         """Close the copy of a journal, if it is open; it stays for the next takeover."""

@@ -12,9 +12,10 @@ from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from exactstage import Context, Record, Stage, copy_restoring, local_copy
+from exactstage import Context, Record, Stage, copy_restoring, local_copy, testing
 from exactstage.copy_restoring import Changes, Tail, new_local
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.journal import CommitBatch, Journal
@@ -707,6 +708,80 @@ async def test_is_open_that_can_not_read_what_was_decided_names_the_row(tmp_path
         bed._stages = (reminders_stage(Reminders(), None),)
         await bed._start()
         assert bed.rows().keys() == {b"good", b"bad"}
+
+
+async def test_after_a_kill_a_copy_has_what_was_flushed(tmp_path: Path) -> None:
+    def killed() -> Position | None:
+        shutil.rmtree(tmp_path / "killed", ignore_errors=True)
+        shutil.copytree(tmp_path / "now", tmp_path / "killed")
+        state = StateDirectory(tmp_path / "killed")
+        try:
+            return state.open(JOURNAL).position
+        finally:
+            state.close()
+
+    state = StateDirectory(tmp_path / "now")
+    copy = state.open(JOURNAL)
+    copy.write([(b"a", b"1")], position=POSITION)
+    assert killed() is None
+    await state.flush()
+    assert killed() == POSITION
+    later = msgspec.structs.replace(POSITION, commit=2)
+    copy.write([(b"a", b"2")], position=later)
+    await state.flush()
+    assert killed() == later
+    files = sorted((tmp_path / "now").rglob("*.sst"))
+    await state.flush()
+    assert sorted((tmp_path / "now").rglob("*.sst")) == files, "there was nothing to write"
+    state.close()
+    copy.flush()  # It is closed: nothing is left to write.
+
+
+async def test_a_worker_writes_its_copies_to_their_files_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = asyncio.Semaphore(0)
+
+    class State(StateDirectory):
+        """Counts."""
+
+        async def flush(self) -> None:
+            """Count, and flush."""
+            await super().flush()
+            times.release()
+
+    monkeypatch.setattr(local_copy, "FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(testing, "StateDirectory", State)
+    async with Bed(tmp_path) as bed, asyncio.timeout(LIMIT_SECONDS):
+        await bed.count_all(3)
+        for _ in range(3):
+            await times.acquire()
+
+
+async def test_a_flush_that_the_disk_refuses_ends_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        """Refuses."""
+
+        def flush(self) -> None:
+            """Refuse, as rocksdict does."""
+            raise Exception("IO error: No space left on device")  # noqa: TRY002 - as rocksdict does
+
+    monkeypatch.setattr(local_copy, "FLUSH_SECONDS", 0.001)
+    bed = Bed(tmp_path)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await bed.__aenter__()
+        await bed.count_all(3)
+        [journal] = bed._running().engine.owned.journals()
+        assert journal.local is not None
+        real = journal.local.copy._db
+        monkeypatch.setattr(journal.local.copy, "_flushed", None)
+        monkeypatch.setattr(journal.local.copy, "_db", Broken())
+        with pytest.raises(FailStop, match=r"there can be no local copy in .* Make room"):
+            await bed._running().run()
+        monkeypatch.setattr(journal.local.copy, "_db", real)
+        await bed._running().kill()
 
 
 def test_a_busy_copy_among_many_is_flushed_when_its_share_is_full(tmp_path: Path) -> None:

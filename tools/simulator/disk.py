@@ -148,6 +148,10 @@ class SimulatedCopy(LocalCopy):
         found._kept = set(self._kept)
         return found
 
+    def flush(self) -> None:
+        """Have everything in a file."""
+        self._undo.clear()
+
     def estimated_keys(self) -> int:
         """Return how many rows and timers there are."""
         return len(self._rows) + len(self._timers)
@@ -166,6 +170,10 @@ class SimulatedState(StateDirectory):
     def open(self, at: TopicPartition) -> LocalCopy:
         """Return the copy of a journal, or an empty one."""
         return self._disk.open(at)
+
+    async def flush(self) -> None:
+        """Have everything in files, without a thread."""
+        self._disk.flush()
 
     def close_copy(self, at: TopicPartition) -> None:
         """Close the copy of a journal, if it is open."""
@@ -211,6 +219,11 @@ class SimulatedDisk:
         self.thrown_away += 1
         self._stored.pop(at).close()
         return self.open(at)
+
+    def flush(self) -> None:
+        """Have everything in files: a crash loses nothing of it."""
+        for copy in self._stored.values():
+            copy.flush()
 
     def close_copy(self, at: TopicPartition) -> None:
         """Close the copy of a journal, if it is open."""
