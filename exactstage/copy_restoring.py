@@ -73,20 +73,22 @@ _MOST_KEPT = 100_000
 class Tail:
     """One journal with a copy, while what the copy lacks is read."""
 
-    def __init__(self, stage: Stage, journal: Journal, local: LocalRows, held: Bounds) -> None:
+    def __init__(self, stage: Stage, local: LocalRows, held: Bounds) -> None:
         """Continue from the copy of ``local``, which is judged already, or is empty."""
-        self._stage, self.journal, self.local = stage, journal, local
+        self._stage, self.local = stage, local
         self._position = local.copy.position
         self.first = held.first if self._position is None else self._position.ring_offset
         """Where reading begins."""
         self.refused: str | None = None
         """Why the copy must not be used, once that is known."""
-        self._next = held.first if self._position is None else self._position.offset
+        self.next = held.first if self._position is None else self._position.offset
+        """The offset behind what was read."""
         self._seen = False
         """Whether the journal still has the copy's last checkpoint."""
         self._sought = -1 if self._position is None else self._position.unfinished_offset
         """Offset of the last row of a takeover that did not end, while it is not found again."""
-        self._has_gaps = False
+        self.has_gaps = False
+        """Whether something was compacted away in what the copy lacks, or may have been."""
         self._kept: set[bytes] | None = set() if self._position is None else None
         """Of a copy that was empty: the rows in it that are open; None: it may be any."""
 
@@ -137,26 +139,12 @@ class Tail:
         if self.refused is None:
             self._write(records, changes)
         last = records[-1].offset
-        if records[0].offset != self._next or last - records[0].offset + 1 != len(records):
-            self._has_gaps = True
-        self._next = last + 1
+        if records[0].offset != self.next or last - records[0].offset + 1 != len(records):
+            self.has_gaps = True
+        self.next = last + 1
 
     def _write(self, records: Sequence[Record], changes: Changes) -> None:
-        timers, is_open, suspects = list[bytes](), set[bytes](), self.local.suspects
-        for key, row in changes.items():
-            suspects.pop(key, None)
-            if row is None:
-                continue
-            try:
-                times, wants = read_row(self._stage, key, row)
-            except FailStop:
-                raise
-            except Exception:  # noqa: BLE001 - whatever it is, it is reported with its row
-                suspects[key] = None
-                continue
-            timers += [timer_key(time_ms, key) for time_ms in times]
-            if wants:
-                is_open.add(key)
+        timers, is_open = derived(self._stage, changes, self.local.suspects)
         keeps = None if self._stage.keeps_open is None else (lambda key, _: key in is_open)
         kept = self._kept
         self.local.copy.write(
@@ -199,12 +187,38 @@ class Tail:
         if self._sought >= 0:
             return self._lacks_unfinished()
         age_ms = now_ms - position.time_ms
-        if self._has_gaps and age_ms > age_limit_ms:
+        if self.has_gaps and age_ms > age_limit_ms:
             return (
                 f"it is {age_ms / 1000:.0f} s old, and tombstones may have been compacted away "
                 f"since (delete.retention.ms of the changelog)"
             )
         return None
+
+
+def derived(
+    stage: Stage, changes: Changes, suspects: dict[bytes, None]
+) -> tuple[list[bytes], set[bytes]]:
+    """Return what a copy has beside these rows: their timers, and the keys that count as open.
+
+    ``suspects`` gets the keys of rows that the stage can't read, and loses those that are gone.
+    Raises ``FailStop``.
+    """
+    timers, is_open = list[bytes](), set[bytes]()
+    for key, row in changes.items():
+        suspects.pop(key, None)
+        if row is None:
+            continue
+        try:
+            times, wants = read_row(stage, key, row)
+        except FailStop:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is reported with its row
+            suspects[key] = None
+            continue
+        timers += [timer_key(time_ms, key) for time_ms in times]
+        if wants:
+            is_open.add(key)
+    return timers, is_open
 
 
 def read_row(stage: Stage, key: bytes, row: bytes) -> tuple[Sequence[int], bool]:

@@ -136,6 +136,12 @@ class Counts(NamedTuple):
     recent_records_read: int = 0
     """Of ``records_read`` those of takeovers within the last hour."""
 
+    standby_partitions: int = 0
+    """Partitions of other workers whose journals are followed."""
+
+    standby_lags: Mapping[str, int] = MappingProxyType({})
+    """By how many records copies of other workers' journals are behind them, by stage."""
+
     installation: str | None = None
     """Id of the installation, once a journal is taken over."""
 

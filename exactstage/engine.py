@@ -6,7 +6,7 @@ deliveries to the stages' agents; the engine does the rest.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Self
 
@@ -30,6 +30,7 @@ from .readiness import Readiness
 from .reading import Deliver, Delivery
 from .rebalancing import Rebalancing
 from .stage import Stage, by_name, senders_of, topics_of
+from .standby import Standbys
 from .takeover import Takeover, TakeoverReport, require_own_installation
 from .timers import Timers
 from .vouching import Vouching
@@ -136,6 +137,15 @@ class Engine:
             tasks=self._tasks,
         )
         takeover = self._new_takeover(app_id, stages, connected)
+        self.standbys = Standbys(
+            log=log,
+            stages=stages,
+            state=state,
+            belongs=takeover.belongs,
+            age_limit_seconds=takeover.longest_restore_seconds,
+            tasks=self._tasks,
+            is_busy=lambda: bool(self.owned.partitions),
+        )
         self._rebalancing = self._new_rebalancing(app_id, stages, takeover)
         self.timers = Timers(
             stages=self.stages,
@@ -178,6 +188,7 @@ class Engine:
             pipeline=self._pipeline,
             local_delivery=self._local_delivery,
             intake=self._intake,
+            standbys=self.standbys,
         )
 
     def _new_processing(self, stages: Sequence[Stage]) -> dict[str, Processing]:
@@ -234,6 +245,7 @@ class Engine:
         self,
         assigned: AbstractSet[TopicPartition],
         *,
+        standbys: Collection[int] = (),
         is_superseded: Callable[[], bool] = lambda: False,
         settle: Callable[[TakeoverReport | None], Awaitable[None]] | None = None,
         on_ready: Callable[[], None] = lambda: None,
@@ -244,11 +256,16 @@ class Engine:
         call after the other. ``settle`` is awaited with what was taken over. Where a newer
         assignment has come by then (``is_superseded``), or another drain, nothing is read: the next
         call does that. Else ``on_ready`` is called and records are read, without an await in
-        between, so that no revocation can come there. Raises ``FailStop``, after which the process
-        has to end.
+        between, so that no revocation can come there. The journals of the partitions ``standbys``,
+        which another worker owns, are followed from then on where rows are on disk. Raises
+        ``FailStop``, after which the process has to end.
         """
         await self._rebalancing.rebalance(
-            assigned, is_superseded=is_superseded, settle=settle, on_ready=on_ready
+            assigned,
+            standbys=standbys,
+            is_superseded=is_superseded,
+            settle=settle,
+            on_ready=on_ready,
         )
 
     async def drain(self) -> None:
@@ -362,6 +379,8 @@ class Engine:
             records_read=rebalancing.records_read,
             recent_rows_taken_over=recent.rows,
             recent_records_read=recent.records_read,
+            standby_partitions=len(self.standbys.partitions),
+            standby_lags=self.standbys.lags(),
             settings_differ=rebalancing.settings_differ(now_ms),
             installation=identities[0].installation if identities else None,
         )

@@ -12,7 +12,7 @@ from .limits import RING
 from .timer_index import TimerIndex
 
 if TYPE_CHECKING:
-    from .local_copy import Keeps, LocalCopy
+    from .local_copy import Keeps, LocalCopy, Position
 
 _AHEAD = 256
 """Timers that are read at once."""
@@ -159,7 +159,7 @@ class LocalRows:
         ``open_keys`` are what the open commit has changed since. Raises ``DiskBehind``, with
         nothing changed, where it has to come again, and ``FailStop``.
         """
-        from .local_copy import Position, digest, timer_key  # noqa: PLC0415 - only where it is used
+        from .local_copy import timer_key  # noqa: PLC0415 - only where it is used
 
         rows = [(key, value) for key, value, _ in records[:-1] if key is not None]
         timers, taken, count = list[bytes](), list[bytes](), 0
@@ -170,15 +170,7 @@ class LocalRows:
             taken += removed
             count += 1
         end = offset + len(records)
-        position = Position(
-            belongs=self.belongs,
-            commit=n,
-            checkpoint=digest(records[-1][1] or b""),
-            checkpoint_offset=end - 1,
-            offset=end,
-            ring_offset=self._ring_offset(n + 1),
-            time_ms=time_ms,
-        )
+        position = self._position(n, end, records[-1][1] or b"", time_ms)
         self.copy.write(rows, timers=timers, taken=taken, keeps=self.keeps, position=position)
         for _ in range(count):
             self._sealed.popleft()
@@ -191,6 +183,32 @@ class LocalRows:
                     self._recent.pop(key, None)
                     self._deleted.discard(key)
 
+    def follow(
+        self,
+        rows: Iterable[tuple[bytes, bytes | None]],
+        ends: Sequence[tuple[int, int]],
+        checkpoint: bytes,
+        *,
+        timers: Iterable[bytes],
+        taken: Iterable[bytes],
+        is_open: "Keeps | None",
+        time_ms: int,
+    ) -> None:
+        """Write what commits of another owner have changed; ``checkpoint`` is that of the last.
+
+        ``ends`` are their numbers, and the offset behind each. Raises ``DiskBehind``, with nothing
+        changed, where it has to come again, and ``FailStop``.
+        """
+        before = list(self._ends)
+        self._ends.extend(ends)
+        position = self._position(*ends[-1], checkpoint, time_ms)
+        try:
+            self.copy.write(rows, timers=timers, taken=taken, keeps=is_open, position=position)
+        except BaseException:
+            self._ends.clear()
+            self._ends.extend(before)
+            raise
+
     def begin(self, time_ms: int) -> None:
         """Note that the copy has what the takeover has read.
 
@@ -199,31 +217,47 @@ class LocalRows:
         Up to the last checkpoint: what comes behind it, a fence at least, may be lost without a
         trace in the checkpoints, and is read again.
         """
-        from .local_copy import Position, digest  # noqa: PLC0415 - only where it is used
-
         self.timers.is_due(0)  # From now on it knows the earliest.
         if self._last_checkpoint is None:
             return  # The takeover has written the first one.
         n, end = self._ends[-1]
-        unfinished_offset, unfinished = self.unfinished
-        if unfinished_offset < end:
-            unfinished_offset, unfinished = -1, ""
-        ring_offset = self._ring_offset(n + 1)
-        if (before := self.copy.position) is not None:
-            # A takeover after one without a commit has not read the whole ring.
-            ring_offset = max(ring_offset, before.ring_offset)
-        position = Position(
-            belongs=self.belongs,
-            commit=n,
-            checkpoint=digest(self._last_checkpoint),
-            checkpoint_offset=end - 1,
-            offset=end,
-            ring_offset=ring_offset,
-            time_ms=time_ms,
-            unfinished_offset=unfinished_offset,
-            unfinished=unfinished,
+        unfinished = self.unfinished if self.unfinished[0] >= end else (-1, "")
+        # A takeover after one without a commit has not read the whole ring.
+        before = self.copy.position
+        position = self._position(
+            n,
+            end,
+            self._last_checkpoint,
+            time_ms,
+            unfinished,
+            ring_offset=0 if before is None else before.ring_offset,
         )
         self.copy.write((), position=position)
+
+    def _position(
+        self,
+        n: int,
+        end: int,
+        checkpoint: bytes,
+        time_ms: int,
+        unfinished: tuple[int, str] = (-1, ""),
+        *,
+        ring_offset: int = 0,
+    ) -> "Position":
+        """Return what the copy says of itself when it has all up to the commit ``n``."""
+        from .local_copy import Position, digest  # noqa: PLC0415 - only where it is used
+
+        return Position(
+            belongs=self.belongs,
+            commit=n,
+            checkpoint=digest(checkpoint),
+            checkpoint_offset=end - 1,
+            offset=end,
+            ring_offset=max(ring_offset, self._ring_offset(n + 1)),
+            time_ms=time_ms,
+            unfinished_offset=unfinished[0],
+            unfinished=unfinished[1],
+        )
 
     def _ring_offset(self, n: int) -> int:
         """Return from where the journal is to be read for the ring before commit ``n``."""
@@ -238,6 +272,7 @@ class LocalRows:
 
         ``last_checkpoint`` is the value of the last one.
         """
+        self._ends.clear()
         self._ends.extend(ends)
         self._first_offset = first_offset
         self._last_checkpoint = last_checkpoint

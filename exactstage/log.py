@@ -109,6 +109,10 @@ class Clock(Protocol):
         """Return the time, or this machine's while none is known."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether the log has stated its time."""
+
+    @property
     def age_seconds(self) -> float:
         """How long ago the log stated its time; another clock has been used since."""
 

@@ -7,7 +7,7 @@ assigned, and read again, unless a newer assignment has come since.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from .ownership import Ownership
 from .pipeline import CommitPipeline
 from .restoring import restore_stage
 from .stage import Stage
+from .standby import Standbys
 from .takeover import Superseded, Takeover, TakeoverReport
 
 RECENT_MS = 3_600_000
@@ -56,6 +57,7 @@ class Rebalancing:
         pipeline: CommitPipeline,
         local_delivery: LocalDelivery,
         intake: Intake,
+        standbys: Standbys,
     ) -> None:
         self._app_id = app_id
         self._stages = {stage.name: stage for stage in stages}
@@ -66,6 +68,7 @@ class Rebalancing:
         self._pipeline = pipeline
         self._local_delivery = local_delivery
         self._intake = intake
+        self._standbys = standbys
         self._assigning = asyncio.Lock()
         self._drains = 0
         """A takeover that began before the last drain is out of date."""
@@ -82,6 +85,7 @@ class Rebalancing:
         self,
         assigned: AbstractSet[TopicPartition],
         *,
+        standbys: Collection[int] = (),
         is_superseded: Callable[[], bool],
         settle: Callable[[TakeoverReport | None], Awaitable[None]] | None,
         on_ready: Callable[[], None],
@@ -89,6 +93,8 @@ class Rebalancing:
         """Own exactly these input partitions, then read on; see ``Engine.rebalance``."""
         drains = self._drains
         self.rebalances += 1
+        # What is taken over now is not followed any more: its copy is the takeover's.
+        self._standbys.keep(set(standbys) - self._partition_numbers(assigned))
         report = await self.assign(assigned)
         if settle is not None:
             await settle(report)
@@ -96,6 +102,7 @@ class Rebalancing:
             return
         on_ready()
         self._intake.start(self._owned.journals())
+        self._standbys.follow(set(standbys) - self._owned.partitions)
 
     async def assign(self, assigned: AbstractSet[TopicPartition]) -> TakeoverReport | None:
         """Own exactly these input partitions: drop what is lost, take over what is new.

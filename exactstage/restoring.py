@@ -82,9 +82,9 @@ async def read_journals(
     checkpoints = {journal: _in_order(journal, found.slots[journal]) for journal in journals}
     for journal, tail in tails.items():
         slots = found.slots[journal].values()
-        last = max(slots, key=lambda record: _decoded(record).n, default=None)
+        last = max(slots, key=lambda record: decoded(record).n, default=None)
         tail.local.restored(
-            _ends(found.slots[journal]),
+            ends_of(found.slots[journal]),
             bounds[journal.at].first,
             None if last is None else last.value or b"",
         )
@@ -136,17 +136,17 @@ async def _read(
             slots, foreign = into.slots[journal], into.foreign[journal]
             into.count += len(records)
             if (tail := tails.get(journal)) is None:
-                _fold(records, journal.rows, slots, foreign)
+                fold(records, journal.rows, slots, foreign)
                 continue
             known, new = tail.split(records)
-            _fold(known, Changes(), slots, foreign)
-            _fold(new, changes := Changes(), slots, foreign)
+            fold(known, Changes(), slots, foreign)
+            fold(new, changes := Changes(), slots, foreign)
             await when_disk_allows(at, partial(tail.add, new, changes))
 
 
-def _ends(slots: Checkpoints) -> list[tuple[int, int]]:
+def ends_of(slots: Checkpoints) -> list[tuple[int, int]]:
     """Return the last commits of a journal, each with the offset behind it."""
-    found = sorted((_decoded(record).n, record.offset + 1) for record in slots.values())
+    found = sorted((decoded(record).n, record.offset + 1) for record in slots.values())
     return [(n, end) for n, end in found if n > found[-1][0] - RING]
 
 
@@ -187,7 +187,7 @@ class Copies:
     def _new(self, journal: Journal, copy: LocalCopy, held: Bounds) -> Tail:
         stage = self._stages[journal.stage]
         local = new_local(stage, journal, copy, self._belongs(journal))
-        return Tail(stage, journal, local, held)
+        return Tail(stage, local, held)
 
     def refuse(
         self,
@@ -201,7 +201,7 @@ class Copies:
         """
         again: dict[Journal, Tail] = {}
         for journal, tail in tails.items():
-            commits = [_decoded(record).n for record in slots[journal].values()]
+            commits = [decoded(record).n for record in slots[journal].values()]
             why = tail.judge(
                 max(commits, default=0), age_limit_ms=self._age_limit_ms, now_ms=self._clock()
             )
@@ -219,7 +219,7 @@ def _log_progress(progress: str) -> None:
     logger.info("restoring %s", progress)
 
 
-def _fold(records: Sequence[Record], rows: Any, slots: Checkpoints, foreign: Foreign) -> None:
+def fold(records: Sequence[Record], rows: Any, slots: Checkpoints, foreign: Foreign) -> None:
     """Apply records in order: a later one replaces an earlier one, a tombstone removes it.
 
     ``foreign`` gets what no worker wrote, unless a worker, or a repair, has replaced it since.
@@ -268,7 +268,8 @@ def _first(foreign: Foreign) -> Record | None:
     return found[0] if found else None
 
 
-def _decoded(record: Record) -> Checkpoint:
+def decoded(record: Record) -> Checkpoint:
+    """Return the checkpoint in a record. Raises ``JournalBroken``, ``NewerFormat``."""
     try:
         return decode_checkpoint(record.value or b"")
     except JournalBroken as error:
@@ -399,7 +400,7 @@ async def _unreadable(
 
 def _in_order(journal: Journal, slots: Checkpoints) -> list[Checkpoint]:
     """Return the checkpoints by number, the last ``RING`` of them at most."""
-    found = sorted((_decoded(record) for record in slots.values()), key=lambda c: c.n)
+    found = sorted((decoded(record) for record in slots.values()), key=lambda c: c.n)
     if not found:
         if next(iter(journal.all_rows), None) is not None:
             message = f"{journal.at} has rows but no checkpoint; was it written by something else?"

@@ -107,7 +107,8 @@ class Takeover:
         """
         self._state = state
         self._moved = moved
-        self._longest_restore_seconds = tombstone_seconds * SHARE_OF_TOMBSTONES
+        self.longest_restore_seconds = tombstone_seconds * SHARE_OF_TOMBSTONES
+        """For how long it is sure that no tombstone goes unread."""
         self._log = log
         self._partitions = partitions
         self._owner_here = owner_here
@@ -317,22 +318,18 @@ class Takeover:
         if self._state is None:
             return None
         stages = {stage.name: stage for stage in self._stages}
-
-        def belongs(journal: Journal) -> Mapping[str, object]:
-            return belonging(
-                self._app_id,
-                cluster,
-                stages[journal.stage],
-                partition=journal.partition,
-                partitions=self._partitions,
-            )
-
         return Copies(
             self._state,
             stages,
-            belongs,
+            lambda journal: self.belongs(stages[journal.stage], journal.partition, cluster),
             clock=self._log.clock,
-            age_limit_seconds=self._longest_restore_seconds,
+            age_limit_seconds=self.longest_restore_seconds,
+        )
+
+    def belongs(self, stage: Stage, partition: int, cluster: Cluster) -> Mapping[str, object]:
+        """Return what has to be the same for a copy to be of this journal, as this worker is."""
+        return belonging(
+            self._app_id, cluster, stage, partition=partition, partitions=self._partitions
         )
 
     def _require_tombstones(self, partitions: Sequence[int], took_seconds: float) -> None:
@@ -342,7 +339,7 @@ class Takeover:
         again. A tombstone stays for ``delete.retention.ms`` from the compaction on that took the
         row; the rest of it is for the time that this compaction itself may have taken.
         """
-        limit_seconds = self._longest_restore_seconds
+        limit_seconds = self.longest_restore_seconds
         if took_seconds > limit_seconds:
             message = (
                 f"reading the journals of partitions {partitions} took {took_seconds:.0f} s, more "

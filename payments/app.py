@@ -43,6 +43,7 @@ def create_app(settings: Settings, *, log: Log | None = None) -> EngineApp:
         session_timeout_seconds=settings.session_timeout_seconds,
         instance_id=settings.instance_id,
         open_state=_open_state(settings),
+        standbys=_standbys(settings),
         limits=Limits(stall_seconds=settings.stall_seconds),
         show_readiness=None if file is None else partial(health.show, file),
         show_end=None if file is None else partial(_show_end, file),
@@ -65,6 +66,17 @@ def _open_state(settings: Settings) -> Callable[[], StateDirectory] | None:
     if path is None:
         return None
     return partial(StateDirectory, path, memory_bytes=settings.state_memory_mb * 1024**2)
+
+
+def _standbys(settings: Settings) -> int:
+    """Return how many workers follow each partition: none where rows are in memory."""
+    if settings.standbys and settings.state_dir is None:
+        logger.warning(
+            "PAYMENTS_STANDBYS is %d and ignored: nothing is followed without PAYMENTS_STATE_DIR",
+            settings.standbys,
+        )
+        return 0
+    return settings.standbys
 
 
 def run_worker(settings: Settings, *, log_level: str = "info", web_port: int | None = None) -> int:

@@ -165,6 +165,10 @@ class Settings(BaseSettings):
     state_memory_mb: WholeNumber = Field(default=512, ge=32, le=65_536)
     """Memory for all local copies of a worker, in MiB, 32 to 65536."""
 
+    standbys: WholeNumber = Field(default=0, ge=0, le=3)
+    """Other workers that follow the journals of each partition on their disks, 0 to 3, and take it
+    over without reading all of them. The same for all workers; only with `PAYMENTS_STATE_DIR`."""
+
     instance_id: str | None = None
     """Static membership (`group.instance.id`): the same for each restart of one worker."""
 

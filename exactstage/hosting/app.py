@@ -41,6 +41,8 @@ from exactstage.reading import Delivery
 from exactstage.stage import Stage, by_name
 from exactstage.takeover import TakeoverReport
 
+from .assignment import StandbyAssignor
+from .balance import Balance
 from .client_noise import install, quiet_client
 from .host import Host
 from .membership import FAUST_LOGGER, MembershipConsumer, MembershipTransport
@@ -69,7 +71,9 @@ class _Boot(BootStrategy):
     enable_kafka_producer = False
 
 
-def _faust_options(connection: Mapping[str, Any], request_timeout_ms: int) -> dict[str, Any]:
+def _faust_options(
+    connection: Mapping[str, Any], request_timeout_ms: int, standbys: int
+) -> dict[str, Any]:
     """Return the settings that leave reading, writing and restoring to the engine."""
     return {
         "broker": [f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
@@ -78,10 +82,11 @@ def _faust_options(connection: Mapping[str, Any], request_timeout_ms: int) -> di
         "store": "memory://",
         "Table": JournalTable,
         "TableManager": JournalTableManager,
+        "PartitionAssignor": StandbyAssignor,
         "Worker": StageWorker,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
-        "table_standby_replicas": 0,
+        "table_standby_replicas": standbys,
         "web_enabled": False,
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": False,
@@ -110,7 +115,8 @@ class EngineApp(Host):
     ``log`` replaces the broker, in tests. ``show_readiness`` is called once a second with the
     reasons why the worker is not ready, none when it is; ``show_end`` with the line with which the
     process ends, and its failure if it is one. ``apply_command`` returns the command that creates
-    or corrects the given topics.
+    or corrects the given topics. ``standbys`` other workers follow the journals of each partition,
+    where rows are on disk (``open_state``).
     """
 
     BootStrategy = _Boot
@@ -133,6 +139,7 @@ class EngineApp(Host):
         session_timeout_seconds: float = 10.0,
         instance_id: str | None = None,
         open_state: Callable[[], StateDirectory] | None = None,
+        standbys: int = 0,
         limits: Limits | None = None,
         apply_command: Callable[[Iterable[str]], str] = usual_apply,
         show_readiness: Callable[[Sequence[str]], None] | None = None,
@@ -175,7 +182,12 @@ class EngineApp(Host):
             # Faust's assignor refuses an assignment with another URL than the worker's own; a
             # static member gets its former assignment back, even when it restarts on another host.
             canonical_url=f"http://{instance_id or uuid.uuid4().hex}",
-            **_faust_options(connection, self._brokers.connection.request_timeout_ms),
+            **_faust_options(
+                connection,
+                self._brokers.connection.request_timeout_ms,
+                # In memory nothing is followed; but who leads the group decides for all members.
+                standbys=0 if open_state is None else standbys,
+            ),
             **options,
         )
         self.on_partitions_revoked.connect(self._drain_before_rebalance)  # type: ignore[arg-type] # Faust's signals have no types
@@ -426,6 +438,9 @@ class EngineApp(Host):
         if not self.should_stop:
             self._lag = self.add_future(self._commit_for_lag_tools())
             self.add_future(self._watch_topics())
+            if self.conf.table_standby_replicas:
+                balance = Balance(self, cast("StandbyAssignor", self.assignor))
+                self.add_future(balance.watch(self.membership))
 
     async def _watch_topics(self) -> None:
         """Check once a second that the topics still have the ids that they had at the start.

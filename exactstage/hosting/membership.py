@@ -227,6 +227,14 @@ class MembershipThread(driver.AIOKafkaConsumerThread):
         logger.warning("the membership's metadata task has ended and is started again: %r", cause)
         client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001 - as ``bootstrap`` does
 
+    async def rejoin(self) -> None:
+        """Join the group once more, so that it shares the partitions out again."""
+        await self.call_thread(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        coordinator: Any = self._ensure_consumer()._coordinator  # noqa: SLF001 - it has no other way
+        coordinator.request_rejoin()
+
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
         """Commit positions to the group; see ``MembershipConsumer.commit_positions``."""
         await self.call_thread(self._commit_positions, positions)
@@ -275,6 +283,10 @@ class MembershipConsumer(driver.Consumer):
     async def commit_positions(self, positions: Mapping[TP, int]) -> None:
         """Commit positions to the group, for lag tools; failures are only logged."""
         await self._thread.commit_positions(positions)
+
+    async def rejoin(self) -> None:
+        """Join the group once more, so that it shares the partitions out again."""
+        await self._thread.rejoin()
 
     @Service.task
     async def _watch(self) -> None:

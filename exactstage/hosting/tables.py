@@ -124,8 +124,14 @@ class EngineRecovery(Recovery):
             logger.info("worker ready: %d partitions", len(app.engine.owned.partitions))
 
         assigned = {TopicPartition(*tp) for tp in app.assignor.assigned_actives()}
+        # A standby has the same partitions of all topics that are assigned together.
+        standbys = {at.partition for at in app.assignor.assigned_standbys()}
         await app.engine.rebalance(
-            assigned, is_superseded=is_superseded, settle=settle, on_ready=on_ready
+            assigned,
+            standbys=standbys,
+            is_superseded=is_superseded,
+            settle=settle,
+            on_ready=on_ready,
         )
 
     @Service.task

@@ -32,6 +32,7 @@ class MemoryClock:
     """See ``exactstage.log.Clock``: broker and worker share one clock here."""
 
     age_seconds = difference_seconds = 0.0
+    is_known = True
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms

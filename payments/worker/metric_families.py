@@ -140,6 +140,21 @@ LAG_SECONDS = Family(
     ("topic", "partition"),
     "seconds",
 )
+STANDBYS = Family(
+    "payments_standby_partitions",
+    "gauge",
+    "Partitions of other workers whose journals this one follows (`PAYMENTS_STANDBYS`).",
+    "0 in all workers although it is set: the worker that leads the group has it not, or there is "
+    "one worker only.",
+)
+STANDBY_LAG = Family(
+    "payments_standby_lag_records",
+    "gauge",
+    "Records of these journals that their copies here do not have yet.",
+    "Grows all the time: a takeover would read them first; the worker or its disk is slow.",
+    ("stage",),
+    "records",
+)
 WAITING = Family(
     "payments_waiting_payments",
     "gauge",
@@ -310,6 +325,8 @@ FAMILIES = (
     DEAD_LETTERS,
     LAG,
     LAG_SECONDS,
+    STANDBYS,
+    STANDBY_LAG,
     WAITING,
     WAITING_SECONDS,
     OPEN_HOLDS,

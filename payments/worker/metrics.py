@@ -105,6 +105,9 @@ def _records(found: Counts) -> Iterable[Metric]:
     lags = {(at.topic, str(at.partition)): lag for at, lag in sorted(found.lags.items())}
     yield families.LAG.of({labels: lag.records for labels, lag in lags.items()})
     yield families.LAG_SECONDS.of({labels: lag.seconds for labels, lag in lags.items()})
+    yield families.STANDBYS.of(found.standby_partitions)
+    lags_of = dict.fromkeys(found.rows, 0) | dict(found.standby_lags)
+    yield families.STANDBY_LAG.of({(stage,): lag for stage, lag in lags_of.items()})
 
 
 def _appends(found: Counts) -> Iterable[Metric]:

@@ -675,7 +675,7 @@ def test_an_empty_copy_is_filled_without_marks_for_rows_that_were_never_open(
     monkeypatch.setattr(copy, "write", write)
     stage = replace(words(), logic=CountsOnce("counts"))
     journal = new_journal()
-    tail = Tail(stage, journal, new_local(stage, journal, copy, {}), Bounds(0, 9))
+    tail = Tail(stage, new_local(stage, journal, copy, {}), Bounds(0, 9))
     all_changes = ({b"a": b"1", b"b": b"1", b"c": b"1"}, {b"a": b"2"}, {b"d": b"2", b"e": b"2"})
     for offset, changed in enumerate(all_changes):
         tail.add([Record(*JOURNAL, offset, 0, b"a", b"", ())], Changes(changed))

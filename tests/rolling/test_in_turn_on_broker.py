@@ -107,6 +107,35 @@ async def test_old_and_new_workers_take_turns_and_nothing_is_lost_or_doubled(
         await verified(settings)
 
 
+async def test_an_old_worker_beside_one_with_standbys_takes_over_and_gives_up_partitions(
+    former: Variables, installations: Installations, tmp_path: Path
+) -> None:
+    """The new one joins first, so it leads the group, and gives the old one standbys too."""
+    pytest.importorskip("rocksdict")
+    settings = await installations.make(opening_balance=OPENING, session_timeout_seconds=6)
+    on_disk = settings.model_copy(update={"state_dir": tmp_path / "state", "standbys": 1})
+    new, old = WorkerProcess(on_disk), WorkerProcess(settings)
+    old.variables = dict(former)
+    async with AsyncExitStack() as ends:
+        for worker in (new, old):
+            ends.callback(worker.log.unlink)
+            ends.push_async_callback(worker.kill)
+            await worker.start()
+        await new.until(
+            lambda: "standby for partitions" in new.log.read_text(), "is no standby of the old one"
+        )
+        async with Client(settings) as client:
+            load = Load(client)
+            for worker, killed in ((old, True), (new, False), (old, False), (new, True)):
+                to = former if worker is old else {}
+                await changed(worker, to, killed=killed, load=load)
+                await client.answered()
+            for worker in (new, old):
+                assert await worker.stop() == 0
+            await audit(settings, client, opening_balance=OPENING)
+        await verified(settings)
+
+
 async def verified(settings: Settings) -> None:
     """Audit the topics with this build's own auditor."""
     await without_workers(settings)
