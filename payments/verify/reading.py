@@ -39,7 +39,7 @@ async def audit(log: Log, auditor: Auditor, *, show: Show) -> Report:
     for journal in auditor.topics.journals:
         await reading.journal(journal)
     await reading.records()
-    show("judging")
+    show("everything is read: checking the guarantees")
     return auditor.finish()
 
 

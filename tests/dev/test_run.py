@@ -225,4 +225,19 @@ def test_a_worker_that_is_lost_leaves_kafka_to_the_operator(
     assert broker.running
     printed = capsys.readouterr().out
     assert "Stopping Kafka" not in printed
-    assert "-m tools.dev.broker down" in printed
+    assert "-m tools.dev.broker down --port " in printed, (
+        "PAYMENTS_BROKERS may be set where it is typed"
+    )
+
+
+def test_of_a_worker_that_was_killed_no_last_line_is_said_to_help(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lose(*_: object, **__: object) -> None:
+        raise WorkerLostError("the worker was killed by signal 9", was_killed=True)
+
+    monkeypatch.setattr(run, "with_worker", lose)
+    monkeypatch.setattr(run, "ignore_interrupts", lambda: None)
+    with pytest.raises(WorkerLostError, match="Find out who sends the signal") as lost:
+        run.with_broker(FakeBroker(), Run(tmp_path), stay=True, left=False)
+    assert "last line" not in str(lost.value)

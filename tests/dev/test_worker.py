@@ -1,9 +1,13 @@
 """The worker of make run: started again when it ends, given up on when it ends again and again."""
 
+import itertools
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,7 +47,9 @@ def test_a_worker_that_ended_is_started_again_and_its_last_lines_are_shown(
     first = worker.pid
     watch_until(worker, lambda: worker.pid != first)
     printed = capsys.readouterr().out
-    assert "it stopped itself, since it could not go on exactly (exit code 70)" in printed
+    assert (
+        "The worker has stopped itself, since it could not go on exactly (exit code 70)" in printed
+    )
     assert "    the reason" in printed
     assert "started again" in printed
     worker.stop()
@@ -59,23 +65,71 @@ def test_a_worker_that_ends_again_and_again_is_given_up_on(
     assert capsys.readouterr().out.count("exit code 3") == RESTARTS + 1
 
 
-def test_ends_of_a_worker_that_ran_steadily_do_not_add_up(
+SAYS_READY = "import signal\nprint('worker ready: 8 partitions', flush=True)\nsignal.pause()\n"
+
+
+def kill_when_ready(worker: Worker, after_ready: Callable[[], None]) -> None:
+    """Kill it as a user does, after it was seen to be ready; wait until the next one runs."""
+    watch_until(worker, lambda: worker.tail() != [])
+    worker.watch()
+    after_ready()
+    ended = worker.pid
+    assert ended is not None
+    os.kill(ended, signal.SIGKILL)
+    watch_until(worker, lambda: worker.pid != ended)
+
+
+def test_ends_of_a_worker_that_had_become_ready_do_not_add_up(
     made: Callable[[str], Worker],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(module, "STEADY_SECONDS", 0.0)
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def settle() -> None:
+        now[0] += module.SETTLED_SECONDS
+
+    worker = made(SAYS_READY)
+    worker.start()
+    try:
+        for _ in range(RESTARTS + 2):
+            kill_when_ready(worker, settle)
+    finally:
+        worker.stop()
+    printed = capsys.readouterr().out
+    assert printed.count("The worker was killed by signal 9 (SIGKILL). Its last lines:") == (
+        RESTARTS + 2
+    )
+    assert printed.count(f"(1 of {RESTARTS})") == RESTARTS + 2
+
+
+def test_ends_just_after_readiness_add_up_and_a_signal_is_named(
+    made: Callable[[str], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    worker = made(SAYS_READY)
+    worker.start()
+    try:
+        for _ in range(RESTARTS):
+            kill_when_ready(worker, lambda: None)
+        with pytest.raises(WorkerLostError, match=r"was killed by signal 9 \(SIGKILL\)") as lost:
+            kill_when_ready(worker, lambda: None)
+    finally:
+        worker.stop()
+    assert lost.value.was_killed
+
+
+def test_a_worker_that_was_long_on_its_way_to_readiness_counts(
+    made: Callable[[str], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(0.0, 3600.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(now)))
     worker = made("raise SystemExit(3)\n")
     worker.start()
-    pids = {worker.pid}
-
-    def seen() -> bool:
-        pids.add(worker.pid)
-        return len(pids) > RESTARTS + 2
-
-    watch_until(worker, seen)
-    assert f"1 of {RESTARTS}" in capsys.readouterr().out
-    worker.stop()
+    with pytest.raises(WorkerLostError, match=f"{RESTARTS + 1} times in a row") as lost:
+        watch_until(worker, lambda: False)
+    assert not lost.value.was_killed
 
 
 def test_a_stop_lets_the_worker_drain(made: Callable[[str], Worker], tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_it_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         await audit(payments.log, Auditor(payments.settings), show=shown.append)
     assert shown[0].startswith("reading payments-payments-changelog: ")
     assert any(line.startswith("reading payments.results: ") for line in shown)
-    assert shown[-1] == "judging"
+    assert shown[-1] == "everything is read: checking the guarantees"
 
 
 async def test_records_after_the_ends_are_not_read() -> None:

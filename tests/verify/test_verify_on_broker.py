@@ -46,7 +46,7 @@ async def test_it_proves_a_run_while_a_worker_runs_and_finds_what_is_planted(
                     worker.spawn()
             code, shown, told = await verify(settings, "--json")
             assert code == 0
-            assert told.splitlines()[-1] == "judging"
+            assert told.splitlines()[-1] == "everything is read: checking the guarantees"
             report = json.loads(shown)
             assert report["violations"] == []
             assert report["counts"]["commands"] == 250
@@ -66,7 +66,7 @@ async def test_it_proves_a_run_while_a_worker_runs_and_finds_what_is_planted(
     code, shown, told = await verify(settings)
     assert code == 1
     assert f"surplus_result {topic}/{partition}/{offset}: " in shown.splitlines()[0]
-    assert told.splitlines()[-1] == "judging"
+    assert told.splitlines()[-1] == "everything is read: checking the guarantees"
 
 
 async def test_local_copies_are_compared_when_their_worker_has_ended(

@@ -2,8 +2,9 @@
 
     python -m tools.dev.broker up|down|status [--version 4.1.0] [--port 9092]
 
-PAYMENTS_BROKERS, when set, names a broker of yours. Else Docker is used when an engine answers,
-else Java and Maven. PAYMENTS_PROVIDER=docker or =local decides between the two.
+PAYMENTS_BROKERS, when set, names a broker of yours, unless --port is given. Else Docker is used
+when an engine answers, else Java and Maven. PAYMENTS_PROVIDER=docker or =local decides between the
+two.
 """
 
 import argparse
@@ -89,8 +90,11 @@ def use_docker() -> bool:
 def choose_broker(version: str, port: int) -> Broker:
     """Return the broker to use; nothing is started yet."""
     given = os.environ.get("PAYMENTS_BROKERS")
-    if given:
-        return GivenBroker(given)
+    return GivenBroker(given) if given else own_broker(version, port)
+
+
+def own_broker(version: str, port: int) -> Broker:
+    """Return the broker of this checkout, whatever PAYMENTS_BROKERS names; nothing is started."""
     if use_docker():
         return DockerBroker(version=version, port=port)
     return local_broker(version, port)
@@ -109,11 +113,22 @@ def main() -> int:
     )
     parser.add_argument("action", choices=["up", "down", "status"])
     parser.add_argument("--version", default=kafka_version(), help="Kafka version (%(default)s)")
-    parser.add_argument("--port", type=int, default=broker_port(), help="0 for any (%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help="the broker of this checkout on this port, 0 for any; without it the one of "
+        f"PAYMENTS_BROKERS, if that is set, else on PAYMENTS_PORT ({DEFAULT_PORT})",
+    )
     arguments = parser.parse_args()
-    broker = choose_broker(arguments.version, arguments.port)
+    if arguments.port is None:
+        broker = choose_broker(arguments.version, broker_port())
+    else:
+        broker = own_broker(arguments.version, arguments.port)
     if isinstance(broker, GivenBroker):
-        print(f"Using {broker.describe()}: nothing to start or stop")
+        print(
+            f"Using {broker.describe()}: nothing to start or stop; --port names one of this "
+            f"checkout"
+        )
         return 0
     if arguments.action == "up":
         started = broker.start()

@@ -29,7 +29,6 @@ from payments.cli.user_errors import settings_problems
 from payments.gateway.settings import GatewaySettings
 from payments.settings import Settings
 from tools.dev.broker import (
-    DEFAULT_PORT,
     DEFAULT_VERSION,
     Broker,
     GivenBroker,
@@ -115,11 +114,17 @@ def with_broker(broker: Broker, run: Run, *, stay: bool, left: bool) -> None:
     except WorkerLostError as error:
         # The way out that its last line names needs the broker, and no worker.
         was_running = True
-        message = (
-            f"{error}. Kafka goes on at {broker.bootstrap}, so that you can do what its last line "
-            f"says (docs/runbook.md); then make run again"
-        )
-        raise WorkerLostError(message) from error
+        if error.was_killed:
+            message = (
+                f"{error}. Kafka goes on at {broker.bootstrap}. Find out who sends the signal "
+                f"(kill, or the system where memory is short); then make run again"
+            )
+        else:
+            message = (
+                f"{error}. Kafka goes on at {broker.bootstrap}, so that you can do what its last "
+                f"line says (docs/runbook.md); then make run again"
+            )
+        raise WorkerLostError(message, was_killed=error.was_killed) from error
     finally:
         ignore_interrupts()
         if broker.running and not was_running:
@@ -130,10 +135,12 @@ def with_broker(broker: Broker, run: Run, *, stay: bool, left: bool) -> None:
 
 
 def down_command() -> str:
-    """Return the command that ends the broker of this port and version."""
+    """Return the command that ends the broker of this port and version.
+
+    It names the port: it may be typed where PAYMENTS_BROKERS is set for the command ``payments``.
+    """
     command = [os.path.relpath(sys.executable), "-m", "tools.dev.broker", "down"]
-    if broker_port() != DEFAULT_PORT:
-        command += ["--port", str(broker_port())]
+    command += ["--port", str(broker_port())]
     if kafka_version() != DEFAULT_VERSION:
         command += ["--version", kafka_version()]
     return " ".join(command)

@@ -1,5 +1,6 @@
 """The worker of ``make run``: a child process, watched, started again, drained at the end."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,15 +11,22 @@ from tools.dev.process import ProcessRecord
 from tools.dev.terminal import colored, indented, say, step
 
 RESTARTS = 5
-STEADY_SECONDS = 60.0
-"""A worker that ran this long is sound: its end does not count towards the restarts in a row."""
+SETTLED_SECONDS = 5.0
+"""A worker that was ready for this long is sound: with its end the count of ends begins again."""
 DRAIN_LIMIT_SECONDS = 30.0
 LOG_TAIL_LINES = 12
 FAIL_STOP = 70
 
 
 class WorkerLostError(BrokerError):
-    """The worker ended too often; what it said is on the screen already."""
+    """The worker ended too often; what it said is on the screen already.
+
+    ``was_killed``: by a signal, so that its last line says nothing about the end.
+    """
+
+    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
 
 
 class Worker:
@@ -37,7 +45,7 @@ class Worker:
         self._log = log
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
+        self._ready_at: float | None = None
         self._restarts = 0
 
     @property
@@ -65,25 +73,31 @@ class Worker:
             )
         if self._record is not None:
             self._record.write(self._process)
-        self._started = time.monotonic()
+        self._ready_at = None
 
     def watch(self) -> None:
         """Start the process again if it has ended.
 
-        Raises WorkerLostError when it ends again and again.
+        Raises WorkerLostError when it ends again and again, before it is ready or just after that.
         """
-        if self._process is None or self._process.poll() is None:
+        if self._process is None:
             return
-        code = self._process.returncode
-        say(colored(f"The {self._name} has ended: {_reason(code)}. Its last lines:", "red"))
+        code = self._process.poll()
+        if self._ready_at is None and self._says_ready():
+            self._ready_at = time.monotonic()
+        if code is None:
+            return
+        say(colored(f"The {self._name} {_reason(code)}. Its last lines:", "red"))
         say(indented(self.tail()))
-        if time.monotonic() - self._started > STEADY_SECONDS:
+        if self._ready_at is not None and time.monotonic() - self._ready_at >= SETTLED_SECONDS:
             self._restarts = 0
         if self._restarts == RESTARTS:
             message = (
-                f"the {self._name} ended {RESTARTS + 1} times in a row; all of its log: {self._log}"
+                f"the {self._name} ended {RESTARTS + 1} times in a row, each time before it was "
+                f"ready or within {SETTLED_SECONDS:.0f} s after that; the last time it "
+                f"{_reason(code)}; all of its log: {self._log}"
             )
-            raise WorkerLostError(message)
+            raise WorkerLostError(message, was_killed=code < 0)
         self._restarts += 1
         self.start()
         step(self._name, f"started again, pid {self.pid} ({self._restarts} of {RESTARTS})")
@@ -103,12 +117,23 @@ class Worker:
 
     def tail(self) -> list[str]:
         """Return the last lines of its log."""
+        return self._said().splitlines()[-LOG_TAIL_LINES:]
+
+    def _says_ready(self) -> bool:
+        return f"{self._name} ready" in self._said()
+
+    def _said(self) -> str:
         with self._log.open("rb") as log:
             log.seek(self._log_start)
-            return log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+            return log.read().decode(errors="replace")
 
 
 def _reason(code: int) -> str:
     if code == FAIL_STOP:
-        return f"it stopped itself, since it could not go on exactly (exit code {code})"
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"has stopped itself, since it could not go on exactly (exit code {code})"
+    return f"was killed by {_signal(-code)}" if code < 0 else f"has ended with exit code {code}"
+
+
+def _signal(number: int) -> str:
+    known = number in set(signal.Signals)
+    return f"signal {number} ({signal.Signals(number).name})" if known else f"signal {number}"
