@@ -232,11 +232,24 @@ def _in_words(
         return f"there is no account {name}: open it, or put money on it, first"
     currency = account.currency
     if reason is Reason.WRONG_CURRENCY:
-        return f"account {name} is kept in {currency}"
+        then = "no command changes its currency"
+        if account.status is _CLOSED:
+            then = f"open it again in {currency}"
+        return f"account {name} is {account.status}, and is kept in {currency}: {then}"
     if reason is Reason.DIFFERENT_LIMIT:
-        limit = money_text(account.credit_limit, currency)
-        return f"account {name} is open with a credit limit of {limit}: change it with limit"
+        return _other_limit(name, account)
     if reason is Reason.NOT_ZERO:
         balance, held = money_text(account.balance, currency), money_text(account.held, currency)
         return f"account {name} is at {balance} and holds {held}: both must be 0 for {command.type}"
     return f"account {name} is closed: open it again first"
+
+
+def _other_limit(name: str, account: Account) -> str:
+    """Return why an open is rejected that asks for another credit limit."""
+    limit = money_text(account.credit_limit, account.currency)
+    if account.status is _FROZEN:
+        return (
+            f"account {name} exists and is frozen (credit limit {limit}): unfreeze it, or change "
+            "the limit with limit"
+        )
+    return f"account {name} is open with a credit limit of {limit}: change it with limit"

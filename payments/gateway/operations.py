@@ -115,7 +115,7 @@ REFUNDS = (
     Problem.MORE_THAN_LEFT,
     *BODY,
 )
-OPENS = (Problem.DIFFERENT_REQUEST, *BODY)
+OPENS = (Problem.DIFFERENT_ACCOUNT, *BODY)
 RULES = (Problem.ACCOUNT_NOT_FOUND, Problem.ACCOUNT_CLOSED, *BODY)
 PAYMENTS, ACCOUNTS, EXAMPLES, SERVICE = "payments", "accounts", "Restate's examples", "service"
 

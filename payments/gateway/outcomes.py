@@ -72,8 +72,8 @@ ACCOUNT_PROBLEMS: dict[str, Problem] = {
     Reason.UNKNOWN_ACCOUNT: Problem.ACCOUNT_NOT_FOUND,
     Reason.ACCOUNT_CLOSED: Problem.ACCOUNT_CLOSED,
     Reason.NOT_ZERO: Problem.NOT_ZERO,
-    Reason.DIFFERENT_LIMIT: Problem.DIFFERENT_REQUEST,
-    Reason.WRONG_CURRENCY: Problem.DIFFERENT_REQUEST,
+    Reason.DIFFERENT_LIMIT: Problem.DIFFERENT_ACCOUNT,
+    Reason.WRONG_CURRENCY: Problem.DIFFERENT_ACCOUNT,
 }
 """The problem of a rejected command for an account; of other reasons ``INVALID``."""
 

@@ -110,8 +110,13 @@ class Problem(Enum):
     DIFFERENT_REQUEST = ProblemType(
         422,
         "Same id, another request",
-        "A payment, or a capture or refund of it, has this id, or the account is open already, and "
-        "the named field differs.",
+        "A payment, or a capture or refund of it, has this id, and the named field differs.",
+    )
+    DIFFERENT_ACCOUNT = ProblemType(
+        422,
+        "The account has another currency or credit limit",
+        "Nothing was changed. The named field of the request to open it differs; a request for "
+        "limit changes the credit limit, none changes the currency.",
     )
     MORE_THAN_LEFT = ProblemType(
         422,

@@ -68,20 +68,21 @@ def account_command_of(members: Members, *, default_currency: str) -> AccountCom
     """Return the command that these members make; raises ``Malformed`` with the first fault."""
     counts = Counter(name for name, _ in members)
     once = {name: value for name, value in members if counts[name] == 1}
-    own = _own(once)
+    own, first = _own(once), _right_topic(once)
     for name, count in counts.items():
         if count > 1:
-            raise Malformed(Reason.DUPLICATED_FIELD, f"is given {count} times", name, **own)
+            rule = f"is given {count} times"
+            raise Malformed(Reason.DUPLICATED_FIELD, rule, name, first=first, **own)
         if name not in _FIELDS:
-            rule = f"is not a field of any command for accounts{_right_topic(once)}"
-            raise Malformed(Reason.UNKNOWN_FIELD, rule, name, **own)
+            rule = "is not a field of any command for accounts"
+            raise Malformed(Reason.UNKNOWN_FIELD, rule, name, first=first, **own)
     type_ = once.get("type")
     model = _TYPES.get(type_) if isinstance(type_, str) else None
     if model is None:
         reason = Reason.UNKNOWN_TYPE if "type" in counts else Reason.MISSING_TYPE
         received = shown(type_) if "type" in counts else "nothing"
-        rule = f"{_TYPE_RULE}, received {received}{_right_topic(once)}"
-        raise Malformed(reason, rule, "type", **own)
+        rule = f"{_TYPE_RULE}, received {received}"
+        raise Malformed(reason, rule, "type", first=first, **own)
     del once["type"]
     _require_fields(model, once, own)
     if issubclass(model, Open):
@@ -92,8 +93,9 @@ def account_command_of(members: Members, *, default_currency: str) -> AccountCom
 def _right_topic(fields: dict[str, Any]) -> str:
     """Return where the command goes, if its type is only one of commands for payments."""
     type_ = fields.get("type")
-    is_elsewhere = isinstance(type_, str) and type_ in ONLY_FOR_PAYMENTS
-    return "; commands for payments go to payments.commands" if is_elsewhere else ""
+    if isinstance(type_, str) and type_ in ONLY_FOR_PAYMENTS:
+        return f"{type_} is a command for payments and belongs on payments.commands: "
+    return ""
 
 
 def _require_fields(

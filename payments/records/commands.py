@@ -46,7 +46,8 @@ Members = Sequence[tuple[str, Any]]
 class Malformed(ValueError):
     """The record is no command; ``command`` and ``type`` are its own where they can be read.
 
-    ``fault`` is the rule that it breaks, ``field`` the field, if it is one; the message has both.
+    ``fault`` is the rule that it breaks, ``field`` the field, if it is one; the message has both,
+    after ``first``.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Malformed(ValueError):
         fault: str,
         field: str | None = None,
         *,
+        first: str | None = None,
         command: str | None = None,
         type_: str | None = None,
     ) -> None:
         message = fault if field is None else f"{shown(field)} {fault}"
+        message = f"{first or ''}{message}"
         super().__init__(message)
         self.reason, self.fault, self.field, self.message = reason, fault, field, message
         self.command, self.type = command, type_
@@ -223,8 +226,8 @@ def command_of(members: Members, *, default_currency: str) -> Command:
     if fault is not None:
         reason, rule, name = fault
         received = shown(fields[name]) if name in fields else "nothing"
-        rule = f"{rule}, received {received}{_right_topic(fields)}"
-        raise Malformed(reason, rule, name, **_own(fields))
+        rule, first = f"{rule}, received {received}", _right_topic(fields)
+        raise Malformed(reason, rule, name, first=first, **_own(fields))
     model = _TYPES[fields.pop("type")]
     if issubclass(model, (Make, Deposit, Authorize)):
         fields["currency"] = fields.get("currency") or default_currency
@@ -283,19 +286,19 @@ def _stray(members: Members) -> Malformed:
     """Return the fault of the first member that is given twice or that no command has."""
     counts = Counter(name for name, _ in members)
     once = {name: value for name, value in members if counts[name] == 1}
-    own = _own(once)
     name = next(name for name, n in counts.items() if n > 1 or name not in _FIELDS)
+    reason, rule = Reason.UNKNOWN_FIELD, "is not a field of any command"
     if counts[name] > 1:
-        return Malformed(Reason.DUPLICATED_FIELD, f"is given {counts[name]} times", name, **own)
-    rule = f"is not a field of any command{_right_topic(once)}"
-    return Malformed(Reason.UNKNOWN_FIELD, rule, name, **own)
+        reason, rule = Reason.DUPLICATED_FIELD, f"is given {counts[name]} times"
+    return Malformed(reason, rule, name, first=_right_topic(once), **_own(once))
 
 
 def _right_topic(fields: dict[str, Any]) -> str:
     """Return where the command goes, if its type is only one of commands for accounts."""
     type_ = fields.get("type")
-    is_elsewhere = isinstance(type_, str) and type_ in _ONLY_FOR_ACCOUNTS
-    return "; commands for accounts go to accounts.commands" if is_elsewhere else ""
+    if isinstance(type_, str) and type_ in _ONLY_FOR_ACCOUNTS:
+        return f"{type_} is a command for accounts and belongs on accounts.commands: "
+    return ""
 
 
 def _own(fields: dict[str, Any]) -> dict[str, str | None]:

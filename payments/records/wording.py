@@ -6,7 +6,7 @@ fills it with this sentence, so that the gateway, its event streams and the comm
 
 from collections.abc import Mapping
 
-from payments.domain.account import MAX_BALANCE
+from payments.domain.account import MAX_BALANCE, Status
 from payments.domain.money import money_text
 from payments.domain.results import Outcome, Reason
 from payments.records.record_models import AccountBalance, AccountResult, Later, Result
@@ -301,10 +301,24 @@ def sentence_of_account(result: AccountResult) -> str:
             f"{result.type or 'the command'} of account {account} has the outcome {outcome}: "
             "workers of a later version wrote it"
         )
-    begin = f"account {account} is {result.status}"
+    amounts = ", ".join(amounts_of_account(result))
     if outcome is Outcome.COMPLETED and result.replayed:
-        begin = f"account {account} was {result.status} before, and nothing was changed"
-    return f"{begin}: {', '.join(amounts_of_account(result))}"
+        return _repeated_for_account(result, amounts)
+    return f"account {account} is {result.status}: {amounts}"
+
+
+def _repeated_for_account(result: AccountResult, amounts: str) -> str:
+    """Return that what the command asked for was so before."""
+    account = f"account {result.account}"
+    nothing = "before, and nothing was changed"
+    if result.type == "limit":
+        limit = money_text(result.credit_limit or 0, str(result.currency))
+        return f"the credit limit of {account} was {limit} {nothing}"
+    if result.type == "unfreeze":
+        return f"{account} was not frozen {nothing}: {amounts}"
+    if result.type == "open" and result.status == Status.FROZEN:
+        return f"{account} was opened {nothing}; it is frozen: {amounts}"
+    return f"{account} was {result.status} {nothing}: {amounts}"
 
 
 def amounts_of_account(account: AccountResult | AccountBalance) -> list[str]:

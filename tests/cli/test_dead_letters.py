@@ -319,7 +319,7 @@ def test_a_command_for_an_account_is_corrected_by_its_own_rules(embedded: Embedd
     assert as_it_is.stdout.endswith("; correct it with --value or --value-file\n")
     of_a_payment = embedded.run(*replay, "--value", MAKE.decode())
     assert of_a_payment.exit_code == 3
-    assert "commands for payments go to payments.commands" in of_a_payment.stdout
+    assert "make is a command for payments and belongs on payments.commands" in of_a_payment.stdout
     counter = embedded.run(*replay, "--value", '{"type":"open"}', "--key", "sales/1")
     assert counter.exit_code == 3
     assert counter.stdout.endswith("; correct it with --key\n")

@@ -121,6 +121,49 @@ def test_each_cell(case: Case) -> None:
     assert (None if entry is None else entry.account) == case.after
 
 
+@pytest.mark.parametrize(
+    ("before", "command", "message"),
+    [
+        (
+            account(limit=5000),
+            Open("EUR"),
+            "account abc is open with a credit limit of 50.00 EUR: change it with limit",
+        ),
+        (
+            account(FROZEN, limit=5000),
+            Open("EUR"),
+            (
+                "account abc exists and is frozen (credit limit 50.00 EUR): unfreeze it, or change "
+                "the limit with limit"
+            ),
+        ),
+        (
+            account(),
+            Open("USD"),
+            "account abc is open, and is kept in EUR: no command changes its currency",
+        ),
+        (
+            account(FROZEN),
+            Open("USD"),
+            "account abc is frozen, and is kept in EUR: no command changes its currency",
+        ),
+        (
+            account(CLOSED),
+            Open("USD"),
+            "account abc is closed, and is kept in EUR: open it again in EUR",
+        ),
+        *(
+            (account(CLOSED), each, "account abc is closed: open it again first")
+            for each in (Freeze(), Unfreeze(), Limit(5))
+        ),
+    ],
+)
+def test_a_refusal_says_what_the_account_is(
+    before: Account, command: AccountCommand, message: str
+) -> None:
+    assert decide_account("abc", before, command, own="c1").answer.message == message
+
+
 def test_every_cell_has_a_case() -> None:
     seen = {(None if c.before is None else c.before.status, c.command.type) for c in CASES}
     assert seen == {(status, type_) for status in (None, *Status) for type_ in TYPES}

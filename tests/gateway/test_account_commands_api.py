@@ -103,8 +103,9 @@ async def test_what_the_account_does_not_allow_is_refused(http: httpx.AsyncClien
     assert (refused["reason"], refused["result"]["balance"]) == ("not_zero", OPENING + 100)
     assert "1,001.00 EUR" in refused["detail"]
     for field, value in (("currency", "JPY"), ("credit_limit", 5)):
-        differs = problem(await post(http, "open", {field: value}), 422, "different-request")
+        differs = problem(await post(http, "open", {field: value}), 422, "different-account")
         assert differs["field"] == field
+        assert differs["title"] == "The account has another currency or credit limit"
     await http.post("/v1/payments/p1", json={"account": "abc", "amount": OPENING + 100})
     await post(http, "close")
     for command, body in (("freeze", None), ("unfreeze", None), ("limit", {"credit_limit": 5})):

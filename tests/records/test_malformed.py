@@ -177,8 +177,8 @@ def test_a_malformed_command_is_refused_for_its_first_fault(
     assert caught.value.message.isprintable()
 
 
-ACCOUNTS = "; commands for accounts go to accounts.commands"
-PAYMENTS = "; commands for payments go to payments.commands"
+ACCOUNTS = " is a command for accounts and belongs on accounts.commands"
+PAYMENTS = " is a command for payments and belongs on payments.commands"
 
 
 def refusal(parse_it: Callable[..., object], value: bytes) -> str:
@@ -196,8 +196,8 @@ def refusal(parse_it: Callable[..., object], value: bytes) -> str:
     ],
 )
 def test_a_command_for_an_account_among_those_for_payments_is_sent_on(value: bytes) -> None:
-    parse_account_command(value, default_currency="EUR")
-    assert refusal(parse_command, value).endswith(ACCOUNTS)
+    type_ = parse_account_command(value, default_currency="EUR").type
+    assert refusal(parse_command, value).startswith(f"{type_}{ACCOUNTS}: ")
 
 
 @pytest.mark.parametrize(
@@ -210,14 +210,28 @@ def test_a_command_for_an_account_among_those_for_payments_is_sent_on(value: byt
     ],
 )
 def test_a_command_for_a_payment_among_those_for_accounts_is_sent_on(value: bytes) -> None:
-    parse_command(value, default_currency="EUR")
-    assert refusal(parse_account_command, value).endswith(PAYMENTS)
+    type_ = parse_command(value, default_currency="EUR").type
+    assert refusal(parse_account_command, value).startswith(f"{type_}{PAYMENTS}: ")
+
+
+def test_the_fault_itself_follows_the_topic_where_a_command_belongs() -> None:
+    accounts = "make is a command for payments and belongs on payments.commands: "
+    assert refusal(parse_account_command, MAKE) == (
+        f'{accounts}"account" is not a field of any command for accounts'
+    )
+    twice = b'{"type":"make","account":"a","account":"b"}'
+    assert refusal(parse_account_command, twice) == f'{accounts}"account" is given 2 times'
+    twice = b'{"type":"limit","credit_limit":5,"credit_limit":6}'
+    assert refusal(parse_command, twice) == (
+        "limit is a command for accounts and belongs on accounts.commands: "
+        '"credit_limit" is given 2 times'
+    )
 
 
 @pytest.mark.parametrize("value", [b'{"type":"seize"}', b'{"type":"get","x":1}', b'{"type":[]}'])
 def test_any_other_fault_names_no_other_topic(value: bytes) -> None:
-    assert " go to " not in refusal(parse_command, value)
-    assert " go to " not in refusal(parse_account_command, value)
+    assert " belongs on " not in refusal(parse_command, value)
+    assert " belongs on " not in refusal(parse_account_command, value)
 
 
 def test_the_topics_that_are_named_are_those_of_the_settings() -> None:

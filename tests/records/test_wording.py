@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from payments.domain.commands import COMMAND_TYPES
 from payments.domain.payment_table import State
 from payments.domain.results import Outcome, Reason
-from payments.records.record_models import Result
-from payments.records.wording import sentence_of, worded
+from payments.records.record_models import AccountResult, Result
+from payments.records.wording import sentence_of, worded, worded_of_account
 
 PLAIN: dict[str, Any] = {
     "payment": "p1",
@@ -370,3 +370,43 @@ def test_every_state_that_is_found_has_words_of_its_own(state: State) -> None:
 @given(results)
 def test_whatever_a_record_has_there_is_a_sentence_that_names_its_payment(result: Result) -> None:
     assert result.payment in sentence_of(result)
+
+
+AMOUNTS = "1.00 EUR, credit limit 50.00 EUR, available 51.00 EUR"
+SO_BEFORE = "before, and nothing was changed"
+
+
+@pytest.mark.parametrize(
+    ("type_", "status", "sentence"),
+    [
+        ("open", "open", f"account abc was open {SO_BEFORE}: {AMOUNTS}"),
+        ("open", "frozen", f"account abc was opened {SO_BEFORE}; it is frozen: {AMOUNTS}"),
+        ("freeze", "frozen", f"account abc was frozen {SO_BEFORE}: {AMOUNTS}"),
+        ("unfreeze", "open", f"account abc was not frozen {SO_BEFORE}: {AMOUNTS}"),
+        ("close", "closed", f"account abc was closed {SO_BEFORE}: {AMOUNTS}"),
+        ("limit", "open", f"the credit limit of account abc was 50.00 EUR {SO_BEFORE}"),
+        ("limit", "frozen", f"the credit limit of account abc was 50.00 EUR {SO_BEFORE}"),
+    ],
+)
+def test_a_repeat_for_an_account_says_that_what_it_asked_for_was_so(
+    type_: str, status: str, sentence: str
+) -> None:
+    result = AccountResult(
+        account="abc",
+        command="c1",
+        type=type_,
+        outcome=Outcome.COMPLETED,
+        reason=None,
+        message=None,
+        replayed=True,
+        status=status,
+        balance=100,
+        held=0,
+        credit_limit=5000,
+        available=5100,
+        currency="EUR",
+        exponent=2,
+        sequence=3,
+        time="2026-01-01T00:00:00.000Z",
+    )
+    assert worded_of_account(result).message == sentence
