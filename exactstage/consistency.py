@@ -138,30 +138,44 @@ def identify(around: Surroundings, evidence: Sequence[Evidence], owned: Iterable
         )
         raise NotOurs(message)
     installation = next(iter(names), around.new_installation)
+    differing: dict[_Differing, list[int]] = {}
     for each in evidence:
         journal = each.journal
         identity = around.identity(journal.stage, journal.partition, installation)
         if (recorded := each.recorded) is not None:
             rows = max(identity.rows, recorded.rows)
-            _note_settings(journal, recorded, identity)
+            _note_settings(journal, recorded, identity, differing)
             identity = replace(identity, rows=rows, copied=recorded.copied)
         journal.identify(identity)
+    _log_settings(differing)
 
 
-def _note_settings(journal: Journal, recorded: Identity, found: Identity) -> None:
-    """Note and log each setting that the last owner decided by another value of.
+_Differing = tuple[str, str, str, str]
+"""A setting of journals that was another one: changelog, name, value before, and value now."""
+
+
+def _note_settings(
+    journal: Journal, recorded: Identity, found: Identity, into: dict[_Differing, list[int]]
+) -> None:
+    """Note each setting that the last owner decided by another value of."""
+    differing = differing_settings(recorded, found)
+    journal.changed_settings = differing.keys()
+    for name, (before, now) in differing.items():
+        into.setdefault((journal.at.topic, name, before, now), []).append(journal.partition)
+
+
+def _log_settings(differing: Mapping[_Differing, Sequence[int]]) -> None:
+    """Log each setting with another value once, with all partitions that it is about.
 
     An operator may have changed it on purpose, or this worker's settings are not those of the
     others: nothing is lost by either, so the takeover continues.
     """
-    differing = differing_settings(recorded, found)
-    journal.changed_settings = differing.keys()
-    for name, (before, now) in differing.items():
+    for (changelog, name, before, now), partitions in differing.items():
         logger.warning(
-            "%s: the last owner of partition %d decided with %s=%s, this worker does with %s: if "
+            "%s: the last owner of partitions %s decided with %s=%s, this worker does with %s: if "
             "that was not changed on purpose, give all workers the same value",
-            journal.at,
-            journal.partition,
+            changelog,
+            ", ".join(map(str, sorted(partitions))),
             name,
             before,
             now,

@@ -21,6 +21,7 @@ from .local_copy import (
     POSITION,
     ROW,
     CopyRefused,
+    CopyUnfinished,
     Position,
     decode_position,
     digest,
@@ -49,6 +50,7 @@ class FoundCopy:
         self.refused: str | None = None
         """Why a worker would throw it away, whatever its journal has."""
 
+        self._links = links
         self._db: Any = None
         try:
             self._open(links)
@@ -72,7 +74,7 @@ class FoundCopy:
         if stored is not None:
             self.position = decode_position(stored)
         elif next(self._between(b""), None) is not None:
-            raise CopyRefused("it has rows, and does not say up to where")
+            raise CopyUnfinished
 
     def rows(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all rows.
@@ -111,10 +113,11 @@ class FoundCopy:
             raise self._broken(error) from error
 
     def _broken(self, error: Exception) -> Exception:
-        """Return what the disk's refusal means."""
+        """Return what the disk's refusal means, with the paths of the files, not of the links."""
+        text = str(error).replace(str(self._links), str(self.path / "rows"))
         if shows_damage(error):
-            return CopyRefused(f"it can't be read ({error})")
-        return _unreadable(self.path, error)
+            return CopyRefused(f"it can't be read ({text})")
+        return _unreadable(self.path, text)
 
     def close(self) -> None:
         """Close it."""
@@ -228,7 +231,7 @@ def _link(rows: Path, links: Path) -> bool:
     return bool(files)
 
 
-def _unreadable(path: Path, error: Exception) -> FailStop:
+def _unreadable(path: Path, error: object) -> FailStop:
     return FailStop(
         f"{path} can't be read ({error}): is it in the {setting('STATE_DIR')} of a worker, and may "
         f"this user read it?"

@@ -56,6 +56,8 @@ def why_foreign(
     """Return why a copy can't be one of this journal; None if it may be."""
     for name, value in belongs.items():
         if (found := position.belongs.get(name)) != value:
+            if name == "settings" and isinstance(found, Mapping):
+                return _other_settings(found, value)
             return f"it was written for {name} {found!r}, here is {value!r}"
     if position.offset > fence:
         return (
@@ -64,6 +66,16 @@ def why_foreign(
     if held.first > position.ring_offset:
         return f"the journal begins at {held.first} now, after {position.ring_offset}"
     return None
+
+
+def _other_settings(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return why a copy is foreign for its settings: those that differ."""
+    differing = ", ".join(
+        f"{name}={before.get(name, 'not set')} (here {now.get(name, 'not set')})"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    )
+    return f"it was written with {differing}"
 
 
 _MOST_KEPT = 100_000
@@ -91,6 +103,11 @@ class Tail:
         """Whether something was compacted away in what the copy lacks, or may have been."""
         self._kept: set[bytes] | None = set() if self._position is None else None
         """Of a copy that was empty: the rows in it that are open; None: it may be any."""
+
+    @property
+    def has_copy(self) -> bool:
+        """Whether it continues from a copy: then that is used, unless it is refused."""
+        return self._position is not None
 
     def split(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
         """Return the records that the copy has, and those that it lacks."""

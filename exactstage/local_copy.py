@@ -74,6 +74,13 @@ class CopyRefused(Exception):
     """A copy must not be used; the message says why."""
 
 
+class CopyUnfinished(CopyRefused):
+    """It was empty, and what filled it was interrupted: no sign of damage."""
+
+    def __init__(self) -> None:
+        super().__init__("the takeover or standby that filled it did not end; it is filled anew")
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Up to where a copy has its journal, and which journal that is."""
 
@@ -167,7 +174,7 @@ class LocalCopy:
         if is_empty:
             return None
         if stored is None:
-            raise CopyRefused("it has rows, and does not say up to where")
+            raise CopyUnfinished
         return decode_position(stored)
 
     def _is_empty(self) -> bool:
@@ -414,6 +421,10 @@ class StateDirectory:
         self._share_memory(len(self._copies) + 1)
         try:
             copy = self._opened(at, path)
+        except CopyUnfinished as why:
+            logger.info("%s: the local copy in %s is not used: %s", at, path, why)
+            _remove(path)
+            copy = self._new(at, path)
         except CopyRefused as why:
             self.throw_away(at, str(why))
             copy = self._new(at, path)

@@ -50,6 +50,9 @@ class Restored(NamedTuple):
     """The first record that no worker wrote, where there is one."""
 
     records_read: int
+    copies_used: int | None
+    """Journals that were not read from their start, thanks to a local copy; None without a disk."""
+
     seconds: float
     """How long reading took, from the first record to the last."""
 
@@ -79,6 +82,7 @@ async def read_journals(
         copies.require(again)
         tails |= again
     took_seconds = now() - began
+    used = None if copies is None else sum(tail.has_copy for tail in tails.values())
     checkpoints = {journal: _in_order(journal, found.slots[journal]) for journal in journals}
     for journal, tail in tails.items():
         slots = found.slots[journal].values()
@@ -91,7 +95,7 @@ async def read_journals(
     anonymous = {
         journal: first for journal, by_key in found.foreign.items() if (first := _first(by_key))
     }
-    return Restored(checkpoints, bounds, anonymous, found.count, took_seconds)
+    return Restored(checkpoints, bounds, anonymous, found.count, used, took_seconds)
 
 
 class _Found:

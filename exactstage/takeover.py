@@ -48,6 +48,9 @@ class TakeoverReport:
     partitions: list[int]
     rows: int = 0
     records_read: int = 0
+    copies: tuple[int, int] | None = None
+    """With rows on disk: local copies that were used, and journals."""
+
     republished: int = 0
     missing_messages: Sequence[str] = ()
     """A line for each receiver that lacks messages which were acknowledged."""
@@ -57,9 +60,14 @@ class TakeoverReport:
     def __str__(self) -> str:
         """Return one line for the log."""
         parts = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
+        copies = ""
+        if self.copies is not None:
+            used, journals = self.copies
+            copies = f", {used} of {journals} copies used"
         return (
             f"took over partitions {self.partitions}: {self.rows} rows from "
-            f"{self.records_read} records, {self.republished} outputs republished ({parts})"
+            f"{self.records_read} records{copies}, "
+            f"{self.republished} outputs republished ({parts})"
         )
 
 
@@ -163,6 +171,8 @@ class Takeover:
             self._tails(journals),
         )
         report.records_read = restored.records_read
+        if restored.copies_used is not None:
+            report.copies = restored.copies_used, len(journals)
         report.rows = sum(journal.row_count for journal in journals)
         timer.lap("restore")
         self._require_tombstones(report.partitions, restored.seconds)

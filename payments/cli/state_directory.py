@@ -46,6 +46,7 @@ class StateDirectory:
                 self._settings.app_id, cluster, stage, partition=at, partitions=partitions
             )
             copies.add(copy, belongs, partial(read_row, stage))
+        copies.missing = len(self._stages) * partitions - len(self._found.copies)
         for path in self._found.others:
             copies.add_other(path.name)
         return copies

@@ -53,7 +53,7 @@ def verify(*, state_dir: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(report.as_json())
     else:
-        show(_text(report))
+        show(report_text(report))
     sys.exit(0 if report.ok else EXIT_VIOLATED)
 
 
@@ -112,7 +112,8 @@ def _show(progress: str) -> None:
     talk(progress)
 
 
-def _text(report: "Report") -> str:
+def report_text(report: "Report") -> str:
+    """Return a report as lines for people."""
     lines = [str(violation) for violation in report.violations]
     violated = sum(report.by_kind.values())
     if violated > len(lines):
@@ -124,6 +125,8 @@ def _text(report: "Report") -> str:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(report.dead_letters.items()))
         lines.append(f"dead letters: {reasons}")
     lines += [str(copy) for copy in report.copies or ()]
+    if report.copies_counted is not None:
+        lines.append(report.copies_counted)
     lines.append(
         f"in flight: {report.in_flight:,} commands without a result yet, "
         f"{report.pending:,} payments whose transfer is in flight"

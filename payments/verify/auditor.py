@@ -434,4 +434,5 @@ class Auditor:
             },
             dead_letters=self._letters.by_reason + self._account_letters.by_reason,
             copies=copies,
+            copies_missing=0 if self._copies is None else self._copies.missing,
         )

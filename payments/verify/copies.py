@@ -254,6 +254,9 @@ class LocalCopies:
     """Compares the copies in a state directory with the journals, as those are read."""
 
     ages: Ages
+    missing: int = 0
+    """Journals without a copy here."""
+
     _compared: dict[TopicPartition, _Compared] = field(default_factory=dict)
     _others: list[str] = field(default_factory=list)
 

@@ -130,7 +130,7 @@ class CopyReport:
         if self.why is not None:
             return f"local copy {self.name}: not compared: {self.why}"
         if self.commit is None:
-            return f"local copy {self.name}: empty"
+            return f"local copy {self.name}: empty (nothing in its files yet: nothing was compared)"
         as_of = f"{self.rows:,} rows as of commit {self.commit} (offset {self.offset})"
         verb = "are" if self.state is CopyState.SAME else "are NOT"
         return f"local copy {self.name}: {as_of} {verb} those of the journal"
@@ -171,6 +171,23 @@ class Report:
     copies: Sequence[CopyReport] | None = None
     """What was found out about the local copies; None where none were looked at."""
 
+    copies_missing: int = 0
+    """Journals that the state directory has no folder of: other workers may own them."""
+
+    @property
+    def copies_counted(self) -> str | None:
+        """How many copies there are of each state, as one line; None where none were looked at."""
+        if self.copies is None:
+            return None
+        states = Counter(copy.state for copy in self.copies)
+        differ, others = states[CopyState.DIFFERS], states[CopyState.UNKNOWN]
+        return (
+            f"local copies: {states[CopyState.SAME] + differ} compared"
+            f"{f' ({differ} NOT as the journal)' if differ else ''}, "
+            f"{states[CopyState.NOT_USED]} not used, {states[CopyState.EMPTY]} empty, "
+            f"{self.copies_missing} missing{f'; other folders: {others}' if others else ''}"
+        )
+
     @property
     def ok(self) -> bool:
         """Whether nothing is violated."""
@@ -187,5 +204,11 @@ class Report:
             "unchecked": dict(self.unchecked),
             "counts": dict(self.counts),
             "dead_letters": dict(self.dead_letters),
-            **({} if self.copies is None else {"copies": [c.as_json() for c in self.copies]}),
+            **self._copies_as_json(),
         }
+
+    def _copies_as_json(self) -> dict[str, object]:
+        if self.copies is None:
+            return {}
+        copies = [copy.as_json() for copy in self.copies]
+        return {"copies": copies, "copies_missing": self.copies_missing}

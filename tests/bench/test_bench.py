@@ -167,7 +167,9 @@ def test_takeovers_are_read_from_the_log_in_their_order() -> None:
         "took over partitions [0, 1]: {} rows from {} records, 0 outputs republished "
         "(claim 0.026 s, fence 0.005 s, restore 0.512 s, republish 0.000 s, positions 0.001 s)\n"
     )
-    last = takeovers(line.format(0, 16) + line.format(7, 20))[-1]
+    with_copies = line.replace(" records,", " records, 1 of 2 copies used,")
+    assert len(takeovers(line.format(0, 16) + with_copies.format(7, 20))) == 2
+    last = takeovers(line.format(0, 16) + with_copies.format(7, 20))[-1]
     assert (last.rows, last.records, last.restore_seconds) == (7, 20, 0.512)
     with pytest.raises(ToolError, match="names no takeover"):
         takeovers("worker ready")

@@ -1,5 +1,6 @@
 """Lines of a storm: what a fault explains, and a refusal that must be a false one."""
 
+import logging
 import os
 import sys
 from collections.abc import Collection
@@ -96,7 +97,6 @@ def test_a_local_copy_is_thrown_away_only_after_a_fault_that_may_have_damaged_it
     for why in (
         "it can't be opened (Corruption: block checksum mismatch)",
         "its journal does not have its commit 286 any more",
-        "it has rows, and does not say up to where",
         "it can't be opened (Corruption: no log_file_number, next_file_number)",
     ):
         (tmp_path / "state" / "a-1").mkdir()
@@ -105,7 +105,24 @@ def test_a_local_copy_is_thrown_away_only_after_a_fault_that_may_have_damaged_it
     lines = [f"{STAMP} WARNING exactstage.local_copy: {said}" for said in caplog.messages]
     assert strange(tmp_path, *lines, struck={"worker-kill", "copies-old"}) == lines[:1]
     assert strange(tmp_path, *lines, struck={"copies-damaged"}) == []
-    assert thrown_away(tmp_path / "worker-0.0001.log") == 4
+    assert thrown_away(tmp_path / "worker-0.0001.log") == 3
+
+
+def test_a_copy_that_was_not_filled_to_its_end_is_no_finding_after_any_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("rocksdict")
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        directory = StateDirectory(tmp_path / "state")
+        directory.open(TopicPartition("a", 1)).write([(b"a", b"1")])
+        directory.close()
+    lines = [
+        f"{STAMP} {r.levelname:<7} exactstage.local_copy: {r.getMessage()}" for r in caplog.records
+    ]
+    assert len(lines) == 1
+    assert strange(tmp_path, *lines, struck={"worker-kill"}) == []
+    assert thrown_away(tmp_path / "worker-0.0001.log") == 0
 
 
 def test_what_explains_lines_and_ends_are_faults() -> None:

@@ -93,7 +93,9 @@ def test_rows_without_a_position_are_refused(tmp_path: Path) -> None:
     state.close()
     with open_copies(tmp_path, [AT]) as found:
         [copy] = found.copies
-        assert copy.refused == "it has rows, and does not say up to where"
+        assert copy.refused == (
+            "the takeover or standby that filled it did not end; it is filled anew"
+        )
 
 
 def test_a_copy_that_nothing_was_written_to_has_no_position(tmp_path: Path) -> None:

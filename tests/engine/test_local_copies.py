@@ -1,6 +1,7 @@
 """Local copies of journals: what a worker finds on its disk is used, or thrown away."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from exactstage.local_copy import FORMAT, LocalCopy, Position, StateDirectory
 from exactstage.local_rows import LocalRows
 from exactstage.log import Bounds, TopicPartition
 from exactstage.slow_disk import DiskBehind, when_disk_allows
+from exactstage.takeover import Takeover, TakeoverReport
 from exactstage.testing import StageTestbed, crash_at_every_append
 
 from .harness import LIMIT_SECONDS
@@ -328,24 +330,16 @@ def cut_tables(path: Path) -> None:
         os.truncate(file, file.stat().st_size // 2)
 
 
-def position_of(path: Path, change: Callable[[bytes], bytes | None]) -> None:
+def position_of(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Change what a copy says of itself."""
     state = StateDirectory(path, memory_bytes=2**23)
     copy = state.open(JOURNAL)
-    stored = change(copy._db.get(b"p") or b"")
-    if stored is None:
-        copy._db.delete(b"p")
-    else:
-        copy._db.put(b"p", stored)
+    copy._db.put(b"p", change(copy._db.get(b"p") or b""))
     state.close()
 
 
 def newer_format(path: Path) -> None:
     position_of(path, lambda p: p.replace(b'"format":%d' % FORMAT, b'"format":%d' % (FORMAT + 1)))
-
-
-def forget_the_position(path: Path) -> None:
-    position_of(path, lambda _: None)
 
 
 def spoil_the_position(path: Path) -> None:
@@ -373,7 +367,6 @@ def other_checkpoint(path: Path) -> None:
         (drop_the_manifest, "it can't be opened"),
         (flip_the_manifest, "it can't be opened"),
         (newer_format, f"it has format {FORMAT + 1}, this version reads up to {FORMAT}"),
-        (forget_the_position, "it has rows, and does not say up to where"),
         (spoil_the_position, "what it says of itself can't be read"),
         (other_topic, "it was written for topic 'id-of-another'"),
         (other_checkpoint, "is not that of the journal"),
@@ -396,6 +389,72 @@ async def test_a_copy_that_is_torn_or_foreign_is_thrown_away_with_one_line(
         await bed.crash()
         assert len(thrown_away(caplog)) == 1, "the new copy is used"
         assert len(bed.rows()) == 100
+
+
+async def test_a_copy_that_an_interrupted_takeover_was_filling_is_filled_anew_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has rows, and does not say up to where: that is no sign of a bad disk."""
+    caplog.set_level(logging.INFO)
+
+    async def killed(*_: object) -> None:
+        raise FailStop("it is killed before it has taken over")
+
+    async with Bed(tmp_path) as bed:
+        await bed.count_all(100)
+        await bed._running().kill()
+        shutil.rmtree(folder(tmp_path))
+        with monkeypatch.context() as patched:
+            patched.setattr("exactstage.rebalancing.restore_stage", killed)
+            with pytest.raises(FailStop, match="it is killed"):
+                await bed._start()
+        caplog.clear()
+        await bed._start()
+        assert len(bed.rows()) == 100
+        assert not thrown_away(caplog)
+        [line] = [r for r in caplog.records if "local copy" in r.getMessage()]
+        assert line.levelname == "INFO"
+        assert line.getMessage() == (
+            f"words-changelog/0: the local copy in {folder(tmp_path)} is not used: "
+            f"the takeover or standby that filled it did not end; it is filled anew"
+        )
+
+
+async def test_the_line_of_a_takeover_says_how_many_copies_were_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = list[TakeoverReport]()
+    run = Takeover.run
+
+    async def noted(*given: Any) -> tuple[list[Journal], TakeoverReport]:
+        journals, report = await run(*given)
+        reports.append(report)
+        return journals, report
+
+    monkeypatch.setattr(Takeover, "run", noted)
+
+    def used() -> list[str]:
+        line = str(reports.pop())
+        assert line.startswith("took over partitions [")
+        assert not reports
+        return [part for part in line.split(", ") if "copies" in part]
+
+    async with Bed(tmp_path, partitions=2) as bed:
+        assert used() == ["0 of 2 copies used"]
+        for partition in (0, 1):
+            await bed.send("words", b"w%d" % partition, partition=partition)
+        await bed.crash()
+        assert used() == ["2 of 2 copies used"]
+        await bed._running().kill()
+        position_of(tmp_path, lambda p: p[:40])
+        await bed._start()
+        assert used() == ["1 of 2 copies used"]
+        await bed._running().kill()
+        other_checkpoint(tmp_path)  # Refused while its journal is read.
+        await bed._start()
+        assert used() == ["1 of 2 copies used"]
+    async with StageTestbed(words()):
+        assert used() == []
 
 
 async def test_a_copy_without_its_current_file_is_made_anew(tmp_path: Path) -> None:
@@ -487,11 +546,15 @@ async def test_other_settings_make_the_copy_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Timers in the copy depend on them."""
-    async with Bed(tmp_path, words(settings={"retention_seconds": "60"})) as bed:
+    settings = {"RETENTION": "60", "LIMIT": "5", "OLD": "1"}
+    async with Bed(tmp_path, words(settings=settings)) as bed:
         await bed.count_all(10)
-        await bed.crash(words(settings={"retention_seconds": "90"}))
+        await bed.crash(words(settings={"RETENTION": "90", "LIMIT": "5", "NEW": "2"}))
         [line] = thrown_away(caplog)
-        assert "it was written for settings {'retention_seconds': '60'}" in line
+        assert line.endswith(
+            ": it was written with NEW=not set (here 2), OLD=1 (here not set), "
+            "RETENTION=60 (here 90)"
+        )
         assert len(bed.rows()) == 10
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from exactstage.local_copy import KEPT, TIMER, LocalCopy, StateDirectory
 from exactstage.log import Bounds
 from exactstage.memory import MemoryLog
 from payments.cli.state_directory import open_state
+from payments.cli.verify import report_text
 from payments.settings import Settings
 from payments.testing import PaymentsTestbed
 from payments.verify import reading
@@ -276,7 +277,10 @@ def test_a_copy_of_another_topic_of_this_name_is_not_compared(run: Run) -> None:
 
 def test_copies_of_workers_with_other_settings_are_not_compared(run: Run) -> None:
     report = run.audit(hold_seconds=77)
-    assert not_used(report, f"{PAYMENTS}-0").startswith("it was written for settings {")
+    former = run.settings.hold_seconds
+    assert not_used(report, f"{PAYMENTS}-0") == (
+        f"it was written with PAYMENTS_HOLD_SECONDS={former} (here 77)"
+    )
     assert report_of(report, f"{ACCOUNTS}-0").state is CopyState.SAME
 
 
@@ -314,7 +318,10 @@ def test_a_copy_with_flipped_bytes_is_not_compared(run: Run) -> None:
     content[10] ^= 255
     file.write_bytes(bytes(content))
     before = files(run.path)
-    assert not_used(run.audit(), name).startswith("it can't be read (")
+    why = not_used(run.audit(), name)
+    assert why.startswith("it can't be read (")
+    assert f"{file}" in why
+    assert "local-copies-" not in why, "the links are the command's own"
     assert files(run.path) == before
 
 
@@ -374,7 +381,39 @@ def test_an_empty_copy_says_nothing(run: Run) -> None:
     shutil.rmtree(run.path / name / "rows")
     report = run.audit()
     assert report.ok
-    assert str(report_of(report, name)) == f"local copy {name}: empty"
+    assert str(report_of(report, name)) == (
+        f"local copy {name}: empty (nothing in its files yet: nothing was compared)"
+    )
+
+
+def test_copies_are_counted_by_what_became_of_them(run: Run) -> None:
+    shutil.rmtree(run.path / f"{PAYMENTS}-2" / "rows")
+    (run.path / f"{PAYMENTS}-1" / "damaged").touch()
+    shutil.rmtree(run.path / f"{ACCOUNTS}-3")
+    shutil.rmtree(run.path / f"{ACCOUNTS}-2")
+    report = run.audit()
+    counted = "local copies: 4 compared, 1 not used, 1 empty, 2 missing"
+    assert report.copies_counted == counted
+    assert report.ok
+    assert report.as_json()["copies_missing"] == 2
+    said = report_text(report).splitlines()
+    assert said[said.index(counted) - 1].startswith("local copy ")
+
+
+def test_copies_that_differ_and_other_folders_are_counted_too(run: Run) -> None:
+    (run.path / "other-changelog-0").mkdir()
+    run.damage(run.place_of(b"p4"), lambda copy: copy.write([(b"p4", None)]))
+    assert run.audit().copies_counted == (
+        "local copies: 8 compared (1 NOT as the journal), 0 not used, 0 empty, 0 missing; "
+        "other folders: 1"
+    )
+
+
+def test_an_audit_without_a_directory_counts_no_copies(run: Run) -> None:
+    report = replace(run.audit(), copies=None)
+    assert report.copies_counted is None
+    assert "local copies:" not in report_text(report)
+    assert "copies_missing" not in report.as_json()
 
 
 def test_other_directories_are_named(run: Run) -> None:

@@ -35,6 +35,7 @@ ALLOWED = (
     Allowed("INFO", r"the ends of public topics are read again", "retention at the same moment"),
     Allowed("INFO", r"restoring \S+: [\d,]+ of about", "how far a long restore is"),
     Allowed("WARNING", r"\S+: the local copy in \S+ is thrown away", "damaged, or away for long"),
+    Allowed("INFO", r"\S+: the local copy in \S+ is not used", "what filled it was interrupted"),
     Allowed("WARNING", r"the disk is behind: commits wait", "a disk that is too slow for a while"),
     Allowed("INFO", r"standby for partitions \[", "what it follows, once for each assignment"),
     Allowed("INFO", r"standby: copies of \[", "it has the rows of what it follows"),

@@ -51,7 +51,6 @@ ENDS_AFTER = {
 THROWN_AWAY = r"the local copy in .* is thrown away"
 UNDAMAGED = (
     r"its journal does not have its commit \d+ any more$"  # It was not written for minutes.
-    r"|it has rows, and does not say up to where$"  # Its first takeover did not end.
     r"|it can't be opened \(Corruption: no log_file_number"  # Its worker was killed making it.
 )
 """Why a copy may be thrown away without any damage."""
