@@ -114,8 +114,7 @@ class Engine:
         self._limits, self._state = limits, state
         self._reader, self._on_failure = connected.reader, on_failure
         self._tasks = GuardedTasks(on_failure)
-        self._pipeline = CommitPipeline(log.clock)
-        self._lag = LagWatch()
+        self._pipeline, self._lag = CommitPipeline(log.clock), LagWatch()
         self._local_delivery = LocalDelivery(
             self.stages, self.owned, clock=log.clock, limits=limits, enabled=local_delivery
         )
@@ -137,15 +136,7 @@ class Engine:
             tasks=self._tasks,
         )
         takeover = self._new_takeover(app_id, stages, connected)
-        self.standbys = Standbys(
-            log=log,
-            stages=stages,
-            state=state,
-            belongs=takeover.belongs,
-            age_limit_seconds=takeover.longest_restore_seconds,
-            tasks=self._tasks,
-            is_busy=lambda: bool(self.owned.partitions),
-        )
+        self.standbys = self._new_standbys(stages, takeover)
         self._rebalancing = self._new_rebalancing(app_id, stages, takeover)
         self.timers = Timers(
             stages=self.stages,
@@ -173,6 +164,17 @@ class Engine:
             owner_here=self.owned.owners.get,
             tombstone_seconds=connected.tombstone_seconds,
             state=self._state,
+        )
+
+    def _new_standbys(self, stages: Sequence[Stage], takeover: Takeover) -> Standbys:
+        return Standbys(
+            log=self.log,
+            stages=stages,
+            state=self._state,
+            belongs=takeover.belongs,
+            age_limit_seconds=takeover.longest_restore_seconds,
+            tasks=self._tasks,
+            is_busy=lambda: bool(self.owned.partitions),
         )
 
     def _new_rebalancing(

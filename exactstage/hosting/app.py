@@ -71,9 +71,19 @@ class _Boot(BootStrategy):
     enable_kafka_producer = False
 
 
-def _faust_options(
-    connection: Mapping[str, Any], request_timeout_ms: int, standbys: int
-) -> dict[str, Any]:
+def _membership_options(session_timeout_seconds: float, instance_id: str | None) -> dict[str, Any]:
+    """Return the settings of the membership."""
+    return {
+        "broker_session_timeout": session_timeout_seconds,
+        "broker_heartbeat_interval": min(_HEARTBEAT_SECONDS, session_timeout_seconds / 4),
+        "consumer_group_instance_id": instance_id,
+        # Faust's assignor refuses an assignment with another URL than the worker's own; a static
+        # member gets its former assignment back, even when it restarts on another host.
+        "canonical_url": f"http://{instance_id or uuid.uuid4().hex}",
+    }
+
+
+def _faust_options(connection: Mapping[str, Any], request_timeout_ms: int) -> dict[str, Any]:
     """Return the settings that leave reading, writing and restoring to the engine."""
     return {
         "broker": [f"kafka://{server}" for server in connection["bootstrap_servers"].split(",")],
@@ -86,7 +96,6 @@ def _faust_options(
         "Worker": StageWorker,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
-        "table_standby_replicas": standbys,
         "web_enabled": False,
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": False,
@@ -176,18 +185,10 @@ class EngineApp(Host):
         super().__init__(
             app_id,
             topic_partitions=partitions,
-            broker_session_timeout=session_timeout_seconds,
-            broker_heartbeat_interval=min(_HEARTBEAT_SECONDS, session_timeout_seconds / 4),
-            consumer_group_instance_id=instance_id,
-            # Faust's assignor refuses an assignment with another URL than the worker's own; a
-            # static member gets its former assignment back, even when it restarts on another host.
-            canonical_url=f"http://{instance_id or uuid.uuid4().hex}",
-            **_faust_options(
-                connection,
-                self._brokers.connection.request_timeout_ms,
-                # In memory nothing is followed; but who leads the group decides for all members.
-                standbys=0 if open_state is None else standbys,
-            ),
+            # In memory nothing is followed; but who leads the group decides for all members.
+            table_standby_replicas=0 if open_state is None else standbys,
+            **_membership_options(session_timeout_seconds, instance_id),
+            **_faust_options(connection, self._brokers.connection.request_timeout_ms),
             **options,
         )
         self.on_partitions_revoked.connect(self._drain_before_rebalance)  # type: ignore[arg-type] # Faust's signals have no types
