@@ -57,6 +57,13 @@ class TakeoverReport:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def note_restored(self, restored: Restored, journals: Sequence[Journal]) -> None:
+        """Take what reading the journals gave."""
+        self.records_read = restored.records_read
+        if restored.copies_used is not None:
+            self.copies = restored.copies_used, len(journals)
+        self.rows = sum(journal.row_count for journal in journals)
+
     def __str__(self) -> str:
         """Return one line for the log."""
         parts = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
@@ -170,10 +177,7 @@ class Takeover:
             read_journals(self._log, journals, fences, self._copies(cluster)),
             self._tails(journals),
         )
-        report.records_read = restored.records_read
-        if restored.copies_used is not None:
-            report.copies = restored.copies_used, len(journals)
-        report.rows = sum(journal.row_count for journal in journals)
+        report.note_restored(restored, journals)
         timer.lap("restore")
         self._require_tombstones(report.partitions, restored.seconds)
         evidence = await self._checked(cluster, restored, tails, owned)

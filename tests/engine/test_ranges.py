@@ -86,6 +86,7 @@ def test_nobody_reads_ranges_with_a_loop_of_its_own() -> None:
     assert fetching == {
         "exactstage/ranges.py",
         "exactstage/reading.py",
+        "exactstage/standby.py",
         "payments/client/result_consumer.py",
     }
 
