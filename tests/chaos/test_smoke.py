@@ -65,11 +65,12 @@ def test_a_short_storm_over_dying_workers_leaves_nothing_stuck_doubled_or_lost(
     assert "| worker-pause | 1 |" in report.as_text([part], "test")
 
 
-def test_copies_that_are_damaged_or_mixed_up_are_thrown_away_and_nothing_is_wrong(
+def test_copies_that_are_damaged_mixed_up_or_deleted_do_no_harm(
     broker: RunningBroker, tmp_path: Path
 ) -> None:
     pytest.importorskip("rocksdict")
-    names = ["copies-damaged", "copies-swapped", "worker-deploy", "copies-deleted"]
+    # A worker that ends in order has all of its copies in files: so there is something to damage.
+    names = ["worker-deploy", "copies-damaged", "copies-swapped", "copies-deleted"]
     faults = choose(names, disk=True)
     given = replace(plan(tmp_path), faults=[f for n in names for f in faults if f.name == n])
     brokers = Brokers(broker.bootstrap, {}, replication=1, ours=False)
@@ -77,6 +78,5 @@ def test_copies_that_are_damaged_or_mixed_up_are_thrown_away_and_nothing_is_wron
     assert part.faults_found == []
     assert [strike.name for strike in part.strikes] == names
     assert part.answered == part.sent
-    assert part.thrown_away
     assert part.copies["same"] >= 2 * module.PARTITIONS, "of payments and of accounts"
     assert not list(tmp_path.glob(f"*{module.STATE}")), "kept only where something was found"
