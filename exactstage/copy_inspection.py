@@ -23,6 +23,7 @@ from .local_copy import (
     CopyRefused,
     CopyUnfinished,
     Position,
+    between,
     decode_position,
     digest,
     path_of,
@@ -98,15 +99,7 @@ class FoundCopy:
 
     def _between(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         try:
-            found = self._db.iter()
-            found.seek(prefix)
-            while found.valid():
-                key = found.key()
-                if not key.startswith(prefix):
-                    return
-                yield key, found.value()
-                found.next()
-            found.status()
+            yield from between(self._db, prefix)
         except GeneratorExit:
             raise
         except Exception as error:

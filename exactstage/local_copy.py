@@ -126,6 +126,22 @@ def timer_key(time_ms: int, key: bytes) -> bytes:
     return TIMER + time_ms.to_bytes(_TIME_BYTES) + key
 
 
+def between(db: Any, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """Yield the entries of a database whose keys begin so, from ``first`` on.
+
+    Raises what rocksdict does.
+    """
+    found = db.iter()
+    found.seek(first or prefix)
+    while found.valid():
+        key = found.key()
+        if not key.startswith(prefix):
+            return
+        yield key, found.value()
+        found.next()
+    found.status()
+
+
 class LocalCopy:
     """The copy of one journal. What the disk refuses ends the worker."""
 
@@ -213,15 +229,7 @@ class LocalCopy:
 
     def _between(self, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         try:
-            found = self._db.iter()
-            found.seek(first or prefix)
-            while found.valid():
-                key = found.key()
-                if not key.startswith(prefix):
-                    return
-                yield key, found.value()
-                found.next()
-            found.status()
+            yield from between(self._db, prefix, first)
         except GeneratorExit:
             raise
         except Exception as error:

@@ -151,15 +151,7 @@ class Gathering:
         )
         at = [tp for topic in topics for tp in partitions_of(topic, self._partitions)]
         facts.bounds = await self.log.bounds(at)
-        for partition in range(self._partitions):
-            first = facts.bounds[TopicPartition(self.ledger, partition)].first
-            if first:
-                message = (
-                    f"{self.ledger}/{partition} begins at offset {first}: earlier entries were "
-                    f"deleted, so the balances can't be rebuilt from it; restore it from a backup, "
-                    f"and set retention.ms to -1 (payments topics apply)"
-                )
-                raise RecoveryRefused(message)
+        self._require_whole_ledger()
         await self._read(
             self.commands,
             self._command,
@@ -177,6 +169,29 @@ class Gathering:
         self._require_own_positions()
         await self._read_ledger(now_ms)
         await self._read_tails()
+        self._date_account_results(now_ms, old_are_answered=old_are_answered)
+        for partition in range(self._partitions):
+            facts.results_expired_before_ms.append(self._since(self.results, partition))
+            facts.letters_expired_before_ms.append(self._since(self.letters, partition))
+            facts.account_letters_expired_before_ms.append(
+                self._since(self.account_letters, partition)
+            )
+        return facts
+
+    def _require_whole_ledger(self) -> None:
+        for partition in range(self._partitions):
+            first = self._facts.bounds[TopicPartition(self.ledger, partition)].first
+            if first:
+                message = (
+                    f"{self.ledger}/{partition} begins at offset {first}: earlier entries were "
+                    f"deleted, so the balances can't be rebuilt from it; restore it from a backup, "
+                    f"and set retention.ms to -1 (payments topics apply)"
+                )
+                raise RecoveryRefused(message)
+
+    def _date_account_results(self, now_ms: int, *, old_are_answered: bool) -> None:
+        """Find since when results of commands for accounts are whole; match those of a copy."""
+        facts = self._facts
         if self.source.copied:
             questions = facts.account_questions
             unclear = questions.unclear_in_copy()
@@ -192,13 +207,6 @@ class Gathering:
                 self._account_results_since(partition, now_ms)
                 for partition in range(self._partitions)
             ]
-        for partition in range(self._partitions):
-            facts.results_expired_before_ms.append(self._since(self.results, partition))
-            facts.letters_expired_before_ms.append(self._since(self.letters, partition))
-            facts.account_letters_expired_before_ms.append(
-                self._since(self.account_letters, partition)
-            )
-        return facts
 
     async def _read(
         self,

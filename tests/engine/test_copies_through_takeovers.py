@@ -14,7 +14,7 @@ from exactstage import Context, Record, Stage
 from exactstage.errors import FailStop, JournalBroken
 from exactstage.log import TopicPartition
 
-from .test_local_copies import Bed, counts, thrown_away, words
+from .test_local_copies import Bed, CannotSay, counts, thrown_away, words
 from .test_timers import Reminders, reminders_stage
 
 JOURNAL = TopicPartition("reminders-changelog", 0)
@@ -95,21 +95,11 @@ async def test_a_row_that_was_replaced_before_the_takeover_is_not_asked_about(
 
 
 async def test_a_row_that_is_open_can_not_say_is_named(tmp_path: Path) -> None:
-    class Opens(Reminders):
-        """Asks for rows that were opened."""
-
-        def is_open(self, key: bytes, row: bytes) -> bool:
-            """Fail for one row."""
-            del row
-            if key == b"bad":
-                raise KeyError(key)
-            return True
-
     async with Bed(tmp_path, reminders()) as bed:
         await bed.send("requests", b"bad")
         await bed.send("requests", b"good")
         await bed._running().kill()
-        bed._stages = (reminders(Opens()),)
+        bed._stages = (reminders(CannotSay()),)
         for _ in range(2):
             with pytest.raises(JournalBroken, match=r"with the key b'bad' is a row .*KeyError"):
                 await bed._start()

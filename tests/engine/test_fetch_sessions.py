@@ -19,6 +19,7 @@ from exactstage.kafka.reader import KafkaReader
 from exactstage.kafka.wire import Fetch, FetchedBytes, ForFetch, ListOffsets, Offset
 from exactstage.log import Channel, TopicPartition
 
+from .harness import LIMIT_SECONDS
 from .test_kafka_errors import AT, NEXT, Brokers, batch
 from .test_wire import BY_ID, BY_NAME, IDS
 
@@ -188,6 +189,8 @@ class SessionBrokers(Brokers):
         """How many partitions each answer was about."""
         self.open = {1: asyncio.Event(), 2: asyncio.Event()}
         """Whether the answers of a broker arrive."""
+        self.made = {1: asyncio.Event(), 2: asyncio.Event()}
+        """Whether a broker has made an answer."""
         for event in self.open.values():
             event.set()
         self._ids = count(1)
@@ -227,6 +230,7 @@ class SessionBrokers(Brokers):
             if not request.throttle_ms:
                 parts = list(self._parts(node, session))
         self.named.append(len(parts))
+        self.made[node].set()
         await self.open[node].wait()
         await self._pause()
         if self.strikes():
@@ -447,7 +451,8 @@ async def test_the_answer_of_a_former_leader_does_not_take_the_end_from_the_new_
     brokers.open[1].clear()
     reading._ask()
     await answers(reading, 2)
-    await asyncio.sleep(0.01)  # The first answer is made, and on its way.
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await brokers.made[1].wait()  # And the answer is on its way.
     brokers.leaders[LAST] = 2
     brokers.request_refresh()
     brokers.append(LAST)

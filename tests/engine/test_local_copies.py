@@ -85,6 +85,17 @@ class Bed(StageTestbed):
             await self.send("words", b"w%d" % each)
 
 
+class CannotSay(Reminders):
+    """Can't say of one row whether it is open."""
+
+    def is_open(self, key: bytes, row: bytes) -> bool:
+        """Fail for one row."""
+        del row
+        if key == b"bad":
+            raise KeyError(key)
+        return True
+
+
 def counts(bed: StageTestbed, key: bytes) -> list[bytes | None]:
     return [record.value for record in bed.records("counts") if record.key == key]
 
@@ -751,17 +762,7 @@ def test_an_empty_copy_is_filled_without_marks_for_rows_that_were_never_open(
 
 
 async def test_is_open_that_can_not_read_what_was_decided_names_the_row(tmp_path: Path) -> None:
-    class Opens(Reminders):
-        """Can't say of one row whether it is open."""
-
-        def is_open(self, key: bytes, row: bytes) -> bool:
-            """Fail for one row."""
-            del row
-            if key == b"bad":
-                raise KeyError(key)
-            return True
-
-    async with Bed(tmp_path, reminders_stage(Opens(), None)) as bed:
+    async with Bed(tmp_path, reminders_stage(CannotSay(), None)) as bed:
         await bed.send("requests", b"good")
         with pytest.raises(FailStop, match=r"has a row with the key b'bad' of which .* is_open"):
             await bed.send("requests", b"bad")

@@ -1,7 +1,7 @@
 """``python -m tools.bench.disk``: rows on disk, beside an empty worker with its rows in memory.
 
-One worker has its rows on disk and so many stored payments, another one has none, in memory. Each
-load is on the one, then on the other: what else the machine does falls on both alike. Then the
+One worker has the stored payments, with its rows on disk; another one has none, with its rows in
+memory. The loads take turns on both, so what else the machine does falls on both alike. Then the
 worker with its rows on disk is killed again and again, and takes its copies over.
 """
 
